@@ -1,0 +1,204 @@
+"""A backward graph as plain data, and its JSON form.
+
+Knows nothing of torch: it can be read, drawn, queried and compared on a machine without it.
+:func:`mnist_cli.autograd.walk.walk` makes one from a tensor; the renderers draw one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mnist_cli.errors import DataError
+
+FORMAT = "mnist-cli/grad-graph"
+VERSION = 1
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class TensorMeta:
+    """What is known of a tensor without its values: shape, and dtype as ``"float32"``."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Figures of one gradient: ``norm`` is the 2-norm; ``std`` the population's.
+
+    ``zeros`` is the fraction of exact zeros; ``nan`` and ``inf`` count entries.
+    All others are taken over every entry, so that one NaN makes them NaN.
+    """
+
+    shape: tuple[int, ...]
+    norm: float
+    mean: float
+    std: float
+    min: float
+    max: float
+    zeros: float
+    nan: int
+    inf: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether no entry is NaN or infinite."""
+        return self.nan == 0 and self.inf == 0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where a result goes: to input number ``input_nr`` of node ``node``."""
+
+    node: int
+    input_nr: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A tensor kept for backward; equal ``storage`` numbers share one memory."""
+
+    slot: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    storage: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One ``grad_fn``.
+
+    ``outputs`` are the node's forward results: what it receives gradients for.
+    ``next`` has one entry an input of the forward operation, None where no gradient is needed.
+    ``grad_in[i]`` is what arrived for ``outputs[i]``; ``grad_out[i]`` what left along ``next[i]``.
+    ``attributes`` are the saved values that are no tensors (sizes, strides, flags).
+    """
+
+    id: int
+    name: str
+    module: str = ""
+    parameter: str | None = None
+    sequence: int | None = None
+    outputs: tuple[TensorMeta, ...] = ()
+    next: tuple[Edge | None, ...] = ()
+    saved: tuple[Saved, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    grad_in: tuple[Stats | None, ...] = ()
+    grad_out: tuple[Stats | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A leaf that gathers a gradient; ``node`` is its AccumulateGrad, None if not reached."""
+
+    name: str
+    node: int | None
+    shape: tuple[int, ...]
+    grad: Stats | None = None
+    weight: Stats | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A replayed gradient beside the engine's."""
+
+    name: str
+    equal: bool
+    max_abs_diff: float
+    max_ulp: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a replay found: ``exact`` if every gradient of every parameter is bit-equal."""
+
+    exact: bool
+    calls: int
+    parameters: tuple[Comparison, ...]
+    nodes: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts over a whole graph; ``saved_bytes`` counts each storage once."""
+
+    nodes: int
+    edges: int
+    saved_tensors: int
+    saved_bytes: int
+
+
+@dataclass(frozen=True)
+class GradGraph:
+    """A backward graph from ``root`` down to the leaves, in the order of the walk.
+
+    ``nodes[i].id == i``. ``context`` says where it came from (torch version, device,
+    precision, model, dataset, batch, loss …) and is written at the top of the document.
+    ``unreadable`` names what this torch version would not tell.
+    """
+
+    nodes: tuple[Node, ...]
+    parameters: tuple[Parameter, ...] = ()
+    root: int = 0
+    context: Mapping[str, Any] = field(default_factory=dict)
+    replay: Verdict | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def edges(self) -> Iterator[tuple[Node, int, Edge]]:
+        """Every edge as (from, which of its results, where it goes)."""
+        for node in self.nodes:
+            for position, edge in enumerate(node.next):
+                if edge is not None:
+                    yield node, position, edge
+
+    def totals(self) -> Totals:
+        """Count nodes, edges and what is kept for backward."""
+        storages: dict[int, int] = {}
+        for saved in (s for node in self.nodes for s in node.saved):
+            storages[saved.storage] = max(storages.get(saved.storage, 0), saved.bytes)
+        return Totals(
+            nodes=len(self.nodes),
+            edges=sum(1 for _ in self.edges()),
+            saved_tensors=sum(len(node.saved) for node in self.nodes),
+            saved_bytes=sum(storages.values()),
+        )
+
+    def with_context(self, **context: Any) -> GradGraph:
+        """The same graph with more said of where it came from."""
+        return replace(self, context={**self.context, **context})
+
+
+def to_dict(graph: GradGraph) -> dict[str, Any]:
+    """The document of the contract, ready for :func:`json.dumps`.
+
+    Figures that JSON cannot hold are the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+    """
+    raise NotImplementedError
+
+
+def from_dict(document: object) -> GradGraph:
+    """Read a document back; raises :class:`DataError` that names what is wrong with it."""
+    raise NotImplementedError
+
+
+def dumps(graph: GradGraph) -> str:
+    """The document as JSON text: the same graph gives the same bytes."""
+    return json.dumps(to_dict(graph), indent=1, allow_nan=False) + "\n"
+
+
+def loads(text: str) -> GradGraph:
+    """Read JSON text back; raises :class:`DataError` where it is no gradient graph."""
+    try:
+        return from_dict(json.loads(text))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"not a gradient graph: broken JSON ({error})") from error

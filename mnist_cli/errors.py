@@ -1,0 +1,122 @@
+"""Every failure that the program expects, each with its documented exit code.
+
+::
+
+    MnistError
+    ├── UsageError            2   a flag, a key or a value that makes no sense
+    │   └── DeviceError       2   a device that was asked for and cannot be had
+    ├── DataError             3   data missing, damaged, or not what they claim to be
+    ├── CheckpointError       4   a checkpoint missing, damaged, hostile or foreign
+    ├── OutputError           5   disk full, read-only, directory in use
+    ├── NumericsError         6   a figure that cannot be trusted
+    │   ├── NonFiniteError    6   the loss is no longer finite
+    │   └── ReplayMismatch    6   a replayed gradient differs from autograd's
+    ├── OutOfMemory           7   the device's memory is too small for the batch
+    └── Stopped                   asked to stop from outside
+        ├── Interrupted     130   SIGINT (Ctrl-C)
+        └── Terminated      143   SIGTERM
+
+Anything else that escapes is a bug: exit code 1, with its traceback.
+
+This module imports nothing, so that everything may import it.
+"""
+
+from __future__ import annotations
+
+
+class MnistError(Exception):
+    """An expected failure: what went wrong with which thing, and the way out.
+
+    Args:
+        message: names the thing and the cause, as one sentence without a full stop.
+        hint: what the user can do about it, as one sentence; may be empty.
+    """
+
+    code = 1
+    kind = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(MnistError):
+    """A flag, a configuration key or a value that makes no sense."""
+
+    code = 2
+    kind = "usage"
+
+
+class DeviceError(UsageError):
+    """A device or precision that was asked for by name and cannot be had."""
+
+    kind = "device"
+
+
+class DataError(MnistError):
+    """Data that are missing, damaged, or not what they claim to be."""
+
+    code = 3
+    kind = "data"
+
+
+class CheckpointError(MnistError):
+    """A checkpoint that is missing, damaged, hostile or made for something else."""
+
+    code = 4
+    kind = "checkpoint"
+
+
+class OutputError(MnistError):
+    """Nothing can be written there: disk full, read-only, or in use by another run."""
+
+    code = 5
+    kind = "output"
+
+
+class NumericsError(MnistError):
+    """A figure that cannot be trusted."""
+
+    code = 6
+    kind = "numerics"
+
+
+class NonFiniteError(NumericsError):
+    """The loss or a gradient is no longer finite."""
+
+    kind = "non-finite"
+
+
+class ReplayMismatch(NumericsError):
+    """A gradient replayed by hand differs from the one that autograd computed."""
+
+    kind = "replay"
+
+
+class OutOfMemory(MnistError):
+    """The device has too little memory for what was asked."""
+
+    code = 7
+    kind = "memory"
+
+
+class Stopped(MnistError):
+    """Asked to stop from outside, and stopped in good order."""
+
+
+class Interrupted(Stopped):
+    """SIGINT, as Ctrl-C sends it."""
+
+    code = 130
+    kind = "interrupted"
+
+
+class Terminated(Stopped):
+    """SIGTERM, as ``kill`` and batch schedulers send it."""
+
+    code = 143
+    kind = "terminated"
