@@ -1,0 +1,374 @@
+"""The data sets this program knows: where they come from, and how to tell that they are genuine.
+
+A table and a lookup. It knows nothing of reading, downloading or tensors, and imports nothing
+heavy, so that ``mnist --help`` and the configuration may ask it for names.
+
+File names, checksums of the archives and class names are torchvision's
+(:mod:`torchvision.datasets.mnist`, held against it by a test), so that a folder made by either
+program serves the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST over
+plain http, here the same hosts are asked over https.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from mnist_cli.errors import UsageError
+
+SplitName = Literal["train", "test"]
+Kind = Literal["images", "labels"]
+
+DIGITS = tuple("0123456789")
+HEIGHT = WIDTH = 28
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One IDX file of a data set.
+
+    ``name`` is the decompressed file's; ``bytes`` its exact size; ``md5`` its checksum where it
+    is known. ``archive_md5`` is that of the gzip, None where it is only known of a whole bundle.
+    """
+
+    split: SplitName
+    kind: Kind
+    name: str
+    bytes: int
+    archive_md5: str | None = None
+    md5: str | None = None
+
+    @property
+    def archive(self) -> str:
+        """The gzip's name."""
+        return f"{self.name}.gz"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A zip that holds the gzips of a data set among others, in its folder ``folder``.
+
+    ``max_bytes`` bounds what is downloaded under this name.
+    """
+
+    name: str
+    md5: str
+    folder: str
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set: ten classes of 28×28 grey images in a training and a test split.
+
+    Attributes:
+        name: what the command line calls it.
+        title: what people call it.
+        classes: one name a class, in the order of the labels.
+        folder: torchvision's folder under a data directory; "" for the bundled set.
+        mirrors: https addresses, each ending in a slash, to which an archive's name is added.
+        files: the four IDX files; none for the bundled set.
+        train_count: images in the training split.
+        test_count: images in the test split.
+        mean: of the training pixels, as a fraction of 1.
+        std: of the training pixels, as a fraction of 1.
+        homepage: where its makers describe it.
+        citation: the paper to cite.
+        licence: under what terms it is given.
+        bundle: the zip that the files come in, if they do.
+        transposed: whether images are stored column by column.
+        label_columns: integers stored with each image; the class is the first.
+        fetch_seconds: how long a download may take in all, unless the user says otherwise.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    folder: str
+    mirrors: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+    train_count: int
+    test_count: int
+    mean: float
+    std: float
+    homepage: str
+    citation: str
+    licence: str
+    bundle: Bundle | None = None
+    transposed: bool = False
+    label_columns: int = 1
+    fetch_seconds: float = 600.0
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with this program's dependencies and needs no file of its own."""
+        return not self.files
+
+    def count(self, split: SplitName) -> int:
+        """How many images ``split`` has."""
+        return self.train_count if split == "train" else self.test_count
+
+    def file(self, split: SplitName, kind: Kind) -> SourceFile:
+        """The file that holds ``kind`` of ``split``; KeyError for the bundled set."""
+        for file in self.files:
+            if (file.split, file.kind) == (split, kind):
+                return file
+        raise KeyError((split, kind))
+
+
+def names() -> tuple[str, ...]:
+    """What ``--dataset`` may name, the default first."""
+    return tuple(_CATALOGUE)
+
+
+def all_specs() -> tuple[DatasetSpec, ...]:
+    """Every data set, the default first."""
+    return tuple(_CATALOGUE.values())
+
+
+def get(name: str) -> DatasetSpec:
+    """The data set called ``name``; torchvision's spelling (``FashionMNIST``) is taken as well.
+
+    Raises:
+        UsageError: there is none; names the nearest and lists them all.
+    """
+    wanted = name.strip().lower().replace("_", "-")
+    for spec in _CATALOGUE.values():
+        if wanted in (spec.name, spec.folder.lower()) and wanted:
+            return spec
+    near = difflib.get_close_matches(wanted, _CATALOGUE, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no data set {name!r}", f"{guess}known are {', '.join(names())}")
+
+
+def owner(md5: str) -> DatasetSpec | None:
+    """The data set that a file with this checksum belongs to, archive or not."""
+    for spec in _CATALOGUE.values():
+        if any(md5 in (file.md5, file.archive_md5) for file in spec.files):
+            return spec
+    return None
+
+
+_SPLIT_KINDS: tuple[tuple[SplitName, Kind], ...] = (
+    ("train", "images"),
+    ("train", "labels"),
+    ("test", "images"),
+    ("test", "labels"),
+)
+
+
+def idx_bytes(kind: Kind, count: int, label_columns: int = 1) -> int:
+    """The size of an IDX file: magic, a 32-bit size a dimension, then the entries.
+
+    Labels are bytes in one dimension, or 32-bit integers in two where there are several columns.
+    """
+    if kind == "images":
+        return 16 + count * HEIGHT * WIDTH
+    return 8 + count if label_columns == 1 else 12 + 4 * count * label_columns
+
+
+def _files(
+    counts: tuple[int, int],
+    file_names: tuple[str, str, str, str],
+    archive_md5s: tuple[str, ...] = (),
+    md5s: tuple[str, ...] = (),
+    label_columns: int = 1,
+) -> tuple[SourceFile, ...]:
+    """Four files in the order of ``_SPLIT_KINDS``."""
+    return tuple(
+        SourceFile(
+            split=split,
+            kind=kind,
+            name=file_names[i],
+            bytes=idx_bytes(kind, counts[i // 2], label_columns),
+            archive_md5=archive_md5s[i] if archive_md5s else None,
+            md5=md5s[i] if md5s else None,
+        )
+        for i, (split, kind) in enumerate(_SPLIT_KINDS)
+    )
+
+
+_MNIST_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+_SPECS = (
+    DatasetSpec(
+        name="mnist",
+        title="MNIST",
+        classes=DIGITS,
+        folder="MNIST",
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        files=_files(
+            (60_000, 10_000),
+            _MNIST_NAMES,
+            (
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "9fb629c4189551a2d022fa330f9573f3",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+            (
+                "6bbc9ace898e44ae57da46a324031adb",
+                "a25bea736e30d166cdddb491f175f624",
+                "2646ac647ad5339dbf082846283269ea",
+                "27ae3e4e09519cfbb04c329615203637",
+            ),
+        ),
+        train_count=60_000,
+        test_count=10_000,
+        mean=0.1307,
+        std=0.3081,
+        homepage="https://yann.lecun.com/exdb/mnist/",
+        citation="LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document "
+        "recognition, Proceedings of the IEEE 86(11), 1998",
+        licence="CC BY-SA 3.0; Yann LeCun and Corinna Cortes",
+    ),
+    DatasetSpec(
+        name="fashion-mnist",
+        title="Fashion-MNIST",
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        folder="FashionMNIST",
+        mirrors=(
+            # The bucket behind torchvision's address, whose website endpoint has no https.
+            "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        files=_files(
+            (60_000, 10_000),
+            _MNIST_NAMES,
+            (
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "bef4ecab320f06d8554ea6380940ec79",
+                "bb300cfdad3c16e7a12a480ee83cd310",
+            ),
+        ),
+        train_count=60_000,
+        test_count=10_000,
+        mean=0.2860,
+        std=0.3530,
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        citation="Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv:1708.07747, 2017",
+        licence="MIT; Zalando SE",
+    ),
+    DatasetSpec(
+        name="kmnist",
+        title="Kuzushiji-MNIST",
+        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        folder="KMNIST",
+        mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        files=_files(
+            (60_000, 10_000),
+            _MNIST_NAMES,
+            (
+                "bdb82020997e1d708af4cf47b453dcf7",
+                "e144d726b3acfaa3e44228e80efcd344",
+                "5c965bf0a639b31b8f53240b1b52f4d7",
+                "7320c461ea6c1c855c0b718fb2a4b134",
+            ),
+        ),
+        train_count=60_000,
+        test_count=10_000,
+        mean=0.1918,
+        std=0.3483,
+        homepage="https://github.com/rois-codh/kmnist",
+        citation="Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto, Ha: Deep Learning for "
+        "Classical Japanese Literature, arXiv:1812.01718, 2018",
+        licence="CC BY-SA 4.0; CODH, adapted from the Kuzushiji Dataset of NIJL and others",
+    ),
+    DatasetSpec(
+        name="qmnist",
+        title="QMNIST",
+        classes=DIGITS,
+        folder="QMNIST",
+        mirrors=("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+        files=_files(
+            (60_000, 60_000),
+            (
+                "qmnist-train-images-idx3-ubyte",
+                "qmnist-train-labels-idx2-int",
+                "qmnist-test-images-idx3-ubyte",
+                "qmnist-test-labels-idx2-int",
+            ),
+            (
+                "ed72d4157d28c017586c42bc6afe6370",
+                "0058f8dd561b90ffdd0f734c6a30e5e4",
+                "1394631089c404de565df7b7aeaf9412",
+                "5b5b05890a5e13444e108efe57b788aa",
+            ),
+            label_columns=8,
+        ),
+        train_count=60_000,
+        test_count=60_000,
+        # Its training images rebuild MNIST's, whose figures these are.
+        mean=0.1307,
+        std=0.3081,
+        homepage="https://github.com/facebookresearch/qmnist",
+        citation="Yadav, Bottou: Cold Case: The Lost MNIST Digits, NeurIPS 2019",
+        licence="BSD; Facebook, Inc. and its affiliates",
+        label_columns=8,
+    ),
+    DatasetSpec(
+        name="emnist-digits",
+        title="EMNIST digits",
+        classes=DIGITS,
+        folder="EMNIST",
+        mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        files=_files(
+            (240_000, 40_000),
+            (
+                "emnist-digits-train-images-idx3-ubyte",
+                "emnist-digits-train-labels-idx1-ubyte",
+                "emnist-digits-test-images-idx3-ubyte",
+                "emnist-digits-test-labels-idx1-ubyte",
+            ),
+        ),
+        train_count=240_000,
+        test_count=40_000,
+        mean=0.1733,
+        std=0.3317,
+        homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        citation="Cohen, Afshar, Tapson, van Schaik: EMNIST, arXiv:1702.05373, 2017",
+        licence="made from NIST Special Database 19; cite the paper",
+        # About 535 MiB, of which the digits are a ninth.
+        bundle=Bundle("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e", "gzip/", 600 * 2**20),
+        transposed=True,
+        fetch_seconds=3600.0,
+    ),
+    DatasetSpec(
+        name="digits",
+        title="scikit-learn's digits",
+        classes=DIGITS,
+        folder="",
+        mirrors=(),
+        files=(),
+        train_count=1_415,
+        test_count=382,
+        mean=0.1579,
+        std=0.2929,
+        homepage="https://archive.ics.uci.edu/dataset/80",
+        citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998",
+        licence="CC BY 4.0",
+    ),
+)
+
+_CATALOGUE = {spec.name: spec for spec in _SPECS}
