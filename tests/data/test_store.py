@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision.datasets as tv
+from made_up import NAMES, Made, idx_bytes, make, md5
+
+from mnist_cli.data import catalogue, store
+from mnist_cli.errors import DataError
+
+
+def lay(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def dotted(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.replace("-idx", ".idx"): content for name, content in files.items()}
+
+
+def is_whole(made: Made, root: Path) -> bool:
+    for split in ("train", "test"):
+        arrays = store.read(made.spec, split, root)
+        if not np.array_equal(arrays.images, made.arrays[split, "images"]):
+            return False
+        if not np.array_equal(arrays.labels, made.arrays[split, "labels"]):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("under", [".", "raw", "MNIST", "MNIST/raw"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dots", [False, True])
+def test_every_layout_is_found(
+    made: Made, tmp_path: Path, under: str, packed: bool, dots: bool
+) -> None:
+    files = made.archives if packed else made.raw
+    lay(tmp_path / under, dotted(files) if dots else files)
+    assert store.locate(made.spec, tmp_path).complete
+    assert is_whole(made, tmp_path)
+    assert store.read(made.spec, "test", tmp_path).verified
+
+
+def test_types_are_what_training_takes(made: Made, tmp_path: Path) -> None:
+    arrays = store.read(made.spec, "train", lay(tmp_path, made.raw))
+    assert (arrays.images.dtype, arrays.labels.dtype) == (np.uint8, np.int64)
+    assert arrays.images.flags.c_contiguous
+    assert arrays.images.flags.writeable
+    assert len(arrays) == made.spec.train_count
+    assert [path.parent for path in arrays.sources] == [tmp_path, tmp_path]
+
+
+def test_torchvisions_folder_comes_before_a_flat_one(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, make(seed=1).raw)
+    lay(tmp_path / "MNIST" / "raw", made.raw)
+    assert is_whole(made, tmp_path)
+
+
+def test_one_split_is_enough_for_itself(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, {name: made.raw[name] for name in made.raw if name.startswith("t10k")})
+    assert len(store.read(made.spec, "test", tmp_path)) == made.spec.test_count
+    assert not store.locate(made.spec, tmp_path).complete
+    with pytest.raises(DataError):
+        store.read(made.spec, "train", tmp_path)
+
+
+def test_missing_files_are_named_with_where_and_the_ways_out(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, {"train-images-idx3-ubyte": made.raw["train-images-idx3-ubyte"]})
+    with pytest.raises(DataError) as caught:
+        store.read(made.spec, "train", tmp_path)
+    assert "train-labels-idx1-ubyte" in caught.value.message
+    assert "train-images-idx3-ubyte" not in caught.value.message
+    assert str(tmp_path / "MNIST" / "raw") in caught.value.message
+    assert "mnist data fetch made" in caught.value.hint
+    assert "--data-dir" in caught.value.hint
+
+
+def test_a_missing_directory_is_named(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no directory"):
+        store.read(made.spec, "train", tmp_path / "none")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tampered_file_of_the_right_size_is_refused(
+    made: Made, tmp_path: Path, packed: bool
+) -> None:
+    name = "train-images-idx3-ubyte"
+    tampered = bytearray(made.raw[name])
+    tampered[1000] ^= 1
+    content = gzip.compress(tampered) if packed else bytes(tampered)
+    lay(tmp_path, made.raw | {name: content})
+    with pytest.raises(DataError) as caught:
+        store.read(made.spec, "train", tmp_path)
+    assert md5(content) in caught.value.message
+    assert "expected" in caught.value.message
+    assert "mnist data fetch made" in caught.value.hint
+
+
+def test_genuine_bytes_packed_anew_are_genuine(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, {f"{name}.gz": gzip.compress(raw, 1) for name, raw in made.raw.items()})
+    assert is_whole(made, tmp_path)
+    assert store.read(made.spec, "train", tmp_path).verified
+
+
+def test_without_a_known_checksum_the_archive_is_preferred(made: Made, tmp_path: Path) -> None:
+    made = made.without_md5()
+    lay(tmp_path, make(seed=1).raw | made.archives)
+    assert is_whole(made, tmp_path)
+    assert store.read(made.spec, "train", tmp_path).verified
+
+
+def test_without_a_known_checksum_an_extracted_file_is_read_unverified(
+    made: Made, tmp_path: Path
+) -> None:
+    made = made.without_md5()
+    lay(tmp_path, made.raw)
+    assert is_whole(made, tmp_path)
+    assert not store.read(made.spec, "train", tmp_path).verified
+
+
+def test_recorded_checksums_are_compared(made: Made, tmp_path: Path) -> None:
+    made = made.without_md5()
+    lay(tmp_path, made.raw)
+    record = store.record_checksums(tmp_path, {n: md5(c) for n, c in made.raw.items()})
+    (tmp_path / store.CHECKSUMS).write_text(record)
+    assert store.read(made.spec, "train", tmp_path).verified
+    lay(tmp_path, make(seed=1).raw)
+    with pytest.raises(DataError, match="is not the Made-up file"):
+        store.read(made.spec, "train", tmp_path)
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"format": 1, "md5": 3}', "\xff", "[" * 9999])
+def test_a_broken_record_vouches_for_nothing(made: Made, tmp_path: Path, record: str) -> None:
+    made = made.without_md5()
+    lay(tmp_path, made.raw)
+    (tmp_path / store.CHECKSUMS).write_bytes(record.encode("latin-1"))
+    assert not store.read(made.spec, "train", tmp_path).verified
+
+
+def test_records_add_up(tmp_path: Path) -> None:
+    (tmp_path / store.CHECKSUMS).write_text(store.record_checksums(tmp_path, {"b": "2", "a": "0"}))
+    document = json.loads(store.record_checksums(tmp_path, {"a": "1"}))
+    assert document["md5"] == {"a": "1", "b": "2"}
+
+
+def with_file(made: Made, name: str, content: bytes) -> Made:
+    """The same set with another file in it, of which no checksum is known."""
+    files = tuple(
+        replace(f, bytes=len(content), md5=None, archive_md5=None) if f.name == name else f
+        for f in made.spec.files
+    )
+    return replace(made, spec=replace(made.spec, files=files), raw={**made.raw, name: content})
+
+
+def refusal(made: Made, root: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        store.read(made.spec, "train", lay(root, made.raw))
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("array", "code", "words"),
+    [
+        (np.zeros((39, 28, 28), np.uint8), 0x08, r"(39, 28, 28), where .*(40, 28, 28)"),
+        (np.zeros((40, 27, 28), np.uint8), 0x08, "(40, 27, 28)"),
+        (np.zeros((40, 784), np.uint8), 0x08, "(40, 784)"),
+        (np.zeros((40, 28, 28), np.int8), 0x09, "int8"),
+    ],
+)
+def test_images_of_another_shape_are_refused(made, tmp_path, array, code, words) -> None:
+    message = refusal(with_file(made, NAMES["train", "images"], idx_bytes(array, code)), tmp_path)
+    assert all(part in message for part in words.split(".*"))
+
+
+@pytest.mark.parametrize(
+    ("array", "code", "words"),
+    [
+        (np.zeros(39, np.uint8), 0x08, "40 images ask for labels of shape (40,)"),
+        (np.zeros((40, 1), np.uint8), 0x08, "(40, 1)"),
+        (np.zeros(40, ">f4"), 0x0D, "float32"),
+        (np.arange(40, dtype=np.uint8), 0x08, "label 10 at position 10"),
+        (np.full(40, -1, np.int8), 0x09, "label -1 at position 0"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(made, tmp_path, array, code, words) -> None:
+    made = with_file(made, NAMES["train", "labels"], idx_bytes(array, code))
+    assert words in refusal(made, tmp_path)
+
+
+def test_another_data_sets_files_are_recognised(made: Made, tmp_path, monkeypatch) -> None:
+    """Raw files of which only the other set's checksum is known, as MNIST's for KMNIST."""
+    monkeypatch.setattr(catalogue, "_CATALOGUE", {"made": made.spec})
+    other = replace(make(seed=1).without_md5().spec, name="other", title="Other", folder="Other")
+    lay(tmp_path, made.raw)
+    with pytest.raises(DataError, match=r"is not the Other file.*it is Made-up's"):
+        store.read(other, "train", tmp_path)
+
+
+def test_transposed_images_are_turned_upright(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, made.raw)
+    images = store.read(replace(made.spec, transposed=True), "train", tmp_path).images
+    assert np.array_equal(images[3], made.arrays["train", "images"][3].T)
+    assert images.flags.c_contiguous
+
+
+def test_of_several_label_columns_the_first_is_the_class(made: Made, tmp_path: Path) -> None:
+    columns = np.random.default_rng(2).integers(0, 10**6, (40, 8)).astype(">i4")
+    columns[:, 0] = made.arrays["train", "labels"]
+    name = NAMES["train", "labels"]
+    made = with_file(made, name, idx_bytes(columns, 0x0C))
+    spec = replace(made.spec, label_columns=8)
+    labels = store.read(spec, "train", lay(tmp_path, made.raw)).labels
+    assert np.array_equal(labels, made.arrays["train", "labels"])
+
+
+def test_fingerprints_differ_where_labels_or_images_do(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, made.raw)
+    train, test = (store.read(made.spec, split, tmp_path) for split in ("train", "test"))
+    again = store.read(made.spec, "train", tmp_path)
+    assert train.fingerprint == again.fingerprint != test.fingerprint
+    other = replace(train, labels=(train.labels + 1) % 10)
+    assert other.fingerprint != train.fingerprint
+
+
+def test_verify_reports_every_copy(made: Made, tmp_path: Path) -> None:
+    name = "t10k-images-idx3-ubyte"
+    lay(tmp_path, made.raw | {name: made.raw[name][:-1]})
+    lay(tmp_path / "MNIST" / "raw", made.archives)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(make(seed=1).raw["train-labels-idx1-ubyte"])
+    reports = {
+        report.path.relative_to(tmp_path).as_posix(): report
+        for report in store.verify(made.spec, tmp_path)
+    }
+    assert len(reports) == 8
+    assert all(reports[f"MNIST/raw/{archive}"].checksum == "ok" for archive in made.archives)
+    good = reports["train-images-idx3-ubyte"]
+    assert (good.checksum, good.readable, good.problem) == ("ok", True, "")
+    assert good.bytes == len(made.raw["train-images-idx3-ubyte"])
+    cut = reports[name]
+    assert (cut.checksum, cut.readable) == ("unknown", False)
+    assert "truncated" in cut.problem
+    foreign = reports["train-labels-idx1-ubyte"]
+    assert (foreign.checksum, foreign.readable) == ("bad", True)
+    assert "expected" in foreign.problem
+
+
+def test_verify_reports_what_is_missing_and_what_does_not_fit(made: Made, tmp_path: Path) -> None:
+    name = NAMES["train", "labels"]
+    made = with_file(made, name, idx_bytes(np.full(40, 10, np.uint8)))
+    lay(tmp_path, {name: made.raw[name]})
+    problems = {report.path.name: report.problem for report in store.verify(made.spec, tmp_path)}
+    assert problems.pop(name).endswith("names none of the 10 classes")
+    assert set(problems.values()) == {"missing"}
+    assert len(problems) == 3
+
+
+def test_reading_imports_no_torch_and_opens_no_socket(made: Made, tmp_path: Path) -> None:
+    import pickle
+
+    (tmp_path / "spec").write_bytes(pickle.dumps(made.spec))
+    lay(tmp_path, made.raw)
+    code = (
+        "import pickle, socket, sys\n"
+        "def closed(*_, **__): raise AssertionError('a socket')\n"
+        "socket.socket = socket.getaddrinfo = closed\n"
+        "from mnist_cli.data import store\n"
+        "from pathlib import Path\n"
+        "root = Path(sys.argv[1])\n"
+        "spec = pickle.loads((root / 'spec').read_bytes())\n"
+        "assert len(store.read(spec, 'train', root)) == 40\n"
+        "assert not {'torch', 'torchvision', 'sklearn', 'filelock'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.mnist
+def test_mnist_is_what_torchvision_reads(mnist_dir: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for packed in mnist_dir.glob("*.gz"):
+        (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    for split in ("train", "test"):
+        ours = store.read(catalogue.get("mnist"), split, mnist_dir)
+        theirs = tv.MNIST(tmp_path, train=split == "train")
+        assert ours.verified
+        assert np.array_equal(ours.images, theirs.data.numpy())
+        assert np.array_equal(ours.labels, theirs.targets.numpy())
+
+
+@pytest.mark.mnist
+def test_mnist_is_not_taken_for_another_set(mnist_dir: Path) -> None:
+    with pytest.raises(DataError, match="it is MNIST's"):
+        store.read(catalogue.get("kmnist"), "train", mnist_dir)
