@@ -1,0 +1,381 @@
+"""The configuration of a training run: one frozen, validated object, and where it comes from.
+
+A configuration is composed from layers (defaults, a preset or TOML file, ``--set``, flags; or a
+checkpoint's own), the later ones winning. Every value remembers which layer it came from, so
+that a message about it can name the flag or the file's line.
+
+Imports no torch: ``--help`` and a wrong flag answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mnist_cli.errors import UsageError
+
+Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
+Schedule = Literal["constant", "step", "cosine", "onecycle"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Loader = Literal["device", "dataloader"]
+
+MODELS = ("notebook", "example", "conv2", "conv4", "conv4-wide")
+"""Names of the registered networks; :mod:`mnist_cli.models` holds the modules themselves."""
+
+OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {"momentum": 0.9, "nesterov": True},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "adadelta": {"rho": 0.9, "eps": 1e-6},
+    "muon": {"momentum": 0.95, "nesterov": True, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+}
+"""The keys that each optimiser takes, with the values they have where none is given."""
+
+SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "constant": {},
+    "step": {"step_epochs": 1, "gamma": 0.7},
+    "cosine": {"final_factor": 0.0},
+    "onecycle": {"peak_at": 0.3, "initial_factor": 0.04, "final_factor": 4e-6},
+}
+"""The keys that each schedule takes; the one-cycle's are torch's OneCycleLR defaults."""
+
+CHOOSERS = {"optimizer": OPTIMIZER_DEFAULTS, "schedule": SCHEDULE_DEFAULTS}
+
+AUGMENTATIONS = ("shift", "rotate", "scale", "shear", "erase")
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides what a training run computes, and on what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # What is trained on what
+    dataset: str = Field(
+        "auto", description="data set; auto is MNIST, or the bundled digits where it cannot be had"
+    )
+    model: str = Field("conv4", description="network, by its name in the registry")
+    seed: int = Field(0, ge=0, lt=2**63, description="where everything random comes from")
+    epochs: int = Field(7, ge=1, le=100_000, description="passes over the training set")
+    train_size: int = Field(0, ge=0, description="train on so many images only; 0 is all of them")
+    val_size: int = Field(
+        5000, ge=0, description="images cut from the training set to choose best.pt by; 0 is none"
+    )
+
+    # Batches
+    loader: Loader = Field(
+        "device",
+        description="device: the set lives there as uint8; dataloader: torch's, an image at a time",
+    )
+    workers: int = Field(
+        0, ge=0, le=256, description="processes of loader = dataloader; 0 is the main one"
+    )
+    batch_size: int = Field(128, ge=1, description="images a step")
+    eval_batch_size: int = Field(
+        1000, ge=1, description="images at once where no gradient is needed"
+    )
+    drop_last: bool = Field(
+        False, description="leave out an epoch's last batch where it is not full"
+    )
+
+    # Augmentation of the training images; 0 is off
+    shift: float = Field(2.0, ge=0, le=28, description="shift by up to so many pixels each way")
+    rotate: float = Field(
+        10.0, ge=0, le=180, description="rotate by up to so many degrees each way"
+    )
+    scale: float = Field(0.1, ge=0, lt=1, description="scale by up to this fraction each way")
+    shear: float = Field(5.0, ge=0, le=80, description="shear by up to so many degrees each way")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of erasing a random rectangle")
+
+    # Optimiser
+    optimizer: Optimizer = Field("sgd", description="muon: Muon for matrices, AdamW for the rest")
+    lr: float = Field(
+        0.2, gt=0, description="learning rate; the highest one that the schedule reaches"
+    )
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (adamw, muon: decoupled)")
+    momentum: float | None = Field(None, ge=0, lt=1, description="sgd, muon")
+    nesterov: bool | None = Field(None, description="sgd, muon: Nesterov's momentum")
+    beta1: float | None = Field(
+        None, ge=0, lt=1, description="adam, adamw, muon: decay of the mean"
+    )
+    beta2: float | None = Field(
+        None, ge=0, lt=1, description="adam, adamw, muon: decay of the square"
+    )
+    rho: float | None = Field(None, ge=0, lt=1, description="adadelta: decay of the squares")
+    eps: float | None = Field(
+        None, gt=0, description="adam, adamw, adadelta, muon: added to the denominator"
+    )
+
+    # Schedule of the learning rate, by the step
+    schedule: Schedule = Field("onecycle", description="how the learning rate goes over the run")
+    warmup: float = Field(
+        0.0, ge=0, description="epochs of linear warm-up before the schedule (not onecycle)"
+    )
+    step_epochs: int | None = Field(None, ge=1, description="step: epochs between two drops")
+    gamma: float | None = Field(None, gt=0, le=1, description="step: factor of each drop")
+    peak_at: float | None = Field(
+        None, gt=0, lt=1, description="onecycle: fraction of the run at which lr is reached"
+    )
+    initial_factor: float | None = Field(
+        None, gt=0, le=1, description="onecycle: first learning rate over lr"
+    )
+    final_factor: float | None = Field(
+        None, ge=0, le=1, description="cosine, onecycle: last learning rate over lr"
+    )
+
+    # Loss and weights
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="share of the target spread over all classes"
+    )
+    clip_norm: float = Field(0.0, ge=0, description="clip the gradient to this 2-norm; 0 is off")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay a step of an average of the weights, used to evaluate; 0 is off",
+    )
+
+    # When to stop before the last epoch
+    early_stopping: int = Field(
+        0,
+        ge=0,
+        description="stop after so many epochs without a better validation accuracy; 0 is off",
+    )
+    target_accuracy: float = Field(
+        0.0, ge=0, le=1, description="stop once the validation accuracy reaches this; 0 is off"
+    )
+
+    # On what, and how
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
+    )
+    precision: Precision = Field(
+        "auto", description="auto is bf16 where the hardware computes in it, else fp32"
+    )
+    channels_last: bool = Field(
+        True, description="keep images and weights in channels-last memory order"
+    )
+    compile: bool = Field(False, description="torch.compile the network")
+    deterministic: bool = Field(False, description="CUDA: the same bits each time, slower")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 is torch's choice")
+    checkpoint_every: int = Field(
+        0, ge=0, description="batches between checkpoints besides those at epoch ends; 0 is off"
+    )
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        self._reject_foreign_keys()
+        if self.model not in MODELS:
+            raise _conflict(
+                "model", f"unknown model '{self.model}'; choose one of {', '.join(MODELS)}"
+            )
+        if self.workers and self.loader != "dataloader":
+            raise _conflict(
+                "workers",
+                f"loader = {self.loader} has no workers; set loader = dataloader or workers = 0",
+            )
+        if self.nesterov and not self.setting("momentum"):
+            raise _conflict("nesterov", "needs a momentum above 0")
+        if self.warmup and self.schedule == "onecycle":
+            raise _conflict(
+                "warmup", "schedule = onecycle has its own warm-up; set peak_at instead"
+            )
+        if self.warmup >= self.epochs:
+            raise _conflict("warmup", f"must be shorter than the run of {self.epochs} epochs")
+        for key in ("early_stopping", "target_accuracy"):
+            if getattr(self, key) and not self.val_size:
+                raise _conflict(key, "needs a validation set; set val_size above 0")
+        return self
+
+    def _reject_foreign_keys(self) -> None:
+        for chooser, table in CHOOSERS.items():
+            chosen = getattr(self, chooser)
+            for key in sorted(_all_keys(table) - set(table[chosen])):
+                if getattr(self, key) is not None:
+                    takers = ", ".join(name for name, keys in table.items() if key in keys)
+                    raise _conflict(
+                        key, f"means nothing with {chooser} = {chosen}, only with {takers}"
+                    )
+
+    def setting(self, key: str) -> Any:
+        """The value of ``key``, or its optimiser's or schedule's default, or None if foreign."""
+        value = getattr(self, key)
+        if value is not None:
+            return value
+        defaults = {**OPTIMIZER_DEFAULTS[self.optimizer], **SCHEDULE_DEFAULTS[self.schedule]}
+        return defaults.get(key)
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML text; keys that are not set are left out."""
+        return tomlkit.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The configuration as plain values, as a checkpoint keeps it."""
+        return self.model_dump(exclude_none=True)
+
+
+def _conflict(key: str, message: str) -> ValueError:
+    return ValueError(f"{key}\0{message}")
+
+
+KEYS: tuple[str, ...] = tuple(TrainConfig.model_fields)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place, and how to name that place for each key."""
+
+    values: Mapping[str, Any]
+    origin: Mapping[str, str]
+
+
+def compose(layers: Iterable[Layer]) -> TrainConfig:
+    """Put layers on top of the defaults, the later ones winning, and validate the result.
+
+    Raises:
+        UsageError: a key that does not exist, a value that is not allowed, or a contradiction;
+            the message names the place it came from and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for layer in layers:
+        _forget_replaced(values, layer)
+        for key, value in layer.values.items():
+            place = layer.origin.get(key, "")
+            if key not in TrainConfig.model_fields:
+                raise _unknown_key(key, place)
+            values[key], origin[key] = value, place
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, origin) from None
+
+
+def _forget_replaced(values: dict[str, Any], layer: Layer) -> None:
+    """Drop what earlier layers say of an optimiser or schedule that this layer replaces."""
+    for chooser, table in CHOOSERS.items():
+        chosen = layer.values.get(chooser)
+        if isinstance(chosen, str) and chosen in table and chosen != values.get(chooser):
+            for foreign in _all_keys(table) - set(table[chosen]):
+                values.pop(foreign, None)
+
+
+def _all_keys(table: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {key for keys in table.values() for key in keys}
+
+
+def _unknown_key(key: str, place: str) -> UsageError:
+    near = difflib.get_close_matches(key, KEYS, n=1)
+    return UsageError(
+        f"{_at(place)}unknown key '{key}'",
+        (f"Did you mean '{near[0]}'? " if near else "") + f"The keys are {', '.join(KEYS)}.",
+    )
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        key, message = str(first["ctx"]["error"]).split("\0", 1)
+        return UsageError(f"{_at(origin.get(key, ''))}{key}: {message}")
+    key = str(first["loc"][0])
+    message = first["msg"].replace("Input should", "should")
+    if first["type"] == "string_pattern_mismatch":
+        message = f"should be {TrainConfig.model_fields[key].description}"
+    return UsageError(
+        f"{_at(origin.get(key, ''))}{key}: {message}, not {first['input']!r}",
+        f"{key} means: {TrainConfig.model_fields[key].description}.",
+    )
+
+
+def _at(place: str) -> str:
+    return f"{place}: " if place else ""
+
+
+def from_flags(flags: Mapping[str, Any]) -> Layer:
+    """A layer of the flags that were given; None means not given."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given})
+
+
+def from_assignments(assignments: Iterable[str]) -> Layer:
+    """A layer of ``key=value`` texts, values written as in TOML (quotes may be left out).
+
+    Raises:
+        UsageError: a text without ``=``.
+    """
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {text}: not of the form key=value")
+        values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
+    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()})
+
+
+def from_file(path: Path) -> Layer:
+    """A layer from a TOML file.
+
+    Raises:
+        UsageError: the file cannot be read, is no TOML, or holds tables.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for key, value in values.items():
+        if isinstance(value, dict | list):
+            raise UsageError(
+                f"{path}, line {_line_of(key, text)}: '{key}' is a table or list",
+                "A configuration is flat: key = value, one a line.",
+            )
+    return Layer(values, {key: f"{path}, line {_line_of(key, text)}" for key in values})
+
+
+def _line_of(key: str, text: str) -> int:
+    pattern = re.compile(rf"^\s*(\[+\s*)?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    return next((i for i, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def presets_dir() -> Path:
+    """The folder of the presets: inside an installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def preset_names() -> list[str]:
+    """The names that ``--config`` knows, sorted."""
+    return sorted(path.stem for path in presets_dir().glob("*.toml"))
+
+
+def find_config(name: str) -> Path:
+    """The file that ``--config NAME|FILE`` means: a preset's name first, else a path.
+
+    Raises:
+        UsageError: neither a preset nor a file.
+    """
+    if name in preset_names():
+        return presets_dir() / f"{name}.toml"
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(name, preset_names(), n=1)
+    raise UsageError(
+        f"--config {name}: no preset of that name and no such file",
+        (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
+    )
+
+
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+LOADERS: tuple[str, ...] = get_args(Loader)
