@@ -1,0 +1,111 @@
+"""Writing files so that a crash at any moment leaves the old one or the new one, whole.
+
+The order is: write a temporary file in the same folder, fsync it, rename it over the target,
+fsync the folder. Without the first fsync a power cut may leave an empty file under the new name;
+without the second it may undo the rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_cli.errors import OutputError
+
+_TEMPORARY = re.compile(r"^\..+\.(\d+)\.tmp$")
+
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", "Free some space"),
+    errno.EDQUOT: ("your disk quota is used up", "Free some space"),
+    errno.EFBIG: ("the file is larger than this system allows", "Raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "Choose another folder"),
+    errno.EACCES: ("permission denied", "Choose another folder"),
+    errno.EPERM: ("not permitted", "Choose another folder"),
+    errno.ENOTDIR: ("a part of the path is not a folder", "Choose another folder"),
+}
+
+
+def explain_os_error(
+    error: OSError, path: Path, doing: str, size: int | None = None
+) -> OutputError:
+    """The one message for a failed write; ``size`` is how many bytes were needed."""
+    cause, way_out = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "See the cause"))
+    needed = f" ({size:,} bytes were needed)" if size is not None else ""
+    return OutputError(f"cannot {doing} {path}: {cause}{needed}", f"{way_out}.")
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Replace ``path`` by ``data`` in one step that survives a crash and a power cut.
+
+    Raises:
+        OutputError: it cannot be written; the old file is untouched, no temporary is left.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path, "write", len(content)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created or renamed in ``folder`` survive a power cut (POSIX only)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stale_temporaries(folder: Path) -> Iterator[Path]:
+    """Temporary files in ``folder`` whose writers are no longer alive."""
+    for path in folder.iterdir():
+        match = _TEMPORARY.match(path.name)
+        if match and not _alive(int(match[1])):
+            yield path
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def check_writable(folder: Path) -> None:
+    """Find out now, not after the first epoch, whether files can be written in ``folder``.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    probe = folder / f".probe.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise explain_os_error(error, folder, "write into") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
