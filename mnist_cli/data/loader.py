@@ -1,0 +1,189 @@
+"""Batches of a split, in an order that depends on seed and epoch alone.
+
+Two loaders with one contract. :class:`DeviceLoader` indexes the split where it lies;
+:class:`ConventionalLoader` is what most programs do, torch's DataLoader over single images with
+torchvision's transforms: slower, and the honest baseline. Without augmentation both give the
+same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.augment import Augmentation
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.errors import DataError
+from mnist_cli.seeding import derive
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Loader(Protocol):
+    """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64."""
+
+    batches: int
+    """Batches an epoch."""
+    images: int
+    """Images an epoch."""
+    generator: torch.Generator
+    """What augmentation draws from; its state is part of a checkpoint."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches ``start`` and on of epoch ``epoch``, both counted from 0.
+
+        With ``start`` above 0 the generator goes on from the state it has.
+        """
+        ...
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
+    """The order (count,), int64 on the CPU, in which an epoch takes the training images."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def build_loader(config: TrainConfig, split: Split, normalisation: Normalisation) -> Loader:
+    """The loader that a configuration asks for; the device is the split's."""
+    make = DeviceLoader if config.loader == "device" else ConventionalLoader
+    return make(config, split, normalisation)
+
+
+class _Batching:
+    """What both loaders share: how an epoch is cut into batches."""
+
+    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
+        self._seed = config.seed
+        self._size = config.batch_size
+        self._split = split
+        self._normalisation = normalisation
+        self._augmentation = Augmentation.of(config)
+        self.batches, rest = divmod(len(split), self._size)
+        if rest and not (config.drop_last and self.batches):
+            self.batches += 1
+        self.images = min(len(split), self.batches * self._size)
+
+    def _order(self, epoch: int, start: int) -> Tensor:
+        order = epoch_order(self._seed, epoch, len(self._split))
+        return order[start * self._size : self.images]
+
+
+class DeviceLoader(_Batching):
+    """Gathers, augments and normalises whole batches on the device that holds the split."""
+
+    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
+        super().__init__(config, split, normalisation)
+        self.generator = torch.Generator(split.images.device)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """See :meth:`Loader.epoch`."""
+        if start == 0:
+            self.generator.manual_seed(derive(self._seed, "augment", epoch))
+        device = self._split.images.device
+        order = self._order(epoch, start).to(device, non_blocking=True)
+        for index in order.split(self._size):
+            images = self._split.images.index_select(0, index).float()
+            images = self._augmentation(images, self.generator)
+            yield self._normalisation(images), self._split.labels.index_select(0, index)
+
+
+class ConventionalLoader(_Batching):
+    """torch's DataLoader over single images, with torchvision's transforms and workers."""
+
+    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
+        super().__init__(config, split, normalisation)
+        self.generator = torch.Generator()
+        self._device = split.images.device
+        self._workers = config.workers
+        self._dataset = _ImageDataset(
+            split.to(torch.device("cpu")), normalisation, self._augmentation, config.seed
+        )
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """See :meth:`Loader.epoch`; what an image draws depends on seed, epoch and image alone."""
+        self._dataset.epoch = epoch
+        order = self._order(epoch, start).tolist()
+        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+            self._dataset,
+            batch_size=self._size,
+            sampler=order,
+            num_workers=self._workers,
+            generator=self.generator,
+            pin_memory=self._device.type == "cuda",
+        )
+        try:
+            for images, labels in loader:
+                yield (
+                    images.to(self._device, non_blocking=True),
+                    labels.to(self._device, non_blocking=True),
+                )
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a worker process of the DataLoader died: {str(error).splitlines()[0]}",
+                "Was it killed for memory? Try fewer workers, or --set loader=device.",
+            ) from error
+
+
+class _ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Single images through torchvision's transforms, as torchvision's own MNIST gives them."""
+
+    def __init__(
+        self, split: Split, normalisation: Normalisation, augmentation: Augmentation, seed: int
+    ) -> None:
+        from torchvision import transforms
+
+        self.epoch = 0
+        self._seed = seed
+        self._images = split.images.squeeze(1)
+        self._labels = split.labels.tolist()
+        self._random = augmentation != Augmentation()
+        moves, erases = _transforms(augmentation, split.images.shape[-1])
+        self._transform = transforms.Compose(
+            [
+                *moves,
+                transforms.ToTensor(),
+                *erases,
+                transforms.Normalize((normalisation.mean,), (normalisation.std,)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        picture = Image.fromarray(self._images[index].numpy())
+        if not self._random:
+            return self._transform(picture), self._labels[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self._seed, "image", self.epoch, index))
+            return self._transform(picture), self._labels[index]
+
+
+def _transforms(augmentation: Augmentation, size: int) -> tuple[list[object], list[object]]:
+    """The transforms of the picture, and those of its tensor, for the same amounts."""
+    from torchvision import transforms
+
+    moves: list[object] = []
+    erases: list[object] = []
+    if augmentation.moves:
+        moves.append(
+            transforms.RandomAffine(
+                degrees=augmentation.rotate,
+                translate=(augmentation.shift / size, augmentation.shift / size),
+                scale=(1 - augmentation.scale, 1 + augmentation.scale),
+                shear=augmentation.shear or None,
+                interpolation=transforms.InterpolationMode.BILINEAR,
+            )
+        )
+    if augmentation.erase:
+        erases.append(transforms.RandomErasing(p=augmentation.erase))
+    return moves, erases

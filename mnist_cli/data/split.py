@@ -1,0 +1,101 @@
+"""A data set's part, whole and as bytes on the device that computes with it.
+
+60,000 images of 28×28 bytes are 47 MB: they fit any device, and a batch is then an index into
+memory rather than work for a loader. Normalisation happens where the batch is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_cli.errors import UsageError
+from mnist_cli.seeding import derive
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of the training set's pixels, as fractions of 255."""
+
+    mean: float
+    std: float
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Bring float pixels 0 to 255 to zero mean and unit deviation, in place."""
+        return pixels.sub_(255 * self.mean).div_(255 * self.std)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, 1, H, W), uint8, and labels (N,), int64, on one device.
+
+    ``indices`` (N,), int64 on the CPU, are the images' numbers in the file that they came from.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+        """Wrap arrays: images (N, H, W), uint8, without a copy where they are writable; labels (N,)."""
+        pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
+        return cls(
+            name,
+            pixels.unsqueeze(1),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.arange(len(labels)),
+        )
+
+    def to(self, device: torch.device) -> Split:
+        """The same split on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def take(self, indices: Tensor, name: str | None = None) -> Split:
+        """The images at ``indices`` (M,), int64 on the CPU, in that order."""
+        there = indices.to(self.images.device)
+        return Split(
+            name or self.name,
+            self.images.index_select(0, there),
+            self.labels.index_select(0, there),
+            self.indices.index_select(0, indices),
+        )
+
+
+@dataclass(frozen=True)
+class TrainVal:
+    """The training set cut in two; ``val`` is None where nothing was cut off."""
+
+    train: Split
+    val: Split | None
+
+
+def cut_validation(split: Split, *, val_size: int, train_size: int, seed: int) -> TrainVal:
+    """Cut ``val_size`` images off the training set, chosen by ``seed``, and keep the rest.
+
+    ``train_size`` above 0 keeps only so many of the rest. Both parts keep the file's order.
+
+    Raises:
+        UsageError: more was asked for than there is.
+    """
+    left = len(split) - val_size
+    if left < max(train_size, 1):
+        raise UsageError(
+            f"val_size {val_size} and train_size {train_size or 'all'} ask for more than the "
+            f"{len(split)} training images",
+            f"Set val_size to {len(split) // 10} or less.",
+        )
+    if not val_size and train_size in (0, len(split)):
+        return TrainVal(split, None)
+    generator = torch.Generator().manual_seed(derive(seed, "validation"))
+    order = torch.randperm(len(split), generator=generator)
+    kept = order[val_size : val_size + train_size if train_size else None].sort().values
+    val = split.take(order[:val_size].sort().values, "val") if val_size else None
+    return TrainVal(split.take(kept), val)
