@@ -1,0 +1,133 @@
+"""Reads the zip that ``torch.save`` writes, from a stranger, without being harmed.
+
+torch checks no CRC, follows whatever the pickle says as far as ``weights_only`` lets it, and lets
+an environment variable switch that off. So the archive is judged first, from bytes that are read
+once: stored entries only (nothing can unpack to more than the file's size), every CRC right, no
+code; and only then unpickled, always with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_cli.errors import CheckpointError
+
+MAX_BYTES = 1 << 28  # 256 MiB: 200 times the largest network of the registry
+MAX_ENTRIES = 10_000
+_UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+_RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
+
+
+def load_archive(path: Path) -> Mapping[str, Any]:
+    """The dict that a checkpoint file holds: plain types and tensors on the CPU.
+
+    Raises:
+        CheckpointError: missing, unreadable, no zip of torch.save's, damaged, or holding
+            anything that could run code.
+    """
+    data = _read_bytes(path)
+    _judge(path, data)
+    document = _unpickle(path, data)
+    if not isinstance(document, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
+        )
+    return document
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CheckpointError(
+                f"{path} has {size:,} bytes; no checkpoint of an MNIST network is above {MAX_BYTES:,}"
+            )
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a file")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+
+
+def _judge(path: Path, data: bytes) -> None:
+    """Refuse what is not a whole, plain archive as torch.save writes it."""
+    if not data:
+        raise CheckpointError(f"{path} is empty")
+    if not data.startswith(b"PK\x03\x04"):
+        raise CheckpointError(
+            f"{path} is not a checkpoint: not a zip as torch.save writes", _RESAVE
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            _judge_entries(path, entries, len(data))
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short: {error}") from error
+    except (RuntimeError, OverflowError, IndexError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: the checksum of {damaged!r} is wrong")
+
+
+def _judge_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+    names = [entry.filename for entry in entries]
+    if len(entries) > MAX_ENTRIES or len(set(names)) != len(names):
+        raise CheckpointError(f"{path} is no checkpoint: too many entries, or two of one name")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(
+            f"{path} is refused: a checkpoint's entries are not compressed", _RESAVE
+        )
+    if any(entry.flag_bits & 0x1 for entry in entries):
+        raise CheckpointError(f"{path} is refused: it is encrypted")
+    if sum(entry.file_size for entry in entries) > size:
+        raise CheckpointError(f"{path} is damaged: its entries claim more bytes than the file has")
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        raise CheckpointError(
+            f"{path} is refused: it is a TorchScript program, which holds code", _RESAVE
+        )
+    if "data.pkl" not in inner:
+        raise CheckpointError(f"{path} is a zip, but not one that torch.save wrote", _RESAVE)
+
+
+def _unpickle(path: Path, data: bytes) -> object:
+    try:
+        with _weights_only(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Whatever a hostile pickle makes torch raise: the message is ours, since torch's own
+        # explains how to load the file unsafely.
+        reason = "it holds something other than tensors and plain values, which could run code"
+        if not _looks_refused(error):
+            reason = f"its contents cannot be read ({type(error).__name__})"
+        raise CheckpointError(f"{path} is refused: {reason}", _RESAVE) from error
+
+
+def _looks_refused(error: Exception) -> bool:
+    return "weights_only" in str(error) or "Unsupported" in str(error)
+
+
+@contextlib.contextmanager
+def _weights_only() -> Iterator[None]:
+    """Take away the environment's switch that would override ``weights_only=True``."""
+    saved = os.environ.pop(_UNSAFE_SWITCH, None)
+    try:
+        yield
+    finally:
+        if saved is not None:
+            os.environ[_UNSAFE_SWITCH] = saved

@@ -1,0 +1,386 @@
+"""Checkpoints: what is in one, and how to write and read it without being harmed.
+
+A checkpoint is one file that ``torch.load(path, weights_only=True)`` reads: plain types and
+tensors. :func:`read` verifies the archive before anything in it is unpickled, and accepts the
+state_dicts of other programs too; :class:`Checkpoint` is what it makes of them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli import __version__, models
+from mnist_cli.config import Layer, TrainConfig, compose
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.files import atomic_write
+from mnist_cli.training.archive import load_archive
+from mnist_cli.training.device import cpu_name
+from mnist_cli.training.state import EpochResult, TrainState
+
+FORMAT = "mnist-cli/checkpoint"
+VERSION = 1
+FOREIGN_KEYS = ("model_state_dict", "state_dict")
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile prepend
+LISTED = 8  # differences that one message names
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What the network was trained on, as much as using it needs."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, for the file."""
+        return {**vars(self), "classes": list(self.classes)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read and found sound.
+
+    ``weights`` are those to evaluate (the averaged ones where weights were averaged).
+    For a state_dict of another program ``document`` is empty and ``config``, ``data`` are None.
+    """
+
+    path: Path
+    model: str
+    classes: int
+    weights: Weights
+    config: TrainConfig | None = None
+    data: DataInfo | None = None
+    history: tuple[EpochResult, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another program's state_dict: weights, and nothing else."""
+        return self.config is None
+
+    def build_model(self) -> nn.Module:
+        """The network with these weights, on the CPU, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):
+            model = models.build(self.model, self.classes)
+        model.load_state_dict(dict(self.weights))
+        if self.config is not None and self.config.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        return model.eval()
+
+
+def capture(
+    state: TrainState, data: DataInfo, augment_generator: torch.Generator
+) -> dict[str, Any]:
+    """Everything that resuming, evaluating and inspecting need, as plain types and tensors.
+
+    What is on the device is copied when the document is written, not here.
+    """
+    running = state.running
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": state.config.to_plain(),
+        "model": {"name": state.config.model, "weights": _unwrapped(state.model.state_dict())},
+        "ema": None if state.ema is None else dict(state.ema.state_dict()),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "scaler": dict(state.scaler.state_dict()),
+        "generators": _generator_states(state.device, augment_generator),
+        "position": {"epoch": state.epoch, "batch": state.batch, "step": state.step},
+        "running": {"sums": running.sums, "images": running.images, "steps": running.steps},
+        "seconds": state.clock.seconds,
+        "metrics": [result.to_plain() for result in state.history],
+        "data": data.to_plain(),
+        "environment": environment(state),
+    }
+
+
+def environment(state: TrainState) -> dict[str, Any]:
+    """What besides the configuration can change the bits of a result."""
+    device = state.device
+    return {
+        "mnist_cli": __version__,
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "device_name": (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+        ),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": state.precision.name,
+        "deterministic": state.config.deterministic,
+    }
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in weights.items()}
+
+
+def _generator_states(device: torch.device, augment: torch.Generator) -> dict[str, Tensor | None]:
+    """States (bytes,), uint8 on the CPU, of every generator that training draws from."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+        "mps": mps,
+        "augment": augment.get_state(),
+    }
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """The document as the bytes of one file."""
+    buffer = io.BytesIO()
+    torch.save(dict(document), buffer)
+    return buffer.getvalue()
+
+
+def write(document: Mapping[str, Any], *paths: Path) -> None:
+    """Write the document to each path, atomically; encoded once.
+
+    Raises:
+        OutputError: disk full, read-only; what was there before is whole.
+    """
+    data = encode(document)
+    for path in paths:
+        atomic_write(path, data)
+
+
+def read(path: Path, model: str | None = None) -> Checkpoint:
+    """Read a checkpoint of ours, or a state_dict as other programs save it.
+
+    Args:
+        path: the file.
+        model: the network's name, for a state_dict whose network is not to be recognised.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
+    """
+    document = load_archive(path)
+    if "format" in document and not isinstance(document["format"], Tensor):
+        return _read_own(path, document, model)
+    return _read_foreign(path, document, model)
+
+
+def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+    if document["format"] != FORMAT:
+        raise CheckpointError(f"{path} is a {document['format']!r:.60}, not a {FORMAT}")
+    if document.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has format version {document.get('version')!r:.20}; "
+            f"this program reads version {VERSION}",
+            "Use the version of mnist_cli that wrote it, or a newer one.",
+        )
+    try:
+        config = _config_of(document["config"])
+        data = _data_of(document["data"])
+        history = tuple(EpochResult.from_plain(dict(line)) for line in document["metrics"])
+        weights = _tensors(document["model"]["weights"])
+        averaged = document["ema"]
+        name = str(document["model"]["name"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise CheckpointError(f"{path} lacks or garbles a part of a checkpoint: {error}") from error
+    if model is not None and model != name:
+        raise CheckpointError(f"{path} holds the network '{name}', not '{model}'")
+    checkpoint = Checkpoint(
+        path=path,
+        model=name,
+        classes=len(data.classes),
+        weights=_averaged(averaged) if averaged is not None else weights,
+        config=config,
+        data=data,
+        history=history,
+        document=document,
+    )
+    _check_weights(path, name, len(data.classes), checkpoint.weights)
+    return checkpoint
+
+
+def _config_of(plain: object) -> TrainConfig:
+    if not isinstance(plain, dict):
+        raise TypeError("its configuration is no table")
+    return compose([Layer(plain, {})])
+
+
+def _data_of(plain: Mapping[str, Any]) -> DataInfo:
+    return DataInfo(
+        name=str(plain["name"]),
+        fingerprint=str(plain["fingerprint"]),
+        classes=tuple(str(name) for name in plain["classes"]),
+        mean=float(plain["mean"]),
+        std=float(plain["std"]),
+    )
+
+
+def _averaged(state: object) -> Weights:
+    """The weights inside an AveragedModel's state."""
+    return {
+        name.removeprefix("module."): tensor
+        for name, tensor in _tensors(state).items()
+        if name != "n_averaged"
+    }
+
+
+def _tensors(state: object) -> Weights:
+    if not isinstance(state, Mapping) or not state:
+        raise TypeError("no weights where weights should be")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(f"{name!r:.60} is no named tensor")
+    return state
+
+
+def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+    for key in FOREIGN_KEYS:
+        if isinstance(document.get(key), Mapping):
+            document = document[key]
+            break
+    try:
+        weights = _tensors(document)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {error}",
+            f"A dict with a state_dict under {' or '.join(FOREIGN_KEYS)} is read too.",
+        ) from error
+    weights = _strip_wrappers(weights)
+    if model is None:
+        recognised = models.recognise(weights)
+        if recognised is None:
+            raise _unrecognised(path, weights)
+        model, classes = recognised.name, recognised.classes
+    else:
+        classes = list(weights.values())[-1].shape[0] if next(iter(weights.values())).ndim else 10
+    _check_weights(path, model, classes, weights)
+    return Checkpoint(path, model, classes, weights)
+
+
+def _strip_wrappers(weights: Weights) -> Weights:
+    for prefix in WRAPPERS:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
+    shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
+    return CheckpointError(
+        f"{path}: no known network has weights of these names and shapes: {shapes}",
+        f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs.",
+    )
+
+
+def _check_weights(path: Path, model: str, classes: int, weights: Weights) -> None:
+    """Compare names, shapes and types with a fresh network's, and refuse what is not finite.
+
+    Raises:
+        CheckpointError: they differ; the differences are listed.
+    """
+    try:
+        with torch.device("meta"):
+            expected = models.build(model, classes).state_dict()
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
+    differences = _differences(expected, weights)
+    if differences:
+        more = len(differences) - LISTED
+        listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
+        raise CheckpointError(f"{path} does not fit the network '{model}': {listed}")
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{path}: weight '{name}' holds NaN or infinity",
+                "Take an earlier checkpoint, or train again with a lower learning rate.",
+            )
+
+
+def _differences(expected: Weights, found: Weights) -> list[str]:
+    missing = [f"{name} is missing" for name in expected if name not in found]
+    extra = [f"{name} is not part of it" for name in found if name not in expected]
+    wrong = [
+        f"{name} has {tuple(found[name].shape)} {_dtype(found[name])}, "
+        f"not {tuple(tensor.shape)} {_dtype(tensor)}"
+        for name, tensor in expected.items()
+        if name in found
+        and (found[name].shape != tensor.shape or found[name].dtype != tensor.dtype)
+    ]
+    return missing + extra + wrong
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def restore(
+    checkpoint: Checkpoint, state: TrainState, augment_generator: torch.Generator
+) -> list[str]:
+    """Bring a fresh state to where the checkpoint was taken; generators last.
+
+    Returns:
+        What differs between the machine that wrote it and this one, and can change the last bits.
+
+    Raises:
+        CheckpointError: a part of it does not fit the state.
+    """
+    document = checkpoint.document
+    try:
+        state.model.load_state_dict(document["model"]["weights"])
+        if state.ema is not None:
+            state.ema.load_state_dict(document["ema"])
+        for optimizer, saved in zip(state.optimizers, document["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if state.scaler.is_enabled():
+            state.scaler.load_state_dict(document["scaler"])
+        position, running = document["position"], document["running"]
+        state.epoch, state.batch = int(position["epoch"]), int(position["batch"])
+        state.step = int(position["step"])
+        state.running.sums.copy_(running["sums"])
+        state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
+        state.clock.seconds = float(document["seconds"])
+        state.history[:] = checkpoint.history
+        _restore_generators(document["generators"], state.device, augment_generator)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{checkpoint.path} cannot be resumed: {reason}",
+            "It can still be evaluated: mnist eval.",
+        ) from error
+    return environment_differences(document.get("environment", {}), environment(state))
+
+
+def _restore_generators(
+    states: Mapping[str, Tensor | None], device: torch.device, augment: torch.Generator
+) -> None:
+    torch.set_rng_state(_required(states["torch"]))
+    if device.type == "cuda" and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps" and states["mps"] is not None:
+        torch.mps.set_rng_state(states["mps"])
+    saved = _required(states["augment"])
+    if saved.shape == augment.get_state().shape:
+        augment.set_state(saved)
+
+
+def _required(state: Tensor | None) -> Tensor:
+    if state is None:
+        raise ValueError("a generator's state is missing")
+    return state
+
+
+def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines such as ``threads: 4 then, 2 now``."""
+    return [
+        f"{key}: {then.get(key)} then, {value} now"
+        for key, value in now.items()
+        if then.get(key) != value
+    ]

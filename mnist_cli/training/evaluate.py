@@ -1,0 +1,160 @@
+"""What a network makes of a split: every image once, and the figures that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.training.device import Precision
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss (cross-entropy, nats) and accuracy (a fraction of 1) over ``count`` images."""
+
+    loss: float
+    accuracy: float
+    count: int
+
+    def to_plain(self) -> dict[str, float | int]:
+        """As a dict of plain numbers."""
+        return {"loss": self.loss, "accuracy": self.accuracy, "count": self.count}
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Precision, recall and F1 of one class, fractions of 1; 0 where they are undefined."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: the image's number in its file, what it is, what was said, how surely."""
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a network on a split.
+
+    ``confusion[true][predicted]`` counts images; ``calibration_error`` is the expected one
+    (Guo et al. 2017) over 15 equal bins of confidence; ``mistakes`` come surest first.
+    """
+
+    score: Score
+    per_class: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration_error: float
+    mistakes: tuple[Mistake, ...]
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    split: Split,
+    normalisation: Normalisation,
+    *,
+    batch_size: int,
+    precision: Precision,
+) -> Tensor:
+    """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
+
+    The network is put into evaluation mode and back into the mode it was in.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        scores = [
+            _scores(model, images, normalisation, precision)
+            for images in split.images.split(batch_size)
+        ]
+    finally:
+        model.train(was_training)
+    return torch.cat(scores).cpu()
+
+
+def _scores(
+    model: nn.Module, images: Tensor, normalisation: Normalisation, precision: Precision
+) -> Tensor:
+    with precision.autocast():
+        scores = model(normalisation(images.float()))
+    return F.log_softmax(scores.float(), dim=1)
+
+
+def score(log_probabilities: Tensor, labels: Tensor) -> Score:
+    """Loss and accuracy of log-probabilities (N, classes) for labels (N,)."""
+    labels = labels.cpu()
+    correct = (log_probabilities.argmax(1) == labels).sum().item()
+    return Score(
+        loss=F.nll_loss(log_probabilities.double(), labels).item(),
+        accuracy=correct / len(labels),
+        count=len(labels),
+    )
+
+
+def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) -> Evaluation:
+    """All figures of log-probabilities (N, classes) for a split of N images."""
+    labels = split.labels.cpu()
+    confusion = _confusion(log_probabilities.argmax(1), labels, len(classes))
+    return Evaluation(
+        score=score(log_probabilities, labels),
+        per_class=_per_class(confusion, classes),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration_error=_calibration_error(log_probabilities, labels),
+        mistakes=_mistakes(log_probabilities, labels, split.indices),
+    )
+
+
+def _confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    counts = torch.bincount(labels * classes + predicted, minlength=classes * classes)
+    return counts.view(classes, classes)
+
+
+def _per_class(confusion: Tensor, names: tuple[str, ...]) -> tuple[ClassFigures, ...]:
+    hits = confusion.diagonal().double()
+    precision = (hits / confusion.sum(0)).nan_to_num(0.0)
+    recall = (hits / confusion.sum(1)).nan_to_num(0.0)
+    f1 = (2 * precision * recall / (precision + recall)).nan_to_num(0.0)
+    support = confusion.sum(1).tolist()
+    columns = zip(names, precision.tolist(), recall.tolist(), f1.tolist(), support, strict=True)
+    return tuple(ClassFigures(*column) for column in columns)
+
+
+def _calibration_error(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Mean gap between confidence and accuracy, weighted by how many images are in each bin."""
+    log_confidence, predicted = log_probabilities.double().max(1)
+    confidence = log_confidence.exp().clamp(max=1.0)
+    bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(0, CALIBRATION_BINS - 1)
+    gap = (predicted == labels).double() - confidence
+    per_bin = torch.zeros(CALIBRATION_BINS, dtype=torch.float64).index_add_(0, bins, gap)
+    return (per_bin.abs().sum() / len(labels)).item()
+
+
+def _mistakes(log_probabilities: Tensor, labels: Tensor, indices: Tensor) -> tuple[Mistake, ...]:
+    confidence, predicted = log_probabilities.max(1)
+    wrong = (predicted != labels).nonzero().squeeze(1)
+    surest = wrong[confidence[wrong].argsort(descending=True, stable=True)]
+    return tuple(
+        Mistake(
+            index=int(indices[i]),
+            label=int(labels[i]),
+            predicted=int(predicted[i]),
+            confidence=float(confidence[i].exp()),
+        )
+        for i in surest.tolist()
+    )

@@ -1,0 +1,118 @@
+"""Stops a run whose loss is no longer finite, before the step that would spoil the weights.
+
+Two ways, one promise. Where reading a figure costs nothing (CPU), or where the optimiser has no
+fused kernel, the figure is read each step. On CUDA that would make every step wait for the
+device; there the fused optimisers take a flag, ``found_inf``, and skip the step themselves, and
+the flag is read at the next reporting point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mnist_cli.errors import NonFiniteError
+
+
+class Guard(Protocol):
+    """Looks at each step's loss () and gradient norm ()."""
+
+    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
+        """Raise, or see to it that the optimisers do nothing, if either is not finite."""
+        ...
+
+    def report(self) -> None:
+        """Raise :class:`NonFiniteError` if a step was skipped; waits for the device."""
+        ...
+
+
+def build_guard(
+    device: torch.device, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler
+) -> Guard:
+    """The guard that costs least: deferred on CUDA with fused optimisers, else immediate.
+
+    fp16's scaler skips steps whose gradients overflow, as it must; only the loss is judged then.
+    """
+    if scaler.is_enabled():
+        return ImmediateGuard(judge_gradient=False)
+    fused = all(optimizer.defaults.get("fused") for optimizer in optimizers)
+    if device.type == "cuda" and fused:
+        return DeferredGuard(device, optimizers)
+    return ImmediateGuard()
+
+
+class ImmediateGuard:
+    """Reads the figures each step."""
+
+    def __init__(self, *, judge_gradient: bool = True) -> None:
+        self._judge_gradient = judge_gradient
+
+    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
+        """See :meth:`Guard.before_step`."""
+        if not torch.isfinite(loss + grad_norm if self._judge_gradient else loss):
+            raise _non_finite(step, loss.item(), grad_norm.item())
+
+    def report(self) -> None:
+        """Nothing was put off."""
+
+
+class DeferredGuard:
+    """Lets the fused optimisers skip the bad step and all after it; tells at the next report."""
+
+    def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
+        self._found = torch.zeros((), device=device)
+        self._first = torch.zeros(3, dtype=torch.float64, device=device)
+        for optimizer in optimizers:
+            optimizer.found_inf = self._found  # type: ignore[attr-defined]
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+
+    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
+        """See :meth:`Guard.before_step`."""
+        bad = (~torch.isfinite(loss + grad_norm)).float()
+        first = bad * (1 - self._found)
+        figures = torch.stack([torch.full_like(loss, step), loss, grad_norm]).double()
+        self._first.copy_(torch.where(first.bool(), figures, self._first))
+        self._found.copy_(torch.maximum(self._found, bad))
+
+    def report(self) -> None:
+        """See :meth:`Guard.report`."""
+        if self._found.item():
+            step, loss, grad_norm = self._first.tolist()
+            raise _non_finite(int(step), loss, grad_norm)
+
+
+def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
+    what = (
+        f"the loss is {loss}"
+        if loss != loss or abs(loss) == float("inf")
+        else f"the gradient's norm is {grad_norm} (the loss {loss:.4g})"
+    )
+    return NonFiniteError(
+        f"{what} at step {step + 1}; the step was not applied",
+        "Lower the learning rate (--lr), or clip the gradient (--set clip_norm=1).",
+    )
+
+
+@torch.no_grad()
+def first_bad_module(model: nn.Module, images: Tensor) -> str:
+    """Path of the first module whose output for ``images`` is not finite; empty if all are."""
+    found: list[str] = []
+
+    def look(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                found.append(name)
+
+        return model.get_submodule(name).register_forward_hook(hook)
+
+    handles = [look(name) for name, _ in model.named_modules() if name]
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ""

@@ -1,0 +1,163 @@
+"""The training loop: one for every network, optimiser, precision and device.
+
+:func:`fit` is a generator: it trains and yields, and neither prints nor saves. Whoever drives it
+does, between two yields, and may stop driving at any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnist_cli import models
+from mnist_cli.data.loader import Loader
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.errors import NonFiniteError
+from mnist_cli.seeding import derive
+from mnist_cli.training.evaluate import Score, predict, score
+from mnist_cli.training.guard import first_bad_module
+from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.state import EpochResult, Running, TrainState
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step is done: ``batch`` of ``batches`` of epoch ``epoch``, both counted from 1."""
+
+    epoch: int
+    batch: int
+    batches: int
+
+
+Event = StepResult | EpochResult
+
+
+def fit(
+    state: TrainState, loader: Loader, val: Split | None, normalisation: Normalisation
+) -> Iterator[Event]:
+    """Train from where ``state`` stands to the end, yielding after each step and each epoch.
+
+    After each yield the state is whole: saved there and loaded again, the run goes on to the
+    same bits. Draws dropout from torch's global generators, which it seeds at each epoch's start.
+
+    Raises:
+        NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
+    """
+    stepper = Stepper(state, LearningRate.of(state.config, loader.batches))
+    while not state.finished:
+        if state.batch == 0:
+            torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
+        state.model.train()
+        state.clock.start()
+        for images, labels in loader.epoch(state.epoch, state.batch):
+            stepper(images, labels)
+            state.batch += 1
+            yield StepResult(state.epoch + 1, state.batch, loader.batches)
+        state.clock.stop()
+        state.guard.report()
+        yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
+
+
+def _validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:
+    if val is None:
+        return None
+    log_probabilities = predict(
+        state.eval_model,
+        val,
+        normalisation,
+        batch_size=state.config.eval_batch_size,
+        precision=state.precision,
+    )
+    return score(log_probabilities, val.labels)
+
+
+def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
+    """Turn the sums into the epoch's figures, and set the state to the next epoch's beginning."""
+    loss, accuracy, grad_norm = state.running.means()
+    seconds = state.clock.seconds - sum(result.seconds for result in state.history)
+    result = EpochResult(
+        epoch=state.epoch + 1,
+        step=state.step,
+        loss=loss,
+        accuracy=accuracy,
+        val=val,
+        lr=lr,
+        grad_norm=grad_norm,
+        images_per_second=loader.images / seconds if seconds > 0 else 0.0,
+        seconds=seconds,
+    )
+    state.history.append(result)
+    state.running = Running.on(state.device)
+    state.epoch, state.batch = state.epoch + 1, 0
+    return result
+
+
+class Stepper:
+    """One optimisation step: forward, backward, guard, clip, update, average, account."""
+
+    def __init__(self, state: TrainState, schedule: LearningRate) -> None:
+        self.state = state
+        self.schedule = schedule
+        self.lr = 0.0
+        self.parameters = [p for p in state.model.parameters() if p.requires_grad]
+        self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
+        self.forward: Callable[[Tensor], Tensor] = (
+            torch.compile(state.model) if state.config.compile else state.model
+        )
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """Train on images (B, 1, H, W), normalised, and labels (B,)."""
+        state = self.state
+        self.lr = self.schedule.apply(state.optimizers, state.config.lr, state.step)
+        with state.precision.autocast():
+            scores = self.forward(images)
+        loss = models.loss(
+            scores.float(),
+            labels,
+            log_probabilities=self.log_probabilities,
+            smoothing=state.config.label_smoothing,
+        )
+        grad_norm = self._backward(loss)
+        self._judge(loss.detach(), grad_norm, images)
+        self._update(grad_norm)
+        state.step += 1
+        with torch.no_grad():
+            correct = (scores.argmax(1) == labels).sum()
+            state.running.add(loss.detach(), correct, grad_norm, len(labels))
+
+    def _backward(self, loss: Tensor) -> Tensor:
+        """Fill the gradients; return their 2-norm (), unscaled."""
+        state = self.state
+        for optimizer in state.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()
+        if state.scaler.is_enabled():
+            for optimizer in state.optimizers:
+                state.scaler.unscale_(optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    def _judge(self, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
+        try:
+            self.state.guard.before_step(self.state.step, loss, grad_norm)
+        except NonFiniteError as error:
+            with self.state.precision.autocast():
+                module = first_bad_module(self.state.model, images)
+            if module:
+                error.message += f"; the first module whose output is not finite is '{module}'"
+            raise
+
+    def _update(self, grad_norm: Tensor) -> None:
+        state = self.state
+        if state.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(
+                self.parameters, state.config.clip_norm, grad_norm, foreach=True
+            )
+        for optimizer in state.optimizers:
+            state.scaler.step(optimizer)
+        state.scaler.update()
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)

@@ -1,0 +1,195 @@
+"""Optimisers and learning-rate schedules, by name.
+
+Knows nothing of networks or data: parameters in, torch optimisers out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import UsageError
+
+
+def build_optimizers(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> list[Optimizer]:
+    """The optimisers of ``config.optimizer``: one, or for Muon two that share the parameters.
+
+    Raises:
+        UsageError: Muon where torch has none.
+    """
+    params = list(parameters)
+    build = {
+        "sgd": _sgd,
+        "adam": _adam,
+        "adamw": _adamw,
+        "adadelta": _adadelta,
+        "muon": _muon,
+    }[config.optimizer]
+    return build(config, params)
+
+
+def _fused(params: Sequence[nn.Parameter]) -> bool:
+    """One kernel for all parameters, where torch has one for the device."""
+    return all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in params)
+
+
+def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
+    momentum = config.setting("momentum")
+    return [
+        torch.optim.SGD(
+            params,
+            lr=config.lr,
+            momentum=momentum,
+            nesterov=bool(config.setting("nesterov") and momentum),
+            weight_decay=config.weight_decay,
+            fused=_fused(params),
+        )
+    ]
+
+
+def _betas(config: TrainConfig) -> tuple[float, float]:
+    return config.setting("beta1"), config.setting("beta2")
+
+
+def _adam(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
+    return [
+        torch.optim.Adam(
+            params,
+            lr=config.lr,
+            betas=_betas(config),
+            eps=config.setting("eps"),
+            weight_decay=config.weight_decay,
+            fused=_fused(params),
+        )
+    ]
+
+
+def _adamw(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
+    return [
+        torch.optim.AdamW(
+            params,
+            lr=config.lr,
+            betas=_betas(config),
+            eps=config.setting("eps"),
+            weight_decay=config.weight_decay,
+            fused=_fused(params),
+        )
+    ]
+
+
+def _adadelta(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
+    return [
+        torch.optim.Adadelta(
+            params,
+            lr=config.lr,
+            rho=config.setting("rho"),
+            eps=config.setting("eps"),
+            weight_decay=config.weight_decay,
+        )
+    ]
+
+
+def _muon(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
+    """Muon for the matrices, AdamW for everything else.
+
+    ``match_rms_adamw`` scales Muon's updates to AdamW's size, so that one learning rate serves
+    both (Liu et al. 2025, "Muon is Scalable for LLM Training").
+    """
+    muon = getattr(torch.optim, "Muon", None)
+    if muon is None:
+        raise UsageError(f"optimizer = muon: torch {torch.__version__} has no Muon")
+    matrices = [p for p in params if p.ndim == 2]
+    others = [p for p in params if p.ndim != 2]
+    optimizers: list[Optimizer] = []
+    if matrices:
+        optimizers.append(
+            muon(
+                matrices,
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                momentum=config.setting("momentum"),
+                nesterov=bool(config.setting("nesterov")),
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return optimizers + (_adamw(config, others) if others else [])
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """The learning rate at each step, as a factor of the configured one: no state to save."""
+
+    schedule: str
+    total_steps: int
+    steps_per_epoch: int
+    warmup_epochs: float
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: TrainConfig, steps_per_epoch: int) -> LearningRate:
+        """The schedule of ``config`` for a run whose epochs have so many steps."""
+        keys = ("step_epochs", "gamma", "peak_at", "initial_factor", "final_factor")
+        return cls(
+            schedule=config.schedule,
+            total_steps=config.epochs * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            warmup_epochs=config.warmup,
+            settings={key: config.setting(key) for key in keys},
+        )
+
+    def factor(self, step: int) -> float:
+        """What ``lr`` is multiplied by at step ``step``, counted from 0 over the whole run."""
+        warmup = round(self.warmup_epochs * self.steps_per_epoch)
+        if step < warmup:
+            return (step + 1) / warmup
+        shape = {
+            "constant": self._constant,
+            "step": self._step,
+            "cosine": self._cosine,
+            "onecycle": self._onecycle,
+        }[self.schedule]
+        return shape(step - warmup, self.total_steps - warmup)
+
+    def _constant(self, step: int, total: int) -> float:
+        return 1.0
+
+    def _step(self, step: int, total: int) -> float:
+        """As torch's StepLR: times ``gamma`` every ``step_epochs`` epochs."""
+        drops = step // (self.steps_per_epoch * int(self.settings["step_epochs"]))
+        return float(self.settings["gamma"]) ** drops
+
+    def _cosine(self, step: int, total: int) -> float:
+        """As torch's CosineAnnealingLR, down to ``final_factor`` (Loshchilov & Hutter 2017)."""
+        low = float(self.settings["final_factor"])
+        return low + (1 - low) * (1 + math.cos(math.pi * step / total)) / 2
+
+    def _onecycle(self, step: int, total: int) -> float:
+        """As torch's OneCycleLR with cosines: up to 1 at ``peak_at``, then down (Smith 2018)."""
+        peak = float(self.settings["peak_at"]) * total - 1
+        if peak > 0 and step <= peak:
+            return _cosine_between(float(self.settings["initial_factor"]), 1.0, step / peak)
+        start, end = max(peak, 0.0), total - 1
+        progress = (step - start) / (end - start) if end > start else 0.0
+        return _cosine_between(1.0, float(self.settings["final_factor"]), progress)
+
+    def apply(self, optimizers: Sequence[Optimizer], lr: float, step: int) -> float:
+        """Set the learning rate of step ``step`` in every optimiser, and return it."""
+        value = lr * self.factor(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(value)
+                else:
+                    group["lr"] = value
+        return value
+
+
+def _cosine_between(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,196 @@
+"""Run directories: ``runs/NNNN-<dataset>-<model>/``, what lies in one, and who is writing to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnist_cli.errors import CheckpointError, OutputError
+from mnist_cli.files import atomic_write, check_writable, explain_os_error, stale_temporaries
+
+_NUMBERED = re.compile(r"^\.?(\d{4,})-")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths inside a run directory."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """What the run was made with and on."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, to resume from."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that the validation set prefers."""
+        return self.path / "best.pt"
+
+    @property
+    def summary(self) -> Path:
+        """The result: there once the run has ended."""
+        return self.path / "summary.json"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def gradients(self) -> Path:
+        """Gradient dumps."""
+        return self.path / "grad"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    def checkpoint(self) -> Path:
+        """The checkpoint to use the run by: the best, or the last where none was chosen.
+
+        Raises:
+            CheckpointError: it has none yet.
+        """
+        for path in (self.best, self.last):
+            if path.is_file():
+                return path
+        raise CheckpointError(
+            f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
+        )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the system frees it if the process dies.
+
+        Raises:
+            OutputError: another process holds it; the message says which.
+        """
+        lock = FileLock(self.path / "run.lock")
+        owner = self.path / "run.pid"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            with contextlib.suppress(OSError):
+                who = f"process {owner.read_text().strip()}"
+                raise OutputError(
+                    f"the run {self.path} is being written by {who}",
+                    "Wait for it, stop it, or start another run.",
+                ) from error
+            raise OutputError(f"the run {self.path} is in use by another process") from error
+        except OSError as error:
+            raise explain_os_error(error, self.path, "lock") from error
+        try:
+            with contextlib.suppress(OSError):
+                owner.write_text(f"{os.getpid()}\n")
+            self.clear_stale()
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                owner.unlink()
+            lock.release()
+
+    def clear_stale(self) -> None:
+        """Remove temporary files that killed processes left."""
+        for path in stale_temporaries(self.path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""
+        atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def create(root: Path, dataset: str, model: str) -> RunDirectory:
+    """Make the next numbered run directory; safe when several processes do so at once.
+
+    A number is reserved by an atomic mkdir of its own, since two runs of one number may have
+    different names.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    check_writable(root)
+    number = max((_number(path) for path in root.iterdir()), default=0) + 1
+    try:
+        while True:
+            reservation = root / f".{number:04d}-reserved"
+            try:
+                reservation.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            if any(_number(path) == number for path in root.iterdir() if path != reservation):
+                reservation.rmdir()
+                number += 1
+                continue
+            return RunDirectory(reservation.rename(root / f"{number:04d}-{dataset}-{model}"))
+    except OSError as error:
+        raise explain_os_error(error, root, "make a run directory in") from error
+
+
+def _number(path: Path) -> int:
+    match = _NUMBERED.match(path.name)
+    return int(match[1]) if match else 0
+
+
+def newest(root: Path) -> RunDirectory:
+    """The run with the highest number that has a checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folders = root.iterdir() if root.is_dir() else ()
+    runs = sorted((path for path in folders if _number(path)), key=_number, reverse=True)
+    for path in runs:
+        run = RunDirectory(path)
+        if run.best.is_file() or run.last.is_file():
+            return run
+    raise CheckpointError(
+        f"no run with a checkpoint under {root}/",
+        "Train one with `mnist train`, or name a checkpoint.",
+    )
+
+
+def find_checkpoint(target: Path | None, root: Path) -> Path:
+    """The checkpoint that an argument means: a file, a run directory, or the newest run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if target is None:
+        return newest(root).checkpoint()
+    if target.is_dir():
+        return RunDirectory(target).checkpoint()
+    if not target.exists() and (root / target).is_dir():
+        return RunDirectory(root / target).checkpoint()
+    if not target.exists():
+        raise CheckpointError(
+            f"there is no checkpoint or run {target}",
+            f"Leave it out to take the newest run under {root}/.",
+        )
+    return target

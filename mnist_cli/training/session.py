@@ -1,0 +1,227 @@
+"""A whole training run: the loop, and everything that a run directory holds.
+
+:class:`Session` drives :func:`mnist_cli.training.loop.fit`, writes between its yields and passes
+its events on, so that whoever iterates over it may show them. It prints nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.loader import build_loader
+from mnist_cli.data.split import Split, cut_validation
+from mnist_cli.errors import CheckpointError
+from mnist_cli.files import atomic_write
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training.checkpoint import Checkpoint, DataInfo
+from mnist_cli.training.device import Precision, compute_settings, describe
+from mnist_cli.training.evaluate import Score, predict, score
+from mnist_cli.training.loop import Event, StepResult, fit
+from mnist_cli.training.memory import explain_out_of_memory
+from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.state import EpochResult, TrainState, fresh_state
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended; ``train_seconds`` are the steps alone."""
+
+    run: str
+    checkpoint: str
+    dataset: str
+    model: str
+    epochs: int
+    train_seconds: float
+    test: Score
+    device: str
+    device_name: str
+    precision: str
+    seed: int
+    stop_reason: str = ""
+    fallback: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values: what ``summary.json`` and ``--json`` hold."""
+        return {**vars(self), "test": self.test.to_plain()}
+
+
+class Session:
+    """One run in one directory, fresh or resumed.
+
+    Args:
+        config: the run's configuration.
+        data: the data set, on the CPU.
+        device: where to compute.
+        precision: how to compute.
+        run: the directory to write, held by the caller.
+        resume: the checkpoint to go on from; None begins anew.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: LoadedData,
+        device: torch.device,
+        precision: Precision,
+        run: RunDirectory,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.device = device
+        self.precision = precision
+        self.run = run
+        self.differences: list[str] = []
+        self._resume = resume
+        parts = cut_validation(
+            data.train,
+            val_size=config.val_size,
+            train_size=config.train_size,
+            seed=config.seed,
+        )
+        with explain_out_of_memory(config.batch_size):
+            self._val = parts.val.to(device) if parts.val else None
+            self.train_images = len(parts.train)
+            self.loader = build_loader(config, parts.train.to(device), data.normalisation)
+            self.state: TrainState = fresh_state(config, device, precision, len(data.spec.classes))
+        if resume is not None:
+            self._check_data(resume)
+            self.differences = checkpoints.restore(resume, self.state, self.loader.generator)
+
+    def _check_data(self, resume: Checkpoint) -> None:
+        if resume.data is not None and resume.data.fingerprint != self.data.fingerprint:
+            raise CheckpointError(
+                f"{resume.path} was trained on other data than these: "
+                f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
+                f"not {self.data.fingerprint[:20]}…",
+                "Name the data directory it was trained with (--data-dir).",
+            )
+
+    @property
+    def val(self) -> Split | None:
+        """The validation split on the device."""
+        return self._val
+
+    def events(self, stop: StopRequest) -> Iterator[Event]:
+        """Train to the end, saving as configured, and yield each step and each epoch.
+
+        Raises:
+            Stopped: ``stop`` came true; ``last.pt`` holds everything up to this batch.
+            NonFiniteError, OutOfMemory, OutputError: ``last.pt`` holds the last good state.
+        """
+        config = self.config
+        with (
+            compute_settings(
+                self.device, threads=config.threads, deterministic=config.deterministic
+            ),
+            explain_out_of_memory(config.batch_size),
+        ):
+            self._write_preamble()
+            for event in fit(self.state, self.loader, self._val, self.data.normalisation):
+                if isinstance(event, EpochResult):
+                    self._save_epoch()
+                elif self._due(event):
+                    self.save_last()
+                yield event
+                if stop and not self.state.finished:
+                    self._leave(stop)
+
+    def _due(self, event: StepResult) -> bool:
+        every = self.config.checkpoint_every
+        return bool(every) and self.state.step % every == 0 and event.batch < event.batches
+
+    def _leave(self, stop: StopRequest) -> None:
+        self.save_last()
+        state = self.state
+        raise stop.error(
+            f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
+            f"batches; everything up to there is in {self.run.last}",
+            f"Resume with: mnist train --resume {self.run.path}",
+        )
+
+    def _write_preamble(self) -> None:
+        """Write what can be written now, so that a full or read-only disk is found now."""
+        atomic_write(self.run.config, self.config.to_toml())
+        atomic_write(self.run.environment, json.dumps(self._environment(), indent=2) + "\n")
+        self._write_metrics()
+        self.save_last()
+
+    def _environment(self) -> dict[str, Any]:
+        return {
+            **checkpoints.environment(self.state),
+            "device_name": describe(self.device),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "command": sys.argv,
+            "dataset": self.data.spec.name,
+            "fingerprint": self.data.fingerprint,
+            "fallback": self.data.fallback,
+        }
+
+    def _write_metrics(self) -> None:
+        self.run.write_metrics(result.to_plain() for result in self.state.history)
+
+    def _document(self) -> dict[str, Any]:
+        spec = self.data.spec
+        info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
+        return checkpoints.capture(self.state, info, self.loader.generator)
+
+    def save_last(self) -> None:
+        """Write ``last.pt`` as of now; the clock of training stands still meanwhile.
+
+        Raises:
+            NonFiniteError: a step was skipped since the loss was no longer finite.
+        """
+        with self.state.clock.paused():
+            self.state.guard.report()
+            checkpoints.write(self._document(), self.run.last)
+
+    def _save_epoch(self) -> None:
+        best = self.state.best
+        is_best = best is not None and best.epoch == self.state.epoch
+        paths = (self.run.last, self.run.best) if is_best else (self.run.last,)
+        checkpoints.write(self._document(), *paths)
+        self._write_metrics()
+
+    def finish(self) -> Summary:
+        """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
+        path = self.run.checkpoint()
+        model = checkpoints.read(path).build_model().to(self.device)
+        with (
+            compute_settings(self.device, threads=self.config.threads),
+            explain_out_of_memory(self.config.eval_batch_size, "eval_batch_size"),
+        ):
+            log_probabilities = predict(
+                model,
+                self.data.test.to(self.device),
+                self.data.normalisation,
+                batch_size=self.config.eval_batch_size,
+                precision=self.precision,
+            )
+        summary = Summary(
+            run=str(self.run.path),
+            checkpoint=str(path),
+            dataset=self.data.spec.name,
+            model=self.config.model,
+            epochs=self.state.epoch,
+            train_seconds=self.state.clock.seconds,
+            test=score(log_probabilities, self.data.test.labels),
+            device=str(self.device),
+            device_name=describe(self.device),
+            precision=self.precision.name,
+            seed=self.config.seed,
+            stop_reason=self.state.stop_reason,
+            fallback=self.data.fallback,
+        )
+        atomic_write(self.run.summary, json.dumps(summary.to_plain(), indent=2) + "\n")
+        return summary

@@ -1,0 +1,53 @@
+"""SIGINT and SIGTERM as requests: the first finishes the batch, a second SIGINT leaves at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from mnist_cli.errors import Interrupted, Stopped, Terminated
+
+
+class StopRequest:
+    """Whether somebody asked the process to stop, and with which signal."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def error(self, message: str, hint: str = "") -> Stopped:
+        """The error that ends the program with the signal's exit code."""
+        kind = Terminated if self.signal == signal.SIGTERM else Interrupted
+        return kind(message, hint)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            os._exit(Interrupted.code)
+        self.signal = number
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a :class:`StopRequest` while the context lasts.
+
+    Outside the main thread, where Python delivers no signals, nothing is changed.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {
+        number: signal.signal(number, request._receive)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

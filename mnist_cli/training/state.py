@@ -1,0 +1,225 @@
+"""What training changes from step to step, all in one place: what a checkpoint must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mnist_cli import models
+from mnist_cli.config import TrainConfig
+from mnist_cli.seeding import derive
+from mnist_cli.training.device import Precision, synchronize
+from mnist_cli.training.evaluate import Score
+from mnist_cli.training.guard import Guard, build_guard
+from mnist_cli.training.optim import build_optimizers
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch's figures, as a line of ``metrics.jsonl``.
+
+    ``epoch`` counts from 1; ``loss`` and ``accuracy`` are of the training images as they were
+    trained on (augmented, before each step); ``grad_norm`` is the mean over steps of the whole
+    gradient's 2-norm before clipping; ``seconds`` are the steps alone.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    val: Score | None
+    lr: float
+    grad_norm: float
+    images_per_second: float
+    seconds: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As a flat dict of plain numbers; without a validation set its figures are None."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": self.loss,
+            "train_accuracy": self.accuracy,
+            "val_loss": self.val.loss if self.val else None,
+            "val_accuracy": self.val.accuracy if self.val else None,
+            "val_count": self.val.count if self.val else None,
+            "lr": self.lr,
+            "grad_norm": self.grad_norm,
+            "images_per_second": self.images_per_second,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> EpochResult:
+        """The inverse of :meth:`to_plain`."""
+        val = None
+        if plain["val_count"] is not None:
+            val = Score(plain["val_loss"], plain["val_accuracy"], plain["val_count"])
+        return cls(
+            epoch=plain["epoch"],
+            step=plain["step"],
+            loss=plain["train_loss"],
+            accuracy=plain["train_accuracy"],
+            val=val,
+            lr=plain["lr"],
+            grad_norm=plain["grad_norm"],
+            images_per_second=plain["images_per_second"],
+            seconds=plain["seconds"],
+        )
+
+
+@dataclass
+class Running:
+    """Sums over the epoch so far, kept on the device so that no step waits for it.
+
+    ``sums`` (3,), float32 or float64: loss times images, correct answers, gradient norms.
+    """
+
+    sums: Tensor
+    images: int = 0
+    steps: int = 0
+
+    @classmethod
+    def on(cls, device: torch.device) -> Running:
+        """Nothing summed yet."""
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return cls(torch.zeros(3, dtype=dtype, device=device))
+
+    def add(self, loss: Tensor, correct: Tensor, grad_norm: Tensor, images: int) -> None:
+        """Add one step's mean loss (), correct answers () and gradient norm ()."""
+        self.sums += torch.stack([loss * images, correct, grad_norm])
+        self.images += images
+        self.steps += 1
+
+    def means(self) -> tuple[float, float, float]:
+        """Mean loss, accuracy and gradient norm so far; waits for the device."""
+        loss, correct, norm = self.sums.tolist()
+        images, steps = max(self.images, 1), max(self.steps, 1)
+        return loss / images, correct / images, norm / steps
+
+
+@dataclass
+class Clock:
+    """Seconds spent in steps; stands still inside :meth:`paused`."""
+
+    device: torch.device
+    seconds: float = 0.0
+    _since: float | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Go on counting."""
+        self._since = perf_counter()
+
+    def stop(self) -> None:
+        """Wait for the device, then stop counting."""
+        if self._since is not None:
+            synchronize(self.device)
+            self.seconds += perf_counter() - self._since
+            self._since = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something that is not training: evaluate, save, report."""
+        running = self._since is not None
+        self.stop()
+        try:
+            yield
+        finally:
+            if running:
+                self.start()
+
+
+@dataclass
+class TrainState:
+    """A run in progress. ``epoch`` and ``batch`` count what is done: the next batch to train on."""
+
+    config: TrainConfig
+    device: torch.device
+    precision: Precision
+    model: nn.Module
+    optimizers: list[Optimizer]
+    scaler: torch.amp.GradScaler
+    ema: AveragedModel | None
+    guard: Guard
+    running: Running
+    clock: Clock
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    history: list[EpochResult] = field(default_factory=list)
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """The network to evaluate: the averaged one where weights are averaged."""
+        return self.ema.module if self.ema is not None else self.model
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The epoch that the validation set prefers: accuracy, then loss, then the later."""
+        judged = [result for result in self.history if result.val]
+        return max(judged, key=_preference, default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or a reason to stop early has come true."""
+        return self.epoch >= self.config.epochs or bool(self.stop_reason)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ends before its last epoch; empty while it goes on."""
+        last = self.history[-1] if self.history else None
+        if self.batch or last is None or last.val is None:
+            return ""
+        target, patience = self.config.target_accuracy, self.config.early_stopping
+        if target and last.val.accuracy >= target:
+            return f"validation accuracy {last.val.accuracy:.4f} has reached {target}"
+        if patience and self.best and last.epoch - self.best.epoch >= patience:
+            return f"no better validation accuracy for {patience} epochs"
+        return ""
+
+
+def _preference(result: EpochResult) -> tuple[float, float, int]:
+    assert result.val is not None
+    return result.val.accuracy, -result.val.loss, result.epoch
+
+
+def fresh_state(
+    config: TrainConfig, device: torch.device, precision: Precision, classes: int
+) -> TrainState:
+    """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
+    model = fresh_model(config, classes).to(device)
+    ema = None
+    if config.ema:
+        average = get_ema_multi_avg_fn(config.ema)
+        ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    optimizers = build_optimizers(config, model.parameters())
+    scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
+    return TrainState(
+        config=config,
+        device=device,
+        precision=precision,
+        model=model,
+        optimizers=optimizers,
+        scaler=scaler,
+        ema=ema,
+        guard=build_guard(device, optimizers, scaler),
+        running=Running.on(device),
+        clock=Clock(device),
+    )
+
+
+def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
+    """The configured network on the CPU, its weights drawn from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(config.seed, "weights"))
+        model = models.build(config.model, classes)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    return model.to(memory_format=layout)
