@@ -1,0 +1,236 @@
+"""``mnist data``: data sets on disk: fetch, verify, show, path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_cli.commands import options
+from mnist_cli.data import catalogue
+from mnist_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.data.catalogue import DatasetSpec
+    from mnist_cli.data.fetch import FetchReport
+    from mnist_cli.data.split import Split
+    from mnist_cli.data.store import FileReport
+
+app = typer.Typer(help="Data sets on disk: fetch, verify, show, path.", rich_markup_mode="rich")
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]",
+        help=f"One of {', '.join(catalogue.names())}.",
+        autocompletion=lambda incomplete: [
+            name for name in catalogue.names() if name.startswith(incomplete)
+        ],
+    ),
+]
+
+
+@app.command()
+def fetch(
+    name: NameArgument = "mnist",
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest time in all."),
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option("--mirror", metavar="URL", help="Ask this address instead; many times."),
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Download a data set, verified, into the layout that torchvision reads too.
+
+    Every mirror is tried in turn. Files that are there and sound are left alone; if several
+    processes ask at once, one downloads and the others wait.
+    """
+    from mnist_cli.data.fetch import fetch as fetch_files
+    from mnist_cli.report.console import fetching, print_json, stdout
+
+    spec = catalogue.get(name)
+    with fetching(silent=as_json or quiet) as progress:
+        report = fetch_files(
+            spec, data_dir, progress=progress, total_timeout=timeout, mirrors=mirror
+        )
+    if as_json:
+        print_json(_fetch_document(report))
+        return
+    if spec.bundled:
+        stdout().print(f"{spec.title} comes with the program: nothing to fetch")
+        return
+    done = f"{report.downloaded:,} bytes in {report.seconds:.1f} s" if report.downloaded else ""
+    stdout().print(f"{spec.title} is in {report.folder}" + (f" ({done})" if done else ""))
+
+
+def _fetch_document(report: FetchReport) -> dict[str, Any]:
+    return {
+        "dataset": report.dataset,
+        "folder": str(report.folder),
+        "downloaded": report.downloaded,
+        "seconds": report.seconds,
+        "files": [
+            {"path": str(file.path), "bytes": file.bytes, "source": file.source}
+            for file in report.files
+        ],
+    }
+
+
+@app.command()
+def verify(
+    name: NameArgument = "mnist",
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad."""
+    from mnist_cli.data import store
+    from mnist_cli.report.console import print_json, print_table, stdout
+
+    spec = catalogue.get(name)
+    reports = store.verify(spec, data_dir)
+    bad = [report for report in reports if report.problem]
+    if not as_json and reports:
+        print_table(("file", "bytes", "checksum", "state"), [_verify_row(row) for row in reports])
+    if bad:
+        raise DataError(
+            f"{len(bad)} of {len(reports)} files of {spec.title} under {data_dir} are not right: "
+            + "; ".join(f"{row.path.name}: {row.problem}" for row in bad),
+            f"Get them with: mnist data fetch {spec.name} --data-dir {data_dir}",
+        )
+    if as_json:
+        print_json({"dataset": spec.name, "files": [_verify_plain(row) for row in reports]})
+    elif not reports:
+        stdout().print(f"{spec.title} comes with the program: nothing to verify")
+
+
+def _verify_row(row: FileReport) -> tuple[str, str, str, str]:
+    size = "-" if row.bytes is None else f"{row.bytes:,}"
+    return str(row.path), size, row.checksum, row.problem or "ok"
+
+
+def _verify_plain(row: FileReport) -> dict[str, Any]:
+    return {**vars(row), "path": str(row.path)}
+
+
+@app.command()
+def path(
+    name: NameArgument = "mnist",
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Print where the files of a data set lie; exit 3 if some are missing."""
+    from mnist_cli.data import store
+    from mnist_cli.report.console import print_json, stdout
+
+    spec = catalogue.get(name)
+    located = store.locate(spec, data_dir)
+    if located.missing:
+        missing = ", ".join(file.name for file in located.missing)
+        raise DataError(
+            f"{spec.title} is not whole under {data_dir}: {missing} missing",
+            f"Get it with: mnist data fetch {spec.name} --data-dir {data_dir}",
+        )
+    files = [str(copies[0]) for copies in located.found.values()]
+    if as_json:
+        print_json({"dataset": spec.name, "files": files})
+        return
+    for file in files:
+        stdout().print(file, markup=False)
+
+
+@app.command()
+def show(
+    name: NameArgument = "auto",
+    split: Annotated[
+        str, typer.Option("--split", metavar="train|test", help="Which images.")
+    ] = "train",
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="How many images.")
+    ] = 10,
+    indices: Annotated[
+        str | None,
+        typer.Option("--indices", metavar="I,J,…", help="These images, by number."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Write a picture instead.")
+    ] = None,
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Show samples of a data set: as half blocks in the terminal, or as a picture with --png.
+
+    Without --indices the samples are spread evenly over the file.
+    """
+    from mnist_cli.data.load import load
+    from mnist_cli.report.console import note, print_json
+
+    if split not in ("train", "test"):
+        raise UsageError(f"--split {split}: choose train or test")
+    data = load(name, data_dir, say=note)
+    if data.fallback:
+        note(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
+    chosen = _choose(data.split(split), count, indices)
+    if png is not None:
+        _save(data.spec, chosen, png)
+    if as_json:
+        print_json(_samples(data.spec, chosen))
+    elif png is None:
+        _print(data.spec, chosen)
+
+
+def _choose(split: Split, count: int, indices: str | None) -> Split:
+    import torch
+
+    if indices is None:
+        count = min(count, len(split))
+        return split.take(torch.arange(count) * len(split) // count)
+    try:
+        numbers = [int(word) for word in indices.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--indices {indices}: not numbers with commas between them") from error
+    for number in numbers:
+        if not 0 <= number < len(split):
+            raise UsageError(f"--indices: image {number} does not exist; 0 to {len(split) - 1} do")
+    return split.take(torch.tensor(numbers))
+
+
+def _samples(spec: DatasetSpec, split: Split) -> dict[str, Any]:
+    return {
+        "dataset": spec.name,
+        "split": split.name,
+        "samples": [
+            {"index": index, "label": label, "class": spec.classes[label]}
+            for index, label in zip(split.indices.tolist(), split.labels.tolist(), strict=True)
+        ],
+    }
+
+
+def _print(spec: DatasetSpec, split: Split) -> None:
+    from mnist_cli.report.console import print_images
+
+    captions = [f"#{i} {spec.classes[label]}" for i, label in _numbered(split)]
+    print_images(list(split.images.squeeze(1).numpy()), captions)
+
+
+def _save(spec: DatasetSpec, split: Split, path: Path) -> None:
+    from mnist_cli.report.console import note
+    from mnist_cli.report.figures import save_samples
+
+    titles = [f"{spec.classes[label]} · #{i}" for i, label in _numbered(split)]
+    title = f"{spec.title}: {len(split)} of the {split.name} images"
+    save_samples(split.images.squeeze(1).numpy(), titles, path, title=title)
+    note(f"wrote {path}")
+
+
+def _numbered(split: Split) -> list[tuple[int, int]]:
+    return list(zip(split.indices.tolist(), split.labels.tolist(), strict=True))

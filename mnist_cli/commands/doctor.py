@@ -1,0 +1,54 @@
+"""``mnist doctor``: what this machine has, and why a device cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from mnist_cli.commands import options
+
+
+def doctor(
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            help="Exit 2 and say why, if this device cannot be had.",
+        ),
+    ] = None,
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Say what this machine has: versions, CPU, GPUs, memory, data, and what can be written."""
+    from mnist_cli.report.console import print_facts, print_json, warn
+    from mnist_cli.training.device import resolve_device
+    from mnist_cli.training.diagnosis import diagnose
+
+    if device is not None:
+        resolve_device(device)
+    diagnosis = diagnose(data_dir, runs)
+    if as_json:
+        print_json(dataclasses.asdict(diagnosis))
+        return
+    print_facts("versions", diagnosis.versions)
+    print_facts("cpu", diagnosis.cpu)
+    print_facts("devices", diagnosis.devices)
+    for gpu in diagnosis.gpus:
+        print_facts(
+            f"cuda:{gpu.index}",
+            {
+                "name": gpu.name,
+                "compute capability": gpu.capability,
+                "memory": f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB free",
+            },
+        )
+    print_facts("chosen", diagnosis.chosen)
+    print_facts("data", diagnosis.data)
+    print_facts("folders", diagnosis.folders)
+    for problem in diagnosis.problems:
+        warn(problem)

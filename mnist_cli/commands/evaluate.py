@@ -1,0 +1,242 @@
+"""``mnist eval``: a checkpoint's figures on a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_cli.commands import options
+from mnist_cli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.data.split import Split
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.evaluate import Evaluation
+
+DRAWN_MISTAKES = 32
+
+
+def evaluate(
+    checkpoint: options.CheckpointArgument = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", metavar="test|val|train", help="Which images.", rich_help_panel=options.DATA
+        ),
+    ] = "test",
+    model: options.ModelOption = None,
+    dataset: options.DatasetOption = None,
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    device: options.DeviceOption = None,
+    precision: options.PrecisionOption = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N",
+            min=1,
+            help="Images at once.",
+            rich_help_panel=options.COMPUTE,
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots",
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT,
+            help="Write confusion.png and mistakes.png there.",
+        ),
+    ] = None,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Evaluate a checkpoint: loss, accuracy, figures by class, confusion matrix, worst mistakes.
+
+    Reads this program's checkpoints and run directories, and the state_dicts of other programs
+    (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
+    """
+    from mnist_cli.report.console import note, print_evaluation, print_json
+
+    subject = open_subject(
+        checkpoint, runs, model=model, dataset=dataset, data_dir=data_dir, split=split
+    )
+    if not as_json and not quiet:
+        note(subject.describe())
+    evaluation = _evaluate(subject, device, precision, batch_size)
+    if plots is not None:
+        _save_plots(subject, evaluation, plots)
+    if as_json:
+        print_json(_document(subject, evaluation))
+    else:
+        print_evaluation(evaluation, subject.classes)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint, and the images to try it on, still on the CPU."""
+
+    checkpoint: Checkpoint
+    data: LoadedData
+    split: Split
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        info = self.checkpoint.data
+        return info.classes if info is not None else self.data.spec.classes
+
+    @property
+    def normalisation(self) -> Any:
+        """The one that the network was trained with; for another program's, the data set's."""
+        from mnist_cli.data.split import Normalisation
+
+        info = self.checkpoint.data
+        if info is None:
+            return self.data.normalisation
+        return Normalisation(info.mean, info.std)
+
+    def describe(self) -> str:
+        """Which checkpoint was taken, and on what it is tried."""
+        origin = " (another program's weights)" if self.checkpoint.foreign else ""
+        return (
+            f"{self.checkpoint.path}: {self.checkpoint.model}{origin}, on the "
+            f"{len(self.split):,} {self.split.name} images of {self.data.spec.title}"
+        )
+
+
+def open_subject(
+    target: Path | None,
+    runs: Path,
+    *,
+    model: str | None,
+    dataset: str | None,
+    data_dir: Path,
+    split: str,
+) -> Subject:
+    """Read a checkpoint, then the images; a split by name, ``val`` being the run's own.
+
+    Raises:
+        UsageError, CheckpointError, DataError: what was asked for cannot be had.
+    """
+    from mnist_cli.errors import UsageError
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.rundir import find_checkpoint
+
+    if split not in ("test", "val", "train"):
+        raise UsageError(f"--split {split}: choose one of test, val, train")
+    checkpoint = checkpoints.read(find_checkpoint(target, runs), model)
+    data = _load(checkpoint, dataset, data_dir)
+    return Subject(checkpoint, data, _split(checkpoint, data, split))
+
+
+def _load(checkpoint: Checkpoint, dataset: str | None, data_dir: Path) -> LoadedData:
+    from mnist_cli.data.load import load
+    from mnist_cli.report.console import note, warn
+
+    trained_on = checkpoint.data.name if checkpoint.data is not None else "auto"
+    data = load(dataset or trained_on, data_dir, say=note)
+    if data.fallback:
+        warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
+    if checkpoint.classes != len(data.spec.classes):
+        raise CheckpointError(
+            f"{checkpoint.path} tells {checkpoint.classes} classes apart, "
+            f"{data.spec.title} has {len(data.spec.classes)}",
+            "Name the data set it was trained on (--dataset).",
+        )
+    if checkpoint.data is not None and checkpoint.data.name != data.spec.name:
+        warn(f"{checkpoint.path} was trained on {checkpoint.data.name}, not on {data.spec.name}")
+    return data
+
+
+def _split(checkpoint: Checkpoint, data: LoadedData, name: str) -> Split:
+    """The images asked for; ``val`` and ``train`` as the run cut them."""
+    from mnist_cli.data.split import cut_validation
+
+    if name == "test":
+        return data.test
+    config = checkpoint.config
+    if config is None:
+        if name == "train":
+            return data.train
+        raise CheckpointError(
+            f"{checkpoint.path} does not say which images it was validated on",
+            "Use --split test or --split train.",
+        )
+    parts = cut_validation(
+        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+    )
+    if name == "train":
+        return parts.train
+    if parts.val is None:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained without a validation set (val_size = 0)",
+            "Use --split test or --split train.",
+        )
+    return parts.val
+
+
+def _evaluate(
+    subject: Subject, device_name: str | None, precision_name: str | None, batch_size: int | None
+) -> Evaluation:
+    """By default in the precision and batches of the training run: the same figures to the bit."""
+    from mnist_cli.training.device import compute_settings, resolve_device, resolve_precision
+    from mnist_cli.training.evaluate import evaluate as judge
+    from mnist_cli.training.evaluate import predict
+    from mnist_cli.training.memory import explain_out_of_memory
+
+    checkpoint = subject.checkpoint
+    config = checkpoint.config
+    device = resolve_device(device_name or "auto")
+    trained_in = checkpoint.document.get("environment", {}).get("precision", "auto")
+    if device.type == "cpu" and trained_in == "fp16":
+        trained_in = "auto"
+    precision = resolve_precision(precision_name or trained_in, device)
+    size = batch_size or (config.eval_batch_size if config is not None else 1000)
+    with compute_settings(device), explain_out_of_memory(size, "--batch-size"):
+        log_probabilities = predict(
+            checkpoint.build_model().to(device),
+            subject.split.to(device),
+            subject.normalisation,
+            batch_size=size,
+            precision=precision,
+        )
+    return judge(log_probabilities, subject.split, subject.classes)
+
+
+def _document(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "checkpoint": str(subject.checkpoint.path),
+        "model": subject.checkpoint.model,
+        "dataset": subject.data.spec.name,
+        "split": subject.split.name,
+        **evaluation.score.to_plain(),
+        "calibration_error": evaluation.calibration_error,
+        "per_class": [vars(row) for row in evaluation.per_class],
+        "confusion": [list(row) for row in evaluation.confusion],
+        "mistakes": [vars(row) for row in evaluation.mistakes],
+    }
+
+
+def _save_plots(subject: Subject, evaluation: Evaluation, folder: Path) -> None:
+    import torch
+
+    from mnist_cli.files import check_writable
+    from mnist_cli.report.console import note
+    from mnist_cli.report.figures import save_confusion, save_mistakes
+
+    check_writable(folder)
+    save_confusion(evaluation, subject.classes, folder / "confusion.png")
+    worst = evaluation.mistakes[:DRAWN_MISTAKES]
+    where = {int(index): row for row, index in enumerate(subject.split.indices.tolist())}
+    rows = torch.tensor([where[mistake.index] for mistake in worst], dtype=torch.int64)
+    images = subject.split.images.index_select(0, rows).squeeze(1).numpy()
+    save_mistakes(worst, images, subject.classes, folder / "mistakes.png")
+    note(f"wrote {folder / 'confusion.png'} and {folder / 'mistakes.png'}")

@@ -1,0 +1,160 @@
+"""Options that several commands share, each defined once, and what they are turned into.
+
+Imports no torch: it is read for every ``--help``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnist_cli import config as configs
+from mnist_cli.config import TrainConfig
+from mnist_cli.data import catalogue
+
+COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
+
+
+def _complete(words: Sequence[str]) -> Any:
+    """Shell completion among fixed words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    return [name for name in configs.preset_names() if name.startswith(incomplete)]
+
+
+def _complete_set(incomplete: str) -> list[str]:
+    return [f"{key}=" for key in configs.KEYS if key.startswith(incomplete)]
+
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Where to compute. Only auto may choose; a device named here is had or refused.",
+        autocompletion=_complete(["auto", "cpu", "cuda", "mps"]),
+        rich_help_panel=COMPUTE,
+    ),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="|".join(configs.PRECISIONS),
+        help="How to compute; auto is bf16 where the hardware has it, else fp32.",
+        autocompletion=_complete(configs.PRECISIONS),
+        rich_help_panel=COMPUTE,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help=f"The network: {', '.join(configs.MODELS)}.",
+        autocompletion=_complete(configs.MODELS),
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help=f"auto, {', '.join(catalogue.names())}. auto is MNIST, or the bundled digits "
+        "where MNIST cannot be had.",
+        autocompletion=_complete(["auto", *catalogue.names()]),
+        rich_help_panel=DATA,
+    ),
+]
+DataDirOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="MNIST_DATA_DIR",
+        metavar="DIR",
+        help="Where data sets lie: a torchvision root, or a folder with the IDX files.",
+        rich_help_panel=DATA,
+    ),
+]
+RunsOption = Annotated[
+    Path,
+    typer.Option(
+        "--runs", metavar="DIR", help="Where run directories lie.", rich_help_panel=OUTPUT
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Where everything random comes from."),
+]
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        help=f"A preset ({', '.join(configs.preset_names())}) or a TOML file.",
+        autocompletion=_complete_config,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Set any key of the configuration; may be given many times.",
+        autocompletion=_complete_set,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document on stdout, and everything else on stderr.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=OUTPUT),
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Show the traceback of an expected failure.", rich_help_panel=OUTPUT
+    ),
+]
+CheckpointArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CHECKPOINT]",
+        help="A checkpoint or a run directory; left out, the newest run under --runs.",
+        show_default=False,
+    ),
+]
+
+DATA_DIR = Path("data")
+RUNS = Path("runs")
+
+
+def compose_config(
+    config: str | None, assignments: Sequence[str] | None, flags: dict[str, Any]
+) -> TrainConfig:
+    """Defaults, then ``--config``, then ``--set``, then flags.
+
+    Raises:
+        UsageError: see :func:`mnist_cli.config.compose`.
+    """
+    layers = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
+    if config is not None:
+        layers.insert(0, configs.from_file(configs.find_config(config)))
+    return configs.compose(layers)

@@ -1,0 +1,65 @@
+"""Grey images as text: two pixels a character, with half blocks, or letters where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment, Segments
+from rich.style import Style
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+UPPER_HALF = "▀"
+SHADES = " .:-=+*#%@"
+
+
+def colour_lines(image: npt.NDArray[np.uint8]) -> list[list[Segment]]:
+    """An image (H, W) as lines of half blocks: the upper pixel in front, the lower behind."""
+    rows = image.tolist()
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    return [
+        [
+            Segment(UPPER_HALF, Style(color=_grey(top), bgcolor=_grey(bottom)))
+            for top, bottom in zip(upper, lower, strict=True)
+        ]
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+    ]
+
+
+def _grey(value: int) -> str:
+    return f"rgb({value},{value},{value})"
+
+
+def plain_lines(image: npt.NDArray[np.uint8]) -> list[str]:
+    """An image (H, W) as lines of shades, one character for two pixels above each other."""
+    rows = image.tolist()
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    return [
+        "".join(
+            SHADES[(top + bottom) * (len(SHADES) - 1) // 510]
+            for top, bottom in zip(upper, lower, strict=True)
+        )
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+    ]
+
+
+def colour_row(images: Sequence[npt.NDArray[np.uint8]]) -> Segments:
+    """Images side by side, a blank column between two."""
+    columns = [colour_lines(image) for image in images]
+    segments: list[Segment] = []
+    for line in zip(*columns, strict=True):
+        for cells in line:
+            segments += [*cells, Segment(" ")]
+        segments.append(Segment.line())
+    return Segments(segments)
+
+
+def plain_row(images: Sequence[npt.NDArray[np.uint8]]) -> str:
+    """Images side by side in plain characters."""
+    columns = [plain_lines(image) for image in images]
+    return "\n".join(" ".join(line).rstrip() for line in zip(*columns, strict=True)) + "\n"

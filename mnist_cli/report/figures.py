@@ -1,0 +1,164 @@
+"""Pictures, drawn with matplotlib in one house style; knows figures and images, computes nothing.
+
+Uses matplotlib's objects rather than pyplot, so that no global state and no window is touched.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mnist_cli.files import atomic_write
+
+if TYPE_CHECKING:
+    from mnist_cli.training.evaluate import Evaluation, Mistake
+    from mnist_cli.training.state import EpochResult
+
+TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"  # Okabe & Ito, safe for colour-blind eyes
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.dpi": 150,
+    "savefig.facecolor": "white",
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, in the format of the path's ending; atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", bbox_inches="tight")
+    atomic_write(path, buffer.getvalue())
+
+
+def save_learning_curves(history: Sequence[EpochResult], path: Path, *, title: str) -> None:
+    """Loss, accuracy and learning rate over the epochs of one run."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        figure.suptitle(title)
+        loss, accuracy, rate = figure.subplots(1, 3)
+        _curve(loss, history, [(r.loss, r.val.loss if r.val else None) for r in history])
+        loss.set(title="Loss", ylabel="cross-entropy (nats)")
+        _curve(
+            accuracy, history, [(r.accuracy, r.val.accuracy if r.val else None) for r in history]
+        )
+        accuracy.set(title="Accuracy", ylabel="share of images classified rightly")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+        rate.plot([r.epoch for r in history], [r.lr for r in history], "o-", ms=3, color=RATE)
+        rate.set(title="Learning rate", ylabel="at the end of the epoch")
+        for axes in (loss, accuracy, rate):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        save(figure, path)
+
+
+def _curve(
+    axes: Axes, history: Sequence[EpochResult], figures: Sequence[tuple[float, float | None]]
+) -> None:
+    epochs = [result.epoch for result in history]
+    axes.plot(epochs, [pair[0] for pair in figures], "o-", ms=3, color=TRAIN, label="training")
+    if any(pair[1] is not None for pair in figures):
+        validation = [np.nan if pair[1] is None else pair[1] for pair in figures]
+        axes.plot(epochs, validation, "s-", ms=3, color=VALIDATION, label="validation")
+    axes.legend()
+
+
+def save_confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -> None:
+    """The confusion matrix: colours show mistakes only, since the diagonal would drown them."""
+    counts = np.array(evaluation.confusion)
+    mistakes = counts.astype(float)
+    np.fill_diagonal(mistakes, np.nan)
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
+        for (row, column), count in np.ndenumerate(counts):
+            dark = row != column and count > np.nanmax(mistakes) / 2
+            axes.text(
+                column,
+                row,
+                f"{count:,}" if count else "·",
+                ha="center",
+                va="center",
+                fontsize=8,
+                fontweight="bold" if row == column else "normal",
+                color="white" if dark else "#333333" if count else "#bbbbbb",
+            )
+        axes.set_xticks(range(len(classes)), classes, rotation=45 if _long(classes) else 0)
+        axes.set_yticks(range(len(classes)), classes)
+        accuracy = evaluation.score.accuracy
+        axes.set(
+            title=f"Confusion matrix: accuracy {accuracy:.2%} of {evaluation.score.count:,} images",
+            xlabel="taken for",
+            ylabel="is",
+        )
+        figure.colorbar(image, label="mistakes (images)", shrink=0.8)
+        save(figure, path)
+
+
+def _long(classes: Sequence[str]) -> bool:
+    return max(map(len, classes)) > 3
+
+
+def save_mistakes(
+    mistakes: Sequence[Mistake],
+    images: npt.NDArray[np.uint8],
+    classes: Sequence[str],
+    path: Path,
+) -> None:
+    """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer."""
+    columns = 8
+    rows = max(1, -(-len(mistakes) // columns))
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(columns * 1.15, rows * 1.5 + 0.5), layout="constrained")
+        figure.suptitle(
+            f"The {len(mistakes)} most confident mistakes" if mistakes else "No mistakes"
+        )
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            axes.set_title(
+                f"{classes[mistake.label]}, taken for {classes[mistake.predicted]}\n"
+                f"{mistake.confidence:.0%} sure · #{mistake.index}",
+                fontsize=6.5,
+                fontweight="normal",
+            )
+        save(figure, path)
+
+
+def save_samples(
+    images: npt.NDArray[np.uint8], titles: Sequence[str], path: Path, *, title: str
+) -> None:
+    """A grid of images (N, H, W), each under its title."""
+    columns = min(10, max(1, len(images)))
+    rows = -(-len(images) // columns)
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(columns * 0.9, rows * 1.15 + 0.4), layout="constrained")
+        figure.suptitle(title)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, image, text in zip(grid.flat, images, titles, strict=False):
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            axes.set_title(text, fontsize=7, fontweight="normal")
+        save(figure, path)
