@@ -1,0 +1,191 @@
+"""What stands on a node's card in the pictures, and how large the card is for it.
+
+Places text by estimate: no font is measured, so that a picture is the same on every machine.
+Knows nothing of where a card stands or of SVG.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnist_cli.autograd.graph import Node, Parameter, Saved
+from mnist_cli.autograd.render import labels
+
+_PAD = 12.0
+_CHIP_HEIGHT = 15.0
+_CHIPS_SHOWN = 4
+_LONGEST = 34
+
+# Advance widths in ems, in classes, of DejaVu Sans, the widest of the faces that the style sheet
+# may find; Arial is a seventh narrower. Han and other wide scripts count as square.
+_NARROW = frozenset("ijl.,:;'|!()[]fI /-·")
+_WIDE = frozenset("mwMW@%×→↺−+=<>")
+_BOLDER = 1.12
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string at a baseline, relative to the card's corner; ``anchor`` is start, middle or end.
+
+    ``suffix`` follows it on the same line, smaller.
+    """
+
+    x: float
+    y: float
+    string: str
+    role: str
+    anchor: str = "start"
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A small label of one saved tensor, relative to the card's corner."""
+
+    x: float
+    y: float
+    width: float
+    string: str
+    height: float = _CHIP_HEIGHT
+
+
+@dataclass(frozen=True)
+class Dot:
+    """The spot that shows a gradient's norm as a colour; relative to the card's corner."""
+
+    x: float
+    y: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """A box and all that is written in it. ``kind`` is operation, parameter or reference."""
+
+    kind: str
+    width: float
+    height: float
+    texts: tuple[Text, ...]
+    chips: tuple[Chip, ...] = ()
+    dot: Dot | None = None
+
+
+def text_width(string: str, size: float, *, bold: bool = False) -> float:
+    """An estimate of a string's width, on the safe side for common sans-serif faces."""
+    total = 0.0
+    for character in string:
+        if character in _NARROW:
+            total += 0.35
+        elif character in _WIDE:
+            total += 0.88
+        elif ord(character) > 0x2E7F:
+            total += 1.0
+        elif character.isupper():
+            total += 0.70
+        else:
+            total += 0.625
+    return total * size * (_BOLDER if bold else 1.0)
+
+
+def shortened(string: str, longest: int = _LONGEST) -> str:
+    """A long string with its middle left out: names differ at either end."""
+    if len(string) <= longest:
+        return string
+    head = (longest - 1) // 2
+    return f"{string[:head]}…{string[-(longest - 1 - head) :]}"
+
+
+def operation(node: Node, norm: float | None, *, caption: str = "", saved: bool = True) -> Card:
+    """The card of an operation: its name, what it receives a gradient for, what it keeps.
+
+    Args:
+        node: the node.
+        norm: of the gradient that arrives there, if known.
+        caption: the module to name above it; empty where a frame around it does.
+        saved: show the saved tensors.
+    """
+    name, suffix = labels.split_name(labels.visible(node.name))
+    name, caption = shortened(name), shortened(labels.visible(caption))
+    shape, figure = labels.outputs(node.outputs), _figure(norm)
+    ident = f"#{node.id}"
+    first = text_width(name, 13, bold=True) + text_width(suffix, 9.5) + 18 + text_width(ident, 10)
+    second = text_width(shape, 11) + (26 + text_width(figure, 11) if figure else 0)
+    inner = max(132.0, first, second, text_width(caption, 9.5))
+    y = 19.0
+    texts = []
+    if caption:
+        texts.append(Text(_PAD, y - 4, caption, "caption"))
+        y += 13
+    width = inner + 2 * _PAD
+    texts += [
+        Text(_PAD, y, name, "name", suffix=suffix),
+        Text(width - _PAD, y, ident, "ident", "end"),
+    ]
+    dot = None
+    if shape or figure:
+        y += 18
+        texts.append(Text(_PAD, y, shape, "shape"))
+    if figure and norm is not None:
+        texts.append(Text(width - _PAD - 12, y, figure, "norm", "end"))
+        dot = Dot(width - _PAD - 4, y - 3.9, norm)
+    chips = _chips(node.saved if saved else (), width, y + 8)
+    bottom = max((chip.y + chip.height for chip in chips), default=y)
+    return Card("operation", width, bottom + 10, tuple(texts), chips, dot)
+
+
+def parameter(
+    node: Node, record: Parameter | None, norm: float | None, *, within: str = ""
+) -> Card:
+    """The card of a leaf: the parameter's name, shortened by the path of the frame around it."""
+    name = labels.visible(node.parameter or (record.name if record else "") or "leaf")
+    prefix = labels.visible(within) + "."
+    name = shortened(name.removeprefix(prefix))
+    sizes = node.outputs[0].shape if node.outputs else record.shape if record else None
+    shape, figure = "" if sizes is None else labels.shape(sizes), _figure(norm)
+    ident = f"#{node.id}"
+    first = text_width(name, 12, bold=True) + 14 + text_width(ident, 10)
+    second = text_width(shape, 10.5) + (22 + text_width(figure, 10.5) if figure else 0)
+    width = max(84.0, first, second) + 2 * _PAD
+    texts = [
+        Text(_PAD, 18, name, "name small"),
+        Text(width - _PAD, 18, ident, "ident", "end"),
+        Text(_PAD, 34, shape, "shape small"),
+    ]
+    dot = None
+    if figure and norm is not None:
+        texts.append(Text(width - _PAD - 12, 34, figure, "norm small", "end"))
+        dot = Dot(width - _PAD - 4, 30.3, norm)
+    return Card("parameter", width, 43, tuple(texts), (), dot)
+
+
+def reference(node: Node) -> Card:
+    """The card that stands for a node drawn elsewhere."""
+    name = node.parameter or labels.split_name(node.name)[0]
+    string = f"↺ {shortened(labels.visible(name))}"
+    ident = f"#{node.id}"
+    width = text_width(string, 11) + 8 + text_width(ident, 10) + 2 * 10
+    texts = (Text(10, 16, string, "again"), Text(width - 10, 16, ident, "ident", "end"))
+    return Card("reference", width, 24, texts)
+
+
+def _figure(norm: float | None) -> str:
+    return "" if norm is None else labels.number(norm).replace("-", "−")
+
+
+def _chips(saved: tuple[Saved, ...], width: float, top: float) -> tuple[Chip, ...]:
+    """Chips in rows as wide as the card."""
+    shown = saved[:_CHIPS_SHOWN]
+    strings = [
+        shortened(f"{labels.visible(s.slot)} {labels.shape(s.shape)}", _LONGEST - 4) for s in shown
+    ]
+    if len(saved) > len(shown):
+        strings.append(f"+{len(saved) - len(shown)}")
+    chips: list[Chip] = []
+    x, y = _PAD - 2, top
+    for string in strings:
+        wide = text_width(string, 9) + 10
+        if chips and x + wide > width - _PAD + 2:
+            x, y = _PAD - 2, y + _CHIP_HEIGHT + 3
+        chips.append(Chip(x, y, min(wide, width - 2 * _PAD + 4), string))
+        x += wide + 4
+    return tuple(chips)

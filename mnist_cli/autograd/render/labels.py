@@ -1,0 +1,142 @@
+"""How figures, shapes and names are written, the same in every format.
+
+Knows nothing of any format's escaping: what leaves here is text without control characters,
+and each renderer still escapes it for its own syntax.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, TensorMeta, Totals
+
+_NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
+_BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def visible(text: object) -> str:
+    """Text with every control, formatting or unassigned character written as an escape.
+
+    Names come from whoever made the graph. A newline would break a line format, an ANSI sequence
+    would command the terminal, a bidirectional override would show another name than the one
+    that is there, and XML cannot hold most of them at all.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """``"ConvolutionBackward0"`` as ``("Convolution", "Backward0")``: what it did, and the rest."""
+    match = _NODE_NAME.fullmatch(name)
+    return (match["operation"], match["suffix"]) if match else (name, "")
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether the node only gathers a gradient: autograd's AccumulateGrad."""
+    return node.parameter is not None or node.name.endswith("AccumulateGrad")
+
+
+def shape(sizes: Sequence[int], *, times: str = "×") -> str:
+    """``(64, 10)`` as ``"64×10"``; no dimensions at all as ``"scalar"``."""
+    return times.join(map(str, sizes)) or "scalar"
+
+
+def outputs(metas: Sequence[TensorMeta], *, times: str = "×") -> str:
+    """The first result's shape, and how many more there are."""
+    if not metas:
+        return ""
+    more = f" +{len(metas) - 1}" if len(metas) > 1 else ""
+    return shape(metas[0].shape, times=times) + more
+
+
+def number(value: float) -> str:
+    """Three significant digits, with a real minus sign left to those who set type."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return f"{value:.3g}"
+
+
+def size(count: int) -> str:
+    """Bytes in binary units: ``"5.5 MiB"``."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_BYTE_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{count} B" if unit == 0 else f"{value:.1f} {_BYTE_UNITS[unit]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``"1 node"``, ``"2 nodes"``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def joint_norm(stats: Sequence[Stats | None]) -> float | None:
+    """The 2-norm of several gradients taken as one vector; None where none was recorded."""
+    known = [s.norm for s in stats if s is not None]
+    if not known:
+        return None
+    return math.nan if any(map(math.isnan, known)) else math.hypot(*known)
+
+
+def parameters_by_node(graph: GradGraph) -> dict[int, Parameter]:
+    """The parameter that each AccumulateGrad of the graph gathers for."""
+    return {p.node: p for p in graph.parameters if p.node is not None}
+
+
+def arriving_norm(node: Node, parameter: Parameter | None = None) -> float | None:
+    """The norm of the gradient at a node, from the parameter's record where the node has none."""
+    norm = joint_norm(node.grad_in)
+    if norm is None and parameter is not None and parameter.grad is not None:
+        return parameter.grad.norm
+    return norm
+
+
+def edge_norm(node: Node, position: int) -> float | None:
+    """The norm of the gradient that leaves ``node`` along ``next[position]``."""
+    stats = node.grad_out[position] if position < len(node.grad_out) else None
+    return None if stats is None else stats.norm
+
+
+def origin(graph: GradGraph) -> list[str]:
+    """What is known of where a graph came from, in short phrases."""
+    context = graph.context
+    phrases = [visible(context[k]) for k in ("model", "dataset") if context.get(k)]
+    where = [visible(context[k]) for k in ("device", "precision") if context.get(k)]
+    if where:
+        phrases.append(" ".join(where))
+    if isinstance(context.get("batch"), (list, tuple)):
+        phrases.append(counted(len(context["batch"]), "example"))
+    if isinstance(context.get("loss"), (int, float)):
+        phrases.append(f"loss {float(context['loss']):.6g}")
+    if context.get("torch"):
+        phrases.append(f"torch {visible(context['torch'])}")
+    return phrases
+
+
+def counts(totals: Totals) -> list[str]:
+    """The totals of a graph, in short phrases."""
+    kept = f"{counted(totals.saved_tensors, 'saved tensor')}, {size(totals.saved_bytes)}"
+    return [
+        counted(totals.nodes, "node"),
+        counted(totals.edges, "edge"),
+        f"{kept} kept for backward",
+    ]
+
+
+def verdict(graph: GradGraph) -> str:
+    """What a replay found, in one phrase; empty where there was none."""
+    replay = graph.replay
+    if replay is None:
+        return ""
+    calls = counted(replay.calls, "call")
+    if replay.exact:
+        return f"replayed in {calls}: every gradient bit-equal"
+    different = sum(not p.equal for p in replay.parameters)
+    of = f"{different} of {counted(len(replay.parameters), 'parameter')}"
+    return f"replayed in {calls}: {of} differ"

@@ -1,0 +1,96 @@
+"""A gradient graph as a Mermaid flowchart, with module calls as subgraphs.
+
+Every character of a name that is not a letter, a digit or plainly harmless is written as a
+numeric entity, for Mermaid reads Markdown, HTML and its own keywords within quoted labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.render import calls, labels, style
+
+# Mermaid's own limits; they can be raised only where it is embedded, not from within a chart.
+_MOST_EDGES = 500
+_MOST_TEXT = 50_000
+_FRAME = "fill:#f2f5f8,stroke:#c9d3df,color:#5f6b7a"
+_PLAIN = frozenset(" .,:_+-×·")
+
+
+def escaped(text: object) -> str:
+    """Text for a quoted label."""
+    return "".join(c if _plain(c) else f"#{ord(c)};" for c in labels.visible(text))
+
+
+def _plain(character: str) -> bool:
+    return character.isalnum() or character in _PLAIN
+
+
+def render(graph: GradGraph) -> str:
+    """A flowchart whose edges point as the gradient flows, forward from top to bottom."""
+    scale = style.scale(graph)
+    grouping = calls.grouping(graph)
+    lines = ["flowchart BT", *_members(graph, grouping)]
+    levels: dict[str, list[int]] = {}
+    for number, (node, position, edge) in enumerate(graph.edges()):
+        label = f'|":{edge.input_nr}"|' if edge.input_nr else ""
+        lines.append(f"  n{node.id} -->{label} n{edge.node}")
+        level = scale.level(labels.edge_norm(node, position))
+        levels.setdefault(level, []).append(number)
+    lines += _styles(levels)
+    lines += [f"  style m{i} {_FRAME}" for i in range(len(grouping.calls))]
+    text = "\n".join(lines) + "\n"
+    return "".join(_notes(graph, text)) + text
+
+
+def _notes(graph: GradGraph, text: str) -> Iterator[str]:
+    edges = graph.totals().edges
+    if edges > _MOST_EDGES or len(text) > _MOST_TEXT:
+        yield (
+            f"%% {labels.counted(edges, 'edge')}, {labels.counted(len(text), 'character')}: "
+            "raise maxEdges and maxTextSize in mermaid.initialize() to draw this chart\n"
+        )
+
+
+def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
+    """Nodes within their subgraphs."""
+    parameters = labels.parameters_by_node(graph)
+    for what, number, depth in grouping.events():
+        margin = "  " * (depth + 1)
+        if what == "open":
+            yield f'{margin}subgraph m{number}["{escaped(grouping.calls[number].title)}"]'
+        elif what == "close":
+            yield f"{margin}end"
+        else:
+            node = graph.nodes[number]
+            yield margin + _node(graph, node, labels.arriving_norm(node, parameters.get(number)))
+
+
+def _node(graph: GradGraph, node: Node, norm: float | None) -> str:
+    name = node.parameter if node.parameter is not None else node.name
+    figures = [labels.outputs(node.outputs), "" if norm is None else f"norm {labels.number(norm)}"]
+    lines = [f"{name}", f"#{node.id}", *(f for f in figures if f)]
+    label = "<br/>".join(escaped(line) for line in lines)
+    left, right = ("(", ")") if labels.is_leaf(node) else ("[", "]")
+    kind = "root" if node.id == graph.root else "leaf" if labels.is_leaf(node) else "op"
+    return f'n{node.id}{left}"{label}"{right}:::{kind}'
+
+
+def _styles(levels: dict[str, list[int]]) -> Iterator[str]:
+    light = style.LIGHT
+    yield f"  classDef op fill:#fff,stroke:{light['operation']},color:{light['ink']}"
+    yield (
+        f"  classDef leaf fill:{light['parameter']},stroke:{light['parameter-edge']},"
+        f"color:{light['parameter-ink']}"
+    )
+    yield f"  classDef root fill:#fff,stroke:{light['root']},stroke-width:3px,color:{light['ink']}"
+    for level, numbers in sorted(levels.items()):
+        members = ",".join(map(str, numbers))
+        if level == "bad":
+            yield f"  linkStyle {members} stroke:{light['bad']},stroke-width:3px"
+        elif level == "zero":
+            yield f"  linkStyle {members} stroke:{light['none']},stroke-dasharray:1 4"
+        elif level != "unknown":
+            width = 1.2 + 0.4 * int(level[1:])
+            yield f"  linkStyle {members} stroke:{light[level]},stroke-width:{width:.1f}px"

@@ -1,0 +1,63 @@
+"""A picture as plain data: cards, frames and wires in their places, ready to be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mnist_cli.autograd.render import calls, cards
+
+Direction = Literal["down", "right"]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A card in its place. ``node`` is drawn, or with ``card.kind`` "reference" only named."""
+
+    node: int
+    card: cards.Card
+    call: int | None
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rounded background of one module call; ``title_end`` if its title stands at the right."""
+
+    call: calls.Call
+    x: float
+    y: float
+    width: float
+    height: float
+    nodes: int
+    title_end: bool
+
+
+@dataclass(frozen=True)
+class Wire:
+    """An edge from the box of what made a value to the box of what used it.
+
+    ``position`` is the edge's place in the user's ``next``; ``points`` run the forward way, two
+    and two alike in one coordinate or joined by a bend; ``borders`` says at which of them the
+    wire crosses the border of which frame.
+    """
+
+    source: int
+    target: int
+    position: int
+    points: tuple[Point, ...]
+    borders: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A whole picture. ``frames`` are indexed by call; boxes 0 to n - 1 are the n nodes."""
+
+    width: float
+    height: float
+    direction: Direction
+    boxes: tuple[Box, ...]
+    frames: tuple[Frame, ...]
+    wires: tuple[Wire, ...]

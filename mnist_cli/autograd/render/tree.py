@@ -1,0 +1,317 @@
+"""A gradient graph as a text tree for the terminal, from the loss down to the parameters.
+
+Reads like ``git log --graph``: a chain goes straight down, and only what branches off is
+indented. Each node stands under the nearest node that every way to it passes through, so that
+the two arms of a residual block are short branches and the trunk goes on below them. Knows
+nothing of colours: :func:`lines` gives spans with roles, and whoever writes them maps those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mnist_cli.autograd.graph import Edge, GradGraph, Node
+from mnist_cli.autograd.render import labels, topology
+
+#: What a span of a line can be.
+ROLES = (
+    "title", "gutter", "slot", "id", "operation", "suffix", "parameter", "module", "shape",
+    "norm", "alarm", "note", "space",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a line, and what it is: one of :data:`ROLES`."""
+
+    text: str
+    role: str
+
+
+Line = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class _Glyphs:
+    node: str = "●"
+    leaf: str = "■"
+    above: str = "↺"
+    below: str = "↓"
+    none: str = "·"
+    tee: str = "├─"
+    end: str = "└─"
+    bar: str = "│ "
+    cut: str = "…"
+    times: str = "×"
+    dot: str = " · "
+
+
+_UNICODE = _Glyphs()
+_ASCII = _Glyphs("*", "=", "^", "v", ".", "|-", "`-", "| ", "~", "x", ", ")
+_BLANK = "  "
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line before its columns are set."""
+
+    gutter: str
+    glyph: str
+    slot: str
+    node: Node | None
+    input_nr: int = 0
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A node still to be written: ``lead`` before its own line, ``rest`` before what follows."""
+
+    node: int
+    lead: str
+    rest: str
+    slot: str = ""
+    input_nr: int = 0
+
+
+def render(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> str:
+    """The tree as plain text.
+
+    Args:
+        graph: the graph.
+        ascii_only: use no character outside ASCII; names are escaped where they have any.
+        width: columns to fit into; never less than 40 are used.
+    """
+    text = "\n".join(
+        "".join(span.text for span in line).rstrip()
+        for line in lines(graph, ascii_only=ascii_only, width=width)
+    )
+    return (text.encode("ascii", "backslashreplace").decode() if ascii_only else text) + "\n"
+
+
+def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> Iterator[Line]:
+    """The tree line by line, in spans that say what they are."""
+    glyphs = _ASCII if ascii_only else _UNICODE
+    for phrase in _header(graph, glyphs.dot):
+        yield (Span(phrase, "title"),)
+    rows = list(_Walk(graph, glyphs).rows())
+    if not rows:
+        return
+    columns = _Columns(graph, rows, glyphs, max(width, 40))
+    yield ()
+    yield columns.heading()
+    for row in rows:
+        yield columns.line(row)
+    yield ()
+    yield (Span(_key(rows, glyphs), "note"),)
+
+
+def _header(graph: GradGraph, dot: str) -> Iterator[str]:
+    yield dot.join(["backward graph", *labels.counts(graph.totals())])
+    origin = labels.origin(graph)
+    if origin:
+        yield dot.join(origin)
+    if graph.replay is not None:
+        yield labels.verdict(graph)
+    for phrase in graph.unreadable:
+        yield f"not readable here: {labels.visible(phrase)}"
+
+
+def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> str:
+    used = {row.glyph for row in rows}
+    meanings = {
+        glyphs.node: "operation",
+        glyphs.leaf: "parameter",
+        glyphs.none: "needs no gradient",
+        glyphs.above: "shown above",
+        glyphs.below: "shown below",
+    }
+    slots = ["[i] input i"] if any(row.slot for row in rows) else []
+    numbers = [":n result n of that node"] if any(row.input_nr for row in rows) else []
+    return "   ".join([*(f"{g} {m}" for g, m in meanings.items() if g in used), *slots, *numbers])
+
+
+class _Walk:
+    """Goes over a graph once, without recursion, and says which line comes next."""
+
+    def __init__(self, graph: GradGraph, glyphs: _Glyphs) -> None:
+        self.nodes = graph.nodes
+        self.root = graph.root
+        self.glyphs = glyphs
+        self.heights = topology.heights(graph)
+        dominators = topology.dominators(graph)
+        self.children: list[list[int]] = [[] for _ in graph.nodes]
+        for node, parent in enumerate(dominators):
+            if parent is not None:
+                self.children[parent].append(node)
+        self.arms = _arms(graph, dominators)
+        self.seen: set[int] = set()
+
+    def rows(self) -> Iterator[_Row]:
+        tasks: list[_Task | _Row] = [_Task(self.root, "", "")] if self.nodes else []
+        while tasks:
+            task = tasks.pop()
+            if isinstance(task, _Row):
+                yield self._reference(task)
+                continue
+            self.seen.add(task.node)
+            yield self._row(task)
+            tasks.extend(reversed(self._below(task)))
+
+    def _row(self, task: _Task) -> _Row:
+        node = self.nodes[task.node]
+        glyph = self.glyphs.leaf if labels.is_leaf(node) else self.glyphs.node
+        return _Row(task.lead, glyph, task.slot, node, task.input_nr)
+
+    def _reference(self, row: _Row) -> _Row:
+        if row.node is None:
+            return row
+        glyph = self.glyphs.above if row.node.id in self.seen else self.glyphs.below
+        return _Row(row.gutter, glyph, row.slot, row.node, row.input_nr, again=True)
+
+    def _below(self, task: _Task) -> list[_Task | _Row]:
+        """What follows a node's line: its inputs in order, then what they meet in, then the trunk.
+
+        The trunk goes on without indentation.
+        """
+        node, children = self.nodes[task.node], self.children[task.node]
+        several, trunk = len(node.next) > 1, self._trunk(task.node)
+        first: dict[int, tuple[int, Edge]] = {}
+        side: list[_Task | _Row] = []
+        lead, rest = task.rest + self.glyphs.tee, task.rest + self.glyphs.bar
+        for position, edge in enumerate(node.next):
+            slot = f"[{position}]" if several else ""
+            if edge is None:
+                if several:
+                    side.append(_Row(lead, self.glyphs.none, slot, None))
+            elif edge.node not in first and edge.node in children:
+                first[edge.node] = (position, edge)
+                if edge.node != trunk:
+                    side.append(_Task(edge.node, lead, rest, slot, edge.input_nr))
+            else:
+                side.append(_Row(lead, "", slot, self.nodes[edge.node], edge.input_nr))
+        side += [_Task(c, lead, rest) for c in children if c not in first and c != trunk]
+        if trunk is None:
+            return self._ended(side, task.rest)
+        position, edge = first.get(trunk, (-1, Edge(trunk, 0)))
+        slot = f"[{position}]" if several and position >= 0 else ""
+        return [*side, _Task(trunk, task.rest, task.rest, slot, edge.input_nr)]
+
+    def _trunk(self, node: int) -> int | None:
+        """The child in which the others meet, or else the one with the longest way to a leaf."""
+        children = self.children[node]
+        trunk = max(children, key=lambda c: (c not in self.arms, self.heights[c], -c), default=None)
+        alone = len(self.nodes[node].next) == 1
+        leaf = trunk is not None and labels.is_leaf(self.nodes[trunk])
+        return None if leaf and not alone else trunk
+
+    def _ended(self, side: list[_Task | _Row], rest: str) -> list[_Task | _Row]:
+        """The same branches, with a corner at the last one: nothing follows it."""
+        if not side:
+            return side
+        last, lead = side[-1], rest + self.glyphs.end
+        if isinstance(last, _Row):
+            closed: _Task | _Row = _Row(lead, last.glyph, last.slot, last.node, last.input_nr)
+        else:
+            closed = _Task(last.node, lead, rest + _BLANK, last.slot, last.input_nr)
+        return [*side[:-1], closed]
+
+
+def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
+    """The nodes from which a way leads into a sibling's part of the graph: arms, never trunks."""
+    arms = set()
+    for node, _, edge in graph.edges():
+        meeting = dominators[edge.node]
+        if meeting is None or labels.is_leaf(graph.nodes[edge.node]):
+            continue
+        arm: int | None = node.id
+        while arm is not None and dominators[arm] != meeting:
+            arm = None if arm == meeting else dominators[arm]
+        if arm is not None and arm != edge.node:
+            arms.add(arm)
+    return arms
+
+
+class _Columns:
+    """Sets rows in columns: what it is, its module, the gradient's shape and norm."""
+
+    def __init__(self, graph: GradGraph, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
+        self.glyphs = glyphs
+        self.ascii_only = glyphs is _ASCII
+        self.parameters = labels.parameters_by_node(graph)
+        known = [row.node for row in rows if row.node is not None and not row.again]
+        longest_module = max((len(self._text(n.module)) for n in known), default=0)
+        self.module = min(max(longest_module, 6), width // 4) if longest_module else 0
+        self.shape = min(max([5, *(len(self._shape(n)) for n in known)]), width // 4)
+        self.norm = 8
+        room = width - self.shape - self.norm - 2 * 2 - (self.module + 2 if self.module else 0)
+        self.left = max(12, min(room, max(self._length(self._left(row)) for row in rows)))
+
+    def heading(self) -> Line:
+        cells = ["node".ljust(self.left)]
+        cells += ["module".ljust(self.module)] if self.module else []
+        cells += ["shape".ljust(self.shape), "gradient norm"]
+        return (Span("  ".join(cells), "note"),)
+
+    def line(self, row: _Row) -> Line:
+        left = self._fit(self._left(row))
+        if row.node is None or row.again:
+            return left
+        parameter = self.parameters.get(row.node.id)
+        norm = labels.arriving_norm(row.node, parameter)
+        text = "" if norm is None else labels.number(norm)
+        alarm = norm is not None and (norm != norm or norm in (float("inf"), 0.0))
+        cells = [self._cell(self._text(row.node.module), self.module, "module")]
+        cells += [self._cell(self._shape(row.node), self.shape, "shape")]
+        gap = Span(_BLANK, "space")
+        spans = [span for cell in cells[not self.module :] for span in (gap, cell)]
+        return (*left, *spans, gap, Span(text, "alarm" if alarm else "norm"))
+
+    def _left(self, row: _Row) -> list[Span]:
+        spans = [Span(row.gutter, "gutter"), Span(row.glyph + " ", "gutter")]
+        if row.slot:
+            spans.append(Span(row.slot + " ", "slot"))
+        if row.node is None:
+            return spans
+        number = f":{row.input_nr}" if row.input_nr else ""
+        spans.append(Span(f"#{row.node.id}{number} ", "id"))
+        return spans + self._name(row.node)
+
+    def _name(self, node: Node) -> list[Span]:
+        operation, suffix = labels.split_name(self._text(node.name))
+        spans = [Span(operation, "operation"), Span(suffix, "suffix")]
+        if node.parameter is not None:
+            spans += [Span(" ", "space"), Span(self._text(node.parameter), "parameter")]
+        return spans
+
+    def _text(self, name: str) -> str:
+        text = labels.visible(name)
+        return text.encode("ascii", "backslashreplace").decode() if self.ascii_only else text
+
+    def _shape(self, node: Node) -> str:
+        parameter = self.parameters.get(node.id)
+        if not node.outputs and parameter is not None:
+            return labels.shape(parameter.shape, times=self.glyphs.times)
+        return labels.outputs(node.outputs, times=self.glyphs.times)
+
+    @staticmethod
+    def _length(spans: Sequence[Span]) -> int:
+        return sum(len(span.text) for span in spans)
+
+    def _cell(self, text: str, width: int, role: str) -> Span:
+        cut = text if len(text) <= width else self.glyphs.cut + text[len(text) - width + 1 :]
+        return Span(cut.ljust(width), role)
+
+    def _fit(self, spans: list[Span]) -> Line:
+        """Cut to the column: a gutter that takes more than half loses its start, a name its end."""
+        gutter, *others = spans
+        if len(gutter.text) > self.left // 2:
+            keep = gutter.text[-(self.left // 2 - 1) :]
+            gutter = Span(self.glyphs.cut + keep, "gutter")
+        room, kept = self.left - len(gutter.text), []
+        for span in others:
+            text = span.text if len(span.text) <= room else span.text[: room - 1] + self.glyphs.cut
+            kept.append(Span(text if room > 0 else "", span.role))
+            room -= len(kept[-1].text)
+        return (gutter, *kept, Span(" " * max(room, 0), "space"))
