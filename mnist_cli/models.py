@@ -196,8 +196,10 @@ def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: 
 
     Negative log-likelihood where the scores are log-probabilities already, else cross-entropy.
     With label smoothing it is cross-entropy for both: log-softmax leaves log-probabilities
-    as they are.
+    as they are. Scores in half precision are widened to float32 first.
     """
+    if scores.itemsize < 4:
+        scores = scores.float()
     if log_probabilities and not smoothing:
         return F.nll_loss(scores, labels)
     return F.cross_entropy(scores, labels, label_smoothing=smoothing)

@@ -115,7 +115,7 @@ class Stepper:
         with state.precision.autocast():
             scores = self.forward(images)
         loss = models.loss(
-            scores.float(),
+            scores,
             labels,
             log_probabilities=self.log_probabilities,
             smoothing=state.config.label_smoothing,

@@ -1,0 +1,253 @@
+"""What is inspected: a network, a batch and the loss between them, made the same way each time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.seeding import derive
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.data.split import Split
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.device import Precision
+
+DEFAULT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked to inspect; None is "as the checkpoint says, or the default"."""
+
+    target: Path | None
+    runs: Path
+    data_dir: Path
+    model: str | None = None
+    dataset: str | None = None
+    split: str = "train"
+    batch: int | None = None
+    indices: str | None = None
+    seed: int | None = None
+    training: bool = True
+    device: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network on a device, and a batch of images (N, 1, H, W), float, normalised, with labels.
+
+    ``smoothing`` is the label smoothing of the loss that the network was trained with.
+    ``notes`` are what the user should know of how it was chosen.
+    """
+
+    model: nn.Module
+    name: str
+    images: Tensor
+    labels: Tensor
+    indices: tuple[int, ...]
+    dataset: str
+    split: str
+    device: torch.device
+    precision: Precision
+    seed: int
+    training: bool
+    smoothing: float
+    source: Path | None
+    notes: tuple[str, ...] = ()
+
+    def loss(self, model: nn.Module | None = None) -> Tensor:
+        """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
+        import torch
+
+        from mnist_cli import models
+
+        network = self.model if model is None else model
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive(self.seed, "inspect"))
+            with self.precision.autocast():
+                scores = network(self.images)
+        return models.loss(
+            scores,
+            self.labels,
+            log_probabilities=bool(getattr(self.model, "log_probabilities", False)),
+            smoothing=self.smoothing,
+        )
+
+    def context(self) -> dict[str, Any]:
+        """What the dump says of where it came from; no path and no time, so that bytes repeat."""
+        import torch
+
+        return {
+            "torch": str(torch.__version__),
+            "device": self.device.type,
+            "precision": self.precision.name,
+            "model": self.name,
+            "mode": "train" if self.training else "eval",
+            "dataset": self.dataset,
+            "split": self.split,
+            "batch": list(self.indices),
+            "seed": self.seed,
+        }
+
+    def describe(self) -> str:
+        """One line: which network, on which images."""
+        origin = f"{self.source}: " if self.source is not None else ""
+        mode = "training" if self.training else "evaluation"
+        return (
+            f"{origin}{self.name} in {mode} mode, the loss of {len(self.indices)} "
+            f"{self.split} images of {self.dataset}, {self.precision.name} on {self.device}"
+        )
+
+
+def open_subject(request: Request) -> Subject:
+    """Bring network and batch together, and load nothing that is not needed.
+
+    Raises:
+        UsageError, CheckpointError, DataError: what was asked for cannot be had.
+    """
+    from mnist_cli.training.device import resolve_device, resolve_precision
+
+    device = resolve_device(request.device or "auto")
+    found = _find(request)
+    data, notes = _data(request, found)
+    seed = _seed(request, found)
+    model = _model(request, found, data, seed)
+    precision = resolve_precision(_precision_name(request, found, device), device)
+    split = _batch(_split(data, request.split), request, seed)
+    normalise = _normalisation(found, data)
+    return Subject(
+        model=model.to(device).train(request.training),
+        name=found.model if found is not None else (request.model or _default_model()),
+        images=normalise(split.images.to(device).float()),
+        labels=split.labels.to(device),
+        indices=tuple(split.indices.tolist()),
+        dataset=data.spec.name,
+        split=request.split,
+        device=device,
+        precision=precision,
+        seed=seed,
+        training=request.training,
+        smoothing=found.config.label_smoothing if found is not None and found.config else 0.0,
+        source=found.path if found is not None else None,
+        notes=tuple(notes),
+    )
+
+
+def _find(request: Request) -> Checkpoint | None:
+    """The checkpoint that was named, or the newest run's; None where there is no run at all."""
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.rundir import find_checkpoint
+
+    if request.target is None and request.model is not None:
+        return None
+    try:
+        path = find_checkpoint(request.target, request.runs)
+    except CheckpointError:
+        if request.target is not None:
+            raise
+        return None
+    return checkpoints.read(path, request.model)
+
+
+def _default_model() -> str:
+    from mnist_cli.config import TrainConfig
+
+    return TrainConfig().model
+
+
+def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[str]]:
+    from mnist_cli.data.load import load
+
+    notes = []
+    if found is None:
+        name = request.dataset or "digits"
+        notes.append(
+            f"no checkpoint was named and none lies under {request.runs}/: "
+            f"inspecting a fresh network on {name}"
+            if request.model is None
+            else f"inspecting a fresh network '{request.model}' on {name}"
+        )
+    else:
+        name = request.dataset or (found.data.name if found.data is not None else "auto")
+    data = load(name, request.data_dir)
+    if data.fallback:
+        notes.append(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
+    if found is not None and found.classes != len(data.spec.classes):
+        raise CheckpointError(
+            f"{found.path} tells {found.classes} classes apart, "
+            f"{data.spec.title} has {len(data.spec.classes)}",
+            "Name the data set it was trained on (--dataset).",
+        )
+    return data, notes
+
+
+def _seed(request: Request, found: Checkpoint | None) -> int:
+    if request.seed is not None:
+        return request.seed
+    return found.config.seed if found is not None and found.config is not None else 0
+
+
+def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: int) -> nn.Module:
+    from mnist_cli.config import TrainConfig
+    from mnist_cli.training.state import fresh_model
+
+    if found is not None:
+        return found.build_model()
+    config = TrainConfig(model=request.model or _default_model(), seed=seed)
+    return fresh_model(config, len(data.spec.classes))
+
+
+def _precision_name(request: Request, found: Checkpoint | None, device: torch.device) -> str:
+    if request.precision is not None:
+        return request.precision
+    name = "auto"
+    if found is not None:
+        name = str(found.document.get("environment", {}).get("precision", "auto"))
+    return "auto" if name == "fp16" and device.type == "cpu" else name
+
+
+def _split(data: LoadedData, name: str) -> Split:
+    if name not in ("train", "test"):
+        raise UsageError(f"--split {name}: choose train or test")
+    return data.split(name)
+
+
+def _batch(split: Split, request: Request, seed: int) -> Split:
+    """The images by number, or a seeded choice of so many."""
+    import torch
+
+    if request.indices is not None:
+        if request.batch is not None:
+            raise UsageError("--batch and --indices contradict each other", "Give one of them.")
+        return split.take(torch.tensor(_numbers(request.indices, len(split))))
+    count = request.batch if request.batch is not None else min(DEFAULT_BATCH, len(split))
+    if not 1 <= count <= len(split):
+        raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
+    generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
+    return split.take(torch.randperm(len(split), generator=generator)[:count])
+
+
+def _numbers(text: str, count: int) -> list[int]:
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--indices {text}: not numbers with commas between them") from error
+    for number in numbers:
+        if not 0 <= number < count:
+            raise UsageError(f"--indices: image {number} does not exist; 0 to {count - 1} do")
+    return numbers
+
+
+def _normalisation(found: Checkpoint | None, data: LoadedData) -> Any:
+    from mnist_cli.data.split import Normalisation
+
+    if found is not None and found.data is not None:
+        return Normalisation(found.data.mean, found.data.std)
+    return data.normalisation
