@@ -15,20 +15,21 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mnist_cli.choices import (
+    MODELS,
+    Loader,
+    Optimizer,
+    Precision,
+    Schedule,
+    preset_names,
+    presets_dir,
+)
 from mnist_cli.errors import UsageError
-
-Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
-Schedule = Literal["constant", "step", "cosine", "onecycle"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Loader = Literal["device", "dataloader"]
-
-MODELS = ("notebook", "example", "conv2", "conv4", "conv4-wide")
-"""Names of the registered networks; :mod:`mnist_cli.models` holds the modules themselves."""
 
 OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"momentum": 0.9, "nesterov": True},
@@ -283,15 +284,21 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
     first = error.errors(include_url=False)[0]
     if first["type"] == "value_error":
         key, message = str(first["ctx"]["error"]).split("\0", 1)
-        return UsageError(f"{_at(origin.get(key, ''))}{key}: {message}")
+        return UsageError(f"{_naming(key, origin)}{message}")
     key = str(first["loc"][0])
     message = first["msg"].replace("Input should", "should")
     if first["type"] == "string_pattern_mismatch":
         message = f"should be {TrainConfig.model_fields[key].description}"
     return UsageError(
-        f"{_at(origin.get(key, ''))}{key}: {message}, not {first['input']!r}",
+        f"{_naming(key, origin)}{message}, not {first['input']!r}",
         f"{key} means: {TrainConfig.model_fields[key].description}.",
     )
+
+
+def _naming(key: str, origin: Mapping[str, str]) -> str:
+    """Place and key; a flag or ``--set`` names its key already."""
+    place = origin.get(key, "")
+    return _at(place) if place.startswith("--") else f"{_at(place)}{key}: "
 
 
 def _at(place: str) -> str:
@@ -346,17 +353,6 @@ def _line_of(key: str, text: str) -> int:
     return next((i for i, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
-def presets_dir() -> Path:
-    """The folder of the presets: inside an installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def preset_names() -> list[str]:
-    """The names that ``--config`` knows, sorted."""
-    return sorted(path.stem for path in presets_dir().glob("*.toml"))
-
-
 def find_config(name: str) -> Path:
     """The file that ``--config NAME|FILE`` means: a preset's name first, else a path.
 
@@ -373,9 +369,3 @@ def find_config(name: str) -> Path:
         f"--config {name}: no preset of that name and no such file",
         (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
     )
-
-
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
-PRECISIONS: tuple[str, ...] = get_args(Precision)
-LOADERS: tuple[str, ...] = get_args(Loader)

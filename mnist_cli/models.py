@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli.config import MODELS
+from mnist_cli.choices import MODELS
 from mnist_cli.errors import UsageError
 
 

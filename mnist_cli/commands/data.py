@@ -22,7 +22,7 @@ app = typer.Typer(help="Data sets on disk: fetch, verify, show, path.", rich_mar
 NameArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         help=f"One of {', '.join(catalogue.names())}.",
         autocompletion=lambda incomplete: [
             name for name in catalogue.names() if name.startswith(incomplete)

@@ -1,19 +1,21 @@
 """Options that several commands share, each defined once, and what they are turned into.
 
-Imports no torch: it is read for every ``--help``.
+Imports neither torch nor the configuration: it is read for every ``--help``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import config as configs
-from mnist_cli.config import TrainConfig
+from mnist_cli import choices
 from mnist_cli.data import catalogue
+
+if TYPE_CHECKING:
+    from mnist_cli.config import TrainConfig
 
 COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
 
@@ -28,10 +30,12 @@ def _complete(words: Sequence[str]) -> Any:
 
 
 def _complete_config(incomplete: str) -> list[str]:
-    return [name for name in configs.preset_names() if name.startswith(incomplete)]
+    return [name for name in choices.preset_names() if name.startswith(incomplete)]
 
 
 def _complete_set(incomplete: str) -> list[str]:
+    from mnist_cli import config as configs
+
     return [f"{key}=" for key in configs.KEYS if key.startswith(incomplete)]
 
 
@@ -49,9 +53,9 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        metavar="|".join(configs.PRECISIONS),
+        metavar="|".join(choices.PRECISIONS),
         help="How to compute; auto is bf16 where the hardware has it, else fp32.",
-        autocompletion=_complete(configs.PRECISIONS),
+        autocompletion=_complete(choices.PRECISIONS),
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -60,8 +64,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help=f"The network: {', '.join(configs.MODELS)}.",
-        autocompletion=_complete(configs.MODELS),
+        help=f"The network: {', '.join(choices.MODELS)}.",
+        autocompletion=_complete(choices.MODELS),
     ),
 ]
 DatasetOption = Annotated[
@@ -101,7 +105,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="NAME|FILE",
-        help=f"A preset ({', '.join(configs.preset_names())}) or a TOML file.",
+        help=f"A preset ({', '.join(choices.preset_names())}) or a TOML file.",
         autocompletion=_complete_config,
     ),
 ]
@@ -136,7 +140,7 @@ DebugOption = Annotated[
 CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[CHECKPOINT]",
+        metavar="CHECKPOINT",
         help="A checkpoint or a run directory; left out, the newest run under --runs.",
         show_default=False,
     ),
@@ -154,6 +158,8 @@ def compose_config(
     Raises:
         UsageError: see :func:`mnist_cli.config.compose`.
     """
+    from mnist_cli import config as configs
+
     layers = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
     if config is not None:
         layers.insert(0, configs.from_file(configs.find_config(config)))

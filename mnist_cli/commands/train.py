@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import config as configs
+from mnist_cli import choices
 from mnist_cli.commands import options
-from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
+    from mnist_cli import config as configs
+    from mnist_cli.config import TrainConfig
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
@@ -66,7 +67,7 @@ def train(
         str | None,
         typer.Option(
             "--optimizer",
-            metavar="|".join(configs.OPTIMIZERS),
+            metavar="|".join(choices.OPTIMIZERS),
             rich_help_panel=RECIPE,
             help="How weights are updated.",
         ),
@@ -75,7 +76,7 @@ def train(
         str | None,
         typer.Option(
             "--schedule",
-            metavar="|".join(configs.SCHEDULES),
+            metavar="|".join(choices.SCHEDULES),
             rich_help_panel=RECIPE,
             help="How the learning rate goes over the run.",
         ),
@@ -84,7 +85,7 @@ def train(
         str | None,
         typer.Option(
             "--loader",
-            metavar="|".join(configs.LOADERS),
+            metavar="|".join(choices.LOADERS),
             rich_help_panel=options.DATA,
             help="device: the whole set lives there; dataloader: torch's, image by image.",
         ),
@@ -190,11 +191,10 @@ def train(
     flags, then --set, then --config, then the defaults. The validation set, cut from the training
     set, chooses best.pt; the test set is read once, at the end.
     """
-    flags: dict[str, Any] = {
-        key: value
-        for key, value in {**locals(), "compile": compile_}.items()
-        if key in configs.KEYS
-    }
+    given = {**locals(), "compile": compile_}
+    from mnist_cli import config as configs
+
+    flags: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
     say = _Speaker(silent=as_json or quiet)
     if dry_run and resume is not None:
         raise UsageError("--dry-run and --resume contradict each other", "Give one of them.")
@@ -299,6 +299,8 @@ def _resume_from(target: Path, runs: Path) -> Path:
 
 def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainConfig:
     """The checkpoint's configuration with what may change; anything else is refused."""
+    from mnist_cli import config as configs
+
     wanted = configs.compose([configs.Layer(saved.to_plain(), {}), *layers])
     free = FREE_ON_RESUME | ({"epochs"} if saved.schedule in {"constant", "step"} else set())
     given = {key: layer.origin[key] for layer in layers for key in layer.values}
