@@ -44,6 +44,7 @@ class Server:
                 pass
 
         self._server = Quiet(("127.0.0.1", 0), Answer)
+        self._server.closing = self.closing
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
