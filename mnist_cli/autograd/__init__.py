@@ -1,0 +1,58 @@
+"""The backward graph as data: walk it, record its gradients, replay it, ask it.
+
+Works on any tensor with a ``grad_fn``::
+
+    from mnist_cli.autograd import judge, record, replay, walk
+
+    walked = walk(loss, names=model)
+    recorded = record(walked, keep=True)
+    verdict = judge(replay(walked), recorded)
+
+Names are fetched on first use, so that the parts which need no torch (the graph, its JSON
+form, queries, diagnoses, comparison, renderers) are imported without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_cli.autograd.graph import GradGraph as GradGraph
+    from mnist_cli.autograd.graph import dumps as dumps
+    from mnist_cli.autograd.graph import loads as loads
+    from mnist_cli.autograd.recording import Recording as Recording
+    from mnist_cli.autograd.recording import record as record
+    from mnist_cli.autograd.replaying import Replay as Replay
+    from mnist_cli.autograd.replaying import call_node as call_node
+    from mnist_cli.autograd.replaying import replay as replay
+    from mnist_cli.autograd.replaying import replay_steps as replay_steps
+    from mnist_cli.autograd.tracing import trace_modules as trace_modules
+    from mnist_cli.autograd.verdict import judge as judge
+    from mnist_cli.autograd.verdict import require_exact as require_exact
+    from mnist_cli.autograd.walking import Walk as Walk
+    from mnist_cli.autograd.walking import walk as walk
+
+_HOME = {
+    "graph": ("GradGraph", "dumps", "loads"),
+    "recording": ("Recording", "record"),
+    "replaying": ("Replay", "call_node", "replay", "replay_steps"),
+    "tracing": ("trace_modules",),
+    "verdict": ("judge", "require_exact"),
+    "walking": ("Walk", "walk"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [*_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

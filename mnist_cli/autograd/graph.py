@@ -1,23 +1,18 @@
 """A backward graph as plain data, and its JSON form.
 
 Knows nothing of torch: it can be read, drawn, queried and compared on a machine without it.
-:func:`mnist_cli.autograd.walk.walk` makes one from a tensor; the renderers draw one.
+:func:`mnist_cli.autograd.walk` makes one from a tensor, the renderers draw one, and
+:mod:`mnist_cli.autograd.document` and :mod:`mnist_cli.autograd.reading` are its JSON form.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mnist_cli.errors import DataError
-
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
-
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True)
@@ -96,18 +91,27 @@ class Node:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A leaf that gathers a gradient; ``node`` is its AccumulateGrad, None if not reached."""
+    """A leaf that gathers a gradient; ``node`` is its AccumulateGrad, None if not reached.
+
+    A parameter inside a reentrant checkpoint has a ``grad`` but no ``node``: the segment's
+    graph exists only while the engine runs. ``frozen`` ones ask for no gradient at all.
+    """
 
     name: str
     node: int | None
     shape: tuple[int, ...]
     grad: Stats | None = None
     weight: Stats | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A replayed gradient beside the engine's."""
+    """A replayed gradient beside the engine's; ``equal`` means every bit is the same.
+
+    ``max_abs_diff`` is infinite and ``max_ulp`` the largest 64-bit integer where one has a
+    number and the other NaN, nothing, or another shape.
+    """
 
     name: str
     equal: bool
@@ -117,12 +121,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a replay found: ``exact`` if every gradient of every parameter is bit-equal."""
+    """What a replay found: ``exact`` if every gradient of every parameter is bit-equal.
+
+    ``calls`` counts the nodes called by hand. ``nodes`` compares what arrived at each node;
+    ``notes`` say in words where and why the two differ, or what could not be compared.
+    """
 
     exact: bool
     calls: int
     parameters: tuple[Comparison, ...]
     nodes: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,22 +192,36 @@ def to_dict(graph: GradGraph) -> dict[str, Any]:
 
     Figures that JSON cannot hold are the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
     """
-    raise NotImplementedError
+    from mnist_cli.autograd import document
+
+    return document.to_dict(graph)
 
 
-def from_dict(document: object) -> GradGraph:
-    """Read a document back; raises :class:`DataError` that names what is wrong with it."""
-    raise NotImplementedError
+def from_dict(data: object) -> GradGraph:
+    """Read a document back.
+
+    Raises:
+        DataError: names what is wrong with it: its format, its version, or the one
+            field that is missing, of another type, or points to a node that is not there.
+    """
+    from mnist_cli.autograd import reading
+
+    return reading.from_dict(data)
 
 
 def dumps(graph: GradGraph) -> str:
-    """The document as JSON text: the same graph gives the same bytes."""
-    return json.dumps(to_dict(graph), indent=1, allow_nan=False) + "\n"
+    """The document as JSON text, a node a line: the same graph gives the same bytes."""
+    from mnist_cli.autograd import document
+
+    return document.dumps(graph)
 
 
 def loads(text: str) -> GradGraph:
-    """Read JSON text back; raises :class:`DataError` where it is no gradient graph."""
-    try:
-        return from_dict(json.loads(text))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"not a gradient graph: broken JSON ({error})") from error
+    """Read JSON text back.
+
+    Raises:
+        DataError: the text is no JSON, or no gradient graph of this version.
+    """
+    from mnist_cli.autograd import reading
+
+    return reading.loads(text)

@@ -1,0 +1,164 @@
+"""The adapter's other half: what a node keeps for backward.
+
+Reads ``_saved_*`` and ``_raw_saved_*`` of single nodes and unpacks nothing. Knows neither
+graphs nor which tensors share memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from mnist_cli.autograd.node import freed, is_custom, name
+
+
+@dataclass
+class Kept:
+    """What a node keeps for backward: tensors by slot, plain values, and what is hidden."""
+
+    tensors: list[tuple[str, Tensor]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def kept(node: Node) -> Kept:
+    """What a node keeps for backward, without unpacking anything.
+
+    A tensor packed by a saved-tensor hook is reported as packed, for unpacking it might
+    recompute a whole checkpointed segment.
+
+    Raises:
+        UsageError: the graph was freed.
+    """
+    found = Kept()
+    if is_custom(node):
+        _read_custom(node, found)
+    else:
+        _read_slots(node, found, "")
+    inner = getattr(node, "_wrapped_node", None)
+    if inner is not None:
+        _read_slots(inner, found, f"{name(inner)}.")
+    elif name(node) == "CopySlices":
+        found.unreadable.append("the node that it wraps is hidden in this version of torch")
+    return found
+
+
+@functools.cache
+def _slots(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Names of a built-in node's slots, and whether each holds tensors."""
+    names = dir(kind)
+    raw = {n.removeprefix("_raw_saved_") for n in names if n.startswith("_raw_saved_")}
+    slots = [n.removeprefix("_saved_") for n in names if n.startswith("_saved_")]
+    return tuple((slot, slot in raw) for slot in slots)
+
+
+def _read_slots(node: Node, found: Kept, prefix: str) -> None:
+    for slot, is_tensor in _slots(type(node)):
+        if is_tensor:
+            raw = getattr(node, f"_raw_saved_{slot}")
+            _read_raw(node, slot, raw, found, prefix)
+            continue
+        value = _public(node, slot)
+        plain, readable = _plain(value)
+        if readable:
+            found.attributes[prefix + slot] = plain
+        else:
+            found.unreadable.append(f"{prefix}{slot}: a {type(value).__name__}")
+
+
+def _read_raw(node: Node, slot: str, raw: Any, found: Kept, prefix: str) -> None:
+    if isinstance(raw, tuple):
+        for position, one in enumerate(raw):
+            public = functools.partial(lambda p: _public(node, slot)[p], position)
+            _take(f"{prefix}{slot}[{position}]", one, public, found)
+    else:
+        _take(prefix + slot, raw, functools.partial(_public, node, slot), found)
+
+
+def _public(node: Node, slot: str) -> Any:
+    """The slot as torch shows it: of a tensor, unpacked and checked."""
+    try:
+        return getattr(node, f"_saved_{slot}")
+    except RuntimeError as error:
+        if "freed" in str(error):
+            raise freed(name(node)) from error
+        return error
+
+
+def _take(slot: str, raw: Any, public: Any, found: Kept) -> None:
+    """File one saved tensor under its slot, or say why it cannot be seen."""
+    packed = getattr(raw, "data", None)
+    if packed is None:  # never saved, or freed since: only the public view tells them apart
+        packed = public()
+        if packed is None:
+            return
+    tensors = list(_tensors_in(packed))
+    for position, tensor in enumerate(tensors):
+        found.tensors.append((slot if len(tensors) == 1 else f"{slot}.{position}", tensor))
+    if not tensors:
+        found.unreadable.append(f"{slot}: packed by a saved-tensor hook ({_kind(packed)})")
+
+
+def _kind(packed: Any) -> str:
+    if isinstance(packed, RuntimeError):
+        return "overwritten in place"
+    module = type(packed).__module__
+    return "recomputed by its checkpoint" if "checkpoint" in module else type(packed).__name__
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors_in(item)
+
+
+def _read_custom(node: Any, found: Kept) -> None:
+    """A Python Function: what it saved for backward, and what else hangs on its ``ctx``."""
+    try:
+        saved = node._raw_saved_tensors or ()
+    except RuntimeError as error:
+        raise freed(name(node)) from error
+    for position, raw in enumerate(saved):
+        public = functools.partial(_custom_saved, node, position)
+        _take(f"saved_tensors[{position}]", raw, public, found)
+    for key, value in sorted(vars(node).items()):
+        plain, readable = _plain(value)
+        if isinstance(value, Tensor):
+            found.tensors.append((f"ctx.{key}", value))
+        elif readable:
+            found.attributes[f"ctx.{key}"] = plain
+
+
+def _custom_saved(node: Any, position: int) -> Any:
+    try:
+        return node.saved_tensors[position]
+    except RuntimeError as error:
+        if "freed" in str(error):
+            raise freed(name(node)) from error
+        return error
+
+
+_WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)
+
+
+def _plain(value: Any) -> tuple[Any, bool]:
+    """A value as JSON's types, and whether it could be told."""
+    if value is None or isinstance(value, (bool, float, str)):
+        return value, True
+    if isinstance(value, (int, torch.SymInt)):
+        number = int(value)  # torch shows -1 as 2**64 - 1: the slots are unsigned to it
+        return (number - 2**64 if number >= 2**63 else number), True
+    if isinstance(value, _WORDS):
+        return str(value).removeprefix("torch."), True
+    if isinstance(value, (tuple, list)):
+        items = [_plain(item) for item in value]
+        return [item for item, _ in items], all(readable for _, readable in items)
+    return None, False

@@ -1,0 +1,233 @@
+"""The adapter to torch's private view of a backward node: what it is, and how to call it.
+
+``_input_metadata``, ``_sequence_nr``, ``_saved_*`` and what is like them may change with any
+release. Only this module and its neighbour touch them; where a version does not tell, they
+say so in words instead of failing.
+Knows single nodes; nothing of graphs, names or modules. What a node keeps for backward is
+read next door, in :mod:`mnist_cli.autograd.kept`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import GradientEdge, Node
+
+from mnist_cli.autograd.graph import TensorMeta
+from mnist_cli.errors import UsageError
+
+Grads = tuple[Tensor | None, ...]
+
+LAST_SEQUENCE = 2**64 - 1
+"""What AccumulateGrad answers for its sequence number, so that the engine runs it at once."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a node expects as one of its incoming gradients.
+
+    ``dtype`` None means that any is taken as it comes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None
+    device: torch.device
+    known: bool = True
+
+    def meta(self) -> TensorMeta:
+        """The same as plain data."""
+        return TensorMeta(self.shape, dtype_name(self.dtype) if self.dtype else "any")
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def name(node: Node) -> str:
+    """The node's class as torch prints it: ``AddmmBackward0``, ``AccumulateGrad``."""
+    return node.name().removeprefix("torch::autograd::")
+
+
+def variable(node: Node) -> Tensor | None:
+    """The leaf whose gradient the node gathers; None where it is no AccumulateGrad."""
+    leaf = getattr(node, "variable", None) if not is_custom(node) else None
+    return leaf if isinstance(leaf, Tensor) else None
+
+
+def is_custom(node: Node) -> bool:
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
+    return isinstance(node, BackwardCFunction)
+
+
+def sequence(node: Node) -> int:
+    """The thread's counter when the node was made; :data:`LAST_SEQUENCE` for AccumulateGrad."""
+    return int(node._sequence_nr())
+
+
+def sequence_counter() -> int:
+    """The number that the next node made in this thread will bear."""
+    return int(torch._C._autograd._get_sequence_nr())
+
+
+def backward_number() -> int:
+    """Which run of the engine is under way in this thread; -1 outside of any."""
+    return int(torch._C._current_graph_task_id())
+
+
+def edges(node: Node) -> tuple[tuple[Node | None, int], ...]:
+    """Where each result goes: ``(node or None, input_nr)``."""
+    return node.next_functions
+
+
+def inputs(node: Node) -> tuple[Input, ...]:
+    """What gradients it expects, one for each result of the forward operation."""
+    expected = tuple(_input(meta) for meta in node._input_metadata)
+    leaf = variable(node)
+    if leaf is not None:
+        wanted = getattr(leaf, "grad_dtype", leaf.dtype)
+        return tuple(Input(i.shape, wanted, i.device) for i in expected)
+    declared = getattr(node, "output_grad_dtypes", None) if is_custom(node) else None
+    if declared is not None and len(declared) == len(expected):
+        pairs = zip(expected, declared, strict=True)
+        return tuple(Input(i.shape, dtype, i.device) for i, dtype in pairs)
+    return expected
+
+
+def _input(meta: Any) -> Input:
+    try:
+        shape = tuple(int(size) for size in meta.shape)
+    except (RuntimeError, TypeError, ValueError):  # nested tensors have no such shape
+        return Input((), None, meta.device, known=False)
+    return Input(shape, meta.dtype, meta.device)
+
+
+def deliver(grad: Tensor, expected: Input) -> Tensor:
+    """What the engine makes of a gradient on its way along an edge.
+
+    Sums it to the shape that the receiving node expects (what broadcasting had enlarged),
+    then casts it to the dtype expected; a 0-d gradient also changes device. Source:
+    ``validate_outputs`` in torch/csrc/autograd/engine.cpp.
+    """
+    if not expected.known:
+        return grad
+    if tuple(grad.shape) != expected.shape:
+        grad = grad.sum_to_size(expected.shape)
+    if expected.dtype is not None and grad.dtype != expected.dtype:
+        grad = grad.to(expected.dtype)
+    if grad.device != expected.device and grad.dim() == 0:
+        grad = grad.to(expected.device)
+    return grad
+
+
+def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
+    """Call a node by hand, as the engine would.
+
+    Args:
+        node: any node but an AccumulateGrad, which would really add to ``.grad``.
+        grads: one gradient for each result of the forward operation; None where none came.
+
+    Returns:
+        One gradient or None for each of the node's edges. Hooks do not fire.
+
+    Raises:
+        UsageError: the graph was freed, or a saved tensor was overwritten since.
+    """
+    try:
+        if is_custom(node):
+            return _call_custom(node, tuple(grads))
+        results = node(*grads)  # type: ignore[operator]
+    except RuntimeError as error:
+        _explain(node, error)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _call_custom(node: Node, grads: Grads) -> Grads:
+    """``apply`` answers for every argument of forward; edges exist for its tensors only."""
+    if any(grad is None for grad in grads):
+        grads = _materialize(node, grads)
+    answer = node.apply(*grads)  # type: ignore[attr-defined]
+    answers = answer if isinstance(answer, tuple) else (answer,)
+    wanted = [a for a, need in zip(answers, _needs(node), strict=False) if need]
+    results: list[Tensor | None] = [None] * len(edges(node))
+    live = (place for place, (target, _) in enumerate(edges(node)) if target is not None)
+    for place, result in zip(live, wanted, strict=True):
+        results[place] = result
+    return tuple(results)
+
+
+def _needs(node: Node) -> tuple[bool, ...]:
+    needs: tuple[bool, ...] = node.needs_input_grad  # type: ignore[attr-defined]
+    return needs
+
+
+class _SeenError(Exception):
+    """Carries what the engine handed to a custom Function's ``apply``."""
+
+    def __init__(self, grads: Grads) -> None:
+        self.grads = grads
+
+
+def _materialize(node: Node, grads: Grads) -> Grads:
+    """What ``apply`` is given where some gradients are missing.
+
+    Zeros, or None after ``ctx.set_materialize_grads(False)``. That flag can be set but not
+    read, and the shapes of results that have no gradient are hidden, so the engine itself is
+    asked: it runs the one node, whose ``apply`` is for that moment one that raises with what
+    it was given. No further node is reached.
+    """
+    known = [(i, grad) for i, grad in enumerate(grads) if grad is not None]
+    if not known:
+        return _all_missing(node, grads)
+
+    def seen(*handed: Tensor | None) -> NoReturn:
+        raise _SeenError(handed)
+
+    node.apply = node.apply_boxed = seen  # type: ignore[attr-defined]
+    try:
+        roots = [GradientEdge(node, i) for i, _ in known]
+        torch.autograd.backward(roots, [grad for _, grad in known], retain_graph=True)
+    except _SeenError as answer:
+        return answer.grads
+    finally:
+        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
+    return grads
+
+
+def _all_missing(node: Node, grads: Grads) -> Grads:
+    """Where nothing at all arrived the engine cannot be asked: the Function's text is."""
+    source = node._forward_cls  # type: ignore[attr-defined]
+    for method in (source.forward, source.setup_context):
+        code = getattr(method, "__code__", None)
+        if code is not None and "set_materialize_grads" in code.co_names:
+            return grads
+    return tuple(
+        torch.zeros(i.shape, dtype=i.dtype, device=i.device) if i.known else None
+        for i in inputs(node)
+    )
+
+
+def _explain(node: Node, error: RuntimeError) -> NoReturn:
+    """Turn torch's two common complaints into ours; all others are the caller's to see."""
+    text = str(error)
+    if "freed" in text:
+        raise freed(name(node)) from error
+    if "modified by an inplace operation" in text:
+        raise UsageError(
+            f"{name(node)} cannot be called: a tensor that it saved was overwritten in place",
+            "Find the in-place operation with torch.autograd.set_detect_anomaly(True).",
+        ) from error
+    raise error
+
+
+def freed(what: str) -> UsageError:
+    """The complaint about a graph whose saved tensors are gone."""
+    return UsageError(
+        f"the graph was already freed: {what} no longer has its saved tensors",
+        "Run the forward pass anew, or keep the graph with backward(retain_graph=True).",
+    )

@@ -1,0 +1,228 @@
+"""A real backward with a hook on every node: what came in and what went out.
+
+The model is left as it was found: the parameters' ``.grad``, the buffers that a recomputed
+segment touches, and the hooks that act on accumulated gradients. Knows nothing of losses,
+data or training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.node import Grads
+from mnist_cli.autograd.stats import StatsCollector
+from mnist_cli.autograd.walking import Walk
+from mnist_cli.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What the engine did.
+
+    Attributes:
+        graph: the walk's graph with ``grad_in``, ``grad_out`` and the parameters' figures.
+        gradients: what the engine would have added to each parameter's ``.grad``, by name;
+            a parameter that got nothing is absent.
+        grad_in: for each node the gradients that arrived, after the user's own hooks;
+            empty unless ``keep``.
+        grad_out: for each node the gradients that left, as they arrive (already summed to
+            shape); empty unless ``keep``.
+    """
+
+    graph: GradGraph
+    gradients: Mapping[str, Tensor]
+    grad_in: tuple[Grads, ...] = ()
+    grad_out: tuple[Grads, ...] = ()
+
+
+@dataclass
+class _Seen:
+    """What the hooks gather: places in the collector, and the tensors where they are kept."""
+
+    keep: bool
+    backward: int | None = None
+    collector: StatsCollector = field(default_factory=StatsCollector)
+    places_in: dict[int, list[int | None]] = field(default_factory=dict)
+    places_out: dict[int, list[int | None]] = field(default_factory=dict)
+    grads_in: dict[int, Grads] = field(default_factory=dict)
+    grads_out: dict[int, Grads] = field(default_factory=dict)
+
+    def take(self, number: int, left: Grads, arrived: Grads) -> None:
+        """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`.
+
+        A reentrant checkpoint runs a backward within this one, which may pass through an
+        AccumulateGrad of this graph: that is not what arrived here, and is left out.
+        """
+        if self.backward is None:
+            self.backward = adapter.backward_number()
+        if adapter.backward_number() != self.backward:
+            return
+        self.places_in[number] = self._add(arrived)
+        self.places_out[number] = self._add(left)
+        if self.keep:
+            self.grads_in[number] = tuple(g if g is None else g.detach() for g in arrived)
+            self.grads_out[number] = tuple(g if g is None else g.detach() for g in left)
+
+    def _add(self, grads: Grads) -> list[int | None]:
+        return [None if g is None else self.collector.add(g) for g in grads]
+
+
+def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
+    """Run the engine's backward from the root and record every node's gradients.
+
+    Args:
+        walked: a walk whose root is a tensor.
+        grad: gradient of the root, of its shape; ones for a root with one entry if left out.
+        keep: hold the gradients themselves, to compare a replay node by node. Costs their
+            memory all at once; figures alone cost none.
+
+    Returns:
+        The figures, the parameters' gradients, and with ``keep`` all gradients.
+
+    Raises:
+        UsageError: the gradient has the wrong shape, or the graph was already freed.
+    """
+    root = root_tensor(walked)
+    seed = seed_of(root, grad)
+    seen = _Seen(keep)
+    leaves = walked.leaves.values()
+    with ExitStack() as stack:
+        stack.enter_context(set_aside(leaves))
+        stack.enter_context(same_buffers(walked.model))
+        for number, node in enumerate(walked.nodes):
+            handle = node.register_hook(_hook(seen, number))
+            stack.callback(handle.remove)
+        _run(root, seed)
+        gradients = {
+            name: leaf.grad.detach()
+            for name, leaf in walked.leaves.items()
+            if leaf.grad is not None
+        }
+    return _recording(walked, seen, gradients)
+
+
+def _hook(seen: _Seen, number: int) -> Any:
+    return lambda left, arrived: seen.take(number, left, arrived)
+
+
+def _run(root: Tensor, seed: Tensor) -> None:
+    try:
+        torch.autograd.backward(root, seed, retain_graph=True)
+    except RuntimeError as error:
+        if "freed" not in str(error):
+            raise
+        raise UsageError(
+            "the graph was already freed: its saved tensors are gone",
+            "Run the forward pass anew, or keep the graph with backward(retain_graph=True).",
+        ) from error
+
+
+def root_tensor(walked: Walk) -> Tensor:
+    """The tensor that the walk started from; the engine needs one."""
+    if isinstance(walked.root, Tensor):
+        return walked.root
+    raise UsageError(
+        "this walk started from a node, and a backward starts from a tensor",
+        "Walk from the tensor itself.",
+    )
+
+
+def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
+    """The gradient that backward starts with, checked against the root."""
+    if grad is None and root.numel() != 1:
+        raise UsageError(
+            f"a root of shape {tuple(root.shape)} needs a gradient of that shape to start from",
+            "Give one, or walk from a scalar such as a loss.",
+        )
+    if grad is None:
+        return torch.ones_like(root, memory_format=torch.preserve_format).detach()
+    if grad.shape != root.shape:
+        raise UsageError(
+            f"a gradient of shape {tuple(grad.shape)} does not fit the root",
+            f"Its shape is {tuple(root.shape)}.",
+        )
+    return grad.detach()
+
+
+@contextmanager
+def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
+    """Take the leaves' ``.grad`` and their after-accumulation hooks away for a while.
+
+    Such a hook is how an optimiser steps during backward; an inspection must not train.
+    """
+    known = list(leaves)
+    grads = [leaf.grad for leaf in known]
+    hooks = [leaf._post_accumulate_grad_hooks for leaf in known]
+    held = [None if one is None else dict(one) for one in hooks]
+    try:
+        for leaf, hook in zip(known, hooks, strict=True):
+            leaf.grad = None
+            if hook is not None:
+                hook.clear()
+        yield
+    finally:
+        for leaf, grad, hook, entries in zip(known, grads, hooks, held, strict=True):
+            leaf.grad = grad
+            if hook is not None:
+                hook.update(entries)
+
+
+@contextmanager
+def same_buffers(model: nn.Module | None) -> Iterator[None]:
+    """Put a model's buffers back as they were, bit for bit.
+
+    Backward recomputes a checkpointed segment, and batch norm inside one then counts the
+    batch again. Written through ``.data``, so that autograd does not take saved buffers for
+    overwritten ones.
+    """
+    buffers = list(model.buffers()) if model is not None else []
+    before = [buffer.detach().clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.data.copy_(value)
+
+
+# ---------------------------------------------------------------------------- figures
+
+
+def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:
+    collector = seen.collector
+    grad_places = {name: collector.add(grad) for name, grad in gradients.items()}
+    weight_places = {name: collector.add(leaf) for name, leaf in walked.leaves.items()}
+    figures = collector.results()
+    nodes = [_with_figures(node, seen, figures) for node in walked.graph.nodes]
+    parameters = tuple(
+        _parameter(one, figures, grad_places.get(one.name), weight_places[one.name])
+        for one in walked.graph.parameters
+    )
+    count = range(len(walked.nodes)) if seen.keep else range(0)
+    return Recording(
+        graph=replace(walked.graph, nodes=tuple(nodes), parameters=parameters),
+        gradients=gradients,
+        grad_in=tuple(seen.grads_in.get(i, ()) for i in count),
+        grad_out=tuple(seen.grads_out.get(i, ()) for i in count),
+    )
+
+
+def _with_figures(node: Node, seen: _Seen, figures: list[Stats]) -> Node:
+    def pick(places: dict[int, list[int | None]]) -> tuple[Stats | None, ...]:
+        return tuple(None if p is None else figures[p] for p in places.get(node.id, ()))
+
+    return replace(node, grad_in=pick(seen.places_in), grad_out=pick(seen.places_out))
+
+
+def _parameter(
+    parameter: Parameter, figures: list[Stats], grad: int | None, weight: int
+) -> Parameter:
+    arrived = None if grad is None else figures[grad]
+    return replace(parameter, grad=arrived, weight=figures[weight])

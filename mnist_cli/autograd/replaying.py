@@ -1,0 +1,324 @@
+"""Backward by hand: every node called in the engine's own order, bit for bit.
+
+What makes it exact is written at :func:`replay_steps`. Knows the walk and the adapter;
+nothing of the engine's own results, which :mod:`mnist_cli.autograd.verdict` compares with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node as LiveNode
+
+from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.graph import Edge
+from mnist_cli.autograd.node import Grads
+from mnist_cli.autograd.queueing import ReadyQueue, dependencies
+from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
+from mnist_cli.autograd.walking import Names, Walk, walk
+from mnist_cli.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One result of a call on its way to the node that waits for it.
+
+    Attributes:
+        position: which of the node's results it is.
+        edge: where it goes.
+        raw: what the call returned; None where nothing flows.
+        sent: what arrives: ``raw`` summed to the shape and cast to the dtype expected there.
+        met: what had arrived at that input before; None if this is the first.
+        total: what stands at that input now, ``met + sent``.
+        ready: whether the receiving node has now all that it waits for.
+    """
+
+    position: int
+    edge: Edge
+    raw: Tensor | None
+    sent: Tensor | None
+    met: Tensor | None
+    total: Tensor | None
+    ready: bool
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the result was summed to a smaller shape on its way."""
+        return self.raw is not None and self.sent is not None and self.raw.shape != self.sent.shape
+
+    @property
+    def cast(self) -> bool:
+        """Whether the result changed its dtype on its way."""
+        return self.raw is not None and self.sent is not None and self.raw.dtype != self.sent.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayStep:
+    """One turn of the engine.
+
+    Attributes:
+        index: counts from 0.
+        node: id of the node.
+        call: the call in words, as ``AddmmBackward0(grad)``.
+        grads: what came in, one for each of the node's inputs.
+        results: what the call returned, one for each edge; empty for AccumulateGrad.
+        deliveries: where each result goes.
+        parameter: the parameter that a gradient arrived at, if the node is an AccumulateGrad.
+        inside: parameters whose gradient changed within the call: a reentrant checkpoint
+            runs a backward of its own.
+    """
+
+    index: int
+    node: int
+    call: str
+    grads: Grads
+    results: Grads = ()
+    deliveries: tuple[Delivery, ...] = ()
+    parameter: str | None = None
+    inside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """A whole backward by hand.
+
+    Attributes:
+        gradients: each parameter's gradient by name; one that got nothing is absent.
+        grad_in: what arrived at each node, by id; empty if not kept.
+        order: ids of the nodes as the turns came.
+        calls: how many nodes were called. AccumulateGrad never is: it would change ``.grad``.
+    """
+
+    gradients: Mapping[str, Tensor]
+    grad_in: tuple[Grads, ...]
+    order: tuple[int, ...]
+    calls: int
+
+
+def replay(
+    root: Tensor | Walk, grad: Tensor | None = None, names: Names = None, *, keep: bool = True
+) -> Replay:
+    """Run the backward pass by hand from ``root`` to the leaves.
+
+    Args:
+        root: a tensor with a graph, or a walk that started from one.
+        grad: gradient of the root; ones for a root with one entry if left out.
+        names: names of the leaves, if ``root`` is a tensor.
+        keep: hold what arrived at each node.
+
+    Returns:
+        Each parameter's gradient, equal bit for bit to what ``backward`` would have added to
+        its ``.grad``. No ``.grad`` is changed and nothing is freed.
+
+    Raises:
+        UsageError: the root has no graph or was freed, or the gradient does not fit.
+    """
+    walked = root if isinstance(root, Walk) else walk(root, names, saved=False)
+    state = _State.begin(walked)
+    arrived: dict[int, Grads] = {}
+    order: list[int] = []
+    with same_buffers(walked.model):
+        for step in _turns(state, seed_of(root_tensor(walked), grad)):
+            order.append(step.node)
+            if keep:
+                arrived[step.node] = step.grads
+    grad_in = tuple(arrived.get(i, ()) for i in range(len(walked.nodes))) if keep else ()
+    calls = sum(1 for i in order if walked.graph.nodes[i].parameter is None)
+    return Replay(dict(state.gathered), grad_in, tuple(order), calls)
+
+
+def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplayStep]:
+    """The replay turn by turn, for those who want to watch.
+
+    What makes it equal to the engine's own pass:
+
+    - a node is ready when a gradient has come, or nothing was found to flow, along every
+      edge that leads to it from the root;
+    - of the ready nodes the one made last in the forward pass goes first, AccumulateGrad
+      before all: so gradients that meet at one input are added in the engine's order, and
+      floating-point sums depend on their order;
+    - a result is summed to the shape that the receiver expects, then cast to its dtype;
+    - sums are made out of place, the earlier first;
+    - a Function written in Python is given zeros where nothing came, unless it declined.
+
+    Hooks do not fire, but for those of leaf tensors, which are visible and applied.
+    """
+    return _turns(_State.begin(walked), seed_of(root_tensor(walked), grad))
+
+
+def call_node(
+    node: LiveNode, *grads: Tensor | None, create_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Call one node by hand.
+
+    Args:
+        node: any node but an AccumulateGrad.
+        grads: one gradient for each of the node's inputs, of the shape it expects; None for
+            one that does not come. Left out altogether they are ones.
+        create_graph: keep grad mode on, so that the results have a graph themselves.
+
+    Returns:
+        One gradient or None for each edge of the node; always a tuple.
+
+    Raises:
+        UsageError: too many or too few gradients, one of the wrong shape (the right one is
+            named), an AccumulateGrad, or a graph already freed.
+    """
+    if adapter.variable(node) is not None:
+        raise UsageError(
+            "AccumulateGrad is not called by hand: it would add to the parameter's .grad",
+            "Call the node before it, whose results are what arrives here.",
+        )
+    expected = adapter.inputs(node)
+    given = grads or tuple(_ones(one) for one in expected)
+    _check_grads(adapter.name(node), given, expected)
+    with torch.set_grad_enabled(create_graph):
+        return adapter.call(node, given)
+
+
+def _ones(expected: adapter.Input) -> Tensor | None:
+    if not expected.known:
+        return None
+    return torch.ones(expected.shape, dtype=expected.dtype, device=expected.device)
+
+
+def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -> None:
+    if len(grads) != len(expected):
+        shapes = ", ".join(str(one.shape) for one in expected)
+        raise UsageError(
+            f"{name} takes {len(expected)} gradient(s), not {len(grads)}",
+            f"One for each result of the forward operation, of shape {shapes}; None for no gradient.",
+        )
+    for number, (grad, one) in enumerate(zip(grads, expected, strict=True)):
+        if grad is not None and one.known and tuple(grad.shape) != one.shape:
+            raise UsageError(
+                f"gradient {number} of {name} has shape {tuple(grad.shape)}",
+                f"It must be {one.shape}, the shape of the forward result.",
+            )
+
+
+# ---------------------------------------------------------------------------- the turns
+
+
+@dataclass
+class _State:
+    """A backward pass under way: what has arrived where, and who is ready."""
+
+    walked: Walk
+    waiting: list[int]
+    queue: ReadyQueue
+    buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
+    gathered: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, walked: Walk) -> _State:
+        sequences = [adapter.sequence(node) for node in walked.nodes]
+        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences))
+
+    def buffer(self, node: int) -> list[Tensor | None]:
+        empty: list[Tensor | None] = [None] * len(self.walked.inputs[node])
+        return self.buffers.setdefault(node, empty)
+
+
+def _turns(state: _State, seed: Tensor) -> Iterator[ReplayStep]:
+    walked = state.walked
+    first = adapter.deliver(seed, walked.inputs[0][walked.root_nr])
+    state.buffer(0)[walked.root_nr] = first
+    state.queue.push(0)
+    index = 0
+    while state.queue:
+        number = state.queue.pop()
+        grads = tuple(state.buffers.pop(number))
+        # The mode is set for the turn alone: a generator must not hold it while it sleeps.
+        with torch.no_grad():
+            step = _turn(state, index, number, grads)
+        yield step
+        index += 1
+
+
+def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
+    plain = state.walked.graph.nodes[number]
+    if plain.parameter is not None:
+        arrived = _hooked(state.walked.leaves[plain.parameter], grads)
+        _gather(state, plain.parameter, arrived[0])
+        return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
+    results, inside = _call(state, number, grads)
+    deliveries = tuple(
+        _deliver(state, position, edge, results[position])
+        for position, edge in enumerate(plain.next)
+        if edge is not None
+    )
+    words = _words(state, number)
+    return ReplayStep(index, number, words, grads, results, deliveries, inside=inside)
+
+
+def _words(state: _State, number: int) -> str:
+    node, count = state.walked.graph.nodes[number], len(state.walked.inputs[number])
+    given = "grad" if count == 1 else ", ".join(f"grad[{i}]" for i in range(count))
+    apply = ".apply" if adapter.is_custom(state.walked.nodes[number]) else ""
+    return f"{node.name}{apply}({given})"
+
+
+def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> Delivery:
+    """Bring a result to where it goes, and see whether that node can now run."""
+    buffer = state.buffer(edge.node)
+    met = buffer[edge.input_nr]
+    sent = None
+    if raw is not None:
+        sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
+        buffer[edge.input_nr] = sent if met is None else _sum(met, sent)
+    state.waiting[edge.node] -= 1
+    ready = state.waiting[edge.node] == 0
+    if ready:
+        state.queue.push(edge.node)
+    return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
+
+
+def _sum(met: Tensor, sent: Tensor) -> Tensor:
+    """As the engine adds: the earlier first, unless that one alone is sparse."""
+    return sent + met if met.is_sparse else met + sent
+
+
+def _gather(state: _State, name: str, grad: Tensor | None) -> None:
+    if grad is not None:
+        before = state.gathered.get(name)
+        state.gathered[name] = grad if before is None else before + grad
+
+
+def _hooked(leaf: Tensor, grads: Grads) -> Grads:
+    """A leaf's own hooks act on the gradient before it is gathered."""
+    hooks = leaf._backward_hooks or {}
+    grad = grads[0]
+    for hook in list(hooks.values()):
+        changed = hook(grad) if grad is not None else None
+        grad = grad if changed is None else changed
+    return (grad,)
+
+
+def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
+    """Call a node; a Python Function may run a backward of its own, which is caught.
+
+    A reentrant checkpoint adds to the ``.grad`` of the parameters inside it. So what has
+    been gathered stands in ``.grad`` meanwhile, and is read back after.
+    """
+    node = state.walked.nodes[number]
+    if not adapter.is_custom(node):
+        return adapter.call(node, grads), ()
+    leaves = state.walked.leaves
+    with set_aside(leaves.values()):
+        for name, held in state.gathered.items():
+            leaves[name].grad = held.clone()
+        results = adapter.call(node, grads)
+        after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    inside = tuple(name for name, grad in after.items() if _changed(state, name, grad))
+    for name in inside:
+        state.gathered[name] = after[name].detach()
+    return results, inside
+
+
+def _changed(state: _State, name: str, grad: Tensor) -> bool:
+    held = state.gathered.get(name)
+    return held is None or not torch.equal(held, grad)

@@ -1,0 +1,81 @@
+"""Which module's forward made a node: found from the sequence counter around each forward.
+
+Knows modules and the counter; nothing of graphs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from mnist_cli.autograd import node as adapter
+
+
+@dataclass
+class ModuleTrace:
+    """From which sequence number on which module was at work.
+
+    A module that is called several times, or stands in several places, appears as often.
+    Only what runs in the thread of the forward pass is seen: the counter is that thread's.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+    def module_at(self, sequence: int) -> str:
+        """Path of the deepest module at work when the node was made; empty outside of all."""
+        place = bisect_right(self.starts, sequence) - 1
+        return self.paths[place] if place >= 0 else ""
+
+    def note(self, path: str) -> None:
+        """From here on, nodes belong to ``path``."""
+        self.starts.append(adapter.sequence_counter())
+        self.paths.append(path)
+
+
+@contextmanager
+def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
+    """Watch which module is at work while the block runs.
+
+    ::
+
+        with trace_modules(model) as modules:
+            loss = criterion(model(images), labels)
+        graph = walk(loss, names=model, modules=modules).graph
+
+    The hooks are taken off at the end of the block, so that a checkpointed segment which is
+    recomputed during backward is not taken for another forward.
+    """
+    trace = ModuleTrace()
+    active: list[str] = []
+    trace.note("")
+    handles: list[RemovableHandle] = []
+    for path, module in model.named_modules():
+        handles += _watch(module, path, trace, active)
+    try:
+        yield trace
+    finally:
+        for handle in handles:
+            handle.remove()
+        trace.note("")
+
+
+def _watch(
+    module: nn.Module, path: str, trace: ModuleTrace, active: list[str]
+) -> tuple[RemovableHandle, RemovableHandle]:
+    def enter(*_: Any) -> None:
+        active.append(path)
+        trace.note(path)
+
+    def leave(*_: Any) -> None:
+        active.pop()
+        trace.note(active[-1] if active else "")
+
+    before = module.register_forward_pre_hook(enter, prepend=True)
+    return before, module.register_forward_hook(leave, always_call=True)

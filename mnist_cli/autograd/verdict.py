@@ -1,0 +1,179 @@
+"""Whether a replay equals the engine: bit for bit, or by how much it differs.
+
+Knows tensors that stand side by side; runs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
+from mnist_cli.autograd.node import Grads
+from mnist_cli.autograd.recording import Recording
+from mnist_cli.autograd.replaying import Replay
+from mnist_cli.errors import ReplayMismatch
+
+FARTHEST = 2**63 - 1
+"""The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def judge(replayed: Replay, recorded: Recording) -> Verdict:
+    """Hold a replay against what the engine did on the same graph with the same gradient.
+
+    Returns:
+        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed
+        zeros included; the comparison of every parameter, and, where both kept them, of what
+        arrived at every node; and notes that name the first node to differ and why.
+    """
+    names = [parameter.name for parameter in recorded.graph.parameters]
+    parameters = tuple(
+        compare_tensors(name, replayed.gradients.get(name), recorded.gradients.get(name))
+        for name in names
+        if name in replayed.gradients or name in recorded.gradients
+    )
+    nodes: tuple[Comparison, ...] = ()
+    if replayed.grad_in and recorded.grad_in:
+        nodes = tuple(_compare_nodes(recorded.graph, replayed.grad_in, recorded.grad_in))
+    return Verdict(
+        exact=all(one.equal for one in parameters),
+        calls=replayed.calls,
+        parameters=parameters,
+        nodes=nodes,
+        notes=_notes(replayed, recorded.graph, nodes),
+    )
+
+
+def require_exact(verdict: Verdict) -> None:
+    """Raise :class:`ReplayMismatch` that names the parameter which differs most."""
+    wrong = [one for one in verdict.parameters if not one.equal]
+    if not wrong:
+        return
+    worst = max(wrong, key=lambda one: (one.max_abs_diff, one.max_ulp))
+    raise ReplayMismatch(
+        f"the replay differs from autograd in {len(wrong)} of {len(verdict.parameters)} "
+        f"parameters, most in {worst.name}: by {worst.max_abs_diff:.3g}, {worst.max_ulp} ULP",
+        " ".join(verdict.notes),
+    )
+
+
+def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Comparison:
+    """Two tensors bit for bit: largest difference, and largest distance in ULPs.
+
+    A ULP is one step to the next number of the dtype; +0 and −0 are 0 steps apart and yet
+    not equal. Sparse tensors are compared as dense ones.
+    """
+    if ours is None and theirs is None:
+        return Comparison(name, True, 0.0, 0)
+    if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return Comparison(name, False, math.inf, FARTHEST)
+    mine, other = _bits(ours), _bits(theirs)
+    different = mine != other
+    if not bool(different.any()):
+        return Comparison(name, True, 0.0, 0)
+    gap = _gaps(_numbers(ours)[different], _numbers(theirs)[different])
+    return Comparison(name, False, gap.absolute, gap.ulp)
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors agree in shape, dtype and every bit."""
+    return compare_tensors("", ours, theirs).equal
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """The entries in a row; complex ones as pairs."""
+    values = tensor.detach()
+    if values.layout != torch.strided:
+        values = values.to_dense()
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
+    return values.resolve_neg().contiguous().reshape(-1)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    values = _numbers(tensor)
+    return values.view(_INTEGERS[values.element_size()])
+
+
+@dataclass(frozen=True)
+class _Gap:
+    absolute: float
+    ulp: int
+
+
+def _gaps(ours: Tensor, theirs: Tensor) -> _Gap:
+    """Largest difference and distance of entries whose bits differ."""
+    if not ours.is_floating_point():
+        steps = int((ours.to(torch.int64) - theirs.to(torch.int64)).abs().max())
+        return _Gap(float(steps), steps)
+    if bool((ours.isnan() != theirs.isnan()).any()):
+        return _Gap(math.inf, FARTHEST)
+    number = ~ours.isnan()
+    if not bool(number.any()):  # NaNs of different patterns
+        return _Gap(0.0, 0)
+    mine, other = ours[number].cpu(), theirs[number].cpu()
+    apart = (mine.double() - other.double()).abs()
+    apart = torch.where(mine == other, torch.zeros_like(apart), apart)  # inf − inf
+    return _Gap(float(apart.max()), _ulps(mine, other))
+
+
+def _ulps(ours: Tensor, theirs: Tensor) -> int:
+    """Sign and magnitude become one line of whole numbers, on which steps are counted."""
+    mine, other = _line(ours), _line(theirs)
+    same_side = (mine < 0) == (other < 0)
+    steps = torch.where(same_side, (mine - other).abs(), 0)
+    across = torch.where(same_side, 0, mine.abs().clamp(max=2**62 - 1))
+    across = across + torch.where(same_side, 0, other.abs().clamp(max=2**62 - 1))
+    return int(torch.maximum(steps, across).max())
+
+
+def _line(values: Tensor) -> Tensor:
+    kind = _INTEGERS[values.element_size()]
+    bits = values.view(kind).to(torch.int64)
+    width = 8 * values.element_size()
+    magnitude = bits & (2 ** (width - 1) - 1)
+    negative = (bits < 0) if width > 8 else (bits >= 128)
+    return torch.where(negative, -magnitude, magnitude)
+
+
+def _compare_nodes(
+    graph: GradGraph, ours: tuple[Grads, ...], theirs: tuple[Grads, ...]
+) -> Iterator[Comparison]:
+    for node, mine, other in zip(graph.nodes, ours, theirs, strict=True):
+        yield _compare_inputs(f"{node.id} {node.name}", mine, other)
+
+
+def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:
+    """What arrived at one node: the worst of its inputs."""
+    if len(ours) != len(theirs):
+        return Comparison(name, False, math.inf, FARTHEST)
+    each = [compare_tensors(name, a, b) for a, b in zip(ours, theirs, strict=True)]
+    equal = all(one.equal for one in each)
+    diff = max((one.max_abs_diff for one in each), default=0.0)
+    return Comparison(name, equal, diff, max((one.max_ulp for one in each), default=0))
+
+
+def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) -> tuple[str, ...]:
+    """The first node in the order of the calls where the two part, and what that means."""
+    different = {number for number, one in enumerate(nodes) if not one.equal}
+    if not different:
+        return ()
+    first = next((number for number in replayed.order if number in different), min(different))
+    node = graph.nodes[first]
+    where = f" in {node.module}" if node.module else ""
+    return (
+        f"Node {first}, {node.name}{where}, is the first whose incoming gradient differs, "
+        "though all nodes called before it got the same: a hook on the tensor or the node "
+        "changed it, or the calls before it do not give the same bits twice.",
+    )
+
+
+def by_name(verdict: Verdict) -> Mapping[str, Comparison]:
+    """The parameters' comparisons by name."""
+    return {one.name: one for one in verdict.parameters}

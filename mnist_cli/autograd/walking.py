@@ -1,0 +1,247 @@
+"""From a tensor to its backward graph as plain data, with the live nodes beside it.
+
+Knows nodes through :mod:`mnist_cli.autograd.node` only, and nothing of gradients' values,
+of training or of files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node as LiveNode
+from torch.autograd.graph import get_gradient_edge
+
+from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
+from mnist_cli.autograd.kept import kept as kept_by
+from mnist_cli.autograd.tracing import ModuleTrace
+from mnist_cli.errors import UsageError
+
+Names = Mapping[str, Tensor] | nn.Module | None
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A graph beside the live nodes that it was read from.
+
+    Attributes:
+        graph: the plain data; ``graph.nodes[i]`` describes ``nodes[i]``.
+        nodes: the live nodes in the order of the walk.
+        inputs: for each node, what gradients it expects.
+        root_nr: which of the root node's results the root tensor is.
+        leaves: every parameter known by name, whether the walk reached it or not.
+        root: keeps the graph alive: a Function written in Python does not own its own.
+        model: the model that named the leaves, if one did; its buffers are kept as they are.
+    """
+
+    graph: GradGraph
+    nodes: tuple[LiveNode, ...]
+    inputs: tuple[tuple[adapter.Input, ...], ...]
+    root_nr: int
+    leaves: Mapping[str, Tensor]
+    root: Tensor | LiveNode
+    model: nn.Module | None = None
+
+
+def walk(
+    root: Tensor | LiveNode,
+    names: Names = None,
+    modules: ModuleTrace | None = None,
+    *,
+    saved: bool = True,
+) -> Walk:
+    """Visit every node below ``root`` once, breadth first.
+
+    Args:
+        root: a tensor with a ``grad_fn``, or a node. A tensor is safer: it keeps the graph.
+        names: names of the leaves: a model, or tensors by name. Leaves without a name are
+            called ``leaf@<node id>``.
+        modules: what :func:`trace_modules` saw, to say which module made each node.
+        saved: also read what each node keeps for backward.
+
+    Returns:
+        The plain graph and the live nodes. Ids follow the order of the walk, sequence numbers
+        count from 0 at the graph's oldest node (None for AccumulateGrad), and no address
+        enters: the same program gives the same graph.
+
+    Raises:
+        UsageError: the tensor has no graph, or ``saved`` is asked of a graph already freed.
+    """
+    start, root_nr = _start(root)
+    live, targets = _visit(start)
+    known = leaves_of(names)
+    inputs = tuple(adapter.inputs(node) for node in live)
+    nodes = [_describe(i, node, targets[i], inputs[i]) for i, node in enumerate(live)]
+    nodes = _place(nodes, live, _parameter_names(live, known), modules)
+    unreadable: list[str] = []
+    if saved:
+        nodes = _read_saved(nodes, live, unreadable)
+    leaves = {**known, **_unnamed(nodes, live)}
+    graph = GradGraph(
+        nodes=tuple(nodes),
+        parameters=_parameters(nodes, leaves),
+        context={"torch": torch.__version__},
+        unreadable=tuple(unreadable),
+    )
+    model = names if isinstance(names, nn.Module) else None
+    return Walk(graph, tuple(live), inputs, root_nr, leaves, root, model)
+
+
+def leaves_of(names: Names) -> dict[str, Tensor]:
+    """The leaves by name; a weight shared by two modules has the name of the first."""
+    if names is None:
+        return {}
+    if isinstance(names, nn.Module):
+        return dict(names.named_parameters())
+    return {name: tensor for name, tensor in names.items() if tensor.is_leaf}
+
+
+def _start(root: Tensor | LiveNode) -> tuple[LiveNode, int]:
+    if not isinstance(root, Tensor):
+        return root, 0
+    if not root.requires_grad:
+        raise UsageError(
+            "the tensor has no backward graph: nothing that it was made from requires a gradient",
+            "Set requires_grad on an input or a parameter, and leave torch.no_grad().",
+        )
+    edge = get_gradient_edge(root)
+    return edge.node, edge.output_nr
+
+
+def _visit(start: LiveNode) -> tuple[list[LiveNode], list[tuple[Edge | None, ...]]]:
+    """All nodes in order, and where each one's results go by id."""
+    live = [start]
+    # Python objects of nodes live as long as somebody holds them: `live` does.
+    ids = {id(start): 0}
+    targets: list[tuple[Edge | None, ...]] = []
+    for node in live:
+        out: list[Edge | None] = []
+        for target, input_nr in adapter.edges(node):
+            if target is None:
+                out.append(None)
+                continue
+            number = ids.setdefault(id(target), len(live))
+            if number == len(live):
+                live.append(target)
+            out.append(Edge(number, input_nr))
+        targets.append(tuple(out))
+    return live, targets
+
+
+def _describe(
+    number: int,
+    node: LiveNode,
+    targets: tuple[Edge | None, ...],
+    inputs: tuple[adapter.Input, ...],
+) -> Node:
+    sequence = adapter.sequence(node)
+    return Node(
+        id=number,
+        name=adapter.name(node),
+        sequence=None if sequence == adapter.LAST_SEQUENCE else sequence,
+        outputs=tuple(expected.meta() for expected in inputs),
+        next=targets,
+    )
+
+
+def _parameter_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
+    """Names of the leaves by node id; a leaf that nobody named gets one from its node."""
+    by_identity: dict[int, str] = {}
+    for name, tensor in known.items():
+        by_identity.setdefault(id(tensor), name)
+    found: dict[int, str] = {}
+    for number, node in enumerate(live):
+        leaf = adapter.variable(node)
+        if leaf is not None:
+            found[number] = by_identity.get(id(leaf), f"leaf@{number}")
+    return found
+
+
+def _place(
+    nodes: list[Node],
+    live: list[LiveNode],
+    parameters: Mapping[int, str],
+    modules: ModuleTrace | None,
+) -> list[Node]:
+    """Say of each node which module and which parameter it belongs to."""
+    oldest = min((n.sequence for n in nodes if n.sequence is not None), default=0)
+    placed = []
+    for node in nodes:
+        if node.id in parameters:
+            name = parameters[node.id]
+            owner = name.rpartition(".")[0]
+            placed.append(replace(node, module=owner, parameter=name))
+        else:
+            made = adapter.sequence(live[node.id])
+            path = modules.module_at(made) if modules else ""
+            sequence = None if node.sequence is None else node.sequence - oldest
+            placed.append(replace(node, module=path, sequence=sequence))
+    return placed
+
+
+def _unnamed(nodes: Iterable[Node], live: list[LiveNode]) -> dict[str, Tensor]:
+    found = {}
+    for node in nodes:
+        leaf = adapter.variable(live[node.id]) if node.parameter else None
+        if leaf is not None and node.parameter == f"leaf@{node.id}":
+            found[node.parameter] = leaf
+    return found
+
+
+def _parameters(nodes: Iterable[Node], leaves: Mapping[str, Tensor]) -> tuple[Parameter, ...]:
+    at = {node.parameter: node.id for node in nodes if node.parameter is not None}
+    return tuple(
+        Parameter(name, at.get(name), tuple(leaf.shape), frozen=not leaf.requires_grad)
+        for name, leaf in leaves.items()
+    )
+
+
+@dataclass
+class _Storages:
+    """Numbers memories in order of discovery; holds the tensors, so that none is reused."""
+
+    numbers: dict[tuple[str, int], int] = field(default_factory=dict)
+    held: list[Tensor] = field(default_factory=list)
+
+    def number(self, tensor: Tensor) -> tuple[int, int]:
+        """The memory's number and its bytes."""
+        self.held.append(tensor)
+        address, size = _memory(tensor)
+        key = (str(tensor.device), address) if address else ("", -len(self.held))
+        return self.numbers.setdefault(key, len(self.numbers)), size
+
+
+def _memory(tensor: Tensor) -> tuple[int, int]:
+    """Address and bytes of the whole storage; 0 and the entries' bytes where it has none."""
+    try:
+        storage = tensor.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
+    except (RuntimeError, NotImplementedError):  # sparse and other tensors without a storage
+        return 0, tensor.numel() * tensor.element_size()
+
+
+def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) -> list[Node]:
+    storages = _Storages()
+    hidden: dict[str, list[int]] = defaultdict(list)
+    result = []
+    for node in nodes:
+        kept = kept_by(live[node.id])
+        tensors = []
+        for slot, tensor in kept.tensors:
+            number, size = storages.number(tensor)
+            kind = adapter.dtype_name(tensor.dtype)
+            tensors.append(Saved(slot, tuple(tensor.shape), kind, size, number))
+        for what in kept.unreadable:
+            hidden[f"{node.name}, {what}"].append(node.id)
+        result.append(replace(node, saved=tuple(tensors), attributes=kept.attributes))
+    unreadable += [f"{what} (node {_listed(ids)})" for what, ids in hidden.items()]
+    return result
+
+
+def _listed(ids: list[int]) -> str:
+    shown = ", ".join(str(number) for number in ids[:8])
+    return shown if len(ids) <= 8 else f"{shown} and {len(ids) - 8} more"

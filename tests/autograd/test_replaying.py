@@ -1,0 +1,305 @@
+"""The replay equals the engine on every kind of graph; one call equals one node's backward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from autograd_zoo import ZOO, Case, ConvNet, Scale, leaf
+from torch import Tensor
+
+from mnist_cli.autograd import call_node, judge, record, replay, replay_steps, require_exact, walk
+from mnist_cli.autograd.verdict import FARTHEST, compare_tensors, same_bits
+from mnist_cli.errors import ReplayMismatch, UsageError
+
+
+def plain_backward(case: Case) -> dict[str, Tensor]:
+    """What torch alone puts into ``.grad``, with nothing of ours at work."""
+    for tensor in case.leaves.values():
+        tensor.grad = None
+    seed = torch.ones_like(case.root)
+    torch.autograd.backward(case.root, seed, retain_graph=True)
+    found = {n: t.grad for n, t in case.leaves.items() if t.grad is not None}
+    for tensor in case.leaves.values():
+        tensor.grad = None
+    return found
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_replay_is_bit_equal_to_a_plain_backward(kind: str) -> None:
+    case = ZOO[kind]()
+    ours = replay(case.root, torch.ones_like(case.root), case.names).gradients
+    theirs = plain_backward(case)
+    assert set(ours) >= set(theirs)
+    for name, gradient in theirs.items():
+        assert same_bits(ours[name], gradient), name
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_every_node_gets_what_the_engine_gave_it(kind: str) -> None:
+    case = ZOO[kind]()
+    walked = walk(case.root, case.names)
+    seed = torch.ones_like(case.root)
+    verdict = judge(replay(walked, seed), record(walked, seed, keep=True))
+    assert verdict.exact
+    assert [one for one in verdict.nodes if not one.equal] == []
+    assert verdict.notes == ()
+    require_exact(verdict)
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_nothing_is_changed_by_looking(kind: str) -> None:
+    case = ZOO[kind]()
+    marks = {name: torch.full_like(t, 3.0) for name, t in case.leaves.items()}
+    for name, tensor in case.leaves.items():
+        tensor.grad = marks[name]
+    before = {k: v.clone() for k, v in case.model.state_dict().items()} if case.model else {}
+    state = torch.get_rng_state()
+    walked = walk(case.root, case.names)
+    seed = torch.ones_like(case.root)
+    replay(walked, seed)
+    record(walked, seed)
+    assert all(case.leaves[name].grad is mark for name, mark in marks.items())
+    assert all(bool((mark == 3.0).all()) for mark in marks.values())
+    assert torch.equal(torch.get_rng_state(), state)
+    for key, value in before.items():
+        assert torch.equal(case.model.state_dict()[key], value), key
+
+
+def test_the_plain_order_would_not_do() -> None:
+    """The reason for all the care: added in another order, the same gradients differ."""
+    case = ZOO["heavy_fan_in"]()
+    arrived: dict[int, list[Tensor]] = {}
+    walked = walk(case.root, case.names)
+    leaf_id = next(n.id for n in walked.graph.nodes if n.parameter == "x")
+    for step in replay_steps(walked):
+        for delivery in step.deliveries:
+            if delivery.edge.node == leaf_id and delivery.sent is not None:
+                arrived.setdefault(leaf_id, []).append(delivery.sent)
+    backwards = torch.zeros(17)
+    for gradient in reversed(arrived[leaf_id]):
+        backwards = backwards + gradient
+    assert not same_bits(backwards, plain_backward(case)["x"])
+
+
+def test_a_step_says_what_is_reduced_on_the_way() -> None:
+    case = ZOO["linear_bias_is_reduced"]()
+    walked = walk(case.root, case.names)
+    reduced = [
+        (walked.graph.nodes[d.edge.node].parameter, tuple(d.raw.shape), tuple(d.sent.shape))
+        for step in replay_steps(walked)
+        for d in step.deliveries
+        if d.reduced
+    ]
+    assert reduced == [("b", (8, 2), (2,))]
+
+
+def test_a_step_says_what_is_cast_on_the_way() -> None:
+    x = leaf(3, 3)
+    w = leaf(3, 3, dtype=torch.float64)
+    walked = walk((x * w).sum(), {"x": x, "w": w})
+    cast = [d for step in replay_steps(walked) for d in step.deliveries if d.cast]
+    assert [(d.raw.dtype, d.sent.dtype) for d in cast] == [(torch.float64, torch.float32)]
+
+
+def test_steps_cover_every_node_once_and_hold_no_mode() -> None:
+    case = ZOO["conv_net_train"]()
+    walked = walk(case.root, case.names)
+    seen = []
+    for step in replay_steps(walked):
+        assert torch.is_grad_enabled()
+        seen.append(step.node)
+    assert sorted(seen) == list(range(len(walked.nodes)))
+    leaves = sum(1 for n in walked.graph.nodes if n.parameter)
+    assert replay(walked).calls == len(seen) - leaves
+
+
+def test_a_reentrant_checkpoint_is_said_to_fill_parameters_inside() -> None:
+    case = ZOO["reentrant_checkpoint"]()
+    walked = walk(case.root, case.names)
+    inside = [step.inside for step in replay_steps(walked) if step.inside]
+    assert inside == [("second.weight", "second.bias")] * 2
+
+
+def test_a_tensor_hook_is_found_out_and_named() -> None:
+    x = leaf(4)
+    middle = x.sin()
+    middle.register_hook(lambda g: g * 2)
+    walked = walk(middle.exp().sum(), {"x": x})
+    verdict = judge(replay(walked), record(walked, keep=True))
+    assert not verdict.exact
+    assert "SinBackward0" in verdict.notes[0]
+    assert "hook" in verdict.notes[0]
+    with pytest.raises(ReplayMismatch, match=r"most in x") as raised:
+        require_exact(verdict)
+    assert raised.value.code == 6
+
+
+def test_a_corrupted_gradient_is_found() -> None:
+    case = ZOO["conv_net_train"]()
+    walked = walk(case.root, case.names)
+    recorded = record(walked)
+    wrong = recorded.gradients["fc.weight"].clone()
+    wrong.view(torch.int32)[0, 0] += 3
+    damaged = replace(recorded, gradients={**recorded.gradients, "fc.weight": wrong})
+    verdict = judge(replay(walked), damaged)
+    assert not verdict.exact
+    found = {one.name: one for one in verdict.parameters if not one.equal}
+    assert set(found) == {"fc.weight"}
+    assert found["fc.weight"].max_ulp == 3
+
+
+def test_a_gradient_that_is_missing_is_a_difference() -> None:
+    case = ZOO["broadcasting"]()
+    walked = walk(case.root, case.names)
+    recorded = record(walked)
+    fewer = {n: g for n, g in recorded.gradients.items() if n != "b"}
+    verdict = judge(replay(walked), replace(recorded, gradients=fewer))
+    one = next(c for c in verdict.parameters if c.name == "b")
+    assert (one.equal, one.max_abs_diff, one.max_ulp) == (False, math.inf, FARTHEST)
+
+
+# ------------------------------------------------------------------ one call by hand
+
+
+def test_a_call_gives_what_the_engine_gives_for_that_node() -> None:
+    a, b = leaf(3, 4), leaf(4, 2)
+    product = a @ b
+    grad = torch.randn(3, 2)
+    expected = torch.autograd.grad(product, (a, b), grad, retain_graph=True)
+    for ours, theirs in zip(call_node(product.grad_fn, grad), expected, strict=True):
+        assert same_bits(ours, theirs)
+        assert not ours.requires_grad
+
+
+def test_a_call_is_always_a_tuple_and_defaults_to_ones() -> None:
+    x = leaf(3)
+    results = call_node((x * 4).grad_fn)
+    assert isinstance(results, tuple)
+    assert results[0].tolist() == [4.0, 4.0, 4.0]
+    assert results[1:] == (None,) * (len(results) - 1)
+
+
+def test_a_call_with_create_graph_can_be_called_again() -> None:
+    x = torch.tensor(2.0, requires_grad=True)
+    (first, *_) = call_node((x**3).grad_fn, torch.tensor(1.0), create_graph=True)
+    assert float(first.detach()) == 12.0
+    (second,) = torch.autograd.grad(first, x)
+    assert float(second) == 12.0
+
+
+def test_a_custom_function_is_called_through_apply() -> None:
+    a, b = leaf(2), leaf(2)
+    product, _ = Scale.apply(a, 5, b)
+    grad_a, grad_b = call_node(product.grad_fn, torch.ones(2), None)
+    assert same_bits(grad_a, (b * 5).detach())
+    assert same_bits(grad_b, (a * 5).detach())
+
+
+@pytest.mark.parametrize(
+    ("grads", "message", "way_out"),
+    [
+        ((torch.ones(2),), r"gradient 0 of MmBackward0 has shape \(2,\)", r"\(3, 2\)"),
+        ((torch.ones(3, 2), None), r"takes 1 gradient\(s\), not 2", r"\(3, 2\)"),
+    ],
+)
+def test_a_gradient_of_the_wrong_shape(grads: tuple, message: str, way_out: str) -> None:
+    product = leaf(3, 4) @ leaf(4, 2)
+    with pytest.raises(UsageError, match=message) as raised:
+        call_node(product.grad_fn, *grads)
+    assert way_out.replace("\\", "") in raised.value.hint
+
+
+def test_accumulate_grad_is_not_called() -> None:
+    x = leaf(2)
+    gather = x.sin().grad_fn.next_functions[0][0]
+    with pytest.raises(UsageError, match="AccumulateGrad"):
+        call_node(gather, torch.ones(2))
+    assert x.grad is None
+
+
+def test_a_freed_graph() -> None:
+    x = leaf(3)
+    y = x.sin().exp().sum()
+    walked = walk(y, {"x": x})
+    y.backward()
+    for look in (lambda: walk(y), lambda: replay(walked), lambda: record(walked)):
+        with pytest.raises(UsageError, match="already freed") as raised:
+            look()
+        assert "retain_graph" in raised.value.hint
+    with pytest.raises(UsageError, match="SinBackward0"):
+        call_node(y.grad_fn.next_functions[0][0].next_functions[0][0], torch.ones(3))
+
+
+def test_a_saved_tensor_overwritten_since() -> None:
+    x = leaf(3)
+    middle = x.sin()
+    y = middle.cos().sum()
+    middle.mul_(2)
+    with pytest.raises(UsageError, match="overwritten in place"):
+        replay(y, names={"x": x})
+
+
+def test_a_root_that_is_no_scalar_needs_a_gradient() -> None:
+    x = leaf(3)
+    with pytest.raises(UsageError, match=r"shape \(3,\) needs a gradient"):
+        replay(x.sin())
+    with pytest.raises(UsageError, match="does not fit"):
+        replay(x.sin(), torch.ones(4))
+
+
+# ------------------------------------------------------------------ comparing bits
+
+
+def test_signed_zeros_and_nans_are_told_apart() -> None:
+    zeros = compare_tensors("z", torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert (zeros.equal, zeros.max_abs_diff, zeros.max_ulp) == (False, 0.0, 0)
+    nan = torch.tensor([math.nan, 1.0])
+    assert compare_tensors("n", nan, nan.clone()).equal
+    one_sided = compare_tensors("n", nan, torch.tensor([0.0, 1.0]))
+    assert one_sided.max_abs_diff == math.inf
+    other_pattern = torch.tensor([0x7FC00001], dtype=torch.int32).view(torch.float32)
+    assert not compare_tensors("n", torch.tensor([math.nan]), other_pattern).equal
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_ulps_are_steps_to_the_next_number(dtype: torch.dtype) -> None:
+    start = torch.tensor([1.0, -1.0, 0.0], dtype=dtype)
+    to = torch.tensor([2.0, -2.0, -1.0], dtype=dtype)
+    three = start.clone()
+    for _ in range(3):
+        three = torch.nextafter(three, to)
+    assert compare_tensors("u", start, three).max_ulp == 3
+    across = compare_tensors(
+        "u", torch.nextafter(start[2:], to[:1]), torch.nextafter(start[2:], to[2:])
+    )
+    assert across.max_ulp == 2
+
+
+def test_infinities_of_one_sign_do_not_spoil_the_difference() -> None:
+    ours = torch.tensor([math.inf, 1.0])
+    theirs = torch.tensor([math.inf, 1.5])
+    assert compare_tensors("i", ours, theirs).max_abs_diff == 0.5
+
+
+def test_another_dtype_or_shape_cannot_be_compared() -> None:
+    one = compare_tensors("d", torch.ones(2), torch.ones(2, dtype=torch.float64))
+    assert (one.equal, one.max_ulp) == (False, FARTHEST)
+    assert not same_bits(torch.ones(2), torch.ones(1, 2))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_a_deterministic_network_is_bit_equal() -> None:
+    torch.manual_seed(0)
+    model = ConvNet().cuda()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        root = model(torch.randn(6, 1, 8, 8, device="cuda")).log_softmax(1).mean()
+        walked = walk(root, model)
+        verdict = judge(replay(walked), record(walked, keep=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert verdict.exact
