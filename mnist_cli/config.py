@@ -50,6 +50,8 @@ SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 CHOOSERS = {"optimizer": OPTIMIZER_DEFAULTS, "schedule": SCHEDULE_DEFAULTS}
 
+_NUMBERS = (int, float, int | None, float | None)
+
 AUGMENTATIONS = ("shift", "rotate", "scale", "shear", "erase")
 
 
@@ -170,6 +172,15 @@ class TrainConfig(BaseModel):
         0, ge=0, description="batches between checkpoints besides those at epoch ends; 0 is off"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, values: Any) -> Any:
+        for key, value in values.items():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field and field.annotation in _NUMBERS:
+                raise _conflict(key, f"should be a number, not {str(value).lower()}")
+        return values
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
         self._reject_foreign_keys()
@@ -235,6 +246,8 @@ class Layer:
 
     values: Mapping[str, Any]
     origin: Mapping[str, str]
+    typed: bool = False
+    """Whether it was typed for this run (flags, ``--set``): nothing in it is forgotten silently."""
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:
@@ -246,8 +259,10 @@ def compose(layers: Iterable[Layer]) -> TrainConfig:
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    typed: set[str] = set()
     for layer in layers:
-        _forget_replaced(values, layer)
+        _forget_replaced(values, layer, kept=typed)
+        typed |= set(layer.values) if layer.typed else set()
         for key, value in layer.values.items():
             place = layer.origin.get(key, "")
             if key not in TrainConfig.model_fields:
@@ -259,12 +274,15 @@ def compose(layers: Iterable[Layer]) -> TrainConfig:
         raise _explain(error, origin) from None
 
 
-def _forget_replaced(values: dict[str, Any], layer: Layer) -> None:
-    """Drop what earlier layers say of an optimiser or schedule that this layer replaces."""
+def _forget_replaced(values: dict[str, Any], layer: Layer, kept: set[str]) -> None:
+    """Drop what earlier layers say of an optimiser or schedule that this layer replaces.
+
+    What was typed for this run is ``kept``: with the new optimiser it is a contradiction to tell.
+    """
     for chooser, table in CHOOSERS.items():
         chosen = layer.values.get(chooser)
         if isinstance(chosen, str) and chosen in table and chosen != values.get(chooser):
-            for foreign in _all_keys(table) - set(table[chosen]):
+            for foreign in _all_keys(table) - set(table[chosen]) - kept:
                 values.pop(foreign, None)
 
 
@@ -308,7 +326,7 @@ def _at(place: str) -> str:
 def from_flags(flags: Mapping[str, Any]) -> Layer:
     """A layer of the flags that were given; None means not given."""
     given = {key: value for key, value in flags.items() if value is not None}
-    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given})
+    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given}, typed=True)
 
 
 def from_assignments(assignments: Iterable[str]) -> Layer:
@@ -323,7 +341,7 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
         if not equals or not key.strip():
             raise UsageError(f"--set {text}: not of the form key=value")
         values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
-    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()})
+    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()}, typed=True)
 
 
 def from_file(path: Path) -> Layer:
@@ -337,7 +355,8 @@ def from_file(path: Path) -> Layer:
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib passes on what int() and its own recursion raise, besides TOMLDecodeError.
         raise UsageError(f"{path} is not TOML: {error}") from error
     for key, value in values.items():
         if isinstance(value, dict | list):
@@ -361,9 +380,12 @@ def find_config(name: str) -> Path:
     """
     if name in preset_names():
         return presets_dir() / f"{name}.toml"
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    try:
+        path = Path(name).expanduser()
+        if path.exists() and not path.is_dir():
+            return path
+    except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
+        raise UsageError(f"--config {name}: cannot be read: {error}") from error
     near = difflib.get_close_matches(name, preset_names(), n=1)
     raise UsageError(
         f"--config {name}: no preset of that name and no such file",
