@@ -42,7 +42,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     """Replace ``path`` by ``data`` in one step that survives a crash and a power cut.
 
     Raises:
-        OutputError: it cannot be written; the old file is untouched, no temporary is left.
+        OutputError: it cannot be written; the file is the old one, whole (or the new one, if only
+            its name could not be made durable), and no temporary is left.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -67,6 +68,10 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems cannot sync a folder: nothing more can be done there.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 

@@ -90,7 +90,9 @@ def cut_validation(split: Split, *, val_size: int, train_size: int, seed: int) -
         raise UsageError(
             f"val_size {val_size} and train_size {train_size or 'all'} ask for more than the "
             f"{len(split)} training images",
-            f"Set val_size to {len(split) // 10} or less.",
+            f"Set train_size to {left} or less."
+            if train_size and left > 0
+            else f"Set val_size to {len(split) // 10} or less.",
         )
     if not val_size and train_size in (0, len(split)):
         return TrainVal(split, None)
