@@ -84,6 +84,8 @@ class DeviceLoader(_Batching):
         """See :meth:`Loader.epoch`."""
         if start == 0:
             self.generator.manual_seed(derive(self._seed, "augment", epoch))
+        if start >= self.batches:  # split() would make one empty batch of no images
+            return
         device = self._split.images.device
         order = self._order(epoch, start).to(device, non_blocking=True)
         for index in order.split(self._size):
@@ -107,6 +109,8 @@ class ConventionalLoader(_Batching):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Loader.epoch`; what an image draws depends on seed, epoch and image alone."""
         self._dataset.epoch = epoch
+        # DataLoader draws its workers' seeds from it: once an epoch, stopped in between or not.
+        self.generator.manual_seed(derive(self._seed, "workers", epoch))
         order = self._order(epoch, start).tolist()
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             self._dataset,

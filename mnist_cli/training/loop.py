@@ -101,7 +101,9 @@ class Stepper:
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
         self.state = state
         self.schedule = schedule
-        self.lr = 0.0
+        # Of the last step, which an epoch reports even if it was resumed after its last batch.
+        self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
+        self.foreach = state.device.type != "mps"  # torch has no such kernels there
         self.parameters = [p for p in state.model.parameters() if p.requires_grad]
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.forward: Callable[[Tensor], Tensor] = (
@@ -138,7 +140,7 @@ class Stepper:
             for optimizer in state.optimizers:
                 state.scaler.unscale_(optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
     def _judge(self, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
         try:
@@ -154,7 +156,7 @@ class Stepper:
         state = self.state
         if state.config.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(
-                self.parameters, state.config.clip_norm, grad_norm, foreach=True
+                self.parameters, state.config.clip_norm, grad_norm, foreach=self.foreach
             )
         for optimizer in state.optimizers:
             state.scaler.step(optimizer)
