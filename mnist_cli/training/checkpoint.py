@@ -8,6 +8,7 @@ state_dicts of other programs too; :class:`Checkpoint` is what it makes of them.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mnist_cli import __version__, models
+from mnist_cli.choices import PRECISIONS
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.files import atomic_write
@@ -29,6 +32,16 @@ VERSION = 1
 FOREIGN_KEYS = ("model_state_dict", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile prepend
 LISTED = 8  # differences that one message names
+GARBLED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    UsageError,
+)
+"""What plain Python and torch raise when a value is not what it should be."""
 
 Weights = Mapping[str, Tensor]
 
@@ -189,8 +202,12 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         weights = _tensors(document["model"]["weights"])
         averaged = document["ema"]
         name = str(document["model"]["name"])
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise CheckpointError(f"{path} lacks or garbles a part of a checkpoint: {error}") from error
+        _check_environment(document["environment"])
+    except GARBLED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
+        ) from error
     if model is not None and model != name:
         raise CheckpointError(f"{path} holds the network '{name}', not '{model}'")
     checkpoint = Checkpoint(
@@ -214,13 +231,21 @@ def _config_of(plain: object) -> TrainConfig:
 
 
 def _data_of(plain: Mapping[str, Any]) -> DataInfo:
-    return DataInfo(
+    data = DataInfo(
         name=str(plain["name"]),
         fingerprint=str(plain["fingerprint"]),
         classes=tuple(str(name) for name in plain["classes"]),
         mean=float(plain["mean"]),
         std=float(plain["std"]),
     )
+    if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
+        raise ValueError(f"no classes, or a mean of {data.mean} and a deviation of {data.std}")
+    return data
+
+
+def _check_environment(environment: object) -> None:
+    if not isinstance(environment, Mapping) or environment["precision"] not in PRECISIONS[1:]:
+        raise ValueError("its environment names no precision")
 
 
 def _averaged(state: object) -> Weights:
@@ -238,6 +263,8 @@ def _tensors(state: object) -> Weights:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise TypeError(f"{name!r:.60} is no named tensor")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise TypeError(f"{name:.60} is a tensor without plain memory")
     return state
 
 
@@ -260,13 +287,14 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
             raise _unrecognised(path, weights)
         model, classes = recognised.name, recognised.classes
     else:
-        classes = list(weights.values())[-1].shape[0] if next(iter(weights.values())).ndim else 10
+        classes = (models.count_classes(model, weights) if model in models.REGISTRY else None) or 10
     _check_weights(path, model, classes, weights)
     return Checkpoint(path, model, classes, weights)
 
 
 def _strip_wrappers(weights: Weights) -> Weights:
-    for prefix in WRAPPERS:
+    """Take off what wrappers prepend, in whatever order they were put around the network."""
+    for prefix in WRAPPERS * 2:
         if all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
@@ -287,8 +315,7 @@ def _check_weights(path: Path, model: str, classes: int, weights: Weights) -> No
         CheckpointError: they differ; the differences are listed.
     """
     try:
-        with torch.device("meta"):
-            expected = models.build(model, classes).state_dict()
+        expected = models.expected_weights(model, classes)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
@@ -338,24 +365,44 @@ def restore(
         if state.ema is not None:
             state.ema.load_state_dict(document["ema"])
         for optimizer, saved in zip(state.optimizers, document["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            _restore_optimizer(optimizer, saved)
         if state.scaler.is_enabled():
             state.scaler.load_state_dict(document["scaler"])
         position, running = document["position"], document["running"]
         state.epoch, state.batch = int(position["epoch"]), int(position["batch"])
         state.step = int(position["step"])
+        if min(state.batch, state.step) < 0 or state.epoch != len(checkpoint.history):
+            raise ValueError("its position does not fit its metrics")
         state.running.sums.copy_(running["sums"])
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
         state.clock.seconds = float(document["seconds"])
         state.history[:] = checkpoint.history
         _restore_generators(document["generators"], state.device, augment_generator)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
     return environment_differences(document.get("environment", {}), environment(state))
+
+
+def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Load what was gathered a parameter; torch checks neither shapes nor settings.
+
+    Settings stay those of the configuration, apart from the learning rate of the last step.
+    """
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, fresh in zip(optimizer.param_groups, settings, strict=True):
+        group.update(fresh, lr=float(group["lr"]))
+    for parameter, gathered in optimizer.state.items():
+        for name, value in gathered.items():
+            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the optimiser's {name} has {tuple(value.shape)} for a weight of "
+                    f"{tuple(parameter.shape)}"
+                )
 
 
 def _restore_generators(

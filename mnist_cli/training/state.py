@@ -62,17 +62,18 @@ class EpochResult:
         """The inverse of :meth:`to_plain`."""
         val = None
         if plain["val_count"] is not None:
-            val = Score(plain["val_loss"], plain["val_accuracy"], plain["val_count"])
+            figures = float(plain["val_loss"]), float(plain["val_accuracy"])
+            val = Score(*figures, int(plain["val_count"]))
         return cls(
-            epoch=plain["epoch"],
-            step=plain["step"],
-            loss=plain["train_loss"],
-            accuracy=plain["train_accuracy"],
+            epoch=int(plain["epoch"]),
+            step=int(plain["step"]),
+            loss=float(plain["train_loss"]),
+            accuracy=float(plain["train_accuracy"]),
             val=val,
-            lr=plain["lr"],
-            grad_norm=plain["grad_norm"],
-            images_per_second=plain["images_per_second"],
-            seconds=plain["seconds"],
+            lr=float(plain["lr"]),
+            grad_norm=float(plain["grad_norm"]),
+            images_per_second=float(plain["images_per_second"]),
+            seconds=float(plain["seconds"]),
         )
 
 
@@ -94,8 +95,12 @@ class Running:
         return cls(torch.zeros(3, dtype=dtype, device=device))
 
     def add(self, loss: Tensor, correct: Tensor, grad_norm: Tensor, images: int) -> None:
-        """Add one step's mean loss (), correct answers () and gradient norm ()."""
-        self.sums += torch.stack([loss * images, correct, grad_norm])
+        """Add one step's mean loss (), correct answers () and gradient norm ().
+
+        A norm that is not finite counts as 0: fp16's scaler has skipped that step.
+        """
+        norm = torch.nan_to_num(grad_norm, nan=0.0, posinf=0.0, neginf=0.0)
+        self.sums += torch.stack([loss * images, correct, norm])
         self.images += images
         self.steps += 1
 
@@ -181,9 +186,14 @@ class TrainState:
         target, patience = self.config.target_accuracy, self.config.early_stopping
         if target and last.val.accuracy >= target:
             return f"validation accuracy {last.val.accuracy:.4f} has reached {target}"
-        if patience and self.best and last.epoch - self.best.epoch >= patience:
+        if patience and last.epoch - self._first_best_epoch() >= patience:
             return f"no better validation accuracy for {patience} epochs"
         return ""
+
+    def _first_best_epoch(self) -> int:
+        """The first epoch with the highest validation accuracy: an equal one is no better."""
+        judged = [(result.val.accuracy, -result.epoch) for result in self.history if result.val]
+        return -max(judged)[1]
 
 
 def _preference(result: EpochResult) -> tuple[float, float, int]:
