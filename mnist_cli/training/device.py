@@ -6,14 +6,18 @@ Only ``auto`` may choose; a device or precision asked for by name is given or re
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from mnist_cli.choices import PRECISIONS
 from mnist_cli.errors import DeviceError
 
+_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
 
 
@@ -23,6 +27,10 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         DeviceError: a device named explicitly cannot be had; the message says why.
     """
+    if not _NAME.fullmatch(name):
+        raise DeviceError(
+            f"--device {name}: no such device", "Choose one of auto, cpu, cuda, cuda:N, mps."
+        )
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -60,12 +68,12 @@ def _cuda(index: int) -> torch.device:
 
 
 def cuda_obstacle() -> str:
-    """Why CUDA cannot be used here, as one clause; empty where it can."""
-    if torch.version.cuda is None:
-        kind = "for ROCm" if torch.version.hip else "for the CPU only"
-        return f"this torch ({torch.__version__}) is built {kind}"
+    """Why CUDA (or ROCm, which torch calls by the same name) cannot be used here; "" if it can."""
     if torch.cuda.is_available():
         return ""
+    if torch.version.cuda is None:
+        kind = "for ROCm, which finds no GPU" if torch.version.hip else "for the CPU only"
+        return f"this torch ({torch.__version__}) is built {kind}"
     return _driver_obstacle()
 
 
@@ -77,7 +85,7 @@ def _driver_obstacle() -> str:
         answer = str(error).splitlines()[0]
         if "too old" in answer:
             return f"the NVIDIA driver is too old for CUDA {torch.version.cuda}: {answer}"
-        if "no NVIDIA driver" in answer.lower() or "no nvidia driver" in answer.lower():
+        if "no nvidia driver" in answer.lower():
             return "no NVIDIA driver was found on this machine"
         return answer
     return "the driver answers, but shows no GPU (is CUDA_VISIBLE_DEVICES empty?)"
@@ -112,6 +120,10 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     Raises:
         DeviceError: a precision named explicitly cannot be had on the device.
     """
+    if name not in PRECISIONS:
+        raise DeviceError(
+            f"--precision {name}: no such precision", f"Choose one of {', '.join(PRECISIONS)}."
+        )
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
@@ -180,6 +192,7 @@ def compute_settings(
     before_matmul = torch.get_float32_matmul_precision()
     before_cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
     before_deterministic = torch.are_deterministic_algorithms_enabled()
+    before_tf32 = torch.backends.cudnn.allow_tf32
     try:
         if threads:
             torch.set_num_threads(threads)
@@ -187,12 +200,16 @@ def compute_settings(
             torch.set_float32_matmul_precision("highest" if deterministic else "high")
             torch.backends.cudnn.deterministic = deterministic
             torch.backends.cudnn.benchmark = not deterministic
+            torch.backends.cudnn.allow_tf32 = not deterministic
+            if deterministic:  # cuBLAS reads it at its first product, and torch insists on it
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(deterministic)
         yield
     finally:
         torch.set_num_threads(before_threads)
         torch.set_float32_matmul_precision(before_matmul)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before_cudnn
+        torch.backends.cudnn.allow_tf32 = before_tf32
         torch.use_deterministic_algorithms(before_deterministic)
 
 

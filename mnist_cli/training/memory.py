@@ -9,7 +9,14 @@ import torch
 
 from mnist_cli.errors import OutOfMemory
 
-_CPU_SIGNS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "out of memory",  # CUDA outside torch's allocator, and MPS
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @contextlib.contextmanager
@@ -25,7 +32,7 @@ def explain_out_of_memory(batch_size: int, key: str = "batch_size") -> Iterator[
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _explained(batch_size, key, str(error)) from error
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in _CPU_SIGNS):
+        if not any(sign in str(error) for sign in _SIGNS):
             raise
         raise _explained(batch_size, key, str(error)) from error
 
