@@ -10,6 +10,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,13 @@ class Session:
             self.state: TrainState = fresh_state(config, device, precision, len(data.spec.classes))
         if resume is not None:
             self._check_data(resume)
-            self.differences = checkpoints.restore(resume, self.state, self.loader.generator)
+            with self._settings():  # the threads that it will compute with are compared
+                self.differences = checkpoints.restore(resume, self.state, self.loader.generator)
+
+    def _settings(self) -> AbstractContextManager[None]:
+        return compute_settings(
+            self.device, threads=self.config.threads, deterministic=self.config.deterministic
+        )
 
     def _check_data(self, resume: Checkpoint) -> None:
         if resume.data is not None and resume.data.fingerprint != self.data.fingerprint:
@@ -119,13 +126,7 @@ class Session:
             Stopped: ``stop`` came true; ``last.pt`` holds everything up to this batch.
             NonFiniteError, OutOfMemory, OutputError: ``last.pt`` holds the last good state.
         """
-        config = self.config
-        with (
-            compute_settings(
-                self.device, threads=config.threads, deterministic=config.deterministic
-            ),
-            explain_out_of_memory(config.batch_size),
-        ):
+        with self._settings(), explain_out_of_memory(self.config.batch_size):
             self._write_preamble()
             for event in fit(self.state, self.loader, self._val, self.data.normalisation):
                 if isinstance(event, EpochResult):
@@ -155,6 +156,8 @@ class Session:
         atomic_write(self.run.environment, json.dumps(self._environment(), indent=2) + "\n")
         self._write_metrics()
         self.save_last()
+        if self._is_best() and not self.run.best.is_file():  # resumed into a directory of its own
+            checkpoints.write(self._document(), self.run.best)
 
     def _environment(self) -> dict[str, Any]:
         return {
@@ -187,18 +190,21 @@ class Session:
             checkpoints.write(self._document(), self.run.last)
 
     def _save_epoch(self) -> None:
-        best = self.state.best
-        is_best = best is not None and best.epoch == self.state.epoch
-        paths = (self.run.last, self.run.best) if is_best else (self.run.last,)
+        paths = (self.run.last, self.run.best) if self._is_best() else (self.run.last,)
         checkpoints.write(self._document(), *paths)
         self._write_metrics()
+
+    def _is_best(self) -> bool:
+        """Whether the state is that of the best epoch's end."""
+        best = self.state.best
+        return best is not None and best.epoch == self.state.epoch and not self.state.batch
 
     def finish(self) -> Summary:
         """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
         path = self.run.checkpoint()
         model = checkpoints.read(path).build_model().to(self.device)
         with (
-            compute_settings(self.device, threads=self.config.threads),
+            self._settings(),
             explain_out_of_memory(self.config.eval_batch_size, "eval_batch_size"),
         ):
             log_probabilities = predict(

@@ -41,7 +41,7 @@ class EventLog:
 def open_log(folder: Path | None, *, first_step: int = 0) -> Iterator[EventLog]:
     """A log in ``folder``; None is a log that writes nothing.
 
-    Events from ``first_step`` on, which a stopped run may have left, are hidden.
+    Events after ``first_step``, the steps done so far, are hidden: a killed run may have left some.
 
     Raises:
         UsageError: TensorBoard is not installed.
@@ -56,7 +56,8 @@ def open_log(folder: Path | None, *, first_step: int = 0) -> Iterator[EventLog]:
             "--tensorboard needs the package tensorboard, which is not installed",
             "Install it with: pip install 'mnist-cli[tensorboard]'",
         ) from error
-    purge = {"purge_step": first_step} if first_step else {}
+    # TensorBoard hides this step too; an epoch's figures stand at the step that ended it.
+    purge = {"purge_step": first_step + 1} if first_step else {}
     writer = SummaryWriter(str(folder), **purge)
     try:
         yield EventLog(writer)
