@@ -68,8 +68,11 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="where everything random comes from")
     epochs: int = Field(7, ge=1, le=100_000, description="passes over the training set")
     train_size: int = Field(0, ge=0, description="train on so many images only; 0 is all of them")
-    val_size: int = Field(
-        5000, ge=0, description="images cut from the training set to choose best.pt by; 0 is none"
+    val_size: int | None = Field(
+        None,
+        ge=0,
+        description="images cut from the training set to choose best.pt by; 0 is none; left out, "
+        "5000, or a tenth of a set that is smaller than 50,000",
     )
 
     # Batches
@@ -202,7 +205,7 @@ class TrainConfig(BaseModel):
         if self.warmup >= self.epochs:
             raise _conflict("warmup", f"must be shorter than the run of {self.epochs} epochs")
         for key in ("early_stopping", "target_accuracy"):
-            if getattr(self, key) and not self.val_size:
+            if getattr(self, key) and self.val_size == 0:
                 raise _conflict(key, "needs a validation set; set val_size above 0")
         return self
 

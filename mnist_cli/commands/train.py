@@ -359,10 +359,12 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
 
     import torch
 
+    from mnist_cli.data.split import validation_size
+
     small = dataclasses.replace(
         data, test=data.test.take(torch.arange(min(config.batch_size, len(data.test))))
     )
-    val_size = min(config.val_size, config.batch_size)
+    val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
     update = {"epochs": 1, "train_size": config.batch_size, "val_size": val_size, "warmup": 0.0}
     return config.model_copy(update=update), small
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from mnist_cli.data import catalogue, store
 from mnist_cli.data.catalogue import DatasetSpec
 from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DataError, OutputError
 
 Progress = Callable[[str], None]
 
@@ -59,7 +59,7 @@ def load(
         return _load(catalogue.get(name), root, download, say)
     try:
         return _load(catalogue.get("mnist"), root, download, say)
-    except DataError as error:
+    except (DataError, OutputError) as error:
         if not store.locate(catalogue.get("mnist"), root).missing:
             raise
         fallback = error.message

@@ -16,6 +16,9 @@ from mnist_cli.errors import UsageError
 from mnist_cli.seeding import derive
 
 
+VALIDATION = 5000
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation of the training set's pixels, as fractions of 255."""
@@ -77,14 +80,22 @@ class TrainVal:
     val: Split | None
 
 
-def cut_validation(split: Split, *, val_size: int, train_size: int, seed: int) -> TrainVal:
+def validation_size(wanted: int | None, count: int) -> int:
+    """How many of ``count`` training images to validate on; None is 5,000 or a tenth of them."""
+    return min(VALIDATION, count // 10) if wanted is None else wanted
+
+
+def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed: int) -> TrainVal:
     """Cut ``val_size`` images off the training set, chosen by ``seed``, and keep the rest.
+
+    Where it is None, :func:`validation_size` says how many.
 
     ``train_size`` above 0 keeps only so many of the rest. Both parts keep the file's order.
 
     Raises:
         UsageError: more was asked for than there is.
     """
+    val_size = validation_size(val_size, len(split))
     left = len(split) - val_size
     if left < max(train_size, 1):
         raise UsageError(
