@@ -7,15 +7,19 @@ turns such an error into a message and a code, and the only one that ends the pr
 
 from __future__ import annotations
 
+import inspect
+import io
 import os
+import signal
 import sys
-from typing import Annotated, Any, NoReturn
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from mnist_cli import __version__
-from mnist_cli.commands import data, doctor, evaluate, train
-from mnist_cli.errors import Interrupted, MnistError, OutputError, UsageError
+from mnist_cli.commands import data, doctor, evaluate, inspect_grad, train
+from mnist_cli.errors import Interrupted, MnistError, OutputError, Terminated, UsageError
 
 app = typer.Typer(
     name="mnist",
@@ -27,8 +31,22 @@ app = typer.Typer(
 )
 app.command(name="train")(train.train)
 app.command(name="eval")(evaluate.evaluate)
+app.command(name="inspect-grad")(inspect_grad.inspect_grad)
 app.add_typer(data.app, name="data")
 app.command(name="doctor")(doctor.doctor)
+
+
+def _reflow(group: typer.Typer) -> None:
+    """Join the lines of each paragraph of the commands' docstrings: Typer keeps their breaks."""
+    for command in group.registered_commands:
+        paragraphs = inspect.cleandoc(command.callback.__doc__ or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
+    for subgroup in group.registered_groups:
+        if subgroup.typer_instance is not None:
+            _reflow(subgroup.typer_instance)
+
+
+_reflow(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,6 +69,8 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
+    _prepare_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     arguments = sys.argv[1:]
     try:
         code = run(arguments)
@@ -61,42 +81,82 @@ def main() -> NoReturn:
         code = 0
     except OSError as error:
         _abandon_stdout()
-        code = _report(OutputError(f"cannot write the output: {error.strerror}"), arguments)
+        code = _report(_explain(error), arguments)
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; expected failures become their message."""
+    """Run one command and return its exit code; failures become their message.
+
+    Raises:
+        OSError: stdout cannot be written.
+    """
     try:
         return _invoke(arguments)
     except MnistError as error:
         return _report(error, arguments)
+    except _Termination:
+        return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _report(_explain(error), arguments)
+    except Exception as error:
+        return _report_bug(error, arguments)
 
 
 def _invoke(arguments: list[str]) -> int:
-    """Run Typer without its own exit; its usage errors become ours, so that --json covers them."""
+    """Run Typer without its own exit; its usage errors become ours, so that --json covers them.
+
+    Typer's ``main`` would turn Ctrl-C and a closed pipe into codes of its own; it is left to
+    answer the shell's requests for completion.
+    """
+    if "_MNIST_COMPLETE" in os.environ:
+        app(args=arguments, prog_name="mnist")
+    command = typer.main.get_command(app)
     try:
-        result: Any = app(args=arguments, prog_name="mnist", standalone_mode=False)
+        with command.make_context("mnist", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich met it, printing Typer's help
+            raise stop.__context__ from None
+        raise
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+            return 0
         translated = _translate(error)
         if translated is None:
             raise
         raise translated from error
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def _translate(error: Exception) -> UsageError | Interrupted | None:
     """Typer's own errors, which are click's by another name, as ours; None for any other."""
     if isinstance(error, typer.Abort):
         return Interrupted("interrupted")
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError(
+            "an argument holds characters that are no text in this locale",
+            "Choose a UTF-8 locale, as LC_ALL=C.UTF-8.",
+        )
     show = getattr(error, "format_message", None)
     if show is None or not hasattr(error, "exit_code"):
         return None
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "mnist"
     return UsageError(show().rstrip("."), f"See `{path} --help`.")
+
+
+def _explain(error: OSError) -> OutputError:
+    """An error of the system that no command has explained; without a path it was stdout's."""
+    if error.filename is None:
+        return OutputError(f"cannot write the output: {error.strerror or error}")
+    return OutputError(f"cannot use {error.filename}: {error.strerror}")
 
 
 def _report(error: MnistError, arguments: list[str]) -> int:
@@ -108,6 +168,39 @@ def _report(error: MnistError, arguments: list[str]) -> int:
         traceback.print_exception(error)
     report_error(error, as_json="--json" in arguments)
     return error.code
+
+
+def _report_bug(error: Exception, arguments: list[str]) -> int:
+    """What nobody expected: its traceback, and with ``--json`` a document all the same."""
+    import traceback
+
+    from mnist_cli.report.console import print_error_document
+
+    traceback.print_exception(error)
+    if "--json" in arguments:
+        print_error_document(MnistError.code, "internal", f"{type(error).__name__}: {error}")
+    return MnistError.code
+
+
+class _Termination(KeyboardInterrupt):
+    """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Termination
+
+
+def _prepare_streams() -> None:
+    """See to it that a closed stream, or a character it cannot encode, is no crash."""
+    # A file opened while descriptor 1 is closed would become stdout, and be written into.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _abandon_stdout() -> None:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from mnist_cli.data.split import Split
     from mnist_cli.data.store import FileReport
 
-app = typer.Typer(help="Data sets on disk: fetch, verify, show, path.", rich_markup_mode="rich")
+app = typer.Typer(
+    help="Data sets on disk: fetch, verify, show, path.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_BUNDLED = "{} come with the program: there are no files"
 
 NameArgument = Annotated[
     str,
@@ -53,7 +59,7 @@ def fetch(
     processes ask at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
-    from mnist_cli.report.console import fetching, print_json, stdout
+    from mnist_cli.report.console import fetching, note, print_json, stdout
 
     spec = catalogue.get(name)
     with fetching(silent=as_json or quiet) as progress:
@@ -64,7 +70,7 @@ def fetch(
         print_json(_fetch_document(report))
         return
     if spec.bundled:
-        stdout().print(f"{spec.title} comes with the program: nothing to fetch")
+        note(_BUNDLED.format(spec.title))
         return
     done = f"{report.downloaded:,} bytes in {report.seconds:.1f} s" if report.downloaded else ""
     stdout().print(f"{spec.title} is in {report.folder}" + (f" ({done})" if done else ""))
@@ -92,7 +98,7 @@ def verify(
 ) -> None:
     """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad."""
     from mnist_cli.data import store
-    from mnist_cli.report.console import print_json, print_table, stdout
+    from mnist_cli.report.console import note, print_json, print_table
 
     spec = catalogue.get(name)
     reports = store.verify(spec, data_dir)
@@ -108,7 +114,7 @@ def verify(
     if as_json:
         print_json({"dataset": spec.name, "files": [_verify_plain(row) for row in reports]})
     elif not reports:
-        stdout().print(f"{spec.title} comes with the program: nothing to verify")
+        note(_BUNDLED.format(spec.title))
 
 
 def _verify_row(row: FileReport) -> tuple[str, str, str, str]:
@@ -129,7 +135,7 @@ def path(
 ) -> None:
     """Print where the files of a data set lie; exit 3 if some are missing."""
     from mnist_cli.data import store
-    from mnist_cli.report.console import print_json, stdout
+    from mnist_cli.report.console import note, print_json, stdout
 
     spec = catalogue.get(name)
     located = store.locate(spec, data_dir)
@@ -143,6 +149,8 @@ def path(
     if as_json:
         print_json({"dataset": spec.name, "files": files})
         return
+    if not files:
+        note(_BUNDLED.format(spec.title))
     for file in files:
         stdout().print(file, markup=False)
 

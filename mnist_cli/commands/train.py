@@ -212,9 +212,10 @@ def train(
     from mnist_cli.report.console import print_json, print_summary
 
     if as_json:
-        print_json(summary.to_plain())
+        gone = {"run": None, "checkpoint": None} if dry_run else {}
+        print_json(summary.to_plain() | gone)
     else:
-        print_summary(summary)
+        print_summary(summary, kept=not dry_run)
     if dry_run:
         say.note("dry run: one batch went through everything; nothing was kept")
 
@@ -403,8 +404,8 @@ def _run(
                 f"Read it with: mnist eval {run.path}",
             )
         summary = session.finish()
-    if not dry_run:
-        _draw_curves(session, run)
+        if not dry_run:
+            _draw_curves(session, run)
     return summary
 
 

@@ -27,11 +27,19 @@ if TYPE_CHECKING:
 MOST_MISTAKES = 5
 
 
+class _Stdout(Console):
+    """rich's console, except that a reader who has gone is for the caller to deal with."""
+
+    def on_broken_pipe(self) -> None:
+        # Called while rich handles the BrokenPipeError: that one goes on.
+        raise
+
+
 def stdout(*, wide: bool = False) -> Console:
     """The console for results; ``wide`` never wraps lines where they are not for a terminal."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _Stdout(highlight=False, soft_wrap=True)
     if wide and not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=True, width=200)
+        console = _Stdout(highlight=False, soft_wrap=True, width=200)
     return console
 
 
@@ -49,7 +57,12 @@ def report_error(error: MnistError, *, as_json: bool) -> None:
             console.print(escape(error.hint))
     if as_json:
         message = f"{error.message}. {error.hint}" if error.hint else error.message
-        print_json({"error": {"code": error.code, "kind": error.kind, "message": message}})
+        print_error_document(error.code, error.kind, message)
+
+
+def print_error_document(code: int, kind: str, message: str) -> None:
+    """The one document that stdout holds where a command with ``--json`` failed."""
+    print_json({"error": {"code": code, "kind": kind, "message": message}})
 
 
 def print_json(document: object) -> None:
@@ -102,9 +115,13 @@ class TrainingReport:
             self._bar.update(epoch, done, loss, accuracy)
 
     def epoch(self, result: EpochResult) -> None:
-        """Print one epoch's line."""
-        if not self._silent:
+        """Print one epoch's line; a reader who has gone (`| head`) does not cost the run."""
+        if self._silent:
+            return
+        try:
             self._console.print(epoch_line(result, self._epochs))
+        except OSError:
+            self._silent = True
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
@@ -179,8 +196,8 @@ class _Bar:
         )
 
 
-def print_summary(summary: Summary) -> None:
-    """The end of a run: the test set's figures and where everything lies."""
+def print_summary(summary: Summary, *, kept: bool = True) -> None:
+    """The end of a run: the test set's figures, and where everything lies if it was ``kept``."""
     console = stdout(wide=True)
     test = summary.test
     right = round(test.accuracy * test.count)
@@ -195,8 +212,9 @@ def print_summary(summary: Summary) -> None:
         f"trained {epochs} in {summary.train_seconds:.1f} s on {escape(summary.device_name)}, "
         f"{summary.precision}, seed {summary.seed}"
     )
-    console.print(f"run         {escape(summary.run)}")
-    console.print(f"checkpoint  {escape(summary.checkpoint)}")
+    if kept:
+        console.print(f"run         {escape(summary.run)}")
+        console.print(f"checkpoint  {escape(summary.checkpoint)}")
 
 
 def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
