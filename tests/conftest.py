@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small work on one thread: more only wait for each other where tests run side by side."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def mnist_dir() -> Path:
     """The real MNIST files, where MNIST_DATA_DIR names them."""

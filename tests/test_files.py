@@ -1,0 +1,190 @@
+"""Writing files so that a crash leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.errors import OutputError
+from mnist_cli.files import (
+    atomic_write,
+    check_writable,
+    explain_os_error,
+    stale_temporaries,
+    sync_folder,
+)
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bytes_and_text_replace_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    atomic_write(target, b"old, and longer")
+    atomic_write(target, "new ü")
+    assert target.read_bytes() == "new ü".encode()
+    assert entries(tmp_path) == ["a.bin"]
+
+
+def test_the_order_is_write_fsync_rename_fsync_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between any two steps must find one whole file; see the module's docstring."""
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    seen: list[tuple[str, bytes]] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append((_kind(fd), target.read_bytes())), fsync(fd))[1]
+    )
+    monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append(_named(a)), replace(a, b))[1])
+    atomic_write(target, b"new")
+    assert seen == [("file of 3", b"old"), ("rename", b"new"), ("folder", b"new")]
+
+
+def _kind(descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    return "folder" if stat.S_ISDIR(status.st_mode) else f"file of {status.st_size}"
+
+
+def _named(path: Path) -> tuple[str, bytes]:
+    return "rename", path.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int, words: str
+) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    owner: Any = os if step == "fsync" else Path
+    monkeypatch.setattr(owner, {"write": "open"}.get(step, step), fail)
+    with pytest.raises(OutputError) as caught:
+        atomic_write(target, b"new")
+    monkeypatch.undo()
+    assert words in caught.value.message
+    assert str(target) in caught.value.message
+    assert "3 bytes were needed" in caught.value.message
+    assert caught.value.hint
+    assert target.read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.bin"]
+
+
+def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
+    """A real refusal by the system in the middle of writing, as a full disk gives one."""
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from mnist_cli.errors import OutputError; from mnist_cli.files import atomic_write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try: atomic_write(Path(sys.argv[1]), b'x' * 100_000)\n"
+        "except OutputError as error: print(error.message)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True
+    )
+    assert "larger than this system allows (100,000 bytes were needed)" in ran.stdout
+    assert target.read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.bin"]
+
+
+def test_a_folder_that_cannot_be_synced_is_not_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    atomic_write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_folder(tmp_path)
+
+
+def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        atomic_write(tmp_path / "missing" / "a", b"")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="not a folder"):
+        atomic_write(tmp_path / "file" / "a", b"")
+
+
+def test_temporaries_of_the_dead_are_found_and_those_of_the_living_left(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.pt.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".best.pt.{os.getppid()}.tmp").write_bytes(b"half")
+    (tmp_path / ".last.pt.tmp").write_bytes(b"not ours")
+    (tmp_path / "last.pt").write_bytes(b"whole")
+    assert [path.name for path in stale_temporaries(tmp_path)] == [f".last.pt.{dead.pid}.tmp"]
+
+
+def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert entries(tmp_path / "a" / "b") == []
+
+
+def test_check_writable_tells_a_full_disk_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        check_writable(tmp_path)
+    assert entries(tmp_path) == []
+
+
+def test_check_writable_refuses_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot write into"):
+        check_writable(tmp_path / "runs")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_check_writable_refuses_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="permission denied"):
+            check_writable(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_an_error_without_a_number_is_still_explained(tmp_path: Path) -> None:
+    error = explain_os_error(OSError("strange"), tmp_path, "write")
+    assert "strange" in error.message

@@ -1,0 +1,199 @@
+"""The networks: those of others written out again, the registry, and what they are recognised by."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from mnist_cli import choices, models
+from mnist_cli.errors import UsageError
+from mnist_cli.models import REGISTRY, Recognised, build, recognise
+
+
+class OldExampleNet(nn.Module):
+    """github.com/pytorch/examples, mnist/main.py as of 2017; the notebook series uses it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 10, kernel_size=5)
+        self.conv2 = nn.Conv2d(10, 20, kernel_size=5)
+        self.conv2_drop = nn.Dropout2d()
+        self.fc1 = nn.Linear(320, 50)
+        self.fc2 = nn.Linear(50, 10)
+
+    def forward(self, x):
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
+        x = x.view(-1, 320)
+        x = F.relu(self.fc1(x))
+        x = F.dropout(x, training=self.training)
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+
+
+class NewExampleNet(nn.Module):
+    """github.com/pytorch/examples, mnist/main.py as of today."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, 1)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1)
+        self.dropout1 = nn.Dropout(0.25)
+        self.dropout2 = nn.Dropout(0.5)
+        self.fc1 = nn.Linear(9216, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        x = F.relu(x)
+        x = self.conv2(x)
+        x = F.relu(x)
+        x = F.max_pool2d(x, 2)
+        x = self.dropout1(x)
+        x = torch.flatten(x, 1)
+        x = self.fc1(x)
+        x = F.relu(x)
+        x = self.dropout2(x)
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+
+
+ORIGINALS = {"notebook": OldExampleNet, "example": NewExampleNet}
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_of_others_computes_what_theirs_does(name: str, training: bool) -> None:
+    torch.manual_seed(1)
+    theirs = ORIGINALS[name]().train(training)
+    ours = build(name).train(training)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(6, 1, 28, 28)
+    torch.manual_seed(2)  # the dropouts draw alike
+    expected = theirs(images)
+    torch.manual_seed(2)
+    assert torch.equal(ours(images), expected)
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_fresh_weights_are_drawn_as_theirs_are(name: str) -> None:
+    torch.manual_seed(3)
+    theirs = ORIGINALS[name]().state_dict()
+    torch.manual_seed(3)
+    ours = build(name).state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("classes", [10, 3])
+def test_every_network_maps_images_to_scores(name: str, classes: int) -> None:
+    model = build(name, classes).eval()
+    scores = model(torch.randn(2, 1, 28, 28))
+    assert scores.shape == (2, classes)
+    summed = scores.exp().sum(1)
+    normal = torch.allclose(summed, torch.ones(2), atol=1e-5)
+    assert normal == model.log_probabilities
+
+
+def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
+    assert tuple(REGISTRY) == choices.MODELS
+
+
+@pytest.mark.parametrize(
+    ("name", "thousands"), [("example", 1200), ("conv2", 215), ("conv4", 120), ("conv4-wide", 462)]
+)
+def test_parameter_counts_are_those_of_the_docstrings(name: str, thousands: int) -> None:
+    count = sum(parameter.numel() for parameter in build(name).parameters())
+    assert count == pytest.approx(1000 * thousands, rel=0.006)
+    words = type(build(name)).__doc__ or ""
+    assert f"{thousands},000" in words or f"{thousands / 1000} million" in words
+
+
+def test_pooling_before_the_norm_gives_what_pooling_after_the_relu_does() -> None:
+    """The claim of Conv4's docstring, for batch norms with positive scale."""
+    torch.manual_seed(0)
+    images = torch.randn(4, 32, 24, 24)
+    norm = nn.BatchNorm2d(32).eval()
+    norm.weight.data.uniform_(0.1, 2)
+    norm.running_mean.normal_()
+    usual = F.max_pool2d(F.relu(norm(images)), 2)
+    assert torch.equal(F.relu(norm(F.max_pool2d(images, 2))), usual)
+
+
+def test_an_unknown_network_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="unknown model 'resnet'"):
+        build("resnet")
+
+
+# --- recognising
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("classes", [10, 47, 1])
+@pytest.mark.parametrize("order", ["own", "sorted", "shuffled"])
+def test_weights_are_recognised_in_any_order(name: str, classes: int, order: str) -> None:
+    weights = list(build(name, classes).state_dict().items())
+    if order == "sorted":
+        weights.sort(key=lambda pair: pair[0])
+    elif order == "shuffled":
+        random.Random(0).shuffle(weights)
+    assert recognise(OrderedDict(weights)) == Recognised(name, classes)
+
+
+def _without(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    weights.pop("conv2.bias")
+    return weights
+
+
+STRANGERS = {
+    "nothing": lambda w: {},
+    "one missing": _without,
+    "one more": lambda w: {**w, "fc3.bias": torch.zeros(3)},
+    "a wrong shape": lambda w: {**w, "conv2.weight": torch.zeros(1)},
+    "a renamed one": lambda w: {key.replace("fc1", "dense"): v for key, v in w.items()},
+    "a scalar bias": lambda w: {**w, "fc2.bias": torch.zeros(())},
+    "an empty bias": lambda w: {**w, "fc2.bias": torch.zeros(0)},
+    "a huge bias": lambda w: {**w, "fc2.bias": torch.zeros(1).expand(10**12)},
+}
+
+
+@pytest.mark.parametrize("case", STRANGERS)
+def test_other_weights_are_not_recognised(case: str) -> None:
+    assert recognise(STRANGERS[case](dict(build("conv2").state_dict()))) is None
+
+
+def test_recognising_draws_nothing() -> None:
+    before = torch.get_rng_state()
+    weights = build("conv4").state_dict()
+    torch.set_rng_state(before)
+    recognise(weights)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_the_cross_entropy_of_the_logits(smoothing: float) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(7, 10), torch.randint(10, (7,))
+    expected = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    ours = models.loss(logits, labels, log_probabilities=False, smoothing=smoothing)
+    assert torch.equal(ours, expected)
+    of_log = models.loss(
+        F.log_softmax(logits, 1), labels, log_probabilities=True, smoothing=smoothing
+    )
+    torch.testing.assert_close(of_log, expected)
+
+
+def test_log_probabilities_take_the_negative_log_likelihood() -> None:
+    scores, labels = F.log_softmax(torch.randn(7, 10), 1), torch.randint(10, (7,))
+    ours = models.loss(scores, labels, log_probabilities=True, smoothing=0.0)
+    assert torch.equal(ours, F.nll_loss(scores, labels))
