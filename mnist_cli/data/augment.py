@@ -77,7 +77,8 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Te
     aspect = torch.exp((2 * draw[2] - 1) * math.log(3.3))
     tall, wide = (area * aspect).sqrt(), (area / aspect).sqrt()
     top, left = draw[3] * (height - tall), draw[4] * (width - wide)
-    rows = torch.arange(height, device=images.device).view(1, 1, height, 1)
-    columns = torch.arange(width, device=images.device).view(1, 1, 1, width)
+    # By the pixels' middles: by their corners the first row and column were never erased.
+    rows = torch.arange(height, device=images.device).view(1, 1, height, 1) + 0.5
+    columns = torch.arange(width, device=images.device).view(1, 1, 1, width) + 0.5
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
     return images.masked_fill(inside & (draw[0] < probability), 0.0)

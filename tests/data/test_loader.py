@@ -1,0 +1,189 @@
+"""Both loaders: the same batches, whatever the workers, wherever one begins."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision import transforms
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.loader import ConventionalLoader, DeviceLoader, build_loader, epoch_order
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.errors import DataError
+
+NORMALISATION = Normalisation(0.1307, 0.3081)
+PLAIN = {"shift": 0, "rotate": 0, "scale": 0, "shear": 0}
+MOVED = {"shift": 2, "rotate": 10, "scale": 0.1, "shear": 5, "erase": 0.5}
+
+
+def split(count: int = 23) -> Split:
+    rng = np.random.default_rng(0)
+    return Split.of(
+        "train", rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), rng.integers(0, 10, count)
+    )
+
+
+def config(loader: str, **values: Any) -> TrainConfig:
+    return TrainConfig(**{"batch_size": 5, "seed": 3, **PLAIN, **values, "loader": loader})
+
+
+def batches(
+    loader: str, epoch: int = 0, start: int = 0, **values: Any
+) -> list[tuple[Tensor, Tensor]]:
+    made = build_loader(config(loader, **values), split(), NORMALISATION)
+    return [(images.clone(), labels.clone()) for images, labels in made.epoch(epoch, start)]
+
+
+def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(one, other, strict=True)
+    )
+
+
+def by_hand(epoch: int) -> list[tuple[Tensor, Tensor]]:
+    """What anyone would write with torchvision, given the order."""
+    change = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    data, order = split(), epoch_order(3, epoch, 23).tolist()
+    images = [change(data.images[i, 0].numpy()) for i in order]
+    return [
+        (torch.stack(images[first : first + 5]), data.labels[order[first : first + 5]])
+        for first in range(0, 23, 5)
+    ]
+
+
+def test_the_kinds_are_those_asked_for() -> None:
+    assert type(build_loader(config("device"), split(), NORMALISATION)) is DeviceLoader
+    assert type(build_loader(config("dataloader"), split(), NORMALISATION)) is ConventionalLoader
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_without_augmentation_batches_are_torchvisions(loader: str, epoch: int) -> None:
+    ours, theirs = batches(loader, epoch), by_hand(epoch)
+    assert [len(labels) for _, labels in ours] == [5, 5, 5, 5, 3]
+    for (images, labels), (expected, expected_labels) in zip(ours, theirs, strict=True):
+        assert images.dtype == torch.float32
+        assert labels.dtype == torch.int64
+        torch.testing.assert_close(images, expected, atol=1e-6, rtol=1e-6)
+        assert torch.equal(labels, expected_labels)
+
+
+def test_the_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
+    orders = [epoch_order(seed, epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == len(orders)
+    torch.manual_seed(1)
+    assert epoch_order(0, 0, 50).tolist() == orders[0]
+
+
+@pytest.mark.parametrize("augmentation", [PLAIN, MOVED], ids=["plain", "augmented"])
+def test_workers_change_nothing(augmentation: dict[str, float]) -> None:
+    alone = batches("dataloader", 1, **augmentation)
+    assert same(batches("dataloader", 1, **augmentation, workers=2), alone)
+
+
+def test_the_conventional_loader_may_begin_anywhere() -> None:
+    whole = batches("dataloader", 2, **MOVED)
+    for start in range(len(whole) + 1):
+        assert same(batches("dataloader", 2, start, **MOVED), whole[start:])
+
+
+def test_its_generator_stands_alike_wherever_it_began() -> None:
+    states = []
+    for start in (0, 2):
+        loader = build_loader(config("dataloader"), split(), NORMALISATION)
+        if start:
+            loader.generator.manual_seed(77)
+        list(loader.epoch(1, start))
+        states.append(loader.generator.get_state())
+    assert torch.equal(*states)
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_the_device_loader_goes_on_from_its_generators_state(start: int) -> None:
+    made = build_loader(config("device", **MOVED), split(), NORMALISATION)
+    whole, states = [], [made.generator.get_state()]
+    for images, labels in made.epoch(2):
+        whole.append((images.clone(), labels))
+        states.append(made.generator.get_state())
+    again = build_loader(config("device", **MOVED), split(), NORMALISATION)
+    again.generator.set_state(states[start])
+    assert same([(i.clone(), b) for i, b in again.epoch(2, start)], whole[start:])
+
+
+def test_beginning_after_the_last_batch_gives_none() -> None:
+    """A run stopped right after an epoch's last batch goes on there."""
+    assert batches("device", 0, 5) == []
+    assert batches("dataloader", 0, 5) == []
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
+def test_augmented_epochs_differ_and_repeat(loader: str) -> None:
+    first = batches(loader, 0, **MOVED)
+    assert same(batches(loader, 0, **MOVED), first)
+    assert not same(batches(loader, 1, **MOVED), first)
+    assert not same(batches(loader, 0, **MOVED, seed=4), first)
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
+def test_loading_draws_nothing_from_the_global_generator(loader: str) -> None:
+    before = torch.get_rng_state()
+    batches(loader, 0, **MOVED)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
+@pytest.mark.parametrize(
+    ("size", "drop", "sizes"),
+    [
+        (5, True, [5, 5, 5, 5]),
+        (23, True, [23]),
+        (24, True, [23]),  # rather a small batch than none
+        (24, False, [23]),
+        (1, False, [1] * 23),
+        (8, False, [8, 8, 7]),
+    ],
+)
+def test_batches_and_images_are_counted(
+    loader: str, size: int, drop: bool, sizes: list[int]
+) -> None:
+    settings = config(loader, batch_size=size, drop_last=drop)
+    made = build_loader(settings, split(), NORMALISATION)
+    assert [len(labels) for _, labels in made.epoch(0)] == sizes
+    assert (made.batches, made.images) == (len(sizes), sum(sizes))
+
+
+def test_the_set_itself_is_never_changed() -> None:
+    data = split()
+    before = data.images.clone()
+    for loader in ("device", "dataloader"):
+        list(build_loader(config(loader, **MOVED), data, NORMALISATION).epoch(0))
+    assert torch.equal(data.images, before)
+
+
+def test_an_amount_too_small_to_see_leaves_the_picture() -> None:
+    """The conventional transforms are given the same amounts, in their own units."""
+    tiny = {"shift": 0.01, "rotate": 0.001, "scale": 0.0001, "shear": 0.001}
+    for (images, _), (expected, _) in zip(
+        batches("dataloader", 0, **tiny), by_hand(0), strict=True
+    ):
+        torch.testing.assert_close(images, expected, atol=0.05, rtol=0)
+
+
+def test_a_worker_that_dies_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config("dataloader", workers=1)
+    loader = build_loader(settings, split(), NORMALISATION)
+    assert isinstance(loader, ConventionalLoader)
+
+    def die(_index: int) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(type(loader._dataset), "__getitem__", lambda _self, i: die(i))
+    with pytest.raises(DataError, match="worker process of the DataLoader died"):
+        list(loader.epoch(0))
