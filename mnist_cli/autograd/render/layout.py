@@ -29,8 +29,6 @@ Item = int | tuple[Literal["call", "in", "out"], int]
 
 _PAD = 16.0
 _TITLE = 32.0
-# What keeps the longest way up straight against everything that stands beside it.
-_SPINE = 400.0
 
 
 def layout(graph: GradGraph, *, direction: Direction = "down", saved: bool = True) -> Layout:
@@ -77,6 +75,7 @@ class _Builder:
         self.node_of = list(range(len(graph)))
         self.cards = self._cards(saved=saved)
         self.edges = self._edges()
+        self._make_room()
         self.areas: dict[int | None, _Area] = {}
         self.beyond: dict[tuple[int | None, int], float] = {}
         self.fresh: set[int | None] = set()
@@ -113,18 +112,38 @@ class _Builder:
             edges.append(_Edge(source, user.id, position, weight))
         return self._with_spine(edges)
 
+    def _make_room(self) -> None:
+        """Widen a card, across, that more links meet than its side has room for."""
+        for ends in ([e.source for e in self.edges], [e.target for e in self.edges]):
+            for box, links in Counter(ends).items():
+                need = (links - 1) * stacking.LANE + 2 * stacking.ATTACH
+                card = self.cards[box]
+                if self.direction == "down" and card.width < need:
+                    self.cards[box] = replace(card, width=need)
+                elif self.direction == "right" and card.height < need:
+                    self.cards[box] = replace(card, height=need)
+
     def _with_spine(self, edges: list[_Edge]) -> list[_Edge]:
-        """Give the most weight to each node's longest way up: that is the line the eye follows."""
-        heights = topology.heights(self.graph)
-        spine: dict[int, tuple[int, int]] = {}
+        """Give the most weight to the longest ways through the graph: the eye follows those.
+
+        Of a node's inputs the one with the longest way up can be part of one, and of the edges
+        that begin at one node the one with the longest way down; so no two ways compete.
+        """
+        up, down = topology.heights(self.graph), topology.depths(self.graph)
+        inputs: dict[int, int] = {}
         for i, edge in enumerate(edges):
-            if self._minor(edge.source):
-                continue
-            best = spine.get(edge.target)
-            if best is None or heights[edge.source] > best[0]:
-                spine[edge.target] = (heights[edge.source], i)
-        for _, i in spine.values():
-            edges[i] = replace(edges[i], weight=_SPINE)
+            best = inputs.get(edge.target)
+            if not self._minor(edge.source) and (
+                best is None or up[edge.source] > up[edges[best].source]
+            ):
+                inputs[edge.target] = i
+        outputs: dict[int, int] = {}
+        for target, i in inputs.items():
+            best = outputs.get(edges[i].source)
+            if best is None or down[target] > down[edges[best].target]:
+                outputs[edges[i].source] = i
+        for i in outputs.values():
+            edges[i] = replace(edges[i], weight=stacking.SPINE)
         return edges
 
     def build(self) -> Layout:

@@ -19,8 +19,13 @@ _PLAIN = frozenset(" .,:_+-×·")
 
 
 def escaped(text: object) -> str:
-    """Text for a quoted label."""
-    return "".join(c if _plain(c) else f"#{ord(c)};" for c in labels.visible(text))
+    """Text for a quoted label.
+
+    A backslash becomes U+2216, which looks like one: Mermaid breaks the line at a backslash
+    followed by n even where the backslash is written as an entity.
+    """
+    shown = labels.visible(text).replace("\\", "\N{SET MINUS}")
+    return "".join(c if _plain(c) else f"#{ord(c)};" for c in shown)
 
 
 def _plain(character: str) -> bool:

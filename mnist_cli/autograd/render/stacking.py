@@ -6,6 +6,7 @@ Knows items by number and size, "across" and "along"; nothing of nodes, frames o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from mnist_cli.autograd.render import coordinates, layering
 
@@ -13,8 +14,12 @@ Point = tuple[float, float]
 
 _GAP = 28.0
 _SIDE = 22.0
-_LANE = 14.0
-_ATTACH = 14.0
+LANE = 14.0
+_KINK = 5.0
+#: The weight of a link that is to run straight whatever stands beside it.
+SPINE = 400.0
+#: From a card's corner to the first link that may meet it, and from link to link.
+ATTACH = 12.0
 
 
 class Stack:
@@ -25,17 +30,31 @@ class Stack:
     ) -> None:
         self.layers, self.sizes, self.minor = layers, sizes, minor
         self.across = coordinates.across(layers, [w for w, _ in sizes], self._gap)
+        self._straighten()
         self.row_of = {v: r for r, row in enumerate(layers.rows) for v in row}
         self.rows: list[Point] = []
         self.start: dict[int, float] = {}
         self.along = 0.0
+
+    def _straighten(self) -> None:
+        """Take out kinks too small to be seen as bends: gaps are wide enough to allow it."""
+        for row in self.layers.rows:
+            for vertex in row:
+                for s in self.layers.above.get(vertex, ()):
+                    aside = self.across[s.source] + s.start - s.end - self.across[vertex]
+                    if s.weight >= SPINE and abs(aside) < _KINK:
+                        self.across[vertex] += aside
+        for chain in self.layers.chains:
+            for one, other in pairwise(chain):
+                if abs(self.across[one] - self.across[other]) < _KINK:
+                    self.across[other] = self.across[one]
 
     def _bare(self, vertex: int) -> bool:
         return vertex >= len(self.sizes) or self.sizes[vertex][0] == 0
 
     def _gap(self, one: int, other: int) -> float:
         bare = self._bare(one) + self._bare(other)
-        return (_SIDE, _LANE + 4, _LANE)[bare]
+        return (_SIDE, LANE + 4, LANE)[bare]
 
     def place(self, before: float, after: float) -> None:
         """Stack the rows; ``before`` and ``after`` are the distances of the frame's border."""
@@ -103,12 +122,12 @@ class Stack:
                 meeting.setdefault(vertex, []).append(i)
         for vertex, group in meeting.items():
             group.sort(key=lambda i: (near[i], i))
-            half = max(self.sizes[vertex][0] / 2 - _ATTACH, 0.0)
+            half = max(self.sizes[vertex][0] / 2 - ATTACH, 0.0)
             centre = self.across[vertex]
             wanted = [near[i] for i in group]
             yield from zip(
                 group,
-                coordinates.within(wanted, centre - half, centre + half, _LANE),
+                coordinates.within(wanted, centre - half, centre + half, LANE),
                 strict=True,
             )
 

@@ -39,7 +39,9 @@ DARK = {
 
 
 def _block(selector: str, palette: dict[str, str]) -> str:
-    return f"{selector}{{" + "".join(f"--{k}:{v};" for k, v in palette.items()) + "}"
+    scheme = "dark" if palette is DARK else "light"
+    colours = "".join(f"--{name}:{colour};" for name, colour in palette.items())
+    return f"{selector}{{color-scheme:{scheme};{colours}}}"
 
 
 def variables(*, themes: bool = False) -> str:
@@ -50,7 +52,7 @@ def variables(*, themes: bool = False) -> str:
     """
     dark = ":root:not([data-theme=light])" if themes else ":root"
     chosen = _block(":root[data-theme=dark]", DARK) if themes else ""
-    printed = ":root,:root[data-theme]" if themes else ":root"
+    printed = ":root:root,:root:root[data-theme]" if themes else ":root"
     return (
         _block(":root", LIGHT)
         + f"@media (prefers-color-scheme:dark){{{_block(dark, DARK)}}}"

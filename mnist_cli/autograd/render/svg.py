@@ -16,7 +16,7 @@ from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Point, Wire
 
 _MARGIN = 28.0
-_NARROWEST = 420.0
+_NARROWEST = 450.0
 _TIP = 4.5
 
 
@@ -318,7 +318,9 @@ def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
         f"{str(power).replace('-', '−')}</tspan></text>"
         for x, anchor, power in ((31, "end", scale.low), (ends + 5, "start", scale.high))
     )
-    yield _Entry(ends + 30, low + steps + high, "gradient norm (the arrows show its way)")
+    yield _Entry(ends + 30, low + steps + high, "gradient norm")
+    arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
+    yield _Entry(27, arrow, "the gradient's way")
     norms = {
         scale.level(labels.edge_norm(node, i))
         for node in graph.nodes

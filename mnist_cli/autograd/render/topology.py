@@ -127,8 +127,16 @@ def _up(node: int, parent: list[int | None]) -> int:
 
 def heights(graph: GradGraph) -> list[int]:
     """For each node the length of the longest way from it to a leaf."""
-    before, after = producers(graph), consumers(graph)
-    result = [0] * len(graph)
-    for node in _kahn(before, after, [float(-n) for n in range(len(graph))]):
-        result[node] = 1 + max((result[p] for p in before[node]), default=-1)
+    return _longest(producers(graph), consumers(graph))
+
+
+def depths(graph: GradGraph) -> list[int]:
+    """For each node the length of the longest way from the root to it."""
+    return _longest(consumers(graph), producers(graph))
+
+
+def _longest(before: list[list[int]], after: list[list[int]]) -> list[int]:
+    result = [0] * len(before)
+    for node in _kahn(before, after, [float(n) for n in range(len(before))]):
+        result[node] = 1 + max((result[other] for other in before[node]), default=-1)
     return result

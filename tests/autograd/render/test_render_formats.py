@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from html import escape
+from pathlib import Path
+
+import chromium
+import pytest
+import render_graphs
+
+from mnist_cli.autograd.graph import GradGraph, loads
+from mnist_cli.autograd.render import FORMATS, dot, html, labels, mermaid, style, svg
+
+GRAPHS = {
+    "network": render_graphs.network(),
+    "hostile": render_graphs.hostile(),
+    "random": render_graphs.random_graph(3, 60),
+    "empty": GradGraph(()),
+}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_every_format_is_text_and_the_same_twice(name: str, graph: GradGraph) -> None:
+    text = FORMATS[name].render(graph)
+    assert text.endswith("\n")
+    assert text == FORMATS[name].render(graph)
+    text.encode("utf-8")
+
+
+def test_json_is_the_dump_itself() -> None:
+    graph = GRAPHS["network"]
+    assert loads(FORMATS["json"].render(graph)).nodes == graph.nodes
+
+
+def test_no_renderer_imports_torch() -> None:
+    code = (
+        "import sys\n"
+        "from mnist_cli.autograd.graph import GradGraph, Node\n"
+        "from mnist_cli.autograd.render import FORMATS\n"
+        "for f in FORMATS.values(): f.render(GradGraph((Node(0, 'AccumulateGrad'),)))\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_visible_leaves_nothing_that_acts() -> None:
+    text = labels.visible("".join(map(chr, range(0x250))) + "\u202e\u2066\u200b\ufeff\ud800")
+    assert text.isprintable()
+    assert labels.visible("conv1.weight 名前") == "conv1.weight 名前"
+
+
+# ---- DOT
+
+
+def graphviz(text: str, kind: str) -> str:
+    program = shutil.which("dot")
+    if program is None:
+        pytest.skip("Graphviz is not installed")
+    ran = subprocess.run(
+        [program, f"-T{kind}"], input=text, capture_output=True, text=True, check=True
+    )
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def dot_json(text: str) -> dict:
+    return json.loads(graphviz(text, "dot_json"))
+
+
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_graphviz_reads_the_same_graph(graph: GradGraph) -> None:
+    read = dot_json(dot.render(graph))
+    objects = {o["_gvid"]: o for o in read.get("objects", ())}
+    drawn = {i: o for i, o in objects.items() if not o["name"].startswith("cluster_")}
+    assert {o["name"] for o in drawn.values()} == {f"n{n.id}" for n in graph.nodes}
+    edges = sorted(
+        (objects[e["tail"]]["name"], objects[e["head"]]["name"]) for e in read.get("edges", ())
+    )
+    assert edges == sorted((f"n{n.id}", f"n{e.node}") for n, _, e in graph.edges())
+
+
+def test_graphviz_shows_names_as_they_are() -> None:
+    graph = GRAPHS["hostile"]
+    root = ET.fromstring(graphviz(dot.render(graph), "svg"))
+    drawn = {}
+    for group in root.iter(f"{SVG}g"):
+        if group.get("class") == "node":
+            drawn[group.findtext(f"{SVG}title")] = texts(group)
+    for node in graph.nodes:
+        name = labels.visible(node.parameter or node.name)
+        shown = drawn[f"n{node.id}"][0].replace("\xa0", " ")
+        assert " ".join(shown.split()) == " ".join(name.split())
+
+
+def test_graphviz_draws_clusters_nested_like_the_modules() -> None:
+    read = dot_json(dot.render(GRAPHS["network"]))
+    titles = {o["label"] for o in read["objects"] if o["name"].startswith("cluster_")}
+    assert titles == {"head", "block", "block.fc", "stem"}
+
+
+# ---- Mermaid
+
+
+def mermaid_script() -> Path:
+    """mermaid.min.js, which MERMAID_JS names or `npm install mermaid` puts beside the tests."""
+    named = os.environ.get("MERMAID_JS")
+    near = Path(__file__).parents[3] / "node_modules/mermaid/dist/mermaid.min.js"
+    found = Path(named) if named else near
+    if not found.is_file():
+        pytest.skip("Mermaid is not installed (name mermaid.min.js in MERMAID_JS)")
+    return found
+
+
+@pytest.mark.skipif(chromium.EXECUTABLE is None, reason="Chromium is not installed")
+def test_mermaid_draws_every_node_and_label() -> None:
+    script = mermaid_script()
+    with chromium.Browser() as browser, tempfile.TemporaryDirectory() as folder:
+        for name, graph in GRAPHS.items():
+            page = Path(folder, f"{name}.html")
+            text = mermaid.render(graph)
+            page.write_text(
+                f'<meta charset="utf-8"><pre id="source">{escape(text)}</pre><div id="out"></div>'
+                f'<script src="{script.as_uri()}"></script>',
+                encoding="utf-8",
+            )
+            browser.open(page)
+            drawn = browser.evaluate(
+                "mermaid.initialize({startOnLoad: false});"
+                "mermaid.render('m', document.getElementById('source').textContent)"
+                ".then(({svg}) => { document.getElementById('out').innerHTML = svg;"
+                "return [...document.querySelectorAll('#out .node .nodeLabel')]"
+                ".map((e) => e.innerText); })"
+            )
+            first = sorted(label.split("\n")[0].strip() for label in drawn)
+            # The browser folds runs of spaces in a label.
+            wanted = sorted(
+                " ".join(labels.visible(n.parameter or n.name).replace("\\", "∖").split())
+                for n in graph.nodes
+            )
+            assert first == wanted
+            assert browser.evaluate("document.querySelectorAll('#out script').length") == 0
+        assert browser.problems == []
+
+
+def test_mermaid_says_when_its_limits_must_be_raised() -> None:
+    assert "maxEdges" not in mermaid.render(GRAPHS["network"])
+    assert mermaid.render(render_graphs.chain(900)).startswith("%% 899 edges")
+
+
+def test_mermaid_text_holds_no_character_that_means_something() -> None:
+    for name in render_graphs.HOSTILE:
+        assert re.fullmatch(r"(?:[\w .,:+\-×·]|#\d+;)*", mermaid.escaped(name))
+
+
+# ---- SVG
+
+
+def texts(root: ET.Element) -> list[str]:
+    return ["".join(e.itertext()) for e in root.iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("direction", ["down", "right"])
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_svg_is_one_well_formed_document_that_loads_nothing(graph, direction) -> None:
+    text = svg.render(graph, direction=direction)
+    root = ET.fromstring(text)
+    assert root.tag == f"{SVG}svg"
+    names = {e.tag for e in root.iter()}
+    assert not names & {f"{SVG}script", f"{SVG}foreignObject", f"{SVG}image", f"{SVG}a"}
+    assert not [a for e in root.iter() for a in e.attrib if a.startswith("on") or "href" in a]
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_svg_has_a_box_for_every_node_and_a_wire_for_every_edge() -> None:
+    graph = GRAPHS["random"]
+    root = ET.fromstring(svg.render(graph))
+    kinds = [set(e.get("class", "").split()) for e in root.iter(f"{SVG}g") if e.get("data-box")]
+    assert sum("operation" in k or "parameter" in k for k in kinds) == len(graph)
+    wires = [e for e in root.iter(f"{SVG}g") if e.get("data-wire")]
+    assert len(wires) == graph.totals().edges
+
+
+def test_svg_shows_hostile_names_as_text() -> None:
+    graph = GRAPHS["hostile"]
+    hints = [e.text or "" for e in ET.fromstring(svg.render(graph)).iter(f"{SVG}title")]
+    for node in graph.nodes:
+        assert any(f"#{node.id} {labels.visible(node.name)}" in hint for hint in hints)
+
+
+def test_svg_marks_the_root_alarms_and_inputs_without_gradient() -> None:
+    graph = render_graphs.graph(
+        [[1, None], [2], []], grad_in={1: (render_graphs.stats(float("inf"), nan=2),)}
+    )
+    root = ET.fromstring(svg.render(graph))
+    classes = {e.get("data-box"): e.get("class", "") for e in root.iter(f"{SVG}g")}
+    assert "root" in classes["0"]
+    assert "alarm" in classes["1"]
+    assert "alarm" not in classes["2"]
+    hints = [t.text for t in root.iter(f"{SVG}title")]
+    assert "input 1 needs no gradient" in hints
+
+
+def test_svg_without_saved_tensors_is_lower() -> None:
+    graph = GRAPHS["network"]
+    height = [
+        float(ET.fromstring(svg.render(graph, saved=s)).get("height", "")) for s in (True, False)
+    ]
+    assert height[0] > height[1]
+    assert not any("mat1" in t for t in texts(ET.fromstring(svg.render(graph, saved=False))))
+
+
+def test_colours_follow_the_norm_and_tell_zero_and_nan_apart() -> None:
+    scale = style.Scale(-3, 2)
+    levels = [scale.level(10.0**power) for power in range(-3, 3)]
+    assert levels == sorted(levels)
+    assert levels[0] == "g0"
+    assert levels[-1] == f"g{style.LEVELS - 1}"
+    others = {scale.level(x) for x in (0.0, float("nan"), float("inf"), None)}
+    assert others == {"zero", "bad", "unknown"}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of sRGB, as WCAG 2 defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("palette", [style.LIGHT, style.DARK], ids=["light", "dark"])
+def test_texts_can_be_read_and_the_ramp_is_ordered_by_lightness(palette: dict[str, str]) -> None:
+    pairs = [("ink", "card"), ("muted", "card"), ("muted", "paper"), ("ink", "paper"),
+             ("parameter-ink", "parameter"), ("saved-ink", "saved")]  # fmt: skip
+    for text, ground in pairs:
+        assert contrast(palette[text], palette[ground]) >= 4.5, (text, ground)
+    ramp = [contrast(palette[f"g{i}"], palette["paper"]) for i in range(style.LEVELS)]
+    assert ramp == sorted(ramp)
+
+
+# ---- HTML, as text; its behaviour is tested in a browser
+
+
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_html_holds_no_name_that_could_end_the_script(graph: GradGraph) -> None:
+    page = html.render(graph)
+    assert page.count("</script>") == 2
+    assert page.count("<script") == 2
+    data = re.search(r'id="graph-data">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert not set(data[1]) & set("<>&\u2028\u2029")
+    assert len(json.loads(data[1])["nodes"]) == len(graph)
+
+
+def test_html_allows_only_its_own_script_and_style() -> None:
+    policy = re.search(
+        r'http-equiv="Content-Security-Policy" content="([^"]*)"', html.render(GRAPHS["network"])
+    )
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none';")
+    assert "unsafe" not in policy[1]
+
+
+def test_html_takes_the_replay_s_own_order() -> None:
+    order = [0, 1, 2]
+    page = html.render(GRAPHS["network"], replay_order=order)
+    data = re.search(r'id="graph-data">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["order"] == order
