@@ -1,0 +1,111 @@
+"""Runs small enough for a test: a tiny data set, a tiny configuration, a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data import catalogue
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.loader import Loader, build_loader
+from mnist_cli.data.split import Normalisation, Split, cut_validation
+from mnist_cli.training.checkpoint import DataInfo
+from mnist_cli.training.device import Precision
+from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.session import Session
+from mnist_cli.training.state import TrainState, fresh_state
+
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", "cpu")
+NORMALISATION = Normalisation(0.1307, 0.3081)
+DATA = DataInfo("mnist", "sha256:0", tuple("0123456789"), 0.1307, 0.3081)
+PLAIN = {"shift": 0, "rotate": 0, "scale": 0, "shear": 0}
+MOVED = {"shift": 2, "rotate": 10, "scale": 0.1, "shear": 5, "erase": 0.5}
+
+
+def split(count: int, seed: int = 0, name: str = "train") -> Split:
+    """Noise, a bright row for each label: easy to learn, and no two alike."""
+    source = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 60, (count, 1, 28, 28), generator=source, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,), generator=source)
+    images[torch.arange(count), 0, 2 * labels + 4, 4:24] = 255
+    return Split(name, images, labels, torch.arange(count))
+
+
+def config(**values: Any) -> TrainConfig:
+    """Two epochs of three batches of eight on the notebook's network, dropout and all."""
+    small = {
+        **PLAIN,
+        "model": "notebook",
+        "epochs": 2,
+        "batch_size": 8,
+        "val_size": 6,
+        "eval_batch_size": 4,
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "label_smoothing": 0.0,
+        "schedule": "constant",
+        "precision": "fp32",
+        "device": "cpu",
+        "seed": 5,
+    }
+    return TrainConfig(**{**small, **values})
+
+
+def loaded(train: int = 29, test: int = 11, fallback: str = "") -> LoadedData:
+    parts = split(train), split(test, 1, "test")
+    return LoadedData(catalogue.get("mnist"), *parts, "sha256:0", fallback)
+
+
+def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
+    return build_loader(settings, split(count), NORMALISATION)
+
+
+def state_of(settings: TrainConfig, precision: Precision = FP32) -> TrainState:
+    return fresh_state(settings, CPU, precision, 10)
+
+
+def validation(settings: TrainConfig) -> Split | None:
+    return cut_validation(
+        split(29), val_size=settings.val_size, train_size=0, seed=settings.seed
+    ).val
+
+
+def session_in(folder: Path, settings: TrainConfig, **values: Any) -> Session:
+    folder.mkdir(parents=True, exist_ok=True)
+    data = values.pop("data", None) or loaded()
+    return Session(settings, data, CPU, FP32, RunDirectory(folder), **values)
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """A nested document as one table of leaves by path."""
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list | tuple):
+        pairs = enumerate(value)
+    else:
+        return {path: value}
+    leaves: dict[str, Any] = {path: f"{type(value).__name__} of {len(value)}"}
+    for key, inner in pairs:
+        leaves |= flat(inner, f"{path}/{key}")
+    return leaves
+
+
+def differences(one: Any, other: Any, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Paths at which two documents differ in any bit, but for those that end in ``ignore``."""
+    a, b = flat(one), flat(other)
+    paths = [path for path in {**a, **b} if not path.endswith(ignore or ("\0",))]
+    return [
+        path for path in paths if path not in a or path not in b or not _equal(a[path], b[path])
+    ]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        same = one.dtype == other.dtype and one.shape == other.shape
+        return same and one.numpy().tobytes() == other.numpy().tobytes()
+    return type(one) is type(other) and one == other

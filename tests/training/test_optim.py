@@ -1,0 +1,249 @@
+"""Optimisers and schedules against torch's own, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import UsageError
+from mnist_cli.training.optim import LearningRate, build_optimizers
+
+
+def config(**values: Any) -> TrainConfig:
+    return TrainConfig(**{"val_size": 0, **values})
+
+
+def theirs(make: Callable[[Optimizer], LRScheduler], steps: int, lr: float) -> list[float]:
+    """The learning rates that one of torch's schedulers gives, each step."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def ours(settings: TrainConfig, steps_per_epoch: int) -> list[float]:
+    schedule = LearningRate.of(settings, steps_per_epoch)
+    return [
+        settings.lr * schedule.factor(step) for step in range(settings.epochs * steps_per_epoch)
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (1, 7), (3, 10), (7, 13), (2, 500)])
+@pytest.mark.parametrize(
+    ("peak", "first", "last"), [(0.3, 0.04, 4e-6), (0.5, 0.1, 0.01), (0.9, 1, 0.5)]
+)
+def test_onecycle_is_torchs(
+    epochs: int, steps: int, peak: float, first: float, last: float
+) -> None:
+    settings = config(
+        schedule="onecycle",
+        lr=0.3,
+        epochs=epochs,
+        peak_at=peak,
+        initial_factor=first,
+        final_factor=last,
+    )
+    expected = theirs(
+        lambda optimizer: OneCycleLR(
+            optimizer,
+            max_lr=0.3,
+            total_steps=epochs * steps,
+            pct_start=peak,
+            div_factor=1 / first,
+            final_div_factor=first / last,
+            cycle_momentum=False,
+        ),
+        epochs * steps - 1,
+        0.3,
+    )
+    rates = ours(settings, steps)
+    assert rates[:-1] == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert rates[-1] == pytest.approx(0.3 * last, rel=1e-9)
+
+
+def test_onecycles_defaults_are_torchs() -> None:
+    expected = theirs(
+        lambda optimizer: OneCycleLR(optimizer, 0.1, total_steps=60, cycle_momentum=False), 59, 0.1
+    )
+    rates = ours(config(schedule="onecycle", lr=0.1, epochs=3), 20)
+    assert rates[:-1] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_onecycle_of_very_few_steps_stays_within_its_bounds(total: int) -> None:
+    """torch's own divides by zero or starts beyond its first phase there."""
+    rates = ours(config(schedule="onecycle", lr=1.0, epochs=total), 1)
+    assert max(rates) == pytest.approx(1.0)
+    assert all(0 < rate <= 1 for rate in rates)
+
+
+@pytest.mark.parametrize(("epochs", "steps", "final"), [(1, 1, 0.0), (5, 8, 0.0), (3, 11, 0.1)])
+def test_cosine_is_torchs(epochs: int, steps: int, final: float) -> None:
+    total = epochs * steps
+    expected = theirs(
+        lambda optimizer: CosineAnnealingLR(optimizer, total, eta_min=0.2 * final), total, 0.2
+    )
+    settings = config(schedule="cosine", lr=0.2, epochs=epochs, final_factor=final)
+    assert ours(settings, steps) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("drop_every", "gamma"), [(1, 0.7), (2, 0.1), (5, 0.5)])
+def test_step_is_torchs(drop_every: int, gamma: float) -> None:
+    expected = theirs(lambda optimizer: StepLR(optimizer, drop_every * 6, gamma), 42, 1.0)
+    settings = config(schedule="step", lr=1.0, epochs=7, step_epochs=drop_every, gamma=gamma)
+    assert ours(settings, 6) == pytest.approx(expected, rel=1e-12)
+
+
+def test_constant_is_constant() -> None:
+    assert set(ours(config(schedule="constant", lr=0.7, epochs=3), 5)) == {0.7}
+
+
+@pytest.mark.parametrize("warmup", [0.5, 1.0, 2.0])
+def test_warmup_is_linear_and_the_schedule_follows(warmup: float) -> None:
+    steps = round(warmup * 10)
+
+    def make(optimizer: Optimizer) -> LRScheduler:
+        first = LinearLR(optimizer, start_factor=1 / steps, end_factor=1.0, total_iters=steps - 1)
+        then = CosineAnnealingLR(optimizer, 40 - steps)
+        return SequentialLR(optimizer, [first, then], milestones=[steps])
+
+    settings = config(schedule="cosine", lr=0.2, epochs=4, warmup=warmup)
+    assert ours(settings, 10) == pytest.approx(theirs(make, 40, 0.2), rel=1e-9)
+
+
+def test_apply_sets_every_group_of_every_optimiser() -> None:
+    parameters = [nn.Parameter(torch.zeros(2, 2)) for _ in range(3)]
+    optimizers: list[Optimizer] = [
+        torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:2]}], lr=9.0),
+        torch.optim.Adam(parameters[2:], lr=torch.tensor(9.0), capturable=False, foreach=False),
+    ]
+    settings = config(schedule="step", step_epochs=1, gamma=0.5, epochs=3, lr=0.8)
+    value = LearningRate.of(settings, 2).apply(optimizers, 0.8, 5)
+    assert value == pytest.approx(0.2)
+    rates = [float(group["lr"]) for o in optimizers for group in o.param_groups]
+    assert rates == pytest.approx([0.2, 0.2, 0.2])
+
+
+# --- optimisers
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(108, 4),
+    )
+
+
+def trained(model: nn.Module, optimizers: list[Optimizer], steps: int = 5) -> list[torch.Tensor]:
+    source = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        images = torch.randn(6, 1, 8, 8, generator=source)
+        labels = torch.randint(4, (6,), generator=source)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+PLAIN_TORCH: dict[str, tuple[dict[str, Any], Callable[[Any], Optimizer]]] = {
+    "sgd": (
+        {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.01},
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01),
+    ),
+    "sgd without momentum": (
+        {"lr": 0.1, "momentum": 0.0},
+        lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=5e-4),
+    ),
+    "sgd without nesterov": (
+        {"lr": 0.1, "nesterov": False, "weight_decay": 0.0},
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    ),
+    "adam": (
+        {"lr": 0.01, "beta1": 0.7, "beta2": 0.9, "eps": 1e-5, "weight_decay": 0.1},
+        lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.7, 0.9), eps=1e-5, weight_decay=0.1),
+    ),
+    "adamw": (
+        {"lr": 0.01, "weight_decay": 0.1},
+        lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    ),
+    "adadelta": (
+        {"lr": 0.5, "rho": 0.8, "weight_decay": 0.0},
+        lambda p: torch.optim.Adadelta(p, lr=0.5, rho=0.8),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN_TORCH)
+def test_an_optimiser_is_torchs_plain_one(case: str) -> None:
+    values, make = PLAIN_TORCH[case]
+    one, other = network(), network()
+    settings = config(optimizer=case.split()[0], **values)
+    ours_trained = trained(one, build_optimizers(settings, one.parameters()))
+    theirs_trained = trained(other, [make(other.parameters())])
+    for a, b in zip(ours_trained, theirs_trained, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)  # fused kernels round otherwise
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
+    model = network()
+    settings = config(optimizer="muon", lr=0.02, weight_decay=0.1, momentum=0.9, beta1=0.8)
+    muon, adamw = build_optimizers(settings, model.parameters())
+    assert type(muon).__name__ == "Muon"
+    assert isinstance(adamw, torch.optim.AdamW)
+    groups = [[id(p) for group in o.param_groups for p in group["params"]] for o in (muon, adamw)]
+    assert groups[0] == [id(p) for p in model.parameters() if p.ndim == 2]
+    assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in model.parameters())
+    assert adamw.param_groups[0]["betas"] == (0.8, 0.999)
+
+
+def test_muons_step_is_an_orthogonal_matrix_scaled_to_adamws_size() -> None:
+    """The first step without decay: U V^T of the gradient, 0.2 sqrt(max(rows, columns)) (Liu 2025)."""
+    weight = nn.Parameter(torch.zeros(6, 4))
+    torch.manual_seed(0)
+    gradient = torch.randn(6, 4)
+    settings = config(optimizer="muon", lr=0.1, weight_decay=0.0)
+    (muon,) = build_optimizers(settings, [weight])
+    weight.grad = gradient.clone()
+    muon.step()
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    expected = -0.1 * 0.2 * 6**0.5 * (left @ right)
+    # Newton-Schulz with Muon's coefficients brings singular values to about 0.7 to 1.2, in bf16.
+    values = torch.linalg.svdvals(weight.detach()) / torch.linalg.svdvals(expected)
+    assert ((values > 0.6) & (values < 1.3)).all()
+    cosine = torch.nn.functional.cosine_similarity(weight.flatten(), expected.flatten(), dim=0)
+    assert cosine > 0.95
+
+
+def test_without_matrices_or_without_others_one_optimiser_is_left() -> None:
+    settings = config(optimizer="muon")
+    vectors = build_optimizers(settings, [nn.Parameter(torch.zeros(3))])
+    assert [type(o).__name__ for o in vectors] == ["AdamW"]
+
+
+def test_muon_where_torch_has_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(UsageError, match="has no Muon"):
+        build_optimizers(config(optimizer="muon"), [nn.Parameter(torch.zeros(3, 3))])

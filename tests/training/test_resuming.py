@@ -1,0 +1,220 @@
+"""A run stopped anywhere and resumed is the run that was never stopped, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import (
+    DATA,
+    MOVED,
+    NORMALISATION,
+    config,
+    differences,
+    loader_of,
+    split,
+    state_of,
+)
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.loader import Loader
+from mnist_cli.errors import CheckpointError
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training.device import Precision
+from mnist_cli.training.loop import fit
+from mnist_cli.training.state import TrainState
+
+SECONDS = ("seconds", "images_per_second")
+"""What a clock decides, and no resuming can repeat."""
+
+VAL = split(6, 2, "val")
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd, step, dropout": {"schedule": "step", "gamma": 0.5},
+    "adam, one-cycle, averaged": {
+        "optimizer": "adam",
+        "lr": 0.01,
+        "ema": 0.9,
+        "schedule": "onecycle",
+    },
+    "adamw, cosine after warm-up, clipped": {
+        **{"optimizer": "adamw", "lr": 0.01, "schedule": "cosine", "warmup": 0.5},
+        "clip_norm": 1.0,
+    },
+    "adadelta, augmented": {"optimizer": "adadelta", "lr": 1.0, **MOVED},
+    "muon, batch norm, smoothed": {
+        **{"optimizer": "muon", "lr": 0.01, "model": "conv4", "label_smoothing": 0.1},
+        **MOVED,
+    },
+    "dataloader, augmented": {"loader": "dataloader", **MOVED},
+    "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+}
+
+
+class Run:
+    """A run that can be looked at and left after any event."""
+
+    def __init__(self, settings: TrainConfig) -> None:
+        self.loader: Loader = loader_of(settings)
+        precision = "bf16" if settings.precision == "bf16" else "fp32"
+        self.state: TrainState = state_of(settings, Precision(precision, "cpu"))
+
+    def events(self) -> Iterator[object]:
+        return fit(self.state, self.loader, VAL, NORMALISATION)
+
+    def document(self) -> dict[str, Any]:
+        """As the file holds it: encoded and read back, so that later steps cannot change it."""
+        captured = checkpoints.capture(self.state, DATA, self.loader.generator)
+        return torch.load(_bytes(checkpoints.encode(captured)), weights_only=True)
+
+
+def _bytes(data: bytes) -> Any:
+    import io
+
+    return io.BytesIO(data)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_resuming_after_any_event_gives_the_same_bits(recipe: str, tmp_path: Path) -> None:
+    """Weights, optimiser, average, generators and metrics, after each later event and at the end."""
+    settings = config(**RECIPES[recipe])
+    whole = Run(settings)
+    path = tmp_path / "last.pt"
+    documents = [whole.document()]
+    documents += [whole.document() for _ in whole.events()]
+    assert len(documents) == 9  # before, and after each of 2 × (3 steps and their epoch)
+    for stopped_at, document in enumerate(documents):
+        checkpoints.write(document, path)
+        torch.manual_seed(1234 + stopped_at)  # another process stands elsewhere
+        resumed = Run(settings)
+        resumed.loader.generator.manual_seed(stopped_at)
+        noticed = checkpoints.restore(
+            checkpoints.read(path), resumed.state, resumed.loader.generator
+        )
+        assert noticed == []
+        assert differences(resumed.document(), document) == []
+        for _ in resumed.events():
+            pass
+        assert differences(resumed.document(), documents[-1], ignore=SECONDS) == []
+
+
+def test_the_comparison_would_notice() -> None:
+    """The test above must be able to fail: one bit, one type, one missing entry."""
+    document = Run(config()).document()
+    for spoil in (
+        lambda d: d["model"]["weights"]["fc2.bias"].view(torch.int32)[0].add_(1),
+        lambda d: d["generators"]["torch"][9].add_(1),
+        lambda d: d["position"].update(step=0.0),
+        lambda d: d["running"].pop("images"),
+    ):
+        spoilt = Run(config()).document()
+        assert differences(document, spoilt) == []
+        spoil(spoilt)
+        assert differences(document, spoilt) != []
+
+
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    """What --epochs on --resume means, for a schedule that does not depend on the length."""
+    short, long = Run(config(epochs=1)), Run(config(epochs=2))
+    for run in (short, long):
+        for _ in run.events():
+            pass
+    document = short.document()
+    checkpoints.write(document, tmp_path / "a.pt")
+    resumed = Run(config(epochs=2))
+    checkpoints.restore(
+        checkpoints.read(tmp_path / "a.pt"), resumed.state, resumed.loader.generator
+    )
+    for _ in resumed.events():
+        pass
+    assert differences(resumed.document(), long.document(), ignore=SECONDS) == []
+
+
+def test_another_machine_is_noticed(tmp_path: Path) -> None:
+    run = Run(config())
+    document = run.document()
+    document["environment"] |= {"threads": 97, "torch": "1.0", "cpu_capability": "ABACUS"}
+    checkpoints.write(document, tmp_path / "a.pt")
+    noticed = checkpoints.restore(
+        checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator
+    )
+    assert [line.partition(":")[0] for line in noticed] == ["torch", "cpu_capability", "threads"]
+    assert f"threads: 97 then, {torch.get_num_threads()} now" in noticed
+
+
+# --- documents that do not fit
+
+
+def _set(document: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    inner: Any = document
+    for key in parents:
+        inner = inner[int(key)] if isinstance(inner, list) else inner[key]
+    inner[last] = value
+
+
+MISFITS: dict[str, tuple[str, Any]] = {
+    "no optimiser": ("optimizers", []),
+    "two optimisers": ("optimizers", [{}, {}]),
+    "an empty optimiser": ("optimizers", [{}]),
+    "an optimiser of another network": (
+        "optimizers",
+        [{"state": {}, "param_groups": [{"params": [0], "lr": 0.1}]}],
+    ),
+    "no number as learning rate": ("optimizers/0/param_groups/0/lr", "much"),
+    "generators missing": ("generators", {}),
+    "no generator state": ("generators/torch", None),
+    "half a generator state": ("generators/torch", torch.zeros(3, dtype=torch.uint8)),
+    "a generator state of floats": ("generators/torch", torch.zeros(5056)),
+    "an epoch too many": ("position/epoch", 1),
+    "an epoch below zero": ("position/epoch", -1),
+    "a batch below zero": ("position/batch", -1),
+    "an infinite step": ("position/step", float("inf")),
+    "no position": ("position", None),
+    "sums of another shape": ("running/sums", torch.zeros(4)),
+    "no sums": ("running/sums", "none"),
+    "no seconds": ("seconds", "long"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_what_does_not_fit_is_a_checkpoint_error(case: str, tmp_path: Path) -> None:
+    run = Run(config())
+    document = run.document()
+    _set(document, *MISFITS[case])
+    checkpoints.write(document, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+
+
+def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
+    run = Run(config(epochs=1))
+    for _ in run.events():
+        pass
+    document = run.document()
+    document["optimizers"][0]["state"][0]["momentum_buffer"] = torch.zeros(1).expand(10**9)
+    checkpoints.write(document, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="momentum_buffer has"):
+        checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+
+
+def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> None:
+    run = Run(config())
+    document = run.document()
+    document["optimizers"][0]["param_groups"][0] |= {"weight_decay": 9.0, "nesterov": "yes"}
+    checkpoints.write(document, tmp_path / "a.pt")
+    checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+    group = run.state.optimizers[0].param_groups[0]
+    assert (group["weight_decay"], group["nesterov"]) == (5e-4, True)
+
+
+def test_weights_of_another_program_cannot_be_resumed(tmp_path: Path) -> None:
+    run = Run(config())
+    torch.save(run.state.model.state_dict(), tmp_path / "theirs.pt")
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        checkpoints.restore(
+            checkpoints.read(tmp_path / "theirs.pt"), run.state, run.loader.generator
+        )
