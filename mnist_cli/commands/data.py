@@ -73,7 +73,8 @@ def fetch(
         note(_BUNDLED.format(spec.title))
         return
     done = f"{report.downloaded:,} bytes in {report.seconds:.1f} s" if report.downloaded else ""
-    stdout().print(f"{spec.title} is in {report.folder}" + (f" ({done})" if done else ""))
+    folders = ", ".join(sorted({str(file.path.parent) for file in report.files}))
+    stdout().print(f"{spec.title} is in {folders}" + (f" ({done})" if done else ""), markup=False)
 
 
 def _fetch_document(report: FetchReport) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def _save(spec: DatasetSpec, split: Split, path: Path) -> None:
     from mnist_cli.report.figures import save_samples
 
     titles = [f"{spec.classes[label]} · #{i}" for i, label in _numbered(split)]
-    title = f"{spec.title}: {len(split)} of the {split.name} images"
+    title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
     save_samples(split.images.squeeze(1).numpy(), titles, path, title=title)
     note(f"wrote {path}")
 

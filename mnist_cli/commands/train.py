@@ -396,6 +396,8 @@ def _run(
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
         f"{config.model} on {describe(device)}, {precision.name}"
     )
+    if session.state.finished:
+        say.note(f"{run.path} was trained to its end already; only the test set is read anew")
     with stop_on_signals() as stop:
         _follow(session, stop, say, tensorboard)
         if stop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,24 +38,24 @@ class _Stdout(Console):
 
 def stdout(*, wide: bool = False) -> Console:
     """The console for results; ``wide`` never wraps lines where they are not for a terminal."""
-    console = _Stdout(highlight=False, soft_wrap=True)
+    console = _Stdout(highlight=False, emoji=False, soft_wrap=True)
     if wide and not console.is_terminal:
-        console = _Stdout(highlight=False, soft_wrap=True, width=200)
+        console = _Stdout(highlight=False, emoji=False, soft_wrap=True, width=200)
     return console
 
 
 def stderr() -> Console:
     """The console for notices and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def report_error(error: MnistError, *, as_json: bool) -> None:
     """Say what failed: the message and the way out on stderr, with ``--json`` a document too."""
     with contextlib.suppress(OSError):
-        console = stderr()
-        console.print(f"[bold red]error:[/] {escape(error.message)}")
+        _say(error.message, label="error", style="bold red")
         if error.hint:
-            console.print(escape(error.hint))
+            # Not wrapped: a command in it can be copied whole.
+            stderr().print(escape(error.hint))
     if as_json:
         message = f"{error.message}. {error.hint}" if error.hint else error.message
         print_error_document(error.code, error.kind, message)
@@ -72,12 +73,27 @@ def print_json(document: object) -> None:
 
 def warn(message: str) -> None:
     """Say on stderr what the user must not miss."""
-    stderr().print(f"[bold yellow]warning:[/] {escape(message)}")
+    _say(message, label="warning", style="bold yellow")
 
 
 def note(message: str) -> None:
     """Say on stderr what the user may want to know."""
-    stderr().print(escape(message), style="dim")
+    _say(message, style="dim")
+
+
+def _say(message: str, *, label: str = "", style: str = "none") -> None:
+    """Print on stderr: on a terminal broken between words only, elsewhere not at all."""
+    console = stderr()
+    text = f"{label}: {message}" if label else message
+    if console.is_terminal:
+        lines = [_break(line, console.width) for line in text.splitlines()]
+        text = "\n".join(lines)
+    head, rest = (f"{label}:", text[len(label) + 1 :]) if label else (text, "")
+    console.print(f"[{style}]{escape(head)}[/]{escape(rest)}")
+
+
+def _break(line: str, width: int) -> str:
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def percent(fraction: float) -> str:
@@ -119,48 +135,53 @@ class TrainingReport:
         if self._silent:
             return
         try:
-            self._console.print(epoch_line(result, self._epochs))
+            self._console.print(epoch_line(result, self._epochs, self._console.width))
         except OSError:
             self._silent = True
 
 
-def epoch_line(result: EpochResult, epochs: int) -> str:
-    """One epoch's figures in a line."""
-    width = len(str(epochs))
-    parts = [
-        f"epoch {result.epoch:>{width}}/{epochs}",
-        f"loss {result.loss:.4f}",
-        f"accuracy {percent(result.accuracy)}",
+def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
+    """One epoch's figures in a line; the less important are left out where ``width`` is short."""
+    val = result.val
+    shown = [
+        (9, f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"),
+        (7, f"loss {result.loss:.4f}"),
+        (8, f"accuracy {percent(result.accuracy)}"),
+        (3, f"val loss {val.loss:.4f}" if val else ""),
+        (9, f"val accuracy {percent(val.accuracy)}" if val else ""),
+        (2, f"lr {result.lr:.3g}"),
+        (1, f"grad {result.grad_norm:.3g}"),
+        (4, f"{result.images_per_second:,.0f} img/s"),
+        (6, f"{result.seconds:.1f} s"),
     ]
-    if result.val is not None:
-        parts += [
-            f"val loss {result.val.loss:.4f}",
-            f"val accuracy [bold]{percent(result.val.accuracy)}[/]",
-        ]
-    parts += [
-        f"lr {result.lr:.3g}",
-        f"grad {result.grad_norm:.3g}",
-        f"{result.images_per_second:,.0f} img/s",
-        f"{result.seconds:.1f} s",
-    ]
-    return "  ".join(parts)
+    parts = [part for part in shown if part[1]]
+    while sum(len(text) + 2 for _, text in parts) - 2 > width and len(parts) > 1:
+        parts.remove(min(parts))
+    return "  ".join(text for _, text in parts)
 
 
 class _Bar:
-    """A rich progress bar over the whole run."""
+    """A rich progress bar over the whole run, with as many figures as the terminal is wide."""
 
     def __init__(self, console: Console, epochs: int, images: int) -> None:
         from rich import progress
 
         self._images = images
         self._epochs = epochs
-        self._progress = progress.Progress(
+        columns: list[progress.ProgressColumn] = [
             progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             progress.BarColumn(bar_width=None),
             progress.TaskProgressColumn(),
-            progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}"),
-            progress.TextColumn("{task.fields[speed]} img/s"),
-            progress.TimeRemainingColumn(),
+        ]
+        if console.width >= 56:
+            columns.append(
+                progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}")
+            )
+        if console.width >= 72:
+            columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
+        self._progress = progress.Progress(
+            *columns,
+            progress.TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             refresh_per_second=8,

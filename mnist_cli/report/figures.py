@@ -17,9 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.diagnosing import FlowPoint
     from mnist_cli.training.evaluate import Evaluation, Mistake
     from mnist_cli.training.state import EpochResult
 
@@ -28,6 +30,8 @@ STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
+    "figure.titlesize": 11,
+    "figure.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -42,10 +46,18 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure, in the format of the path's ending; atomically.
 
     Raises:
+        UsageError: matplotlib knows no such format.
         OutputError: it cannot be written.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", bbox_inches="tight")
+    known = figure.canvas.get_supported_filetypes()
+    ending = path.suffix.lstrip(".").lower()
+    if ending not in known:
+        raise UsageError(
+            f"{path}: pictures cannot be written as '{ending}'",
+            f"Choose a name that ends in one of {', '.join(sorted(known))}.",
+        )
+    figure.savefig(buffer, format=ending, bbox_inches="tight")
     atomic_write(path, buffer.getvalue())
 
 
@@ -60,13 +72,16 @@ def save_learning_curves(history: Sequence[EpochResult], path: Path, *, title: s
         _curve(
             accuracy, history, [(r.accuracy, r.val.accuracy if r.val else None) for r in history]
         )
-        accuracy.set(title="Accuracy", ylabel="share of images classified rightly")
+        accuracy.set(title="Accuracy", ylabel="share classified correctly")
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
         rate.plot([r.epoch for r in history], [r.lr for r in history], "o-", ms=3, color=RATE)
         rate.set(title="Learning rate", ylabel="at the end of the epoch")
+        for axes in (loss, rate):
+            axes.set_ylim(bottom=0)
         for axes in (loss, accuracy, rate):
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            # Fixed limits: around a single epoch there would be no whole number but one.
+            axes.set(xlabel="epoch", xlim=(0.5, max(len(history), 1) + 0.5))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         save(figure, path)
 
 
@@ -107,8 +122,8 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -
         accuracy = evaluation.score.accuracy
         axes.set(
             title=f"Confusion matrix: accuracy {accuracy:.2%} of {evaluation.score.count:,} images",
-            xlabel="taken for",
-            ylabel="is",
+            xlabel="predicted class",
+            ylabel="true class",
         )
         figure.colorbar(image, label="mistakes (images)", shrink=0.8)
         save(figure, path)
@@ -161,4 +176,24 @@ def save_samples(
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
             axes.set_title(text, fontsize=7, fontweight="normal")
+        save(figure, path)
+
+
+def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> None:
+    """Gradient norms by module in forward order, on a logarithmic scale: where they vanish."""
+    points = [point for point in flow if point.module and point.arriving]
+    names = [point.module for point in points]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(4.5, 0.55 * len(points) + 2), 3.6), layout="constrained")
+        axes = figure.subplots()
+        positions = np.arange(len(points))
+        weights = [np.nan if point.weights is None else point.weights for point in points]
+        arriving = [np.nan if point.arriving is None else point.arriving for point in points]
+        axes.bar(positions, weights, width=0.55, color=TRAIN, alpha=0.85, label="of its weights")
+        axes.plot(positions, arriving, "o-", ms=4, color=VALIDATION, label="arriving from the loss")
+        axes.set_yscale("log")
+        axes.set_xticks(positions, names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
+        axes.grid(visible=False, axis="x")
+        axes.legend()
         save(figure, path)
