@@ -1,0 +1,255 @@
+"""Two graphs side by side: which nodes belong together, and the first that differs.
+
+Works on plain data, also on dumps read back; knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mnist_cli.autograd.diagnosing import backward_order, place_of
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+
+
+@dataclass(frozen=True)
+class NodeDifference:
+    """Two nodes that belong together, and how far apart what arrives at them is.
+
+    ``difference`` is relative: 0 for equal figures, infinite where one is finite and the
+    other not, or where a gradient arrives at one alone. ``figure`` says what differs most.
+    """
+
+    first: int
+    second: int
+    name: str
+    module: str
+    difference: float
+    figure: str
+    first_norm: float | None
+    second_norm: float | None
+
+
+@dataclass(frozen=True)
+class ParameterDifference:
+    """One parameter's gradient in both graphs."""
+
+    name: str
+    difference: float
+    figure: str
+    first_norm: float | None
+    second_norm: float | None
+
+
+@dataclass(frozen=True)
+class GraphComparison:
+    """Two graphs compared.
+
+    Attributes:
+        nodes: every aligned pair, in the order of the backward pass.
+        parameters: every parameter that both have.
+        structure: what has no counterpart, in words; empty for graphs of one shape.
+        first: the first pair in the backward pass that differs by more than ``tolerance``.
+        tolerance: the relative difference that counts as none.
+    """
+
+    nodes: tuple[NodeDifference, ...]
+    parameters: tuple[ParameterDifference, ...]
+    structure: tuple[str, ...]
+    first: NodeDifference | None
+    tolerance: float
+
+    @property
+    def same(self) -> bool:
+        """Whether shape and figures agree within the tolerance."""
+        within = all(one.difference <= self.tolerance for one in self.parameters)
+        return self.first is None and not self.structure and within
+
+
+def compare(first: GradGraph, second: GradGraph, tolerance: float = 0.0) -> GraphComparison:
+    """Align two graphs node by node and compare the figures of what arrives at each.
+
+    Nodes belong together that have the same name in the same module at the same place of the
+    forward order (leaves: the same parameter). Where one graph has nodes that the other lacks,
+    as the casts under another precision or dropout in training, these are named and left out.
+
+    Args:
+        first: a graph, recorded or not.
+        second: another one.
+        tolerance: relative difference up to which figures count as equal. Figures alone are
+            compared: two gradients with equal figures may still differ entry by entry.
+    """
+    pairs, structure = _align(first, second)
+    rank = {node.id: place for place, node in enumerate(backward_order(first))}
+    pairs.sort(key=lambda pair: rank[pair[0].id])
+    nodes = tuple(_node_difference(a, b) for a, b in pairs)
+    return GraphComparison(
+        nodes=nodes,
+        parameters=tuple(_parameter_differences(first, second)),
+        structure=(*structure, *_edges(first, second, pairs), *_missing(first, second)),
+        first=next((one for one in nodes if one.difference > tolerance), None),
+        tolerance=tolerance,
+    )
+
+
+# ---------------------------------------------------------------------------- aligning
+
+Pairs = list[tuple[Node, Node]]
+
+
+def _align(first: GradGraph, second: GradGraph) -> tuple[Pairs, list[str]]:
+    ours, theirs = _inner(first), _inner(second)
+    pairs, notes = _match(ours, theirs)
+    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
+    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
+    return pairs, notes
+
+
+def _inner(graph: GradGraph) -> list[Node]:
+    """All operations in forward order, which inserted nodes disturb only where they stand."""
+    order = [node for node in backward_order(graph) if node.parameter is None]
+    return order[::-1]
+
+
+def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
+    keys, other_keys = [_key(n) for n in ours], [_key(n) for n in theirs]
+    if keys == other_keys:
+        return list(zip(ours, theirs, strict=True)), []
+    matcher = difflib.SequenceMatcher(None, keys, other_keys, autojunk=False)
+    pairs: Pairs = []
+    notes: list[str] = []
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind == "equal":
+            pairs += zip(ours[a:b], theirs[c:d], strict=True)
+        else:
+            found, said = _unequal(ours[a:b], theirs[c:d])
+            pairs += found
+            notes += said
+    return pairs, notes
+
+
+def _key(node: Node) -> tuple[str, str]:
+    return node.module, node.name
+
+
+def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:
+    """A stretch without equal nodes: one kernel in place of another, or nodes too many."""
+    if len(ours) == len(theirs) and all(map(_replaces, ours, theirs)):
+        named = [
+            f"{place_of(a)}, is {b.name} in the second" for a, b in zip(ours, theirs, strict=True)
+        ]
+        return list(zip(ours, theirs, strict=True)), named
+    notes = [f"only in the first: {place_of(node)}" for node in ours]
+    return [], notes + [f"only in the second: {place_of(node)}" for node in theirs]
+
+
+def _replaces(a: Node, b: Node) -> bool:
+    shapes = [meta.shape for meta in a.outputs], [meta.shape for meta in b.outputs]
+    return a.module == b.module and shapes[0][:1] == shapes[1][:1]
+
+
+def _edges(first: GradGraph, second: GradGraph, pairs: Pairs) -> Iterator[str]:
+    """Aligned nodes whose results go to nodes that are not aligned with each other."""
+    partner = {a.id: b.id for a, b in pairs}
+    taken = set(partner.values())
+    for a, b in pairs:
+        for position, (ours, theirs) in enumerate(zip(a.next, b.next, strict=False)):
+            if (ours is None) != (theirs is None):
+                has = "first" if ours else "second"
+                yield f"{place_of(a)}: result {position} goes on only in the {has}"
+            elif ours is not None and theirs is not None:
+                both = ours.node in partner and theirs.node in taken
+                if both and partner[ours.node] != theirs.node:
+                    yield f"{place_of(a)}: result {position} goes to another node in the second"
+        if len(a.next) != len(b.next):
+            yield f"{place_of(a)}: {len(a.next)} results in the first, {len(b.next)} in the second"
+        for nr, (x, y) in enumerate(zip(a.outputs, b.outputs, strict=False)):
+            if x.shape != y.shape:
+                yield f"{place_of(a)}: input {nr} has shape {x.shape}, and {y.shape} in the second"
+
+
+def _missing(first: GradGraph, second: GradGraph) -> Iterator[str]:
+    ours, theirs = ({p.name for p in graph.parameters} for graph in (first, second))
+    yield from (f"parameter only in the first: {name}" for name in sorted(ours - theirs))
+    yield from (f"parameter only in the second: {name}" for name in sorted(theirs - ours))
+
+
+# ---------------------------------------------------------------------------- figures
+
+
+@dataclass(frozen=True)
+class _Gap:
+    difference: float = 0.0
+    figure: str = ""
+
+
+def _node_difference(a: Node, b: Node) -> NodeDifference:
+    gaps = [_gap(x, y) for x, y in _side_by_side(a.grad_in, b.grad_in)]
+    worst = max(gaps, key=lambda gap: gap.difference, default=_Gap())
+    return NodeDifference(
+        first=a.id,
+        second=b.id,
+        name=a.name,
+        module=a.module,
+        difference=worst.difference,
+        figure=worst.figure,
+        first_norm=_norm(a.grad_in),
+        second_norm=_norm(b.grad_in),
+    )
+
+
+def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[ParameterDifference]:
+    others = {one.name: one for one in second.parameters}
+    for one in first.parameters:
+        other = others.get(one.name)
+        if other is not None and not (one.frozen and other.frozen):
+            yield _parameter_difference(one, other)
+
+
+def _parameter_difference(one: Parameter, other: Parameter) -> ParameterDifference:
+    gap = _gap(one.grad, other.grad)
+    norms = (_norm((one.grad,)), _norm((other.grad,)))
+    return ParameterDifference(one.name, gap.difference, gap.figure, *norms)
+
+
+def _side_by_side(
+    a: Sequence[Stats | None], b: Sequence[Stats | None]
+) -> Iterator[tuple[Stats | None, Stats | None]]:
+    """Inputs in order; where one graph was not recorded there is nothing to compare."""
+    if a and b:
+        for place in range(max(len(a), len(b))):
+            yield (a[place] if place < len(a) else None, b[place] if place < len(b) else None)
+
+
+def _gap(a: Stats | None, b: Stats | None) -> _Gap:
+    """The figure that differs most, relative to the larger norm or the largest entry."""
+    if a is None or b is None:
+        return _Gap() if a is b else _Gap(math.inf, "presence")
+    if (a.nan, a.inf) != (b.nan, b.inf):
+        return _Gap(math.inf, "finite entries")
+    largest = max(map(_reach, (a, b)))
+    gaps = [_Gap(_relative(a.norm, b.norm, max(a.norm, b.norm)), "norm")]
+    gaps += [
+        _Gap(_relative(getattr(a, name), getattr(b, name), largest), name)
+        for name in ("mean", "std", "min", "max")
+    ]
+    gaps.append(_Gap(abs(a.zeros - b.zeros), "zeros"))
+    return max(gaps, key=lambda gap: gap.difference)
+
+
+def _reach(stats: Stats) -> float:
+    return max(abs(stats.min), abs(stats.max))
+
+
+def _relative(a: float, b: float, scale: float) -> float:
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    gap = abs(a - b) / scale if scale else math.inf
+    return math.inf if math.isnan(gap) else gap
+
+
+def _norm(parts: Sequence[Stats | None]) -> float | None:
+    norms = [stats.norm for stats in parts if stats is not None]
+    return math.hypot(*norms) if norms else None

@@ -1,0 +1,280 @@
+"""What a recorded graph says of a network's health: a table, a flow, and diagnoses in words.
+
+Works on plain data, also on a dump read back; knows nothing of torch, and prints nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+
+RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
+"""Beginnings of the names of nodes that pass a gradient or block it entry by entry."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a figure is a finding.
+
+    Attributes:
+        vanishing: root mean square of a weight's gradient, as a share of the largest one in
+            the network. Eight sigmoids one after another shrink a gradient by at least
+            4**-8 = 1.5e-5 (the slope is 1/4 at most); sound networks stay within 1e-3.
+        exploding: norm of a weight's gradient over the norm of the weight. At 100, one plain
+            step with a learning rate of 0.01 is as large as the weights themselves.
+        units: share of a ReLU's units that pass nothing on for the whole batch. Of few images
+            some units fire for none by chance; one in ten of a usual batch is worth a word.
+        blocked: where units were not counted: share of the arriving non-zero gradient entries that a ReLU lets die. Half
+            die where inputs are symmetric about zero; nearly all means units that never fire.
+    """
+
+    vanishing: float = 1e-4
+    exploding: float = 100.0
+    units: float = 0.1
+    blocked: float = 0.95
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One parameter's gradient beside its weight; None where a figure does not exist.
+
+    ``ratio`` is gradient norm over weight norm, ``rms`` the gradient's root mean square, and
+    ``dead`` the share of its entries that are exactly zero.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    grad_norm: float | None
+    weight_norm: float | None
+    ratio: float | None
+    rms: float | None
+    dead: float | None
+
+
+@dataclass(frozen=True)
+class FlowPoint:
+    """One module on the gradient's way, in forward order.
+
+    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it (None
+    if none does), ``weights`` that of its own parameters' gradients.
+    """
+
+    module: str
+    nodes: int
+    arriving: float | None
+    leaving: float | None
+    weights: float | None
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """Units of a ReLU that got a gradient and passed none on, over the whole batch."""
+
+    dead: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A finding in words.
+
+    ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
+    ``no-gradient``, ``zero-gradient``; ``subject`` names the parameter, module or node.
+    """
+
+    kind: str
+    subject: str
+    message: str
+    node: int | None = None
+
+
+def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
+    """A row for each parameter that asks for a gradient, in the model's order."""
+    return tuple(_row(one) for one in graph.parameters if not one.frozen)
+
+
+def _row(one: Parameter) -> ParameterRow:
+    grad, weight = one.grad, one.weight
+    ratio = grad.norm / weight.norm if grad and weight and weight.norm else None
+    return ParameterRow(
+        name=one.name,
+        shape=one.shape,
+        grad_norm=grad.norm if grad else None,
+        weight_norm=weight.norm if weight else None,
+        ratio=ratio,
+        rms=_rms(grad) if grad else None,
+        dead=grad.zeros if grad else None,
+    )
+
+
+def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
+    """Every module in the order in which its forward began; for the figure of the flow."""
+    members: dict[str, list[Node]] = {}
+    for node in sorted(graph.nodes, key=_forward_key):
+        if node.parameter is None:
+            members.setdefault(node.module, []).append(node)
+    module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
+    return tuple(_point(graph, name, nodes, module_of) for name, nodes in members.items())
+
+
+def _point(
+    graph: GradGraph, module: str, nodes: list[Node], module_of: Mapping[int, str]
+) -> FlowPoint:
+    entered = {
+        (edge.node, edge.input_nr)
+        for node, _, edge in graph.edges()
+        if module_of.get(edge.node) == module and module_of.get(node.id) != module
+    }
+    arriving = [
+        stats
+        for node in nodes
+        for nr, stats in enumerate(node.grad_in)
+        if (node.id, nr) in entered or node.id == graph.root
+    ]
+    leaving = [
+        stats
+        for node in nodes
+        for edge, stats in zip(node.next, node.grad_out, strict=False)
+        if edge is not None and module_of.get(edge.node, module) != module
+    ]
+    own = [p.grad for p in graph.parameters if p.name.rpartition(".")[0] == module]
+    return FlowPoint(module, len(nodes), _norm(arriving), _norm(leaving), _norm(own))
+
+
+def diagnose(
+    graph: GradGraph,
+    thresholds: Thresholds | None = None,
+    dead_units: Mapping[int, DeadUnits] | None = None,
+) -> tuple[Diagnosis, ...]:
+    """Every finding that holds, the gravest first; empty for a network in health.
+
+    Args:
+        graph: a recorded graph.
+        thresholds: when a figure is a finding.
+        dead_units: for ReLU nodes by id, the units counted from the gradients themselves
+            (:func:`mnist_cli.autograd.units.dead_units`); without it, shares of entries decide.
+    """
+    limits = thresholds or Thresholds()
+    return (
+        *_not_finite(graph),
+        *_no_gradient(graph),
+        *_scale(graph, limits),
+        *_dead_relus(graph, limits, dead_units or {}),
+    )
+
+
+def backward_order(graph: GradGraph) -> list[Node]:
+    """The nodes as a backward pass meets them: the one made last comes first, leaves last."""
+    inner = [node for node in graph.nodes if node.parameter is None]
+    leaves = [node for node in graph.nodes if node.parameter is not None]
+    return sorted(inner, key=_forward_key, reverse=True) + leaves
+
+
+def _forward_key(node: Node) -> tuple[int, int]:
+    return (node.sequence if node.sequence is not None else -1, -node.id)
+
+
+def place_of(node: Node) -> str:
+    """A node in words: ``node 3, AddmmBackward0 in fc1``."""
+    where = f" in {node.module}" if node.module else ""
+    return f"node {node.id}, {node.name}{where}"
+
+
+def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
+    """The node where the first NaN or infinity enters the backward pass."""
+    for node in backward_order(graph):
+        bad_in = [s for s in node.grad_in if s is not None and not s.finite]
+        bad_out = [s for s in node.grad_out if s is not None and not s.finite]
+        if not bad_in and not bad_out:
+            continue
+        worst = (bad_in or bad_out)[0]
+        how = "got" if bad_in else "made, from finite ones,"
+        message = f"{place_of(node)}, {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        subject = node.module or node.name
+        yield Diagnosis(
+            "not-finite", subject, f"The first in the backward pass: {message}.", node.id
+        )
+        return
+
+
+def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
+    for one in graph.parameters:
+        if one.frozen:
+            continue
+        if one.grad is None:
+            why = "is not part of the loss" if one.node is None else "is reached, but nothing flows"
+            yield Diagnosis(
+                "no-gradient", one.name, f"{one.name} gets no gradient: it {why}.", one.node
+            )
+        elif one.grad.norm == 0 and 0 not in one.shape:
+            message = f"The gradient of {one.name} is zero in every entry."
+            yield Diagnosis("zero-gradient", one.name, message, one.node)
+
+
+def _scale(graph: GradGraph, limits: Thresholds) -> Iterator[Diagnosis]:
+    """Weights alone are judged: biases and norms may rightly begin at zero."""
+    weights = [p for p in graph.parameters if len(p.shape) > 1 and p.grad and p.grad.finite]
+    sizes = {p.name: _rms(p.grad) for p in weights if p.grad is not None}
+    largest = max(sizes.values(), default=0.0)
+    for one in weights:
+        row, size = _row(one), sizes[one.name]
+        if 0 < size < limits.vanishing * largest:
+            yield Diagnosis(
+                "vanishing",
+                one.name,
+                f"The gradient of {one.name} vanishes: its root mean square, {size:.3g}, is "
+                f"{size / largest:.1e} of the largest in the network.",
+                one.node,
+            )
+        if row.ratio is not None and row.ratio > limits.exploding:
+            yield Diagnosis(
+                "exploding",
+                one.name,
+                f"The gradient of {one.name} explodes: its norm, {row.grad_norm:.3g}, is "
+                f"{row.ratio:.3g} times that of the weight.",
+                one.node,
+            )
+
+
+def _dead_relus(
+    graph: GradGraph, limits: Thresholds, counted: Mapping[int, DeadUnits]
+) -> Iterator[Diagnosis]:
+    for node in graph.nodes:
+        if not is_relu(node):
+            continue
+        units = counted.get(node.id)
+        if units is not None and units.total and units.dead >= limits.units * units.total:
+            share = f"{units.dead} of {units.total} units pass no gradient for any image"
+        elif units is None and (blocked := blocked_share(node)) >= limits.blocked:
+            share = f"{blocked:.1%} of the gradient's entries that arrive die there"
+        else:
+            continue
+        message = f"Dead ReLU at {place_of(node)}: {share}."
+        yield Diagnosis("dead-relu", node.module or node.name, message, node.id)
+
+
+def is_relu(node: Node) -> bool:
+    """Whether the node passes or blocks each entry, as ReLU does."""
+    return node.name.startswith(RELU_NAMES)
+
+
+def blocked_share(node: Node) -> float:
+    """Of the non-zero entries that arrive, the share that does not leave; 0 if none arrives."""
+    if not node.grad_in or not node.grad_out or not node.grad_in[0] or not node.grad_out[0]:
+        return 0.0
+    came = 1 - node.grad_in[0].zeros
+    left = 1 - node.grad_out[0].zeros
+    return max(0.0, 1 - left / came) if came else 0.0
+
+
+def _rms(stats: Stats) -> float:
+    count = math.prod(stats.shape)
+    return stats.norm / math.sqrt(count) if count else 0.0
+
+
+def _norm(parts: list[Stats | None]) -> float | None:
+    norms = [stats.norm for stats in parts if stats is not None]
+    return math.hypot(*norms) if norms else None

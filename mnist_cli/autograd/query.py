@@ -1,0 +1,231 @@
+"""Questions to a graph: find a node, follow the way to a parameter, keep one module.
+
+Works on plain data; knows nothing of torch. Folding is :mod:`mnist_cli.autograd.folding`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats
+from mnist_cli.errors import UsageError
+
+
+def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
+    """The nodes that a word means: an id, a node's name, a parameter, or a module.
+
+    A name may leave out its number: ``addmm`` and ``AddmmBackward`` find ``AddmmBackward0``.
+
+    Raises:
+        UsageError: nothing has that name; the nearest ones are offered.
+    """
+    word = wanted.strip()
+    if word.isdecimal():
+        return (node_at(graph, int(word)),)
+    for match in (_by_parameter, _by_exact_name, _by_loose_name, _by_module):
+        found = tuple(node for node in graph.nodes if match(node, word))
+        if found:
+            return found
+    names = {n.name for n in graph.nodes} | {n.parameter for n in graph.nodes if n.parameter}
+    raise UsageError(
+        f"the graph has no node {wanted!r}",
+        nearest(word, sorted(names | {n.module for n in graph.nodes if n.module})),
+    )
+
+
+def find_node(graph: GradGraph, wanted: str) -> Node:
+    """The one node that a word means; raises :class:`UsageError` where it means several."""
+    found = find_nodes(graph, wanted)
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(f"{n.id} ({n.module})" if n.module else str(n.id) for n in found[:12])
+    more = f" and {len(found) - 12} more" if len(found) > 12 else ""
+    raise UsageError(
+        f"{len(found)} nodes are called {wanted!r}", f"Choose one by its id: {shown}{more}."
+    )
+
+
+def node_at(graph: GradGraph, number: int) -> Node:
+    """The node with an id; raises :class:`UsageError` that says which ids there are."""
+    if 0 <= number < len(graph.nodes):
+        return graph.nodes[number]
+    raise UsageError(
+        f"the graph has no node {number}", f"Ids run from 0 to {len(graph.nodes) - 1}."
+    )
+
+
+def nearest(wanted: str, names: Sequence[str]) -> str:
+    """A hint that offers the names which look most like the one that was asked for."""
+    lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(wanted.lower(), list(lower), n=3, cutoff=0.4)
+    if close:
+        return f"Did you mean {' or '.join(lower[name] for name in close)}?"
+    shown = ", ".join(list(names)[:12])
+    return f"There are: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
+
+
+def _by_parameter(node: Node, word: str) -> bool:
+    return node.parameter == word
+
+
+def _by_exact_name(node: Node, word: str) -> bool:
+    return node.name == word
+
+
+def _by_loose_name(node: Node, word: str) -> bool:
+    def core(name: str) -> str:
+        return name.rstrip("0123456789").lower().removesuffix("backward")
+
+    return core(node.name) == core(word)
+
+
+def _by_module(node: Node, word: str) -> bool:
+    return bool(word) and node.module == word
+
+
+# ---------------------------------------------------------------------------- a path
+
+
+@dataclass(frozen=True)
+class PathStep:
+    """One node on the way from the loss: what arrives at it, and by which edge it is left."""
+
+    node: Node
+    grad: Stats | None
+    position: int | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """The shortest chain from the root to a parameter, one of ``routes`` that there are."""
+
+    parameter: str
+    steps: tuple[PathStep, ...]
+    routes: int
+
+
+def path_to(graph: GradGraph, parameter: str) -> Path:
+    """How the gradient gets from the root to a parameter.
+
+    The shortest chain; of several the one along the first edges. Its steps carry what
+    arrived at that input of the node, from all routes together.
+
+    Raises:
+        UsageError: no such parameter (the nearest are offered), or the loss does not reach it.
+    """
+    names = [one.name for one in graph.parameters]
+    one = next((p for p in graph.parameters if p.name == parameter), None)
+    if one is None:
+        raise UsageError(f"the graph has no parameter {parameter!r}", nearest(parameter, names))
+    if one.node is None:
+        raise UsageError(
+            f"no path leads from the loss to {parameter!r}",
+            "It is frozen, unused, or inside a reentrant checkpoint.",
+        )
+    came = _first_ways(graph, one.node)
+    steps = _trace_back(graph, one.node, came)
+    return Path(parameter, steps, _routes(graph, one.node))
+
+
+def _first_ways(graph: GradGraph, goal: int) -> dict[int, tuple[int, int]]:
+    """Breadth first: for each node met, the node before it and the edge taken."""
+    came: dict[int, tuple[int, int]] = {}
+    seen, queue = {graph.root}, deque([graph.root])
+    while queue and goal not in seen:
+        number = queue.popleft()
+        for position, edge in enumerate(graph.nodes[number].next):
+            if edge is not None and edge.node not in seen:
+                seen.add(edge.node)
+                came[edge.node] = (number, position)
+                queue.append(edge.node)
+    return came
+
+
+def _trace_back(
+    graph: GradGraph, goal: int, came: dict[int, tuple[int, int]]
+) -> tuple[PathStep, ...]:
+    steps: list[PathStep] = []
+    number, position = goal, None
+    while True:
+        node = graph.nodes[number]
+        input_nr = 0
+        if number in came:
+            before, taken = came[number]
+            way = graph.nodes[before].next[taken]
+            input_nr = way.input_nr if way else 0
+        grad = node.grad_in[input_nr] if input_nr < len(node.grad_in) else None
+        steps.append(PathStep(node, grad, position))
+        if number not in came:
+            return tuple(reversed(steps))
+        number, position = came[number]
+
+
+def _routes(graph: GradGraph, goal: int) -> int:
+    """How many different chains lead there: each node passes on the sum of what it has."""
+    counts = {graph.root: 1}
+    for number in topological(graph):
+        for way in graph.nodes[number].next:
+            if way is not None:
+                counts[way.node] = counts.get(way.node, 0) + counts.get(number, 0)
+    return counts.get(goal, 0)
+
+
+def topological(graph: GradGraph) -> list[int]:
+    """Ids so that every edge leads to a later one."""
+    waiting = [0] * len(graph.nodes)
+    for _, _, edge in graph.edges():
+        waiting[edge.node] += 1
+    order = [node.id for node in graph.nodes if waiting[node.id] == 0]
+    for number in order:
+        for way in graph.nodes[number].next:
+            if way is not None:
+                waiting[way.node] -= 1
+                if waiting[way.node] == 0:
+                    order.append(way.node)
+    return order
+
+
+# ---------------------------------------------------------------------------- a part
+
+
+def inside(module: str, prefix: str) -> bool:
+    """Whether a module's path is the prefix or below it; everything is below an empty one."""
+    return not prefix or module == prefix or module.startswith(f"{prefix}.")
+
+
+def select(graph: GradGraph, prefix: str) -> GradGraph:
+    """The nodes and parameters of one module and all below it, numbered anew.
+
+    An edge that leaves the module becomes None; its gradient's figures stay in ``grad_out``.
+    The root is the module's node nearest to the loss.
+
+    Raises:
+        UsageError: no node belongs there; the nearest modules are offered.
+    """
+    chosen = [node for node in graph.nodes if inside(node.module, prefix)]
+    if not chosen:
+        modules = sorted({node.module for node in graph.nodes if node.module})
+        raise UsageError(f"no node belongs to module {prefix!r}", nearest(prefix, modules))
+    number = {node.id: position for position, node in enumerate(chosen)}
+    nodes = tuple(
+        replace(node, id=number[node.id], next=tuple(_renumbered(e, number) for e in node.next))
+        for node in chosen
+    )
+    return replace(graph, nodes=nodes, parameters=_moved(graph, number, prefix), root=0)
+
+
+def _renumbered(edge: Edge | None, number: dict[int, int]) -> Edge | None:
+    if edge is None or edge.node not in number:
+        return None
+    return replace(edge, node=number[edge.node])
+
+
+def _moved(graph: GradGraph, number: dict[int, int], prefix: str) -> tuple[Parameter, ...]:
+    return tuple(
+        replace(one, node=None if one.node is None else number.get(one.node))
+        for one in graph.parameters
+        if inside(one.name.rpartition(".")[0], prefix)
+    )

@@ -1,0 +1,198 @@
+"""Each diagnosis where it holds, on networks made to be ill, and none on a sound one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from autograd_zoo import ConvNet, leaf
+from torch import Tensor, nn
+
+from mnist_cli.autograd import record, trace_modules, walk
+from mnist_cli.autograd.diagnosing import (
+    blocked_share,
+    diagnose,
+    gradient_flow,
+    parameter_table,
+)
+from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.recording import Recording
+from mnist_cli.autograd.units import dead_units, first_not_finite
+from mnist_cli.errors import UsageError
+
+
+def recorded(model: nn.Module, inputs: Tensor, *, keep: bool = False) -> Recording:
+    with trace_modules(model) as modules:
+        loss = model(inputs).square().mean()
+    return record(walk(loss, model, modules), keep=keep)
+
+
+def kinds(graph: GradGraph) -> set[str]:
+    return {finding.kind for finding in diagnose(graph)}
+
+
+def sound() -> Recording:
+    torch.manual_seed(0)
+    return recorded(ConvNet(), torch.randn(32, 1, 8, 8), keep=True)
+
+
+def test_a_sound_network_has_no_findings() -> None:
+    assert diagnose(sound().graph) == ()
+    assert diagnose(sound().graph, dead_units=dead_units(sound())) == ()
+
+
+def test_the_table_of_parameters() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    inputs = torch.randn(5, 3)
+    table = {row.name: row for row in parameter_table(recorded(model, inputs).graph)}
+    model(inputs).square().mean().backward()
+    grad, weight = model.weight.grad, model.weight.detach()
+    row = table["weight"]
+    assert row.grad_norm == pytest.approx(float(grad.norm()), rel=1e-5)
+    assert row.ratio == pytest.approx(float(grad.norm() / weight.norm()), rel=1e-5)
+    assert row.rms == pytest.approx(float(grad.pow(2).mean().sqrt()), rel=1e-5)
+    assert row.dead == 0.0
+
+
+def test_frozen_parameters_have_no_row_and_no_finding() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    model[0].requires_grad_(False)
+    graph = recorded(model, torch.randn(4, 3)).graph
+    assert [row.name for row in parameter_table(graph)] == ["1.weight", "1.bias"]
+    assert kinds(graph) == set()
+
+
+def test_vanishing() -> None:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(12) for layer in (nn.Linear(8, 8), nn.Sigmoid())]
+    findings = diagnose(recorded(nn.Sequential(*layers), torch.randn(4, 8)).graph)
+    subjects = {f.subject for f in findings if f.kind == "vanishing"}
+    assert "0.weight" in subjects
+    assert "22.weight" not in subjects
+
+
+def test_exploding() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(6)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(20)
+    findings = diagnose(recorded(model, torch.randn(4, 16)).graph)
+    assert {f.subject for f in findings if f.kind == "exploding"} >= {"0.weight", "5.weight"}
+
+
+def test_a_dead_relu_layer() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+    found = recorded(model, torch.randn(8, 4), keep=True)
+    (dead,) = [f for f in diagnose(found.graph) if f.kind == "dead-relu"]
+    assert dead.subject == "1"
+    assert "100.0%" in dead.message
+    zero = {f.subject for f in diagnose(found.graph) if f.kind == "zero-gradient"}
+    assert zero == {"0.weight", "0.bias", "2.weight"}  # what it multiplies is zero too
+
+
+def test_units_are_counted_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        model[0].bias[:2] = -100.0
+        model[0].bias[2:] = 100.0
+        model[2].weight[:, 5] = 0.0  # nothing arrives there: it says nothing of the unit
+    found = recorded(model, torch.randn(8, 4), keep=True)
+    (counted,) = dead_units(found).values()
+    assert (counted.dead, counted.total) == (2, 5)
+    (finding,) = [
+        f for f in diagnose(found.graph, dead_units=dead_units(found)) if f.kind == "dead-relu"
+    ]
+    assert "2 of 5 units" in finding.message
+
+
+def test_channels_of_a_convolution_are_units() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True))
+    with torch.no_grad():
+        model[0].bias[1] = -100.0
+        model[0].bias[0] = 100.0
+    (counted,) = dead_units(recorded(model, torch.randn(3, 1, 6, 6), keep=True)).values()
+    # Squares of zero have no gradient, so that the dead channel itself gets none.
+    assert (counted.dead, counted.total) == (0, 3)
+
+
+def test_counting_units_needs_the_gradients() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UsageError, match="needs the gradients"):
+        dead_units(recorded(ConvNet(), torch.randn(2, 1, 8, 8)))
+
+
+def test_the_share_that_a_relu_blocks() -> None:
+    x = torch.tensor([[-1.0, 2.0, -3.0, 4.0]], requires_grad=True)
+    loss = (x.relu() * torch.tensor([1.0, 1.0, 1.0, 0.0])).sum()
+    graph = record(walk(loss)).graph
+    relu = next(n for n in graph.nodes if n.name == "ReluBackward0")
+    assert blocked_share(relu) == pytest.approx(2 / 3)
+
+
+def test_the_first_gradient_that_is_not_finite_is_located() -> None:
+    class Root(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clamp(min=0).sqrt()
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Root(), nn.Tanh())
+    with torch.no_grad():
+        model[0].weight[0] = 0.0
+        model[0].bias[0] = 0.0
+    with trace_modules(model) as modules:
+        loss = model(torch.randn(3, 4)).sum()
+    graph = record(walk(loss, model, modules)).graph
+    first = diagnose(graph)[0]
+    assert (first.kind, first.subject) == ("not-finite", "1")
+    assert "SqrtBackward0" in first.message
+    assert "made, from finite ones" in first.message
+
+
+def test_where_the_forward_pass_broke() -> None:
+    x = leaf(3)
+    scaled = x.exp()
+    broken = (scaled - scaled).log()
+    walked = walk((broken * x).tanh().sum(), {"x": x})
+    found = first_not_finite(walked)
+    assert found is not None
+    names = [node.name for node in walked.graph.nodes]
+    # log keeps its input, which is zero and so finite; the product keeps −inf.
+    assert names[found.node] == "MulBackward0"
+    assert not found.made_here
+    assert first_not_finite(walk(x.sin().sum())) is None
+    overflow = (x.abs() + 1000).exp()
+    made = first_not_finite(walk(overflow.sum()))
+    assert made is not None
+    assert made.made_here
+
+
+def test_parameters_without_a_gradient() -> None:
+    model = nn.ModuleDict({"used": nn.Linear(2, 2), "unused": nn.Linear(2, 2)})
+    loss = model["used"](torch.randn(3, 2)).square().mean()
+    findings = diagnose(record(walk(loss, model)).graph)
+    assert {f.subject for f in findings if f.kind == "no-gradient"} == {
+        "unused.weight",
+        "unused.bias",
+    }
+
+
+def test_the_flow_has_every_module_in_forward_order() -> None:
+    graph = sound().graph
+    flow = gradient_flow(graph)
+    order = [point.module for point in flow]
+    assert order.index("conv") < order.index("norm") < order.index("act") < order.index("fc")
+    by_module = {point.module: point for point in flow}
+    nodes = {n.name: n for n in graph.nodes}
+    assert by_module["norm"].arriving == nodes["NativeBatchNormBackward0"].grad_in[0].norm
+    weights = [p.grad.norm for p in graph.parameters if p.name.startswith("fc.")]
+    assert by_module["fc"].weights == pytest.approx(math.hypot(*weights))
+    assert by_module["act"].weights is None
+    assert by_module["act"].leaving == by_module["norm"].arriving

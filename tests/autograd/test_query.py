@@ -1,0 +1,255 @@
+"""Finding, paths, parts and folds, on graphs built by hand and on real ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from autograd_zoo import ConvNet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mnist_cli.autograd import record, trace_modules, walk
+from mnist_cli.autograd.folding import fold
+from mnist_cli.autograd.graph import (
+    Edge,
+    GradGraph,
+    Node,
+    Parameter,
+    Saved,
+    Stats,
+    TensorMeta,
+    dumps,
+    loads,
+)
+from mnist_cli.autograd.query import find_node, find_nodes, path_to, select
+from mnist_cli.errors import UsageError
+
+
+def stats(norm: float) -> Stats:
+    return Stats((1,), norm, 0.0, 0.0, 0.0, norm, 0.0, 0, 0)
+
+
+def node(number: int, name: str, module: str, targets: list[int], **more: object) -> Node:
+    meta = (TensorMeta((1,), "float32"),)
+    edges = tuple(Edge(target, 0) for target in targets)
+    grads = (stats(float(number + 1)),)
+    return Node(number, name, module, None, 9 - number, meta, edges, grad_in=grads, **more)
+
+
+def leaf_node(number: int, parameter: str) -> Node:
+    owner = parameter.rpartition(".")[0]
+    meta = (TensorMeta((1,), "float32"),)
+    return Node(number, "AccumulateGrad", owner, parameter, None, meta, grad_in=(stats(7.0),))
+
+
+def diamond() -> GradGraph:
+    """loss → add → (left block | right) → stem; the right way is one node, the left two."""
+    nodes = (
+        node(0, "SumBackward0", "", [1]),
+        node(1, "AddBackward0", "block", [2, 3]),
+        node(2, "TanhBackward0", "block.left", [4]),
+        node(3, "SinBackward0", "block.right", [5]),
+        node(4, "ExpBackward0", "block.left", [5], saved=(Saved("result", (1,), "float32", 4, 0),)),
+        node(5, "MulBackward0", "stem", [6, 7]),
+        leaf_node(6, "stem.weight"),
+        leaf_node(7, "stem.bias"),
+    )
+    parameters = (
+        Parameter("stem.weight", 6, (1,)),
+        Parameter("stem.bias", 7, (1,)),
+        Parameter("head.weight", None, (1,)),
+    )
+    return GradGraph(nodes, parameters)
+
+
+def real() -> GradGraph:
+    torch.manual_seed(0)
+    model = ConvNet()
+    with trace_modules(model) as modules:
+        loss = model(torch.randn(2, 1, 8, 8)).square().mean()
+    return record(walk(loss, model, modules)).graph
+
+
+# ------------------------------------------------------------------ finding
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [("3", 3), ("TanhBackward0", 2), ("tanh", 2), ("stem.bias", 7), ("block.right", 3)],
+)
+def test_a_node_is_found_by_id_name_parameter_or_module(word: str, number: int) -> None:
+    assert find_node(diamond(), word).id == number
+
+
+def test_a_name_of_several_offers_their_ids() -> None:
+    with pytest.raises(UsageError, match=r"2 nodes are called 'block\.left'") as raised:
+        find_node(diamond(), "block.left")
+    assert "2 (block.left), 4 (block.left)" in raised.value.hint
+    assert [n.id for n in find_nodes(diamond(), "AccumulateGrad")] == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("TanBackward0", "TanhBackward0"),
+        ("stem.wieght", "stem.weight"),
+        ("block.lef", "block.left"),
+    ],
+)
+def test_a_miss_offers_the_nearest(word: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="no node") as raised:
+        find_node(diamond(), word)
+    assert hint in raised.value.hint
+
+
+def test_an_id_out_of_range() -> None:
+    with pytest.raises(UsageError) as raised:
+        find_node(diamond(), "8")
+    assert raised.value.hint == "Ids run from 0 to 7."
+
+
+# ------------------------------------------------------------------ a path
+
+
+def test_the_shortest_path_and_how_many_there_are() -> None:
+    path = path_to(diamond(), "stem.weight")
+    assert [step.node.id for step in path.steps] == [0, 1, 3, 5, 6]
+    assert [step.grad.norm for step in path.steps if step.grad] == [1.0, 2.0, 4.0, 6.0, 7.0]
+    assert [step.position for step in path.steps] == [0, 1, 0, 0, None]
+    assert path.routes == 2
+
+
+def test_a_path_to_nowhere() -> None:
+    with pytest.raises(UsageError, match=r"no path leads from the loss to 'head\.weight'"):
+        path_to(diamond(), "head.weight")
+    with pytest.raises(UsageError) as raised:
+        path_to(diamond(), "stem.weigth")
+    assert "stem.weight" in raised.value.hint
+
+
+def test_a_path_through_many_residual_blocks_counts_every_route() -> None:
+    x = torch.ones(1, requires_grad=True)
+    y = x
+    for _ in range(70):
+        y = y + y.sin()
+    path = path_to(walk(y.sum(), {"x": x}).graph, "x")
+    assert path.routes == 2**70
+    assert len(path.steps) == 1 + 70 + 1
+
+
+# ------------------------------------------------------------------ a part
+
+
+def test_one_module_and_what_is_below_it() -> None:
+    part = select(diamond(), "block")
+    assert [n.module for n in part.nodes] == ["block", "block.left", "block.right", "block.left"]
+    assert part.nodes[0].next == (Edge(1, 0), Edge(2, 0))
+    assert part.nodes[2].next == (None,)  # leads out, to the stem
+    assert part.parameters == ()
+    assert loads(dumps(part)) == part
+    assert [p.name for p in select(diamond(), "stem").parameters] == ["stem.weight", "stem.bias"]
+
+
+def test_a_prefix_ends_at_a_dot() -> None:
+    with pytest.raises(UsageError) as raised:
+        select(diamond(), "bloc")
+    assert "block" in raised.value.hint
+
+
+# ------------------------------------------------------------------ folding
+
+
+def test_a_module_becomes_one_node() -> None:
+    folded = fold(diamond(), depth=1)
+    assert [n.name for n in folded.nodes] == ["SumBackward0", "block", "stem"]
+    total, block, stem = folded.nodes
+    assert total.next == (Edge(1, 0),)
+    assert block.next == (Edge(2, 0), Edge(2, 0))
+    assert block.attributes["operations"] == [
+        "AddBackward0",
+        "TanhBackward0",
+        "SinBackward0",
+        "ExpBackward0",
+    ]
+    assert block.grad_in == (stats(2.0),)
+    assert [s.slot for s in block.saved] == ["4.result"]
+    assert stem.attributes == {
+        "nodes": 3,
+        "operations": ["MulBackward0"],
+        "parameters": ["stem.weight", "stem.bias"],
+    }
+    assert [p.node for p in folded.parameters] == [2, 2, None]
+    assert loads(dumps(folded)) == folded
+
+
+def test_deeper_and_by_prefix() -> None:
+    operations = ["SumBackward0", "AddBackward0", "TanhBackward0", "SinBackward0", "ExpBackward0"]
+    assert [n.name for n in fold(diamond(), depth=2).nodes] == [*operations, "stem"]
+    only = fold(diamond(), depth=None, prefixes=["stem"])
+    assert [n.name for n in only.nodes if "nodes" in n.attributes] == ["stem"]
+    assert len(only) == 6
+
+
+def test_a_real_network_keeps_its_totals() -> None:
+    graph = real()
+    folded = fold(graph, depth=1)
+    names = [n.name for n in folded.nodes]
+    for module in ("fc", "norm", "conv"):
+        assert names.count(module) == 1
+    assert folded.totals().saved_bytes == graph.totals().saved_bytes
+    assert [p.grad for p in folded.parameters] == [p.grad for p in graph.parameters]
+    assert folded.nodes[folded.root].grad_in == graph.nodes[graph.root].grad_in
+
+
+def test_a_module_called_twice_makes_no_cycle() -> None:
+    shared = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    model = nn.ModuleDict({"shared": shared, "between": nn.Linear(3, 3)})
+    with trace_modules(model) as modules:
+        x = torch.ones(2, 3)
+        loss = shared(model["between"](shared(x))).sum()
+    folded = fold(walk(loss, model, modules).graph, depth=1)
+    assert [n.name for n in folded.nodes].count("shared") == 2
+    alone = {n.parameter for n in folded.nodes if n.parameter}
+    assert alone == {"shared.0.weight", "shared.0.bias"}
+    assert acyclic(folded)
+
+
+def acyclic(graph: GradGraph) -> bool:
+    waiting = {n.id: 0 for n in graph.nodes}
+    for _, _, edge in graph.edges():
+        waiting[edge.node] += 1
+    ready = [i for i, count in waiting.items() if count == 0]
+    for number in ready:
+        for edge in graph.nodes[number].next:
+            if edge is not None:
+                waiting[edge.node] -= 1
+                if waiting[edge.node] == 0:
+                    ready.append(edge.node)
+    return len(ready) == len(graph)
+
+
+MODULES = st.sampled_from(["", "a", "a.x", "a.y", "b", "b.x.deep"])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(MODULES, st.sets(st.integers(1, 6), max_size=3)), min_size=1, max_size=14)
+)
+def test_any_fold_of_any_graph_is_a_graph(rows: list[tuple[str, set[int]]]) -> None:
+    count = len(rows)
+    nodes = []
+    for number, (module, steps) in enumerate(rows):
+        targets = sorted({number + step for step in steps if number + step < count})
+        if number + 1 < count and number + 1 not in targets:
+            targets.append(number + 1)  # so that every node is reached
+        edges = tuple(Edge(target, 0) for target in targets)
+        meta = (TensorMeta((1,), "float32"),)
+        nodes.append(Node(number, f"N{number}", module, None, count - number, meta, edges))
+    graph = GradGraph(tuple(nodes))
+    for depth in (1, 2):
+        folded = fold(graph, depth=depth)
+        assert acyclic(folded)
+        assert loads(dumps(folded)) == folded
+        represented = sum(n.attributes.get("nodes", 1) for n in folded.nodes)
+        assert represented == count
