@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_cli.commands import options
-from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS
+from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS, MANY
+from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_cli.commands.inspect.dump import Dump
-    from mnist_cli.commands.inspect.subject import Subject
+    from mnist_cli.autograd.graph import GradGraph
+    from mnist_cli.commands.inspect.dump import Dump, View
+    from mnist_cli.commands.inspect.subject import Request, Subject
 
-BATCH, SHOWN = "The batch", "What is shown"
+BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 
 
 def inspect_grad(
@@ -27,6 +29,78 @@ def inspect_grad(
             "exit 6 if a parameter differs.",
         ),
     ] = False,
+    step: Annotated[
+        bool,
+        typer.Option(
+            "--step",
+            help="Go through the replay node by node: what comes in, the call, what comes out, "
+            "where it goes. With keys in a terminal, else as text.",
+        ),
+    ] = False,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            metavar="PARAMETER",
+            help="Only the chain from the loss to this parameter, with the norm at each step.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            "--module",
+            metavar="PREFIX",
+            help="Show this module's part of the graph only.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    fold: Annotated[
+        bool | None,
+        typer.Option(
+            "--fold/--no-fold",
+            help=f"Show each call of a module as one node; left out, above {MANY} nodes.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            "--depth",
+            metavar="N",
+            min=1,
+            help="Fold modules below N levels.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--compare",
+            metavar="A B",
+            help="Two dumps (.json), checkpoints or runs, node by node.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
+            help="The same batch under another precision, device or mode, or a dump.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="X",
+            min=0.0,
+            help="Relative difference that counts as none.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = 0.0,
     formats: Annotated[
         str,
         typer.Option(
@@ -88,41 +162,140 @@ def inspect_grad(
     the bundled digits is inspected.
     """
     from mnist_cli.commands.inspect import dump as dumps
-    from mnist_cli.commands.inspect.subject import Request, open_subject
-    from mnist_cli.report.console import note, warn
+    from mnist_cli.commands.inspect.subject import Request
 
-    wanted = dumps.parse_formats(formats)
-    subject = open_subject(
-        Request(
-            target=checkpoint,
-            runs=runs,
-            data_dir=data_dir,
-            model=model,
-            dataset=dataset,
-            split=split,
-            batch=batch,
-            indices=indices,
-            seed=seed,
-            training=training,
-            device=device,
-            precision=precision,
-        )
+    _refuse_together(
+        {
+            "--step": step,
+            "--path": path,
+            "--compare": compare,
+            "--against": against,
+        }
     )
-    for text in subject.notes:
-        warn(text)
-    if not (quiet or as_json):
-        note(subject.describe())
+    view = dumps.View(dumps.parse_formats(formats), module, fold, depth)
+    request = Request(
+        target=checkpoint,
+        runs=runs,
+        data_dir=data_dir,
+        model=model,
+        dataset=dataset,
+        split=split,
+        batch=batch,
+        indices=indices,
+        seed=seed,
+        training=training,
+        device=device,
+        precision=precision,
+    )
+    quiet = quiet or as_json
+    if compare is not None:
+        _compare(compare, request, tolerance, as_json=as_json)
+        return
+    subject = _open(request, quiet=quiet)
+    if step:
+        _step(subject)
+        return
     made = dumps.make_dump(subject, replay=replay)
-    _show(made, wanted, as_json=as_json, quiet=quiet)
-    _write(made, subject, wanted, out, quiet=quiet or as_json)
+    if against is not None:
+        _against(made, against, request, tolerance, as_json=as_json)
+    elif path is not None:
+        _path(made, path, as_json=as_json)
+    else:
+        _show(made, view, as_json=as_json, quiet=quiet)
+        _write(made, subject, view, out, quiet=quiet)
     if made.graph.replay is not None:
         from mnist_cli.autograd import require_exact
 
         require_exact(made.graph.replay)
 
 
-def _show(made: Dump, formats: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:
-    from mnist_cli.report.gradients import print_tree, print_verdict
+def _refuse_together(flags: dict[str, object]) -> None:
+    """Questions of which one is asked at a time."""
+    given = [name for name, value in flags.items() if value not in (None, False)]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} contradict each other", "Ask one at a time.")
+
+
+def _open(request: Request, *, quiet: bool) -> Subject:
+    from mnist_cli.commands.inspect.subject import open_subject
+    from mnist_cli.report.console import note, warn
+
+    subject = open_subject(request)
+    for text in subject.notes:
+        warn(text)
+    if not quiet:
+        note(subject.describe())
+    return subject
+
+
+def _compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:
+    from mnist_cli.commands.inspect.comparing import graph_of
+
+    graphs = graph_of(names[0], request), graph_of(names[1], request)
+    _report_comparison(graphs, names, tolerance, as_json=as_json)
+
+
+def _against(
+    made: Dump, against: str, request: Request, tolerance: float, *, as_json: bool
+) -> None:
+    from mnist_cli.commands.inspect.comparing import other_side
+
+    context = made.graph.context
+    own = f"{context['precision']} on {context['device']}, {context['mode']} mode"
+    graphs = made.graph, other_side(against, request)
+    _report_comparison(graphs, (own, against), tolerance, as_json=as_json)
+
+
+def _report_comparison(
+    graphs: tuple[GradGraph, GradGraph],
+    names: tuple[str, str],
+    tolerance: float,
+    *,
+    as_json: bool,
+) -> None:
+    from mnist_cli.autograd.comparing import compare
+    from mnist_cli.commands.inspect.comparing import document
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.gradients import print_comparison
+
+    comparison = compare(*graphs, tolerance=tolerance)
+    if as_json:
+        print_json(document(comparison, names))
+    else:
+        print_comparison(comparison, names)
+
+
+def _path(made: Dump, parameter: str, *, as_json: bool) -> None:
+    from mnist_cli.autograd.query import path_to
+    from mnist_cli.commands.inspect.dump import path_document
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.gradients import print_path
+
+    path = path_to(made.graph, parameter)
+    if as_json:
+        print_json(path_document(path))
+    else:
+        print_path(path)
+
+
+def _step(subject: Subject) -> None:
+    from mnist_cli.autograd import replay_steps, trace_modules, walk
+    from mnist_cli.commands.inspect.stepping import step_through
+
+    with trace_modules(subject.model) as modules:
+        loss = subject.loss()
+    walked = walk(loss, names=subject.model, modules=modules, saved=False)
+    step_through(walked.graph, list(replay_steps(walked)))
+
+
+def _show(made: Dump, view: View, *, as_json: bool, quiet: bool) -> None:
+    from mnist_cli.autograd.diagnosing import parameter_table
+    from mnist_cli.report.gradients import (
+        print_diagnoses,
+        print_parameters,
+        print_tree,
+        print_verdict,
+    )
 
     if as_json:
         import sys
@@ -131,21 +304,19 @@ def _show(made: Dump, formats: tuple[str, ...], *, as_json: bool, quiet: bool) -
 
         sys.stdout.write(dumps(made.graph))
         return
-    if "text" in formats and not quiet:
-        print_tree(made.graph)
+    if "text" in view.formats and not quiet:
+        print_tree(view.of(made.graph))
+        print_parameters(parameter_table(made.graph))
+        print_diagnoses(made.findings)
     if made.graph.replay is not None:
         print_verdict(made.graph.replay)
 
 
-def _write(
-    made: Dump, subject: Subject, formats: tuple[str, ...], out: Path | None, *, quiet: bool
-) -> None:
+def _write(made: Dump, subject: Subject, view: View, out: Path | None, *, quiet: bool) -> None:
     from mnist_cli.commands.inspect.dump import folder_for, write_dump
     from mnist_cli.report.console import note
 
-    order = made.replay.order if made.replay is not None else None
-    folder = folder_for(subject, out)
-    written = write_dump(made.graph, made.graph, folder, formats, order, text=out is not None)
+    written = write_dump(made, view, folder_for(subject, out), text=out is not None)
     if not quiet:
         for path in written:
             note(f"wrote {path}")

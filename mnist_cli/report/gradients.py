@@ -12,10 +12,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from mnist_cli.autograd.render import tree
-from mnist_cli.report.console import print_table, stdout
+from mnist_cli.report.console import percent, print_table, stdout
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.comparing import GraphComparison
+    from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
     from mnist_cli.autograd.graph import GradGraph, Verdict
+    from mnist_cli.autograd.query import Path
 
 STYLES: Mapping[str, str] = {
     "title": "bold",
@@ -73,6 +76,93 @@ def print_verdict(verdict: Verdict) -> None:
         console.print(f"what arrived: bit-equal at {same} of {len(verdict.nodes)} nodes")
     for note in verdict.notes:
         console.print(escape(note), style="yellow")
+
+
+def print_parameters(rows: Sequence[ParameterRow]) -> None:
+    """The table of parameters: gradient beside weight."""
+    print_table(
+        ("parameter", "shape", "gradient norm", "weight norm", "gradient / weight", "zeros"),
+        [
+            (
+                row.name,
+                _times(row.shape),
+                _figure(row.grad_norm),
+                _figure(row.weight_norm),
+                _figure(row.ratio),
+                "-" if row.dead is None else percent(row.dead),
+            )
+            for row in rows
+        ],
+    )
+
+
+def print_diagnoses(findings: Sequence[Diagnosis]) -> None:
+    """What is wrong with the gradients, in words; one line where nothing is."""
+    console = stdout()
+    if not findings:
+        console.print("gradients look healthy", style="green")
+    for finding in findings:
+        console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}")
+
+
+def print_path(path: Path) -> None:
+    """The chain from the loss to a parameter, with the gradient's norm at each step."""
+    print_table(
+        ("node", "id", "module", "shape", "gradient norm", "left by"),
+        [
+            (
+                f"parameter {step.node.parameter}" if step.node.parameter else step.node.name,
+                f"#{step.node.id}",
+                step.node.module,
+                "-" if step.grad is None else _times(step.grad.shape),
+                "-" if step.grad is None else _figure(step.grad.norm),
+                "-" if step.position is None else f"result {step.position}",
+            )
+            for step in path.steps
+        ],
+    )
+    if path.routes > 1:
+        stdout().print(f"the shortest of {path.routes:,} ways; norms are of all ways together")
+
+
+def print_comparison(comparison: GraphComparison, names: tuple[str, str]) -> None:
+    """Where two backward passes part, and how far each parameter's gradients are apart."""
+    console = stdout(wide=True)
+    console.print(f"A {escape(names[0])}\nB {escape(names[1])}")
+    print_table(
+        ("parameter", "norm in A", "norm in B", "relative difference", "of its"),
+        [
+            (
+                one.name,
+                _figure(one.first_norm),
+                _figure(one.second_norm),
+                _figure(one.difference),
+                one.figure,
+            )
+            for one in comparison.parameters
+        ],
+    )
+    for line in comparison.structure:
+        console.print(f"[yellow]structure[/]  {escape(line)}")
+    first, tolerance = comparison.first, comparison.tolerance
+    if first is None:
+        console.print(f"no node differs by more than {tolerance:g}", style="green")
+        return
+    where = f" in {first.module}" if first.module else ""
+    console.print(
+        f"[bold]the first node to differ by more than {tolerance:g}[/] is "
+        f"{escape(first.name)}{escape(where)} (A #{first.first}, B #{first.second}): "
+        f"{_figure(first.first_norm)} and {_figure(first.second_norm)}, "
+        f"{_figure(first.difference)} in its {first.figure}"
+    )
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_cli.autograd.render import FORMATS
 from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.diagnosing import Diagnosis
     from mnist_cli.autograd.graph import GradGraph
+    from mnist_cli.autograd.query import Path as ParameterPath
     from mnist_cli.autograd.replaying import Replay
     from mnist_cli.autograd.walking import Walk
     from mnist_cli.commands.inspect.subject import Subject
 
 DEFAULT_FORMATS = "text,json,svg,html"
 TEXT = "text"
+PICTURES = {"svg", "html"}
+MANY = 400
+"""Nodes above which a picture is folded to modules, unless asked otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dump:
-    """A recorded graph, and the live walk and replay that it came from."""
+    """A recorded graph, what is wrong with it in words, and the live walk and replay behind it."""
 
     graph: GradGraph
+    findings: tuple[Diagnosis, ...]
     walk: Walk
     replay: Replay | None = None
 
@@ -34,16 +41,20 @@ def make_dump(subject: Subject, *, replay: bool) -> Dump:
     """Walk and record the loss of a subject; ``replay`` also calls every node by hand."""
     from mnist_cli.autograd import judge, record, trace_modules, walk
     from mnist_cli.autograd import replay as call_by_hand
+    from mnist_cli.autograd.diagnosing import diagnose
+    from mnist_cli.autograd.units import dead_units
 
     with trace_modules(subject.model) as modules:
         loss = subject.loss()
     walked = walk(loss, names=subject.model, modules=modules)
-    recording = record(walked, keep=replay)
+    recording = record(walked, keep=True)
     graph = recording.graph.with_context(**subject.context(), loss=loss.item())
+    findings = diagnose(graph, dead_units=dead_units(recording))
     if not replay:
-        return Dump(graph, walked)
+        return Dump(graph, findings, walked)
     replayed = call_by_hand(walked)
-    return Dump(replace(graph, replay=judge(replayed, recording)), walked, replayed)
+    graph = replace(graph, replay=judge(replayed, recording))
+    return Dump(graph, findings, walked, replayed)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -68,37 +79,72 @@ def folder_for(subject: Subject, out: Path | None) -> Path:
     return Path("grad")
 
 
-def write_dump(
-    graph: GradGraph,
-    shown: GradGraph,
-    folder: Path,
-    formats: Sequence[str],
-    order: Sequence[int] | None,
-    *,
-    text: bool,
-) -> list[Path]:
-    """Write ``graph.*`` into the folder: the data whole, the pictures of the graph as shown.
+@dataclass(frozen=True)
+class View:
+    """Which formats are made, and which part of the graph the pictures show.
+
+    ``fold`` None is: where the graph is too large to be read whole.
+    """
+
+    formats: tuple[str, ...]
+    module: str | None = None
+    fold: bool | None = None
+    depth: int | None = None
+
+    def of(self, graph: GradGraph) -> GradGraph:
+        """The part to show, folded if it is to be."""
+        from mnist_cli.autograd.folding import fold
+        from mnist_cli.autograd.query import select
+
+        if self.module is not None:
+            graph = select(graph, self.module)
+        large = len(graph) > MANY and self.module is None
+        wanted = large if self.fold is None else self.fold
+        if wanted or self.depth is not None:
+            graph = fold(graph, self.depth or 1)
+        return graph
+
+    def whole(self, graph: GradGraph) -> bool:
+        """Whether the graph is shown as it is."""
+        return len(self.of(graph)) == len(graph)
+
+
+def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path]:
+    """Write ``graph.*`` and ``flow.png``: the data whole, the pictures of the graph as viewed.
 
     Args:
-        graph: everything.
-        shown: the part of it to draw, folded perhaps.
+        made: the dump.
+        view: formats, and the part to draw.
         folder: made if it is not there.
-        formats: names of :data:`FORMATS`.
-        order: ids of ``shown`` in the order of the replay, for the page's slider.
         text: write the tree as a file too, rather than leave it to the terminal.
 
     Raises:
         OutputError: it cannot be written.
     """
-    wanted = [name for name in formats if name != TEXT or text]
+    wanted = [name for name in view.formats if name != TEXT or text]
     if wanted:
         check_writable(folder)
+    shown = view.of(made.graph)
+    order = made.replay.order if made.replay is not None and view.whole(made.graph) else None
     written = []
     for name in wanted:
         path = folder / f"graph.{FORMATS[name].extension}"
-        atomic_write(path, _rendered(name, graph if name == "json" else shown, order))
+        atomic_write(path, _rendered(name, made.graph if name == "json" else shown, order))
         written.append(path)
+    if PICTURES & set(wanted):
+        written.append(write_flow(made.graph, folder))
     return written
+
+
+def write_flow(graph: GradGraph, folder: Path) -> Path:
+    """Draw the gradient's norm by module into ``flow.png``."""
+    from mnist_cli.autograd.diagnosing import gradient_flow
+    from mnist_cli.report.figures import save_gradient_flow
+
+    path = folder / "flow.png"
+    title = f"Gradient flow of {graph.context.get('model', 'the graph')}"
+    save_gradient_flow(gradient_flow(graph), path, title=title)
+    return path
 
 
 def _rendered(name: str, graph: GradGraph, order: Sequence[int] | None) -> str:
@@ -107,3 +153,26 @@ def _rendered(name: str, graph: GradGraph, order: Sequence[int] | None) -> str:
 
         return html.render(graph, replay_order=order)
     return FORMATS[name].render(graph)
+
+
+def path_document(path: ParameterPath) -> dict[str, Any]:
+    """The chain to a parameter as plain values."""
+    return {
+        "parameter": path.parameter,
+        "routes": path.routes,
+        "steps": [
+            {
+                "node": step.node.id,
+                "name": step.node.name,
+                "module": step.node.module,
+                "parameter": step.node.parameter,
+                "position": step.position,
+                "norm": None if step.grad is None else _number(step.grad.norm),
+            }
+            for step in path.steps
+        ],
+    }
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)

@@ -1,0 +1,96 @@
+"""``--compare A B`` and ``--against X``: two backward passes side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.autograd.comparing import GraphComparison
+    from mnist_cli.autograd.graph import GradGraph
+    from mnist_cli.commands.inspect.subject import Request
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+MODES = {"train": True, "eval": False}
+
+
+def graph_of(target: str, request: Request) -> GradGraph:
+    """The graph that an argument of ``--compare`` means.
+
+    A ``.json`` file is a dump; anything else a checkpoint or a run, whose pass is made now, on
+    the batch that the other options describe.
+
+    Raises:
+        DataError: a dump that cannot be read.
+    """
+    path = Path(target)
+    if path.suffix == ".json":
+        return read_dump(path)
+    return _made(replace(request, target=path))
+
+
+def read_dump(path: Path) -> GradGraph:
+    """Read a ``graph.json``.
+
+    Raises:
+        DataError: missing, broken, or of another version.
+    """
+    from mnist_cli.autograd import loads
+
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a gradient graph: not text") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+
+
+def other_side(against: str, request: Request) -> GradGraph:
+    """The same batch under what ``--against`` names: a precision, a device, a mode, or a file."""
+    if against in PRECISIONS:
+        return _made(replace(request, precision=against))
+    if against in MODES:
+        return _made(replace(request, training=MODES[against]))
+    if against == "cpu" or against.startswith("cuda") or against == "mps":
+        return _made(replace(request, device=against))
+    if Path(against).exists():
+        return graph_of(against, request)
+    raise UsageError(
+        f"--against {against}: no such file, and none of "
+        f"{', '.join([*PRECISIONS, *MODES, 'cpu', 'cuda', 'mps'])}"
+    )
+
+
+def _made(request: Request) -> GradGraph:
+    from mnist_cli.commands.inspect.dump import make_dump
+    from mnist_cli.commands.inspect.subject import open_subject
+
+    return make_dump(open_subject(request), replay=False).graph
+
+
+def document(comparison: GraphComparison, names: tuple[str, str]) -> dict[str, Any]:
+    """The comparison as plain values; what cannot be a JSON number is a string."""
+    return {
+        "first": names[0],
+        "second": names[1],
+        "same": comparison.same,
+        "tolerance": comparison.tolerance,
+        "first_difference": _plain(comparison.first),
+        "structure": list(comparison.structure),
+        "parameters": [_plain(one) for one in comparison.parameters],
+        "nodes": [_plain(one) for one in comparison.nodes],
+    }
+
+
+def _plain(one: Any) -> Any:
+    if one is None:
+        return None
+    return {
+        key: str(value) if isinstance(value, float) and value - value != 0 else value
+        for key, value in asdict(one).items()
+    }

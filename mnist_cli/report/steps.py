@@ -1,0 +1,124 @@
+"""One step of a replay in lines: what comes in, the call, what comes out, and where it goes.
+
+The lesson that it is there for: a Linear layer's bias gradient leaves its node with a row for
+each example, and is summed over them on its way to the parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mnist_cli.autograd.graph import GradGraph, Node
+    from mnist_cli.autograd.replaying import Delivery, ReplayStep
+
+SHOWN_VALUES = 4
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The characters that draw a step; ASCII where the terminal has no others."""
+
+    comes: str = "→"
+    goes: str = "→"
+    times: str = "×"
+    ellipsis: str = "…"
+
+    @classmethod
+    def ascii(cls) -> Glyphs:
+        """Plain characters only."""
+        return cls("->", "->", "x", "...")
+
+
+def step_lines(
+    step: ReplayStep, graph: GradGraph, count: int, glyphs: Glyphs | None = None
+) -> list[str]:
+    """A step of ``count`` as plain lines."""
+    glyphs = glyphs or Glyphs()
+    node = graph.nodes[step.node]
+    lines = [f"step {step.index + 1} of {count}   {_title(node)}"]
+    lines += _comes_in(step, node, glyphs)
+    if step.parameter is not None:
+        lines.append(f"  arrived: this is the gradient of {step.parameter}, added to its .grad")
+        return lines
+    lines.append(f"  call     {step.call}")
+    for delivery in step.deliveries:
+        lines += _delivery(delivery, graph, glyphs)
+    for name in step.inside:
+        lines.append(f"  inside   a backward of its own changed the gradient of {name}")
+    return lines
+
+
+def _title(node: Node) -> str:
+    where = f"   {node.module}" if node.module else ""
+    return f"#{node.id} {node.name}{where}"
+
+
+def _comes_in(step: ReplayStep, node: Node, glyphs: Glyphs) -> Iterator[str]:
+    for number, grad in enumerate(step.grads):
+        label = f"[{number}]" if len(step.grads) > 1 else "   "
+        yield f"  in  {label}  {describe(grad, glyphs)}"
+
+
+def _delivery(delivery: Delivery, graph: GradGraph, glyphs: Glyphs) -> Iterator[str]:
+    target = graph.nodes[delivery.edge.node]
+    name = f"parameter {target.parameter}" if target.parameter else target.name
+    port = f" input {delivery.edge.input_nr}" if len(target.outputs) > 1 else ""
+    where = f"{glyphs.goes} #{target.id} {name}{port}"
+    if delivery.raw is None:
+        yield f"  out [{delivery.position}]  nothing flows {where}"
+        return
+    yield f"  out [{delivery.position}]  {describe(delivery.raw, glyphs)}  {where}"
+    if delivery.reduced and delivery.sent is not None:
+        before, after = _shape(delivery.raw, glyphs), _shape(delivery.sent, glyphs)
+        yield f"           summed to shape on the way: {before} {glyphs.goes} {after}"
+        yield f"           {glyphs.goes} {describe(delivery.sent, glyphs)}"
+    if delivery.cast and delivery.sent is not None:
+        yield f"           cast on the way: {_dtype(delivery.raw)} {glyphs.goes} {_dtype(delivery.sent)}"
+    if delivery.met is not None and delivery.total is not None:
+        yield f"           added to what had come before: {describe(delivery.total, glyphs)}"
+    if not delivery.ready:
+        yield f"           #{target.id} waits for more gradients"
+
+
+def describe(tensor: Tensor | None, glyphs: Glyphs | None = None) -> str:
+    """A tensor in a line: shape, dtype, 2-norm and its first values."""
+    glyphs = glyphs or Glyphs()
+    if tensor is None:
+        return "no gradient"
+    flat = tensor.detach().flatten()[:SHOWN_VALUES].tolist()
+    more = f", {glyphs.ellipsis}" if tensor.numel() > SHOWN_VALUES else ""
+    values = ", ".join(f"{value:.4g}" for value in flat)
+    norm = tensor.detach().double().norm().item()
+    return f"{_shape(tensor, glyphs)} {_dtype(tensor)}  norm {norm:.4g}  [{values}{more}]"
+
+
+def _shape(tensor: Tensor, glyphs: Glyphs) -> str:
+    return glyphs.times.join(map(str, tensor.shape)) or "scalar"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def find_step(steps: Sequence[ReplayStep], graph: GradGraph, text: str) -> int | None:
+    """The step that ``text`` means: a node's id, its name, or the first one of a module."""
+    text = text.strip().removeprefix("#")
+    wanted = text.lower()
+    for index, step in enumerate(steps):
+        node = graph.nodes[step.node]
+        names = {node.name.lower(), node.module.lower(), (node.parameter or "").lower()}
+        if text.isdigit() and node.id == int(text):
+            return index
+        if not text.isdigit() and wanted and wanted in names:
+            return index
+    if not wanted or text.isdigit():
+        return None
+    return next(
+        (i for i, step in enumerate(steps) if wanted in _title(graph.nodes[step.node]).lower()),
+        None,
+    )
