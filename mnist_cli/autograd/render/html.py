@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
-from mnist_cli.autograd.render import labels, style, svg, topology
+from mnist_cli.autograd.render import labels, legend, style, svg, topology
 from mnist_cli.autograd.render.layout import layout
+from mnist_cli.autograd.render.pen import escape
 from mnist_cli.autograd.render.picture import Direction, Layout
 
 _SCRIPTS = ("page_state.js", "page_folding.js", "page_view.js", "page_details.js", "page_main.js")
@@ -40,7 +41,7 @@ def render(
     """
     plan = layout(graph, direction=direction)
     scale = style.scale(graph)
-    legend, legend_height = svg.key(graph, scale, _LEGEND_WIDTH)
+    signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
     order = topology.engine_order(graph) if replay_order is None else list(replay_order)
     css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
@@ -48,17 +49,15 @@ def render(
         style.asset("page.html"),
         {
             "policy": _policy(css, script),
-            "title": svg.escape(svg.heading_text(graph)),
-            "counts": svg.escape(
-                " · ".join([*labels.origin(graph), *labels.counts(graph.totals())])
-            ),
+            "title": escape(svg.heading_text(graph)),
+            "counts": escape(" · ".join([*labels.origin(graph), *labels.counts(graph.totals())])),
             "verdict": _verdict(graph),
             "css": css,
             "script": script,
             "width": f"{plan.width:.0f}",
             "height": f"{plan.height:.0f}",
             "drawing": "\n".join(svg.drawing(graph, plan, scale)),
-            "legend": legend,
+            "legend": signs,
             "legend_height": f"{legend_height:.0f}",
             "data": _json(_data(graph, plan, order)),
         },
@@ -84,7 +83,7 @@ def _verdict(graph: GradGraph) -> str:
     if graph.replay is None:
         return ""
     kind = "exact" if graph.replay.exact else "differs"
-    return f'<p class="verdict {kind}">{svg.escape(labels.verdict(graph))}</p>'
+    return f'<p class="verdict {kind}">{escape(labels.verdict(graph))}</p>'
 
 
 def _json(data: object) -> str:

@@ -249,4 +249,5 @@ setFolded(nodes.length > MOST_AT_FIRST ? frames.map((_, call) => call) : []);
 search('');
 showNode(null);
 showParameters();
+byId('legend').open = picture.clientWidth > 700;
 if (nodes.length) open();

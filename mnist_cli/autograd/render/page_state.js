@@ -57,9 +57,9 @@ const htmlElement = (name, properties, ...children) => {
   return element;
 };
 
-const title = (id) => `#${id} ${nodes[id].name}`;
+const title = (id) => `#${id} ${nodes[id].parameter ?? nodes[id].name}`;
 const spoken = (id) => {
   const node = nodes[id];
-  return [title(id), node.parameter && `parameter ${node.parameter}`,
+  return [title(id), node.parameter && 'parameter',
     node.module && `module ${node.module}`].filter(Boolean).join(', ');
 };

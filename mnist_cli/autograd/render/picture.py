@@ -24,7 +24,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Frame:
-    """The rounded background of one module call; ``title_end`` if its title stands at the right."""
+    """The rounded background of one module call.
+
+    ``title_end`` if its title stands at the right; ``titled`` is False where it has none.
+    """
 
     call: calls.Call
     x: float
@@ -33,6 +36,7 @@ class Frame:
     height: float
     nodes: int
     title_end: bool
+    titled: bool = True
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,16 @@ figures. The parts are functions, for the HTML page draws with them too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from xml.sax.saxutils import escape as _xml
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
-from mnist_cli.autograd.render import cards, labels, style
+from mnist_cli.autograd.render import cards, labels, legend, style
+from mnist_cli.autograd.render.columns import Column, columns
 from mnist_cli.autograd.render.layout import layout
-from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Point, Wire
+from mnist_cli.autograd.render.pen import coord, escape, mark, path, tip
+from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wire
 
 _MARGIN = 28.0
 _NARROWEST = 450.0
-_TIP = 4.5
-
-
-def escape(text: object) -> str:
-    """Text for element content and quoted attributes, without characters that XML forbids."""
-    return _xml(labels.visible(text), {'"': "&quot;", "'": "&#39;"})
 
 
 def render(graph: GradGraph, *, direction: Direction = "down", saved: bool = True) -> str:
@@ -34,13 +28,14 @@ def render(graph: GradGraph, *, direction: Direction = "down", saved: bool = Tru
         saved: show the tensors that are kept for backward.
     """
     plan = layout(graph, direction=direction, saved=saved)
+    broken = columns(plan)
     scale = style.scale(graph)
-    width = max(plan.width, _NARROWEST) + 2 * _MARGIN
+    width = max(broken.width, _NARROWEST) + 2 * _MARGIN
     head, top = heading(graph, width - 2 * _MARGIN)
-    legend, legend_height = key(graph, scale, width - 2 * _MARGIN)
+    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN, broken)
     start = top + legend_height + 26
-    left = (width - plan.width) / 2
-    height = _MARGIN + start + plan.height + _MARGIN
+    left = (width - broken.width) / 2
+    height = _MARGIN + start + broken.height + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing" role="img" '
         f'aria-labelledby="title" width="{width:.0f}" height="{height:.0f}" '
@@ -49,9 +44,9 @@ def render(graph: GradGraph, *, direction: Direction = "down", saved: bool = Tru
         f"<style>{style.variables()}{style.drawing_css()}</style>",
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="var(--paper)"/>',
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">{head}',
-        f'<g class="key" transform="translate(0 {top:.0f})">{legend}</g></g>',
+        f'<g class="key" transform="translate(0 {top:.0f})">{signs}</g></g>',
         f'<g transform="translate({left:.1f} {_MARGIN + start:.1f})">',
-        *drawing(graph, plan, scale),
+        *(column(graph, plan, part, scale) for part in broken.parts),
         "</g></svg>\n",
     ]
     return "\n".join(parts)
@@ -97,17 +92,33 @@ def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]
     yield "</g>"
 
 
+def column(graph: GradGraph, plan: Layout, part: Column, scale: style.Scale) -> str:
+    """A part of the picture, in its place, with the marks where wires are cut."""
+    x, y = part.shift
+    return "".join(
+        [
+            f'<g transform="translate({coord(x)} {coord(y)})">',
+            *(frame(f, i) for i, f in part.frames),
+            *(wire(graph, plan, w, i, scale) for i, w in part.wires),
+            *(box(graph, plan.boxes[i], i, scale, plan.direction) for i in part.boxes),
+            *map(mark, part.marks),
+            "</g>",
+        ]
+    )
+
+
 def frame(record: Frame, number: int) -> str:
     """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
     x = record.width - room - 14 if record.title_end else 14.0
+    words = f'<text x="{x:.1f}" y="19">{escape(short)}</text>' if record.titled else ""
     hint = f"{title}: {labels.counted(record.nodes, 'node')}"
     return (
         f'<g class="frame" data-frame="{number}" '
         f'transform="translate({record.x:.1f} {record.y:.1f})"><title>{escape(hint)}</title>'
         f'<rect class="ground" width="{record.width:.1f}" height="{record.height:.1f}" rx="12"/>'
-        f'<text x="{x:.1f}" y="19">{escape(short)}</text></g>'
+        f"{words}</g>"
     )
 
 
@@ -139,39 +150,6 @@ def _wire_hint(graph: GradGraph, user: Node, source: int, position: int, norm: f
     )
 
 
-def path(points: Sequence[Point], direction: Direction) -> str:
-    """Straight runs joined by bends that leave and arrive along the forward direction."""
-    (x, y), *others = points
-    commands = [f"M{_n(x)} {_n(y)}"]
-    for next_x, next_y in others:
-        if (next_x, next_y) == (x, y):
-            continue
-        if next_x == x or next_y == y:
-            commands.append(f"L{_n(next_x)} {_n(next_y)}")
-        elif direction == "down":
-            middle = _n((y + next_y) / 2)
-            commands.append(f"C{_n(x)} {middle} {_n(next_x)} {middle} {_n(next_x)} {_n(next_y)}")
-        else:
-            middle = _n((x + next_x) / 2)
-            commands.append(f"C{middle} {_n(y)} {middle} {_n(next_y)} {_n(next_x)} {_n(next_y)}")
-        x, y = next_x, next_y
-    return "".join(commands)
-
-
-def tip(point: Point, direction: Direction) -> str:
-    """A small arrowhead against the forward direction: where the gradient arrives."""
-    x, y = point
-    if direction == "down":
-        corners = [(x, y), (x - _TIP, y + 2 * _TIP), (x + _TIP, y + 2 * _TIP)]
-    else:
-        corners = [(x, y), (x + 2 * _TIP, y - _TIP), (x + 2 * _TIP, y + _TIP)]
-    return "M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in corners) + "Z"
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
 def box(
     graph: GradGraph, record: Box, number: int, scale: style.Scale, direction: Direction
 ) -> str:
@@ -183,35 +161,35 @@ def box(
     classes += ["alarm"] if alarm and card.kind != "reference" else []
     parts = [
         f'<g class="{" ".join(classes)}" data-box="{number}" '
-        f'transform="translate({_n(record.x)} {_n(record.y)})">',
+        f'transform="translate({coord(record.x)} {coord(record.y)})">',
         f"<title>{escape(node_hint(node))}</title>",
-        f'<rect class="card" width="{_n(card.width)}" height="{_n(card.height)}" '
+        f'<rect class="card" width="{coord(card.width)}" height="{coord(card.height)}" '
         f'rx="{_radius(card)}"/>',
     ]
     if card.kind == "operation":
         parts.append(
-            f'<rect class="stripe" x="0" y="9" width="3.5" height="{_n(card.height - 18)}" '
+            f'<rect class="stripe" x="0" y="9" width="3.5" height="{coord(card.height - 18)}" '
             'rx="1.7"/>'
         )
         parts += _stubs(node, direction)
     parts += map(_text, card.texts)
     if card.dot is not None:
         parts.append(
-            f'<circle class="dot {scale.level(card.dot.norm)}" cx="{_n(card.dot.x)}" '
-            f'cy="{_n(card.dot.y)}" r="4"/>'
+            f'<circle class="dot {scale.level(card.dot.norm)}" cx="{coord(card.dot.x)}" '
+            f'cy="{coord(card.dot.y)}" r="4"/>'
         )
     parts += [_chip(chip) for chip in card.chips]
     return "".join(parts) + "</g>"
 
 
 def _radius(card: cards.Card) -> str:
-    return _n({"operation": 9.0, "parameter": 14.0}.get(card.kind, card.height / 2))
+    return coord({"operation": 9.0, "parameter": 14.0}.get(card.kind, card.height / 2))
 
 
 def _text(text: cards.Text) -> str:
     anchor = "" if text.anchor == "start" else f' text-anchor="{text.anchor}"'
     more = f'<tspan class="suffix" dx="2">{escape(text.suffix)}</tspan>' if text.suffix else ""
-    place = f'x="{_n(text.x)}" y="{_n(text.y)}"{anchor}'
+    place = f'x="{coord(text.x)}" y="{coord(text.y)}"{anchor}'
     return f'<text class="{text.role}" {place}>{escape(text.string)}{more}</text>'
 
 
@@ -228,9 +206,9 @@ def _stubs(node: Node, direction: Direction) -> Iterator[str]:
 
 def _chip(chip: cards.Chip) -> str:
     return (
-        f'<g class="chip"><rect x="{_n(chip.x)}" y="{_n(chip.y)}" width="{_n(chip.width)}" '
-        f'height="{_n(chip.height)}" rx="7.5"/>'
-        f'<text x="{_n(chip.x + chip.width / 2)}" y="{_n(chip.y + 10.7)}" '
+        f'<g class="chip"><rect x="{coord(chip.x)}" y="{coord(chip.y)}" width="{coord(chip.width)}" '
+        f'height="{coord(chip.height)}" rx="7.5"/>'
+        f'<text x="{coord(chip.x + chip.width / 2)}" y="{coord(chip.y + 10.7)}" '
         f'text-anchor="middle">{escape(chip.string)}</text></g>'
     )
 
@@ -259,74 +237,3 @@ def _figures(stats: Stats) -> str:
         f"norm {labels.number(stats.norm)}, mean {labels.number(stats.mean)}, "
         f"{labels.number(stats.min)} to {labels.number(stats.max)}"
     )
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One thing explained in the legend: how wide its sign is, the sign, and the words."""
-
-    width: float
-    sign: str
-    words: str
-
-
-def key(graph: GradGraph, scale: style.Scale, width: float) -> tuple[str, float]:
-    """The legend, wrapped to a width, and its height."""
-    parts, x, y = [], 0.0, 0.0
-    for entry in _entries(graph, scale):
-        wide = entry.width + 7 + cards.text_width(entry.words, 11)
-        if x and x + wide > width:
-            x, y = 0.0, y + 24
-        parts.append(
-            f'<g transform="translate({_n(x)} {_n(y)})">{entry.sign}'
-            f'<text x="{_n(entry.width + 7)}" y="14">{escape(entry.words)}</text></g>'
-        )
-        x += wide + 20
-    return "".join(parts), y + 24
-
-
-def _entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
-    def card(kind: str, radius: int, extra: str = "") -> str:
-        return (
-            f'<g class="box {kind}"><rect class="card" x=".5" y="2.5" width="26" height="15" '
-            f'rx="{radius}"/>{extra}</g>'
-        )
-
-    stripe = '<rect class="stripe" x=".5" y="6" width="3" height="8" rx="1.5"/>'
-    yield _Entry(27, card("operation", 5, stripe), "operation")
-    if any(map(labels.is_leaf, graph.nodes)):
-        yield _Entry(27, card("parameter", 7), "parameter")
-    if any(node.saved for node in graph.nodes):
-        chip = '<g class="chip"><rect x=".5" y="4" width="26" height="12" rx="6"/></g>'
-        yield _Entry(27, chip, "kept for backward")
-    if any(None in node.next for node in graph.nodes if not labels.is_leaf(node)):
-        ring = '<g class="box"><circle class="stub" cx="5" cy="10" r="3.2"/></g>'
-        yield _Entry(10, ring, "input without gradient")
-    yield from _norm_entries(graph, scale)
-
-
-def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
-    if scale.low is None or scale.high is None:
-        return
-    steps = "".join(
-        f'<g class="wire g{i}"><path class="step" d="M{36 + i * 20} 10h20"/></g>'
-        for i in range(style.LEVELS)
-    )
-    ends = 36 + style.LEVELS * 20
-    low, high = (
-        f'<text x="{x}" y="14" text-anchor="{anchor}">10<tspan dy="-4" font-size="8">'
-        f"{str(power).replace('-', '−')}</tspan></text>"
-        for x, anchor, power in ((31, "end", scale.low), (ends + 5, "start", scale.high))
-    )
-    yield _Entry(ends + 30, low + steps + high, "gradient norm")
-    arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
-    yield _Entry(27, arrow, "the gradient's way")
-    norms = {
-        scale.level(labels.edge_norm(node, i))
-        for node in graph.nodes
-        for i in range(len(node.next))
-    }
-    for level, words in (("zero", "zero"), ("bad", "NaN or infinite")):
-        if level in norms:
-            sign = f'<g class="wire {level}"><path d="M0 10h26"/></g>'
-            yield _Entry(27, sign, words)

@@ -186,7 +186,7 @@ def test_svg_has_a_box_for_every_node_and_a_wire_for_every_edge() -> None:
     root = ET.fromstring(svg.render(graph))
     kinds = [set(e.get("class", "").split()) for e in root.iter(f"{SVG}g") if e.get("data-box")]
     assert sum("operation" in k or "parameter" in k for k in kinds) == len(graph)
-    wires = [e for e in root.iter(f"{SVG}g") if e.get("data-wire")]
+    wires = {e.get("data-wire") for e in root.iter(f"{SVG}g") if e.get("data-wire")}
     assert len(wires) == graph.totals().edges
 
 

@@ -69,7 +69,7 @@ def chosen(browser: chromium.Browser) -> list[int]:
 
 def drawn_rects(browser: chromium.Browser) -> list[list[float]]:
     return browser.evaluate(
-        "[...document.querySelectorAll('.box .card, .fold .card')]"
+        "[...document.querySelectorAll('#view .card')]"
         ".filter(e => e.getClientRects().length && e.getBoundingClientRect().width)"
         ".map(e => { const r = e.getBoundingClientRect();"
         "return [r.left, r.top, r.right, r.bottom]; })"
@@ -185,7 +185,7 @@ def test_no_fold_makes_boxes_overlap_or_leaves_a_wire_hanging(
             "[...document.querySelectorAll('#view .wire path:first-of-type')].filter(p => {"
             "if (p.parentNode.getAttribute('display') === 'none') return false;"
             "const m = p.getScreenCTM(), on = (t) => p.getPointAtLength(t).matrixTransform(m);"
-            "const cards = [...document.querySelectorAll('.box .card, .fold .card')]"
+            "const cards = [...document.querySelectorAll('#view .card')]"
             ".map(e => e.getBoundingClientRect()).filter(r => r.width);"
             "return [on(0), on(p.getTotalLength())].some(q => !cards.some(r => q.x > r.left - 2 &&"
             "q.x < r.right + 2 && q.y > r.top - 2 && q.y < r.bottom + 2)); }).length"

@@ -1,0 +1,95 @@
+"""What the signs and colours of a picture mean, for the SVG file and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.render import cards, labels, style
+from mnist_cli.autograd.render.columns import Columns, Mark
+from mnist_cli.autograd.render.pen import coord, escape, mark
+from mnist_cli.autograd.render.picture import Layout
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One thing explained in the legend: how wide its sign is, the sign, and the words."""
+
+    width: float
+    sign: str
+    words: str
+
+
+def key(
+    graph: GradGraph,
+    plan: Layout,
+    scale: style.Scale,
+    width: float,
+    broken: Columns | None = None,
+) -> tuple[str, float]:
+    """The legend, wrapped to a width, and its height."""
+    parts, x, y = [], 0.0, 0.0
+    for entry in _entries(graph, plan, scale, broken):
+        wide = entry.width + 7 + cards.text_width(entry.words, 11)
+        if x and x + wide > width:
+            x, y = 0.0, y + 24
+        parts.append(
+            f'<g transform="translate({coord(x)} {coord(y)})">{entry.sign}'
+            f'<text x="{coord(entry.width + 7)}" y="14">{escape(entry.words)}</text></g>'
+        )
+        x += wide + 20
+    return "".join(parts), y + 24
+
+
+def _entries(
+    graph: GradGraph, plan: Layout, scale: style.Scale, broken: Columns | None
+) -> Iterator[_Entry]:
+    def card(kind: str, radius: int, extra: str = "") -> str:
+        return (
+            f'<g class="box {kind}"><rect class="card" x=".5" y="2.5" width="26" height="15" '
+            f'rx="{radius}"/>{extra}</g>'
+        )
+
+    stripe = '<rect class="stripe" x=".5" y="6" width="3" height="8" rx="1.5"/>'
+    yield _Entry(27, card("operation", 5, stripe), "operation")
+    if any(map(labels.is_leaf, graph.nodes)):
+        yield _Entry(27, card("parameter", 7), "parameter")
+    if any(node.saved for node in graph.nodes):
+        chip = '<g class="chip"><rect x=".5" y="4" width="26" height="12" rx="6"/></g>'
+        yield _Entry(27, chip, "kept for backward")
+    if any(None in node.next for node in graph.nodes if not labels.is_leaf(node)):
+        ring = '<g class="box"><circle class="stub" cx="5" cy="10" r="3.2"/></g>'
+        yield _Entry(10, ring, "input without gradient")
+    if any(b.card.kind == "reference" for b in plan.boxes):
+        yield _Entry(27, card("reference", 7), "drawn elsewhere")
+    if broken is not None and len(broken.parts) > 1:
+        yield _Entry(15, mark(Mark(1, (7.5, 10.0))), "goes on at the same number")
+    yield from _norm_entries(graph, scale)
+
+
+def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
+    if scale.low is None or scale.high is None:
+        return
+    steps = "".join(
+        f'<g class="wire g{i}"><path class="step" d="M{36 + i * 20} 10h20"/></g>'
+        for i in range(style.LEVELS)
+    )
+    ends = 36 + style.LEVELS * 20
+    low, high = (
+        f'<text x="{x}" y="14" text-anchor="{anchor}">10<tspan dy="-4" font-size="8">'
+        f"{str(power).replace('-', '−')}</tspan></text>"
+        for x, anchor, power in ((31, "end", scale.low), (ends + 5, "start", scale.high))
+    )
+    yield _Entry(ends + 30, low + steps + high, "gradient norm")
+    arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
+    yield _Entry(27, arrow, "the gradient's way")
+    norms = {
+        scale.level(labels.edge_norm(node, i))
+        for node in graph.nodes
+        for i in range(len(node.next))
+    }
+    for level, words in (("zero", "zero"), ("bad", "NaN or infinite")):
+        if level in norms:
+            sign = f'<g class="wire {level}"><path d="M0 10h26"/></g>'
+            yield _Entry(27, sign, words)
