@@ -12,6 +12,8 @@ from mnist_cli.commands import options
 from mnist_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
+
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
     from mnist_cli.training.checkpoint import Checkpoint
@@ -63,14 +65,20 @@ def evaluate(
     Reads this program's checkpoints and run directories, and the state_dicts of other programs
     (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
     """
+    from mnist_cli.files import check_writable
     from mnist_cli.report.console import note, print_evaluation, print_json
+    from mnist_cli.training.device import resolve_device
 
+    # What cannot be had is said before any data are read.
+    where = resolve_device(device or "auto")
+    if plots is not None:
+        check_writable(plots)
     subject = open_subject(
         checkpoint, runs, model=model, dataset=dataset, data_dir=data_dir, split=split
     )
     if not as_json and not quiet:
         note(subject.describe())
-    evaluation = _evaluate(subject, device, precision, batch_size)
+    evaluation = _evaluate(subject, where, precision, batch_size)
     if plots is not None:
         _save_plots(subject, evaluation, plots)
     if as_json:
@@ -184,17 +192,16 @@ def _split(checkpoint: Checkpoint, data: LoadedData, name: str) -> Split:
 
 
 def _evaluate(
-    subject: Subject, device_name: str | None, precision_name: str | None, batch_size: int | None
+    subject: Subject, device: torch.device, precision_name: str | None, batch_size: int | None
 ) -> Evaluation:
     """By default in the precision and batches of the training run: the same figures to the bit."""
-    from mnist_cli.training.device import compute_settings, resolve_device, resolve_precision
+    from mnist_cli.training.device import compute_settings, resolve_precision
     from mnist_cli.training.evaluate import evaluate as judge
     from mnist_cli.training.evaluate import predict
     from mnist_cli.training.memory import explain_out_of_memory
 
     checkpoint = subject.checkpoint
     config = checkpoint.config
-    device = resolve_device(device_name or "auto")
     trained_in = checkpoint.document.get("environment", {}).get("precision", "auto")
     if device.type == "cpu" and trained_in == "fp16":
         trained_in = "auto"
@@ -228,11 +235,9 @@ def _document(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
 def _save_plots(subject: Subject, evaluation: Evaluation, folder: Path) -> None:
     import torch
 
-    from mnist_cli.files import check_writable
     from mnist_cli.report.console import note
     from mnist_cli.report.figures import save_confusion, save_mistakes
 
-    check_writable(folder)
     save_confusion(evaluation, subject.classes, folder / "confusion.png")
     worst = evaluation.mistakes[:DRAWN_MISTAKES]
     where = {int(index): row for row, index in enumerate(subject.split.indices.tolist())}
