@@ -1,7 +1,7 @@
 """Reads the zip that ``torch.save`` writes, from a stranger, without being harmed.
 
-torch checks no CRC, follows whatever the pickle says as far as ``weights_only`` lets it, and lets
-an environment variable switch that off. So the archive is judged first, from bytes that are read
+torch checks no CRC, follows whatever the pickle says as far as ``weights_only`` lets it, and knows
+an environment variable to switch that off. So the archive is judged first, from bytes that are read
 once: stored entries only (nothing can unpack to more than the file's size), every CRC right, no
 code; and only then unpickled, always with ``weights_only=True``.
 """

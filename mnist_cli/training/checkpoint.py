@@ -189,9 +189,10 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
 def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
     if document["format"] != FORMAT:
         raise CheckpointError(f"{path} is a {document['format']!r:.60}, not a {FORMAT}")
-    if document.get("version") != VERSION:
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{path} has format version {document.get('version')!r:.20}; "
+            f"{path} has format version {version!r:.20}; "
             f"this program reads version {VERSION}",
             "Use the version of mnist_cli that wrote it, or a newer one.",
         )
@@ -200,7 +201,8 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         data = _data_of(document["data"])
         history = tuple(EpochResult.from_plain(dict(line)) for line in document["metrics"])
         weights = _tensors(document["model"]["weights"])
-        averaged = document["ema"]
+        if document["ema"] is not None:
+            weights = _averaged(document["ema"])
         name = str(document["model"]["name"])
         _check_environment(document["environment"])
     except GARBLED as error:
@@ -214,7 +216,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         path=path,
         model=name,
         classes=len(data.classes),
-        weights=_averaged(averaged) if averaged is not None else weights,
+        weights=weights,
         config=config,
         data=data,
         history=history,
