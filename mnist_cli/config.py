@@ -66,7 +66,7 @@ class TrainConfig(BaseModel):
     )
     model: str = Field("conv4", description="network, by its name in the registry")
     seed: int = Field(0, ge=0, lt=2**63, description="where everything random comes from")
-    epochs: int = Field(7, ge=1, le=100_000, description="passes over the training set")
+    epochs: int = Field(5, ge=1, le=100_000, description="passes over the training set")
     train_size: int = Field(0, ge=0, description="train on so many images only; 0 is all of them")
     val_size: int | None = Field(
         None,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnist_cli import choices
 from mnist_cli.commands import options
+from mnist_cli.commands.epoch_dumps import EpochDumps
 from mnist_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 RECIPE, STOPPING = "Recipe", "Stopping and saving"
 
@@ -196,16 +194,17 @@ def train(
             "A resumed run keeps its own configuration; leave --config out.",
         )
     dumps = EpochDumps.parse(dump_grad)
-    settings = None if resume else options.compose_config(config, assignments, flags)
+    if resume is None:
+        settings = options.compose_config(config, assignments, flags)
     from mnist_cli.commands import training_run
 
     say = training_run.Speaker(silent=as_json or quiet)
     request = training_run.RunRequest(data_dir, runs, say, tensorboard, dry_run, dumps)
-    if settings is not None:
+    if resume is None:
         summary = training_run.train_anew(settings, request)
     else:
         layers = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
-        summary = training_run.resume(cast("Path", resume), layers, request)
+        summary = training_run.resume(resume, layers, request)
     from mnist_cli.report.console import print_json, print_summary
 
     if as_json:

@@ -227,7 +227,18 @@ def _batch(split: Split, request: Request, seed: int) -> Split:
         if request.batch is not None:
             raise UsageError("--batch and --indices contradict each other", "Give one of them.")
         return split.take(torch.tensor(_numbers(request.indices, len(split))))
-    count = request.batch if request.batch is not None else min(DEFAULT_BATCH, len(split))
+    return choose_batch(split, request.batch, seed)
+
+
+def choose_batch(split: Split, count: int | None, seed: int) -> Split:
+    """So many images of a split (64 where None, or all of a smaller one), chosen by the seed.
+
+    Raises:
+        UsageError: more than there are.
+    """
+    import torch
+
+    count = count if count is not None else min(DEFAULT_BATCH, len(split))
     if not 1 <= count <= len(split):
         raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
     generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))

@@ -1,0 +1,77 @@
+"""``mnist train --dump-grad 1,5,last``: the gradients of one fixed batch as the run goes on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.training.session import Session
+
+
+@dataclass(frozen=True)
+class EpochDumps:
+    """After which epochs a dump is written."""
+
+    epochs: frozenset[int] = frozenset()
+    last: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None) -> EpochDumps:
+        """Read ``1,5,last``.
+
+        Raises:
+            UsageError: something that is neither an epoch, counted from 1, nor ``last``.
+        """
+        words = [word.strip() for word in (text or "").split(",") if word.strip()]
+        for word in words:
+            if word != "last" and not (word.isdecimal() and int(word) > 0):
+                raise UsageError(
+                    f"--dump-grad {text}: '{word}' is no epoch",
+                    "Give epochs counted from 1, or last: --dump-grad 1,5,last.",
+                )
+        epochs = frozenset(int(word) for word in words if word != "last")
+        return cls(epochs, "last" in words)
+
+    def due(self, epoch: int, *, last: bool) -> bool:
+        """Whether a dump is wanted after this epoch."""
+        return epoch in self.epochs or (last and self.last)
+
+
+def write_epoch_dump(session: Session, epoch: int) -> Path:
+    """Write ``grad/epoch-NNNN.json``: the batch is the same each time, so two can be compared.
+
+    Works on a copy of the network, since a batch norm in training mode would remember the batch,
+    and draws from forked generators: the run goes on to the same bits as without a dump.
+    """
+    from mnist_cli.autograd import dumps
+    from mnist_cli.commands.inspect.dump import make_dump
+    from mnist_cli.commands.inspect.subject import Subject, choose_batch
+    from mnist_cli.files import atomic_write, check_writable
+
+    state, config, data = session.state, session.config, session.data
+    batch = choose_batch(data.train, None, config.seed)
+    subject = Subject(
+        model=copy.deepcopy(state.model).train(),
+        name=config.model,
+        images=data.normalisation(batch.images.to(session.device).float()),
+        labels=batch.labels.to(session.device),
+        indices=tuple(batch.indices.tolist()),
+        dataset=data.spec.name,
+        split="train",
+        device=session.device,
+        precision=session.precision,
+        seed=config.seed,
+        training=True,
+        smoothing=config.label_smoothing,
+        source=session.run.last,
+    )
+    graph = make_dump(subject, replay=False).graph.with_context(epoch=epoch, step=state.step)
+    check_writable(session.run.gradients)
+    path = session.run.gradients / f"epoch-{epoch:04d}.json"
+    atomic_write(path, dumps(graph))
+    return path

@@ -1,0 +1,255 @@
+"""One training run as the command line drives it: data, session, report, dumps, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_cli.commands.epoch_dumps import EpochDumps, write_epoch_dump
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.training.session import Session
+
+if TYPE_CHECKING:
+    import torch
+
+    from mnist_cli import config as configs
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.device import Precision
+    from mnist_cli.training.rundir import RunDirectory
+    from mnist_cli.training.session import Summary
+    from mnist_cli.training.signals import StopRequest
+
+FREE_ON_RESUME = frozenset(
+    {"device", "threads", "workers", "checkpoint_every", "early_stopping", "target_accuracy"}
+)
+"""Keys that may change when a run goes on: where it computes and when it stops."""
+
+
+class Speaker:
+    """What a run says besides its report, unless it is to be silent."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self.silent = silent
+
+    def note(self, message: str) -> None:
+        """Say what the user may want to know."""
+        from mnist_cli.report.console import note
+
+        if not self.silent:
+            note(message)
+
+    def warn(self, message: str) -> None:
+        """Say what the user must not miss, silent or not."""
+        from mnist_cli.report.console import warn
+
+        warn(message)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asked of a run besides its configuration."""
+
+    data_dir: Path
+    runs: Path
+    say: Speaker
+    tensorboard: bool = False
+    dry_run: bool = False
+    dumps: EpochDumps = field(default_factory=EpochDumps)
+
+
+def train_anew(config: TrainConfig, request: RunRequest) -> Summary:
+    """Train from fresh weights into a new run directory; a dry run's is thrown away."""
+    from mnist_cli.training import rundir
+
+    device, precision = _device(config)
+    with _runs_folder(request.runs, temporary=request.dry_run) as folder:
+        data = _load(config, request)
+        if request.dry_run:
+            config, data = _shrink(config, data)
+        run = rundir.create(folder, data.spec.name, config.model)
+        with run.locked():
+            return _run(Session(config, data, device, precision, run), request)
+
+
+def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Summary:
+    """Go on with a run from its last checkpoint, or from a file into a new run directory.
+
+    Raises:
+        CheckpointError: there is nothing to resume from.
+        UsageError: ``layers`` would change what the result means.
+    """
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training import rundir
+
+    path = _resume_from(target, request.runs)
+    checkpoint = checkpoints.read(path)
+    if checkpoint.config is None or checkpoint.data is None:
+        raise CheckpointError(
+            f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
+            "It can be evaluated: mnist eval.",
+        )
+    config = _config_on_resume(checkpoint.config, layers)
+    device, precision = _device(config, checkpoint)
+    # The data set that was trained on, even where `auto` would choose another one now.
+    data = _load(config.model_copy(update={"dataset": checkpoint.data.name}), request)
+    run = rundir.RunDirectory(path.parent)
+    if path.name != run.last.name or not run.config.is_file():
+        run = rundir.create(request.runs, data.spec.name, config.model)
+    with run.locked():
+        return _run(Session(config, data, device, precision, run, checkpoint), request)
+
+
+def _resume_from(target: Path, runs: Path) -> Path:
+    """The file to go on from: of a run, ``last.pt``."""
+    for folder in (target, runs / target):
+        if folder.is_dir():
+            path = folder / "last.pt"
+            if path.is_file():
+                return path
+            raise CheckpointError(f"the run {folder} has no last.pt to resume from")
+    return target
+
+
+def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainConfig:
+    """The checkpoint's configuration with what may change; anything else is refused."""
+    from mnist_cli import config as configs
+
+    wanted = configs.compose([configs.Layer(saved.to_plain(), {}), *layers])
+    free = FREE_ON_RESUME | ({"epochs"} if saved.schedule in {"constant", "step"} else set())
+    given = {key: layer.origin[key] for layer in layers for key in layer.values}
+    for key, place in given.items():
+        then, now = getattr(saved, key), getattr(wanted, key)
+        if key not in free and then != now:
+            raise UsageError(
+                f"{place}: a resumed run keeps {key} = {then}; another value would change "
+                "what the result means",
+                f"Leave it out, or train anew. What may change: {', '.join(sorted(free))}.",
+            )
+    return wanted
+
+
+def _device(
+    config: TrainConfig, checkpoint: Checkpoint | None = None
+) -> tuple[torch.device, Precision]:
+    """Device and precision, before any data are read; a resumed run keeps its precision."""
+    from mnist_cli.training.device import resolve_device, resolve_precision
+
+    device = resolve_device(config.device)
+    name = config.precision
+    if checkpoint is not None and name == "auto":
+        name = checkpoint.document.get("environment", {}).get("precision", name)
+    return device, resolve_precision(name, device)
+
+
+@contextlib.contextmanager
+def _runs_folder(runs: Path, *, temporary: bool) -> Iterator[Path]:
+    """Where the run directory goes; found unwritable now, before data are read."""
+    from mnist_cli.files import check_writable
+
+    if temporary:
+        with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
+            yield Path(folder)
+        return
+    check_writable(runs)
+    yield runs
+
+
+def _load(config: TrainConfig, request: RunRequest) -> LoadedData:
+    from mnist_cli.data.load import load
+
+    data = load(config.dataset, request.data_dir, say=request.say.note)
+    if data.fallback:
+        request.say.warn(
+            f"MNIST cannot be had, so this run uses scikit-learn's bundled digits instead "
+            f"({data.fallback}). Its accuracy says nothing about MNIST."
+        )
+    return data
+
+
+def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedData]:
+    """One batch of each split, one epoch."""
+    import dataclasses
+
+    import torch
+
+    from mnist_cli.data.split import validation_size
+
+    small = dataclasses.replace(
+        data, test=data.test.take(torch.arange(min(config.batch_size, len(data.test))))
+    )
+    val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
+    update = {"epochs": 1, "train_size": config.batch_size, "val_size": val_size, "warmup": 0.0}
+    return config.model_copy(update=update), small
+
+
+def _run(session: Session, request: RunRequest) -> Summary:
+    from mnist_cli.training.signals import stop_on_signals
+
+    _announce(session, request.say)
+    run = session.run
+    with stop_on_signals() as stop:
+        _follow(session, stop, request)
+        if stop:
+            raise stop.error(
+                f"trained to the end, but stopped before the test set was read; the run is {run.path}",
+                f"Read it with: mnist eval {run.path}",
+            )
+        summary = session.finish()
+        if not request.dry_run:
+            _draw_curves(session, run)
+    return summary
+
+
+def _announce(session: Session, say: Speaker) -> None:
+    from mnist_cli.training.device import describe
+
+    if session.differences:
+        say.warn(
+            "this is not where the run was begun, so the last bits may differ: "
+            + "; ".join(session.differences)
+        )
+    data = session.data
+    say.note(
+        f"{data.spec.title}: {session.train_images:,} training images, "
+        f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
+        f"{session.config.model} on {describe(session.device)}, {session.precision.name}"
+    )
+    if session.state.finished:
+        say.note(
+            f"{session.run.path} was trained to its end already; only the test set is read anew"
+        )
+
+
+def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
+    """Drive the session and show its events."""
+    from mnist_cli.report.console import TrainingReport
+    from mnist_cli.training.loop import StepResult
+    from mnist_cli.training.tensorboard import open_log
+
+    state = session.state
+    silent = request.say.silent
+    report = TrainingReport(session.config.epochs, session.loader.images, silent=silent)
+    folder = session.run.tensorboard if request.tensorboard else None
+    with open_log(folder, first_step=state.step) as log, report.following():
+        for event in session.events(stop):
+            if isinstance(event, StepResult):
+                if report.wants_figures:
+                    loss, accuracy, _ = state.running.means()
+                    report.step(event.epoch, event.batch / event.batches, loss, accuracy)
+            else:
+                report.epoch(event)
+                log.epoch(event)
+                if request.dumps.due(event.epoch, last=state.finished):
+                    write_epoch_dump(session, event.epoch)
+
+
+def _draw_curves(session: Session, run: RunDirectory) -> None:
+    from mnist_cli.report.figures import save_learning_curves
+
+    save_learning_curves(session.state.history, run.curves, title=run.path.name)
