@@ -93,6 +93,14 @@ class _Axis:
             return []
         count = max(1, round(math.sqrt(self.length * _SHAPE / (self.breadth + _GAP))))
         gaps = list(self._gaps())
+        wires = [
+            (self.point(*w.points[0])[1], self.point(*w.points[-1])[1]) for w in self.plan.wires
+        ]
+        frames = [self._span(frame) for frame in self.plan.frames]
+        self._sorted = [
+            (sorted(low for low, _ in spans), sorted(high for _, high in spans))
+            for spans in (frames, wires)
+        ]
         chosen: list[float] = []
         for i in range(1, count):
             goal, reach = self.length * i / count, self.length / count / 4
@@ -113,11 +121,9 @@ class _Axis:
 
     def _cost(self, cut: float) -> int:
         """How much a cut breaks: each frame counts as much as three wires."""
-        frames = [self._span(f) for f in self.plan.frames]
-        wires = [
-            (self.point(*w.points[0])[1], self.point(*w.points[-1])[1]) for w in self.plan.wires
+        broken = [
+            bisect_left(starts, cut) - bisect_right(ends, cut) for starts, ends in self._sorted
         ]
-        broken = [sum(low < cut < high for low, high in spans) for spans in (frames, wires)]
         return 3 * broken[0] + broken[1]
 
     def _span(self, frame: Frame) -> Point:
