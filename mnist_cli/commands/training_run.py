@@ -184,7 +184,13 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
         data, test=data.test.take(torch.arange(min(config.batch_size, len(data.test))))
     )
     val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
-    update = {"epochs": 1, "train_size": config.batch_size, "val_size": val_size, "warmup": 0.0}
+    update = {
+        "epochs": 1,
+        "train_size": min(config.batch_size, len(data.train) - val_size),
+        "val_size": val_size,
+        "drop_last": False,
+        "warmup": 0.0,
+    }
     return config.model_copy(update=update), small
 
 
