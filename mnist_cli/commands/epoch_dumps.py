@@ -11,6 +11,7 @@ from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.training.session import Session
+    from mnist_cli.training.state import EpochResult
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,13 @@ class EpochDumps:
         epochs = frozenset(int(word) for word in words if word != "last")
         return cls(epochs, "last" in words)
 
-    def due(self, epoch: int, *, last: bool) -> bool:
-        """Whether a dump is wanted after this epoch."""
+    def __call__(self, session: Session, result: EpochResult) -> bool:
+        """Write the dump if one is wanted after this epoch; never ends the run."""
+        if self._due(result.epoch, last=session.state.finished):
+            write_epoch_dump(session, result.epoch)
+        return False
+
+    def _due(self, epoch: int, *, last: bool) -> bool:
         return epoch in self.epochs or (last and self.last)
 
 

@@ -199,7 +199,7 @@ def train(
     from mnist_cli.commands import training_run
 
     say = training_run.Speaker(silent=as_json or quiet)
-    request = training_run.RunRequest(data_dir, runs, say, tensorboard, dry_run, dumps)
+    request = training_run.RunRequest(data_dir, runs, say, tensorboard, dry_run, (dumps,))
     if resume is None:
         summary = training_run.train_anew(settings, request)
     else:

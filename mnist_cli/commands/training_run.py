@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.commands.epoch_dumps import EpochDumps, write_epoch_dump
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.training.session import Session
+from mnist_cli.training.state import EpochResult
 
 if TYPE_CHECKING:
     import torch
@@ -51,16 +51,22 @@ class Speaker:
         warn(message)
 
 
+Observer = Callable[[Session, EpochResult], bool]
+
+
 @dataclass(frozen=True)
 class RunRequest:
-    """What the command line asked of a run besides its configuration."""
+    """What was asked of a run besides its configuration.
+
+    ``observers`` are called after each epoch; one that answers True ends the run there.
+    """
 
     data_dir: Path
     runs: Path
     say: Speaker
     tensorboard: bool = False
     dry_run: bool = False
-    dumps: EpochDumps = field(default_factory=EpochDumps)
+    observers: tuple[Observer, ...] = ()
 
 
 def train_anew(config: TrainConfig, request: RunRequest) -> Summary:
@@ -251,8 +257,9 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
             else:
                 report.epoch(event)
                 log.epoch(event)
-                if request.dumps.due(event.epoch, last=state.finished):
-                    write_epoch_dump(session, event.epoch)
+                answers = [observe(session, event) for observe in request.observers]
+                if any(answers):
+                    return
 
 
 def _draw_curves(session: Session, run: RunDirectory) -> None:

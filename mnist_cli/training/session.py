@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.load import LoadedData
@@ -199,21 +200,28 @@ class Session:
         best = self.state.best
         return best is not None and best.epoch == self.state.epoch and not self.state.batch
 
-    def finish(self) -> Summary:
-        """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
-        path = self.run.checkpoint()
-        model = checkpoints.read(path).build_model().to(self.device)
+    def score_test(self, model: nn.Module | None = None) -> Score:
+        """Loss and accuracy on the test set, of the network as it stands where none is given.
+
+        For :meth:`finish` and for benchmarks; nothing is ever chosen by it.
+        """
         with (
             self._settings(),
             explain_out_of_memory(self.config.eval_batch_size, "eval_batch_size"),
         ):
             log_probabilities = predict(
-                model,
+                self.state.eval_model if model is None else model,
                 self.data.test.to(self.device),
                 self.data.normalisation,
                 batch_size=self.config.eval_batch_size,
                 precision=self.precision,
             )
+        return score(log_probabilities, self.data.test.labels)
+
+    def finish(self) -> Summary:
+        """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
+        path = self.run.checkpoint()
+        test = self.score_test(checkpoints.read(path).build_model().to(self.device))
         summary = Summary(
             run=str(self.run.path),
             checkpoint=str(path),
@@ -221,7 +229,7 @@ class Session:
             model=self.config.model,
             epochs=self.state.epoch,
             train_seconds=self.state.clock.seconds,
-            test=score(log_probabilities, self.data.test.labels),
+            test=test,
             device=str(self.device),
             device_name=describe(self.device),
             precision=self.precision.name,
