@@ -1,0 +1,287 @@
+"""A whole run in its directory: what it leaves, and how it stops and goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_runs import MOVED, config, differences, loaded, session_in
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import (
+    CheckpointError,
+    Interrupted,
+    NonFiniteError,
+    OutOfMemory,
+    OutputError,
+    Terminated,
+)
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training.loop import StepResult
+from mnist_cli.training.session import Session, Summary
+from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.state import EpochResult
+
+CLOCK = ("seconds", "images_per_second")
+
+
+class StopAfter(StopRequest):
+    """Asked to stop as soon as so many events have been seen."""
+
+    def __init__(self, events: int, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.left, self.number = events, number
+
+    def seen(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.signal = self.number
+
+
+def run(session: Session, stop: StopAfter | None = None) -> Summary:
+    stop = StopAfter(10**9) if stop is None else stop
+    for _ in session.events(stop):
+        stop.seen()
+    return session.finish()
+
+
+def document(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def resumed(folder: Path, settings: TrainConfig, source: Path | None = None) -> Session:
+    checkpoint = checkpoints.read(source or folder / "last.pt")
+    return session_in(folder, settings, resume=checkpoint)
+
+
+def test_a_run_leaves_what_the_contract_says(tmp_path: Path) -> None:
+    settings = config(seed=9)
+    summary = run(session_in(tmp_path, settings))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("best.pt", "config.toml", "environment.json", "last.pt", "metrics.jsonl", "summary.json")
+    ]
+    written = (tmp_path / "config.toml").read_text()
+    assert TrainConfig(**tomllib.loads(written)) == settings
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["dataset"] == "mnist"
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert set(lines[0]) == {
+        *("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+        *("val_count", "lr", "grad_norm", "images_per_second", "seconds"),
+    }
+    on_disk = json.loads((tmp_path / "summary.json").read_text())
+    assert on_disk == summary.to_plain()
+    assert {"run", "checkpoint", "dataset", "model", "epochs", "train_seconds", "test"} <= set(
+        on_disk
+    )
+    assert set(on_disk["test"]) == {"loss", "accuracy", "count"}
+    assert on_disk["train_seconds"] == pytest.approx(sum(line["seconds"] for line in lines))
+
+
+def test_the_test_set_is_read_with_the_best_checkpoint(tmp_path: Path) -> None:
+    summary = run(session_in(tmp_path, config()))
+    assert summary.checkpoint == str(tmp_path / "best.pt")
+    model = checkpoints.read(tmp_path / "best.pt").build_model()
+    test = loaded().test
+    with torch.no_grad():
+        output = model((test.images.float() / 255 - 0.1307) / 0.3081)
+    assert summary.test.accuracy == (output.argmax(1) == test.labels).sum().item() / 11
+    assert summary.test.loss == pytest.approx(F.nll_loss(output, test.labels).item(), rel=1e-4)
+    assert summary.test.count == 11
+
+
+def test_best_is_the_epoch_that_validation_prefers(tmp_path: Path) -> None:
+    run(session_in(tmp_path, config(model="conv2", optimizer="adam", lr=0.02, epochs=6)))
+    metrics = document(tmp_path / "last.pt")["metrics"]
+    preferred = max(metrics, key=lambda m: (m["val_accuracy"], -m["val_loss"], m["epoch"]))
+    assert document(tmp_path / "best.pt")["position"]["epoch"] == preferred["epoch"]
+
+
+def test_without_validation_the_last_checkpoint_is_the_result(tmp_path: Path) -> None:
+    summary = run(session_in(tmp_path, config(val_size=0)))
+    assert summary.checkpoint == str(tmp_path / "last.pt")
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_a_session_prints_nothing_and_leaves_torchs_switches(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_num_threads()
+    session = session_in(tmp_path, config(threads=before + 1))
+    seen = [torch.get_num_threads() for _ in session.events(StopRequest())]
+    session.finish()
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("events", range(1, 9))
+def test_stopped_anywhere_and_resumed_the_files_are_the_same(tmp_path: Path, events: int) -> None:
+    """Ctrl-C after every event, the epochs' last batches and ends included; dropout, augmentation."""
+    settings = config(schedule="onecycle", **MOVED)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole_summary = run(session_in(whole, settings))
+    session = session_in(part, settings)
+    if events < 8:
+        with pytest.raises(Interrupted) as caught:
+            run(session, StopAfter(events))
+        assert f"mnist train --resume {part}" in caught.value.hint
+        assert str(part / "last.pt") in caught.value.message
+    else:  # asked to stop when all is done: there is nothing to leave
+        run(session, StopAfter(events))
+    torch.manual_seed(99)
+    session = resumed(part, settings)
+    assert session.differences == []
+    summary = run(session)
+    for name in ("last.pt", "best.pt"):
+        assert differences(document(part / name), document(whole / name), ignore=CLOCK) == []
+    assert summary.test == whole_summary.test
+    lines = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole, part)
+    ]
+    assert differences(*lines, ignore=CLOCK) == []
+
+
+def test_sigterm_ends_with_its_own_code(tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        run(session_in(tmp_path, config()), StopAfter(2, signal.SIGTERM))
+
+
+def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
+    first = run(session_in(tmp_path, config()))
+    before = document(tmp_path / "last.pt")
+    session = resumed(tmp_path, config())
+    assert list(session.events(StopRequest())) == []
+    assert differences(document(tmp_path / "last.pt"), before) == []
+    assert session.finish().test == first.test
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4])
+def test_checkpoints_are_written_every_so_many_batches(tmp_path: Path, every: int) -> None:
+    session, seen = session_in(tmp_path, config(checkpoint_every=every)), []
+    for event in session.events(StopRequest()):
+        seen.append((session.state.step, document(tmp_path / "last.pt")["position"]["step"]))
+        assert isinstance(event, StepResult | EpochResult)
+    steps = (1, 2, 3, 3, 4, 5, 6, 6)
+    ends = (0, 0, 0, 3, 3, 3, 3, 6)
+    saved = [
+        max([end, *(s for s in range(1, step + 1) if s % every == 0 and s % 3)])
+        for step, end in zip(steps, ends, strict=True)
+    ]
+    assert seen == list(zip(steps, saved, strict=True))
+
+
+def test_a_loss_that_is_no_longer_finite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    session = session_in(tmp_path, config(model="conv2", checkpoint_every=1))
+
+    def poison() -> None:
+        for event in session.events(StopRequest()):
+            if isinstance(event, EpochResult):
+                with torch.no_grad():
+                    session.state.model.get_parameter("fc1.bias")[0] = float("nan")
+
+    with pytest.raises(NonFiniteError, match="at step 4"):
+        poison()
+    assert checkpoints.read(tmp_path / "last.pt").document["position"]["step"] == 3
+
+
+def test_running_out_of_memory_names_the_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_in(tmp_path, config())
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(session.state.model, "forward", full)
+    with pytest.raises(OutOfMemory, match="batch_size 8"):
+        run(session)
+
+
+def test_a_full_disk_is_found_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_in(tmp_path, config())
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        next(iter(session.events(StopRequest())))
+    assert session.state.step == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_later_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_in(tmp_path, config())
+    events = session.events(StopRequest())
+    for _ in range(4):
+        next(events)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        list(events)
+    assert checkpoints.read(tmp_path / "last.pt").document["position"]["step"] == 3
+
+
+def test_other_data_than_it_was_trained_on_are_refused(tmp_path: Path) -> None:
+    import dataclasses
+
+    with pytest.raises(Interrupted):
+        run(session_in(tmp_path, config()), StopAfter(2))
+    other = dataclasses.replace(loaded(), fingerprint="sha256:1")
+    with pytest.raises(CheckpointError, match="trained on other data"):
+        session_in(tmp_path, config(), resume=checkpoints.read(tmp_path / "last.pt"), data=other)
+
+
+def test_threads_of_the_configuration_are_no_difference(tmp_path: Path) -> None:
+    settings = config(threads=torch.get_num_threads() + 1)
+    with pytest.raises(Interrupted):
+        run(session_in(tmp_path, settings), StopAfter(2))
+    assert resumed(tmp_path, settings).differences == []
+    changed = resumed(tmp_path, config()).differences
+    assert [line.partition(":")[0] for line in changed] == ["threads"]
+
+
+def test_resumed_elsewhere_the_best_so_far_comes_along(tmp_path: Path) -> None:
+    """Else a run that gets no better would be judged by its last epoch."""
+    settings = config()
+    run(session_in(tmp_path / "old", settings))
+    best = tmp_path / "old" / "best.pt"
+    session = resumed(tmp_path / "new", settings, best)
+    next(iter(session.events(StopRequest())), None)
+    assert differences(document(tmp_path / "new" / "best.pt"), document(best)) == []
+
+
+def test_a_fallback_is_in_the_runs_record(tmp_path: Path) -> None:
+    summary = run(session_in(tmp_path, config(), data=loaded(fallback="no network")))
+    assert summary.fallback == "no network"
+    assert json.loads((tmp_path / "environment.json").read_text())["fallback"] == "no network"
+
+
+def test_every_line_of_the_record_is_strict_json(tmp_path: Path) -> None:
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    run(session_in(tmp_path, config()))
+    for name in ("metrics.jsonl", "summary.json", "environment.json"):
+        text = (tmp_path / name).read_text()
+        for part in text.splitlines() if name.endswith("l") else [text]:
+            json.loads(part, parse_constant=refuse)
