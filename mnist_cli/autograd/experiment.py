@@ -1,0 +1,196 @@
+"""The notebook's experiments: build an expression, call its node, and go on into the result.
+
+Returns data and prints nothing; what an expression may hold is
+:mod:`mnist_cli.autograd.expression`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.expression import evaluate, names_in
+from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.node import Grads
+from mnist_cli.autograd.query import nearest
+from mnist_cli.autograd.replaying import call_node
+from mnist_cli.autograd.values import tensor_of
+from mnist_cli.autograd.walking import Walk, walk
+from mnist_cli.errors import UsageError
+
+MAX_CALLS = 256
+"""Calls of one experiment: an order on, there is one for each variable of each gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class NodeCall:
+    """One node called by hand.
+
+    Attributes:
+        order: 1 for the expression's own node, 2 for the nodes of its results, and so on.
+        parent: of a later order, which call's gradient this is: (call, variable).
+        value: the tensor whose node is called.
+        walked: the graph below that tensor.
+        node: the node in plain words: its name, attributes and saved tensors.
+        grads: what it was called with.
+        results: one gradient or None for each edge.
+        targets: what each result is the gradient of: a variable, a node, or empty for what
+            needs none.
+        gradients: the same gradient taken all the way down to each variable; where the node's
+            edges lead straight to variables, these are its results.
+    """
+
+    order: int
+    parent: tuple[int, str] | None
+    value: Tensor
+    walked: Walk
+    node: Node
+    grads: Grads
+    results: Grads
+    targets: tuple[str, ...]
+    gradients: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """An expression, its variables, its value, and every call that was made."""
+
+    expression: str
+    leaves: Mapping[str, Tensor]
+    value: Tensor
+    calls: tuple[NodeCall, ...]
+
+    @property
+    def graph(self) -> GradGraph:
+        """The expression's own graph."""
+        return self.calls[0].walked.graph
+
+
+def experiment(
+    expression: str,
+    leaves: Mapping[str, Tensor],
+    grad: Tensor | None = None,
+    *,
+    create_graph: bool = False,
+    orders: int = 1,
+) -> Experiment:
+    """Compute an expression and call the node that made it.
+
+    Args:
+        expression: a formula, such as ``"x * y"``.
+        leaves: a leaf that requires a gradient for each of its variables.
+        grad: what the node is called with: of the value's shape, with as many entries in a
+            row, or one number for all. Ones if left out.
+        create_graph: keep grad mode on, so that the results have a ``grad_fn`` themselves.
+        orders: with ``create_graph``, how many times to go on: each variable's gradient that
+            has a graph of its own is described, and its node called with ones, in its turn.
+
+    Raises:
+        UsageError: the expression cannot be read or computed, a variable has no value or is
+            not in it, the gradient does not fit, or there is no node to call.
+    """
+    unused = [name for name in leaves if name not in names_in(expression)]
+    if unused:
+        hint = nearest(unused[0], list(names_in(expression)))
+        raise UsageError(f"{unused[0]} has a value but is not in {expression!r}", hint)
+    if orders < 1 or (orders > 1 and not create_graph):
+        raise UsageError(
+            f"{orders} orders cannot be gone through",
+            "Later orders need create_graph, and at least 1.",
+        )
+    value = evaluate(expression, leaves)
+    if value.grad_fn is None:
+        raise UsageError(
+            f"{expression!r} is a variable itself: no operation made it, so there is no node",
+            "Do something with it: x * 1.",
+        )
+    first = _call(value, leaves, fitted(grad, value), 1, None, create_graph)
+    return Experiment(expression, leaves, value, tuple(_go_on(first, leaves, orders)))
+
+
+def fitted(grad: Tensor | None, value: Tensor) -> Tensor:
+    """A gradient in the shape of the value: given so, in a row, or as one number for all."""
+    if grad is None:
+        return torch.ones_like(value).detach()
+    if grad.shape == value.shape:
+        return grad.to(value.dtype)
+    if grad.numel() == value.numel() and grad.dim() == 1:
+        return grad.reshape(value.shape).to(value.dtype)
+    if grad.numel() == 1:
+        return grad.reshape(()).expand(value.shape).to(value.dtype).clone()
+    raise UsageError(
+        f"a gradient of shape {tuple(grad.shape)} does not fit",
+        f"It must be {tuple(value.shape)}, the shape of the value.",
+    )
+
+
+def plain(tensor: Tensor | None) -> object:
+    """A tensor as nested lists of numbers; None stays None."""
+    return None if tensor is None else tensor.detach().tolist()
+
+
+def leaf_of(data: object, name: str = "the value") -> Tensor:
+    """Plain numbers as a leaf that requires a gradient."""
+    return tensor_of(data, name).requires_grad_()
+
+
+def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[NodeCall]:
+    calls = [first]
+    for number, call in enumerate(calls):
+        if call.order >= orders:
+            continue
+        for name, gradient in call.gradients.items():
+            if gradient.grad_fn is None:
+                continue
+            if len(calls) == MAX_CALLS:
+                raise UsageError(
+                    f"more than {MAX_CALLS} calls at order {call.order + 1}",
+                    "Ask for fewer orders.",
+                )
+            ones = torch.ones_like(gradient).detach()
+            calls.append(_call(gradient, leaves, ones, call.order + 1, (number, name), True))
+    return calls
+
+
+def _call(
+    value: Tensor,
+    leaves: Mapping[str, Tensor],
+    grad: Tensor,
+    order: int,
+    parent: tuple[int, str] | None,
+    create_graph: bool,
+) -> NodeCall:
+    walked = walk(value, leaves)
+    live, node = walked.nodes[0], walked.graph.nodes[0]
+    grads: list[Tensor | None] = [None] * len(adapter.inputs(live))
+    grads[walked.root_nr] = grad
+    results = call_node(live, *grads, create_graph=create_graph)
+    targets = tuple(_target(walked.graph, node, place) for place in range(len(results)))
+    down = _down_to_leaves(value, leaves, grad, create_graph)
+    return NodeCall(order, parent, value, walked, node, tuple(grads), results, targets, down)
+
+
+def _down_to_leaves(
+    value: Tensor, leaves: Mapping[str, Tensor], grad: Tensor, create_graph: bool
+) -> dict[str, Tensor]:
+    found = torch.autograd.grad(
+        value,
+        list(leaves.values()),
+        grad,
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+    return {name: one for name, one in zip(leaves, found, strict=True) if one is not None}
+
+
+def _target(graph: GradGraph, node: Node, position: int) -> str:
+    edge = node.next[position] if position < len(node.next) else None
+    if edge is None:
+        return ""
+    target = graph.nodes[edge.node]
+    return target.parameter or target.name

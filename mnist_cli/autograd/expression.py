@@ -1,0 +1,321 @@
+"""A formula in a string becomes tensors with a graph; parsed and walked, never evaluated.
+
+What may stand in it: numbers, names that were given values, ``+ - * / ** @``, unary minus and
+plus, parentheses, and calls of :data:`FUNCTIONS`. Everything else is an error that shows where.
+Knows nothing of nodes: :mod:`mnist_cli.autograd.experiment` calls them.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from mnist_cli.autograd.query import nearest
+from mnist_cli.autograd.values import MAX_ENTRIES
+from mnist_cli.errors import UsageError
+
+MAX_LENGTH = 1_000
+"""Characters of an expression."""
+MAX_DEPTH = 60
+"""How deeply an expression may be nested."""
+MAX_WHOLE = 2**53
+"""The largest whole number that stays whole: beyond it floats have gaps."""
+
+Number = int | float
+Value = Tensor | Number
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the list: how many tensors it takes, and which whole-number options."""
+
+    call: Callable[..., Any]
+    tensors: int = 1
+    options: tuple[str, ...] = ()
+    shape: bool = False
+    """Whether any count of whole numbers follows: a shape."""
+
+
+_ELEMENTWISE = (
+    "abs acos asin atan ceil cos cosh erf exp expm1 floor log log10 log1p log2 reciprocal relu "
+    "rsqrt sigmoid sign sin sinh sqrt square tan tanh"
+)
+
+FUNCTIONS: Mapping[str, Function] = {
+    **{name: Function(getattr(torch, name)) for name in _ELEMENTWISE.split()},
+    "gelu": Function(torch.nn.functional.gelu),
+    "silu": Function(torch.nn.functional.silu),
+    "softplus": Function(torch.nn.functional.softplus),
+    "leaky_relu": Function(torch.nn.functional.leaky_relu),
+    "add": Function(torch.add, 2),
+    "sub": Function(torch.sub, 2),
+    "mul": Function(torch.mul, 2),
+    "div": Function(torch.div, 2),
+    "pow": Function(torch.pow, 2),
+    "matmul": Function(torch.matmul, 2),
+    "mm": Function(torch.mm, 2),
+    "mv": Function(torch.mv, 2),
+    "dot": Function(torch.dot, 2),
+    "outer": Function(torch.outer, 2),
+    "maximum": Function(torch.maximum, 2),
+    "minimum": Function(torch.minimum, 2),
+    "mse_loss": Function(torch.nn.functional.mse_loss, 2),
+    "linear": Function(torch.nn.functional.linear, 3),
+    "addmm": Function(torch.addmm, 3),
+    "sum": Function(torch.sum, 1, ("dim",)),
+    "mean": Function(torch.mean, 1, ("dim",)),
+    "prod": Function(torch.prod, 1, ("dim",)),
+    "var": Function(torch.var, 1, ("dim",)),
+    "std": Function(torch.std, 1, ("dim",)),
+    "logsumexp": Function(torch.logsumexp, 1, ("dim",)),
+    "softmax": Function(torch.softmax, 1, ("dim",)),
+    "log_softmax": Function(torch.log_softmax, 1, ("dim",)),
+    "cumsum": Function(torch.cumsum, 1, ("dim",)),
+    "max": Function(torch.max),
+    "min": Function(torch.min),
+    "norm": Function(torch.linalg.vector_norm),
+    "t": Function(torch.t),
+    "transpose": Function(torch.transpose, 1, ("dim0", "dim1")),
+    "flatten": Function(torch.flatten),
+    "squeeze": Function(torch.squeeze, 1, ("dim",)),
+    "unsqueeze": Function(torch.unsqueeze, 1, ("dim",)),
+    "reshape": Function(lambda x, *shape: x.reshape(shape), 1, (), shape=True),
+}
+"""Every function that an expression may call. Options are whole numbers, by name or in order:
+``softmax(x, -1)``, ``sum(x, dim=0)``, ``reshape(x, 2, 3)``."""
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.MatMult: operator.matmul,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+
+
+def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
+    """The value of an expression, with the graph that led to it.
+
+    Args:
+        expression: a formula, as in the module's docstring.
+        leaves: a tensor for each name in it.
+
+    Returns:
+        A tensor; its ``grad_fn`` is the outermost operation.
+
+    Raises:
+        UsageError: names what is not allowed, unknown or impossible, and shows where.
+    """
+    text = " ".join(expression.split())
+    value = _Reader(text, leaves).read(_parse(text).body, 0)
+    if not isinstance(value, Tensor):
+        raise UsageError(
+            f"{text!r} has no variable, and so no gradient", "Use a name and give it a value: x=2."
+        )
+    return value
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """The variables of an expression, in the order in which they first stand."""
+    found: dict[str, None] = {}
+    tree = _parse(" ".join(expression.split()))
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
+    for node in sorted(names, key=lambda n: n.col_offset):
+        found[node.id] = None
+    return tuple(found)
+
+
+def _parse(text: str) -> ast.Expression:
+    if len(text) > MAX_LENGTH:
+        raise UsageError(f"the expression is longer than {MAX_LENGTH} characters")
+    if not text:
+        raise UsageError("the expression is empty", "Write one, as x * y.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, mode="eval")
+    except SyntaxError as error:
+        _refuse("this is no expression", text, (error.offset or 1) - 1)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UsageError("the expression cannot be read: it is nested too deeply") from error
+
+
+def _refuse(what: str, text: str, start: int, end: int | None = None, hint: str = "") -> NoReturn:
+    """Fail with the expression, and carets below the place."""
+    start = max(0, min(start, len(text)))
+    carets = "^" * max(1, (end or start + 1) - start)
+    raise UsageError(f"{what}, at column {start + 1}:\n  {text}\n  {' ' * start}{carets}", hint)
+
+
+class _Reader:
+    """Walks a parsed expression and computes it, node by allowed node."""
+
+    def __init__(self, text: str, leaves: Mapping[str, Tensor]) -> None:
+        self.text = text
+        self.leaves = leaves
+
+    def refuse(self, what: str, node: ast.expr, hint: str = "") -> NoReturn:
+        """Fail at a node; columns of a parsed node count bytes, those of a terminal characters."""
+        start, end = (
+            len(self.text.encode()[:offset].decode(errors="ignore"))
+            for offset in (node.col_offset, node.end_col_offset or node.col_offset + 1)
+        )
+        _refuse(what, self.text, start, end, hint)
+
+    def read(self, node: ast.expr, depth: int) -> Value:
+        """The value of a node."""
+        if depth > MAX_DEPTH:
+            self.refuse("the expression is nested too deeply", node)
+        if isinstance(node, ast.Constant):
+            return self._constant(node)
+        if isinstance(node, ast.Name):
+            return self._name(node)
+        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            left, right = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
+            return self._compute(node, _BINARY[type(node.op)], [left, right])
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+            return self._compute(node, _UNARY[type(node.op)], [self.read(node.operand, depth + 1)])
+        if isinstance(node, ast.Call):
+            return self._call(node, depth)
+        hint = "Allowed are numbers, names, + - * / ** @, parentheses and the listed functions."
+        return self.refuse(f"{_kind(node)} is not allowed in an expression", node, hint)
+
+    def _constant(self, node: ast.Constant) -> Number:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.refuse(f"{value!r} is no number", node)
+        if isinstance(value, int) and abs(value) > MAX_WHOLE:
+            self.refuse("the number is too large", node, "Write it with an exponent: 1e20.")
+        return value
+
+    def _name(self, node: ast.Name) -> Tensor:
+        if node.id in self.leaves:
+            return self.leaves[node.id]
+        if node.id in FUNCTIONS:
+            self.refuse(f"{node.id} is a function", node, f"Call it: {node.id}(x).")
+        return self.refuse(f"{node.id} has no value", node, f"Give it one: {node.id}=2.")
+
+    def _call(self, node: ast.Call, depth: int) -> Value:
+        if not isinstance(node.func, ast.Name):
+            self.refuse(f"{_kind(node.func)} cannot be called", node.func)
+        name = node.func.id
+        function = FUNCTIONS.get(name)
+        if function is None:
+            self.refuse(
+                f"{name} is not on the list of functions", node.func, nearest(name, list(FUNCTIONS))
+            )
+        takes, given = function.tensors, node.args
+        if len(given) < takes:
+            self.refuse(f"{name} takes {takes} argument(s), not {len(given)}", node)
+        tensors = [self._tensor(self.read(one, depth + 1)) for one in given[:takes]]
+        if function.shape:
+            numbers = [self._whole(one) for one in given[takes:]]
+            if node.keywords:
+                self.refuse(f"{name} takes no options by name", node)
+            return self._compute(node, lambda *t: function.call(*t, *numbers), tensors)
+        options = self._options(node, name, function)
+        return self._compute(node, lambda *t: function.call(*t, **options), tensors)
+
+    def _options(self, node: ast.Call, name: str, function: Function) -> dict[str, int]:
+        extra = node.args[function.tensors :]
+        if len(extra) > len(function.options):
+            takes = function.tensors + len(function.options)
+            self.refuse(f"{name} takes {takes} argument(s) at most", extra[-1])
+        options = {key: self._whole(one) for key, one in zip(function.options, extra, strict=False)}
+        for pair in node.keywords:
+            if pair.arg not in function.options or pair.arg in options:
+                known = ", ".join(function.options) or "none"
+                self.refuse(f"{name} takes no option {pair.arg}", pair.value, f"It has {known}.")
+            options[pair.arg] = self._whole(pair.value)
+        if function.call in _NEED_DIM:
+            options.setdefault("dim", -1)
+        return options
+
+    def _whole(self, node: ast.expr) -> int:
+        value = self.read(node, MAX_DEPTH - 4)  # a number and its sign, no more
+        if isinstance(value, Tensor) or not isinstance(value, int):
+            self.refuse("a whole number belongs here", node)
+        return value
+
+    def _tensor(self, value: Value) -> Tensor:
+        return value if isinstance(value, Tensor) else torch.tensor(float(value))
+
+    def _compute(self, node: ast.expr, call: Callable[..., Any], values: Sequence[Value]) -> Value:
+        """Run one operation, after a rehearsal without memory that finds its size."""
+        try:
+            if not any(isinstance(value, Tensor) for value in values):
+                return _numbers(call, [v for v in values if not isinstance(v, Tensor)])
+            with torch.no_grad():
+                rehearsal = call(*(_weightless(value) for value in values))
+            if rehearsal.numel() > MAX_ENTRIES:
+                self.refuse(f"the result would have {rehearsal.numel()} entries", node)
+            result: Tensor = call(*values)
+        except OverflowError:
+            self.refuse("this cannot be computed (the number is too large)", node)
+        except (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.refuse(f"this cannot be computed ({reason})", node)
+        return result
+
+
+_NEED_DIM = {torch.softmax, torch.log_softmax, torch.cumsum, torch.logsumexp}
+
+
+def _weightless(value: Value) -> Value:
+    return value.detach().to("meta") if isinstance(value, Tensor) else value
+
+
+def _numbers(call: Callable[..., Any], values: Sequence[Number]) -> Number:
+    """Arithmetic of plain numbers, in floats: a tower of powers overflows instead of growing."""
+    result = call(*(float(value) for value in values))
+    if isinstance(result, complex):
+        raise ArithmeticError("the result is a complex number")
+    whole = all(isinstance(value, int) for value in values)
+    if whole and result == int(result) and abs(result) <= MAX_WHOLE:
+        return int(result)
+    number: float = result
+    return number
+
+
+_KINDS: dict[type[ast.expr], str] = {
+    ast.Attribute: "an attribute",
+    ast.Subscript: "an index",
+    ast.Compare: "a comparison",
+    ast.BoolOp: "and/or",
+    ast.IfExp: "a condition",
+    ast.Lambda: "a lambda",
+    ast.ListComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.List: "a list",
+    ast.Tuple: "a tuple",
+    ast.Dict: "a dictionary",
+    ast.Set: "a set",
+    ast.JoinedStr: "a string",
+    ast.NamedExpr: "an assignment",
+    ast.Starred: "a star",
+    ast.Await: "await",
+    ast.Yield: "yield",
+    ast.YieldFrom: "yield",
+    ast.Call: "the result of a call",
+    ast.BinOp: "this operator",
+    ast.UnaryOp: "this operator",
+}
+
+
+def _kind(node: ast.expr) -> str:
+    return _KINDS.get(type(node), "this")

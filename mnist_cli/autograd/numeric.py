@@ -1,0 +1,221 @@
+"""Gradients held against central differences in float64, entry by sampled entry.
+
+Knows a loss to evaluate and the tensors it depends on; nothing of graphs or data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnist_cli.errors import UsageError
+
+STEP = 1e-5
+"""Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
+EPSILON = 2.0**-52
+
+
+@dataclass(frozen=True)
+class EntryCheck:
+    """One entry: its place, autograd's gradient, the numeric one, and whether a kink is near.
+
+    ``error`` is relative to the larger of the two (or to a millionth of the parameter's largest
+    gradient, where both are smaller still), less what the rounding of the loss explains: a
+    bias before a batch norm has a gradient of exactly zero, and differences of a few 1e-11.
+    """
+
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+    error: float
+    kink: bool
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """A parameter's sampled entries.
+
+    ``worst`` is the entry with the largest error among those without a kink near by, None if
+    every one has. ``kinks`` counts the others: there a derivative does not exist within the
+    step (ReLU at zero, two equal entries of a maximum), and differences say nothing of it.
+    """
+
+    name: str
+    entries: tuple[EntryCheck, ...]
+
+    @property
+    def smooth(self) -> tuple[EntryCheck, ...]:
+        """The entries that can be judged."""
+        return tuple(entry for entry in self.entries if not entry.kink)
+
+    @property
+    def kinks(self) -> int:
+        """How many entries cannot be judged."""
+        return len(self.entries) - len(self.smooth)
+
+    @property
+    def worst(self) -> EntryCheck | None:
+        """The judged entry with the largest error."""
+        return max(self.smooth, key=lambda entry: entry.error, default=None)
+
+    @property
+    def worst_error(self) -> float:
+        """The largest error of a judged entry; 0 where none can be judged."""
+        return self.worst.error if self.worst else 0.0
+
+
+def gradcheck(
+    loss: Callable[[], Tensor],
+    parameters: Mapping[str, Tensor],
+    *,
+    samples: int = 10,
+    seed: int = 0,
+) -> tuple[GradientCheck, ...]:
+    """Compare autograd's gradient with central differences at sampled entries.
+
+    Each evaluation starts from the same random state, so that dropout drops the same units.
+    The numeric derivative is extrapolated from steps h and h/2 (Richardson); an entry where
+    the one-sided slopes do not close up as the step is halved is reported as a kink.
+
+    Args:
+        loss: evaluates the scalar loss anew, from the parameters as they stand.
+        parameters: float64 leaves by name; changed during the check, and restored.
+        samples: entries of each parameter, or all if it has fewer.
+        seed: chooses the entries, and is the random state of each evaluation.
+
+    Returns:
+        One check for each parameter that requires a gradient, in their order.
+
+    Raises:
+        UsageError: a parameter is not float64, the loss is no scalar, does not depend on any
+            parameter, or is not the same when evaluated twice.
+    """
+    leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
+    _require_float64(leaves)
+    with torch.random.fork_rng(devices=_devices(leaves)):
+        evaluate = _Evaluation(loss, seed)
+        gradients = _analytic(evaluate, leaves)
+        return tuple(
+            _check(name, leaf, gradients[name], evaluate, samples, seed + number)
+            for number, (name, leaf) in enumerate(leaves.items())
+        )
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    loss: Callable[[], Tensor]
+    seed: int
+
+    def tensor(self) -> Tensor:
+        torch.manual_seed(self.seed)
+        value = self.loss()
+        if value.numel() != 1:
+            raise UsageError(f"the loss has shape {tuple(value.shape)}, and must be a scalar")
+        return value
+
+    def number(self) -> float:
+        with torch.no_grad():
+            return float(self.tensor().double())
+
+
+def _require_float64(leaves: Mapping[str, Tensor]) -> None:
+    for name, leaf in leaves.items():
+        if leaf.dtype != torch.float64:
+            kind = str(leaf.dtype).removeprefix("torch.")
+            raise UsageError(
+                f"{name} is {kind}: differences of {kind} figures are mostly rounding",
+                "Convert the model and its input first: model.double().",
+            )
+
+
+def _devices(leaves: Mapping[str, Tensor]) -> list[int]:
+    found = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
+    return sorted(found)
+
+
+def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    value = evaluate.tensor()
+    if not value.requires_grad:
+        raise UsageError("the loss depends on none of the parameters")
+    if float(value.detach().double()) != evaluate.number():
+        raise UsageError(
+            "the loss is not the same when evaluated twice, so that differences say nothing",
+            "Let it draw only from torch's generators, and keep state such as counters out of it.",
+        )
+    found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if grad is None else grad.detach()
+        for (name, leaf), grad in zip(leaves.items(), found, strict=True)
+    }
+
+
+def _check(
+    name: str, leaf: Tensor, gradient: Tensor, evaluate: _Evaluation, samples: int, seed: int
+) -> GradientCheck:
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randperm(leaf.numel(), generator=generator)[:samples].sort().values.tolist()
+    largest = float(gradient.abs().max()) if gradient.numel() else 0.0
+    entries = tuple(_entry(leaf, gradient, place, largest, evaluate) for place in places)
+    return GradientCheck(name, entries)
+
+
+def _entry(
+    leaf: Tensor, gradient: Tensor, place: int, largest: float, evaluate: _Evaluation
+) -> EntryCheck:
+    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), leaf.shape))
+    analytic = float(gradient[index])
+    step = STEP * max(1.0, abs(float(leaf.detach()[index])))
+    wide = _slopes(leaf, index, step, evaluate)
+    near = _slopes(leaf, index, step / 2, evaluate)
+    numeric = (4 * near.central - wide.central) / 3
+    scale = max(abs(analytic), abs(numeric), 1e-6 * largest)
+    gap = max(0.0, abs(analytic - numeric) - near.rounding)
+    error = gap / scale if scale else 0.0
+    return EntryCheck(index, analytic, numeric, error, _is_kink(wide, near, scale))
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """The slopes to the right and to the left of a point, and what rounding may add to them."""
+
+    right: float
+    left: float
+    rounding: float
+
+    @property
+    def central(self) -> float:
+        return (self.right + self.left) / 2
+
+    @property
+    def jump(self) -> float:
+        return abs(self.right - self.left)
+
+
+def _slopes(leaf: Tensor, index: tuple[int, ...], step: float, evaluate: _Evaluation) -> _Slopes:
+    data = leaf.data  # written past autograd: the check must leave no trace in the version count
+    before = float(data[index])
+    try:
+        middle = evaluate.number()
+        data[index] = before + step
+        right = evaluate.number()
+        data[index] = before - step
+        left = evaluate.number()
+    finally:
+        data[index] = before
+    largest = max(abs(middle), abs(right), abs(left))
+    return _Slopes((right - middle) / step, (middle - left) / step, 8 * EPSILON * largest / step)
+
+
+def _is_kink(wide: _Slopes, near: _Slopes, scale: float) -> bool:
+    """Of a smooth function the jump between the one-sided slopes halves with the step.
+
+    At a kink it stays, and with one between the two steps it vanishes at once; both central
+    slopes then differ by far more than a smooth function's curvature allows.
+    """
+    noise = wide.rounding + near.rounding
+    stays = near.jump > 0.75 * wide.jump + noise and near.jump > 1e-3 * scale
+    moves = abs(wide.central - near.central) > 1e-4 * scale + noise
+    return stays or moves

@@ -1,0 +1,72 @@
+"""Numbers typed by a user become tensors: a number, or a matrix as JSON.
+
+Knows nothing of graphs or expressions.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import math
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from mnist_cli.errors import UsageError
+
+MAX_ENTRIES = 1_000_000
+"""Entries of any tensor that is typed in, or that an expression makes on its way."""
+
+
+def parse_binding(text: str) -> tuple[str, Tensor]:
+    """``x=2`` or ``a=[[1, 2], [3, 4]]`` as a name and a leaf that requires a gradient."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals:
+        raise UsageError(f"{text!r} gives no value", "Write a name, =, and a value: x=2.")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(f"{name!r} cannot be a name", "Use letters, digits and underscores: x=2.")
+    return name, parse_value(value, name).requires_grad_()
+
+
+def parse_value(text: str, what: str = "the value") -> Tensor:
+    """A JSON number or nested lists of numbers as a float32 tensor.
+
+    Raises:
+        UsageError: no JSON, no numbers, rows of unequal length, or too many of them.
+    """
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{what} is neither a number nor a list of numbers: {text.strip()[:60]!r}",
+            "Write 2, or a matrix as JSON: [[1, 2], [3, 4]].",
+        ) from error
+    return tensor_of(data, what)
+
+
+def tensor_of(data: object, what: str = "the value") -> Tensor:
+    """Plain numbers, nested in lists or not, as a float32 tensor."""
+    shape = _shape_of(data, what)
+    if math.prod(shape) > MAX_ENTRIES:
+        raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")
+    try:
+        return torch.tensor(data, dtype=torch.float32).reshape(shape)
+    except (OverflowError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{what} holds a number too large for float32") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _shape_of(data: object, what: str) -> tuple[int, ...]:
+    if isinstance(data, (int, float)) and not isinstance(data, bool):
+        return ()
+    if not isinstance(data, list):
+        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is no number")
+    shapes = {_shape_of(item, what) for item in data}
+    if len(shapes) > 1:
+        raise UsageError(f"{what} has rows of unequal length", "Every row needs as many numbers.")
+    return (len(data), *(shapes.pop() if shapes else ()))

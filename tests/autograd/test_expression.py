@@ -1,0 +1,337 @@
+"""The notebook's cells with the numbers printed there, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mnist_cli.autograd import replay
+from mnist_cli.autograd.experiment import Experiment, experiment, fitted, plain
+from mnist_cli.autograd.expression import FUNCTIONS, evaluate, names_in
+from mnist_cli.autograd.values import parse_binding, parse_value
+from mnist_cli.errors import UsageError
+
+
+def run(expression: str, *bindings: str, grad: str | None = None, **options: object) -> Experiment:
+    leaves = dict(parse_binding(text) for text in bindings)
+    given_grad = None if grad is None else parse_value(grad)
+    return experiment(expression, leaves, given_grad, **options)
+
+
+# ------------------------------------------------------------------ the notebook
+
+NOTEBOOK = [
+    # expression, values, gradient, value, results as the notebook prints them
+    ("3 * x", ["x=2"], "0.1", "6.", ["0.3000"]),
+    ("x * 4", ["x=2"], "0.1", "8.", ["0.4000"]),
+    ("x + y", ["x=2", "y=3"], "0.1", "5.", ["0.1000", "0.1000"]),
+    ("x * y", ["x=2", "y=3"], "0.1", "6.", ["0.3000", "0.2000"]),
+    ("x / y", ["x=2", "y=3"], "0.1", "0.6667", ["0.0333", "-0.0222"]),
+    ("x * y", ["x=10", "y=20"], "2", "200.", ["40.", "20."]),
+]
+
+
+def printed(tensor: Tensor) -> str:
+    return str(tensor.detach())
+
+
+@pytest.mark.parametrize(("expression", "values", "grad", "value", "results"), NOTEBOOK)
+def test_the_notebooks_scalars(
+    expression: str, values: list[str], grad: str, value: str, results: list[str]
+) -> None:
+    found = run(expression, *values, grad=grad)
+    assert printed(found.value) == f"tensor({value})"
+    (call,) = found.calls
+    given = [result for result in call.results if result is not None]
+    assert [printed(one) for one in given] == [f"tensor({text})" for text in results]
+
+
+def test_the_notebooks_results_have_a_graph_themselves() -> None:
+    product = run("x * y", "x=2", "y=3", grad="0.1", create_graph=True).calls[0]
+    assert [type(r.grad_fn).__name__ for r in product.results] == ["MulBackward0"] * 2
+    total = run("x + y", "x=2", "y=3", grad="0.1", create_graph=True).calls[0]
+    assert [r.grad_fn for r in total.results] == [None, None]
+    without = run("x * y", "x=2", "y=3", grad="0.1").calls[0]
+    assert [r.grad_fn for r in without.results] == [None, None]
+
+
+def test_the_notebooks_matrices() -> None:
+    found = run(
+        "matmul(a, b)",
+        "a=[[100, 200], [300, 400]]",
+        "b=[[8, 7], [6, 5]]",
+        grad="[[10, 20], [30, 40]]",
+    )
+    assert plain(found.value) == [[2000.0, 1700.0], [4800.0, 4100.0]]
+    (call,) = found.calls
+    assert plain(call.results[0]) == [[220.0, 160.0], [520.0, 380.0]]
+    assert plain(call.results[1]) == [[10000.0, 14000.0], [14000.0, 20000.0]]
+    assert call.targets == ("a", "b")
+    operator = run("a @ b", "a=[[100,200],[300,400]]", "b=[[8,7],[6,5]]", grad="[10, 20, 30, 40]")
+    assert plain(operator.calls[0].results[0]) == [[220.0, 160.0], [520.0, 380.0]]
+
+
+def test_the_notebooks_matrix_and_vector() -> None:
+    found = run("i @ x", "i=[[1, 0], [0, 1]]", "x=[1, 2]", grad="[3, 4]")
+    assert plain(found.value) == [1.0, 2.0]
+    (call,) = found.calls
+    assert call.node.name == "MvBackward0"
+    assert plain(call.results[0]) == [[3.0, 6.0], [4.0, 8.0]]
+    # the notebook then multiplies by x from the left
+    assert plain(torch.tensor([1.0, 2.0]) @ call.results[0]) == [11.0, 22.0]
+
+
+# ------------------------------------------------------------------ against torch
+
+
+SAMPLES = {
+    "add": "add(x, y)",
+    "reshape": "reshape(x, 4, -1)",
+    "transpose": "transpose(x, 0, 1)",
+    "unsqueeze": "unsqueeze(x, 0)",
+    "squeeze": "squeeze(x, 0)",
+    "mv": "mv(x, sum(y, 0))",
+    "dot": "dot(flatten(x), flatten(y))",
+    "outer": "outer(flatten(x), flatten(y))",
+    "linear": "linear(x, y, mean(y, 0))",
+    "addmm": "addmm(x, x, y)",
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_of_the_list_gives_what_autograd_gives(name: str) -> None:
+    two = FUNCTIONS[name].tensors == 2
+    expression = SAMPLES.get(name, f"{name}(x, y)" if two else f"{name}(x)")
+    bindings = ["x=[[0.5, 0.7], [0.2, 0.9]]", "y=[[0.3, 0.4], [0.8, 0.6]]"]
+    wanted = [b for b in bindings if b[0] in names_in(expression)]
+    leaves = dict(parse_binding(text) for text in wanted)
+    (call,) = experiment(expression, leaves).calls
+    seed = call.grads[call.walked.root_nr]
+    theirs = torch.autograd.grad(call.value, list(leaves.values()), seed, retain_graph=True)
+    ours = replay(call.walked, seed).gradients
+    for variable, gradient in zip(leaves, theirs, strict=True):
+        assert torch.equal(ours[variable], gradient)
+        assert torch.equal(call.gradients[variable], gradient)
+
+
+@settings(deadline=None)
+@given(st.floats(-8, 8, width=32), st.floats(0.25, 8, width=32))
+def test_arithmetic_is_that_of_python(a: float, b: float) -> None:
+    x, y = (torch.tensor(v, requires_grad=True) for v in (a, b))
+    leaves = {"x": x, "y": y}
+    pairs = [
+        ("x + y * 2 - x / y", x + y * 2 - x / y),
+        ("-(x - 3) ** 2", -((x - 3) ** 2)),
+        ("2 ** y - +x", 2**y - +x),
+        ("(x + y) * (x - y) / (1 + 2 ** 2)", (x + y) * (x - y) / 5),
+    ]
+    for text, expected in pairs:
+        assert torch.equal(evaluate(text, leaves), expected), text
+
+
+# ------------------------------------------------------------------ orders
+
+
+def test_orders_go_on_into_the_gradients_own_graph() -> None:
+    found = run("x ** 4", "x=2", create_graph=True, orders=4)
+    by_order: dict[int, list[float]] = {}
+    for call in found.calls:
+        by_order.setdefault(call.order, []).append(float(call.value.detach()))
+    assert by_order[1] == [16.0]
+    assert by_order[2] == [32.0]  # 4·x³
+    assert by_order[3] == [48.0]  # 12·x²
+    assert by_order[4] == [48.0]  # 24·x
+    last = found.calls[-1]
+    assert last.parent == (2, "x")
+    assert float(last.gradients["x"].detach()) == 24.0
+
+
+def test_every_variable_has_a_gradient_of_its_own() -> None:
+    found = run("x ** 2 * y", "x=3", "y=5", create_graph=True, orders=2)
+    assert {name: float(g.detach()) for name, g in found.calls[0].gradients.items()} == {
+        "x": 30.0,
+        "y": 9.0,
+    }
+    assert [(c.parent, sorted(c.gradients)) for c in found.calls[1:]] == [
+        ((0, "x"), ["x", "y"]),
+        ((0, "y"), ["x"]),
+    ]
+    mixed = [
+        float(c.gradients["y" if c.parent == (0, "x") else "x"].detach()) for c in found.calls[1:]
+    ]
+    assert mixed == [6.0, 6.0]  # the order of differentiation does not matter
+
+
+def test_a_call_says_what_its_results_are_for() -> None:
+    (call,) = run("sin(x) * 3 + y", "x=2", "y=1").calls
+    assert call.targets == ("MulBackward0", "y")
+    assert call.node.name == "AddBackward0"
+    (call,) = run("3 * x", "x=2").calls
+    assert [t for t in call.targets if t] == ["x"]
+
+
+def test_too_many_calls_are_refused() -> None:
+    with pytest.raises(UsageError, match="more than 256 calls"):
+        run("exp(x * y * z)", "x=2", "y=3", "z=1", create_graph=True, orders=9)
+
+
+@pytest.mark.parametrize(("orders", "create"), [(0, True), (2, False)])
+def test_orders_that_make_no_sense(orders: int, create: bool) -> None:
+    with pytest.raises(UsageError, match="orders"):
+        run("x * x", "x=2", create_graph=create, orders=orders)
+
+
+# ------------------------------------------------------------------ what is refused
+
+REFUSED = [
+    ("x.data", "an attribute is not allowed", 1),
+    ("x * y[0]", "an index is not allowed", 5),
+    ("__import__('os')", "__import__ is not on the list of functions", 1),
+    ("x + open", "open has no value", 5),
+    ("(lambda: x)()", "a lambda cannot be called", 2),
+    ("x * foo(y)", "foo is not on the list of functions", 5),
+    ("x if x else y", "a condition is not allowed", 1),
+    ("x < y", "a comparison is not allowed", 1),
+    ("[x, y]", "a list is not allowed", 1),
+    ("x // y", "this operator is not allowed", 1),
+    ("x % y", "this operator is not allowed", 1),
+    ("~x", "this operator is not allowed", 1),
+    ("x + 'a'", "'a' is no number", 5),
+    ("x + True", "True is no number", 5),
+    ("x + 2j", "2j is no number", 5),
+    ("x + f'{y}'", "a string is not allowed", 5),
+    ("(z := x)", "an assignment is not allowed", 2),
+    ("x + sin", "sin is a function", 5),
+    ("sin(x, y, x)", "sin takes 1 argument(s) at most", 11),
+    ("softmax(x, dim=y)", "a whole number belongs here", 16),
+    ("softmax(x, axis=1)", "softmax takes no option axis", 17),
+    ("matmul(x)", "matmul takes 2 argument(s), not 1", 1),
+    ("sin(*x)", "a star is not allowed", 5),
+    ("sin(**x)", "sin takes 1 argument(s), not 0", 1),
+    ("x @ y", "this cannot be computed", 1),
+    ("x + 1 / 0", "this cannot be computed (float division by zero)", 5),
+    ("x * 10 ** 10 ** 10", "this cannot be computed (the number is too large)", 5),
+    ("x * 99999999999999999999", "the number is too large", 5),
+    ("π * x + é.a", "an attribute is not allowed", 9),
+    ("x + ) y", "this is no expression", 5),
+    ("x = 2", "this is no expression", 3),
+    ("import os", "this is no expression", 1),
+]
+
+
+@pytest.mark.parametrize(("expression", "message", "column"), REFUSED)
+def test_what_is_not_on_the_list_is_refused_and_shown(
+    expression: str, message: str, column: int
+) -> None:
+    leaves = {n: torch.tensor(2.0, requires_grad=True) for n in ("x", "y", "π", "é")}
+    with pytest.raises(UsageError) as raised:
+        evaluate(expression, leaves)
+    first, shown, carets = raised.value.message.split("\n")
+    assert message in first
+    assert f"at column {column}" in first
+    assert shown.strip() == expression
+    assert carets.index("^") == 2 + column - 1
+    assert raised.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "x" + " + x" * 500,
+        "(" * 300 + "x" + ")" * 300,
+        "-" * 900 + "x",
+        "sin(" * 100 + "x" + ")" * 100,
+        "x" + "**x" * 300,
+        "x + 9" + "**9" * 200,
+        "x\0",
+        "",
+        "   ",
+    ],
+)
+def test_hostile_expressions_end_at_once(expression: str) -> None:
+    with pytest.raises(UsageError):
+        evaluate(expression, {"x": torch.tensor(1.0, requires_grad=True)})
+
+
+def test_a_result_too_large_is_never_made() -> None:
+    long = torch.ones(5000, requires_grad=True)
+    with pytest.raises(UsageError, match="25000000 entries"):
+        evaluate("outer(x, x)", {"x": long})
+    with pytest.raises(UsageError, match="25000000 entries"):
+        evaluate("unsqueeze(x, 0) * unsqueeze(x, 1)", {"x": long})
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text("xy 0129.+-*/@()[]{}=:,'\"_abcdefgimnostu\n\\", max_size=40))
+def test_any_text_is_a_tensor_or_a_usage_error(text: str) -> None:
+    leaves = {n: torch.tensor(0.5, requires_grad=True) for n in "xy"}
+    with contextlib.suppress(UsageError):
+        assert isinstance(evaluate(text, leaves), Tensor)
+
+
+def test_numbers_alone_and_a_variable_alone_have_no_node() -> None:
+    with pytest.raises(UsageError, match="no variable"):
+        evaluate("2 + 3", {})
+    with pytest.raises(UsageError, match="a variable itself"):
+        run("x", "x=2")
+
+
+def test_a_value_for_nobody() -> None:
+    with pytest.raises(UsageError, match="z has a value but is not in"):
+        run("x * 2", "x=1", "z=3")
+
+
+# ------------------------------------------------------------------ values
+
+
+def test_values_are_float32_leaves() -> None:
+    name, value = parse_binding(" w = [[1, 2.5], [-3e2, 4]]")
+    assert (name, value.dtype, value.is_leaf, value.requires_grad) == (
+        "w",
+        torch.float32,
+        True,
+        True,
+    )
+    assert value.tolist() == [[1.0, 2.5], [-300.0, 4.0]]
+    assert parse_value("[[], []]").shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x", "gives no value"),
+        ("2=3", "cannot be a name"),
+        ("lambda=3", "cannot be a name"),
+        ("x=", "neither a number nor a list"),
+        ("x=two", "neither a number nor a list"),
+        ("x=NaN", "neither a number nor a list"),
+        ('x="2"', "which is no number"),
+        ("x=[1, null]", "which is no number"),
+        ("x=[true]", "which is no number"),
+        ("x={}", "which is no number"),
+        ("x=[[1, 2], [3]]", "rows of unequal length"),
+        ("x=[1, [2]]", "rows of unequal length"),
+        ("x=" + "[" * 5000, "neither a number nor a list"),
+        ("x=" + "9" * 400, "too large for float32"),
+    ],
+)
+def test_values_that_are_none(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_binding(text)
+
+
+def test_a_gradient_is_fitted_to_the_value() -> None:
+    value = torch.ones(2, 2)
+    assert fitted(None, value).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert fitted(torch.tensor(3.0), value).tolist() == [[3.0, 3.0], [3.0, 3.0]]
+    assert fitted(torch.arange(4.0), value).tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    with pytest.raises(UsageError) as raised:
+        fitted(torch.ones(3), value)
+    assert "(2, 2)" in raised.value.hint
+    assert math.isclose(float(fitted(torch.tensor([0.1]), torch.tensor(1.0))), 0.1, rel_tol=1e-6)
