@@ -12,11 +12,14 @@ from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS, MANY
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.commands.inspect.dump import Dump, View
     from mnist_cli.commands.inspect.subject import Request, Subject
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
+EXPERIMENT = "One node, called by hand"
 
 
 def inspect_grad(
@@ -37,6 +40,62 @@ def inspect_grad(
             "where it goes. With keys in a terminal, else as text.",
         ),
     ] = False,
+    expr: Annotated[
+        str | None,
+        typer.Option(
+            "--expr",
+            metavar="FORMULA",
+            help='Instead of a network: a formula, as "x * y" or "a @ b"; its node is described '
+            "and called.",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at",
+            metavar="NAME=VALUE",
+            help="A number or JSON list for each name of --expr; many times.",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            metavar="ID|NAME",
+            help="Describe this node of the network in full, and call it.",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = None,
+    grad: Annotated[
+        str | None,
+        typer.Option(
+            "--grad",
+            metavar="VALUE",
+            help="What to call it with: ones, random, a number, a JSON list, or a file (.json, .pt).",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = None,
+    create_graph: Annotated[
+        bool,
+        typer.Option(
+            "--create-graph",
+            help="Keep grad mode on: the results have a grad_fn themselves; --expr goes on into it.",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = False,
+    orders: Annotated[
+        int,
+        typer.Option(
+            "--orders",
+            metavar="N",
+            min=1,
+            max=20,
+            help="How many derivatives --create-graph goes through.",
+            rich_help_panel=EXPERIMENT,
+        ),
+    ] = 2,
     path: Annotated[
         str | None,
         typer.Option(
@@ -170,8 +229,15 @@ def inspect_grad(
             "--path": path,
             "--compare": compare,
             "--against": against,
+            "--expr": expr,
+            "--node": node,
         }
     )
+    _refuse_alone({"--grad": grad, "--create-graph": create_graph}, expr or node)
+    _refuse_alone({"--at": at}, expr)
+    if expr is not None:
+        _expression(expr, at or (), grad, orders if create_graph else None, as_json=as_json)
+        return
     view = dumps.View(dumps.parse_formats(formats), module, fold, depth)
     request = Request(
         target=checkpoint,
@@ -195,6 +261,9 @@ def inspect_grad(
     if step:
         _step(subject)
         return
+    if node is not None:
+        _node(subject, node, grad, create_graph=create_graph, as_json=as_json)
+        return
     made = dumps.make_dump(subject, replay=replay)
     if against is not None:
         _against(made, against, request, tolerance, as_json=as_json)
@@ -214,6 +283,47 @@ def _refuse_together(flags: dict[str, object]) -> None:
     given = [name for name, value in flags.items() if value not in (None, False)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} contradict each other", "Ask one at a time.")
+
+
+def _refuse_alone(flags: dict[str, object], needed: object) -> None:
+    """Flags that mean nothing without --expr or --node."""
+    for name, value in flags.items():
+        if value not in (None, False) and needed is None:
+            wanted = "--expr" if name == "--at" else "--expr or --node"
+            raise UsageError(f"{name} means nothing alone", f"It goes with {wanted}.")
+
+
+def _expression(
+    formula: str, at: Sequence[str], grad: str | None, orders: int | None, *, as_json: bool
+) -> None:
+    from mnist_cli.commands.inspect.experiments import expression_document, run_expression
+    from mnist_cli.report.calls import experiment_lines
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.gradients import print_lines
+
+    experiment = run_expression(formula, at, grad, orders)
+    if as_json:
+        print_json(expression_document(experiment))
+    else:
+        print_lines(list(experiment_lines(experiment)))
+
+
+def _node(
+    subject: Subject, wanted: str, grad: str | None, *, create_graph: bool, as_json: bool
+) -> None:
+    from mnist_cli.commands.inspect.experiments import CalledNode
+    from mnist_cli.report.calls import call_lines, node_lines
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.gradients import print_lines
+
+    called = CalledNode(subject, wanted, grad, create_graph=create_graph)
+    if as_json:
+        print_json(called.document())
+        return
+    lines = list(node_lines(called.node, called.walk.graph))
+    if called.grads:
+        lines += call_lines(called.node.name, called.grads, called.results)
+    print_lines(lines)
 
 
 def _open(request: Request, *, quiet: bool) -> Subject:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mnist_cli.errors import CheckpointError
 
@@ -34,14 +35,32 @@ def load_archive(path: Path) -> Mapping[str, Any]:
         CheckpointError: missing, unreadable, no zip of torch.save's, damaged, or holding
             anything that could run code.
     """
-    data = _read_bytes(path)
-    _judge(path, data)
-    document = _unpickle(path, data)
+    document = _load(path)
     if not isinstance(document, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
         )
     return document
+
+
+def load_tensor(path: Path) -> Tensor:
+    """The one dense tensor that a file of torch.save holds, on the CPU.
+
+    Raises:
+        CheckpointError: as :func:`load_archive`, or it holds something else.
+    """
+    tensor = _load(path)
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+        raise CheckpointError(
+            f"{path} holds a {type(tensor).__name__}, not one tensor", "Write it with torch.save."
+        )
+    return tensor
+
+
+def _load(path: Path) -> object:
+    data = _read_bytes(path)
+    _judge(path, data)
+    return _unpickle(path, data)
 
 
 def _read_bytes(path: Path) -> bytes:

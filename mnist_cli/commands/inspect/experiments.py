@@ -1,0 +1,160 @@
+"""``--expr`` and ``--node``: one node described in full and called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_cli.errors import UsageError
+from mnist_cli.seeding import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mnist_cli.autograd.experiment import Experiment
+    from mnist_cli.autograd.graph import Node
+    from mnist_cli.commands.inspect.subject import Subject
+
+
+def run_expression(
+    expression: str, bindings: Sequence[str], grad: str | None, orders: int | None
+) -> Experiment:
+    """Compute an expression at some values and call its node.
+
+    Args:
+        expression: the formula.
+        bindings: ``name=value`` each.
+        grad: a number or JSON list; ones if None.
+        orders: how far to go into the gradients' own graphs; None is not at all.
+
+    Raises:
+        UsageError: any of them cannot be read.
+    """
+    from mnist_cli.autograd.experiment import experiment
+    from mnist_cli.autograd.values import parse_binding, parse_value
+
+    leaves = dict(map(parse_binding, bindings))
+    if len(leaves) < len(bindings):
+        raise UsageError("a name is given two values by --at", "Give each name one.")
+    given = None if grad is None or grad == "ones" else parse_value(grad, "--grad")
+    return experiment(
+        expression, leaves, given, create_graph=orders is not None, orders=orders or 1
+    )
+
+
+def expression_document(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain values: ``results`` is what the first call returned."""
+    from mnist_cli.autograd.experiment import plain
+
+    first = experiment.calls[0]
+    return {
+        "expression": experiment.expression,
+        "at": {name: plain(leaf) for name, leaf in experiment.leaves.items()},
+        "value": plain(experiment.value),
+        "node": node_document(first.node),
+        "grad": [plain(grad) for grad in first.grads],
+        "results": [plain(result) for result in first.results],
+        "gradients": {name: plain(grad) for name, grad in first.gradients.items()},
+        "orders": [
+            {
+                "order": call.order,
+                "of": None if call.parent is None else call.parent[1],
+                "value": plain(call.value),
+                "node": node_document(call.node),
+                "results": [plain(result) for result in call.results],
+            }
+            for call in experiment.calls[1:]
+        ],
+    }
+
+
+def node_document(node: Node) -> dict[str, Any]:
+    """A node as plain values, with what it computes in words."""
+    from mnist_cli.autograd.meanings import meaning
+
+    return {**asdict(node), "meaning": meaning(node.name)}
+
+
+class CalledNode:
+    """A node of a real network, called by hand.
+
+    Raises:
+        UsageError: no such node (the nearest are offered), or a gradient that does not fit.
+    """
+
+    def __init__(
+        self, subject: Subject, wanted: str, grad: str | None, *, create_graph: bool
+    ) -> None:
+        from mnist_cli.autograd import call_node, trace_modules, walk
+        from mnist_cli.autograd.query import find_node
+
+        with trace_modules(subject.model) as modules:
+            loss = subject.loss()
+        self.walk = walk(loss, names=subject.model, modules=modules)
+        self.node = find_node(self.walk.graph, wanted)
+        live = self.walk.nodes[self.node.id]
+        if self.node.parameter is not None:
+            self.grads: tuple[Tensor | None, ...] = ()
+            self.results: tuple[Tensor | None, ...] = ()
+            return
+        self.grads = tuple(
+            _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
+            for one in self.walk.inputs[self.node.id]
+        )
+        self.results = call_node(live, *self.grads, create_graph=create_graph)
+
+    def document(self) -> dict[str, Any]:
+        """As plain values."""
+        from mnist_cli.autograd.experiment import plain
+
+        return {
+            "node": node_document(self.node),
+            "grad": [plain(grad) for grad in self.grads],
+            "results": [plain(result) for result in self.results],
+        }
+
+
+def _gradient(
+    text: str | None, shape: tuple[int, ...], dtype: Any, device: Any, seed: int
+) -> Tensor:
+    """Ones, random numbers, a number for all, a JSON list, or what a file holds."""
+    import torch
+
+    dtype = dtype or torch.float32
+    if text is None or text == "ones":
+        return torch.ones(shape, dtype=dtype, device=device)
+    if text == "random":
+        generator = torch.Generator().manual_seed(derive(seed, "gradient"))
+        return torch.randn(shape, generator=generator).to(device, dtype)
+    values = _from_file(Path(text)) if Path(text).is_file() else _parsed(text)
+    if values.numel() == 1 and not values.shape:
+        values = values.expand(shape).clone()
+    return values.to(device, dtype)
+
+
+def _parsed(text: str) -> Tensor:
+    from mnist_cli.autograd.values import parse_value
+
+    try:
+        return parse_value(text, "--grad")
+    except UsageError as error:
+        raise UsageError(
+            f"--grad {text[:60]}: neither ones, random, a number, a JSON list nor a file",
+            error.hint,
+        ) from error
+
+
+def _from_file(path: Path) -> Tensor:
+    """A gradient from a JSON file, or a tensor that torch.save wrote, read as safely as a checkpoint."""
+    from mnist_cli.autograd.values import parse_value
+
+    if path.suffix == ".json":
+        try:
+            return parse_value(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the gradient {path}: {error}") from error
+    from mnist_cli.training.archive import load_tensor
+
+    return load_tensor(path)
