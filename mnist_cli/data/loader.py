@@ -8,6 +8,7 @@ same batches.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -117,6 +118,7 @@ class ConventionalLoader(_Batching):
             batch_size=self._size,
             sampler=order,
             num_workers=self._workers,
+            worker_init_fn=_leave_signals_to_the_main_process,
             generator=self.generator,
             pin_memory=self._device.type == "cuda",
         )
@@ -133,6 +135,16 @@ class ConventionalLoader(_Batching):
                 f"a worker process of the DataLoader died: {str(error).splitlines()[0]}",
                 "Was it killed for memory? Try fewer workers, or --set loader=device.",
             ) from error
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; only one may decide.
+
+    Without it, workers that are not forked (Python 3.14, macOS) die in the middle of the batch
+    that the main process means to finish. They end when it tells them, or when it is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _ImageDataset(Dataset[tuple[Tensor, int]]):

@@ -187,3 +187,20 @@ def test_a_worker_that_dies_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(type(loader._dataset), "__getitem__", lambda _self, i: die(i))
     with pytest.raises(DataError, match="worker process of the DataLoader died"):
         list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_leaves_the_workers_working(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The main process finishes its batch then, and needs them for it."""
+    loader = build_loader(config("dataloader", workers=1), split(), NORMALISATION)
+    assert isinstance(loader, ConventionalLoader)
+    plain, expected = type(loader._dataset).__getitem__, batches("dataloader")
+
+    def hit(self: Any, index: int) -> Any:
+        os.kill(os.getpid(), number)
+        return plain(self, index)
+
+    monkeypatch.setattr(type(loader._dataset), "__getitem__", hit)
+    assert same(list(loader.epoch(0)), expected)
