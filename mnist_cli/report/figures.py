@@ -197,7 +197,7 @@ def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> 
         axes.set_xticks(positions, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=2)
         save(figure, path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,10 +105,16 @@ def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
 def _draw(lines: Sequence[str]) -> None:
     size = os.get_terminal_size()
     room = max(size.lines - 1, 3)
-    shown = list(lines) if len(lines) <= room else [*lines[: room - 2], *lines[-2:]]
-    text = "\r\n".join(line[: size.columns - 1] for line in shown)
+    wide = [part for line in lines for part in _wrapped(line, max(size.columns - 1, 20))]
+    shown = wide if len(wide) <= room else [*wide[: room - 2], *wide[-2:]]
+    text = "\r\n".join(shown)
     sys.stdout.write(f"\x1b[H\x1b[2J{text}")
     sys.stdout.flush()
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line in pieces that fit, those after the first indented as a step's details are."""
+    return textwrap.wrap(line, width, subsequent_indent=" " * min(11, width // 3)) or [""]
 
 
 def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[], str]]] | None:
