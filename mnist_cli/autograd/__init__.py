@@ -18,9 +18,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.comparing import GraphComparison as GraphComparison
+    from mnist_cli.autograd.comparing import compare as compare
+    from mnist_cli.autograd.diagnosing import Diagnosis as Diagnosis
+    from mnist_cli.autograd.diagnosing import diagnose as diagnose
+    from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
+    from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
+    from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
     from mnist_cli.autograd.graph import dumps as dumps
     from mnist_cli.autograd.graph import loads as loads
+    from mnist_cli.autograd.numeric import gradcheck as gradcheck
+    from mnist_cli.autograd.query import find_node as find_node
+    from mnist_cli.autograd.query import find_nodes as find_nodes
+    from mnist_cli.autograd.query import path_to as path_to
+    from mnist_cli.autograd.query import select as select
     from mnist_cli.autograd.recording import Recording as Recording
     from mnist_cli.autograd.recording import record as record
     from mnist_cli.autograd.replaying import Replay as Replay
@@ -28,16 +40,27 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.replaying import replay as replay
     from mnist_cli.autograd.replaying import replay_steps as replay_steps
     from mnist_cli.autograd.tracing import trace_modules as trace_modules
+    from mnist_cli.autograd.units import dead_units as dead_units
+    from mnist_cli.autograd.units import first_not_finite as first_not_finite
+    from mnist_cli.autograd.values import parse_binding as parse_binding
+    from mnist_cli.autograd.values import parse_value as parse_value
     from mnist_cli.autograd.verdict import judge as judge
     from mnist_cli.autograd.verdict import require_exact as require_exact
     from mnist_cli.autograd.walking import Walk as Walk
     from mnist_cli.autograd.walking import walk as walk
 
 _HOME = {
+    "comparing": ("GraphComparison", "compare"),
+    "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
+    "folding": ("fold",),
     "graph": ("GradGraph", "dumps", "loads"),
+    "numeric": ("gradcheck",),
+    "query": ("find_node", "find_nodes", "path_to", "select"),
     "recording": ("Recording", "record"),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),
     "tracing": ("trace_modules",),
+    "units": ("dead_units", "first_not_finite"),
+    "values": ("parse_binding", "parse_value"),
     "verdict": ("judge", "require_exact"),
     "walking": ("Walk", "walk"),
 }
