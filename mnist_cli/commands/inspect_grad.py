@@ -9,6 +9,7 @@ import typer
 
 from mnist_cli.commands import options
 from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS, MANY
+from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -160,6 +161,20 @@ def inspect_grad(
             rich_help_panel=COMPARED,
         ),
     ] = 0.0,
+    gradcheck: Annotated[
+        bool,
+        typer.Option(
+            "--gradcheck",
+            help="Hold sampled entries of each parameter's gradient against central differences "
+            f"in float64, on {GRADCHECK_BATCH} images; exit 6 where they contradict.",
+        ),
+    ] = False,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", metavar="N", min=1, help="Entries of each parameter for --gradcheck."
+        ),
+    ] = 5,
     formats: Annotated[
         str,
         typer.Option(
@@ -231,6 +246,7 @@ def inspect_grad(
             "--against": against,
             "--expr": expr,
             "--node": node,
+            "--gradcheck": gradcheck,
         }
     )
     _refuse_alone({"--grad": grad, "--create-graph": create_graph}, expr or node)
@@ -239,6 +255,8 @@ def inspect_grad(
         _expression(expr, at or (), grad, orders if create_graph else None, as_json=as_json)
         return
     view = dumps.View(dumps.parse_formats(formats), module, fold, depth)
+    if gradcheck and batch is None and indices is None:
+        batch = GRADCHECK_BATCH
     request = Request(
         target=checkpoint,
         runs=runs,
@@ -263,6 +281,9 @@ def inspect_grad(
         return
     if node is not None:
         _node(subject, node, grad, create_graph=create_graph, as_json=as_json)
+        return
+    if gradcheck:
+        _gradcheck(subject, samples, as_json=as_json)
         return
     made = dumps.make_dump(subject, replay=replay)
     if against is not None:
@@ -324,6 +345,19 @@ def _node(
     if called.grads:
         lines += call_lines(called.node.name, called.grads, called.results)
     print_lines(lines)
+
+
+def _gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
+    from mnist_cli.commands.inspect.numeric import check_gradients, document, require_close
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.gradients import print_checks
+
+    checks = check_gradients(subject, samples)
+    if not as_json:
+        print_checks(checks)
+    require_close(checks)
+    if as_json:
+        print_json(document(checks))
 
 
 def _open(request: Request, *, quiet: bool) -> Subject:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison
     from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
     from mnist_cli.autograd.graph import GradGraph, Verdict
+    from mnist_cli.autograd.numeric import GradientCheck
     from mnist_cli.autograd.query import Path
 
 STYLES: Mapping[str, str] = {
@@ -154,6 +155,28 @@ def print_comparison(comparison: GraphComparison, names: tuple[str, str]) -> Non
         f"{escape(first.name)}{escape(where)} (A #{first.first}, B #{first.second}): "
         f"{_figure(first.first_norm)} and {_figure(first.second_norm)}, "
         f"{_figure(first.difference)} in its {first.figure}"
+    )
+
+
+def print_checks(checks: Sequence[GradientCheck]) -> None:
+    """Autograd beside central differences, a row a parameter."""
+    print_table(
+        ("parameter", "entries", "worst relative error", "autograd", "difference", "at kinks"),
+        [_check_row(check) for check in checks],
+    )
+    worst = max(checks, key=lambda check: check.worst_error)
+    stdout().print(f"worst relative error [bold]{worst.worst_error:.2g}[/] in {worst.name}")
+
+
+def _check_row(check: GradientCheck) -> tuple[str, ...]:
+    worst = check.worst
+    return (
+        check.name,
+        str(len(check.entries)),
+        "-" if worst is None else f"{worst.error:.2g}",
+        "-" if worst is None else f"{worst.analytic:.6g}",
+        "-" if worst is None else f"{worst.numeric:.6g}",
+        str(check.kinks),
     )
 
 
