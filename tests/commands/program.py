@@ -1,0 +1,76 @@
+"""The program in a process of its own, and what a tiny run of it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+RECIPE = ["train_size=192", "val_size=64", "threads=1", "precision=fp32"]
+TINY = ["train", "--config", "smoke", *(word for pair in RECIPE for word in ("--set", pair))]
+"""Nine steps on the bundled digits; one thread, so that every process computes the same bits."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """What ``--json`` printed: one document, so that nothing else may be on stdout."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    command = [sys.executable, "-m", "mnist_cli", *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(command, text=True, env=one_thread(), **options)
+
+
+def one_thread(**more: str) -> dict[str, str]:
+    """The environment for a process that shares the machine with other tests."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def finish(process: subprocess.Popen[str]) -> Outcome:
+    """Wait for a process that :func:`start` started."""
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return Outcome(process.returncode, out or "", err or "")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def shell(script: str, **environment: str) -> Outcome:
+    """Run a script of bash in which ``mnist`` is the program."""
+    prelude = 'mnist() { "$PYTHON" -m mnist_cli "$@"; }\n'
+    done = subprocess.run(
+        ["bash", "-c", prelude + script],
+        env=one_thread(PYTHON=sys.executable, **environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)

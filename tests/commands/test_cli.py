@@ -1,0 +1,193 @@
+"""The program as a whole: help, usage errors, exit codes, and what may be imported when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from program import Run, shell
+
+from mnist_cli import __version__, cli, errors
+
+HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL")
+
+ASK_EVERYTHING = f"""
+import contextlib, io, sys
+from mnist_cli import cli
+for path in {{paths!r}}:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.run([*path, "--help"]) == 0, path
+    assert "Usage: mnist" in out.getvalue(), path
+with contextlib.redirect_stdout(io.StringIO()):
+    assert cli.run(["--version"]) == 0
+print(*[name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+def command_paths() -> list[list[str]]:
+    """Every command of the program, the groups too."""
+    found: list[list[str]] = []
+
+    def visit(command: object, path: list[str]) -> None:
+        found.append(path)
+        for name, child in getattr(command, "commands", {}).items():
+            visit(child, [*path, name])
+
+    visit(typer.main.get_command(cli.app), [])
+    return found
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    paths = command_paths()
+    assert ["data", "fetch"] in paths
+    script = ASK_EVERYTHING.format(paths=paths)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_version(run: Run) -> None:
+    outcome = run("--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"mnist {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_a_group_without_a_command_prints_its_help(run: Run, arguments: list[str]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 0
+    assert "Usage: mnist" in outcome.out
+    assert outcome.err == ""
+
+
+def test_help_names_every_command(run: Run) -> None:
+    text = run("--help").out
+    for path in command_paths():
+        if len(path) == 1:
+            assert f" {path[0]} " in text
+
+
+def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "Settings come from flags, then --set, then --config" in run("train", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["--nope"], "No such option: --nope"),
+        (["train", "--nope"], "No such option: --nope"),
+        (["train", "extra"], "extra"),
+        (["train", "--epochs"], "--epochs"),
+        (["train", "--epochs", "some"], "--epochs"),
+        (["train", "--epochs", "0"], "--epochs: should be greater than or equal to 1, not 0"),
+        (["train", "--model", "vgg"], "choose one of notebook, example"),
+        (["train", "--set", "epochs"], "not of the form key=value"),
+        (["train", "--set", "epcohs=3"], "Did you mean 'epochs'?"),
+        (["train", "--config", "fats"], "Did you mean 'fast'?"),
+        (["train", "--workers", "2"], "loader = device has no workers"),
+        (["train", "--dry-run", "--resume", "x"], "contradict"),
+        (["train", "--config", "smoke", "--resume", "x"], "contradict"),
+        (["eval", "--split", "all"], "test, val, train"),
+        (["eval", "--batch-size", "0"], "--batch-size"),
+        (["data", "fetch", "cifar"], "cifar"),
+        (["data", "show", "digits", "--split", "val"], "train or test"),
+        (["data", "show", "digits", "--indices", "1,x"], "--indices 1,x"),
+        (["data", "show", "digits", "--indices", "123456"], "123456"),
+        (["data", "show", "digits", "--count", "0"], "--count"),
+    ],
+)
+def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: ")
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["train", "--epochs", "0"], ["eval", "--nope"]])
+def test_usage_errors_as_json(run: Run, arguments: list[str]) -> None:
+    outcome = run(*arguments, "--json")
+    error = outcome.document["error"]
+    assert (outcome.code, error["code"], error["kind"]) == (2, 2, "usage")
+    assert error["message"].split(".")[0] in outcome.err.replace("\n", ". ")
+
+
+def test_debug_adds_the_traceback(run: Run) -> None:
+    plain, debug = run("eval", "nothing.pt"), run("eval", "nothing.pt", "--debug")
+    assert plain.code == debug.code == 4
+    assert "Traceback" not in plain.err
+    assert "Traceback" in debug.err
+    assert debug.err.endswith(plain.err)
+
+
+ERRORS = [
+    errors.UsageError,
+    errors.DeviceError,
+    errors.DataError,
+    errors.CheckpointError,
+    errors.OutputError,
+    errors.NonFiniteError,
+    errors.ReplayMismatch,
+    errors.OutOfMemory,
+    errors.Interrupted,
+    errors.Terminated,
+]
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let `mnist data path` meet ``error``."""
+
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mnist_cli.data.store.locate", fail)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_expected_error_is_one_message(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[errors.MnistError]
+) -> None:
+    fail_with(monkeypatch, kind("the [bold]cause[/]", "The way out."))
+    outcome = run("data", "path", "--json")
+    assert outcome.code == kind.code
+    assert outcome.err == "error: the [bold]cause[/]\nThe way out.\n"
+    error = {"code": kind.code, "kind": kind.kind, "message": "the [bold]cause[/]. The way out."}
+    assert outcome.document == {"error": error}
+
+
+def test_a_bug_shows_its_traceback_and_is_a_document_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(monkeypatch, ZeroDivisionError("by zero"))
+    outcome = run("data", "path", "--json")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+    assert outcome.document["error"]["kind"] == "internal"
+    assert "by zero" in outcome.document["error"]["message"]
+
+
+def test_an_unexplained_error_of_the_system_names_its_path(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(monkeypatch, PermissionError(13, "Permission denied", "/some/file"))
+    outcome = run("data", "path")
+    assert outcome.code == 5
+    assert outcome.err == "error: cannot use /some/file: Permission denied\n"
+
+
+def test_ctrl_c_where_nothing_catches_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+    outcome = run("data", "path", "--json")
+    assert outcome.code == 130
+    assert outcome.document["error"]["kind"] == "interrupted"
+
+
+def test_completion_answers() -> None:
+    done = shell("_MNIST_COMPLETE=complete_bash COMP_WORDS='mnist tr' COMP_CWORD=1 mnist")
+    assert done.out.split() == ["train"]

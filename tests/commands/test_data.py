@@ -1,0 +1,146 @@
+"""``mnist data``: a folder's files as scripts and people see them, and samples as pictures."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from program import Run
+from sklearn.datasets import load_digits
+
+from mnist_cli.errors import DataError
+from mnist_cli.report import blocks
+
+FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+FILES += ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+
+
+@pytest.fixture
+def flat() -> Path:
+    """A folder with files of MNIST's names and formats, but not MNIST's images."""
+    folder = Path("files")
+    folder.mkdir()
+    for images, labels in (FILES[:2], FILES[2:]):
+        (folder / images).write_bytes(struct.pack(">4i", 2051, 3, 28, 28) + bytes(3 * 28 * 28))
+        (folder / labels).write_bytes(struct.pack(">2i", 2049, 3) + bytes([1, 2, 3]))
+    return folder
+
+
+def test_path_prints_one_file_a_line(run: Run, flat: Path) -> None:
+    outcome = run("data", "path", "--data-dir", flat)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [str(flat / name) for name in FILES]
+    assert run("data", "path", "--data-dir", flat, "--json").document == {
+        "dataset": "mnist",
+        "files": [str(flat / name) for name in FILES],
+    }
+
+
+def test_the_folder_may_come_from_the_environment(
+    run: Run, flat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_DATA_DIR", str(flat))
+    assert run("data", "path").out.splitlines()[0] == str(flat / FILES[0])
+
+
+@pytest.mark.parametrize("command", ["path", "verify"])
+def test_missing_files_are_named(run: Run, flat: Path, command: str) -> None:
+    (flat / FILES[1]).unlink()
+    outcome = run("data", command, "--data-dir", flat)
+    assert outcome.code == 3
+    assert FILES[1] in outcome.err
+    assert "mnist data fetch mnist" in outcome.err
+
+
+def test_verify_finds_files_that_are_not_mnists(run: Run, flat: Path) -> None:
+    outcome = run("data", "verify", "--data-dir", flat)
+    assert outcome.code == 3
+    for name in FILES:
+        assert name in outcome.out
+    assert "4 of 4 files" in outcome.err
+
+
+@pytest.mark.mnist
+def test_verify_of_the_real_files(run: Run, mnist_dir: Path) -> None:
+    outcome = run("data", "verify", "--data-dir", mnist_dir)
+    assert outcome.code == 0
+    assert [line.split()[-1] for line in outcome.out.splitlines()[1:]] == ["ok"] * 4
+    fetched = run("data", "fetch", "--data-dir", mnist_dir)
+    assert fetched.code == 0
+    path = run("data", "path", "--data-dir", mnist_dir).out.splitlines()[0]
+    assert f" {Path(path).parent}\n" in fetched.out
+
+
+@pytest.mark.parametrize("command", ["fetch", "verify", "path"])
+def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
+    outcome = run("data", command, "digits")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "come with the program" in outcome.err
+    assert run("data", command, "digits", "--json").document["files"] == []
+
+
+def test_fetch_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise DataError("no mirror can be reached")
+
+    monkeypatch.setattr("mnist_cli.data.fetch.fetch", fail)
+    outcome = run("data", "fetch", "kmnist", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (3, "data")
+
+
+def test_show_prints_the_image_in_shades(run: Run) -> None:
+    outcome = run("data", "show", "digits", "--indices", "0,7")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert len(lines) == 14 + 1
+    drawn = np.array([[c != " " for c in line.ljust(57)] for line in lines[:-1]])
+    digits = load_digits()
+    for column, word in ((0, "#0"), (29, "#7")):
+        assert lines[-1][column:].startswith(word)
+        ink = drawn[:, column : column + 28].mean()
+        assert 0.1 < ink < 0.6
+    assert lines[-1].split()[1] == str(digits.target[0])
+
+
+def test_show_as_json(run: Run) -> None:
+    document = run("data", "show", "digits", "--count", 3, "--split", "test", "--json").document
+    assert (document["dataset"], document["split"]) == ("digits", "test")
+    assert [sample["index"] for sample in document["samples"]] == [0, 127, 254]
+    assert all(sample["class"] == str(sample["label"]) for sample in document["samples"])
+
+
+def test_show_as_a_picture(run: Run) -> None:
+    assert run("data", "show", "digits", "--count", 12, "--png", "grid.png").code == 0
+    height, width, _channels = imread("grid.png").shape
+    assert 800 < width < 2500
+    assert 200 < height < 1000
+
+
+@pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])
+def test_a_picture_that_cannot_be_written(run: Run, name: str, code: int) -> None:
+    outcome = run("data", "show", "digits", "--png", name)
+    assert outcome.code == code
+    assert name in outcome.err
+
+
+def test_half_blocks_have_the_pixels_colours() -> None:
+    image = np.arange(28 * 28, dtype=np.uint16).reshape(28, 28).astype(np.uint8)
+    seen = np.zeros_like(image)
+    for row, line in enumerate(blocks.colour_lines(image)):
+        for column, cell in enumerate(line):
+            assert cell.style is not None
+            for offset, colour in ((0, cell.style.color), (1, cell.style.bgcolor)):
+                assert colour is not None
+                assert colour.triplet is not None
+                seen[2 * row + offset, column] = colour.triplet.red
+    assert (seen == image).all()
+
+
+def test_shades_go_from_blank_to_dense() -> None:
+    ramp = np.repeat(np.linspace(0, 255, 10).astype(np.uint8)[None], 2, axis=0)
+    (line,) = blocks.plain_lines(ramp)
+    assert (line[0], line[-1]) == (" ", "@")
+    assert [blocks.SHADES.index(shade) for shade in line] == sorted(map(blocks.SHADES.index, line))

@@ -1,0 +1,129 @@
+"""``mnist eval``: the figures that scikit-learn computes too, and whatever may be a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.image import imread
+from program import Run
+from sklearn import metrics
+from torchvision.transforms.v2.functional import normalize
+
+from mnist_cli import models
+from mnist_cli.data import catalogue, store
+
+
+def answers(run_directory: Path) -> tuple[list[int], list[int], torch.Tensor]:
+    """Labels, answers and probabilities on the test set, by plain torch."""
+    document = torch.load(run_directory / "best.pt", weights_only=True)
+    network = models.build("conv2", 10)
+    network.load_state_dict(document["model"]["weights"])
+    network.eval()
+    spec = catalogue.get("digits")
+    test = store.read(spec, "test", Path("nowhere"))
+    images = torch.as_tensor(test.images).reshape(-1, 1, 28, 28).float() / 255
+    with torch.no_grad():
+        logits = network(normalize(images, [spec.mean], [spec.std]))
+    labels = torch.as_tensor(test.labels).tolist()
+    return labels, logits.argmax(1).tolist(), logits.double().softmax(1)
+
+
+def test_the_figures_are_scikit_learns(run: Run, trained: Path) -> None:
+    labels, said, probabilities = answers(trained)
+    outcome = run("eval", trained, "--json")
+    assert outcome.code == 0
+    document = outcome.document
+    assert document["checkpoint"] == str(trained / "best.pt")
+    assert (document["dataset"], document["split"], document["count"]) == ("digits", "test", 382)
+    assert document["accuracy"] == pytest.approx(metrics.accuracy_score(labels, said))
+    loss = metrics.log_loss(labels, probabilities, labels=range(10))
+    assert document["loss"] == pytest.approx(loss, rel=1e-4)
+    assert document["confusion"] == metrics.confusion_matrix(labels, said).tolist()
+    figures = metrics.precision_recall_fscore_support(labels, said, zero_division=0)
+    for key, column in zip(("precision", "recall", "f1", "support"), figures, strict=True):
+        assert [row[key] for row in document["per_class"]] == pytest.approx(list(column))
+    wrong = sum(label != answer for label, answer in zip(labels, said, strict=True))
+    assert len(document["mistakes"]) == wrong
+    confidences = [mistake["confidence"] for mistake in document["mistakes"]]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_it_repeats_the_training_runs_figures(run: Run, trained: Path) -> None:
+    summary = json.loads((trained / "summary.json").read_text())
+    document = run("eval", trained, "--json").document
+    assert {key: document[key] for key in ("loss", "accuracy", "count")} == summary["test"]
+
+
+def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
+    outcome = run("eval", "--runs", trained.parent)
+    assert outcome.code == 0
+    assert str(trained / "best.pt") in outcome.err
+    assert outcome.out.startswith("accuracy ")
+    for title in ("precision", "confusion matrix", "surest of"):
+        assert title in outcome.out
+
+
+def test_a_run_may_be_named_by_its_folders_name(run: Run, trained: Path) -> None:
+    assert run("eval", trained.name, "--runs", trained.parent, "--quiet").code == 0
+
+
+def test_without_any_run(run: Run) -> None:
+    outcome = run("eval")
+    assert outcome.code == 4
+    assert "no run with a checkpoint under runs/" in outcome.err
+    assert "mnist train" in outcome.err
+
+
+def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
+    best = max(
+        json.loads(line)["val_accuracy"]
+        for line in (trained / "metrics.jsonl").read_text().splitlines()
+    )
+    validation = run("eval", trained, "--split", "val", "--json").document
+    assert (validation["count"], validation["accuracy"]) == (64, best)
+    assert run("eval", trained, "--split", "train", "--json").document["count"] == 192
+
+
+@pytest.mark.parametrize("key", [None, "model_state_dict", "state_dict"])
+def test_other_programs_weights_are_recognised(run: Run, key: str | None) -> None:
+    weights = models.build("example", 10).state_dict()
+    torch.save({key: weights, "epoch": 3} if key else weights, "theirs.pt")
+    outcome = run("eval", "theirs.pt", "--dataset", "digits", "--json")
+    assert outcome.code == 0
+    assert (outcome.document["model"], outcome.document["count"]) == ("example", 382)
+
+
+def test_what_is_no_checkpoint(run: Run, trained: Path) -> None:
+    content = (trained / "last.pt").read_bytes()
+    Path("short.pt").write_bytes(content[: len(content) // 2])
+    Path("text.pt").write_text("hello")
+    torch.save(models.build("notebook", 10), "pickled.pt")
+    torch.save({"a": torch.zeros(3)}, "foreign.pt")
+    for name in ("short.pt", "text.pt", "pickled.pt", "foreign.pt", "missing.pt", "."):
+        outcome = run("eval", name, "--json")
+        assert (outcome.code, outcome.document["error"]["kind"]) == (4, "checkpoint"), name
+        assert name in outcome.document["error"]["message"]
+
+
+def test_a_network_that_does_not_fit_is_told_how(run: Run) -> None:
+    torch.save(models.build("notebook", 10).state_dict(), "theirs.pt")
+    outcome = run("eval", "theirs.pt", "--model", "conv4")
+    assert outcome.code == 4
+    assert "does not fit the network 'conv4'" in outcome.err
+
+
+def test_plots_are_pictures(run: Run, trained: Path) -> None:
+    outcome = run("eval", trained, "--plots", "plots", "--quiet")
+    assert outcome.code == 0
+    for name in ("confusion.png", "mistakes.png"):
+        height, width, _channels = imread(Path("plots", name)).shape
+        assert min(height, width) > 400
+        assert max(height, width) < 2500
+
+
+def test_a_folder_for_plots_that_cannot_be_written(run: Run, trained: Path) -> None:
+    Path("file").touch()
+    assert run("eval", trained, "--plots", "file").code == 5

@@ -1,0 +1,108 @@
+"""Ctrl-C and SIGTERM, at any moment: the documented code, and a run that resumes to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from program import TINY, Run, finish, start, wait_until
+
+EPOCHS = 25
+LONG = [*TINY, "--epochs", str(EPOCHS)]
+DIRECTORY = Path("runs/0001-digits-conv2")
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def start_and_wait(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """A run in its second epoch, or soon after."""
+    process = start(*LONG, *arguments, **options)
+    metrics = DIRECTORY / "metrics.jsonl"
+    wait_until(lambda: (metrics.is_file() and metrics.read_text()) or process.poll() is not None)
+    assert process.poll() is None, finish(process).err
+    return process
+
+
+def weights_and_metrics(directory: Path) -> tuple[dict[str, torch.Tensor], Any, list[Any]]:
+    document = torch.load(directory / "last.pt", weights_only=True)
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    timed = ("seconds", "images_per_second")
+    figures = [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+    return document["model"]["weights"], document["optimizers"], figures
+
+
+def test_ctrl_c_in_the_second_epoch_then_resume_ends_with_the_same_bits(run: Run) -> None:
+    process = start_and_wait()
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped.code == 130
+    assert f"everything up to there is in {DIRECTORY}/last.pt" in stopped.err
+    assert f"Resume with: mnist train --resume {DIRECTORY}" in stopped.err
+    assert not (DIRECTORY / "summary.json").exists()
+
+    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
+    assert run(*LONG, "--quiet", "--runs", "whole").code == 0
+    resumed = weights_and_metrics(DIRECTORY)
+    whole = weights_and_metrics(Path("whole") / DIRECTORY.name)
+    torch.testing.assert_close(resumed[:2], whole[:2], rtol=0, atol=0)
+    assert resumed[2] == whole[2]
+    assert len(resumed[2]) == EPOCHS
+
+
+def test_sigterm_with_json_is_one_document(run: Run) -> None:
+    process = start_and_wait("--json")
+    process.send_signal(signal.SIGTERM)
+    stopped = finish(process)
+    assert stopped.code == 143
+    error = stopped.document["error"]
+    assert (error["code"], error["kind"]) == (143, "terminated")
+    assert "mnist train --resume" in error["message"]
+
+
+def test_ctrl_c_reaches_loader_processes_too() -> None:
+    flags = ["--loader", "dataloader", "--workers", 2]
+    process = start_and_wait(*flags, start_new_session=True)
+    os.killpg(process.pid, signal.SIGINT)
+    stopped = finish(process)
+    assert stopped.code == 130
+    assert "Traceback" not in stopped.err
+    assert torch.load(DIRECTORY / "last.pt", weights_only=True)["format"]
+
+
+def test_a_second_ctrl_c_leaves_a_run_that_can_be_resumed(run: Run) -> None:
+    process = start_and_wait()
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_before_training_begins(tmp_path: Path, number: int, code: int) -> None:
+    """The configuration is a pipe that nobody writes: the process waits, reading it."""
+    os.mkfifo("config.toml")
+    process = start("train", "--json", "--config", "config.toml")
+    writer = os.open("config.toml", os.O_WRONLY)  # returns once the process reads
+    process.send_signal(number)
+    stopped = finish(process)
+    os.close(writer)
+    assert stopped.code == code
+    assert stopped.document["error"]["code"] == code
+    assert not Path("runs").exists()
+
+
+def test_two_processes_never_write_one_run() -> None:
+    process = start_and_wait("--epochs", 5000)
+    try:
+        second = finish(start("train", "--resume", DIRECTORY))
+    finally:
+        process.send_signal(signal.SIGINT)
+        finish(process)
+    assert second.code == 5
+    assert f"is being written by process {process.pid}" in second.err

@@ -1,0 +1,205 @@
+"""Where the output goes: pipes that close, full disks, closed streams, old encodings, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from program import TINY, Run, shell
+
+from mnist_cli.report import console, figures
+from mnist_cli.training.evaluate import Score
+from mnist_cli.training.state import EpochResult
+
+TRAIN = " ".join(TINY)
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+
+
+@pytest.mark.parametrize("command", ["--help", "train --help", "doctor --json"])
+def test_a_reader_who_leaves_early_is_no_failure(command: str) -> None:
+    done = shell(f"mnist {command} | true; echo ${{PIPESTATUS[0]}}")
+    assert (done.out, done.err) == ("0\n", "")
+
+
+def test_a_reader_who_leaves_early_does_not_cost_the_run() -> None:
+    done = shell(f"mnist {TRAIN} | head -1; echo ${{PIPESTATUS[0]}}")
+    first, code = done.out.splitlines()
+    assert first.startswith("epoch 1/3")
+    assert code == "0"
+    summary = json.loads(Path("runs/0001-digits-conv2/summary.json").read_text())
+    assert summary["epochs"] == 3
+
+
+@needs_dev_full
+@pytest.mark.parametrize("command", ["--version", "--help", "data path --json", f"{TRAIN}"])
+def test_a_full_disk_behind_stdout(command: str) -> None:
+    done = shell(f"mnist {command} > /dev/full")
+    assert done.code == 5
+    assert "error: cannot write the output: No space left on device" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_closed_streams() -> None:
+    done = shell(f"mnist {TRAIN} --epochs 1 <&- >&- 2>&-")
+    assert done.code == 0
+    assert json.loads(Path("runs/0001-digits-conv2/metrics.jsonl").read_text())["epoch"] == 1
+    assert shell("mnist train --epochs 0 2>&-").code == 2
+    assert shell("mnist data path --json >&-").code == 3
+
+
+def test_a_file_that_may_not_grow() -> None:
+    done = shell(f"ulimit -f 100; mnist {TRAIN}")
+    assert done.code == 5
+    assert "cannot write runs/0001-digits-conv2/last.pt" in done.err
+    assert not list(Path("runs").rglob("*.tmp"))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(run: Run) -> None:
+    Path("locked").mkdir(mode=0o555)
+    outcome = run(*TINY, "--runs", "locked/runs")
+    assert outcome.code == 5
+    assert "permission denied" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "setting", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+)
+def test_streams_that_only_know_ascii(setting: dict[str, str]) -> None:
+    environment = {"PYTHONCOERCECLOCALE": "0", **setting}
+    done = shell(
+        "mnist --help && mnist data show digits -n 1; mnist train --model ä", **environment
+    )
+    assert done.code == 2
+    assert "Usage: mnist" in done.out
+    assert "Traceback" not in done.err
+
+
+def test_no_colour_where_there_is_no_terminal(run: Run) -> None:
+    outcome = run(*TINY, "--epochs", 1)
+    assert "\x1b" not in outcome.out + outcome.err
+    assert "\r" not in outcome.out + outcome.err
+
+
+def result(epoch: int, val: Score | None) -> EpochResult:
+    return EpochResult(
+        epoch=epoch,
+        step=epoch * 10,
+        loss=1 / epoch,
+        accuracy=0.9,
+        val=val,
+        lr=0.1 / epoch,
+        grad_norm=1.5,
+        images_per_second=12345.6,
+        seconds=1.25,
+    )
+
+
+HISTORY = [result(epoch, Score(2 / epoch, 0.8, 100)) for epoch in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 200])
+def test_an_epochs_line_fits_the_terminal(width: int) -> None:
+    whole = console.epoch_line(HISTORY[0], 3)
+    line = console.epoch_line(HISTORY[0], 3, width)
+    assert len(line) <= width
+    assert set(line.split("  ")) <= set(whole.split("  "))
+    assert line.startswith("epoch 1/3")
+    assert "val accuracy 80.00%" in line or width < 40
+
+
+def test_an_epochs_line_shows_everything_where_there_is_room() -> None:
+    assert console.epoch_line(HISTORY[1], 3).split("  ") == [
+        "epoch 2/3",
+        "loss 0.5000",
+        "accuracy 90.00%",
+        "val loss 1.0000",
+        "val accuracy 80.00%",
+        "lr 0.05",
+        "grad 1.5",
+        "12,346 img/s",
+        "1.2 s",
+    ]
+    assert "val" not in console.epoch_line(result(1, None), 3)
+
+
+def test_messages_break_between_words_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = "the file /a/path/that/is/longer/than/the/terminal/is/wide holds [bold]no images[/]"
+    console.warn(message)
+    assert capsys.readouterr().err == f"warning: {message}\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("TERM", "xterm")
+    console.warn(message)
+    lines = capsys.readouterr().err.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert " ".join(lines) == f"warning: {message}"
+    assert all(len(line) <= 30 or " " not in line for line in lines)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures, instead of files."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, _path: kept.append(figure))
+    return kept
+
+
+def lines_of(figure: Figure) -> list[dict[str, Sequence[float]]]:
+    return [
+        {str(line.get_label()): list(line.get_ydata()) for line in axes.lines}
+        for axes in figure.axes
+    ]
+
+
+def test_learning_curves_show_the_history(drawn: list[Figure]) -> None:
+    figures.save_learning_curves(HISTORY, Path("curves.png"), title="a run")
+    loss, accuracy, rate = lines_of(drawn[0])
+    assert loss == {"training": [1, 1 / 2, 1 / 3], "validation": [2, 1, 2 / 3]}
+    assert accuracy == {"training": [0.9] * 3, "validation": [0.8] * 3}
+    assert list(rate.values()) == [[r.lr for r in HISTORY]]
+    for axes in drawn[0].axes:
+        assert axes.get_xlabel() == "epoch"
+        assert axes.get_ylabel()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_epochs_are_ticked_in_whole_numbers(drawn: list[Figure], epochs: int) -> None:
+    history = [result(epoch, None) for epoch in range(1, epochs + 1)]
+    figures.save_learning_curves(history, Path("curves.png"), title="a run")
+    for axes in drawn[0].axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+    assert "validation" not in lines_of(drawn[0])[0]
+
+
+def test_a_grid_of_samples_shows_each_image_under_its_title(drawn: list[Figure]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (13, 28, 28), dtype=np.uint8)
+    titles = [f"title {i}" for i in range(13)]
+    figures.save_samples(images, titles, Path("grid.png"), title="a set")
+    shown = [axes for axes in drawn[0].axes if axes.images]
+    assert [axes.get_title() for axes in shown] == titles
+    for axes, image in zip(shown, images, strict=True):
+        assert (np.asarray(axes.images[0].get_array()) == image).all()
+
+
+def test_the_confusion_matrix_is_written_out(run: Run, trained: Path, drawn: list[Figure]) -> None:
+    counts = run("eval", trained, "--json").document["confusion"]
+    assert run("eval", trained, "--plots", "plots").code == 0
+    matrix = drawn[0].axes[0]
+    texts = [text.get_text() for text in matrix.texts]
+    assert texts == [str(count) if count else "·" for row in counts for count in row]
+    colours = np.asarray(matrix.images[0].get_array()[~np.eye(10, dtype=bool)])
+    assert colours.tolist() == [
+        c for i, row in enumerate(counts) for j, c in enumerate(row) if i != j
+    ]
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted class", "true class")

@@ -1,0 +1,178 @@
+"""``mnist train``: what it prints and leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from program import TINY, Run
+
+from mnist_cli.errors import DataError
+
+
+def test_a_run_directory_holds_everything(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {
+        "config.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "last.pt",
+        "best.pt",
+        "summary.json",
+        "curves.png",
+    }
+    assert not [name for name in names if name.endswith(".tmp") or name == "run.pid"]
+    config = tomllib.loads((trained / "config.toml").read_text())
+    assert (config["dataset"], config["train_size"], config["epochs"]) == ("digits", 192, 3)
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["step"] == 3 * 192 // 64
+    document = torch.load(trained / "last.pt", weights_only=True)
+    assert document["config"]["train_size"] == 192
+
+
+def test_json_is_one_document_with_what_scripts_rely_on(run: Run) -> None:
+    outcome = run(*TINY, "--json", "--epochs", 1)
+    assert outcome.code == 0
+    summary = outcome.document
+    assert summary["run"] == "runs/0001-digits-conv2"
+    assert Path(summary["checkpoint"]).is_file()
+    assert (summary["dataset"], summary["model"], summary["epochs"]) == ("digits", "conv2", 1)
+    assert summary["train_seconds"] > 0
+    assert summary["test"]["count"] == 382
+    right = summary["test"]["accuracy"] * summary["test"]["count"]
+    assert right == pytest.approx(round(right))
+    assert json.loads(Path(summary["run"], "summary.json").read_text()) == summary
+    assert outcome.err == ""
+
+
+def test_plain_output_is_a_line_an_epoch_and_the_result(run: Run) -> None:
+    outcome = run(*TINY)
+    lines = outcome.out.splitlines()
+    assert [line.split()[:2] for line in lines[:3]] == [["epoch", f"{i}/3"] for i in (1, 2, 3)]
+    assert lines[3].startswith("test accuracy ")
+    assert lines[-2:] == [
+        "run         runs/0001-digits-conv2",
+        "checkpoint  runs/0001-digits-conv2/best.pt",
+    ]
+    assert "192 training images, 64 validation, 382 test" in outcome.err
+
+
+def test_quiet_prints_the_result_only(run: Run) -> None:
+    outcome = run(*TINY, "--quiet", "--epochs", 1)
+    assert outcome.out.startswith("test accuracy ")
+    assert outcome.err == ""
+
+
+def test_flags_win_over_set_and_set_over_the_file(run: Run) -> None:
+    Path("mine.toml").write_text('dataset = "digits"\nmodel = "conv2"\nbatch_size = 16\nlr = 1.0\n')
+    flags = ["--config", "mine.toml", "--set", "lr=0.5", "--set", "batch_size=32", "-b", 48]
+    assert run("train", "--dry-run", *flags).code == 0  # all three together are allowed
+    assert run("train", *flags, "-e", 1, "-s", "train_size=48", "-s", "val_size=0").code == 0
+    config = tomllib.loads(Path("runs/0001-digits-conv2/config.toml").read_text())
+    assert (config["batch_size"], config["lr"]) == (48, 0.5)
+
+
+def test_a_dry_run_keeps_nothing(run: Run, tmp_path: Path) -> None:
+    outcome = run("train", "--config", "smoke", "--dry-run", "--json", "--batch-size", 5000)
+    assert outcome.code == 0
+    assert (outcome.document["run"], outcome.document["checkpoint"]) == (None, None)
+    assert list(tmp_path.iterdir()) == []
+    plain = run("train", "--config", "smoke", "--dry-run")
+    assert "checkpoint" not in plain.out
+    assert "nothing was kept" in plain.err
+
+
+def no_mnist(*_arguments: object, **_options: object) -> None:
+    raise DataError("MNIST is not on disk, and no mirror can be reached")
+
+
+def test_without_mnist_the_bundled_digits_with_a_warning(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_cli.data.fetch.fetch", no_mnist)
+    tiny = [word for word in TINY if word not in {"--config", "smoke"}]
+    outcome = run(*tiny, "--model", "conv2", "--epochs", 1, "--json")
+    assert outcome.code == 0
+    assert outcome.document["dataset"] == "digits"
+    assert "no mirror can be reached" in outcome.document["fallback"]
+    assert outcome.err.count("warning: MNIST cannot be had") == 1
+    record = json.loads(Path(outcome.document["run"], "environment.json").read_text())
+    assert record["fallback"] == outcome.document["fallback"]
+
+
+def test_a_data_set_that_was_named_never_falls_back(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_cli.data.fetch.fetch", no_mnist)
+    outcome = run("train", "--dataset", "mnist", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (3, "data")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("command", [["train"], ["eval"], ["doctor"]])
+def test_a_device_that_cannot_be_had_stops_before_data_are_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def unexpected(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr("mnist_cli.data.load.load", unexpected)
+    outcome = run(*command, "--device", "cuda", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (2, "device")
+    assert "cuda cannot be had: " in outcome.err
+
+
+@pytest.mark.parametrize("runs", ["file", "file/below"])
+def test_runs_that_cannot_be_written_stop_before_data_are_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, runs: str
+) -> None:
+    Path("file").touch()
+    monkeypatch.setattr("mnist_cli.data.load.load", no_mnist)
+    outcome = run(*TINY, "--runs", runs)
+    assert outcome.code == 5
+    assert outcome.err.startswith(f"error: cannot write into {runs}")
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(run: Run) -> None:
+    outcome = run(*TINY, "--lr", 1e30)
+    assert outcome.code == 6
+    assert "step" in outcome.err
+    weights = torch.load("runs/0001-digits-conv2/last.pt", weights_only=True)["model"]["weights"]
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def test_tensorboard_events_are_the_metrics(run: Run) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert run(*TINY, "--epochs", 2, "--tensorboard").code == 0
+    folder = Path("runs/0001-digits-conv2")
+    events = accumulators.EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    tags = {"loss/train": "train_loss", "accuracy/validation": "val_accuracy"}
+    for tag, key in tags.items():
+        read = [(event.step, event.value) for event in events.Scalars(tag)]
+        assert read == [(line["step"], pytest.approx(line[key])) for line in metrics]
+
+
+def test_resume_refuses_what_would_change_the_meaning(run: Run, trained: Path) -> None:
+    for flags in (["--lr", 0.1], ["--seed", 5], ["--model", "conv4"], ["--set", "batch_size=8"]):
+        outcome = run("train", "--resume", trained, *flags)
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"error: {flags[0]}")
+    assert run("train", "--resume", "nothing").code == 4
+
+
+def test_resume_of_a_run_that_has_ended_reads_the_test_set_again(run: Run, trained: Path) -> None:
+    before = json.loads((trained / "summary.json").read_text())
+    outcome = run("train", "--resume", trained, "--json")
+    assert outcome.code == 0
+    assert outcome.document["test"] == before["test"]
+
+
+def test_resume_of_another_programs_weights_is_refused(run: Run) -> None:
+    torch.save({"weight": torch.zeros(2, 2)}, "weights.pt")
+    assert run("train", "--resume", "weights.pt").code == 4
