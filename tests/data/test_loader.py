@@ -132,6 +132,16 @@ def test_augmented_epochs_differ_and_repeat(loader: str) -> None:
 
 
 @pytest.mark.parametrize("loader", ["device", "dataloader"])
+def test_each_epoch_changes_the_images_anew(loader: str) -> None:
+    """Of one image five times, so that another order is no other epoch."""
+    alike = split(1).take(torch.zeros(5, dtype=torch.int64))
+    made = build_loader(config(loader, **MOVED), alike, NORMALISATION)
+    one, other = (next(iter(made.epoch(epoch)))[0].clone() for epoch in (0, 1))
+    changed = {image.numpy().tobytes() for image in [*one, *other]}
+    assert len(changed) == 10
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
 def test_loading_draws_nothing_from_the_global_generator(loader: str) -> None:
     before = torch.get_rng_state()
     batches(loader, 0, **MOVED)

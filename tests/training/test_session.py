@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import MOVED, config, differences, loaded, session_in
+from small_runs import CPU, MOVED, config, differences, loaded, session_in
 
 from mnist_cli.config import TrainConfig
+from mnist_cli.data.split import Normalisation
 from mnist_cli.errors import (
     CheckpointError,
     Interrupted,
@@ -25,6 +26,7 @@ from mnist_cli.errors import (
     Terminated,
 )
 from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.session import Session, Summary
 from mnist_cli.training.signals import StopRequest
@@ -196,6 +198,24 @@ def test_a_loss_that_is_no_longer_finite_leaves_the_last_good_checkpoint(tmp_pat
     assert checkpoints.read(tmp_path / "last.pt").document["position"]["step"] == 3
 
 
+def test_no_checkpoint_is_written_once_a_deferred_guard_has_seen_a_bad_step(tmp_path: Path) -> None:
+    """Its weights would be good, but a batch norm has already averaged the bad batch in."""
+    session = session_in(tmp_path, config(model="conv4", checkpoint_every=1))
+    session.state.guard = DeferredGuard(CPU, session.state.optimizers)
+
+    def poison() -> None:
+        for event in session.events(StopRequest()):
+            if isinstance(event, StepResult) and event.batch == 1:
+                session.loader._split.images[:] = 0  # type: ignore[attr-defined]
+                session.loader._normalisation = Normalisation(0.0, 0.0)  # type: ignore[attr-defined]
+
+    with pytest.raises(NonFiniteError, match="at step 2"):
+        poison()
+    saved = checkpoints.read(tmp_path / "last.pt")
+    assert saved.document["position"]["step"] == 1
+    assert all(tensor.isfinite().all() for tensor in saved.weights.values())
+
+
 def test_running_out_of_memory_names_the_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +288,16 @@ def test_resumed_elsewhere_the_best_so_far_comes_along(tmp_path: Path) -> None:
     session = resumed(tmp_path / "new", settings, best)
     next(iter(session.events(StopRequest())), None)
     assert differences(document(tmp_path / "new" / "best.pt"), document(best)) == []
+
+
+def test_resumed_elsewhere_in_mid_epoch_nothing_is_called_best_yet(tmp_path: Path) -> None:
+    """The best so far is the epoch's end, and these weights have been trained beyond it."""
+    with pytest.raises(Interrupted):
+        run(session_in(tmp_path / "old", config()), StopAfter(6))
+    session = resumed(tmp_path / "new", config(), tmp_path / "old" / "last.pt")
+    next(iter(session.events(StopRequest())))
+    assert (tmp_path / "new" / "last.pt").is_file()
+    assert not (tmp_path / "new" / "best.pt").exists()
 
 
 def test_a_fallback_is_in_the_runs_record(tmp_path: Path) -> None:
