@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.commands import options
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, Stopped, UsageError
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -206,16 +209,29 @@ def _run(session: Session, request: RunRequest) -> Summary:
     _announce(session, request.say)
     run = session.run
     with stop_on_signals() as stop:
-        _follow(session, stop, request)
+        try:
+            _follow(session, stop, request)
+        except Stopped as error:
+            error.hint = f"Resume with: mnist train --resume {_where(session, request)}"
+            raise
         if stop:
             raise stop.error(
                 f"trained to the end, but stopped before the test set was read; the run is {run.path}",
-                f"Read it with: mnist eval {run.path}",
+                f"Read it with: mnist eval {_where(session, request)}",
             )
         summary = session.finish()
         if not request.dry_run:
             _draw_curves(session, run)
     return summary
+
+
+def _where(session: Session, request: RunRequest) -> str:
+    """The run, and the data directory where the next command would not find it by itself."""
+    words = [str(session.run.path)]
+    expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
+    if request.data_dir != expected and not session.data.spec.bundled:
+        words += ["--data-dir", str(request.data_dir)]
+    return shlex.join(words)
 
 
 def _announce(session: Session, say: Speaker) -> None:

@@ -322,7 +322,8 @@ def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
     console = stdout()
     width = images[0].shape[1]
     per_row = max(1, (console.width + 1) // (width + 1))
-    in_colour = console.is_terminal and console.color_system is not None
+    # Without colours, as NO_COLOR asks, half blocks would be one solid field.
+    in_colour = console.is_terminal and console.color_system is not None and not console.no_color
     for start in range(0, len(images), per_row):
         row = images[start : start + per_row]
         if in_colour:

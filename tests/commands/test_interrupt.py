@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_a_second_ctrl_c_leaves_a_run_that_can_be_resumed(run: Run) -> None:
         process.send_signal(signal.SIGINT)
     assert finish(process).code == 130
     assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
+
+
+@pytest.mark.mnist
+def test_the_command_that_resumes_finds_the_data(mnist_dir: Path) -> None:
+    flags = [word for word in LONG if word not in {"--config", "smoke"}]
+    flags += ["--model", "conv2", "--data-dir", str(mnist_dir), "--runs", "my runs"]
+    process = start(*flags, "--epochs", 5000)
+    runs = Path("my runs")
+    wait_until(lambda: list(runs.glob("*/last.pt")) or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    command = finish(process).err.splitlines()[-1].removeprefix("Resume with: mnist ")
+    assert shlex.split(command)[:3] == ["train", "--resume", "my runs/0001-mnist-conv2"]
+    resumed = start(*shlex.split(command), "--target-accuracy", 0.01)
+    assert finish(resumed).code == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

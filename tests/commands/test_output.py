@@ -144,6 +144,15 @@ def test_messages_break_between_words_on_a_terminal(
     assert all(len(line) <= 30 or " " not in line for line in lines)
 
 
+@pytest.mark.parametrize(("no_color", "sign"), [("", "▀"), ("1", "@")])
+def test_images_on_a_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, no_color: str, sign: str
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": no_color, "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    assert sign in run("data", "show", "digits", "--count", 5).out
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures, instead of files."""
