@@ -30,9 +30,7 @@ NameArgument = Annotated[
     typer.Argument(
         metavar="NAME",
         help=f"One of {', '.join(catalogue.names())}.",
-        autocompletion=lambda incomplete: [
-            name for name in catalogue.names() if name.startswith(incomplete)
-        ],
+        autocompletion=options.complete(catalogue.names()),
     ),
 ]
 
@@ -158,7 +156,14 @@ def path(
 
 @app.command()
 def show(
-    name: NameArgument = "auto",
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help=f"auto (MNIST, or else the bundled digits), {', '.join(catalogue.names())}.",
+            autocompletion=options.complete(["auto", *catalogue.names()]),
+        ),
+    ] = "auto",
     split: Annotated[
         str, typer.Option("--split", metavar="train|test", help="Which images.")
     ] = "train",

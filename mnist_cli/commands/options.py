@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
 
 
-def _complete(words: Sequence[str]) -> Any:
+def complete(words: Sequence[str]) -> Any:
     """Shell completion among fixed words."""
 
-    def complete(incomplete: str) -> list[str]:
+    def matching(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
 
-    return complete
+    return matching
 
 
 def _complete_config(incomplete: str) -> list[str]:
@@ -45,7 +45,7 @@ DeviceOption = Annotated[
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="Where to compute. Only auto may choose; a device named here is had or refused.",
-        autocompletion=_complete(["auto", "cpu", "cuda", "mps"]),
+        autocompletion=complete(["auto", "cpu", "cuda", "mps"]),
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -55,7 +55,7 @@ PrecisionOption = Annotated[
         "--precision",
         metavar="|".join(choices.PRECISIONS),
         help="How to compute; auto is bf16 where the hardware has it, else fp32.",
-        autocompletion=_complete(choices.PRECISIONS),
+        autocompletion=complete(choices.PRECISIONS),
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -65,7 +65,7 @@ ModelOption = Annotated[
         "--model",
         metavar="NAME",
         help=f"The network: {', '.join(choices.MODELS)}.",
-        autocompletion=_complete(choices.MODELS),
+        autocompletion=complete(choices.MODELS),
     ),
 ]
 DatasetOption = Annotated[
@@ -75,7 +75,7 @@ DatasetOption = Annotated[
         metavar="NAME",
         help=f"auto, {', '.join(catalogue.names())}. auto is MNIST, or the bundled digits "
         "where MNIST cannot be had.",
-        autocompletion=_complete(["auto", *catalogue.names()]),
+        autocompletion=complete(["auto", *catalogue.names()]),
         rich_help_panel=DATA,
     ),
 ]
