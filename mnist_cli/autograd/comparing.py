@@ -68,7 +68,7 @@ class GraphComparison:
         return self.first is None and not self.structure and within
 
 
-def compare(first: GradGraph, second: GradGraph, tolerance: float = 0.0) -> GraphComparison:
+def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> GraphComparison:
     """Align two graphs node by node and compare the figures of what arrives at each.
 
     Nodes belong together that have the same name in the same module at the same place of the
@@ -78,8 +78,9 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 0.0) -> Grap
     Args:
         first: a graph, recorded or not.
         second: another one.
-        tolerance: relative difference up to which figures count as equal. Figures alone are
-            compared: two gradients with equal figures may still differ entry by entry.
+        tolerance: relative difference up to which figures count as equal; the default allows
+            for the rounding of the figures themselves. Figures alone are compared: two
+            gradients with equal ones may still differ entry by entry.
     """
     pairs, structure = _align(first, second)
     rank = {node.id: place for place, node in enumerate(backward_order(first))}

@@ -234,7 +234,7 @@ def test_json_that_is_no_graph(text: str) -> None:
 
 
 def test_the_parts_that_need_no_torch_import_none() -> None:
-    modules = ["graph", "document", "reading", "diagnosing", "comparing", "query"]
+    modules = ["graph", "document", "reading", "diagnosing", "comparing", "query", "folding"]
     imports = "; ".join(f"import mnist_cli.autograd.{name}" for name in modules)
     code = f"{imports}; import sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

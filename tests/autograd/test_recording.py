@@ -146,6 +146,27 @@ def test_batch_norm_counts_are_left_alone() -> None:
         assert torch.equal(model.state_dict()[key], value), key
 
 
+def test_a_gradient_gathered_twice_in_one_backward_is_recorded_as_it_arrived() -> None:
+    """A reentrant checkpoint adds into ``.grad`` in place, after a gradient has come there."""
+    torch.manual_seed(0)
+    w = leaf(3)
+    others = [leaf(3) for _ in range(12)]
+    x = torch.randn(3, requires_grad=True)
+    early = torch.utils.checkpoint.checkpoint(lambda t: t * w, x, use_reentrant=True)
+    late = torch.addcmul(early, w, torch.stack(others).sum(0)).exp()
+    names = {"w": w, **{f"o{i}": o for i, o in enumerate(others)}}
+    walked = walk(late.sum(), names)
+    recorded = record(walked, keep=True)
+    at = next(n.id for n in walked.graph.nodes if n.parameter == "w")
+    (direct,) = torch.autograd.grad((late.sum(),), (early,), retain_graph=True)
+    expected = direct * torch.stack(others).sum(0).detach()
+    assert torch.allclose(recorded.grad_in[at][0], expected)
+    assert recorded.graph.nodes[at].grad_in[0].norm == pytest.approx(
+        float(expected.norm()), rel=1e-5
+    )
+    assert torch.allclose(recorded.gradients["w"], expected + direct * x.detach())
+
+
 # ------------------------------------------------------------------ figures
 
 
