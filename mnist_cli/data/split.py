@@ -15,7 +15,6 @@ from torch import Tensor
 from mnist_cli.errors import UsageError
 from mnist_cli.seeding import derive
 
-
 VALIDATION = 5000
 
 

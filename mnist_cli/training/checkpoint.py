@@ -192,8 +192,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     version = document.get("version")
     if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{path} has format version {version!r:.20}; "
-            f"this program reads version {VERSION}",
+            f"{path} has format version {version!r:.20}; this program reads version {VERSION}",
             "Use the version of mnist_cli that wrote it, or a newer one.",
         )
     try:
