@@ -3,7 +3,7 @@
 Two loaders with one contract. :class:`DeviceLoader` indexes the split where it lies;
 :class:`ConventionalLoader` is what most programs do, torch's DataLoader over single images with
 torchvision's transforms: slower, and the honest baseline. Without augmentation both give the
-same batches.
+same batches, but for rounding (torchvision divides by 255 first).
 """
 
 from __future__ import annotations

@@ -16,16 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from mnist_cli import __version__, models
+from mnist_cli import models
 from mnist_cli.choices import PRECISIONS
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.files import atomic_write
 from mnist_cli.training.archive import load_archive
-from mnist_cli.training.device import cpu_name
-from mnist_cli.training.state import EpochResult, TrainState
+from mnist_cli.training.state import EpochResult
 
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1
@@ -91,65 +89,6 @@ class Checkpoint:
         if self.config is not None and self.config.channels_last:
             model = model.to(memory_format=torch.channels_last)
         return model.eval()
-
-
-def capture(
-    state: TrainState, data: DataInfo, augment_generator: torch.Generator
-) -> dict[str, Any]:
-    """Everything that resuming, evaluating and inspecting need, as plain types and tensors.
-
-    What is on the device is copied when the document is written, not here.
-    """
-    running = state.running
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": state.config.to_plain(),
-        "model": {"name": state.config.model, "weights": _unwrapped(state.model.state_dict())},
-        "ema": None if state.ema is None else dict(state.ema.state_dict()),
-        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
-        "scaler": dict(state.scaler.state_dict()),
-        "generators": _generator_states(state.device, augment_generator),
-        "position": {"epoch": state.epoch, "batch": state.batch, "step": state.step},
-        "running": {"sums": running.sums, "images": running.images, "steps": running.steps},
-        "seconds": state.clock.seconds,
-        "metrics": [result.to_plain() for result in state.history],
-        "data": data.to_plain(),
-        "environment": environment(state),
-    }
-
-
-def environment(state: TrainState) -> dict[str, Any]:
-    """What besides the configuration can change the bits of a result."""
-    device = state.device
-    return {
-        "mnist_cli": __version__,
-        "torch": str(torch.__version__),
-        "device": device.type,
-        "device_name": (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-        ),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "precision": state.precision.name,
-        "deterministic": state.config.deterministic,
-    }
-
-
-def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in weights.items()}
-
-
-def _generator_states(device: torch.device, augment: torch.Generator) -> dict[str, Tensor | None]:
-    """States (bytes,), uint8 on the CPU, of every generator that training draws from."""
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "mps": mps,
-        "augment": augment.get_state(),
-    }
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -347,88 +286,3 @@ def _differences(expected: Weights, found: Weights) -> list[str]:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def restore(
-    checkpoint: Checkpoint, state: TrainState, augment_generator: torch.Generator
-) -> list[str]:
-    """Bring a fresh state to where the checkpoint was taken; generators last.
-
-    Returns:
-        What differs between the machine that wrote it and this one, and can change the last bits.
-
-    Raises:
-        CheckpointError: a part of it does not fit the state.
-    """
-    document = checkpoint.document
-    try:
-        state.model.load_state_dict(document["model"]["weights"])
-        if state.ema is not None:
-            state.ema.load_state_dict(document["ema"])
-        for optimizer, saved in zip(state.optimizers, document["optimizers"], strict=True):
-            _restore_optimizer(optimizer, saved)
-        if state.scaler.is_enabled():
-            state.scaler.load_state_dict(document["scaler"])
-        position, running = document["position"], document["running"]
-        state.epoch, state.batch = int(position["epoch"]), int(position["batch"])
-        state.step = int(position["step"])
-        if min(state.batch, state.step) < 0 or state.epoch != len(checkpoint.history):
-            raise ValueError("its position does not fit its metrics")
-        state.running.sums.copy_(running["sums"])
-        state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
-        state.clock.seconds = float(document["seconds"])
-        state.history[:] = checkpoint.history
-        _restore_generators(document["generators"], state.device, augment_generator)
-    except GARBLED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{checkpoint.path} cannot be resumed: {reason}",
-            "It can still be evaluated: mnist eval.",
-        ) from error
-    return environment_differences(document.get("environment", {}), environment(state))
-
-
-def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Load what was gathered a parameter; torch checks neither shapes nor settings.
-
-    Settings stay those of the configuration, apart from the learning rate of the last step.
-    """
-    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(saved)
-    for group, fresh in zip(optimizer.param_groups, settings, strict=True):
-        group.update(fresh, lr=float(group["lr"]))
-    for parameter, gathered in optimizer.state.items():
-        for name, value in gathered.items():
-            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
-                raise ValueError(
-                    f"the optimiser's {name} has {tuple(value.shape)} for a weight of "
-                    f"{tuple(parameter.shape)}"
-                )
-
-
-def _restore_generators(
-    states: Mapping[str, Tensor | None], device: torch.device, augment: torch.Generator
-) -> None:
-    torch.set_rng_state(_required(states["torch"]))
-    if device.type == "cuda" and states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps" and states["mps"] is not None:
-        torch.mps.set_rng_state(states["mps"])
-    saved = _required(states["augment"])
-    if saved.shape == augment.get_state().shape:
-        augment.set_state(saved)
-
-
-def _required(state: Tensor | None) -> Tensor:
-    if state is None:
-        raise ValueError("a generator's state is missing")
-    return state
-
-
-def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lines such as ``threads: 4 then, 2 now``."""
-    return [
-        f"{key}: {then.get(key)} then, {value} now"
-        for key, value in now.items()
-        if then.get(key) != value
-    ]

@@ -24,6 +24,7 @@ from mnist_cli.data.split import Split, cut_validation
 from mnist_cli.errors import CheckpointError
 from mnist_cli.files import atomic_write
 from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import snapshot
 from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
@@ -99,7 +100,7 @@ class Session:
         if resume is not None:
             self._check_data(resume)
             with self._settings():  # the threads that it will compute with are compared
-                self.differences = checkpoints.restore(resume, self.state, self.loader.generator)
+                self.differences = snapshot.restore(resume, self.state, self.loader.generator)
 
     def _settings(self) -> AbstractContextManager[None]:
         return compute_settings(
@@ -162,7 +163,7 @@ class Session:
 
     def _environment(self) -> dict[str, Any]:
         return {
-            **checkpoints.environment(self.state),
+            **snapshot.environment(self.state),
             "device_name": describe(self.device),
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -178,7 +179,7 @@ class Session:
     def _document(self) -> dict[str, Any]:
         spec = self.data.spec
         info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
-        return checkpoints.capture(self.state, info, self.loader.generator)
+        return snapshot.capture(self.state, info, self.loader.generator)
 
     def save_last(self) -> None:
         """Write ``last.pt`` as of now; the clock of training stands still meanwhile.

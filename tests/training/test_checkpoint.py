@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mnist_cli import models
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import snapshot
 from mnist_cli.training.checkpoint import Checkpoint
 from mnist_cli.training.loop import fit
 from mnist_cli.training.state import TrainState
@@ -30,7 +31,7 @@ def trained(**values: Any) -> tuple[TrainState, dict[str, Any]]:
     state, loader = state_of(run_config), loader_of(run_config)
     for _ in fit(state, loader, split(6, 2, "val"), NORMALISATION):
         pass
-    return state, checkpoints.capture(state, DATA, loader.generator)
+    return state, snapshot.capture(state, DATA, loader.generator)
 
 
 STATE, DOCUMENT = trained()
@@ -103,14 +104,14 @@ def test_reading_and_building_draw_nothing(tmp_path: Path) -> None:
 
 
 def test_capture_and_encode_change_nothing_of_the_state() -> None:
-    once = checkpoints.encode(checkpoints.capture(STATE, DATA, torch.Generator()))
-    again = checkpoints.encode(checkpoints.capture(STATE, DATA, torch.Generator()))
+    once = checkpoints.encode(snapshot.capture(STATE, DATA, torch.Generator()))
+    again = checkpoints.encode(snapshot.capture(STATE, DATA, torch.Generator()))
     documents = [torch.load(io.BytesIO(data), weights_only=True) for data in (once, again)]
     assert differences(*documents) == []
 
 
 def test_the_environment_is_json() -> None:
-    described = checkpoints.environment(STATE)
+    described = snapshot.environment(STATE)
     assert json.loads(json.dumps(described)) == described
     assert described["torch"] == torch.__version__
     assert described["threads"] == torch.get_num_threads()
@@ -220,7 +221,7 @@ def test_a_garbled_part_is_a_checkpoint_error(tmp_path: Path, case: str) -> None
 def test_a_missing_part_is_told_at_the_latest_where_it_is_needed(tmp_path: Path, key: str) -> None:
     def resume(document: dict[str, Any]) -> None:
         checkpoint = read(tmp_path, document)
-        checkpoints.restore(checkpoint, state_of(STATE.config), torch.Generator())
+        snapshot.restore(checkpoint, state_of(STATE.config), torch.Generator())
 
     resume(DOCUMENT)
     with pytest.raises(CheckpointError):
@@ -252,7 +253,7 @@ def test_any_value_anywhere_is_read_or_a_checkpoint_error(
     try:
         checkpoint = read(tmp_path, spoilt(path, value))
         checkpoint.build_model()
-        checkpoints.restore(checkpoint, state_of(STATE.config), torch.Generator())
+        snapshot.restore(checkpoint, state_of(STATE.config), torch.Generator())
     except CheckpointError as error:
         assert error.message  # noqa: PT017
 

@@ -23,6 +23,7 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import Loader
 from mnist_cli.errors import CheckpointError
 from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import snapshot
 from mnist_cli.training.device import Precision
 from mnist_cli.training.loop import fit
 from mnist_cli.training.state import TrainState
@@ -67,7 +68,7 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """As the file holds it: encoded and read back, so that later steps cannot change it."""
-        captured = checkpoints.capture(self.state, DATA, self.loader.generator)
+        captured = snapshot.capture(self.state, DATA, self.loader.generator)
         return torch.load(_bytes(checkpoints.encode(captured)), weights_only=True)
 
 
@@ -91,9 +92,7 @@ def test_resuming_after_any_event_gives_the_same_bits(recipe: str, tmp_path: Pat
         torch.manual_seed(1234 + stopped_at)  # another process stands elsewhere
         resumed = Run(settings)
         resumed.loader.generator.manual_seed(stopped_at)
-        noticed = checkpoints.restore(
-            checkpoints.read(path), resumed.state, resumed.loader.generator
-        )
+        noticed = snapshot.restore(checkpoints.read(path), resumed.state, resumed.loader.generator)
         assert noticed == []
         assert differences(resumed.document(), document) == []
         for _ in resumed.events():
@@ -125,9 +124,7 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
     document = short.document()
     checkpoints.write(document, tmp_path / "a.pt")
     resumed = Run(config(epochs=2))
-    checkpoints.restore(
-        checkpoints.read(tmp_path / "a.pt"), resumed.state, resumed.loader.generator
-    )
+    snapshot.restore(checkpoints.read(tmp_path / "a.pt"), resumed.state, resumed.loader.generator)
     for _ in resumed.events():
         pass
     assert differences(resumed.document(), long.document(), ignore=SECONDS) == []
@@ -138,9 +135,7 @@ def test_another_machine_is_noticed(tmp_path: Path) -> None:
     document = run.document()
     document["environment"] |= {"threads": 97, "torch": "1.0", "cpu_capability": "ABACUS"}
     checkpoints.write(document, tmp_path / "a.pt")
-    noticed = checkpoints.restore(
-        checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator
-    )
+    noticed = snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
     assert [line.partition(":")[0] for line in noticed] == ["torch", "cpu_capability", "threads"]
     assert f"threads: 97 then, {torch.get_num_threads()} now" in noticed
 
@@ -187,7 +182,7 @@ def test_what_does_not_fit_is_a_checkpoint_error(case: str, tmp_path: Path) -> N
     _set(document, *MISFITS[case])
     checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="cannot be resumed"):
-        checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+        snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
 
 
 def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -198,7 +193,7 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
     document["optimizers"][0]["state"][0]["momentum_buffer"] = torch.zeros(1).expand(10**9)
     checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="momentum_buffer has"):
-        checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+        snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
 
 
 def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> None:
@@ -206,7 +201,7 @@ def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> Non
     document = run.document()
     document["optimizers"][0]["param_groups"][0] |= {"weight_decay": 9.0, "nesterov": "yes"}
     checkpoints.write(document, tmp_path / "a.pt")
-    checkpoints.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+    snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
     group = run.state.optimizers[0].param_groups[0]
     assert (group["weight_decay"], group["nesterov"]) == (5e-4, True)
 
@@ -215,6 +210,4 @@ def test_weights_of_another_program_cannot_be_resumed(tmp_path: Path) -> None:
     run = Run(config())
     torch.save(run.state.model.state_dict(), tmp_path / "theirs.pt")
     with pytest.raises(CheckpointError, match="cannot be resumed"):
-        checkpoints.restore(
-            checkpoints.read(tmp_path / "theirs.pt"), run.state, run.loader.generator
-        )
+        snapshot.restore(checkpoints.read(tmp_path / "theirs.pt"), run.state, run.loader.generator)
