@@ -182,6 +182,16 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
+    try:
+        return _find(target, root)
+    except OSError as error:
+        place = root if target is None else target
+        raise CheckpointError(
+            f"cannot look for a checkpoint in {place}: {error.strerror}"
+        ) from error
+
+
+def _find(target: Path | None, root: Path) -> Path:
     if target is None:
         return newest(root).checkpoint()
     if target.is_dir():
