@@ -132,7 +132,7 @@ def path(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Print where the files of a data set lie; exit 3 if some are missing."""
+    """Print where the files of a data set lie; exit 3 if some are missing or not its own."""
     from mnist_cli.data import store
     from mnist_cli.report.console import note, print_json, stdout
 
@@ -142,6 +142,12 @@ def path(
         missing = ", ".join(file.name for file in located.missing)
         raise DataError(
             f"{spec.title} is not whole under {data_dir}: {missing} missing",
+            f"Get it with: mnist data fetch {spec.name} --data-dir {data_dir}",
+        )
+    wrong = [report for report in store.verify(spec, data_dir) if report.problem]
+    if wrong:
+        raise DataError(
+            f"the files under {data_dir} are not {spec.title}: {wrong[0].problem}",
             f"Get it with: mnist data fetch {spec.name} --data-dir {data_dir}",
         )
     files = [str(copies[0]) for copies in located.found.values()]

@@ -145,6 +145,9 @@ def _data_state(name: str, data_dir: Path) -> str:
     located = store.locate(spec, data_dir)
     if located.missing:
         return f"not under {data_dir} (mnist data fetch {name})"
+    # Three sets have files of the same names: only the checksums tell whose they are.
+    if any(report.problem for report in store.verify(spec, data_dir)):
+        return f"not under {data_dir}, though files of its names are (mnist data verify {name})"
     first = next(iter(located.found.values()))[0]
     return str(first.parent)
 
