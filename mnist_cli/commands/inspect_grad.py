@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mnist_cli.commands import options
-from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS, MANY
+from mnist_cli.commands.inspect import flags
+from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS
 from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
 from mnist_cli.errors import UsageError
 
@@ -19,205 +18,33 @@ if TYPE_CHECKING:
     from mnist_cli.commands.inspect.dump import Dump, View
     from mnist_cli.commands.inspect.subject import Request, Subject
 
-BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
-EXPERIMENT = "One node, called by hand"
-
 
 def inspect_grad(
     checkpoint: options.CheckpointArgument = None,
-    replay: Annotated[
-        bool,
-        typer.Option(
-            "--replay",
-            help="Call every node by hand in the engine's order and compare the bits; "
-            "exit 6 if a parameter differs.",
-        ),
-    ] = False,
-    step: Annotated[
-        bool,
-        typer.Option(
-            "--step",
-            help="Go through the replay node by node: what comes in, the call, what comes out, "
-            "where it goes. With keys in a terminal, else as text.",
-        ),
-    ] = False,
-    expr: Annotated[
-        str | None,
-        typer.Option(
-            "--expr",
-            metavar="FORMULA",
-            help='Instead of a network: a formula, as "x * y" or "a @ b"; its node is described '
-            "and called.",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = None,
-    at: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--at",
-            metavar="NAME=VALUE",
-            help="A number or JSON list for each name of --expr; many times.",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = None,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            metavar="ID|NAME",
-            help="Describe this node of the network in full, and call it.",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = None,
-    grad: Annotated[
-        str | None,
-        typer.Option(
-            "--grad",
-            metavar="VALUE",
-            help="What to call it with: ones, random, a number, a JSON list, or a file (.json, .pt).",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = None,
-    create_graph: Annotated[
-        bool,
-        typer.Option(
-            "--create-graph",
-            help="Keep grad mode on: the results have a grad_fn themselves; --expr goes on into it.",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = False,
-    orders: Annotated[
-        int,
-        typer.Option(
-            "--orders",
-            metavar="N",
-            min=1,
-            max=20,
-            help="How many derivatives --create-graph goes through.",
-            rich_help_panel=EXPERIMENT,
-        ),
-    ] = 2,
-    path: Annotated[
-        str | None,
-        typer.Option(
-            "--path",
-            metavar="PARAMETER",
-            help="Only the chain from the loss to this parameter, with the norm at each step.",
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    module: Annotated[
-        str | None,
-        typer.Option(
-            "--module",
-            metavar="PREFIX",
-            help="Show this module's part of the graph only.",
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    fold: Annotated[
-        bool | None,
-        typer.Option(
-            "--fold/--no-fold",
-            help=f"Show each call of a module as one node; left out, above {MANY} nodes.",
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(
-            "--depth",
-            metavar="N",
-            min=1,
-            help="Fold modules below N levels.",
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    compare: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            "--compare",
-            metavar="A B",
-            help="Two dumps (.json), checkpoints or runs, node by node.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
-            help="The same batch under another precision, device or mode, or a dump.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="X",
-            min=0.0,
-            help="Relative difference that counts as none.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = 0.0,
-    gradcheck: Annotated[
-        bool,
-        typer.Option(
-            "--gradcheck",
-            help="Hold sampled entries of each parameter's gradient against central differences "
-            f"in float64, on {GRADCHECK_BATCH} images; exit 6 where they contradict.",
-        ),
-    ] = False,
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples", metavar="N", min=1, help="Entries of each parameter for --gradcheck."
-        ),
-    ] = 5,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="LIST",
-            help="Of text, json, dot, mermaid, svg, html, with commas between.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = DEFAULT_FORMATS,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where files go; left out, grad/ in the run.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
+    replay: flags.ReplayFlag = False,
+    step: flags.StepFlag = False,
+    expr: flags.ExprFlag = None,
+    at: flags.AtFlag = None,
+    node: flags.NodeFlag = None,
+    grad: flags.GradFlag = None,
+    create_graph: flags.CreateGraphFlag = False,
+    orders: flags.OrdersFlag = 2,
+    path: flags.PathFlag = None,
+    module: flags.ModuleFlag = None,
+    fold: flags.FoldFlag = None,
+    depth: flags.DepthFlag = None,
+    compare: flags.CompareFlag = None,
+    against: flags.AgainstFlag = None,
+    tolerance: flags.ToleranceFlag = 0.0,
+    gradcheck: flags.GradcheckFlag = False,
+    samples: flags.SamplesFlag = 5,
+    formats: flags.FormatsFlag = DEFAULT_FORMATS,
+    out: flags.OutFlag = None,
     model: options.ModelOption = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            "--batch", metavar="N", help="So many images, by the seed.", rich_help_panel=BATCH
-        ),
-    ] = None,
-    indices: Annotated[
-        str | None,
-        typer.Option(
-            "--indices", metavar="I,J,…", help="These images, by number.", rich_help_panel=BATCH
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", metavar="train|test", rich_help_panel=BATCH)
-    ] = "train",
-    training: Annotated[
-        bool,
-        typer.Option(
-            "--train/--eval",
-            help="The network's mode: with dropout and the batch's own norms, or without.",
-            rich_help_panel=BATCH,
-        ),
-    ] = True,
+    batch: flags.BatchFlag = None,
+    indices: flags.IndicesFlag = None,
+    split: flags.SplitFlag = "train",
+    training: flags.TrainingFlag = True,
     seed: options.SeedOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
@@ -249,6 +76,15 @@ def inspect_grad(
             "--gradcheck": gradcheck,
         }
     )
+    for name, question in {
+        "--expr": expr,
+        "--node": node,
+        "--compare": compare,
+        "--gradcheck": gradcheck,
+        "--step": step,
+    }.items():
+        _refuse_together({name: question, "--replay": replay})
+    _refuse_together({"--step": step, "--json": as_json})
     _refuse_alone({"--grad": grad, "--create-graph": create_graph}, expr or node)
     _refuse_alone({"--at": at}, expr)
     if expr is not None:
