@@ -45,15 +45,7 @@ def bench(
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            help="CPU threads; 0 is torch's choice.",
-            rich_help_panel=options.COMPUTE,
-        ),
-    ] = None,
+    threads: options.ThreadsOption = None,
     picture: Annotated[
         Path | None,
         typer.Option(

@@ -95,6 +95,15 @@ RunsOption = Annotated[
         "--runs", metavar="DIR", help="Where run directories lie.", rich_help_panel=OUTPUT
     ),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="CPU threads; 0 is torch's choice.",
+        rich_help_panel=COMPUTE,
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", help="Where everything random comes from."),

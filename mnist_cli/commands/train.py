@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from mnist_cli import choices
 from mnist_cli.commands import options
+from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.epoch_dumps import EpochDumps
 from mnist_cli.errors import UsageError
-
-RECIPE, STOPPING = "Recipe", "Stopping and saving"
 
 
 def train(
@@ -20,158 +15,28 @@ def train(
     assignments: options.SetOption = None,
     model: options.ModelOption = None,
     seed: options.SeedOption = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs",
-            "-e",
-            metavar="N",
-            help="Passes over the training set.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", "-b", metavar="N", help="Images a step.", rich_help_panel=RECIPE
-        ),
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            "--lr",
-            metavar="RATE",
-            help="Highest learning rate of the schedule.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(
-            "--optimizer",
-            metavar="|".join(choices.OPTIMIZERS),
-            rich_help_panel=RECIPE,
-            help="How weights are updated.",
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            "--schedule",
-            metavar="|".join(choices.SCHEDULES),
-            rich_help_panel=RECIPE,
-            help="How the learning rate goes over the run.",
-        ),
-    ] = None,
-    loader: Annotated[
-        str | None,
-        typer.Option(
-            "--loader",
-            metavar="|".join(choices.LOADERS),
-            rich_help_panel=options.DATA,
-            help="device: the whole set lives there; dataloader: torch's, image by image.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            help="Processes of --loader dataloader.",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
+    epochs: flags.EpochsFlag = None,
+    batch_size: flags.BatchSizeFlag = None,
+    lr: flags.LrFlag = None,
+    optimizer: flags.OptimizerFlag = None,
+    schedule: flags.ScheduleFlag = None,
+    loader: flags.LoaderFlag = None,
+    workers: flags.WorkersFlag = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            help="CPU threads; 0 is torch's choice.",
-            rich_help_panel=options.COMPUTE,
-        ),
-    ] = None,
-    compile_: Annotated[
-        bool | None,
-        typer.Option(
-            "--compile/--no-compile",
-            help="torch.compile the network.",
-            rich_help_panel=options.COMPUTE,
-        ),
-    ] = None,
-    deterministic: Annotated[
-        bool | None,
-        typer.Option(
-            "--deterministic/--no-deterministic",
-            rich_help_panel=options.COMPUTE,
-            help="CUDA: the same bits each time, slower. A CPU always does so.",
-        ),
-    ] = None,
-    early_stopping: Annotated[
-        int | None,
-        typer.Option(
-            "--early-stopping",
-            metavar="N",
-            rich_help_panel=STOPPING,
-            help="Stop after N epochs without a better validation accuracy.",
-        ),
-    ] = None,
-    target_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            "--target-accuracy",
-            metavar="FRACTION",
-            rich_help_panel=STOPPING,
-            help="Stop once the validation accuracy reaches this, as 0.99.",
-        ),
-    ] = None,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option(
-            "--checkpoint-every",
-            metavar="N",
-            rich_help_panel=STOPPING,
-            help="Batches between checkpoints, besides one each epoch.",
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume",
-            metavar="RUN|FILE",
-            rich_help_panel=STOPPING,
-            help="Go on with a run where it stopped, to the same bits.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            rich_help_panel=STOPPING,
-            help="One batch through everything; nothing is kept.",
-        ),
-    ] = False,
+    threads: options.ThreadsOption = None,
+    compile_: flags.CompileFlag = None,
+    deterministic: flags.DeterministicFlag = None,
+    early_stopping: flags.EarlyStoppingFlag = None,
+    target_accuracy: flags.TargetAccuracyFlag = None,
+    checkpoint_every: flags.CheckpointEveryFlag = None,
+    resume: flags.ResumeFlag = None,
+    dry_run: flags.DryRunFlag = False,
     runs: options.RunsOption = options.RUNS,
-    tensorboard: Annotated[
-        bool,
-        typer.Option(
-            "--tensorboard",
-            rich_help_panel=options.OUTPUT,
-            help="Write TensorBoard events into the run.",
-        ),
-    ] = False,
-    dump_grad: Annotated[
-        str | None,
-        typer.Option(
-            "--dump-grad",
-            metavar="EPOCHS",
-            rich_help_panel=options.OUTPUT,
-            help="After these epochs, as 1,5,last, dump one batch's gradients into the run.",
-        ),
-    ] = None,
+    tensorboard: flags.TensorboardFlag = False,
+    dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
@@ -185,7 +50,7 @@ def train(
     given = {**locals(), "compile": compile_}
     from mnist_cli import config as configs
 
-    flags: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
     if dry_run and resume is not None:
         raise UsageError("--dry-run and --resume contradict each other", "Give one of them.")
     if resume is not None and config is not None:
@@ -195,7 +60,7 @@ def train(
         )
     dumps = EpochDumps.parse(dump_grad)
     if resume is None:
-        settings = options.compose_config(config, assignments, flags)
+        settings = options.compose_config(config, assignments, chosen)
     from mnist_cli.commands import training_run
 
     say = training_run.Speaker(silent=as_json or quiet)
@@ -203,7 +68,7 @@ def train(
     if resume is None:
         summary = training_run.train_anew(settings, request)
     else:
-        layers = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
+        layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
         summary = training_run.resume(resume, layers, request)
     from mnist_cli.report.console import print_json, print_summary
 

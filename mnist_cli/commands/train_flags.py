@@ -1,0 +1,150 @@
+"""The options of ``mnist train`` that no other command has. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_cli import choices
+from mnist_cli.commands import options
+
+RECIPE, STOPPING = "Recipe", "Stopping and saving"
+
+EpochsFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        "-e",
+        metavar="N",
+        help="Passes over the training set.",
+        rich_help_panel=RECIPE,
+    ),
+]
+BatchSizeFlag = Annotated[
+    int | None,
+    typer.Option("--batch-size", "-b", metavar="N", help="Images a step.", rich_help_panel=RECIPE),
+]
+LrFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--lr",
+        metavar="RATE",
+        help="Highest learning rate of the schedule.",
+        rich_help_panel=RECIPE,
+    ),
+]
+OptimizerFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer",
+        metavar="|".join(choices.OPTIMIZERS),
+        rich_help_panel=RECIPE,
+        help="How weights are updated.",
+    ),
+]
+ScheduleFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="|".join(choices.SCHEDULES),
+        rich_help_panel=RECIPE,
+        help="How the learning rate goes over the run.",
+    ),
+]
+LoaderFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--loader",
+        metavar="|".join(choices.LOADERS),
+        rich_help_panel=options.DATA,
+        help="device: the whole set lives there; dataloader: torch's, image by image.",
+    ),
+]
+WorkersFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Processes of --loader dataloader.",
+        rich_help_panel=options.DATA,
+    ),
+]
+CompileFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="torch.compile the network.",
+        rich_help_panel=options.COMPUTE,
+    ),
+]
+DeterministicFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic/--no-deterministic",
+        rich_help_panel=options.COMPUTE,
+        help="CUDA: the same bits each time, slower. A CPU always does so.",
+    ),
+]
+EarlyStoppingFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--early-stopping",
+        metavar="N",
+        rich_help_panel=STOPPING,
+        help="Stop after N epochs without a better validation accuracy.",
+    ),
+]
+TargetAccuracyFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--target-accuracy",
+        metavar="FRACTION",
+        rich_help_panel=STOPPING,
+        help="Stop once the validation accuracy reaches this, as 0.99.",
+    ),
+]
+CheckpointEveryFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--checkpoint-every",
+        metavar="N",
+        rich_help_panel=STOPPING,
+        help="Batches between checkpoints, besides one each epoch.",
+    ),
+]
+ResumeFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN|FILE",
+        rich_help_panel=STOPPING,
+        help="Go on with a run where it stopped, to the same bits.",
+    ),
+]
+DryRunFlag = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        rich_help_panel=STOPPING,
+        help="One batch through everything; nothing is kept.",
+    ),
+]
+TensorboardFlag = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        rich_help_panel=options.OUTPUT,
+        help="Write TensorBoard events into the run.",
+    ),
+]
+DumpGradFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--dump-grad",
+        metavar="EPOCHS",
+        rich_help_panel=options.OUTPUT,
+        help="After these epochs, as 1,5,last, dump one batch's gradients into the run.",
+    ),
+]
