@@ -92,11 +92,45 @@ def inputs(node: Node) -> tuple[Input, ...]:
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
         return tuple(Input(i.shape, wanted, i.device) for i in expected)
-    declared = getattr(node, "output_grad_dtypes", None) if is_custom(node) else None
-    if declared is not None and len(declared) == len(expected):
-        pairs = zip(expected, declared, strict=True)
-        return tuple(Input(i.shape, dtype, i.device) for i, dtype in pairs)
+    if is_custom(node) and _mentions(node, "set_output_grad_dtype"):
+        return _declared(node, expected)
     return expected
+
+
+def _declared(node: Node, expected: tuple[Input, ...]) -> tuple[Input, ...]:
+    """Inputs of a Function that chose their dtypes, which torch does not show.
+
+    The engine is asked twice, with two dtypes: what it casts both to was declared, and where
+    it casts neither the Function takes what comes.
+    """
+    first, second = (
+        [_dtype_handed_over(node, number, dtype, expected) for number in range(len(expected))]
+        for dtype in (torch.float64, torch.float16)
+    )
+    return tuple(
+        Input(i.shape, a if a == b else None, i.device, i.known)
+        for i, a, b in zip(expected, first, second, strict=True)
+    )
+
+
+def _dtype_handed_over(
+    node: Node, number: int, dtype: torch.dtype, expected: tuple[Input, ...]
+) -> torch.dtype | None:
+    one = expected[number]
+    grads: list[Tensor | None] = [None] * len(expected)
+    grads[number] = torch.zeros(one.shape, dtype=dtype, device=one.device)
+    try:
+        handed = _handed_over(node, tuple(grads))[number]
+    except RuntimeError:  # a result that has no gradient
+        return one.dtype
+    return None if handed is None else handed.dtype
+
+
+def _mentions(node: Node, method: str) -> bool:
+    """Whether a Function's forward calls a method of ``ctx`` whose effect cannot be read back."""
+    source = node._forward_cls  # type: ignore[attr-defined]
+    codes = (getattr(one, "__code__", None) for one in (source.forward, source.setup_context))
+    return any(code is not None and method in code.co_names for code in codes)
 
 
 def _input(meta: Any) -> Input:
@@ -150,7 +184,7 @@ def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
 def _call_custom(node: Node, grads: Grads) -> Grads:
     """``apply`` answers for every argument of forward; edges exist for its tensors only."""
     if any(grad is None for grad in grads):
-        grads = _materialize(node, grads)
+        grads = _handed_over(node, grads)
     answer = node.apply(*grads)  # type: ignore[attr-defined]
     answers = answer if isinstance(answer, tuple) else (answer,)
     wanted = [a for a, need in zip(answers, _needs(node), strict=False) if need]
@@ -173,13 +207,14 @@ class _SeenError(Exception):
         self.grads = grads
 
 
-def _materialize(node: Node, grads: Grads) -> Grads:
-    """What ``apply`` is given where some gradients are missing.
+def _handed_over(node: Node, grads: Grads) -> Grads:
+    """What the engine makes of the gradients before it hands them to ``apply``.
 
-    Zeros, or None after ``ctx.set_materialize_grads(False)``. That flag can be set but not
-    read, and the shapes of results that have no gradient are hidden, so the engine itself is
-    asked: it runs the one node, whose ``apply`` is for that moment one that raises with what
-    it was given. No further node is reached.
+    Zeros stand for what is missing, unless after ``ctx.set_materialize_grads(False)``; and
+    ``ctx.set_output_grad_dtype`` casts. Neither can be read back, and the shapes of results
+    without a gradient are hidden, so the engine itself is asked: it runs the one node, whose
+    ``apply`` is for that moment one that raises with what it was given. No further node is
+    reached.
     """
     known = [(i, grad) for i, grad in enumerate(grads) if grad is not None]
     if not known:
@@ -201,11 +236,8 @@ def _materialize(node: Node, grads: Grads) -> Grads:
 
 def _all_missing(node: Node, grads: Grads) -> Grads:
     """Where nothing at all arrived the engine cannot be asked: the Function's text is."""
-    source = node._forward_cls  # type: ignore[attr-defined]
-    for method in (source.forward, source.setup_context):
-        code = getattr(method, "__code__", None)
-        if code is not None and "set_materialize_grads" in code.co_names:
-            return grads
+    if _mentions(node, "set_materialize_grads"):
+        return grads
     return tuple(
         torch.zeros(i.shape, dtype=i.dtype, device=i.device) if i.known else None
         for i in inputs(node)

@@ -242,10 +242,11 @@ def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) 
         for what in kept.unreadable:
             hidden[f"{node.name}, {what}"].append(node.id)
         result.append(replace(node, saved=tuple(tensors), attributes=kept.attributes))
-    unreadable += [f"{what} (node {_listed(ids)})" for what, ids in hidden.items()]
+    unreadable += [f"{what} ({_listed(ids)})" for what, ids in hidden.items()]
     return result
 
 
 def _listed(ids: list[int]) -> str:
     shown = ", ".join(str(number) for number in ids[:8])
-    return shown if len(ids) <= 8 else f"{shown} and {len(ids) - 8} more"
+    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
+    return f"node{'s' if len(ids) > 1 else ''} {shown}{more}"

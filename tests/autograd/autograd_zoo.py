@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -239,6 +241,118 @@ def checkpointed(reentrant: bool) -> Case:
     h = checkpointing.checkpoint(segment(second), first(x), use_reentrant=reentrant)
     h = checkpointing.checkpoint(segment(second), h, use_reentrant=reentrant)
     return of_model(model, (last(second(h)) ** 2).sum())
+
+
+def thrice(layer: nn.Module, reentrant: bool) -> Callable[[Tensor], Tensor]:
+    def inner(x: Tensor) -> Tensor:
+        return torch.tanh(layer(x))
+
+    def outer(x: Tensor) -> Tensor:
+        return checkpointing.checkpoint(inner, inner(x), use_reentrant=reentrant)
+
+    return outer
+
+
+@kept
+def nested_checkpoint() -> Case:
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    inside = checkpointing.checkpoint(thrice(layer, False), x, use_reentrant=False)
+    return of_model(layer, layer(inside).sum())
+
+
+@kept
+def nested_reentrant_checkpoint() -> Case:
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    with warnings.catch_warnings():  # the inner one runs without gradients in the forward pass
+        warnings.simplefilter("ignore")
+        inside = checkpointing.checkpoint(thrice(layer, True), x, use_reentrant=True)
+    return of_model(layer, layer(inside).sum())
+
+
+@kept
+def made_by_several_threads() -> Case:
+    """Each thread counts from zero: numbers repeat, and the engine's heap breaks the ties."""
+    x = leaf(40)
+    made: list[list[Tensor]] = [[] for _ in range(9)]
+
+    def work(number: int) -> None:
+        made[number] = [torch.sin(x * (number + k + 0.3)) for k in range(3)]
+
+    for number in range(9):
+        thread = threading.Thread(target=work, args=(number,))
+        thread.start()
+        thread.join()
+    return Case(sum(t.sum() for ts in made for t in ts), {"x": x})
+
+
+@kept
+def packed_by_hooks() -> Case:
+    x = leaf(4)
+    hooks = torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t.numpy(force=True), lambda a: torch.from_numpy(a)
+    )
+    with hooks:
+        y = (x.sin() * x).exp()
+    return Case(y.sum(), {"x": x})
+
+
+class Widening(torch.autograd.Function):
+    """Asks for its gradient in float64, where this version of torch has it."""
+
+    @staticmethod
+    def forward(ctx, a):
+        if hasattr(ctx, "set_output_grad_dtype"):
+            ctx.set_output_grad_dtype(torch.float64, None, None)
+        whole = a.long()
+        ctx.mark_non_differentiable(whole)
+        return a * 2, whole, a + 1
+
+    @staticmethod
+    def backward(ctx, grad, _, other):
+        return (grad.sin() * 2 + other).to(torch.float32)
+
+
+@kept
+def custom_function_with_a_dtype_of_its_own() -> Case:
+    x = leaf(4)
+    wide, _, as_it_comes = Widening.apply(x)
+    return Case((wide.sin() * as_it_comes).sum(), {"x": x})
+
+
+@kept
+def second_order_of_a_network() -> Case:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Softplus())
+    x = leaf(2, 1, 6, 6)
+    (slope,) = torch.autograd.grad(model(x).pow(2).sum(), x, create_graph=True)
+    return Case(slope.pow(2).sum(), {**dict(model.named_parameters()), "x": x})
+
+
+@kept
+def halves_written_into_each_other() -> Case:
+    x = leaf(6, 4)
+    y = x * 1
+    first, second = y.narrow(0, 0, 3), y.narrow(0, 3, 3)
+    first.add_(second)
+    second.mul_(2)
+    index = torch.tensor([0, 3])
+    y[index] = x[:2]
+    return Case(y.pow(2).sum(), {"x": x})
+
+
+@kept
+def layouts_that_meet() -> Case:
+    conv, x = nn.Conv2d(2, 4, 3, padding=1).to(memory_format=torch.channels_last), leaf(2, 2, 6, 6)
+    h = conv(x.to(memory_format=torch.channels_last))
+    total = h.relu() + h.transpose(2, 3).contiguous().sin() * h
+    return Case(total.sum() + h.mean(0).expand(5, 4, 6, 6).sin().sum(), {"x": x})
+
+
+@kept
+def many_at_once() -> Case:
+    a, b = leaf(3), leaf(4)
+    doubled = torch._foreach_mul([a, b], 2.0)
+    rows = torch.vmap(lambda row: (row * row).sin().sum())(doubled[1].expand(3, 4))
+    return Case(doubled[0].exp().sum() + rows.sum(), {"a": a, "b": b})
 
 
 @kept
