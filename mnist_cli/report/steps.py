@@ -23,15 +23,15 @@ SHOWN_VALUES = 4
 class Glyphs:
     """The characters that draw a step; ASCII where the terminal has no others."""
 
-    comes: str = "→"
     goes: str = "→"
     times: str = "×"
     ellipsis: str = "…"
+    between: str = "·"
 
     @classmethod
     def ascii(cls) -> Glyphs:
         """Plain characters only."""
-        return cls("->", "->", "x", "...")
+        return cls("->", "x", "...", "|")
 
 
 def step_lines(
@@ -43,7 +43,7 @@ def step_lines(
     lines = [f"step {step.index + 1} of {count}   {_title(node)}"]
     lines += _comes_in(step, node, glyphs)
     if step.parameter is not None:
-        lines.append(f"  arrived: this is the gradient of {step.parameter}, added to its .grad")
+        lines.append(f"  arrived  this is the gradient of {step.parameter}, added to its .grad")
         return lines
     lines.append(f"  call     {step.call}")
     for delivery in step.deliveries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -17,60 +18,86 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.replaying import ReplayStep
 
-HELP = "n next · b back · g go to a node, module or parameter · home, end · q quit"
-PLAIN_HELP = HELP.replace("·", "|")
+HELPS = (
+    "n next · b back · g go to a node, module or parameter · PgUp, PgDn · home, end · q quit",
+    "n next · b back · g go to · q quit",
+    "n b g q",
+)
+"""What the keys do: the longest that fits the window is shown."""
+
+PAGE = 5
+"""Lines that PgUp and PgDn move a step that is larger than the window."""
 
 _KEYS = {
-    **dict.fromkeys(["n", " ", "\r", "\n", "j", "\x1b[C", "\x1b[B"], "next"),
-    **dict.fromkeys(["b", "p", "k", "\x7f", "\x1b[D", "\x1b[A"], "back"),
+    **dict.fromkeys(["n", " ", "\r", "\n", "j", "\x1b[C", "\x1b[B", "\x1bOC", "\x1bOB"], "next"),
+    **dict.fromkeys(["b", "p", "k", "\x7f", "\x1b[D", "\x1b[A", "\x1bOD", "\x1bOA"], "back"),
     **dict.fromkeys(["g", "/", ":"], "go"),
-    **dict.fromkeys(["0", "\x1b[H", "\x1b[1~"], "first"),
-    **dict.fromkeys(["G", "\x1b[F", "\x1b[4~"], "last"),
-    **dict.fromkeys(["q", "Q", "\x03", "\x04", "\x1b"], "quit"),
+    **dict.fromkeys(["\x1b[6~", "]"], "down"),
+    **dict.fromkeys(["\x1b[5~", "["], "up"),
+    **dict.fromkeys(["0", "\x1b[H", "\x1b[1~", "\x1bOH"], "first"),
+    **dict.fromkeys(["G", "\x1b[F", "\x1b[4~", "\x1bOF"], "last"),
+    **dict.fromkeys(["q", "Q", "\x04", "\x1b"], "quit"),
 }
 
 
 @dataclass
 class Stepper:
-    """Where the reader stands. Knows keys, not terminals."""
+    """Where the reader stands. Knows keys and lines, not terminals.
+
+    ``top`` is the first line shown of a step that is larger than the window.
+    """
 
     graph: GradGraph
     steps: Sequence[ReplayStep]
     index: int = 0
+    top: int = 0
     message: str = ""
     prompt: str | None = None
     done: bool = False
 
     def press(self, key: str) -> None:
-        """React to one key; while a place is being typed, keys are its letters."""
+        """React to one key; while a place is being typed, keys are its letters. An empty one is none.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, which a terminal in raw mode does not send as a signal.
+        """
+        if not key:
+            return
         if self.prompt is not None:
             self._type(key)
             return
+        if key == "\x03":
+            raise KeyboardInterrupt
         self.message = ""
         action = _KEYS.get(key, "")
         last = len(self.steps) - 1
         if action == "next":
-            self.message = "this is the last step" if self.index == last else ""
-            self.index = min(self.index + 1, last)
+            self._stand(self.index + 1, "this is the last step")
         elif action == "back":
-            self.message = "this is the first step" if self.index == 0 else ""
-            self.index = max(self.index - 1, 0)
-        elif action == "first":
-            self.index = 0
-        elif action == "last":
-            self.index = last
+            self._stand(self.index - 1, "this is the first step")
+        elif action in {"first", "last"}:
+            self._stand(0 if action == "first" else last)
         elif action == "go":
             self.prompt = ""
+        elif action in {"up", "down"}:
+            self.top = max(self.top + (PAGE if action == "down" else -PAGE), 0)
         elif action == "quit":
             self.done = True
+
+    def _stand(self, index: int, beyond: str = "") -> None:
+        """Go to a step; past either end stay, and say so."""
+        self.index = min(max(index, 0), len(self.steps) - 1)
+        self.message = beyond if index != self.index else ""
+        self.top = 0
 
     def _type(self, key: str) -> None:
         assert self.prompt is not None
         if key in {"\r", "\n"}:
             found = find_step(self.steps, self.graph, self.prompt)
-            self.message = f"there is no '{self.prompt}'" if found is None else ""
-            self.index = self.index if found is None else found
+            missing = f"there is no '{self.prompt}'" if self.prompt.strip() else ""
             self.prompt = None
+            self._stand(self.index if found is None else found)
+            self.message = missing if found is None else ""
         elif key in {"\x1b", "\x03", "\x04"}:
             self.prompt = None
         elif key in {"\x7f", "\b"}:
@@ -78,15 +105,36 @@ class Stepper:
         elif key.isprintable():
             self.prompt += key
 
-    def lines(self, glyphs: Glyphs, help_text: str) -> list[str]:
-        """The screen."""
+    def screen(self, glyphs: Glyphs, width: int, height: int) -> list[str]:
+        """At most ``height`` lines of at most ``width`` characters: the step, then what can be done.
+
+        The last two lines, a message or the place being typed and the keys, are always there.
+        A step that does not fit is cut, which a line says; PgDn shows its rest.
+        """
         step = self.steps[self.index]
+        whole = step_lines(step, self.graph, len(self.steps), glyphs)
+        body = [part for line in whole for part in _wrapped(line, width)]
+        room = max(height - 3, 1)
+        if len(body) > room:
+            room = max(room - 1, 1)
+            self.top = min(self.top, len(body) - room)
+            left = len(body) - room - self.top
+            more = f"{glyphs.ellipsis} {left} more lines: PgDn" if left else "PgUp: the lines above"
+            body = [*body[self.top : self.top + room], more]
         below = f"go to: {self.prompt}_" if self.prompt is not None else self.message
-        return [*step_lines(step, self.graph, len(self.steps), glyphs), "", below, help_text]
+        return [line[:width] for line in (*body, "", below, self._help(glyphs, width))][-height:]
+
+    def _help(self, glyphs: Glyphs, width: int) -> str:
+        fitting = next((text for text in HELPS if len(text) <= width), HELPS[-1])
+        return fitting.replace("·", glyphs.between)
 
 
 def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
-    """Show the steps: by keys where stdin and stdout are a terminal, else all in a row."""
+    """Show the steps: by keys where stdin and stdout are a terminal, else all in a row.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the terminal has been put back.
+    """
     console = stdout()
     unicode = (console.encoding or "").lower().startswith("utf")
     glyphs = Glyphs() if unicode else Glyphs.ascii()
@@ -96,19 +144,17 @@ def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
             sys.stdout.write("\n".join(step_lines(step, graph, len(steps), glyphs)) + "\n\n")
         return
     stepper = Stepper(graph, steps)
+
     with console.screen(hide_cursor=True), reader() as read:
         while not stepper.done:
-            _draw(stepper.lines(glyphs, HELP if unicode else PLAIN_HELP))
+            _draw(stepper, glyphs)
             stepper.press(read())
 
 
-def _draw(lines: Sequence[str]) -> None:
-    size = os.get_terminal_size()
-    room = max(size.lines - 1, 3)
-    wide = [part for line in lines for part in _wrapped(line, max(size.columns - 1, 20))]
-    shown = wide if len(wide) <= room else [*wide[: room - 2], *wide[-2:]]
-    text = "\r\n".join(shown)
-    sys.stdout.write(f"\x1b[H\x1b[2J{text}")
+def _draw(stepper: Stepper, glyphs: Glyphs) -> None:
+    size = os.get_terminal_size(sys.stdout.fileno())
+    lines = stepper.screen(glyphs, max(size.columns - 1, 1), max(size.lines, 1))
+    sys.stdout.write("\x1b[H\x1b[2J" + "\r\n".join(lines))
     sys.stdout.flush()
 
 
@@ -130,7 +176,10 @@ def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[],
 
 @contextlib.contextmanager
 def _posix_keys() -> Iterator[Callable[[], str]]:
-    """Read keys one by one, without echo; the terminal is put back on leaving."""
+    """Read keys one by one, without echo; the terminal is put back on leaving.
+
+    A key is empty where the window changed its size: nothing to do but to draw anew.
+    """
     import select
     import termios
     import tty
@@ -139,22 +188,49 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
     before = termios.tcgetattr(descriptor)
 
     def read() -> str:
+        ready, _, _ = select.select([descriptor, resized], [], [])
+        if resized in ready:
+            os.read(resized, 1024)
+            return ""
         key = os.read(descriptor, 1)
         while key and _unfinished(key) and select.select([descriptor], [], [], 0.05)[0]:
             key += os.read(descriptor, 1)
         return key.decode(errors="replace") or "\x04"
 
+    with _resizing() as resized:
+        try:
+            tty.setraw(descriptor)
+            yield read
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resizing() -> Iterator[int]:
+    """A pipe that has something to read once the window changed its size.
+
+    Drawing in the handler itself could meet a drawing under way.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+
+    def tell(_number: int, _frame: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(told, b"!")
+
+    before = signal.signal(signal.SIGWINCH, tell)
     try:
-        tty.setraw(descriptor)
-        yield read
+        yield heard
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGWINCH, before)
+        os.close(heard)
+        os.close(told)
 
 
 def _unfinished(key: bytes) -> bool:
     """Whether more bytes belong to this key: an escape sequence or a letter beyond ASCII."""
     if key.startswith(b"\x1b"):
-        return key == b"\x1b" or key == b"\x1b[" or (key[2:].isdigit() and key[-1:] != b"~")
+        return key in {b"\x1b", b"\x1b[", b"\x1bO"} or (key[2:].isdigit() and key[-1:] != b"~")
     try:
         key.decode()
     except UnicodeDecodeError:
