@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.image import imread
 from program import Run
 from sklearn.datasets import load_digits
 
+from mnist_cli.data import catalogue
 from mnist_cli.errors import DataError
 from mnist_cli.report import blocks
 
@@ -29,21 +31,40 @@ def flat() -> Path:
     return folder
 
 
-def test_path_prints_one_file_a_line(run: Run, flat: Path) -> None:
-    outcome = run("data", "path", "--data-dir", flat)
+@pytest.fixture
+def three(flat: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same folder, and a catalogue whose MNIST is just these files."""
+    real = catalogue.get("mnist")
+    files = tuple(
+        replace(file, md5=None, archive_md5=None, bytes=(flat / file.name).stat().st_size)
+        for file in real.files
+    )
+    small = replace(real, files=files, train_count=3, test_count=3)
+    monkeypatch.setattr(catalogue, "get", lambda name: small)
+    return flat
+
+
+def test_path_prints_one_file_a_line(run: Run, three: Path) -> None:
+    outcome = run("data", "path", "--data-dir", three)
     assert outcome.code == 0
-    assert outcome.out.splitlines() == [str(flat / name) for name in FILES]
-    assert run("data", "path", "--data-dir", flat, "--json").document == {
+    assert outcome.out.splitlines() == [str(three / name) for name in FILES]
+    assert run("data", "path", "--data-dir", three, "--json").document == {
         "dataset": "mnist",
-        "files": [str(flat / name) for name in FILES],
+        "files": [str(three / name) for name in FILES],
     }
 
 
 def test_the_folder_may_come_from_the_environment(
-    run: Run, flat: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MNIST_DATA_DIR", str(flat))
-    assert run("data", "path").out.splitlines()[0] == str(flat / FILES[0])
+    monkeypatch.setenv("MNIST_DATA_DIR", str(three))
+    assert run("data", "path").out.splitlines()[0] == str(three / FILES[0])
+
+
+def test_path_refuses_files_of_another_set(run: Run, flat: Path) -> None:
+    outcome = run("data", "path", "--data-dir", flat)
+    assert outcome.code == 3
+    assert "are not MNIST" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["path", "verify"])
