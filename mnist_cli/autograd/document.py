@@ -34,7 +34,7 @@ def to_dict(graph: GradGraph) -> dict[str, Any]:
     """The document as plain dicts, lists, strings and finite numbers."""
     return {
         **_head(graph),
-        "nodes": [_node(node) for node in graph.nodes],
+        "nodes": [node_to_dict(node) for node in graph.nodes],
         "parameters": [_parameter(parameter) for parameter in graph.parameters],
         **_tail(graph),
     }
@@ -47,10 +47,40 @@ def dumps(graph: GradGraph) -> str:
     does the work, which ``json.dumps(indent=…)`` would leave to the one in Python.
     """
     lines = [f"{_text(key)}: {_text(value)}" for key, value in _head(graph).items()]
-    lines.append(_rows("nodes", (_node(node) for node in graph.nodes)))
+    lines.append(_rows("nodes", (node_to_dict(node) for node in graph.nodes)))
     lines.append(_rows("parameters", (_parameter(p) for p in graph.parameters)))
     lines.extend(f"{_text(key)}: {_text(value)}" for key, value in _tail(graph).items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def node_to_dict(node: Node) -> dict[str, Any]:
+    """One node as it stands in the document."""
+    return {
+        "id": node.id,
+        "name": node.name,
+        "module": node.module,
+        "parameter": node.parameter,
+        "sequence": node.sequence,
+        "outputs": [{"shape": list(m.shape), "dtype": m.dtype} for m in node.outputs],
+        "next": [e and {"node": e.node, "input_nr": e.input_nr} for e in node.next],
+        "saved": [_saved(saved) for saved in node.saved],
+        "attributes": plain(node.attributes),
+        "grad_in": [_stats(stats) for stats in node.grad_in],
+        "grad_out": [_stats(stats) for stats in node.grad_out],
+    }
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: tuples become lists, and NaN and the infinities strings."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    raise TypeError(f"a gradient graph holds plain values, not {type(value).__name__}")
 
 
 def _rows(key: str, rows: Iterable[dict[str, Any]]) -> str:
@@ -66,7 +96,7 @@ def _head(graph: GradGraph) -> dict[str, Any]:
     taken = [key for key in graph.context if key in RESERVED]
     if taken:
         raise ValueError(f"a graph's context cannot hold the document's own key {taken[0]!r}")
-    context = {str(key): _plain(value) for key, value in graph.context.items()}
+    context = {str(key): plain(value) for key, value in graph.context.items()}
     return {"format": FORMAT, "version": VERSION, **context, "root": graph.root}
 
 
@@ -75,22 +105,6 @@ def _tail(graph: GradGraph) -> dict[str, Any]:
     if graph.unreadable:
         tail["unreadable"] = list(graph.unreadable)
     return tail
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "name": node.name,
-        "module": node.module,
-        "parameter": node.parameter,
-        "sequence": node.sequence,
-        "outputs": [{"shape": list(m.shape), "dtype": m.dtype} for m in node.outputs],
-        "next": [e and {"node": e.node, "input_nr": e.input_nr} for e in node.next],
-        "saved": [_saved(saved) for saved in node.saved],
-        "attributes": _plain(node.attributes),
-        "grad_in": [_stats(stats) for stats in node.grad_in],
-        "grad_out": [_stats(stats) for stats in node.grad_out],
-    }
 
 
 def _saved(saved: Saved) -> dict[str, Any]:
@@ -144,16 +158,3 @@ def _float(value: float) -> float | str:
     if math.isfinite(value):
         return float(value)
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, and NaN and the infinities strings."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return _float(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    raise TypeError(f"a gradient graph holds plain values, not {type(value).__name__}")

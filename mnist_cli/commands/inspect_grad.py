@@ -28,7 +28,7 @@ def inspect_grad(
     node: flags.NodeFlag = None,
     grad: flags.GradFlag = None,
     create_graph: flags.CreateGraphFlag = False,
-    orders: flags.OrdersFlag = 2,
+    orders: flags.OrdersFlag = None,
     path: flags.PathFlag = None,
     module: flags.ModuleFlag = None,
     fold: flags.FoldFlag = None,
@@ -65,30 +65,49 @@ def inspect_grad(
     from mnist_cli.commands.inspect import dump as dumps
     from mnist_cli.commands.inspect.subject import Request
 
-    _refuse_together(
-        {
-            "--step": step,
-            "--path": path,
-            "--compare": compare,
-            "--against": against,
-            "--expr": expr,
-            "--node": node,
-            "--gradcheck": gradcheck,
-        }
-    )
-    for name, question in {
+    questions = {
+        "--step": step,
+        "--path": path,
+        "--compare": compare,
+        "--against": against,
         "--expr": expr,
         "--node": node,
-        "--compare": compare,
         "--gradcheck": gradcheck,
-        "--step": step,
+    }
+    _refuse_together(questions)
+    for name, without in {
+        "--expr": {"CHECKPOINT": checkpoint, "--replay": replay},
+        "--node": {"--replay": replay},
+        "--compare": {"CHECKPOINT": checkpoint, "--replay": replay},
+        "--gradcheck": {"--replay": replay},
+        "--step": {"--replay": replay, "--json": as_json},
     }.items():
-        _refuse_together({name: question, "--replay": replay})
-    _refuse_together({"--step": step, "--json": as_json})
-    _refuse_alone({"--grad": grad, "--create-graph": create_graph}, expr or node)
-    _refuse_alone({"--at": at}, expr)
+        for other, value in without.items():
+            _refuse_together({name: questions[name], other: value})
+    shaped = formats if formats != DEFAULT_FORMATS else None
+    for name, value in {
+        "--module": module,
+        "--fold": fold,
+        "--depth": depth,
+        "--format": shaped,
+        "--out": out,
+    }.items():
+        for question, asked in questions.items():
+            _refuse_together({question: asked, name: value})
+    _refuse_alone(
+        {"--grad": grad, "--create-graph": create_graph}, expr or node, "--expr or --node"
+    )
+    _refuse_alone({"--at": at}, expr, "--expr")
+    _refuse_alone({"--orders": orders}, expr if create_graph else None, "--expr … --create-graph")
     if expr is not None:
-        _expression(expr, at or (), grad, orders if create_graph else None, as_json=as_json)
+        _expression(
+            expr,
+            at or (),
+            grad,
+            (orders or 2) if create_graph else None,
+            seed or 0,
+            as_json=as_json,
+        )
         return
     view = dumps.View(dumps.parse_formats(formats), module, fold, depth)
     if gradcheck and batch is None and indices is None:
@@ -142,23 +161,28 @@ def _refuse_together(flags: dict[str, object]) -> None:
         raise UsageError(f"{' and '.join(given)} contradict each other", "Ask one at a time.")
 
 
-def _refuse_alone(flags: dict[str, object], needed: object) -> None:
-    """Flags that mean nothing without --expr or --node."""
+def _refuse_alone(flags: dict[str, object], needed: object, wanted: str) -> None:
+    """Flags that mean nothing without another."""
     for name, value in flags.items():
         if value not in (None, False) and needed is None:
-            wanted = "--expr" if name == "--at" else "--expr or --node"
             raise UsageError(f"{name} means nothing alone", f"It goes with {wanted}.")
 
 
 def _expression(
-    formula: str, at: Sequence[str], grad: str | None, orders: int | None, *, as_json: bool
+    formula: str,
+    at: Sequence[str],
+    grad: str | None,
+    orders: int | None,
+    seed: int,
+    *,
+    as_json: bool,
 ) -> None:
     from mnist_cli.commands.inspect.experiments import expression_document, run_expression
     from mnist_cli.report.calls import experiment_lines
     from mnist_cli.report.console import print_json
     from mnist_cli.report.gradients import print_lines
 
-    experiment = run_expression(formula, at, grad, orders)
+    experiment = run_expression(formula, at, grad, orders, seed)
     if as_json:
         print_json(expression_document(experiment))
     else:

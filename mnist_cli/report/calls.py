@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mnist_cli.autograd.meanings import meaning
+from mnist_cli.report.steps import describe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mnist_cli.autograd.experiment import Experiment, NodeCall
     from mnist_cli.autograd.graph import GradGraph, Node
+
+SMALL = 20
+"""Entries up to which a tensor is shown in a line."""
 
 
 def node_lines(node: Node, graph: GradGraph) -> Iterator[str]:
@@ -36,6 +40,8 @@ def node_lines(node: Node, graph: GradGraph) -> Iterator[str]:
             if edge is None
             else f"to {_target(graph, edge.node, edge.input_nr)}"
         )
+    if node.parameter is not None:
+        yield "  not called  it would add to the parameter's .grad; call the node before it"
 
 
 def _target(graph: GradGraph, number: int, input_nr: int) -> str:
@@ -46,39 +52,84 @@ def _target(graph: GradGraph, number: int, input_nr: int) -> str:
 
 
 def call_lines(
-    name: str, grads: Sequence[Tensor | None], results: Sequence[Tensor | None]
+    name: str,
+    grads: Sequence[Tensor | None],
+    results: Sequence[Tensor | None],
+    targets: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The call as one would type it, and what it returned."""
-    given = ", ".join(map(shown, grads))
-    yield f"{name}({given}) returns"
+    """The call as one would type it, and what it returned.
+
+    Args:
+        name: the node's.
+        grads: what it was called with; large ones are named and shown before.
+        results: what it returned.
+        targets: for each result, what it goes to, or an empty string; may be left out.
+    """
+    names = [f"grad[{i}]" if len(grads) > 1 else "grad" for i in range(len(grads))]
+    large = [grad is not None and not _small(grad) for grad in grads]
+    for label, grad, is_large in zip(names, grads, large, strict=True):
+        if is_large and grad is not None:
+            yield f"{label} = {describe(grad)}"
+            yield from _rows(grad)
+    given = [
+        n if is_large else shown(g) for n, g, is_large in zip(names, grads, large, strict=True)
+    ]
+    yield f"{name}({', '.join(given)}) returns"
     for position, result in enumerate(results):
-        yield f"  [{position}] {shown(result)}"
+        target = targets[position] if position < len(targets) else ""
+        yield from _result_lines(position, result, f"   to {target}" if target else "")
+
+
+def _result_lines(position: int, result: Tensor | None, where: str) -> Iterator[str]:
+    if result is None or _small(result):
+        yield f"  [{position}] {shown(result)}{where}"
+        return
+    yield f"  [{position}] {describe(result)}{where}"
+    yield from _rows(result)
+
+
+def _small(tensor: Tensor) -> bool:
+    return tensor.numel() <= SMALL
+
+
+def _rows(tensor: Tensor) -> Iterator[str]:
+    """A matrix's print, cut as torch cuts it; anything with more dimensions is too long to read."""
+    if tensor.dim() <= 2:
+        yield from (f"      {line}" for line in repr(tensor).splitlines())
 
 
 def shown(tensor: Tensor | None) -> str:
-    """A tensor as torch prints it, its lines brought into one where it is small."""
-    text = repr(tensor)
-    return " ".join(text.split()) if len(text) < 400 else text
+    """A small tensor as torch prints it, its lines brought into one."""
+    return " ".join(repr(tensor).split())
 
 
 def experiment_lines(experiment: Experiment) -> Iterator[str]:
     """The value, the node, and every call, order by order."""
     for name, leaf in experiment.leaves.items():
-        yield f"{name} = {shown(leaf.detach())}"
-    yield f"{experiment.expression} = {shown(experiment.value)}"
+        yield from _value_lines(name, leaf.detach())
+    yield from _value_lines(experiment.expression, experiment.value)
     for call in experiment.calls:
         yield ""
         yield from _one_call(call)
 
 
+def _value_lines(name: str, value: Tensor) -> Iterator[str]:
+    yield f"{name} = {shown(value) if _small(value) else describe(value)}"
+    if not _small(value):
+        yield from _rows(value)
+
+
 def _one_call(call: NodeCall) -> Iterator[str]:
     if call.parent is not None:
-        yield f"order {call.order}: the gradient of {call.parent[1]}, {shown(call.value)}"
+        yield from _value_lines(f"order {call.order}: the gradient of {call.parent[1]}", call.value)
     yield from node_lines(call.node, call.walked.graph)
-    yield from call_lines(call.node.name, call.grads, call.results)
-    for target, result in zip(call.targets, call.results, strict=True):
-        if target and result is not None:
-            yield f"  {target}: {shown(result)}"
-    deeper = {name: grad for name, grad in call.gradients.items() if name not in call.targets}
-    for name, grad in deeper.items():
-        yield f"  taken down to {name}: {shown(grad)}"
+    yield from call_lines(call.node.name, call.grads, call.results, call.targets)
+    for name, grad in call.gradients.items():
+        if not _is_whole(call, name):
+            yield from _value_lines(f"  taken down to {name}", grad)
+
+
+def _is_whole(call: NodeCall, name: str) -> bool:
+    """Whether one of the results is a variable's gradient, to which no other way adds."""
+    leads_on = any(target and target not in call.gradients for target in call.targets)
+    return call.targets.count(name) == 1 and not leads_on

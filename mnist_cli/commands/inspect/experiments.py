@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,32 +13,37 @@ from mnist_cli.seeding import derive
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mnist_cli.autograd.experiment import Experiment
+    from mnist_cli.autograd.experiment import Experiment, NodeCall
     from mnist_cli.autograd.graph import Node
     from mnist_cli.commands.inspect.subject import Subject
 
 
 def run_expression(
-    expression: str, bindings: Sequence[str], grad: str | None, orders: int | None
+    expression: str, bindings: Sequence[str], grad: str | None, orders: int | None, seed: int = 0
 ) -> Experiment:
     """Compute an expression at some values and call its node.
 
     Args:
         expression: the formula.
         bindings: ``name=value`` each.
-        grad: a number or JSON list; ones if None.
+        grad: what the node is called with, as :func:`_gradient` reads it; ones if None.
         orders: how far to go into the gradients' own graphs; None is not at all.
+        seed: where a random gradient comes from.
 
     Raises:
         UsageError: any of them cannot be read.
     """
     from mnist_cli.autograd.experiment import experiment
-    from mnist_cli.autograd.values import parse_binding, parse_value
+    from mnist_cli.autograd.expression import evaluate
+    from mnist_cli.autograd.values import parse_binding
 
     leaves = dict(map(parse_binding, bindings))
     if len(leaves) < len(bindings):
         raise UsageError("a name is given two values by --at", "Give each name one.")
-    given = None if grad is None or grad == "ones" else parse_value(grad, "--grad")
+    given = None
+    if grad is not None:
+        value = evaluate(expression, leaves)
+        given = _gradient(grad, tuple(value.shape), value.dtype, value.device, seed)
     return experiment(
         expression, leaves, given, create_graph=orders is not None, orders=orders or 1
     )
@@ -46,42 +51,57 @@ def run_expression(
 
 def expression_document(experiment: Experiment) -> dict[str, Any]:
     """The experiment as plain values: ``results`` is what the first call returned."""
-    from mnist_cli.autograd.experiment import plain
-
     first = experiment.calls[0]
     return {
         "expression": experiment.expression,
-        "at": {name: plain(leaf) for name, leaf in experiment.leaves.items()},
-        "value": plain(experiment.value),
-        "node": node_document(first.node),
-        "grad": [plain(grad) for grad in first.grads],
-        "results": [plain(result) for result in first.results],
-        "gradients": {name: plain(grad) for name, grad in first.gradients.items()},
+        "at": {name: _numbers(leaf) for name, leaf in experiment.leaves.items()},
+        "value": _numbers(experiment.value),
+        **_call_document(first),
         "orders": [
             {
                 "order": call.order,
                 "of": None if call.parent is None else call.parent[1],
-                "value": plain(call.value),
-                "node": node_document(call.node),
-                "results": [plain(result) for result in call.results],
+                "value": _numbers(call.value),
+                **_call_document(call),
             }
             for call in experiment.calls[1:]
         ],
     }
 
 
+def _call_document(call: NodeCall) -> dict[str, Any]:
+    return {
+        "node": node_document(call.node),
+        "grad": [_numbers(grad) for grad in call.grads],
+        "results": [_numbers(result) for result in call.results],
+        "gradients": {name: _numbers(grad) for name, grad in call.gradients.items()},
+    }
+
+
 def node_document(node: Node) -> dict[str, Any]:
-    """A node as plain values, with what it computes in words."""
+    """A node as it stands in a dump, with what it computes in words."""
+    from mnist_cli.autograd.document import node_to_dict
     from mnist_cli.autograd.meanings import meaning
 
-    return {**asdict(node), "meaning": meaning(node.name)}
+    return {**node_to_dict(node), "meaning": meaning(node.name)}
+
+
+def _numbers(tensor: Tensor | None) -> Any:
+    """Nested lists; what JSON cannot hold is a string, as in a dump."""
+    from mnist_cli.autograd.document import plain as writable
+    from mnist_cli.autograd.experiment import plain
+
+    return writable(plain(tensor))
 
 
 class CalledNode:
     """A node of a real network, called by hand.
 
+    An AccumulateGrad is described and not called: it would add to the parameter's ``.grad``.
+
     Raises:
-        UsageError: no such node (the nearest are offered), or a gradient that does not fit.
+        UsageError: no such node (the nearest are offered), one that is not called, or a
+            gradient that does not fit.
     """
 
     def __init__(
@@ -95,9 +115,9 @@ class CalledNode:
         self.walk = walk(loss, names=subject.model, modules=modules)
         self.node = find_node(self.walk.graph, wanted)
         live = self.walk.nodes[self.node.id]
-        if self.node.parameter is not None:
-            self.grads: tuple[Tensor | None, ...] = ()
-            self.results: tuple[Tensor | None, ...] = ()
+        self.grads: tuple[Tensor | None, ...] = ()
+        self.results: tuple[Tensor | None, ...] = ()
+        if self.node.parameter is not None and grad is None and not create_graph:
             return
         self.grads = tuple(
             _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
@@ -107,19 +127,21 @@ class CalledNode:
 
     def document(self) -> dict[str, Any]:
         """As plain values."""
-        from mnist_cli.autograd.experiment import plain
-
         return {
             "node": node_document(self.node),
-            "grad": [plain(grad) for grad in self.grads],
-            "results": [plain(result) for result in self.results],
+            "grad": [_numbers(grad) for grad in self.grads],
+            "results": [_numbers(result) for result in self.results],
         }
 
 
 def _gradient(
     text: str | None, shape: tuple[int, ...], dtype: Any, device: Any, seed: int
 ) -> Tensor:
-    """Ones, random numbers, a number for all, a JSON list, or what a file holds."""
+    """Ones, random numbers, one number for all, a JSON list, or what a file holds.
+
+    As many numbers in a row as the shape has entries are brought into it; any other tensor is
+    left as it is, for whoever is called with it to refuse.
+    """
     import torch
 
     dtype = dtype or torch.float32
@@ -131,6 +153,8 @@ def _gradient(
     values = _from_file(Path(text)) if Path(text).is_file() else _parsed(text)
     if values.numel() == 1 and not values.shape:
         values = values.expand(shape).clone()
+    elif values.dim() == 1 and values.numel() == math.prod(shape):
+        values = values.reshape(shape)
     return values.to(device, dtype)
 
 

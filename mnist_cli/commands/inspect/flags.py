@@ -76,13 +76,13 @@ CreateGraphFlag = Annotated[
     ),
 ]
 OrdersFlag = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--orders",
         metavar="N",
         min=1,
         max=20,
-        help="How many derivatives --create-graph goes through.",
+        help="How many derivatives --create-graph goes through; left out, 2.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
