@@ -12,11 +12,14 @@ from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.commands.inspect.dump import Dump, View
     from mnist_cli.commands.inspect.subject import Request, Subject
+
+WITHOUT_REPLAY = ("--expr", "--node", "--compare", "--gradcheck", "--step")
+"""Questions for which no backward pass is run that a replay could be compared with."""
 
 
 def inspect_grad(
@@ -65,7 +68,7 @@ def inspect_grad(
     from mnist_cli.commands.inspect import dump as dumps
     from mnist_cli.commands.inspect.subject import Request
 
-    questions = {
+    questions: dict[str, object] = {
         "--step": step,
         "--path": path,
         "--compare": compare,
@@ -75,25 +78,17 @@ def inspect_grad(
         "--gradcheck": gradcheck,
     }
     _refuse_together(questions)
-    for name, without in {
-        "--expr": {"CHECKPOINT": checkpoint, "--replay": replay},
-        "--node": {"--replay": replay},
-        "--compare": {"CHECKPOINT": checkpoint, "--replay": replay},
-        "--gradcheck": {"--replay": replay},
-        "--step": {"--replay": replay, "--json": as_json},
-    }.items():
-        for other, value in without.items():
-            _refuse_together({name: questions[name], other: value})
-    shaped = formats if formats != DEFAULT_FORMATS else None
-    for name, value in {
+    shaping = {
         "--module": module,
         "--fold": fold,
         "--depth": depth,
-        "--format": shaped,
+        "--format": formats if formats != DEFAULT_FORMATS else None,
         "--out": out,
-    }.items():
-        for question, asked in questions.items():
-            _refuse_together({question: asked, name: value})
+    }
+    _refuse_beside(questions, shaping)
+    _refuse_beside({"--expr": expr, "--compare": compare}, {"CHECKPOINT": checkpoint})
+    _refuse_beside({q: questions[q] for q in WITHOUT_REPLAY}, {"--replay": replay})
+    _refuse_beside({"--step": step}, {"--json": as_json})
     _refuse_alone(
         {"--grad": grad, "--create-graph": create_graph}, expr or node, "--expr or --node"
     )
@@ -154,14 +149,21 @@ def inspect_grad(
         require_exact(made.graph.replay)
 
 
-def _refuse_together(flags: dict[str, object]) -> None:
+def _refuse_together(flags: Mapping[str, object]) -> None:
     """Questions of which one is asked at a time."""
     given = [name for name, value in flags.items() if value not in (None, False)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} contradict each other", "Ask one at a time.")
 
 
-def _refuse_alone(flags: dict[str, object], needed: object, wanted: str) -> None:
+def _refuse_beside(questions: Mapping[str, object], others: Mapping[str, object]) -> None:
+    """Flags that have no meaning for a question."""
+    for name, value in questions.items():
+        for other, given in others.items():
+            _refuse_together({name: value, other: given})
+
+
+def _refuse_alone(flags: Mapping[str, object], needed: object, wanted: str) -> None:
     """Flags that mean nothing without another."""
     for name, value in flags.items():
         if value not in (None, False) and needed is None:
