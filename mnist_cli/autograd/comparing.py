@@ -192,7 +192,7 @@ def _node_difference(a: Node, b: Node) -> NodeDifference:
     return NodeDifference(
         first=a.id,
         second=b.id,
-        name=a.name,
+        name=a.name if a.parameter is None else f"{a.name} of {a.parameter}",
         module=a.module,
         difference=worst.difference,
         figure=worst.figure,

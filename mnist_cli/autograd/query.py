@@ -60,7 +60,9 @@ def node_at(graph: GradGraph, number: int) -> Node:
 def nearest(wanted: str, names: Sequence[str]) -> str:
     """A hint that offers the names which look most like the one that was asked for."""
     lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(wanted.lower(), list(lower), n=3, cutoff=0.4)
+    part = wanted.lower()
+    within = [name for name in lower if len(part) > 1 and part in name]
+    close = within[:3] or difflib.get_close_matches(part, list(lower), n=3, cutoff=0.4)
     if close:
         return f"Did you mean {' or '.join(lower[name] for name in close)}?"
     shown = ", ".join(list(names)[:12])

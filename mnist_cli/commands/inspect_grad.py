@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mnist_cli.commands.inspect.dump import Dump, View
     from mnist_cli.commands.inspect.subject import Request, Subject
 
-WITHOUT_REPLAY = ("--expr", "--node", "--compare", "--gradcheck", "--step")
-"""Questions for which no backward pass is run that a replay could be compared with."""
+WITHOUT_REPLAY = ("--expr", "--node", "--compare", "--against", "--path", "--gradcheck", "--step")
+"""Questions whose answer has no place for what a replay found."""
 
 
 def inspect_grad(
@@ -140,13 +140,14 @@ def inspect_grad(
         _against(made, against, request, tolerance, as_json=as_json)
     elif path is not None:
         _path(made, path, as_json=as_json)
+    elif as_json:
+        _write(made, subject, view, out, quiet=True)
+        _require_exact(made)
+        _print_document(made)
     else:
-        _show(made, view, as_json=as_json, quiet=quiet)
+        _show(made, view, quiet=quiet)
         _write(made, subject, view, out, quiet=quiet)
-    if made.graph.replay is not None:
-        from mnist_cli.autograd import require_exact
-
-        require_exact(made.graph.replay)
+        _require_exact(made)
 
 
 def _refuse_together(flags: Mapping[str, object]) -> None:
@@ -260,15 +261,16 @@ def _report_comparison(
     as_json: bool,
 ) -> None:
     from mnist_cli.autograd.comparing import compare
-    from mnist_cli.commands.inspect.comparing import document
+    from mnist_cli.commands.inspect.comparing import document, setting_differences
     from mnist_cli.report.console import print_json
     from mnist_cli.report.gradients import print_comparison
 
     comparison = compare(*graphs, tolerance=tolerance)
+    differences = setting_differences(*graphs)
     if as_json:
-        print_json(document(comparison, names))
+        print_json(document(comparison, names, differences))
     else:
-        print_comparison(comparison, names)
+        print_comparison(comparison, names, differences)
 
 
 def _path(made: Dump, parameter: str, *, as_json: bool) -> None:
@@ -294,26 +296,37 @@ def _step(subject: Subject) -> None:
     step_through(walked.graph, list(replay_steps(walked)))
 
 
-def _show(made: Dump, view: View, *, as_json: bool, quiet: bool) -> None:
+def _require_exact(made: Dump) -> None:
+    """Fail where a replay was made and differs; with --json before any document is printed."""
+    from mnist_cli.autograd import require_exact
+
+    if made.graph.replay is not None:
+        require_exact(made.graph.replay)
+
+
+def _print_document(made: Dump) -> None:
+    import sys
+
+    from mnist_cli.autograd import dumps
+
+    sys.stdout.write(dumps(made.graph))
+
+
+def _show(made: Dump, view: View, *, quiet: bool) -> None:
     from mnist_cli.autograd.diagnosing import parameter_table
     from mnist_cli.report.gradients import (
         print_diagnoses,
+        print_lines,
         print_parameters,
         print_tree,
         print_verdict,
     )
 
-    if as_json:
-        import sys
-
-        from mnist_cli.autograd import dumps
-
-        sys.stdout.write(dumps(made.graph))
-        return
     if "text" in view.formats and not quiet:
         print_tree(view.of(made.graph))
-        print_parameters(parameter_table(made.graph))
-        print_diagnoses(made.findings)
+        print_parameters(parameter_table(view.part(made.graph)))
+        print_diagnoses(view.findings(made), renumbered=not view.whole(made.graph))
+        print_lines([""])
     if made.graph.replay is not None:
         print_verdict(made.graph.replay)
 

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+    ScalarFormatter,
+)
 
 from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write
@@ -194,6 +201,9 @@ def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> 
         axes.bar(positions, weights, width=0.55, color=TRAIN, alpha=0.85, label="of its weights")
         axes.plot(positions, arriving, "o-", ms=4, color=VALIDATION, label="arriving from the loss")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(positions, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")

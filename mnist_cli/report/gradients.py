@@ -15,7 +15,7 @@ from mnist_cli.autograd.render import tree
 from mnist_cli.report.console import percent, print_table, stdout
 
 if TYPE_CHECKING:
-    from mnist_cli.autograd.comparing import GraphComparison
+    from mnist_cli.autograd.comparing import GraphComparison, NodeDifference
     from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
     from mnist_cli.autograd.graph import GradGraph, Verdict
     from mnist_cli.autograd.numeric import GradientCheck
@@ -36,6 +36,9 @@ STYLES: Mapping[str, str] = {
     "note": "dim",
     "space": "",
 }
+
+MOST_NODES = 40
+"""Nodes of a comparison that are listed."""
 
 
 def print_tree(graph: GradGraph) -> None:
@@ -81,6 +84,7 @@ def print_verdict(verdict: Verdict) -> None:
 
 def print_parameters(rows: Sequence[ParameterRow]) -> None:
     """The table of parameters: gradient beside weight."""
+    stdout().print()
     print_table(
         ("parameter", "shape", "gradient norm", "weight norm", "gradient / weight", "zeros"),
         [
@@ -97,13 +101,26 @@ def print_parameters(rows: Sequence[ParameterRow]) -> None:
     )
 
 
-def print_diagnoses(findings: Sequence[Diagnosis]) -> None:
-    """What is wrong with the gradients, in words; one line where nothing is."""
-    console = stdout()
+def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) -> None:
+    """What is wrong with the gradients, in words; one line where nothing is.
+
+    Args:
+        findings: each names its node by its number in the whole graph.
+        renumbered: the graph that was shown has numbers of its own, which is said.
+    """
+    console = stdout(wide=True)
+    console.print()
     if not findings:
         console.print("gradients look healthy", style="green")
     for finding in findings:
-        console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}")
+        console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}", soft_wrap=True)
+    if renumbered:
+        console.print(
+            "the ids above are those of the part shown; findings, --node and graph.json count "
+            "the whole graph's nodes",
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def print_path(path: Path) -> None:
@@ -126,10 +143,32 @@ def print_path(path: Path) -> None:
         stdout().print(f"the shortest of {path.routes:,} ways; norms are of all ways together")
 
 
-def print_comparison(comparison: GraphComparison, names: tuple[str, str]) -> None:
-    """Where two backward passes part, and how far each parameter's gradients are apart."""
+def print_comparison(
+    comparison: GraphComparison, names: tuple[str, str], differences: Sequence[str] = ()
+) -> None:
+    """Where two backward passes part, and how far the gradients are apart.
+
+    Args:
+        comparison: parameters, nodes and structure, compared.
+        names: what the two are called.
+        differences: how what was computed differs, in words.
+    """
     console = stdout(wide=True)
     console.print(f"A {escape(names[0])}\nB {escape(names[1])}")
+    for line in differences:
+        console.print(f"[yellow]differs[/]  {escape(line)}", soft_wrap=True)
+    console.print()
+    _print_parameter_differences(comparison)
+    for line in comparison.structure:
+        console.print(f"[yellow]structure[/]  {escape(line)}", soft_wrap=True)
+    if comparison.first is None:
+        console.print(f"no node differs by more than {comparison.tolerance:g}", style="green")
+        return
+    _print_node_differences(comparison)
+    _print_first_difference(comparison, comparison.first)
+
+
+def _print_parameter_differences(comparison: GraphComparison) -> None:
     print_table(
         ("parameter", "norm in A", "norm in B", "relative difference", "of its"),
         [
@@ -138,23 +177,45 @@ def print_comparison(comparison: GraphComparison, names: tuple[str, str]) -> Non
                 _figure(one.first_norm),
                 _figure(one.second_norm),
                 _figure(one.difference),
-                one.figure,
+                one.figure if one.difference else "-",
             )
             for one in comparison.parameters
         ],
     )
-    for line in comparison.structure:
-        console.print(f"[yellow]structure[/]  {escape(line)}")
-    first, tolerance = comparison.first, comparison.tolerance
-    if first is None:
-        console.print(f"no node differs by more than {tolerance:g}", style="green")
-        return
+
+
+def _print_node_differences(comparison: GraphComparison) -> None:
+    """The nodes at which what arrives differs, in the order of the backward pass."""
+    apart = [one for one in comparison.nodes if one.difference > comparison.tolerance]
+    stdout().print()
+    print_table(
+        ("node", "module", "in A", "in B", "norm in A", "norm in B", "difference", "of its"),
+        [
+            (
+                one.name,
+                one.module,
+                f"#{one.first}",
+                f"#{one.second}",
+                _figure(one.first_norm),
+                _figure(one.second_norm),
+                _figure(one.difference),
+                one.figure,
+            )
+            for one in apart[:MOST_NODES]
+        ],
+    )
+    if len(apart) > MOST_NODES:
+        stdout().print(f"and {len(apart) - MOST_NODES:,} more nodes")
+
+
+def _print_first_difference(comparison: GraphComparison, first: NodeDifference) -> None:
     where = f" in {first.module}" if first.module else ""
-    console.print(
-        f"[bold]the first node to differ by more than {tolerance:g}[/] is "
+    stdout(wide=True).print(
+        f"[bold]the first node to differ by more than {comparison.tolerance:g}[/] is "
         f"{escape(first.name)}{escape(where)} (A #{first.first}, B #{first.second}): "
         f"{_figure(first.first_norm)} and {_figure(first.second_norm)}, "
-        f"{_figure(first.difference)} in its {first.figure}"
+        f"{_figure(first.difference)} in its {first.figure}",
+        soft_wrap=True,
     )
 
 
@@ -165,7 +226,10 @@ def print_checks(checks: Sequence[GradientCheck]) -> None:
         [_check_row(check) for check in checks],
     )
     worst = max(checks, key=lambda check: check.worst_error)
-    stdout().print(f"worst relative error [bold]{worst.worst_error:.2g}[/] in {worst.name}")
+    stdout().print(
+        f"worst relative error: [bold]{_error(worst.worst_error)}[/]"
+        + (f" in {escape(worst.name)}" if worst.worst_error else "")
+    )
 
 
 def _check_row(check: GradientCheck) -> tuple[str, ...]:
@@ -173,15 +237,21 @@ def _check_row(check: GradientCheck) -> tuple[str, ...]:
     return (
         check.name,
         str(len(check.entries)),
-        "-" if worst is None else f"{worst.error:.2g}",
+        "-" if worst is None else _error(worst.error),
         "-" if worst is None else f"{worst.analytic:.6g}",
         "-" if worst is None else f"{worst.numeric:.6g}",
         str(check.kinks),
     )
 
 
+def _error(value: float) -> str:
+    """A relative error, of which what the rounding of the loss explains has been taken off."""
+    return f"{value:.2g}" if value else "none above rounding"
+
+
 def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+    times = "×" if (stdout().encoding or "").lower().startswith("utf") else "x"
+    return times.join(map(str, shape)) or "scalar"
 
 
 def _figure(value: float | None) -> str:

@@ -95,6 +95,7 @@ def test_a_name_of_several_offers_their_ids() -> None:
         ("TanBackward0", "TanhBackward0"),
         ("stem.wieght", "stem.weight"),
         ("block.lef", "block.left"),
+        ("Ta", "TanhBackward0"),  # a part of the name, though most of it is missing
     ],
 )
 def test_a_miss_offers_the_nearest(word: str, hint: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,28 +70,52 @@ def other_side(against: str, request: Request) -> GradGraph:
 def _made(request: Request) -> GradGraph:
     from mnist_cli.commands.inspect.dump import make_dump
     from mnist_cli.commands.inspect.subject import open_subject
+    from mnist_cli.report.console import warn
 
-    return make_dump(open_subject(request), replay=False).graph
+    subject = open_subject(request)
+    for text in subject.notes:
+        warn(text)
+    return make_dump(subject, replay=False).graph
 
 
-def document(comparison: GraphComparison, names: tuple[str, str]) -> dict[str, Any]:
+SETTING = ("model", "mode", "precision", "device", "dataset", "split", "batch", "seed", "epoch")
+"""What of a dump's context says what was computed, in the order in which it is told."""
+
+
+def setting_differences(first: GradGraph, second: GradGraph) -> tuple[str, ...]:
+    """In words, how what was computed differs: another precision, epoch, or other images."""
+    pairs = [(key, first.context.get(key), second.context.get(key)) for key in SETTING]
+    return tuple(
+        f"{key}: {_setting(key, ours)} and {_setting(key, theirs)}"
+        for key, ours, theirs in pairs
+        if ours != theirs
+    )
+
+
+def _setting(key: str, value: Any) -> str:
+    if key != "batch" or not isinstance(value, (list, tuple)):
+        return "none" if value is None else str(value)
+    shown = ", ".join(map(str, value[:4]))
+    return f"{len(value)} images ({shown}{', …' if len(value) > 4 else ''})"
+
+
+def document(
+    comparison: GraphComparison, names: tuple[str, str], differences: Sequence[str]
+) -> dict[str, Any]:
     """The comparison as plain values; what cannot be a JSON number is a string."""
+    from mnist_cli.autograd.document import plain
+
+    def _plain(one: Any) -> Any:
+        return None if one is None else plain(asdict(one))
+
     return {
         "first": names[0],
         "second": names[1],
+        "setting": list(differences),
         "same": comparison.same,
         "tolerance": comparison.tolerance,
         "first_difference": _plain(comparison.first),
         "structure": list(comparison.structure),
         "parameters": [_plain(one) for one in comparison.parameters],
         "nodes": [_plain(one) for one in comparison.nodes],
-    }
-
-
-def _plain(one: Any) -> Any:
-    if one is None:
-        return None
-    return {
-        key: str(value) if isinstance(value, float) and value - value != 0 else value
-        for key, value in asdict(one).items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +66,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in FORMATS:
             raise UsageError(f"--format {name}: choose from {', '.join(FORMATS)}")
+    if not names:
+        raise UsageError("--format names nothing", f"Choose from {', '.join(FORMATS)}.")
     return names
 
 
@@ -91,22 +92,41 @@ class View:
     fold: bool | None = None
     depth: int | None = None
 
+    def part(self, graph: GradGraph) -> GradGraph:
+        """The module that is asked for, or everything."""
+        from mnist_cli.autograd.query import select
+
+        return graph if self.module is None else select(graph, self.module)
+
     def of(self, graph: GradGraph) -> GradGraph:
         """The part to show, folded if it is to be."""
         from mnist_cli.autograd.folding import fold
-        from mnist_cli.autograd.query import select
 
-        if self.module is not None:
-            graph = select(graph, self.module)
-        large = len(graph) > MANY and self.module is None
+        shown = self.part(graph)
+        large = len(shown) > MANY and self.module is None
         wanted = large if self.fold is None else self.fold
         if wanted or self.depth is not None:
-            graph = fold(graph, self.depth or 1)
-        return graph
+            shown = fold(shown, self.depth or 1)
+        return shown
+
+    def findings(self, made: Dump) -> tuple[Diagnosis, ...]:
+        """What is wrong with the part that is shown."""
+        from mnist_cli.autograd.query import inside
+
+        if self.module is None:
+            return made.findings
+        return tuple(one for one in made.findings if inside(_module_of(one, made), self.module))
 
     def whole(self, graph: GradGraph) -> bool:
         """Whether the graph is shown as it is."""
         return len(self.of(graph)) == len(graph)
+
+
+def _module_of(finding: Diagnosis, made: Dump) -> str:
+    """The module that a finding is about; of a parameter the one that holds it."""
+    if any(finding.subject == one.name for one in made.graph.parameters):
+        return finding.subject.rpartition(".")[0]
+    return "" if finding.node is None else made.graph.nodes[finding.node].module
 
 
 def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path]:
@@ -157,6 +177,8 @@ def _rendered(name: str, graph: GradGraph, order: Sequence[int] | None) -> str:
 
 def path_document(path: ParameterPath) -> dict[str, Any]:
     """The chain to a parameter as plain values."""
+    from mnist_cli.autograd.document import plain
+
     return {
         "parameter": path.parameter,
         "routes": path.routes,
@@ -167,12 +189,8 @@ def path_document(path: ParameterPath) -> dict[str, Any]:
                 "module": step.node.module,
                 "parameter": step.node.parameter,
                 "position": step.position,
-                "norm": None if step.grad is None else _number(step.grad.norm),
+                "norm": None if step.grad is None else plain(step.grad.norm),
             }
             for step in path.steps
         ],
     }
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)

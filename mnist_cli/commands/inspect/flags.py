@@ -192,10 +192,21 @@ BatchFlag = Annotated[
 IndicesFlag = Annotated[
     str | None,
     typer.Option(
-        "--indices", metavar="I,J,…", help="These images, by number.", rich_help_panel=BATCH
+        "--indices",
+        metavar="I,J,…",
+        help="These images, by their numbers in the file.",
+        rich_help_panel=BATCH,
     ),
 ]
-SplitFlag = Annotated[str, typer.Option("--split", metavar="train|test", rich_help_panel=BATCH)]
+SplitFlag = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="train|val|test",
+        help="Where the images are from; train and val as the run cut them.",
+        rich_help_panel=BATCH,
+    ),
+]
 TrainingFlag = Annotated[
     bool,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def open_subject(request: Request) -> Subject:
     seed = _seed(request, found)
     model = _model(request, found, data, seed)
     precision = resolve_precision(_precision_name(request, found, device), device)
-    split = _batch(_split(data, request.split), request, seed)
+    split = _batch(_split(request, found, data), request, seed)
     normalise = _normalisation(found, data)
     return Subject(
         model=model.to(device).train(request.training),
@@ -185,7 +186,20 @@ def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[
             f"{data.spec.title} has {len(data.spec.classes)}",
             "Name the data set it was trained on (--dataset).",
         )
+    if found is not None:
+        notes += _remarks(found, data)
     return data, notes
+
+
+def _remarks(found: Checkpoint, data: LoadedData) -> Iterator[str]:
+    """What else the reader of these gradients should know."""
+    if _elsewhere(found, data) and found.data is not None:
+        yield f"{found.path} was trained on {found.data.name}, not on {data.spec.name}"
+    config = found.config
+    if config is not None and config.compile:
+        yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
+    if config is not None and config.ema:
+        yield "these are the averaged weights; those that were trained are not the same"
 
 
 def _seed(request: Request, found: Checkpoint | None) -> int:
@@ -213,21 +227,64 @@ def _precision_name(request: Request, found: Checkpoint | None, device: torch.de
     return "auto" if name == "fp16" and device.type == "cpu" else name
 
 
-def _split(data: LoadedData, name: str) -> Split:
-    if name not in ("train", "test"):
-        raise UsageError(f"--split {name}: choose train or test")
-    return data.split(name)
+def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Split:
+    """The images to choose from: ``val`` and ``train`` as the run cut them.
+
+    So that the batch is the one of ``mnist train --dump-grad``. Images by number are looked up
+    in the whole file instead.
+    """
+    if request.split == "test":
+        return data.test
+    if request.split not in ("train", "val"):
+        raise UsageError(f"--split {request.split}: choose one of test, val, train")
+    config = found.config if found is not None and not _elsewhere(found, data) else None
+    if request.split == "train" and (config is None or request.indices is not None):
+        return data.train
+    if config is None:
+        raise UsageError(
+            "--split val: no run says which images were cut off to validate on",
+            "Use --split test or --split train.",
+        )
+    from mnist_cli.data.split import cut_validation
+
+    parts = cut_validation(
+        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+    )
+    if request.split == "train":
+        return parts.train
+    if parts.val is None:
+        raise UsageError(
+            "--split val: the run was trained without a validation set (val_size = 0)",
+            "Use --split test or --split train.",
+        )
+    return parts.val
+
+
+def _elsewhere(found: Checkpoint, data: LoadedData) -> bool:
+    """Whether the network was trained on another data set."""
+    return found.data is not None and found.data.name != data.spec.name
 
 
 def _batch(split: Split, request: Request, seed: int) -> Split:
-    """The images by number, or a seeded choice of so many."""
+    """The images by their numbers in the file, or a seeded choice of so many."""
     import torch
 
-    if request.indices is not None:
-        if request.batch is not None:
-            raise UsageError("--batch and --indices contradict each other", "Give one of them.")
-        return split.take(torch.tensor(_numbers(request.indices, len(split))))
-    return choose_batch(split, request.batch, seed)
+    if request.indices is None:
+        return choose_batch(split, request.batch, seed)
+    if request.batch is not None:
+        raise UsageError("--batch and --indices contradict each other", "Give one of them.")
+    rows = {number: row for row, number in enumerate(split.indices.tolist())}
+    return split.take(torch.tensor([_row(number, rows) for number in _numbers(request.indices)]))
+
+
+def _row(number: int, rows: dict[int, int]) -> int:
+    if number not in rows:
+        last = max(rows)
+        which = f"0 to {last}" if len(rows) == last + 1 else f"{len(rows):,} of those up to {last}"
+        raise UsageError(
+            f"--indices: image {number} is not there", f"The split has the images {which}."
+        )
+    return rows[number]
 
 
 def choose_batch(split: Split, count: int | None, seed: int) -> Split:
@@ -245,15 +302,13 @@ def choose_batch(split: Split, count: int | None, seed: int) -> Split:
     return split.take(torch.randperm(len(split), generator=generator)[:count])
 
 
-def _numbers(text: str, count: int) -> list[int]:
+def _numbers(text: str) -> list[int]:
     try:
-        numbers = [int(word) for word in text.split(",")]
+        return [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--indices {text}: not numbers with commas between them") from error
-    for number in numbers:
-        if not 0 <= number < count:
-            raise UsageError(f"--indices: image {number} does not exist; 0 to {count - 1} do")
-    return numbers
+        raise UsageError(
+            f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
+        ) from error
 
 
 def _normalisation(found: Checkpoint | None, data: LoadedData) -> Any:
