@@ -51,16 +51,18 @@ class EpochDumps:
 def write_epoch_dump(session: Session, epoch: int) -> Path:
     """Write ``grad/epoch-NNNN.json``: the batch is the same each time, so two can be compared.
 
+    It is the batch that ``mnist inspect-grad`` takes from the run by itself.
+
     Works on a copy of the network, since a batch norm in training mode would remember the batch,
     and draws from forked generators: the run goes on to the same bits as without a dump.
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import Subject, choose_batch
+    from mnist_cli.commands.inspect.subject import Subject, choose_batch, cut
     from mnist_cli.files import atomic_write, check_writable
 
     state, config, data = session.state, session.config, session.data
-    batch = choose_batch(data.train, None, config.seed)
+    batch = choose_batch(cut(config, data).train, None, config.seed)
     subject = Subject(
         model=copy.deepcopy(state.model).train(),
         name=config.model,

@@ -88,7 +88,7 @@ def setting_differences(first: GradGraph, second: GradGraph) -> tuple[str, ...]:
     return tuple(
         f"{key}: {_setting(key, ours)} and {_setting(key, theirs)}"
         for key, ours, theirs in pairs
-        if ours != theirs
+        if ours != theirs and not (key == "epoch" and None in (ours, theirs))
     )
 
 

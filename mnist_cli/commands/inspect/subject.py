@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mnist_cli.config import TrainConfig
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.data.split import Split
+    from mnist_cli.data.split import Split, TrainVal
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
 
@@ -245,11 +246,7 @@ def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Spli
             "--split val: no run says which images were cut off to validate on",
             "Use --split test or --split train.",
         )
-    from mnist_cli.data.split import cut_validation
-
-    parts = cut_validation(
-        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
-    )
+    parts = cut(config, data)
     if request.split == "train":
         return parts.train
     if parts.val is None:
@@ -258,6 +255,15 @@ def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Spli
             "Use --split test or --split train.",
         )
     return parts.val
+
+
+def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
+    """What a run of this configuration trained on, and what it validated on."""
+    from mnist_cli.data.split import cut_validation
+
+    return cut_validation(
+        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+    )
 
 
 def _elsewhere(found: Checkpoint, data: LoadedData) -> bool:
