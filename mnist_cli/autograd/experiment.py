@@ -82,7 +82,7 @@ def experiment(
 
     Args:
         expression: a formula, such as ``"x * y"``.
-        leaves: a leaf that requires a gradient for each of its variables.
+        leaves: a leaf for each of its names; one that requires no gradient is a constant.
         grad: what the node is called with: of the value's shape, with as many entries in a
             row, or one number for all. Ones if left out.
         create_graph: keep grad mode on, so that the results have a ``grad_fn`` themselves.
@@ -103,13 +103,19 @@ def experiment(
             "Later orders need create_graph, and at least 1.",
         )
     value = evaluate(expression, leaves)
+    if value.grad_fn is None and not value.requires_grad:
+        raise UsageError(
+            f"{expression!r} has constants only, and so no gradient",
+            "Let one of its names require a gradient.",
+        )
     if value.grad_fn is None:
         raise UsageError(
             f"{expression!r} is a variable itself: no operation made it, so there is no node",
             "Do something with it: x * 1.",
         )
-    first = _call(value, leaves, fitted(grad, value), 1, None, create_graph)
-    return Experiment(expression, leaves, value, tuple(_go_on(first, leaves, orders)))
+    variables = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+    first = _call(value, variables, fitted(grad, value), 1, None, create_graph)
+    return Experiment(expression, leaves, value, tuple(_go_on(first, variables, orders)))
 
 
 def fitted(grad: Tensor | None, value: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ def inspect_grad(
     step: flags.StepFlag = False,
     expr: flags.ExprFlag = None,
     at: flags.AtFlag = None,
+    const: flags.ConstFlag = None,
     node: flags.NodeFlag = None,
     grad: flags.GradFlag = None,
     create_graph: flags.CreateGraphFlag = False,
@@ -92,12 +93,13 @@ def inspect_grad(
     _refuse_alone(
         {"--grad": grad, "--create-graph": create_graph}, expr or node, "--expr or --node"
     )
-    _refuse_alone({"--at": at}, expr, "--expr")
+    _refuse_alone({"--at": at, "--const": const}, expr, "--expr")
     _refuse_alone({"--orders": orders}, expr if create_graph else None, "--expr … --create-graph")
     if expr is not None:
         _expression(
             expr,
             at or (),
+            const or (),
             grad,
             (orders or 2) if create_graph else None,
             seed or 0,
@@ -174,6 +176,7 @@ def _refuse_alone(flags: Mapping[str, object], needed: object, wanted: str) -> N
 def _expression(
     formula: str,
     at: Sequence[str],
+    const: Sequence[str],
     grad: str | None,
     orders: int | None,
     seed: int,
@@ -185,7 +188,7 @@ def _expression(
     from mnist_cli.report.console import print_json
     from mnist_cli.report.gradients import print_lines
 
-    experiment = run_expression(formula, at, grad, orders, seed)
+    experiment = run_expression(formula, at, const, grad, orders, seed)
     if as_json:
         print_json(expression_document(experiment))
     else:

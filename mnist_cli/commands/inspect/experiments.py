@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 
 def run_expression(
-    expression: str, bindings: Sequence[str], grad: str | None, orders: int | None, seed: int = 0
+    expression: str,
+    bindings: Sequence[str],
+    constants: Sequence[str],
+    grad: str | None,
+    orders: int | None,
+    seed: int = 0,
 ) -> Experiment:
     """Compute an expression at some values and call its node.
 
     Args:
         expression: the formula.
-        bindings: ``name=value`` each.
+        bindings: ``name=value`` each, of leaves that require a gradient.
+        constants: the same, of names that need none.
         grad: what the node is called with, as :func:`_gradient` reads it; ones if None.
         orders: how far to go into the gradients' own graphs; None is not at all.
         seed: where a random gradient comes from.
@@ -37,9 +43,11 @@ def run_expression(
     from mnist_cli.autograd.expression import evaluate
     from mnist_cli.autograd.values import parse_binding
 
-    leaves = dict(map(parse_binding, bindings))
-    if len(leaves) < len(bindings):
-        raise UsageError("a name is given two values by --at", "Give each name one.")
+    leaves = dict(map(parse_binding, [*bindings, *constants]))
+    if len(leaves) < len(bindings) + len(constants):
+        raise UsageError("a name is given two values", "Give each name one --at or --const.")
+    for text in constants:
+        leaves[parse_binding(text)[0]].requires_grad_(False)
     given = None
     if grad is not None:
         value = evaluate(expression, leaves)

@@ -49,6 +49,15 @@ AtFlag = Annotated[
         rich_help_panel=EXPERIMENT,
     ),
 ]
+ConstFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--const",
+        metavar="NAME=VALUE",
+        help="As --at, of a name that needs no gradient; many times.",
+        rich_help_panel=EXPERIMENT,
+    ),
+]
 NodeFlag = Annotated[
     str | None,
     typer.Option(
