@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import diagnose as diagnose
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
+    from mnist_cli.autograd.document import dumps as dumps
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
-    from mnist_cli.autograd.graph import dumps as dumps
-    from mnist_cli.autograd.graph import loads as loads
     from mnist_cli.autograd.numeric import gradcheck as gradcheck
     from mnist_cli.autograd.query import find_node as find_node
     from mnist_cli.autograd.query import find_nodes as find_nodes
     from mnist_cli.autograd.query import path_to as path_to
     from mnist_cli.autograd.query import select as select
+    from mnist_cli.autograd.reading import loads as loads
     from mnist_cli.autograd.recording import Recording as Recording
     from mnist_cli.autograd.recording import record as record
     from mnist_cli.autograd.replaying import Replay as Replay
@@ -52,10 +52,12 @@ if TYPE_CHECKING:
 _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
+    "document": ("dumps",),
     "folding": ("fold",),
-    "graph": ("GradGraph", "dumps", "loads"),
+    "graph": ("GradGraph",),
     "numeric": ("gradcheck",),
     "query": ("find_node", "find_nodes", "path_to", "select"),
+    "reading": ("loads",),
     "recording": ("Recording", "record"),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),
     "tracing": ("trace_modules",),

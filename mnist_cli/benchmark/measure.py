@@ -85,7 +85,7 @@ def _measure_once(recipe: Recipe, seed: int, data_dir: Path, target: float) -> M
     }
     started = perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "mnist_cli.benchmark.worker"],
+        [sys.executable, "-m", "mnist_cli.commands.bench_worker"],
         input=json.dumps(order),
         capture_output=True,
         text=True,

@@ -18,14 +18,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data import catalogue, idx
+from mnist_cli.data import bundled, catalogue, idx
+from mnist_cli.data.arrays import Arrays
 from mnist_cli.data.catalogue import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
 from mnist_cli.errors import DataError
 
@@ -33,31 +33,6 @@ CHECKSUMS = "checksums.json"
 CHECKSUMS_FORMAT = "mnist-cli/checksums"
 
 Verdict = Literal["ok", "bad", "unknown"]
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """One split in memory.
-
-    Attributes:
-        images: (N, 28, 28), uint8, 0 to 255, upright, white on black.
-        labels: (N,), int64, each the number of a class.
-        sources: the files that were read; none for the bundled digits.
-        verified: whether every checksum was known, and matched.
-    """
-
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    sources: tuple[Path, ...]
-    verified: bool
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """``sha256:…`` over images and labels: two splits that differ anywhere differ here."""
-        return idx.fingerprint(self.images, self.labels)
 
 
 @dataclass(frozen=True)
@@ -129,8 +104,6 @@ def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
         DataError: files are missing, damaged, not this data set's, or do not fit each other.
     """
     if spec.bundled:
-        from mnist_cli.data import bundled
-
         return bundled.read(split)
     located = locate(spec, root)
     image_file, label_file = spec.file(split, "images"), spec.file(split, "labels")

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_cli.autograd.document import dumps, to_dict
 from mnist_cli.autograd.graph import (
     Comparison,
     Edge,
@@ -25,11 +26,8 @@ from mnist_cli.autograd.graph import (
     Stats,
     TensorMeta,
     Verdict,
-    dumps,
-    from_dict,
-    loads,
-    to_dict,
 )
+from mnist_cli.autograd.reading import from_dict, loads
 from mnist_cli.errors import DataError
 
 FLOATS = st.floats(allow_nan=False)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mnist_cli.autograd import record, trace_modules, walk
+from mnist_cli.autograd import dumps, loads, record, trace_modules, walk
 from mnist_cli.autograd.folding import fold
 from mnist_cli.autograd.graph import (
     Edge,
@@ -19,8 +19,6 @@ from mnist_cli.autograd.graph import (
     Saved,
     Stats,
     TensorMeta,
-    dumps,
-    loads,
 )
 from mnist_cli.autograd.query import find_node, find_nodes, path_to, select
 from mnist_cli.errors import UsageError

@@ -35,7 +35,7 @@ FORMATS = {
     f.name: f
     for f in (
         Format("text", "txt", "a tree for the terminal", f"{__name__}.tree"),
-        Format("json", "json", "everything, as data", "mnist_cli.autograd.graph", "dumps"),
+        Format("json", "json", "everything, as data", "mnist_cli.autograd.document", "dumps"),
         Format("dot", "dot", "Graphviz", f"{__name__}.dot"),
         Format("mermaid", "mmd", "Mermaid, as Markdown pages show it", f"{__name__}.mermaid"),
         Format("svg", "svg", "a picture", f"{__name__}.svg"),

@@ -15,7 +15,8 @@ import chromium
 import pytest
 import render_graphs
 
-from mnist_cli.autograd.graph import GradGraph, loads
+from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.reading import loads
 from mnist_cli.autograd.render import FORMATS, dot, html, labels, mermaid, style, svg
 
 GRAPHS = {

@@ -1,0 +1,37 @@
+"""One split of a data set as numpy arrays, wherever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.data import idx
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """One split in memory.
+
+    Attributes:
+        images: (N, 28, 28), uint8, 0 to 255, upright, white on black.
+        labels: (N,), int64, each the number of a class.
+        sources: the files that were read; none for the bundled digits.
+        verified: whether every checksum was known, and matched.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    sources: tuple[Path, ...]
+    verified: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """``sha256:…`` over images and labels: two splits that differ anywhere differ here."""
+        return idx.fingerprint(self.images, self.labels)
