@@ -43,6 +43,7 @@ def inspect_grad(
     gradcheck: flags.GradcheckFlag = False,
     samples: flags.SamplesFlag = 5,
     formats: flags.FormatsFlag = DEFAULT_FORMATS,
+    direction: flags.DirectionFlag = None,
     out: flags.OutFlag = None,
     model: options.ModelOption = None,
     batch: flags.BatchFlag = None,
@@ -84,6 +85,7 @@ def inspect_grad(
         "--fold": fold,
         "--depth": depth,
         "--format": formats if formats != DEFAULT_FORMATS else None,
+        "--direction": direction,
         "--out": out,
     }
     _refuse_beside(questions, shaping)
@@ -106,7 +108,9 @@ def inspect_grad(
             as_json=as_json,
         )
         return
-    view = dumps.View(dumps.parse_formats(formats), module, fold, depth)
+    view = dumps.View(
+        dumps.parse_formats(formats), module, fold, depth, dumps.parse_direction(direction)
+    )
     if gradcheck and batch is None and indices is None:
         batch = GRADCHECK_BATCH
     request = Request(

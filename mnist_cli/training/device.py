@@ -114,8 +114,9 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision that ``auto``, ``fp32``, ``bf16`` or ``fp16`` means on ``device``.
 
     ``auto`` takes bf16 where the hardware multiplies in it: CUDA from compute capability 8.0,
-    x86 CPUs with AVX512-BF16 or AMX. Measured there it is 2.4 times as fast as fp32 on the
-    presets' networks, with accuracy inside the spread over seeds.
+    x86 CPUs with AVX512-BF16 or AMX. Measured on two cores of an AMD EPYC with AVX512-BF16, the
+    preset ``fast`` trains 1.8 times as fast as in fp32, to the same accuracy (99.11 and 99.13%,
+    4 seeds each, standard errors 0.01 and 0.03).
 
     Raises:
         DeviceError: a precision named explicitly cannot be had on the device.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import Diagnosis
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.query import Path as ParameterPath
+    from mnist_cli.autograd.render.picture import Direction
     from mnist_cli.autograd.replaying import Replay
     from mnist_cli.autograd.walking import Walk
     from mnist_cli.commands.inspect.subject import Subject
@@ -71,6 +72,19 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
+def parse_direction(text: str | None) -> Direction:
+    """The direction of ``--direction``, checked; down where it is left out.
+
+    Raises:
+        UsageError: another word.
+    """
+    if text in (None, "down"):
+        return "down"
+    if text == "right":
+        return "right"
+    raise UsageError(f"--direction {text}: choose down or right")
+
+
 def folder_for(subject: Subject, out: Path | None) -> Path:
     """Where dumps go: ``--out``, else ``grad/`` in the checkpoint's run, else ``grad/`` here."""
     if out is not None:
@@ -91,6 +105,7 @@ class View:
     module: str | None = None
     fold: bool | None = None
     depth: int | None = None
+    direction: Direction = "down"
 
     def part(self, graph: GradGraph) -> GradGraph:
         """The module that is asked for, or everything."""
@@ -149,7 +164,7 @@ def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path
     written = []
     for name in wanted:
         path = folder / f"graph.{FORMATS[name].extension}"
-        atomic_write(path, _rendered(name, made.graph if name == "json" else shown, order))
+        atomic_write(path, _rendered(name, made.graph if name == "json" else shown, view, order))
         written.append(path)
     if PICTURES & set(wanted):
         written.append(write_flow(made.graph, folder))
@@ -167,11 +182,13 @@ def write_flow(graph: GradGraph, folder: Path) -> Path:
     return path
 
 
-def _rendered(name: str, graph: GradGraph, order: Sequence[int] | None) -> str:
-    if name == "html" and order is not None:
-        from mnist_cli.autograd.render import html
+def _rendered(name: str, graph: GradGraph, view: View, order: Sequence[int] | None) -> str:
+    from mnist_cli.autograd.render import html, svg
 
-        return html.render(graph, replay_order=order)
+    if name == "html":
+        return html.render(graph, replay_order=order, direction=view.direction)
+    if name == "svg":
+        return svg.render(graph, direction=view.direction)
     return FORMATS[name].render(graph)
 
 

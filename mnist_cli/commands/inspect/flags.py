@@ -173,6 +173,15 @@ SamplesFlag = Annotated[
         "--samples", metavar="N", min=1, help="Entries of each parameter for --gradcheck."
     ),
 ]
+DirectionFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--direction",
+        metavar="down|right",
+        help="Which way forward goes in the pictures; left out, down.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
 FormatsFlag = Annotated[
     str,
     typer.Option(

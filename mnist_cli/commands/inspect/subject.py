@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.choices import MODELS
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.seeding import derive
 
@@ -147,6 +148,8 @@ def _find(request: Request) -> Checkpoint | None:
     from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.rundir import find_checkpoint
 
+    if request.model is not None and request.model not in MODELS:
+        raise UsageError(f"unknown model '{request.model}'", f"Choose one of {', '.join(MODELS)}.")
     if request.target is None and request.model is not None:
         return None
     try:
