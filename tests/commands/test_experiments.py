@@ -1,0 +1,130 @@
+"""``--expr``, ``--node`` and ``--gradcheck``: the notebook's cells, with the numbers it printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from program import Run
+
+from mnist_cli.errors import NumericsError
+
+CALLED = [
+    ("3 * x", ["x=1"], [0.3]),
+    ("x + y", ["x=2", "y=3"], [0.1, 0.1]),
+    ("x * y", ["x=2", "y=3"], [0.3, 0.2]),
+    ("x / y", ["x=2", "y=3"], [0.0333, -0.0222]),
+]
+
+
+@pytest.mark.parametrize(("formula", "values", "printed"), CALLED)
+def test_the_notebooks_scalar_cells(
+    run: Run, formula: str, values: list[str], printed: list[float]
+) -> None:
+    bindings = [word for value in values for word in ("--at", value)]
+    outcome = run("inspect-grad", "--expr", formula, *bindings, "--grad", "0.1", "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    returned = [result for result in document["results"] if result is not None]
+    assert returned == pytest.approx(printed, abs=5e-5)
+    assert set(document) >= {"expression", "value", "node", "results"}
+
+
+def test_a_constants_product_is_printed_as_torch_prints_it(run: Run) -> None:
+    outcome = run("inspect-grad", "--expr", "3 * x", "--at", "x=1", "--grad", "0.1")
+    assert "tensor(0.3000)" in outcome.out
+
+
+def test_the_notebooks_matrix_cell(run: Run) -> None:
+    left, right, grad = [[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]], [1.0, 2.0, 3.0, 4.0]
+    outcome = run(
+        "inspect-grad", "--expr", "a @ b", "--at", f"a={left}", "--at", f"b={right}",
+        "--grad", str(grad), "--json",
+    )  # fmt: skip
+    a, b = torch.tensor(left, requires_grad=True), torch.tensor(right, requires_grad=True)
+    (a @ b).backward(torch.tensor(grad).reshape(2, 2))
+    assert outcome.document["results"] == [a.grad.tolist(), b.grad.tolist()]  # type: ignore[union-attr]
+
+
+def test_create_graph_shows_the_results_own_nodes(run: Run) -> None:
+    asked = ("--expr", "x * y", "--at", "x=2", "--at", "y=3", "--grad", "0.1", "--create-graph")
+    outcome = run("inspect-grad", *asked)
+    assert "tensor(0.3000, grad_fn=<MulBackward0>)" in outcome.out
+    assert "order 2" in outcome.out
+
+
+def test_a_third_derivative(run: Run) -> None:
+    asked = ("--expr", "x ** 4", "--at", "x=2", "--create-graph", "--orders", "3", "--json")
+    orders = run("inspect-grad", *asked).document["orders"]
+    gradients = {one["order"]: one for one in orders}
+    assert gradients[2]["value"] == pytest.approx(4 * 2**3)
+    assert gradients[3]["value"] == pytest.approx(12 * 2**2)
+
+
+@pytest.mark.parametrize(
+    ("formula", "column"), [("x * __import__('os')", 5), ("x.data", 1), ("x if x else x", 1)]
+)
+def test_what_is_not_on_the_list_is_shown_where_it_stands(
+    run: Run, formula: str, column: int
+) -> None:
+    outcome = run("inspect-grad", "--expr", formula, "--at", "x=2", "--json")
+    assert outcome.code == 2
+    assert outcome.document["error"]["kind"] == "usage"
+    assert f"column {column}" in outcome.err
+
+
+def test_a_node_called_with_ones_equals_plain_torch(run: Run) -> None:
+    asked = ("inspect-grad", "--model", "conv2", "--batch", "3", "--precision", "fp32")
+    tree = run(*asked, "--json").document
+    node = next(n for n in tree["nodes"] if n["name"] == "AddmmBackward0" and n["module"] == "fc2")
+    called = run(*asked, "--node", str(node["id"]), "--grad", "ones", "--json").document
+    (grad,) = called["grad"]
+    assert torch.tensor(grad).shape == (3, 10)
+    assert called["results"][0] == torch.ones(3, 10).tolist()
+    assert torch.tensor(called["results"][1]).shape == (3, 256)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--node", "addm"], ["addm"]),
+        (["--node", "99999"], ["99999", "Ids run from 0"]),
+        (["--node", "fc2.bias", "--grad", "ones"], ["AccumulateGrad"]),
+        (["--node", "NllLossBackward0", "--grad", "nonsense"], ["nonsense"]),
+        (["--node", "LogSoftmaxBackward0", "--grad", "[1, 2]"], ["(2, 10)"]),
+    ],
+)
+def test_bad_nodes_and_gradients(run: Run, arguments: list[str], words: list[str]) -> None:
+    outcome = run("inspect-grad", "--model", "conv2", "--batch", "2", *arguments)
+    assert outcome.code == 2
+    for word in words:
+        assert word in outcome.err
+
+
+def test_a_gradient_from_a_file(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "grad.pt"
+    torch.save(torch.full((2, 10), 0.5), path)
+    asked = ("inspect-grad", "--model", "conv2", "--batch", "2", "--precision", "fp32")
+    called = run(*asked, "--node", "LogSoftmaxBackward0", "--grad", path, "--json")
+    assert called.document["grad"] == [[[0.5] * 10] * 2]
+    hostile = tmp_path / "hostile.pt"
+    hostile.write_bytes(b"\x80\x04cos\nsystem\n.")
+    assert run(*asked, "--node", "LogSoftmaxBackward0", "--grad", hostile).code == 4
+
+
+def test_gradcheck_agrees(run: Run) -> None:
+    asked = ("inspect-grad", "--model", "conv2", "--batch", "2", "--gradcheck", "--samples", "1")
+    document = run(*asked, "--json").document
+    assert document["worst_error"] < document["tolerance"]
+    assert {one["name"] for one in document["parameters"]} >= {"conv1.weight", "fc2.bias"}
+
+
+def test_gradcheck_contradicted_exits_6(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_cli.commands.inspect import numeric
+
+    monkeypatch.setattr(numeric, "TOLERANCE", -1.0)
+    asked = ("inspect-grad", "--model", "conv2", "--batch", "2", "--gradcheck", "--samples", "1")
+    outcome = run(*asked)
+    assert outcome.code == NumericsError.code
+    assert "central" in outcome.err
