@@ -76,6 +76,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
         seed=config.seed,
         training=True,
         smoothing=config.label_smoothing,
+        deterministic=config.deterministic,
         source=session.run.last,
     )
     graph = make_dump(subject, replay=False).graph.with_context(epoch=epoch, step=state.step)

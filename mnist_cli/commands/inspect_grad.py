@@ -55,6 +55,7 @@ def inspect_grad(
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
+    deterministic: flags.DeterministicFlag = True,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -126,6 +127,7 @@ def inspect_grad(
         training=training,
         device=device,
         precision=precision,
+        deterministic=deterministic,
     )
     quiet = quiet or as_json
     if compare is not None:

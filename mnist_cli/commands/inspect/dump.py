@@ -38,7 +38,18 @@ class Dump:
 
 
 def make_dump(subject: Subject, *, replay: bool) -> Dump:
-    """Walk and record the loss of a subject; ``replay`` also calls every node by hand."""
+    """Walk and record the loss of a subject; ``replay`` also calls every node by hand.
+
+    All under one set of switches: on CUDA the engine and the replay may pick different
+    algorithms, and differ in the last bits, unless the subject is deterministic.
+    """
+    from mnist_cli.training.device import compute_settings
+
+    with compute_settings(subject.device, deterministic=subject.deterministic):
+        return _make(subject, replay=replay)
+
+
+def _make(subject: Subject, *, replay: bool) -> Dump:
     from mnist_cli.autograd import judge, record, trace_modules, walk
     from mnist_cli.autograd import replay as call_by_hand
     from mnist_cli.autograd.diagnosing import diagnose

@@ -192,6 +192,15 @@ FormatsFlag = Annotated[
         rich_help_panel=options.OUTPUT,
     ),
 ]
+DeterministicFlag = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic/--no-deterministic",
+        help="CUDA: only algorithms that repeat their bits; without, a replay may differ in the "
+        "last ones. A CPU always repeats.",
+        rich_help_panel=options.COMPUTE,
+    ),
+]
 OutFlag = Annotated[
     Path | None,
     typer.Option(

@@ -40,6 +40,7 @@ class Request:
     training: bool = True
     device: str | None = None
     precision: str | None = None
+    deterministic: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Subject:
     smoothing: float
     source: Path | None
     notes: tuple[str, ...] = ()
+    deterministic: bool = True
 
     def loss(self, model: nn.Module | None = None) -> Tensor:
         """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
@@ -140,6 +142,7 @@ def open_subject(request: Request) -> Subject:
         smoothing=found.config.label_smoothing if found is not None and found.config else 0.0,
         source=found.path if found is not None else None,
         notes=tuple(notes),
+        deterministic=request.deterministic,
     )
 
 
