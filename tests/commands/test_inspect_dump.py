@@ -1,0 +1,335 @@
+"""``mnist inspect-grad``: the dump, its files and its replay, on every network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from inspected import SMALL, plain_gradients, saved
+from program import Run, finish, start
+
+from mnist_cli import autograd
+from mnist_cli.autograd import Replay, Walk, loads
+from mnist_cli.data.load import load
+from mnist_cli.models import REGISTRY
+
+
+def no_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def document(text: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(text, parse_constant=no_constant)
+    return found
+
+
+@pytest.fixture
+def trained(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run that all tests share: dumps are written into it."""
+    return Path(shutil.copytree(trained, tmp_path / "kept" / trained.name))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("mode", ["--train", "--eval"])
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_networks_replay_is_bit_equal(
+    run: Run, tmp_path: Path, name: str, mode: str, precision: str
+) -> None:
+    weights = saved(name, tmp_path)
+    options = [*SMALL[:-1], precision, "--format", "json", "--json"]
+    outcome = run("inspect-grad", weights, "--replay", mode, *options)
+    assert outcome.code == 0
+    found = document(outcome.out)
+    assert found["model"] == name
+    assert found["precision"] == precision
+    verdict = loads(outcome.out).replay
+    assert verdict is not None
+    assert verdict.exact
+    names = list(torch.load(weights, weights_only=True))
+    compared = {one.name for one in verdict.parameters}
+    assert compared == {key for key in names if "running" not in key and "num_batches" not in key}
+    assert all(one.equal for one in (*verdict.parameters, *verdict.nodes))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("notebook", "--eval"),  # in training mode dropout draws
+        ("example", "--eval"),
+        ("conv2", "--train"),
+        ("conv4", "--train"),
+        ("conv4", "--eval"),
+        ("conv4-wide", "--eval"),
+    ],
+)
+def test_gradient_norms_are_those_of_plain_torch(
+    run: Run, tmp_path: Path, name: str, mode: str
+) -> None:
+    weights = saved(name, tmp_path)
+    outcome = run("inspect-grad", weights, mode, *SMALL, "--json", "--format", "json")
+    graph = loads(outcome.out)
+    expected = plain_gradients(weights, name, list(graph.context["batch"]), train=mode == "--train")
+    norms = {one.name: one.grad.norm for one in graph.parameters if one.grad}
+    assert norms.keys() == expected.keys()
+    # a bias before a batch norm in training mode has none but rounding's
+    largest = max(float(grad.norm()) for grad in expected.values())
+    for key, grad in expected.items():
+        assert norms[key] == pytest.approx(float(grad.norm()), rel=1e-4, abs=1e-7 * largest), key
+
+
+def test_a_replay_is_told_in_words(run: Run, trained: Path, tmp_path: Path) -> None:
+    outcome = run("inspect-grad", trained, "--replay", "--batch", "4", "--out", tmp_path)
+    assert outcome.code == 0
+    assert outcome.out.count("bit-equal") == 8 + 2 + 1  # each parameter, two sums, the tree's head
+    assert "8 of 8 parameters' gradients bit-equal to autograd's" in outcome.out
+
+
+def corrupted(walked: Walk) -> Replay:
+    """A replay in which one entry of one gradient is off by the least that can be."""
+    found = autograd.replaying.replay(walked)
+    wrong = found.gradients["fc1.weight"].clone()
+    wrong[0, 0] = torch.nextafter(wrong[0, 0], torch.tensor(torch.inf))
+    return replace(found, gradients={**found.gradients, "fc1.weight": wrong})
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_corrupted_gradient_exits_6(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    monkeypatch.setattr(autograd, "replay", corrupted)
+    flags = ["--json"] if as_json else []
+    options = ["--precision", "fp32", "--out", tmp_path, *flags]
+    outcome = run("inspect-grad", trained, "--replay", *options)
+    assert outcome.code == 6
+    assert (
+        "the replay differs from autograd in 1 of 8 parameters, most in fc1.weight" in outcome.err
+    )
+    assert "1 ULP" in outcome.err
+    if as_json:
+        assert outcome.document["error"]["code"] == 6
+        assert outcome.document["error"]["kind"] == "replay"
+    verdict = loads((tmp_path / "graph.json").read_text()).replay
+    assert verdict is not None
+    assert [one.name for one in verdict.parameters if not one.equal] == ["fc1.weight"]
+
+
+def test_the_same_seed_writes_the_same_bytes(run: Run, trained: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        assert run("inspect-grad", trained, "--replay", "--quiet", "--out", folder).code == 0
+        written.append((folder / "graph.json").read_bytes())
+    elsewhere = tmp_path / "third"
+    process = start("inspect-grad", trained, "--replay", "--quiet", "--out", elsewhere)
+    assert finish(process).code == 0
+    written.append((elsewhere / "graph.json").read_bytes())
+    assert written[0] == written[1] == written[2]
+    assert run("inspect-grad", trained, "--seed", 5, "--quiet", "--out", tmp_path).code == 0
+    assert (tmp_path / "graph.json").read_bytes() != written[0]
+
+
+def test_every_format_is_written_and_is_what_it_says(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    formats = "text,json,dot,mermaid,svg,html"
+    outcome = run("inspect-grad", trained, *SMALL, "--format", formats, "--out", tmp_path)
+    assert outcome.code == 0
+    graph = loads((tmp_path / "graph.json").read_text())
+    assert graph.nodes[0].name == "NllLossBackward0"
+    svg = ElementTree.parse(tmp_path / "graph.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    page = (tmp_path / "graph.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
+    for name, beginning in {"dot": "digraph", "mmd": "flowchart"}.items():
+        assert beginning in (tmp_path / f"graph.{name}").read_text()
+    assert "AddmmBackward0" in (tmp_path / "graph.txt").read_text()
+    assert (tmp_path / "flow.png").read_bytes().startswith(b"\x89PNG")
+    assert outcome.err.count("wrote ") == 7
+
+
+def test_files_lie_in_the_run_or_where_they_are_wanted(run: Run, trained: Path) -> None:
+    assert run("inspect-grad", trained, *SMALL, "-q", "--format", "json").code == 0
+    assert (trained / "grad" / "graph.json").is_file()
+    assert run("inspect-grad", "--model", "conv2", *SMALL, "-q", "--format", "json").code == 0
+    assert Path("grad/graph.json").is_file()
+
+
+def test_the_tree_shows_what_the_dump_holds(run: Run, trained: Path) -> None:
+    outcome = run("inspect-grad", trained, *SMALL, "--format", "text")
+    graph = loads(run("inspect-grad", trained, *SMALL, "--format", "json", "--json").out)
+    totals = graph.totals()
+    assert f"{totals.nodes} nodes" in outcome.out
+    assert f"{totals.edges} edges" in outcome.out
+    for node in graph.nodes:
+        assert f"#{node.id} {node.name}" in outcome.out
+    assert "gradient / weight" in outcome.out
+
+
+def test_a_part_and_a_fold(run: Run, trained: Path) -> None:
+    part = run("inspect-grad", trained, *SMALL, "--format", "text", "--module", "fc1")
+    assert "fc1.weight" in part.out
+    assert "conv1" not in part.out
+    assert "the ids above are those of the part shown" in part.out
+    folded = run("inspect-grad", trained, *SMALL, "--format", "text", "--fold")
+    assert "#3 AddmmBackward0" not in folded.out
+    assert "ConvolutionBackward0" not in folded.out
+    assert "conv1" in folded.out
+    whole = run("inspect-grad", trained, *SMALL, "--format", "text", "--no-fold")
+    assert "the ids above" not in whole.out
+
+
+def test_findings_are_those_of_the_part(run: Run, tmp_path: Path) -> None:
+    weights = saved("conv2", tmp_path)
+    dead = torch.load(weights, weights_only=True)
+    dead["fc1.bias"].fill_(-1e6)  # no unit of fc1 fires: nothing reaches what lies before
+    torch.save(dead, weights)
+    everything = run("inspect-grad", weights, *SMALL, "--format", "text").out
+    assert "zero-gradient  The gradient of conv1.weight is zero" in everything
+    part = run("inspect-grad", weights, *SMALL, "--format", "text", "--module", "fc1").out
+    assert "The gradient of fc1.weight is zero" in part
+    assert "conv1" not in part
+    healthy = run("inspect-grad", weights, *SMALL, "--format", "text", "--module", "fc2").out
+    assert "fc1" not in healthy
+
+
+def test_a_path(run: Run, trained: Path) -> None:
+    outcome = run("inspect-grad", trained, *SMALL, "--path", "conv1.weight")
+    assert outcome.code == 0
+    lines = [line.split()[0] for line in outcome.out.splitlines()]
+    assert lines[1] == "NllLossBackward0"
+    assert lines[-1] == "parameter"
+    found = run("inspect-grad", trained, *SMALL, "--path", "conv1.weight", "--json").document
+    graph = loads(run("inspect-grad", trained, *SMALL, "--format", "json", "--json").out)
+    (conv1,) = [one for one in graph.parameters if one.name == "conv1.weight"]
+    assert conv1.grad is not None
+    assert found["steps"][-1]["norm"] == conv1.grad.norm
+    assert found["steps"][0]["norm"] == 1.0
+    names = [graph.nodes[step["node"]].name for step in found["steps"]]
+    assert names == [step["name"] for step in found["steps"]]
+
+
+# ------------------------------------------------------------------ what is inspected
+
+
+def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
+    outcome = run("inspect-grad", "--runs", trained.parent, *SMALL, "--format", "text")
+    assert outcome.code == 0
+    assert f"{trained / 'best.pt'}: conv2 in training mode" in outcome.err
+
+
+def test_nothing_at_all_is_a_fresh_network_and_says_so(run: Run) -> None:
+    first = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    assert first.code == 0
+    assert "inspecting a fresh network on digits" in first.err
+    assert document(first.out)["dataset"] == "digits"
+    again = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    assert again.out == first.out
+
+
+def test_images_by_number_and_by_chance(run: Run, trained: Path) -> None:
+    options = ["--json", "--format", "json", "--precision", "fp32"]
+    chosen = document(run("inspect-grad", trained, "--indices", "3,14,15", *options).out)
+    assert chosen["batch"] == [3, 14, 15]
+    sixteen = document(run("inspect-grad", trained, "--batch", "16", *options).out)
+    assert len(set(sixteen["batch"])) == 16  # type: ignore[call-overload]
+    other = document(run("inspect-grad", trained, "--batch", "16", "--seed", "9", *options).out)
+    assert other["batch"] != sixteen["batch"]
+
+
+def test_train_and_val_are_as_the_run_cut_them(run: Run, trained: Path) -> None:
+    options = ["--json", "--format", "json", "--precision", "fp32"]
+    parts = {
+        name: document(
+            run("inspect-grad", trained, "--split", name, "--batch", count, *options).out
+        )
+        for name, count in {"train": 192, "val": 64}.items()  # all that the run had
+    }
+    assert not set(parts["train"]["batch"]) & set(parts["val"]["batch"])  # type: ignore[call-overload]
+    refused = run("inspect-grad", trained, "--split", "val", "--batch", 65)
+    assert refused.code == 2
+    assert "choose 1 to 64 images" in refused.err
+    test = document(run("inspect-grad", trained, "--split", "test", "--batch", 8, *options).out)
+    assert test["split"] == "test"
+    assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)  # type: ignore[call-overload]
+
+
+def test_a_compiled_networks_run_is_inspected_uncompiled(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    whole = torch.load(trained / "last.pt", weights_only=True)
+    whole["config"]["compile"] = True
+    torch.save(whole, tmp_path / "compiled.pt")
+    outcome = run("inspect-grad", tmp_path / "compiled.pt", *SMALL, "--format", "text")
+    assert outcome.code == 0
+    assert "inspected uncompiled" in outcome.err
+    assert "AddmmBackward0" in outcome.out
+
+
+# ------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--format", "jpeg"], 2, "choose from text, json, dot, mermaid, svg, html"),
+        (["--format", ","], 2, "names nothing"),
+        (["--batch", "0"], 2, "choose 1 to"),
+        (["--batch", "99999"], 2, "choose 1 to"),
+        (["--batch", "4", "--indices", "1"], 2, "contradict"),
+        (["--indices", "1,x"], 2, "not numbers"),
+        (["--indices", "-1"], 2, "image -1 is not there"),
+        (["--indices", "99999"], 2, "0 to 1414"),
+        (["--split", "dev"], 2, "choose one of test, val, train"),
+        (["--module", "fc11"], 2, "Did you mean fc1"),
+        (["--path", "fc1.wieght"], 2, "Did you mean fc1.weight"),
+        (["--node", "fc1.wieght"], 2, "Did you mean fc1.weight"),
+        (["--node", "999"], 2, "Ids run from 0 to"),
+        (["--node", "addmm"], 2, "Choose one by its id"),
+        (["--model", "notebook"], 4, "holds the network 'conv2'"),
+        (["--model", "nosuch"], 2, "nosuch"),
+        (["--device", "tpu"], 2, "no such device"),
+        (["--precision", "fp16", "--device", "cpu"], 2, "cannot be had on the CPU"),
+        (["--dataset", "nosuch"], 2, "nosuch"),
+        (["--step", "--path", "fc1.weight"], 2, "contradict"),
+        (["--node", "0", "--replay"], 2, "contradict"),
+        (["--expr", "x*2", "--at", "x=1"], 2, "contradict"),
+        (["--path", "fc1.weight", "--out", "there"], 2, "contradict"),
+        (["--grad", "1"], 2, "means nothing alone"),
+        (["--at", "x=1"], 2, "means nothing alone"),
+        (["--const", "x=1"], 2, "means nothing alone"),
+        (["--node", "0", "--create-graph", "--orders", "3"], 2, "means nothing alone"),
+    ],
+)
+def test_bad_input_is_one_message(
+    run: Run, trained: Path, options: list[str], code: int, words: str
+) -> None:
+    outcome = run("inspect-grad", trained, *options)
+    assert outcome.code == code
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    if "--step" not in options:
+        told = run("inspect-grad", trained, *options, "--json")
+        assert told.code == code
+        assert told.document["error"]["code"] == code
+        assert words in told.document["error"]["message"]
+
+
+def test_a_target_that_is_none(run: Run, tmp_path: Path) -> None:
+    assert run("inspect-grad", "nowhere").code == 4
+    Path("text.pt").write_text("hello")
+    assert run("inspect-grad", "text.pt").code == 4
+    torch.save({"strange": torch.ones(3)}, "strange.pt")
+    assert run("inspect-grad", "strange.pt").code == 4
+
+
+def test_a_folder_that_cannot_be_written(run: Run, trained: Path) -> None:
+    Path("file").write_text("in the way")
+    outcome = run("inspect-grad", trained, *SMALL, "--out", "file", "--json")
+    assert outcome.code == 5
+    assert outcome.document["error"]["code"] == 5
