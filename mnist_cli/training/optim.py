@@ -54,34 +54,22 @@ def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
     ]
 
 
-def _betas(config: TrainConfig) -> tuple[float, float]:
-    return config.setting("beta1"), config.setting("beta2")
-
-
 def _adam(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [
-        torch.optim.Adam(
-            params,
-            lr=config.lr,
-            betas=_betas(config),
-            eps=config.setting("eps"),
-            weight_decay=config.weight_decay,
-            fused=_fused(params),
-        )
-    ]
+    return [torch.optim.Adam(params, **_adam_settings(config, params))]
 
 
 def _adamw(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [
-        torch.optim.AdamW(
-            params,
-            lr=config.lr,
-            betas=_betas(config),
-            eps=config.setting("eps"),
-            weight_decay=config.weight_decay,
-            fused=_fused(params),
-        )
-    ]
+    return [torch.optim.AdamW(params, **_adam_settings(config, params))]
+
+
+def _adam_settings(config: TrainConfig, params: list[nn.Parameter]) -> dict[str, Any]:
+    return {
+        "lr": config.lr,
+        "betas": (config.setting("beta1"), config.setting("beta2")),
+        "eps": config.setting("eps"),
+        "weight_decay": config.weight_decay,
+        "fused": _fused(params),
+    }
 
 
 def _adadelta(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
