@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from mnist_cli.errors import MnistError, UsageError
+from mnist_cli.errors import MnistError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def measure(
             reading torch and the data from a cold disk.
 
     Raises:
-        MnistError: a worker failed; its own message is passed on.
+        MnistError: a worker failed; its own error is passed on.
     """
     if warm_up and recipes:
         _measure_once(recipes[0], 0, data_dir, target)
@@ -93,8 +93,10 @@ def _measure_once(recipe: Recipe, seed: int, data_dir: Path, target: float) -> M
     )
     wall = perf_counter() - started
     if done.returncode:
-        raise _failed(recipe, done.stderr)
+        raise _crashed(recipe, done.returncode, done.stderr)
     result = json.loads(done.stdout)
+    if "error" in result:
+        raise _failed(recipe, **result["error"])
     return Measurement(
         recipe=recipe.name,
         seed=seed,
@@ -108,9 +110,23 @@ def _measure_once(recipe: Recipe, seed: int, data_dir: Path, target: float) -> M
     )
 
 
-def _failed(recipe: Recipe, stderr: str) -> MnistError:
+def _failed(recipe: Recipe, kind: str, message: str, hint: str) -> MnistError:
+    """What the worker expected to fail, as the same error with the same exit code."""
+    failure = next((one for one in _kinds(MnistError) if one.kind == kind), MnistError)
+    return failure(f"the recipe '{recipe.name}' failed: {message}", hint)
+
+
+def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
+    yield failure
+    for below in failure.__subclasses__():
+        yield from _kinds(below)
+
+
+def _crashed(recipe: Recipe, code: int, stderr: str) -> MnistError:
+    """A worker that was killed, or met a bug whose last line is shown."""
     last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
-    return UsageError(
-        f"the recipe '{recipe.name}' failed: {last[0]}",
+    ended = f"killed by signal {-code}" if code < 0 else last[0]
+    return MnistError(
+        f"the recipe '{recipe.name}' failed: {ended}",
         f"Try it alone: mnist train --config {recipe.name}",
     )

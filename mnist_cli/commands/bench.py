@@ -11,6 +11,7 @@ import typer
 
 from mnist_cli.commands import options
 from mnist_cli.errors import UsageError
+from mnist_cli.files import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,8 @@ def bench(
     plan = [_recipe(text, assignments, flags) for text in recipes or DEFAULT_RECIPES]
     if len({recipe.name for recipe in plan}) < len(plan):
         raise UsageError("a recipe is named twice", "Give it once, with its runs: fast:10.")
+    if picture is not None:
+        _check_picture(picture)
     if not (as_json or quiet):
         note(f"{sum(recipe.repeats for recipe in plan)} runs and a warm-up, one after the other")
     measurements: list[Measurement] = []
@@ -93,6 +96,14 @@ def bench(
     print_summaries(summaries, ratios(summaries), target)
     if measurements:
         _print_machine(measurements[0])
+
+
+def _check_picture(path: Path) -> None:
+    """Find out before the first run, not after the last, whether the picture can be written."""
+    from mnist_cli.report.figures import check_format
+
+    check_format(path)
+    check_writable(path.parent)
 
 
 def _recipe(text: str, assignments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:

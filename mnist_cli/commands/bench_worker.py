@@ -16,6 +16,7 @@ from typing import Any
 
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
 from mnist_cli.config import Layer, compose
+from mnist_cli.errors import MnistError
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -86,9 +87,17 @@ def _peak_device_bytes(device: str) -> int:
 
 
 def main() -> None:
-    """Read the order from stdin, run it, print the result."""
+    """Read the order from stdin, run it, print the result, or the failure that was expected.
+
+    One that was not expected leaves its traceback on stderr, and exits 1.
+    """
     order = json.load(sys.stdin)
-    result = run(order["settings"], Path(order["data_dir"]), order["target"])
+    try:
+        result = run(order["settings"], Path(order["data_dir"]), order["target"])
+    except MnistError as error:
+        result = {
+            "error": {"kind": error.kind, "message": error.message, "hint": error.hint},
+        }
     sys.stdout.write(json.dumps(result) + "\n")
 
 

@@ -59,15 +59,24 @@ def save(figure: Figure, path: Path) -> None:
         OutputError: it cannot be written.
     """
     buffer = io.BytesIO()
-    known = figure.canvas.get_supported_filetypes()
+    figure.savefig(buffer, format=check_format(path), bbox_inches="tight")
+    atomic_write(path, buffer.getvalue())
+
+
+def check_format(path: Path) -> str:
+    """The format that a path's ending means.
+
+    Raises:
+        UsageError: matplotlib knows no such format.
+    """
+    known = Figure().canvas.get_supported_filetypes()
     ending = path.suffix.lstrip(".").lower()
     if ending not in known:
         raise UsageError(
             f"{path}: pictures cannot be written as '{ending}'",
             f"Choose a name that ends in one of {', '.join(sorted(known))}.",
         )
-    figure.savefig(buffer, format=ending, bbox_inches="tight")
-    atomic_write(path, buffer.getvalue())
+    return ending
 
 
 def save_learning_curves(history: Sequence[EpochResult], path: Path, *, title: str) -> None:

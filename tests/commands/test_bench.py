@@ -113,6 +113,42 @@ def test_a_recipe_that_fails_says_why(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "code", "kind", "words"),
+    [
+        (["lr=1e30", "train_size=192"], 6, "non-finite", ["the loss", "Lower the learning rate"]),
+        (["device=mps"], 2, "device", ["cannot be had"]),
+    ],
+)
+def test_a_workers_own_error_and_code_are_passed_on(
+    run: Run, settings: list[str], code: int, kind: str, words: list[str]
+) -> None:
+    sets = [word for pair in settings for word in ("--set", pair)]
+    outcome = run("bench", "smoke:1", *sets, "--json")
+    assert outcome.code == code
+    error = outcome.document["error"]
+    assert (error["code"], error["kind"]) == (code, kind)
+    for word in ("the recipe 'smoke' failed", *words):
+        assert word in error["message"]
+
+
+def test_a_worker_that_crashes_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "false")  # exits 1 and says nothing
+    outcome = run("bench", "smoke:1")
+    assert outcome.code == 1
+    assert "the recipe 'smoke' failed: it said nothing" in outcome.err
+
+
+@pytest.mark.parametrize(("picture", "code"), [("bench.xyz", 2), ("file/bench.png", 5)])
+def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
+    run: Run, picture: str, code: int
+) -> None:
+    Path("file").write_text("in the way")
+    outcome = run("bench", "smoke:1", "--picture", picture)
+    assert outcome.code == code
+    assert "1 runs" not in outcome.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["fast:0"], "number of runs"),
