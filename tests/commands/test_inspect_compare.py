@@ -125,7 +125,7 @@ def test_two_networks_and_two_batches(run: Run, tmp_path: Path) -> None:
         assert run("inspect-grad", both[0], "--dataset", "digits", *options).code == 0
     dumps = tmp_path / "one" / "graph.json", tmp_path / "two" / "graph.json"
     told = run("inspect-grad", "--compare", *dumps).out
-    assert "differs  batch: 1 images (1) and 1 images (2)" in told
+    assert "differs  batch: 1 image (1) and 1 image (2)" in told
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

@@ -96,7 +96,8 @@ def _setting(key: str, value: Any) -> str:
     if key != "batch" or not isinstance(value, (list, tuple)):
         return "none" if value is None else str(value)
     shown = ", ".join(map(str, value[:4]))
-    return f"{len(value)} images ({shown}{', …' if len(value) > 4 else ''})"
+    count = "1 image" if len(value) == 1 else f"{len(value)} images"
+    return f"{count} ({shown}{', …' if len(value) > 4 else ''})"
 
 
 def document(
