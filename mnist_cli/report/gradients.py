@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from mnist_cli.autograd.render import tree
+from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, stdout
 
 if TYPE_CHECKING:
@@ -152,15 +153,17 @@ def print_comparison(
         comparison: parameters, nodes and structure, compared.
         names: what the two are called.
         differences: how what was computed differs, in words.
+
+    A dump may come from anywhere: its names are shown without control characters.
     """
     console = stdout(wide=True)
-    console.print(f"A {escape(names[0])}\nB {escape(names[1])}")
+    console.print(f"A {_safe(names[0])}\nB {_safe(names[1])}")
     for line in differences:
-        console.print(f"[yellow]differs[/]  {escape(line)}", soft_wrap=True)
+        console.print(f"[yellow]differs[/]  {_safe(line)}", soft_wrap=True)
     console.print()
     _print_parameter_differences(comparison)
     for line in comparison.structure:
-        console.print(f"[yellow]structure[/]  {escape(line)}", soft_wrap=True)
+        console.print(f"[yellow]structure[/]  {_safe(line)}", soft_wrap=True)
     if comparison.first is None:
         console.print(f"no node differs by more than {comparison.tolerance:g}", style="green")
         return
@@ -173,7 +176,7 @@ def _print_parameter_differences(comparison: GraphComparison) -> None:
         ("parameter", "norm in A", "norm in B", "relative difference", "of its"),
         [
             (
-                one.name,
+                visible(one.name),
                 _figure(one.first_norm),
                 _figure(one.second_norm),
                 _figure(one.difference),
@@ -192,8 +195,8 @@ def _print_node_differences(comparison: GraphComparison) -> None:
         ("node", "module", "in A", "in B", "norm in A", "norm in B", "difference", "of its"),
         [
             (
-                one.name,
-                one.module,
+                visible(one.name),
+                visible(one.module),
                 f"#{one.first}",
                 f"#{one.second}",
                 _figure(one.first_norm),
@@ -209,10 +212,10 @@ def _print_node_differences(comparison: GraphComparison) -> None:
 
 
 def _print_first_difference(comparison: GraphComparison, first: NodeDifference) -> None:
-    where = f" in {first.module}" if first.module else ""
+    where = f" in {_safe(first.module)}" if first.module else ""
     stdout(wide=True).print(
         f"[bold]the first node to differ by more than {comparison.tolerance:g}[/] is "
-        f"{escape(first.name)}{escape(where)} (A #{first.first}, B #{first.second}): "
+        f"{_safe(first.name)}{where} (A #{first.first}, B #{first.second}): "
         f"{_figure(first.first_norm)} and {_figure(first.second_norm)}, "
         f"{_figure(first.difference)} in its {first.figure}",
         soft_wrap=True,
@@ -256,6 +259,11 @@ def _times(shape: Sequence[int]) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _safe(text: str) -> str:
+    """Text from a file, for rich: no markup and no control characters."""
+    return escape(visible(text))
 
 
 def print_lines(lines: Sequence[str]) -> None:
