@@ -39,7 +39,7 @@ def inspect_grad(
     depth: flags.DepthFlag = None,
     compare: flags.CompareFlag = None,
     against: flags.AgainstFlag = None,
-    tolerance: flags.ToleranceFlag = 0.0,
+    tolerance: flags.ToleranceFlag = flags.TOLERANCE,
     gradcheck: flags.GradcheckFlag = False,
     samples: flags.SamplesFlag = 5,
     formats: flags.FormatsFlag = DEFAULT_FORMATS,

@@ -51,20 +51,24 @@ def test_the_last_epochs_dump_is_what_its_checkpoint_gives(run: Run, dumped: Pat
     assert outcome.document["same"] is True
     assert outcome.document["setting"] == []
     assert {one["difference"] for one in outcome.document["nodes"]} == {0.0}
+    strict = ("--tolerance", "0", "--json")  # not even in the last bit
+    assert run(
+        "inspect-grad", "--compare", epochs(dumped)[-1], dumped / "last.pt", *strict
+    ).document["same"]
 
 
 def test_two_epochs_differ_and_the_first_node_is_named(run: Run, dumped: Path) -> None:
     outcome = run("inspect-grad", "--compare", *epochs(dumped))
     assert outcome.code == 0
     assert "differs  epoch: 1 and " in outcome.out
-    assert "the first node to differ by more than 0 is" in outcome.out
+    assert "the first node to differ by more than 1e-09 is" in outcome.out
     found = run("inspect-grad", "--compare", *epochs(dumped), "--json").document
     first, last = (json.loads(path.read_text()) for path in epochs(dumped))
     norms = {p["name"]: (p["first_norm"], p["second_norm"]) for p in found["parameters"]}
     for one, other in zip(first["parameters"], last["parameters"], strict=True):
         assert norms[one["name"]] == (one["grad"]["norm"], other["grad"]["norm"])
     assert found["same"] is False
-    apart = [one for one in found["nodes"] if one["difference"] > 0]
+    apart = [one for one in found["nodes"] if one["difference"] > 1e-9]
     assert found["first_difference"] == apart[0]
     tolerant = run("inspect-grad", "--compare", *epochs(dumped), "--tolerance", "1e9").out
     assert "no node differs by more than 1e+09" in tolerant

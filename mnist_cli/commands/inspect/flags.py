@@ -149,6 +149,9 @@ AgainstFlag = Annotated[
         rich_help_panel=COMPARED,
     ),
 ]
+TOLERANCE = 1e-9
+"""Figures are computed in float64, and the same gradient's may differ by 1e-16 from dump to dump."""
+
 ToleranceFlag = Annotated[
     float,
     typer.Option(
