@@ -6,14 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import torch
+import torch.nn.functional as F
 from inspected import SMALL, plain_gradients, saved
 from program import Run, finish, start
 
-from mnist_cli import autograd
+from mnist_cli import autograd, models
 from mnist_cli.autograd import Replay, Walk, loads
 from mnist_cli.data.load import load
 from mnist_cli.models import REGISTRY
@@ -116,6 +118,37 @@ def test_a_corrupted_gradient_exits_6(
     verdict = loads((tmp_path / "graph.json").read_text()).replay
     assert verdict is not None
     assert [one.name for one in verdict.parameters if not one.equal] == ["fc1.weight"]
+
+
+class Wrong(torch.autograd.Function):
+    """A square whose backward forgets the factor 2."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * x
+
+
+def test_a_formula_that_is_wrong_replays_and_yet_fails_the_numeric_check(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = saved("conv2", tmp_path)
+
+    def forward(self: models.Conv2, images: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(self.conv1(images), 4)  # (N, 24, 6, 6): 864, of which 800 are taken
+        scores: torch.Tensor = self.fc2(Wrong.apply(self.fc1(x.flatten(1)[:, :800])))
+        return scores
+
+    monkeypatch.setattr(models.Conv2, "forward", forward)
+    assert run("inspect-grad", weights, *SMALL, "--replay", "-q", "--format", "json").code == 0
+    outcome = run("inspect-grad", weights, *SMALL, "--gradcheck", "--samples", "20")
+    assert outcome.code == 6
+    assert "is 0.5 away from the central difference" in outcome.err
 
 
 def test_the_same_seed_writes_the_same_bytes(run: Run, trained: Path, tmp_path: Path) -> None:
