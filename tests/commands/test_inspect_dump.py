@@ -230,6 +230,21 @@ def test_findings_are_those_of_the_part(run: Run, tmp_path: Path) -> None:
     assert "fc1" not in healthy
 
 
+def test_an_overflow_is_named_and_is_valid_json(run: Run, tmp_path: Path) -> None:
+    weights = saved("conv2", tmp_path)
+    large = torch.load(weights, weights_only=True)
+    large["fc2.weight"].fill_(1e38)  # finite, as its products are not
+    torch.save(large, weights)
+    told = run("inspect-grad", weights, *SMALL, "--replay", "--out", tmp_path)
+    assert told.code == 0  # NaN for NaN is bit-equal
+    assert "not-finite  The first in the backward pass: node 1, LogSoftmaxBackward0" in told.out
+    found = document((tmp_path / "graph.json").read_text())
+    assert found["loss"] == "NaN"
+    graph = loads((tmp_path / "graph.json").read_text())
+    assert all(one.grad is not None and one.grad.nan for one in graph.parameters)
+    ElementTree.parse(tmp_path / "graph.svg")
+
+
 def test_a_path(run: Run, trained: Path) -> None:
     outcome = run("inspect-grad", trained, *SMALL, "--path", "conv1.weight")
     assert outcome.code == 0

@@ -90,7 +90,7 @@ class _Builder:
             if labels.is_leaf(node):
                 result.append(cards.parameter(node, record, norm, within=path))
             else:
-                caption = "" if node.module == path else node.module
+                caption = "" if node.module in (path, node.name) else node.module
                 result.append(cards.operation(node, norm, caption=caption, saved=saved))
         return result
 

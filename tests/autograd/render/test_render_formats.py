@@ -191,6 +191,13 @@ def test_svg_has_a_box_for_every_node_and_a_wire_for_every_edge() -> None:
     assert len(wires) == graph.totals().edges
 
 
+def test_svg_names_a_folded_module_once() -> None:
+    folded = render_graphs.graph([[1], [2], []], name={1: "block"}, module={1: "block"})
+    assert texts(ET.fromstring(svg.render(folded))).count("block") == 1
+    inner = render_graphs.graph([[1], [2], []], name={1: "SinBackward0"}, module={1: "block"})
+    assert texts(ET.fromstring(svg.render(inner))).count("block") == 1
+
+
 def test_svg_shows_hostile_names_as_text() -> None:
     graph = GRAPHS["hostile"]
     hints = [e.text or "" for e in ET.fromstring(svg.render(graph)).iter(f"{SVG}title")]
