@@ -192,9 +192,9 @@ def test_svg_has_a_box_for_every_node_and_a_wire_for_every_edge() -> None:
 
 
 def test_svg_names_a_folded_module_once() -> None:
-    folded = render_graphs.graph([[1], [2], []], name={1: "block"}, module={1: "block"})
+    folded = render_graphs.graph([[1], [2], [3], []], name={1: "block"}, module={1: "block"})
     assert texts(ET.fromstring(svg.render(folded))).count("block") == 1
-    inner = render_graphs.graph([[1], [2], []], name={1: "SinBackward0"}, module={1: "block"})
+    inner = render_graphs.graph([[1], [2], [3], []], name={1: "SinBackward0"}, module={1: "block"})
     assert texts(ET.fromstring(svg.render(inner))).count("block") == 1
 
 
