@@ -19,7 +19,7 @@ SCHEDULES: tuple[str, ...] = get_args(Schedule)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 LOADERS: tuple[str, ...] = get_args(Loader)
 
-MODELS = ("notebook", "example", "conv2", "conv4", "conv4-wide")
+MODELS = ("notebook", "example", "conv2", "oriented", "conv4", "conv4-wide")
 """Names of the registered networks; :mod:`mnist_cli.models` holds the modules themselves."""
 
 

@@ -9,6 +9,7 @@ Knows nothing of data, training or files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ class Example(nn.Module):
 
 
 class Conv2(nn.Module):
-    """Our fast network: two convolutions and two linear layers, 215,000 parameters.
+    """A small network: two convolutions and two linear layers, 215,000 parameters.
 
     5×5 to 24 channels, ReLU, pool; 3×3 to 32, ReLU, pool; 800 to 256, ReLU; 10. Without
     dropout or batch norm, since neither pays in an epoch or two.
@@ -103,6 +104,68 @@ class Conv2(nn.Module):
         x = F.relu(self.fc1(x.flatten(1)))
         out: Tensor = self.fc2(x)
         return out
+
+
+class Oriented(nn.Module):
+    """Our fast network: fixed oriented filters, one convolution, two linear layers, 139,000 parameters.
+
+    The border of 2 pixels is left out; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
+    3×3 to 32, pool, ReLU; 512 to 256, ReLU; 10. The first layer is not trained, so nothing flows
+    back through the largest activations, which is more than half of the work of a step.
+    """
+
+    log_probabilities = False
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.register_buffer("bank", oriented_bank())
+        self.conv = nn.Conv2d(16, 32, kernel_size=3)
+        self.fc1 = nn.Linear(512, 256)
+        self.fc2 = nn.Linear(256, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to logits (N, classes)."""
+        x = F.conv2d(images[:, :, 2:-2, 2:-2], self.get_buffer("bank"))
+        # A pool out of slices: without a gradient it takes a third of max_pool2d's time.
+        x = torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
+        x = F.relu(torch.maximum(x[..., 0::2], x[..., 1::2]))
+        x = F.relu(F.max_pool2d(self.conv(x), 2))
+        x = F.relu(self.fc1(x.flatten(1)))
+        out: Tensor = self.fc2(x)
+        return out
+
+
+def oriented_bank(size: int = 5) -> Tensor:
+    """Edge and line detectors (16, 1, size, size), float32, each with mean 0 and 2-norm 0.6.
+
+    Eight edges, 45° apart: the first derivative of a round Gaussian of σ = 1.6 pixels. Four
+    light lines and four dark ones, 45° apart: the second derivative, negated or not, of a
+    Gaussian of σ = 1 across and 1.6 along. In this order; channels-last in memory.
+
+    Source: derivatives of Gaussians as models of the early visual system, Koenderink and van
+    Doorn 1987; turned to several angles, Freeman and Adelson 1991.
+    """
+    edges = [_derivative(size, turn / 8, across=1.6, along=1.6, order=1) for turn in range(8)]
+    lines = [_derivative(size, turn / 8, across=1.0, along=1.6, order=2) for turn in range(4)]
+    filters = torch.stack([*edges, *lines, *(-line for line in lines)])
+    filters = filters - filters.mean((1, 2), keepdim=True)
+    filters = 0.6 * filters / torch.linalg.vector_norm(filters, dim=(1, 2), keepdim=True)
+    return filters[..., None].permute(0, 3, 1, 2)
+
+
+def _derivative(size: int, turn: float, *, across: float, along: float, order: int) -> Tensor:
+    """A Gaussian's first or second derivative (size, size), ``turn`` of a full turn, up to scale.
+
+    ``across`` and ``along`` are the σ in pixels in the derivative's direction and at right angles.
+    """
+    centred = torch.arange(size) - (size - 1) / 2
+    y, x = torch.meshgrid(centred, centred, indexing="ij")
+    angle = 2 * math.pi * turn
+    u = x * math.cos(angle) + y * math.sin(angle)
+    v = y * math.cos(angle) - x * math.sin(angle)
+    gaussian = torch.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
+    derivative: Tensor = (u if order == 1 else 1 - u**2 / across**2) * gaussian
+    return derivative
 
 
 class Conv4(nn.Module):
@@ -152,6 +215,7 @@ REGISTRY: Mapping[str, Builder] = {
     "notebook": Notebook,
     "example": Example,
     "conv2": Conv2,
+    "oriented": Oriented,
     "conv4": Conv4,
     "conv4-wide": Conv4Wide,
 }

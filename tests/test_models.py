@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 
@@ -107,13 +108,44 @@ def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "thousands"), [("example", 1200), ("conv2", 215), ("conv4", 120), ("conv4-wide", 462)]
+    ("name", "thousands"),
+    [("example", 1200), ("conv2", 215), ("oriented", 139), ("conv4", 120), ("conv4-wide", 462)],
 )
 def test_parameter_counts_are_those_of_the_docstrings(name: str, thousands: int) -> None:
     count = sum(parameter.numel() for parameter in build(name).parameters())
     assert count == pytest.approx(1000 * thousands, rel=0.006)
     words = type(build(name)).__doc__ or ""
     assert f"{thousands},000" in words or f"{thousands / 1000} million" in words
+
+
+def test_the_fixed_filters_see_turned_edges_and_lines() -> None:
+    """Held against pictures: each filter answers most to the edge or line of its own direction."""
+    bank = build("oriented").get_buffer("bank")
+    assert bank.shape == (16, 1, 5, 5)
+    assert bank.sum((1, 2, 3)).abs().max() < 1e-6
+    torch.testing.assert_close(bank.square().sum((1, 2, 3)), torch.full((16,), 0.36))
+    centred = torch.arange(5.0) - 2
+    x, y = centred.expand(5, 5), centred.expand(5, 5).T
+    edges = [(c * x + s * y > 0.5).float() for c, s in _directions(8)]
+    lines = [((c * x + s * y).abs() < 0.8).float() for c, s in _directions(8)[:4]]
+    pictures = torch.stack([*edges, *lines, *(1 - line for line in lines)])
+    answers = torch.einsum("aij,bij->ab", pictures, bank.squeeze(1))
+    assert answers[:8, :8].argmax(1).tolist() == list(range(8))
+    assert answers[8:, 8:].argmax(1).tolist() == list(range(8))
+
+
+def _directions(turns: int) -> list[tuple[float, float]]:
+    return [(math.cos(math.tau * k / turns), math.sin(math.tau * k / turns)) for k in range(turns)]
+
+
+def test_the_fixed_filters_are_no_parameters_but_let_the_images_gradient_through() -> None:
+    model = build("oriented")
+    assert "bank" not in dict(model.named_parameters())
+    images = torch.randn(2, 1, 28, 28, requires_grad=True)
+    model(images).square().sum().backward()
+    assert images.grad is not None
+    assert images.grad[:, :, 2:-2, 2:-2].abs().sum() > 0
+    assert images.grad[:, :, :2].abs().sum() == 0  # the border is left out
 
 
 def test_pooling_before_the_norm_gives_what_pooling_after_the_relu_does() -> None:

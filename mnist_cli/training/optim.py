@@ -5,9 +5,11 @@ Knows nothing of networks or data: parameters in, torch optimisers out.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,6 +37,20 @@ def build_optimizers(config: TrainConfig, parameters: Iterable[nn.Parameter]) ->
     return build(config, params)
 
 
+@cache
+def _without_compiler(kind: type[Optimizer]) -> Any:
+    """The same optimiser, whose methods do not import torch's compiler when they are called.
+
+    torch wraps them so that torch.compile leaves them alone, and each wrapper imports the
+    compiler, with SymPy: 1.2 s of start-up, for a compiler that never sees our optimisers.
+    What is wrapped is public (``__wrapped__``); a torch that wraps nothing changes nothing.
+    """
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    plain = {name: inspect.unwrap(m) for name, m in methods if hasattr(m, "__wrapped__")}
+    plain["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), plain)
+
+
 def _fused(params: Sequence[nn.Parameter]) -> bool:
     """One kernel for all parameters, where torch has one for the device."""
     return all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in params)
@@ -43,7 +59,7 @@ def _fused(params: Sequence[nn.Parameter]) -> bool:
 def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
     momentum = config.setting("momentum")
     return [
-        torch.optim.SGD(
+        _without_compiler(torch.optim.SGD)(
             params,
             lr=config.lr,
             momentum=momentum,
@@ -55,11 +71,11 @@ def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
 
 
 def _adam(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [torch.optim.Adam(params, **_adam_settings(config, params))]
+    return [_without_compiler(torch.optim.Adam)(params, **_adam_settings(config, params))]
 
 
 def _adamw(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [torch.optim.AdamW(params, **_adam_settings(config, params))]
+    return [_without_compiler(torch.optim.AdamW)(params, **_adam_settings(config, params))]
 
 
 def _adam_settings(config: TrainConfig, params: list[nn.Parameter]) -> dict[str, Any]:
@@ -74,7 +90,7 @@ def _adam_settings(config: TrainConfig, params: list[nn.Parameter]) -> dict[str,
 
 def _adadelta(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
     return [
-        torch.optim.Adadelta(
+        _without_compiler(torch.optim.Adadelta)(
             params,
             lr=config.lr,
             rho=config.setting("rho"),
@@ -98,7 +114,7 @@ def _muon(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
     optimizers: list[Optimizer] = []
     if matrices:
         optimizers.append(
-            muon(
+            _without_compiler(muon)(
                 matrices,
                 lr=config.lr,
                 weight_decay=config.weight_decay,

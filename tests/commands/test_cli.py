@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import typer
 from program import Run, shell
 
 from mnist_cli import __version__, cli, errors
+from mnist_cli.__main__ import spin_briefly
 
 HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL")
 
@@ -191,3 +193,19 @@ def test_ctrl_c_where_nothing_catches_it(run: Run, monkeypatch: pytest.MonkeyPat
 def test_completion_answers() -> None:
     done = shell("_MNIST_COMPLETE=complete_bash COMP_WORDS='mnist tr' COMP_CWORD=1 mnist")
     assert done.out.split() == ["train"]
+
+
+def test_threads_that_wait_sleep_soon_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    spin_briefly()
+    assert 0 < int(os.environ["GOMP_SPINCOUNT"]) < 300_000
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    spin_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    spin_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ

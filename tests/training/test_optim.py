@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +207,26 @@ def test_an_optimiser_is_torchs_plain_one(case: str) -> None:
     theirs_trained = trained(other, [make(other.parameters())])
     for a, b in zip(ours_trained, theirs_trained, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)  # fused kernels round otherwise
+
+
+def test_an_optimisers_steps_and_saving_do_not_import_torchs_compiler() -> None:
+    """It costs a second, and torch's own optimisers import it when they are built."""
+    code = (
+        "import sys, torch\n"
+        "from mnist_cli.config import Layer, compose\n"
+        "from mnist_cli.training.optim import build_optimizers\n"
+        "for name in ('sgd', 'adam', 'adamw', 'adadelta', 'muon'):\n"
+        "    weight = torch.nn.Parameter(torch.ones(3, 3))\n"
+        "    config = compose([Layer({'optimizer': name}, {})])\n"
+        "    for optimizer in build_optimizers(config, [weight]):\n"
+        "        weight.grad = torch.ones(3, 3)\n"
+        "        optimizer.step()\n"
+        "        optimizer.zero_grad()\n"
+        "        optimizer.load_state_dict(optimizer.state_dict())\n"
+        "        assert not torch.equal(weight, torch.ones(3, 3))\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
