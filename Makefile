@@ -6,7 +6,7 @@ ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench clean
+.PHONY: help train test torture lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
+
+torture: $(VENV)/.dev ## kill it, starve it, feed it rubbish, at full size; prints the table
+	TORTURE=full $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600 tests/torture $(TEST_ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .
