@@ -1,20 +1,15 @@
-"""The configuration of a training run: one frozen, validated object, and where it comes from.
+"""The configuration of a training run: one frozen, validated object, composed from layers.
 
-A configuration is composed from layers (defaults, a preset or TOML file, ``--set``, flags; or a
-checkpoint's own), the later ones winning. Every value remembers which layer it came from, so
-that a message about it can name the flag or the file's line.
+The layers are the defaults, a preset or TOML file, ``--set`` and flags, or a checkpoint's own
+(:mod:`mnist_cli.config_sources`), the later ones winning. Every value remembers which layer it
+came from, so that a message about it can name the flag or the file's line.
 
 Imports no torch: ``--help`` and a wrong flag answer at once.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import tomlkit
@@ -26,10 +21,23 @@ from mnist_cli.choices import (
     Optimizer,
     Precision,
     Schedule,
-    preset_names,
-    presets_dir,
 )
-from mnist_cli.errors import UsageError
+from mnist_cli.config_messages import conflict as _conflict
+from mnist_cli.config_messages import explain, unknown_key
+from mnist_cli.config_sources import Layer, find_config, from_assignments, from_file, from_flags
+
+__all__ = [
+    "KEYS",
+    "OPTIMIZER_DEFAULTS",
+    "SCHEDULE_DEFAULTS",
+    "Layer",
+    "TrainConfig",
+    "compose",
+    "find_config",
+    "from_assignments",
+    "from_file",
+    "from_flags",
+]
 
 OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"momentum": 0.9, "nesterov": True},
@@ -51,8 +59,6 @@ SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 CHOOSERS = {"optimizer": OPTIMIZER_DEFAULTS, "schedule": SCHEDULE_DEFAULTS}
 
 _NUMBERS = (int, float, int | None, float | None)
-
-AUGMENTATIONS = ("shift", "rotate", "scale", "shear", "erase")
 
 
 class TrainConfig(BaseModel):
@@ -236,21 +242,7 @@ class TrainConfig(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
-def _conflict(key: str, message: str) -> ValueError:
-    return ValueError(f"{key}\0{message}")
-
-
 KEYS: tuple[str, ...] = tuple(TrainConfig.model_fields)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Values from one place, and how to name that place for each key."""
-
-    values: Mapping[str, Any]
-    origin: Mapping[str, str]
-    typed: bool = False
-    """Whether it was typed for this run (flags, ``--set``): nothing in it is forgotten silently."""
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:
@@ -269,12 +261,13 @@ def compose(layers: Iterable[Layer]) -> TrainConfig:
         for key, value in layer.values.items():
             place = layer.origin.get(key, "")
             if key not in TrainConfig.model_fields:
-                raise _unknown_key(key, place)
+                raise unknown_key(key, place, KEYS)
             values[key], origin[key] = value, place
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, origin) from None
+        meanings = {key: field.description or "" for key, field in TrainConfig.model_fields.items()}
+        raise explain(error, origin, meanings) from None
 
 
 def _forget_replaced(values: dict[str, Any], layer: Layer, kept: set[str]) -> None:
@@ -291,106 +284,3 @@ def _forget_replaced(values: dict[str, Any], layer: Layer, kept: set[str]) -> No
 
 def _all_keys(table: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {key for keys in table.values() for key in keys}
-
-
-def _unknown_key(key: str, place: str) -> UsageError:
-    near = difflib.get_close_matches(key, KEYS, n=1)
-    return UsageError(
-        f"{_at(place)}unknown key '{key}'",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"The keys are {', '.join(KEYS)}.",
-    )
-
-
-def _explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "value_error":
-        key, message = str(first["ctx"]["error"]).split("\0", 1)
-        return UsageError(f"{_naming(key, origin)}{message}")
-    key = str(first["loc"][0])
-    message = first["msg"].replace("Input should", "should")
-    if first["type"] == "string_pattern_mismatch":
-        message = f"should be {TrainConfig.model_fields[key].description}"
-    return UsageError(
-        f"{_naming(key, origin)}{message}, not {first['input']!r}",
-        f"{key} means: {TrainConfig.model_fields[key].description}.",
-    )
-
-
-def _naming(key: str, origin: Mapping[str, str]) -> str:
-    """Place and key; a flag or ``--set`` names its key already."""
-    place = origin.get(key, "")
-    return _at(place) if place.startswith("--") else f"{_at(place)}{key}: "
-
-
-def _at(place: str) -> str:
-    return f"{place}: " if place else ""
-
-
-def from_flags(flags: Mapping[str, Any]) -> Layer:
-    """A layer of the flags that were given; None means not given."""
-    given = {key: value for key, value in flags.items() if value is not None}
-    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given}, typed=True)
-
-
-def from_assignments(assignments: Iterable[str]) -> Layer:
-    """A layer of ``key=value`` texts, values written as in TOML (quotes may be left out).
-
-    Raises:
-        UsageError: a text without ``=``.
-    """
-    values: dict[str, Any] = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {text}: not of the form key=value")
-        values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
-    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()}, typed=True)
-
-
-def from_file(path: Path) -> Layer:
-    """A layer from a TOML file.
-
-    Raises:
-        UsageError: the file cannot be read, is no TOML, or holds tables.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        # tomllib passes on what int() and its own recursion raise, besides TOMLDecodeError.
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    for key, value in values.items():
-        if isinstance(value, dict | list):
-            raise UsageError(
-                f"{path}, line {_line_of(key, text)}: '{key}' is a table or list",
-                "A configuration is flat: key = value, one a line.",
-            )
-    return Layer(values, {key: f"{path}, line {_line_of(key, text)}" for key in values})
-
-
-def _line_of(key: str, text: str) -> int:
-    pattern = re.compile(rf"^\s*(\[+\s*)?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
-    return next((i for i, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
-
-
-def find_config(name: str) -> Path:
-    """The file that ``--config NAME|FILE`` means: a preset's name first, else a path.
-
-    Raises:
-        UsageError: neither a preset nor a file.
-    """
-    if name in preset_names():
-        return presets_dir() / f"{name}.toml"
-    try:
-        path = Path(name).expanduser()
-        if path.exists() and not path.is_dir():
-            return path
-    except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
-        raise UsageError(f"--config {name}: cannot be read: {error}") from error
-    near = difflib.get_close_matches(name, preset_names(), n=1)
-    raise UsageError(
-        f"--config {name}: no preset of that name and no such file",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
-    )

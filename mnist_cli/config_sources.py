@@ -1,0 +1,97 @@
+"""Where the values of a configuration come from: flags, ``--set``, TOML files, presets.
+
+Knows no key by name, and judges no value: :func:`mnist_cli.config.compose` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_cli.choices import preset_names, presets_dir
+from mnist_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place, and how to name that place for each key."""
+
+    values: Mapping[str, Any]
+    origin: Mapping[str, str]
+    typed: bool = False
+    """Whether it was typed for this run (flags, ``--set``): nothing in it is forgotten silently."""
+
+
+def from_flags(flags: Mapping[str, Any]) -> Layer:
+    """A layer of the flags that were given; None means not given."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given}, typed=True)
+
+
+def from_assignments(assignments: Iterable[str]) -> Layer:
+    """A layer of ``key=value`` texts, values written as in TOML (quotes may be left out).
+
+    Raises:
+        UsageError: a text without ``=``.
+    """
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {text}: not of the form key=value")
+        values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
+    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()}, typed=True)
+
+
+def from_file(path: Path) -> Layer:
+    """A layer from a TOML file.
+
+    Raises:
+        UsageError: the file cannot be read, is no TOML, or holds tables.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        # tomllib passes on what int() and its own recursion raise, besides TOMLDecodeError.
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for key, value in values.items():
+        if isinstance(value, dict | list):
+            raise UsageError(
+                f"{path}, line {_line_of(key, text)}: '{key}' is a table or list",
+                "A configuration is flat: key = value, one a line.",
+            )
+    return Layer(values, {key: f"{path}, line {_line_of(key, text)}" for key in values})
+
+
+def _line_of(key: str, text: str) -> int:
+    pattern = re.compile(rf"^\s*(\[+\s*)?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    return next((i for i, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def find_config(name: str) -> Path:
+    """The file that ``--config NAME|FILE`` means: a preset's name first, else a path.
+
+    Raises:
+        UsageError: neither a preset nor a file.
+    """
+    if name in preset_names():
+        return presets_dir() / f"{name}.toml"
+    try:
+        path = Path(name).expanduser()
+        if path.exists() and not path.is_dir():
+            return path
+    except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
+        raise UsageError(f"--config {name}: cannot be read: {error}") from error
+    near = difflib.get_close_matches(name, preset_names(), n=1)
+    raise UsageError(
+        f"--config {name}: no preset of that name and no such file",
+        (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
+    )
