@@ -12,8 +12,8 @@ from mnist_cli.data import catalogue
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from mnist_cli.data.catalogue import DatasetSpec
     from mnist_cli.data.fetch import FetchReport
+    from mnist_cli.data.spec import DatasetSpec
     from mnist_cli.data.split import Split
     from mnist_cli.data.store import FileReport
 

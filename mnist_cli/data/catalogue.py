@@ -12,109 +12,11 @@ plain http, here the same hosts are asked over https.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Literal
 
+from mnist_cli.data.spec import Bundle, DatasetSpec, Kind, SourceFile, SplitName, idx_bytes
 from mnist_cli.errors import UsageError
 
-SplitName = Literal["train", "test"]
-Kind = Literal["images", "labels"]
-
 DIGITS = tuple("0123456789")
-HEIGHT = WIDTH = 28
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One IDX file of a data set.
-
-    ``name`` is the decompressed file's; ``bytes`` its exact size; ``md5`` its checksum where it
-    is known. ``archive_md5`` is that of the gzip, None where it is only known of a whole bundle.
-    """
-
-    split: SplitName
-    kind: Kind
-    name: str
-    bytes: int
-    archive_md5: str | None = None
-    md5: str | None = None
-
-    @property
-    def archive(self) -> str:
-        """The gzip's name."""
-        return f"{self.name}.gz"
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A zip that holds the gzips of a data set among others, in its folder ``folder``.
-
-    ``max_bytes`` bounds what is downloaded under this name.
-    """
-
-    name: str
-    md5: str
-    folder: str
-    max_bytes: int
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """A data set: ten classes of 28×28 grey images in a training and a test split.
-
-    Attributes:
-        name: what the command line calls it.
-        title: what people call it.
-        classes: one name a class, in the order of the labels.
-        folder: torchvision's folder under a data directory; "" for the bundled set.
-        mirrors: https addresses, each ending in a slash, to which an archive's name is added.
-        files: the four IDX files; none for the bundled set.
-        train_count: images in the training split.
-        test_count: images in the test split.
-        mean: of the training pixels, as a fraction of 1.
-        std: of the training pixels, as a fraction of 1.
-        homepage: where its makers describe it.
-        citation: the paper to cite.
-        licence: under what terms it is given.
-        bundle: the zip that the files come in, if they do.
-        transposed: whether images are stored column by column.
-        label_columns: integers stored with each image; the class is the first.
-        fetch_seconds: how long a download may take in all, unless the user says otherwise.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    folder: str
-    mirrors: tuple[str, ...]
-    files: tuple[SourceFile, ...]
-    train_count: int
-    test_count: int
-    mean: float
-    std: float
-    homepage: str
-    citation: str
-    licence: str
-    bundle: Bundle | None = None
-    transposed: bool = False
-    label_columns: int = 1
-    fetch_seconds: float = 600.0
-
-    @property
-    def bundled(self) -> bool:
-        """Whether it comes with this program's dependencies and needs no file of its own."""
-        return not self.files
-
-    def count(self, split: SplitName) -> int:
-        """How many images ``split`` has."""
-        return self.train_count if split == "train" else self.test_count
-
-    def file(self, split: SplitName, kind: Kind) -> SourceFile:
-        """The file that holds ``kind`` of ``split``; KeyError for the bundled set."""
-        for file in self.files:
-            if (file.split, file.kind) == (split, kind):
-                return file
-        raise KeyError((split, kind))
 
 
 def names() -> tuple[str, ...]:
@@ -156,16 +58,6 @@ _SPLIT_KINDS: tuple[tuple[SplitName, Kind], ...] = (
     ("test", "images"),
     ("test", "labels"),
 )
-
-
-def idx_bytes(kind: Kind, count: int, label_columns: int = 1) -> int:
-    """The size of an IDX file: magic, a 32-bit size a dimension, then the entries.
-
-    Labels are bytes in one dimension, or 32-bit integers in two where there are several columns.
-    """
-    if kind == "images":
-        return 16 + count * HEIGHT * WIDTH
-    return 8 + count if label_columns == 1 else 12 + 4 * count * label_columns
 
 
 def _files(

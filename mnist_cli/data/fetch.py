@@ -21,9 +21,9 @@ from typing import IO, BinaryIO, Literal
 from filelock import FileLock, Timeout
 
 from mnist_cli.data import idx, store
-from mnist_cli.data.catalogue import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data.download import SLOW_SECONDS
 from mnist_cli.data.mirrors import Failure, Mirrors, Patience, clear_stale, replacing
+from mnist_cli.data.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.errors import DataError, OutputError
 from mnist_cli.files import explain_os_error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_cli.data import catalogue, store
-from mnist_cli.data.catalogue import DatasetSpec
+from mnist_cli.data.spec import DatasetSpec
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError
 

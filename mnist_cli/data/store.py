@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from mnist_cli.data import bundled, catalogue, idx
 from mnist_cli.data.arrays import Arrays
-from mnist_cli.data.catalogue import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
+from mnist_cli.data.spec import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
 from mnist_cli.errors import DataError
 
 CHECKSUMS = "checksums.json"

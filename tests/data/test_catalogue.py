@@ -11,7 +11,7 @@ import pytest
 import torchvision.datasets as tv
 
 from mnist_cli.data import catalogue, store
-from mnist_cli.data.catalogue import DatasetSpec
+from mnist_cli.data.spec import DatasetSpec
 from mnist_cli.errors import UsageError
 
 TORCHVISION = {
