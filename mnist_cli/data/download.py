@@ -1,4 +1,4 @@
-"""One file from one address: bounded in time, in size and in where it may be led.
+"""One file from one address: bounded in time and in size.
 
 urllib alone does not bound time: name resolution has no time-out at all, the others hold for a
 single read, so that a server which sends a byte now and then keeps a program for hours. Here a
@@ -6,44 +6,35 @@ thread of its own talks to the network and hands over what arrives; the caller w
 it wants to, and stays interruptible. A thread that hangs in the resolver is left behind; being a
 daemon it does not keep the program alive.
 
-Knows nothing of data sets, and writes only to the file object that it is given.
+Knows nothing of data sets, and writes only to the file object that it is given;
+:mod:`mnist_cli.data.web` says which address may be asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import ipaddress
 import queue
-import socket
-import ssl
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from mnist_cli import __version__
+from mnist_cli.data.web import DownloadError, allowed, explain, opener
 
-# Long enough for three SYN packets (0, 1 and 3 s), short enough to answer within five seconds.
-REACH_SECONDS = 4.0
 # A mirror slower than this for so long is given up: the largest file would take six days.
 MIN_BYTES_A_SECOND = 1024
 SLOW_SECONDS = 20.0
 
 _CHUNK = 1 << 16
-_MAX_REDIRECTS = 5
 
 OnBytes = Callable[[int, int | None], None]
 """Called with the bytes received so far and the bytes announced, None where they are not."""
-
-
-class DownloadError(Exception):
-    """Why an address did not give the file, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -88,26 +79,6 @@ class _Ended:
 _Message = _Started | bytes | _Ended
 
 
-def allowed(url: str, *, plain_on_loopback: bool = False) -> bool:
-    """Whether ``url`` may be asked: https, or http on this very machine where that is wanted."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.scheme == "https":
-        return bool(host)
-    return plain_on_loopback and parts.scheme == "http" and is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine: ``localhost``, 127.0.0.0/8 or ::1."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def download(
     url: str,
     sink: BinaryIO,
@@ -139,25 +110,6 @@ def download(
         receiver.stop()
 
 
-def reach(urls: Sequence[str], timeout: float = REACH_SECONDS) -> dict[str, str]:
-    """Ask all hosts at once whether they answer at all.
-
-    Returns:
-        For each address "" if a connection was made, else why not. Ends as soon as the first
-        address is known to answer; those of which nothing is known by then count as silent.
-    """
-    answers: queue.Queue[tuple[str, str]] = queue.Queue()
-    for url in dict.fromkeys(urls):
-        threading.Thread(target=_knock, args=(url, timeout, answers), daemon=True).start()
-    known: dict[str, str] = {}
-    deadline = time.monotonic() + timeout
-    with suppress(queue.Empty):
-        while len(known) < len(set(urls)) and known.get(urls[0]) != "":
-            url, why = answers.get(timeout=max(deadline - time.monotonic(), 0))
-            known[url] = why
-    return {url: known.get(url, f"no answer within {timeout:g} s") for url in urls}
-
-
 class _Receiver:
     """The half that talks to the network, in a thread of its own."""
 
@@ -186,8 +138,8 @@ class _Receiver:
     def _receive(self) -> None:
         agent = {"User-Agent": f"mnist-cli/{__version__}"}
         request = urllib.request.Request(self._url, headers=agent)
-        opener = _opener(self._url, self._plain)
-        with opener.open(request, timeout=self._timeout) as response:
+        way = opener(self._url, self._plain)
+        with way.open(request, timeout=self._timeout) as response:
             total = _announced(response)
             self._hand_over(_Started(total))
             count = 0
@@ -253,7 +205,7 @@ def _next(inbox: queue.Queue[_Message], until: float) -> _Message | None:
 def _raise(end: _Ended, count: int) -> None:
     """Turn what ended the transfer into words."""
     if end.error is not None:
-        raise DownloadError(_why(end.error, count)) from end.error
+        raise DownloadError(explain(end.error, count)) from end.error
 
 
 def _check_start(first: bytes) -> None:
@@ -270,86 +222,3 @@ def _announced(response: http.client.HTTPResponse) -> int | None:
     """The answer's Content-Length, if it has a sensible one."""
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isascii() and length.isdigit() else None
-
-
-def _why(error: BaseException, count: int = 0) -> str:
-    """An exception of the network, after ``count`` bytes, as a few words."""
-    if isinstance(error, urllib.error.HTTPError):
-        circle = "infinite loop" in str(error.reason)
-        return "it redirects in a circle" if circle else f"HTTP {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
-        return _why(error.reason, count)
-    if isinstance(error, socket.gaierror):
-        return "its name does not resolve"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    if isinstance(error, TimeoutError):
-        return f"silent after {count:,} bytes"
-    if isinstance(error, http.client.IncompleteRead):
-        return f"cut off after {count:,} bytes"
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-def _knock(url: str, timeout: float, answers: queue.Queue[tuple[str, str]]) -> None:
-    """Connect to the host of ``url``, or to the proxy in front of it, and hang up."""
-    try:
-        socket.create_connection(_endpoint(url), timeout=timeout).close()
-        answers.put((url, ""))
-    except Exception as error:
-        answers.put((url, _why(error)))
-
-
-def _endpoint(url: str) -> tuple[str, int]:
-    """Where a request for ``url`` connects to."""
-    parts = urllib.parse.urlsplit(url)
-    proxy = _proxies(url).get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _proxies(url: str) -> dict[str, str]:
-    """The environment's proxies, but none for this machine itself."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    return {} if is_loopback(host) else urllib.request.getproxies()
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, none of them away from https."""
-
-    max_redirections = _MAX_REDIRECTS
-
-    def __init__(self, plain: bool) -> None:
-        self._plain = plain
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """The request to follow with, if ``newurl`` is one that may be asked."""
-        if not allowed(newurl, plain_on_loopback=self._plain):
-            fp.close()
-            raise DownloadError(f"redirected to {newurl}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener(url: str, plain: bool) -> urllib.request.OpenerDirector:
-    """An opener for http and https alone: no files, no ftp, no data addresses."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(_proxies(url)),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(plain),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener

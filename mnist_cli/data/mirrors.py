@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from mnist_cli.data.download import DownloadError, Limits, allowed, download, is_loopback, reach
+from mnist_cli.data.download import Limits, download
+from mnist_cli.data.web import DownloadError, allowed, is_loopback, reach
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.files import sync_folder
 
