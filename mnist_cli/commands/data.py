@@ -57,7 +57,8 @@ def fetch(
     processes ask at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
-    from mnist_cli.report.console import fetching, note, print_json, stdout
+    from mnist_cli.report.console import note, print_json, stdout
+    from mnist_cli.report.datasets import fetching
 
     spec = catalogue.get(name)
     with fetching(silent=as_json or quiet) as progress:
@@ -236,7 +237,7 @@ def _samples(spec: DatasetSpec, split: Split) -> dict[str, Any]:
 
 
 def _print(spec: DatasetSpec, split: Split) -> None:
-    from mnist_cli.report.console import print_images
+    from mnist_cli.report.datasets import print_images
 
     captions = [f"#{i} {spec.classes[label]}" for i, label in _numbered(split)]
     print_images(list(split.images.squeeze(1).numpy()), captions)

@@ -66,7 +66,8 @@ def evaluate(
     (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
     """
     from mnist_cli.files import check_writable
-    from mnist_cli.report.console import note, print_evaluation, print_json
+    from mnist_cli.report.console import note, print_json
+    from mnist_cli.report.evaluation import print_evaluation
     from mnist_cli.training.device import resolve_device
 
     # What cannot be had is said before any data are read.

@@ -70,7 +70,8 @@ def train(
     else:
         layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
         summary = training_run.resume(resume, layers, request)
-    from mnist_cli.report.console import print_json, print_summary
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.training import print_summary
 
     if as_json:
         gone = {"run": None, "checkpoint": None} if dry_run else {}

@@ -256,7 +256,7 @@ def _announce(session: Session, say: Speaker) -> None:
 
 def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     """Drive the session and show its events."""
-    from mnist_cli.report.console import TrainingReport
+    from mnist_cli.report.training import TrainingReport
     from mnist_cli.training.loop import StepResult
     from mnist_cli.training.tensorboard import open_log
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from program import TINY, Run, shell
 
-from mnist_cli.report import console, figures
+from mnist_cli.report import console, figures, training
 from mnist_cli.training.evaluate import Score
 from mnist_cli.training.state import EpochResult
 
@@ -105,8 +105,8 @@ HISTORY = [result(epoch, Score(2 / epoch, 0.8, 100)) for epoch in (1, 2, 3)]
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 200])
 def test_an_epochs_line_fits_the_terminal(width: int) -> None:
-    whole = console.epoch_line(HISTORY[0], 3)
-    line = console.epoch_line(HISTORY[0], 3, width)
+    whole = training.epoch_line(HISTORY[0], 3)
+    line = training.epoch_line(HISTORY[0], 3, width)
     assert len(line) <= width
     assert set(line.split("  ")) <= set(whole.split("  "))
     assert line.startswith("epoch 1/3")
@@ -114,7 +114,7 @@ def test_an_epochs_line_fits_the_terminal(width: int) -> None:
 
 
 def test_an_epochs_line_shows_everything_where_there_is_room() -> None:
-    assert console.epoch_line(HISTORY[1], 3).split("  ") == [
+    assert training.epoch_line(HISTORY[1], 3).split("  ") == [
         "epoch 2/3",
         "loss 0.5000",
         "accuracy 90.00%",
@@ -125,7 +125,7 @@ def test_an_epochs_line_shows_everything_where_there_is_room() -> None:
         "12,346 img/s",
         "1.2 s",
     ]
-    assert "val" not in console.epoch_line(result(1, None), 3)
+    assert "val" not in training.epoch_line(result(1, None), 3)
 
 
 def test_messages_break_between_words_on_a_terminal(

@@ -1,0 +1,71 @@
+"""What ``mnist eval`` shows: figures, a table of the classes, the confusion matrix, mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from mnist_cli.report.console import make_table, percent, stdout
+
+if TYPE_CHECKING:
+    from mnist_cli.training.evaluate import Evaluation
+
+MOST_MISTAKES = 5
+
+
+def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """Everything that `mnist eval` shows."""
+    console = stdout(wide=True)
+    figures = evaluation.score
+    console.print(
+        f"[bold]accuracy {figures.accuracy:.4f}[/] "
+        f"({round(figures.accuracy * figures.count):,} of {figures.count:,})   "
+        f"loss {figures.loss:.4f}   "
+        f"expected calibration error {evaluation.calibration_error:.4f}"
+    )
+    console.print(_class_table(evaluation))
+    console.print(_confusion_table(evaluation, classes))
+    if evaluation.mistakes:
+        console.print(_mistake_table(evaluation, classes))
+
+
+def _class_table(evaluation: Evaluation) -> Table:
+    table = make_table("class", "precision", "recall", "F1", "images")
+    for row in evaluation.per_class:
+        table.add_row(
+            escape(row.name),
+            f"{row.precision:.4f}",
+            f"{row.recall:.4f}",
+            f"{row.f1:.4f}",
+            f"{row.support:,}",
+        )
+    return table
+
+
+def _confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
+    table = make_table("true \\ predicted", *classes, title="confusion matrix")
+    for true, (name, row) in enumerate(zip(classes, evaluation.confusion, strict=True)):
+        cells = [
+            f"[green]{count}[/]" if true == said else f"[red]{count}[/]" if count else "."
+            for said, count in enumerate(row)
+        ]
+        table.add_row(escape(name), *cells)
+    return table
+
+
+def _mistake_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
+    count = len(evaluation.mistakes)
+    table = make_table(
+        "image", "is", "taken for", "confidence", title=f"surest of {count} mistakes"
+    )
+    for mistake in evaluation.mistakes[:MOST_MISTAKES]:
+        table.add_row(
+            str(mistake.index),
+            escape(classes[mistake.label]),
+            escape(classes[mistake.predicted]),
+            percent(mistake.confidence),
+        )
+    return table
