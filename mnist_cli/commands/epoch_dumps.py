@@ -58,7 +58,8 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import Subject, choose_batch, cut
+    from mnist_cli.commands.inspect.subject import Subject, choose_batch
+    from mnist_cli.commands.provenance import cut
     from mnist_cli.files import atomic_write, check_writable
 
     state, config, data = session.state, session.config, session.data

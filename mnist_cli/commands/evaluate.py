@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options
-from mnist_cli.errors import CheckpointError
+from mnist_cli.commands import options, provenance
 
 if TYPE_CHECKING:
     import torch
@@ -102,16 +101,6 @@ class Subject:
         info = self.checkpoint.data
         return info.classes if info is not None else self.data.spec.classes
 
-    @property
-    def normalisation(self) -> Any:
-        """The one that the network was trained with; for another program's, the data set's."""
-        from mnist_cli.data.split import Normalisation
-
-        info = self.checkpoint.data
-        if info is None:
-            return self.data.normalisation
-        return Normalisation(info.mean, info.std)
-
     def describe(self) -> str:
         """Which checkpoint was taken, and on what it is tried."""
         origin = " (another program's weights)" if self.checkpoint.foreign else ""
@@ -135,15 +124,13 @@ def open_subject(
     Raises:
         UsageError, CheckpointError, DataError: what was asked for cannot be had.
     """
-    from mnist_cli.errors import UsageError
     from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.rundir import find_checkpoint
 
-    if split not in ("test", "val", "train"):
-        raise UsageError(f"--split {split}: choose one of test, val, train")
+    provenance.check_split(split)
     checkpoint = checkpoints.read(find_checkpoint(target, runs), model)
     data = _load(checkpoint, dataset, data_dir)
-    return Subject(checkpoint, data, _split(checkpoint, data, split))
+    return Subject(checkpoint, data, provenance.choose_split(split, checkpoint, data))
 
 
 def _load(checkpoint: Checkpoint, dataset: str | None, data_dir: Path) -> LoadedData:
@@ -154,42 +141,10 @@ def _load(checkpoint: Checkpoint, dataset: str | None, data_dir: Path) -> Loaded
     data = load(dataset or trained_on, data_dir, say=note)
     if data.fallback:
         warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
-    if checkpoint.classes != len(data.spec.classes):
-        raise CheckpointError(
-            f"{checkpoint.path} tells {checkpoint.classes} classes apart, "
-            f"{data.spec.title} has {len(data.spec.classes)}",
-            "Name the data set it was trained on (--dataset).",
-        )
-    if checkpoint.data is not None and checkpoint.data.name != data.spec.name:
-        warn(f"{checkpoint.path} was trained on {checkpoint.data.name}, not on {data.spec.name}")
+    provenance.check_classes(checkpoint, data)
+    if other := provenance.elsewhere(checkpoint, data):
+        warn(other)
     return data
-
-
-def _split(checkpoint: Checkpoint, data: LoadedData, name: str) -> Split:
-    """The images asked for; ``val`` and ``train`` as the run cut them."""
-    from mnist_cli.data.split import cut_validation
-
-    if name == "test":
-        return data.test
-    config = checkpoint.config
-    if config is None:
-        if name == "train":
-            return data.train
-        raise CheckpointError(
-            f"{checkpoint.path} does not say which images it was validated on",
-            "Use --split test or --split train.",
-        )
-    parts = cut_validation(
-        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
-    )
-    if name == "train":
-        return parts.train
-    if parts.val is None:
-        raise CheckpointError(
-            f"{checkpoint.path} was trained without a validation set (val_size = 0)",
-            "Use --split test or --split train.",
-        )
-    return parts.val
 
 
 def _evaluate(
@@ -203,16 +158,14 @@ def _evaluate(
 
     checkpoint = subject.checkpoint
     config = checkpoint.config
-    trained_in = checkpoint.document.get("environment", {}).get("precision", "auto")
-    if device.type == "cpu" and trained_in == "fp16":
-        trained_in = "auto"
-    precision = resolve_precision(precision_name or trained_in, device)
+    name = provenance.precision_name(precision_name, checkpoint, device)
+    precision = resolve_precision(name, device)
     size = batch_size or (config.eval_batch_size if config is not None else 1000)
     with compute_settings(device), explain_out_of_memory(size, "--batch-size"):
         log_probabilities = predict(
             checkpoint.build_model().to(device),
             subject.split.to(device),
-            subject.normalisation,
+            provenance.normalisation(checkpoint, subject.data),
             batch_size=size,
             precision=precision,
         )

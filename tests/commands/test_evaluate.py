@@ -87,6 +87,36 @@ def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
     assert run("eval", trained, "--split", "train", "--json").document["count"] == 192
 
 
+@pytest.mark.parametrize("command", [("eval",), ("inspect-grad", "--batch", "2")])
+@pytest.mark.parametrize(
+    ("part", "changes", "reason"),
+    [
+        ("data", {"name": "kmnist"}, "no run says which images"),
+        ("config", {"val_size": 0}, "trained without a validation set"),
+    ],
+)
+def test_no_validation_images_are_made_up(
+    run: Run, trained: Path, command: tuple[str, ...], part: str, changes: dict, reason: str
+) -> None:
+    whole = torch.load(trained / "last.pt", weights_only=True)
+    whole[part] |= changes
+    torch.save(whole, "changed.pt")
+    name, *options = command
+    outcome = run(name, "changed.pt", "--dataset", "digits", "--split", "val", *options)
+    assert outcome.code == 2
+    assert reason in outcome.err
+    assert "--split test" in outcome.err
+
+
+def test_of_another_data_set_the_whole_training_set_is_taken(run: Run, trained: Path) -> None:
+    whole = torch.load(trained / "last.pt", weights_only=True)
+    whole["data"]["name"] = "kmnist"
+    torch.save(whole, "elsewhere.pt")
+    outcome = run("eval", "elsewhere.pt", "--dataset", "digits", "--split", "train", "--json")
+    assert outcome.document["count"] == catalogue.get("digits").train_count
+    assert "was trained on kmnist, not on digits" in outcome.err
+
+
 @pytest.mark.parametrize("key", [None, "model_state_dict", "state_dict"])
 def test_other_programs_weights_are_recognised(run: Run, key: str | None) -> None:
     weights = models.build("example", 10).state_dict()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.choices import MODELS
+from mnist_cli.commands import provenance
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.seeding import derive
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mnist_cli.config import TrainConfig
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.data.split import Split, TrainVal
+    from mnist_cli.data.split import Split
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
 
@@ -119,14 +119,17 @@ def open_subject(request: Request) -> Subject:
     """
     from mnist_cli.training.device import resolve_device, resolve_precision
 
+    provenance.check_split(request.split)
     device = resolve_device(request.device or "auto")
     found = _find(request)
     data, notes = _data(request, found)
     seed = _seed(request, found)
     model = _model(request, found, data, seed)
-    precision = resolve_precision(_precision_name(request, found, device), device)
+    precision = resolve_precision(
+        provenance.precision_name(request.precision, found, device), device
+    )
     split = _batch(_split(request, found, data), request, seed)
-    normalise = _normalisation(found, data)
+    normalise = provenance.normalisation(found, data)
     return Subject(
         model=model.to(device).train(request.training),
         name=found.model if found is not None else (request.model or _default_model()),
@@ -187,21 +190,16 @@ def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[
     data = load(name, request.data_dir)
     if data.fallback:
         notes.append(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
-    if found is not None and found.classes != len(data.spec.classes):
-        raise CheckpointError(
-            f"{found.path} tells {found.classes} classes apart, "
-            f"{data.spec.title} has {len(data.spec.classes)}",
-            "Name the data set it was trained on (--dataset).",
-        )
     if found is not None:
+        provenance.check_classes(found, data)
         notes += _remarks(found, data)
     return data, notes
 
 
 def _remarks(found: Checkpoint, data: LoadedData) -> Iterator[str]:
     """What else the reader of these gradients should know."""
-    if _elsewhere(found, data) and found.data is not None:
-        yield f"{found.path} was trained on {found.data.name}, not on {data.spec.name}"
+    if other := provenance.elsewhere(found, data):
+        yield other
     config = found.config
     if config is not None and config.compile:
         yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
@@ -225,56 +223,14 @@ def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: i
     return fresh_model(config, len(data.spec.classes))
 
 
-def _precision_name(request: Request, found: Checkpoint | None, device: torch.device) -> str:
-    if request.precision is not None:
-        return request.precision
-    name = "auto"
-    if found is not None:
-        name = str(found.document.get("environment", {}).get("precision", "auto"))
-    return "auto" if name == "fp16" and device.type == "cpu" else name
-
-
 def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Split:
-    """The images to choose from: ``val`` and ``train`` as the run cut them.
+    """The images to choose from: those of the run, as ``mnist train --dump-grad`` has them.
 
-    So that the batch is the one of ``mnist train --dump-grad``. Images by number are looked up
-    in the whole file instead.
+    Training images by number are looked up in the whole file instead.
     """
-    if request.split == "test":
-        return data.test
-    if request.split not in ("train", "val"):
-        raise UsageError(f"--split {request.split}: choose one of test, val, train")
-    config = found.config if found is not None and not _elsewhere(found, data) else None
-    if request.split == "train" and (config is None or request.indices is not None):
+    if request.split == "train" and request.indices is not None:
         return data.train
-    if config is None:
-        raise UsageError(
-            "--split val: no run says which images were cut off to validate on",
-            "Use --split test or --split train.",
-        )
-    parts = cut(config, data)
-    if request.split == "train":
-        return parts.train
-    if parts.val is None:
-        raise UsageError(
-            "--split val: the run was trained without a validation set (val_size = 0)",
-            "Use --split test or --split train.",
-        )
-    return parts.val
-
-
-def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
-    """What a run of this configuration trained on, and what it validated on."""
-    from mnist_cli.data.split import cut_validation
-
-    return cut_validation(
-        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
-    )
-
-
-def _elsewhere(found: Checkpoint, data: LoadedData) -> bool:
-    """Whether the network was trained on another data set."""
-    return found.data is not None and found.data.name != data.spec.name
+    return provenance.choose_split(request.split, found, data)
 
 
 def _batch(split: Split, request: Request, seed: int) -> Split:
@@ -321,11 +277,3 @@ def _numbers(text: str) -> list[int]:
         raise UsageError(
             f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
         ) from error
-
-
-def _normalisation(found: Checkpoint | None, data: LoadedData) -> Any:
-    from mnist_cli.data.split import Normalisation
-
-    if found is not None and found.data is not None:
-        return Normalisation(found.data.mean, found.data.std)
-    return data.normalisation

@@ -1,0 +1,114 @@
+"""What a checkpoint says of the run that it came from, for the commands that use it again.
+
+Its images as that run cut them, its normalisation and its precision; another program's weights,
+or images of another data set, have no such run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnist_cli.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mnist_cli.config import TrainConfig
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.data.split import Normalisation, Split, TrainVal
+    from mnist_cli.training.checkpoint import Checkpoint
+
+SPLITS = ("test", "val", "train")
+
+
+def check_split(name: str) -> None:
+    """Refuse a split that there is not, before any data are read.
+
+    Raises:
+        UsageError: the name is none of :data:`SPLITS`.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"--split {name}: choose one of {', '.join(SPLITS)}")
+
+
+def choose_split(name: str, checkpoint: Checkpoint | None, data: LoadedData) -> Split:
+    """The images asked for; ``val`` and ``train`` as the checkpoint's run cut them.
+
+    Without such a run on these data, ``train`` is the whole training set.
+
+    Raises:
+        UsageError: ``val``, where nothing was cut off to validate on.
+    """
+    if name == "test":
+        return data.test
+    config = checkpoint.config if checkpoint and trained_on(checkpoint, data) else None
+    if config is None and name == "train":
+        return data.train
+    if config is None:
+        raise _no_validation("no run says which images were cut off to validate on")
+    parts = cut(config, data)
+    if name == "train":
+        return parts.train
+    if parts.val is None:
+        raise _no_validation("the run was trained without a validation set (val_size = 0)")
+    return parts.val
+
+
+def _no_validation(reason: str) -> UsageError:
+    return UsageError(f"--split val: {reason}", "Use --split test or --split train.")
+
+
+def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
+    """What a run of this configuration trained on, and what it validated on."""
+    from mnist_cli.data.split import cut_validation
+
+    return cut_validation(
+        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+    )
+
+
+def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
+    """Whether the run that wrote the checkpoint trained on this data set."""
+    return checkpoint.data is not None and checkpoint.data.name == data.spec.name
+
+
+def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
+    """Refuse images that the network cannot tell apart.
+
+    Raises:
+        CheckpointError: the network has more classes than the data set, or fewer.
+    """
+    if checkpoint.classes != len(data.spec.classes):
+        raise CheckpointError(
+            f"{checkpoint.path} tells {checkpoint.classes} classes apart, "
+            f"{data.spec.title} has {len(data.spec.classes)}",
+            "Name the data set it was trained on (--dataset).",
+        )
+
+
+def elsewhere(checkpoint: Checkpoint, data: LoadedData) -> str:
+    """What to say where a checkpoint is tried on another data set than its own; else empty."""
+    if checkpoint.data is None or trained_on(checkpoint, data):
+        return ""
+    return f"{checkpoint.path} was trained on {checkpoint.data.name}, not on {data.spec.name}"
+
+
+def normalisation(checkpoint: Checkpoint | None, data: LoadedData) -> Normalisation:
+    """The one that the network was trained with; for another program's, the data set's."""
+    from mnist_cli.data.split import Normalisation
+
+    if checkpoint is None or checkpoint.data is None:
+        return data.normalisation
+    return Normalisation(checkpoint.data.mean, checkpoint.data.std)
+
+
+def precision_name(wanted: str | None, checkpoint: Checkpoint | None, device: torch.device) -> str:
+    """The precision that was asked for, or else the run's: the same figures to the bit.
+
+    fp16 is for GPUs: on a CPU a run in it is tried in what that CPU does best.
+    """
+    if wanted is not None:
+        return wanted
+    environment = checkpoint.document.get("environment", {}) if checkpoint is not None else {}
+    name = str(environment.get("precision", "auto"))
+    return "auto" if name == "fp16" and device.type == "cpu" else name
