@@ -36,8 +36,8 @@ const showNode = (id) => {
   const facts = [['node', node.name]];
   if (node.module) facts.push(['module', node.module]);
   if (node.sequence !== null) facts.push(['sequence', String(node.sequence)]);
-  const call = data.order.indexOf(id);
-  if (call >= 0) facts.push(['called', `${call + 1} of ${data.order.length}`]);
+  const step = data.order.indexOf(id);
+  if (step >= 0) facts.push(['step', `${step + 1} of ${data.order.length}`]);
   parts.push(definitions(facts), ...receives(id), ...sends(id), ...keeps(id));
   if (node.attributes.length) parts.push(heading('Saved values'), definitions(node.attributes));
   panel.replaceChildren(...parts);

@@ -78,6 +78,18 @@ const goToMatch = (by) => {
 
 // ---- replay
 
+const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
+// A step calls a node; at a parameter nothing is called, its gradient arrives there.
+const arrives = (id) => (nodes[id].parameter === null ? '' : ', its gradient arrives');
+
+const allSteps = () => {
+  const ends = data.order.filter((id) => nodes[id].parameter !== null).length;
+  const calls = counted(data.order.length - ends, 'call', 'calls');
+  const arriving = counted(ends, 'gradient that arrives', 'gradients that arrive');
+  return counted(data.order.length, 'step', 'steps') + (ends ? `: ${calls}, ${arriving}` : '');
+};
+
 const showStep = () => {
   const { step } = state;
   const playing = step > 0;
@@ -93,7 +105,7 @@ const showStep = () => {
   mark('now', new Set(playing ? [anchorOf(now)] : []));
   mark('flow', new Set(playing ? wireElements.filter((_, i) => boxes[wires[i].target].node === now) : []));
   byId('slider').value = step;
-  const words = playing ? `call ${step} of ${data.order.length}: ${title(now)}` : `${data.order.length} calls`;
+  const words = playing ? `step ${step} of ${data.order.length}: ${title(now)}${arrives(now)}` : allSteps();
   byId('step').textContent = words;
   byId('slider').setAttribute('aria-valuetext', words);
   byId('back').disabled = step === 0;

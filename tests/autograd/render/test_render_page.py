@@ -88,7 +88,7 @@ def test_click_shows_every_figure_of_a_node(page: Page) -> None:
     for piece in ("Step1Backward0", "head", "#0 Step0Backward0", "head.bias", "2×3 float32",
                   "mat1", "24 B", "memory shared with", "mat2", "36 B", "0.001"):  # fmt: skip
         assert piece in text, piece
-    assert "called\n2 of 13" in text
+    assert "step\n2 of 13" in text
 
 
 def test_links_lead_along_the_edges(page: Page) -> None:
@@ -207,23 +207,27 @@ def test_unfolding_everything_restores_the_picture(page: Page) -> None:
     assert browser.evaluate(read) == before
 
 
-def test_slider_plays_the_calls_in_the_engine_s_order(page: Page) -> None:
+def test_slider_goes_through_the_steps_in_the_engine_s_order(page: Page) -> None:
     browser = page.open(NETWORK)
     order = topology.engine_order(NETWORK)
     browser.evaluate("document.getElementById('slider').focus()")
-    for step in range(1, 4):
+    for step in range(1, len(order) + 1):
         browser.key("ArrowRight")
         now = browser.evaluate(
             "[...document.querySelectorAll('.box.now')].map(e => +e.dataset.box)"
         )
         assert now == [order[step - 1]]
-        assert shown(browser, "#step").startswith(f"call {step} of {len(order)}: #{now[0]} ")
+        node = NETWORK.nodes[now[0]]
+        ending = node.name if node.parameter is None else f"{node.parameter}, its gradient arrives"
+        assert shown(browser, "#step") == f"step {step} of {len(order)}: #{node.id} {ending}"
         waiting = browser.evaluate("document.querySelectorAll('.box.waiting').length")
         assert waiting == len(order) - step
-    flowing = browser.evaluate("document.querySelectorAll('.wire.flow').length")
-    assert flowing == sum(e is not None for e in NETWORK.nodes[order[2]].next)
+        flowing = browser.evaluate("document.querySelectorAll('.wire.flow').length")
+        assert flowing == sum(e is not None for e in node.next)
     browser.key("Escape")
-    assert shown(browser, "#step") == f"{len(order)} calls"
+    ends = sum(node.parameter is not None for node in NETWORK.nodes)
+    calls = len(order) - ends
+    assert shown(browser, "#step") == f"13 steps: {calls} calls, {ends} gradients that arrive"
     assert browser.evaluate("document.querySelectorAll('.waiting, .now, .flow').length") == 0
 
 
@@ -233,10 +237,10 @@ def test_given_order_buttons_and_keys_of_the_replay(page: Page) -> None:
     browser.click("#forth")
     browser.key("]")
     browser.key("]")
-    assert shown(browser, "#step").startswith("call 3 of 13: #2 ")
+    assert shown(browser, "#step").startswith("step 3 of 13: #2 ")
     browser.click("#back")
     browser.key("[")
-    assert shown(browser, "#step").startswith("call 1 of 13: #0 ")
+    assert shown(browser, "#step").startswith("step 1 of 13: #0 ")
 
 
 def test_play_runs_to_the_end_and_stops(page: Page) -> None:
@@ -248,7 +252,7 @@ def test_play_runs_to_the_end_and_stops(page: Page) -> None:
         "document.getElementById('play').getAttribute('aria-pressed') === 'false'"
         "? resolve(document.getElementById('step').textContent) : setTimeout(look, 20); look(); })"
     )
-    assert done.startswith("call 13 of 13")
+    assert done.startswith("step 13 of 13")
 
 
 def test_replay_lights_the_folded_box_of_a_hidden_node(page: Page) -> None:
