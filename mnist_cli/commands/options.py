@@ -5,7 +5,8 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,6 +155,13 @@ CheckpointArgument = Annotated[
         show_default=False,
     ),
 ]
+
+
+def given(command: Callable[..., None], values: Mapping[str, object]) -> dict[str, object]:
+    """The options that were given to a command: those whose values are not the defaults."""
+    defaults = {name: of.default for name, of in signature(command).parameters.items()}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
 
 DATA_DIR = Path("data")
 RUNS = Path("runs")

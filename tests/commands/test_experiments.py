@@ -72,6 +72,26 @@ def test_what_is_not_on_the_list_is_shown_where_it_stands(
     assert f"column {column}" in outcome.err
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--device", "cpu"],
+        ["--precision", "bf16"],
+        ["--no-deterministic"],
+        ["--dataset", "digits"],
+        ["--model", "conv2"],
+        ["--split", "val"],
+        ["--batch", "3"],
+        ["--indices", "3"],
+        ["--eval"],
+    ],
+)
+def test_a_formula_has_no_use_for_a_network_or_images(run: Run, options: list[str]) -> None:
+    outcome = run("inspect-grad", "--expr", "2 * x", "--at", "x=1", *options)
+    assert outcome.code == 2
+    assert f"--expr and {options[0]} contradict each other" in outcome.err
+
+
 def test_a_node_called_with_ones_equals_plain_torch(run: Run) -> None:
     asked = ("inspect-grad", "--model", "conv2", "--batch", "3", "--precision", "fp32")
     tree = run(*asked, "--json").document

@@ -84,6 +84,8 @@ CreateGraphFlag = Annotated[
         rich_help_panel=EXPERIMENT,
     ),
 ]
+ORDERS = 2
+
 OrdersFlag = Annotated[
     int | None,
     typer.Option(
@@ -91,7 +93,7 @@ OrdersFlag = Annotated[
         metavar="N",
         min=1,
         max=20,
-        help="How many derivatives --create-graph goes through; left out, 2.",
+        help=f"How many derivatives --create-graph goes through; left out, {ORDERS}.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -170,6 +172,8 @@ GradcheckFlag = Annotated[
         f"in float64, on {GRADCHECK_BATCH} images; exit 6 where they contradict.",
     ),
 ]
+SAMPLES = 5
+
 SamplesFlag = Annotated[
     int,
     typer.Option(

@@ -1,0 +1,156 @@
+"""The answers of ``mnist inspect-grad``, a function a question: computed elsewhere, said here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnist_cli.autograd import compare as compare_graphs
+from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact, trace_modules, walk
+from mnist_cli.autograd.diagnosing import parameter_table
+from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.commands.inspect import comparing, experiments, numeric
+from mnist_cli.commands.inspect.dump import (
+    Dump,
+    View,
+    folder_for,
+    make_dump,
+    path_document,
+    write_dump,
+)
+from mnist_cli.commands.inspect.stepping import step_through
+from mnist_cli.commands.inspect.subject import Request, Subject, open_subject
+from mnist_cli.report import gradients as shown
+from mnist_cli.report.calls import call_lines, experiment_lines, node_lines
+from mnist_cli.report.console import note, print_json, warn
+
+
+def opened(request: Request, *, quiet: bool) -> Subject:
+    """The network and the batch that were asked for, said unless ``quiet``."""
+    subject = open_subject(request)
+    for text in subject.notes:
+        warn(text)
+    if not quiet:
+        note(subject.describe())
+    return subject
+
+
+def expression(
+    formula: str,
+    at: Sequence[str],
+    const: Sequence[str],
+    grad: str | None,
+    orders: int | None,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    """``--expr``: a formula's node, described and called."""
+    experiment = experiments.run_expression(formula, at, const, grad, orders, seed)
+    if as_json:
+        print_json(experiments.expression_document(experiment))
+    else:
+        shown.print_lines(list(experiment_lines(experiment)))
+
+
+def node(
+    subject: Subject, wanted: str, grad: str | None, *, create_graph: bool, as_json: bool
+) -> None:
+    """``--node``: one node of the network, described and called."""
+    called = experiments.CalledNode(subject, wanted, grad, create_graph=create_graph)
+    if as_json:
+        print_json(called.document())
+        return
+    lines = list(node_lines(called.node, called.walk.graph))
+    if called.grads:
+        lines += call_lines(called.node.name, called.grads, called.results)
+    shown.print_lines(lines)
+
+
+def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
+    """``--gradcheck``: sampled gradients against central differences."""
+    checks = numeric.check_gradients(subject, samples)
+    if not as_json:
+        shown.print_checks(checks)
+    numeric.require_close(checks)
+    if as_json:
+        print_json(numeric.document(checks))
+
+
+def step(subject: Subject) -> None:
+    """``--step``: the replay, node by node."""
+    with trace_modules(subject.model) as modules:
+        loss = subject.loss()
+    walked = walk(loss, names=subject.model, modules=modules, saved=False)
+    step_through(walked.graph, list(replay_steps(walked)))
+
+
+def compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:
+    """``--compare``: two dumps, checkpoints or runs."""
+    graphs = comparing.graph_of(names[0], request), comparing.graph_of(names[1], request)
+    _report_comparison(graphs, names, tolerance, as_json=as_json)
+
+
+def against(
+    subject: Subject, other: str, request: Request, tolerance: float, *, as_json: bool
+) -> None:
+    """``--against``: the same batch under another precision, device or mode, or a dump."""
+    graph = make_dump(subject, replay=False).graph
+    context = graph.context
+    own = f"{context['precision']} on {context['device']}, {context['mode']} mode"
+    graphs = graph, comparing.other_side(other, request)
+    _report_comparison(graphs, (own, other), tolerance, as_json=as_json)
+
+
+def _report_comparison(
+    graphs: tuple[GradGraph, GradGraph],
+    names: tuple[str, str],
+    tolerance: float,
+    *,
+    as_json: bool,
+) -> None:
+    comparison = compare_graphs(*graphs, tolerance=tolerance)
+    differences = comparing.setting_differences(*graphs)
+    if as_json:
+        print_json(comparing.document(comparison, names, differences))
+    else:
+        shown.print_comparison(comparison, names, differences)
+
+
+def path(subject: Subject, parameter: str, *, as_json: bool) -> None:
+    """``--path``: the chain from the loss to a parameter."""
+    found = path_to(make_dump(subject, replay=False).graph, parameter)
+    if as_json:
+        print_json(path_document(found))
+    else:
+        shown.print_path(found)
+
+
+def dump(
+    subject: Subject, view: View, out: Path | None, *, replay: bool, quiet: bool, as_json: bool
+) -> None:
+    """The whole graph, shown and written; with ``replay`` a difference is an error at the end.
+
+    With ``as_json`` stdout holds one document: the dump, or else what differs.
+    """
+    made = make_dump(subject, replay=replay)
+    if not as_json:
+        _show(made, view, quiet=quiet)
+    for file in write_dump(made, view, folder_for(subject, out), text=out is not None):
+        if not (quiet or as_json):
+            note(f"wrote {file}")
+    if made.graph.replay is not None:
+        require_exact(made.graph.replay)
+    if as_json:
+        sys.stdout.write(dumps(made.graph))
+
+
+def _show(made: Dump, view: View, *, quiet: bool) -> None:
+    if "text" in view.formats and not quiet:
+        shown.print_tree(view.of(made.graph))
+        shown.print_parameters(parameter_table(view.part(made.graph)))
+        shown.print_diagnoses(view.findings(made), renumbered=not view.whole(made.graph))
+        shown.print_lines([""])
+    if made.graph.replay is not None:
+        shown.print_verdict(made.graph.replay)

@@ -1,0 +1,75 @@
+"""Which options of ``mnist inspect-grad`` mean something together. Imports no torch.
+
+An option that a question has no use for is refused: nothing that was asked for is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from mnist_cli.errors import UsageError
+
+QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
+"""Of which one is asked at a time."""
+
+BESIDE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (QUESTIONS, ("replay", "module", "fold", "depth", "formats", "direction", "out")),
+    (("expr", "compare"), ("checkpoint",)),
+    (("expr",), ("model", "batch", "indices", "split", "training", "dataset")),
+    (("expr",), ("device", "precision", "deterministic")),
+    (("step",), ("as_json",)),
+)
+"""Questions, and what has no meaning beside them."""
+
+ALONE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("grad", "create_graph"), ("expr", "node")),
+    (("at", "const"), ("expr",)),
+    (("samples",), ("gradcheck",)),
+    (("tolerance",), ("compare", "against")),
+)
+"""Options that mean nothing without one of others."""
+
+_SPELLED = {
+    "checkpoint": "CHECKPOINT",
+    "formats": "--format",
+    "training": "--eval",
+    "deterministic": "--no-deterministic",
+    "as_json": "--json",
+}
+
+
+def check(given: Collection[str]) -> None:
+    """Refuse options that contradict each other, or mean nothing for what is asked.
+
+    Args:
+        given: the options whose values are not the defaults, by the command's parameter names.
+
+    Raises:
+        UsageError: names the options.
+    """
+    asked = [name for name in QUESTIONS if name in given]
+    if len(asked) > 1:
+        raise _contradiction(asked)
+    for questions, others in BESIDE:
+        for other in others:
+            if other in given and (asked := [name for name in questions if name in given]):
+                raise _contradiction([*asked, other])
+    for options, needed in ALONE:
+        for name in options:
+            if name in given and not set(needed) & set(given):
+                raise _alone(name, " or ".join(map(_spelled, needed)))
+    if "orders" in given and not {"expr", "create_graph"} <= set(given):
+        raise _alone("orders", "--expr … --create-graph")
+
+
+def _contradiction(names: Iterable[str]) -> UsageError:
+    together = " and ".join(map(_spelled, names))
+    return UsageError(f"{together} contradict each other", "Ask one at a time.")
+
+
+def _alone(name: str, wanted: str) -> UsageError:
+    return UsageError(f"{_spelled(name)} means nothing alone", f"It goes with {wanted}.")
+
+
+def _spelled(name: str) -> str:
+    return _SPELLED.get(name, f"--{name.replace('_', '-')}")
