@@ -20,40 +20,44 @@ if TYPE_CHECKING:
 
 DRAWN_MISTAKES = 32
 
+SplitFlag = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="test|val|train", help="Which images.", rich_help_panel=options.DATA
+    ),
+]
+BatchSizeFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        min=1,
+        help="Images at once.",
+        rich_help_panel=options.COMPUTE,
+    ),
+]
+PlotsFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--plots",
+        metavar="DIR",
+        rich_help_panel=options.OUTPUT,
+        help="Write confusion.png and mistakes.png there.",
+    ),
+]
+
 
 def evaluate(
     checkpoint: options.CheckpointArgument = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split", metavar="test|val|train", help="Which images.", rich_help_panel=options.DATA
-        ),
-    ] = "test",
+    split: SplitFlag = "test",
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            "-b",
-            metavar="N",
-            min=1,
-            help="Images at once.",
-            rich_help_panel=options.COMPUTE,
-        ),
-    ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots",
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT,
-            help="Write confusion.png and mistakes.png there.",
-        ),
-    ] = None,
+    batch_size: BatchSizeFlag = None,
+    plots: PlotsFlag = None,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands import options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.epoch_dumps import EpochDumps
 from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.training.session import Summary
 
 
 def train(
@@ -51,13 +54,8 @@ def train(
     from mnist_cli import config as configs
 
     chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
-    if dry_run and resume is not None:
-        raise UsageError("--dry-run and --resume contradict each other", "Give one of them.")
-    if resume is not None and config is not None:
-        raise UsageError(
-            "--config and --resume contradict each other",
-            "A resumed run keeps its own configuration; leave --config out.",
-        )
+    if resume is not None:
+        _refuse_beside_resume(config, dry_run=dry_run)
     dumps = EpochDumps.parse(dump_grad)
     if resume is None:
         settings = options.compose_config(config, assignments, chosen)
@@ -70,13 +68,27 @@ def train(
     else:
         layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
         summary = training_run.resume(resume, layers, request)
+    _report(summary, kept=not dry_run, as_json=as_json)
+    if dry_run:
+        say.note("dry run: one batch went through everything; nothing was kept")
+
+
+def _refuse_beside_resume(config: str | None, *, dry_run: bool) -> None:
+    if dry_run:
+        raise UsageError("--dry-run and --resume contradict each other", "Give one of them.")
+    if config is not None:
+        raise UsageError(
+            "--config and --resume contradict each other",
+            "A resumed run keeps its own configuration; leave --config out.",
+        )
+
+
+def _report(summary: Summary, *, kept: bool, as_json: bool) -> None:
     from mnist_cli.report.console import print_json
     from mnist_cli.report.training import print_summary
 
     if as_json:
-        gone = {"run": None, "checkpoint": None} if dry_run else {}
+        gone = {} if kept else {"run": None, "checkpoint": None}
         print_json(summary.to_plain() | gone)
     else:
-        print_summary(summary, kept=not dry_run)
-    if dry_run:
-        say.note("dry run: one batch went through everything; nothing was kept")
+        print_summary(summary, kept=kept)
