@@ -129,14 +129,25 @@ def _invoke(arguments: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
             return 0
-        translated = _translate(error)
+        translated = _translate(error, _command_path(command, arguments))
         if translated is None:
             raise
         raise translated from error
     return 0
 
 
-def _translate(error: Exception) -> UsageError | Interrupted | None:
+def _command_path(command: object, arguments: list[str]) -> str:
+    """The command that was called, as ``mnist data show``."""
+    words = ["mnist"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _translate(error: Exception, path: str) -> UsageError | Interrupted | None:
     """Typer's own errors, which are click's by another name, as ours; None for any other."""
     if isinstance(error, typer.Abort):
         return Interrupted("interrupted")
@@ -148,9 +159,30 @@ def _translate(error: Exception) -> UsageError | Interrupted | None:
     show = getattr(error, "format_message", None)
     if show is None or not hasattr(error, "exit_code"):
         return None
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "mnist"
-    return UsageError(show().rstrip("."), f"See `{path} --help`.")
+    return UsageError(_bad_value(error) or show().rstrip("."), f"See `{path} --help`.")
+
+
+def _bad_value(error: Exception) -> str:
+    """What is wrong with an option's value, as the configuration says it of its keys.
+
+    Typer judges by pydantic since 0.29, and its message then names neither the value nor what is
+    allowed; empty where another Typer, or something else, was the judge.
+    """
+    from pydantic import ValidationError
+
+    from mnist_cli.config import TrainConfig
+    from mnist_cli.config_messages import complaint, number, permitted
+
+    option, cause = getattr(error, "param", None), error.__cause__
+    if option is None or not isinstance(cause, ValidationError):
+        return ""
+    first = cause.errors(include_url=False)[0]
+    if option.name in TrainConfig.model_fields:
+        allowed = permitted(TrainConfig.model_fields[option.name])
+    else:
+        kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)
+        allowed = number(whole=kind is int, ge=option.min, le=option.max)
+    return f"{max(option.opts, key=len)}: {complaint(first, allowed)}"
 
 
 def _explain(error: OSError) -> OutputError:

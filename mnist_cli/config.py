@@ -89,9 +89,9 @@ class TrainConfig(BaseModel):
     workers: int = Field(
         0, ge=0, le=256, description="processes of loader = dataloader; 0 is the main one"
     )
-    batch_size: int = Field(128, ge=1, description="images a step")
+    batch_size: int = Field(128, ge=1, le=2**31 - 1, description="images a step")
     eval_batch_size: int = Field(
-        1000, ge=1, description="images at once where no gradient is needed"
+        1000, ge=1, le=2**31 - 1, description="images at once where no gradient is needed"
     )
     drop_last: bool = Field(
         False, description="leave out an epoch's last batch where it is not full"
@@ -266,8 +266,7 @@ def compose(layers: Iterable[Layer]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        meanings = {key: field.description or "" for key, field in TrainConfig.model_fields.items()}
-        raise explain(error, origin, meanings) from None
+        raise explain(error, origin, TrainConfig.model_fields) from None
 
 
 def _forget_replaced(values: dict[str, Any], layer: Layer, kept: set[str]) -> None:

@@ -138,6 +138,26 @@ def test_an_assignment_needs_a_key_and_a_sign(text: str) -> None:
         from_assignments([text])
 
 
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("epochs=abc", "should be a whole number from 1 to 100,000, not 'abc'"),
+        ("epochs=1.5", "should be a whole number from 1 to 100,000, not '1.5'"),
+        ("batch_size=0", "should be a whole number from 1 to 2,147,483,647, not '0'"),
+        ("train_size=-1", "should be a whole number of at least 0, not '-1'"),
+        ("lr=0", "should be a number above 0, not '0'"),
+        ("scale=1", "should be a number of at least 0 and below 1, not '1'"),
+        ("gamma=x", "should be a number above 0 and at most 1, not 'x'"),
+        ("compile=maybe", "should be true or false, not 'maybe'"),
+        ("lr=inf", "should be a finite number, not 'inf'"),
+        ("loader=disk", "should be 'device' or 'dataloader', not 'disk'"),
+        ("device=gpu", "should be auto, cpu, cuda, cuda:N, mps, not 'gpu'"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(assignment: str, said: str) -> None:
+    assert refused(from_assignments([assignment])).message == f"--set {assignment}: {said}"
+
+
 CONTRADICTIONS = {
     "workers": ["workers=2"],
     "nesterov": ["optimizer=sgd", "momentum=0", "nesterov=true"],

@@ -32,7 +32,6 @@ BatchSizeFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
-        min=1,
         help="Images at once.",
         rich_help_panel=options.COMPUTE,
     ),
@@ -74,6 +73,7 @@ def evaluate(
     from mnist_cli.training.device import resolve_device
 
     # What cannot be had is said before any data are read.
+    options.check_values(batch_size=batch_size)
     where = resolve_device(device or "auto")
     if plots is not None:
         check_writable(plots)

@@ -55,6 +55,7 @@ def inspect_grad(
     the bundled digits is inspected.
     """
     contradictions.check(options.given(inspect_grad, locals()))
+    options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
     from mnist_cli.commands.inspect import dump as dumps
     from mnist_cli.commands.inspect.subject import Request

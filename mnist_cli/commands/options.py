@@ -181,3 +181,12 @@ def compose_config(
     if config is not None:
         layers.insert(0, configs.from_file(configs.find_config(config)))
     return configs.compose(layers)
+
+
+def check_values(**flags: object) -> None:
+    """Refuse what the configuration does not allow for keys of the same names; None is not given.
+
+    Raises:
+        UsageError: names the flag, the value and what is allowed.
+    """
+    compose_config(None, None, flags)

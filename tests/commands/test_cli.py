@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -85,8 +89,16 @@ def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyP
         (["train", "--nope"], "No such option: --nope"),
         (["train", "extra"], "extra"),
         (["train", "--epochs"], "--epochs"),
-        (["train", "--epochs", "some"], "--epochs"),
-        (["train", "--epochs", "0"], "--epochs: should be greater than or equal to 1, not 0"),
+        (["train", "--epochs", "0"], "--epochs: should be a whole number from 1 to 100,000, not 0"),
+        (
+            ["train", "--threads", "-1"],
+            "--threads: should be a whole number from 0 to 1,024, not -1",
+        ),
+        (["train", "--batch-size", str(2**31)], "from 1 to 2,147,483,647, not 2147483648"),
+        (["train", "--lr", "0"], "--lr: should be a number above 0, not 0.0"),
+        (["eval", "--batch-size", str(2**63)], "--batch-size: should be a whole number from 1"),
+        (["inspect-grad", "--seed", "-1"], "--seed: should be a whole number of at least 0"),
+        (["inspect-grad", "--orders", "21"], "--orders: should be a whole number from 1 to 20"),
         (["train", "--model", "vgg"], "choose one of notebook, example"),
         (["train", "--set", "epochs"], "not of the form key=value"),
         (["train", "--set", "epcohs=3"], "Did you mean 'epochs'?"),
@@ -110,6 +122,35 @@ def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:
     assert outcome.err.startswith("error: ")
     assert said in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def numeric_options() -> Iterator[tuple[list[str], str]]:
+    """Every option of every command that takes a number: the command's words, and its flag."""
+    todo = [([], typer.main.get_command(cli.app))]
+    while todo:
+        words, command = todo.pop()
+        todo += [
+            ([*words, name], child) for name, child in getattr(command, "commands", {}).items()
+        ]
+        hints = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
+        for option in command.params:
+            kinds = {hints.get(option.name), *get_args(hints.get(option.name))}
+            if kinds & {int, float}:
+                yield words, max(option.opts, key=len)
+
+
+@pytest.mark.parametrize("value", ["many", "1e", "0x10"])
+def test_what_is_no_number_is_named_with_its_flag(run: Run, value: str) -> None:
+    options = list(numeric_options())
+    assert (["train"], "--epochs") in options
+    assert (["data", "fetch"], "--timeout") in options
+    for words, flag in options:
+        outcome = run(*words, flag, value)
+        assert outcome.code == 2, (words, flag)
+        message, hint = outcome.err.splitlines()
+        assert message.startswith(f"error: {flag}: should be a "), message
+        assert re.search(r" number\b.*, not '" + value + "'$", message), message
+        assert hint == f"See `mnist {' '.join(words)} --help`."
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["train", "--epochs", "0"], ["eval", "--nope"]])
