@@ -79,7 +79,7 @@ def fetch(
 def _fetch_document(report: FetchReport) -> dict[str, Any]:
     return {
         "dataset": report.dataset,
-        "folder": str(report.folder),
+        "folder": None if report.folder is None else str(report.folder),
         "downloaded": report.downloaded,
         "seconds": report.seconds,
         "files": [

@@ -9,6 +9,7 @@ was fetched here.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import zipfile
 import zlib
@@ -66,7 +67,6 @@ class FetchReport:
 
     Attributes:
         dataset: its name.
-        folder: where files are written.
         files: the files to be read; none for the bundled digits.
         failures: addresses that were tried in vain on the way.
         downloaded: bytes that came over the network.
@@ -74,11 +74,16 @@ class FetchReport:
     """
 
     dataset: str
-    folder: Path
     files: tuple[FetchedFile, ...]
     failures: tuple[Failure, ...]
     downloaded: int
     seconds: float
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the files, or the folders that do; None where there are none."""
+        parents = {file.path.parent for file in self.files}
+        return Path(os.path.commonpath(parents)) if parents else None
 
 
 OnProgress = Callable[[Progress], None]
@@ -122,7 +127,7 @@ def fetch(
     if files is None:
         files = _fetch_locked(_Job(spec, folder, asked, report), patience.deadline)
     seconds = time.monotonic() - started
-    return FetchReport(spec.name, folder, files, tuple(asked.failures), asked.downloaded, seconds)
+    return FetchReport(spec.name, files, tuple(asked.failures), asked.downloaded, seconds)
 
 
 @dataclass(frozen=True)

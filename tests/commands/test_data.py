@@ -95,6 +95,19 @@ def test_verify_of_the_real_files(run: Run, mnist_dir: Path) -> None:
     assert f" {Path(path).parent}\n" in fetched.out
 
 
+@pytest.mark.mnist
+def test_fetch_tells_scripts_where_the_files_are(run: Run, mnist_dir: Path) -> None:
+    document = run("data", "fetch", "--data-dir", mnist_dir, "--json").document
+    paths = [Path(file["path"]) for file in document["files"]]
+    assert {path.parent for path in paths} == {Path(document["folder"])}
+    assert all(path.is_file() for path in paths)
+
+
+def test_fetch_of_the_bundled_digits_names_no_folder(run: Run) -> None:
+    document = run("data", "fetch", "digits", "--json").document
+    assert (document["folder"], document["files"]) == (None, [])
+
+
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])
 def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     outcome = run("data", command, "digits")

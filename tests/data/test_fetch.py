@@ -24,6 +24,7 @@ def test_everything_is_there_as_torchvision_wants_it(
     assert report.downloaded == sum(map(len, made.archives.values()))
     assert {file.source for file in report.files} == {server.url + name for name in made.archives}
     assert not report.failures
+    assert report.folder == tmp_path / "MNIST" / "raw"
     theirs = tv.MNIST(tmp_path, train=False, download=False)
     ours = store.read(made.spec, "test", tmp_path)
     assert np.array_equal(ours.images, theirs.data.numpy())
@@ -45,7 +46,16 @@ def test_a_flat_folder_that_has_the_files_is_left_alone(made: Made, tmp_path: Pa
         (tmp_path / name).write_bytes(content)
     report = run(made, tmp_path, "https://mirror.invalid/")
     assert {file.path.parent for file in report.files} == {tmp_path}
+    assert report.folder == tmp_path
     assert not (tmp_path / "MNIST").exists()
+
+
+def test_the_folder_of_files_in_several_is_the_one_around_them(made: Made, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for place, name in zip([raw, raw, tmp_path, tmp_path], made.raw, strict=True):
+        (place / name).write_bytes(made.raw[name])
+    assert run(made, tmp_path, "https://mirror.invalid/").folder == tmp_path
 
 
 def test_archives_that_are_there_are_extracted(made: Made, tmp_path: Path) -> None:
@@ -136,6 +146,7 @@ def test_a_bundle_that_is_not_what_it_should_be(made: Made, tmp_path, serve: Ser
 def test_bundled_digits_need_nothing(tmp_path: Path) -> None:
     report = fetch.fetch(catalogue.get("digits"), tmp_path / "none")
     assert report.files == ()
+    assert report.folder is None
     assert not (tmp_path / "none").exists()
 
 
