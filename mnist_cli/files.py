@@ -11,12 +11,13 @@ import contextlib
 import errno
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_cli.errors import OutputError
 
-_TEMPORARY = re.compile(r"^\..+\.(\d+)\.tmp$")
+_TEMPORARY = re.compile(r"^\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.tmp$")
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space"),
@@ -49,7 +50,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
             its name could not be made durable), and no temporary is left.
     """
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -79,12 +80,41 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def stale_temporaries(folder: Path) -> Iterator[Path]:
-    """Temporary files in ``folder`` whose writers are no longer alive."""
+def temporary_for(path: Path) -> Path:
+    """The name under which this process writes what is to be ``path``, in the same folder."""
+    return path.with_name(f".{path.name}.{host_name()}.{os.getpid()}.tmp")
+
+
+def host_name() -> str:
+    """This machine's name in letters, digits and hyphens, as names of files may hold it.
+
+    A process id says nothing on another machine that shares the file system.
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:64] or "-"
+
+
+def stale_temporaries(folder: Path, *, alone: bool = False) -> Iterator[Path]:
+    """Temporary files in ``folder`` whose writers ran on this machine and are no longer alive.
+
+    Args:
+        folder: where to look.
+        alone: this process holds a lock that every writer in the folder needs, so that all other
+            writers of this machine are dead, even one that is still listed: killed, and not yet
+            waited for by its parent.
+    """
     for path in folder.iterdir():
         match = _TEMPORARY.match(path.name)
-        if match and not _alive(int(match[1])):
-            yield path
+        if match and match["host"] == host_name():
+            pid = int(match["pid"])
+            if pid != os.getpid() if alone else not _alive(pid):
+                yield path
+
+
+def clear_stale(folder: Path, *, alone: bool = False) -> None:
+    """Remove what :func:`stale_temporaries` finds."""
+    for path in stale_temporaries(folder, alone=alone):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _alive(pid: int) -> bool:
@@ -105,7 +135,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         OutputError: they cannot.
     """
-    probe = folder / f".probe.{os.getpid()}.tmp"
+    probe = temporary_for(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with probe.open("wb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from mnist_cli.errors import OutputError
 from mnist_cli.files import (
     atomic_write,
     check_writable,
+    clear_stale,
     explain_os_error,
+    host_name,
     stale_temporaries,
     sync_folder,
 )
@@ -144,12 +147,55 @@ def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
 def test_temporaries_of_the_dead_are_found_and_those_of_the_living_left(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"half")
-    (tmp_path / f".last.pt.{os.getpid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".best.pt.{os.getppid()}.tmp").write_bytes(b"half")
+    here = host_name()
+    left = tmp_path / f".last.pt.{here}.{dead.pid}.tmp"
+    left.write_bytes(b"half")
+    (tmp_path / f".last.pt.{here}.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".best.pt.{here}.{os.getppid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"of no machine")
     (tmp_path / ".last.pt.tmp").write_bytes(b"not ours")
     (tmp_path / "last.pt").write_bytes(b"whole")
-    assert [path.name for path in stale_temporaries(tmp_path)] == [f".last.pt.{dead.pid}.tmp"]
+    assert list(stale_temporaries(tmp_path)) == [left]
+
+
+def test_the_holder_of_the_lock_knows_that_a_listed_writer_is_dead(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still to be waited for
+    left = tmp_path / f".last.pt.{host_name()}.{killed.pid}.tmp"
+    left.write_bytes(b"half")
+    (tmp_path / f".last.pt.{host_name()}.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.pt.another-machine.{killed.pid}.tmp").write_bytes(b"half")
+    assert list(stale_temporaries(tmp_path)) == []
+    assert list(stale_temporaries(tmp_path, alone=True)) == [left]
+    killed.communicate()
+
+
+def killed_while_writing(path: Path, host: str) -> None:
+    """A process of a machine called ``host`` dies before its file has its name."""
+    code = (
+        "import os, socket, sys; from pathlib import Path; from mnist_cli.files import atomic_write\n"
+        "socket.gethostname = lambda: sys.argv[2]\n"
+        "Path.replace = lambda *_: os._exit(9)\n"
+        "atomic_write(Path(sys.argv[1]), b'half')\n"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code, str(path), host], check=False).returncode == 9
+    )
+
+
+@pytest.mark.parametrize("host", ["gpu-17.cluster.example.org", "Björn's Mac", "a.123", "x" * 200])
+def test_what_another_machine_left_is_never_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Its process ids say nothing here: on a shared file system its writer may be alive."""
+    killed_while_writing(tmp_path / "last.pt", host)
+    (left,) = entries(tmp_path)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == [left]
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == []
 
 
 def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from filelock import FileLock, Timeout
 
 from mnist_cli.data import idx, store
 from mnist_cli.data.download import SLOW_SECONDS
-from mnist_cli.data.mirrors import Failure, Mirrors, Patience, clear_stale, replacing
+from mnist_cli.data.mirrors import Failure, Mirrors, Patience, replacing
 from mnist_cli.data.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.errors import DataError, OutputError
-from mnist_cli.files import explain_os_error
+from mnist_cli.files import clear_stale, explain_os_error
 
 LOCK = ".fetch.lock"
 CONNECT_SECONDS = 10.0
@@ -187,7 +187,7 @@ def _fetch_locked(job: _Job, deadline: float) -> tuple[FetchedFile, ...]:
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         with _lock(job, deadline):
-            clear_stale(job.folder)
+            clear_stale(job.folder, alone=True)
             return _fetch_all(job)
     except OSError as error:
         raise explain_os_error(error, job.folder, "write to", _needed(job.spec)) from error

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mnist_cli.data.download import Limits, download
 from mnist_cli.data.web import DownloadError, allowed, is_loopback, reach
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.files import sync_folder
+from mnist_cli.files import sync_folder, temporary_for
 
 OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
@@ -139,10 +139,9 @@ class Mirrors:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file that appears at ``path`` when it is whole, even through a power failure.
 
-    For what is too big or too slow to come for :func:`mnist_cli.files.atomic_write`; the caller
-    holds a lock on the folder, so that every other temporary file in it is a dead process's.
+    For what is too big or too slow to come for :func:`mnist_cli.files.atomic_write`.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary_for(path)
     try:
         with part.open("xb") as file:
             yield file
@@ -151,10 +150,4 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
         sync_folder(path.parent)
     finally:
-        part.unlink(missing_ok=True)
-
-
-def clear_stale(folder: Path) -> None:
-    """Remove what killed processes left of :func:`replacing`, as the holder of the lock."""
-    for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)

@@ -14,7 +14,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.files import atomic_write, check_writable, explain_os_error, stale_temporaries
+from mnist_cli.files import (
+    atomic_write,
+    check_writable,
+    clear_stale,
+    explain_os_error,
+    host_name,
+)
 
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 
@@ -106,19 +112,13 @@ class RunDirectory:
             raise explain_os_error(error, self.path, "lock") from error
         try:
             with contextlib.suppress(OSError):
-                owner.write_text(f"{os.getpid()}\n")
-            self.clear_stale()
+                owner.write_text(f"{os.getpid()} on {host_name()}\n")
+            clear_stale(self.path)
             yield
         finally:
             with contextlib.suppress(OSError):
                 owner.unlink()
             lock.release()
-
-    def clear_stale(self) -> None:
-        """Remove temporary files that killed processes left."""
-        for path in stale_temporaries(self.path):
-            with contextlib.suppress(OSError):
-                path.unlink()
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""

@@ -140,7 +140,7 @@ def test_a_bundle_that_is_not_what_it_should_be(made: Made, tmp_path, serve: Ser
         )
     with pytest.raises(DataError, match=r"gzip\.zip"):
         run(made, tmp_path, serve().offer({"gzip.zip": content}).url)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_bundled_digits_need_nothing(tmp_path: Path) -> None:

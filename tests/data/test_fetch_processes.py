@@ -115,7 +115,7 @@ def wait_for_part(root: Path) -> Path:
     """The temporary file of a download under way."""
     until = time.monotonic() + PATIENT
     while time.monotonic() < until:
-        if parts := list(root.rglob(".*.part")):
+        if parts := list(root.rglob(".*.tmp")):
             return parts[0]
         time.sleep(0.01)
     raise AssertionError("no download began")
@@ -131,7 +131,7 @@ def test_ended_in_the_middle_and_run_again_heals(made, tmp_path, gated, number) 
     process.send_signal(number)
     process.communicate(timeout=PATIENT)
     assert process.returncode != 0
-    left = [name for name in files_in(root) if not name.endswith(".part")]
+    left = [name for name in files_in(root) if not name.endswith(".tmp")]
     assert left == []
     if number == signal.SIGINT:
         assert files_in(root) == {}

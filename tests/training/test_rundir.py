@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.errors import CheckpointError, OutputError
+from mnist_cli.files import host_name
 from mnist_cli.training.rundir import RunDirectory, create, find_checkpoint, newest
 
 
@@ -117,7 +118,7 @@ def try_lock(run: RunDirectory) -> None:
 def test_a_run_in_use_is_refused_with_the_process_that_holds_it(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with holder(tmp_path) as child:
-        with pytest.raises(OutputError, match=f"is being written by process {child.pid}"):
+        with pytest.raises(OutputError, match=f"process {child.pid} on {host_name()}"):
             try_lock(run)
         child.communicate("\n", timeout=30)
     try_lock(run)
@@ -127,11 +128,16 @@ def test_a_run_in_use_is_refused_with_the_process_that_holds_it(tmp_path: Path) 
 def test_a_killed_process_frees_its_run_and_its_leftovers_are_cleared(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with holder(tmp_path) as child:
-        (tmp_path / f".last.pt.{child.pid}.tmp").write_bytes(b"half")
+        left = tmp_path / f".last.pt.{host_name()}.{child.pid}.tmp"
+        elsewhere = tmp_path / f".last.pt.another-machine.{child.pid}.tmp"
+        left.write_bytes(b"half")
+        elsewhere.write_bytes(b"half")
         child.send_signal(signal.SIGKILL)
     with run.locked():
-        assert not (tmp_path / f".last.pt.{child.pid}.tmp").exists()
-        assert (tmp_path / "run.pid").read_text().strip() == str(os.getpid())
+        assert not left.exists()
+        assert elsewhere.exists()
+        owner = (tmp_path / "run.pid").read_text().strip()
+        assert owner == f"{os.getpid()} on {host_name()}"
 
 
 def test_a_lock_is_not_given_twice_to_one_process_and_ends_with_a_failure(tmp_path: Path) -> None:
