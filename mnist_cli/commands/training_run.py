@@ -239,7 +239,7 @@ def _announce(session: Session, say: Speaker) -> None:
 
     if session.differences:
         say.warn(
-            "this is not where the run was begun, so the last bits may differ: "
+            "this is not where the run was begun, so its bits may differ from here on: "
             + "; ".join(session.differences)
         )
     data = session.data

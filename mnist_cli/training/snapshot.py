@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mnist_cli import __version__
 from mnist_cli.errors import CheckpointError
+from mnist_cli.seeding import derive
 from mnist_cli.training.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.training.device import cpu_name
 from mnist_cli.training.state import TrainState
@@ -85,7 +86,7 @@ def restore(
     """Bring a fresh state to where the checkpoint was taken; generators last.
 
     Returns:
-        What differs between the machine that wrote it and this one, and can change the last bits.
+        What differs between the machine that wrote it and this one, and can change the bits.
 
     Raises:
         CheckpointError: a part of it does not fit the state.
@@ -108,14 +109,14 @@ def restore(
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
         state.clock.seconds = float(document["seconds"])
         state.history[:] = checkpoint.history
-        _restore_generators(document["generators"], state.device, augment_generator)
+        moved = _restore_generators(document["generators"], state, augment_generator)
     except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    return environment_differences(document.get("environment", {}), environment(state))
+    return environment_differences(document.get("environment", {}), environment(state)) + moved
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
@@ -137,16 +138,38 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 
 def _restore_generators(
-    states: Mapping[str, Tensor | None], device: torch.device, augment: torch.Generator
-) -> None:
+    states: Mapping[str, Tensor | None], state: TrainState, augment: torch.Generator
+) -> list[str]:
+    """Let every generator go on from where it was; one of another device's kind begins anew.
+
+    What begins anew is drawn from the seed and the position, so that it repeats. Says so where it
+    matters: each epoch seeds its generators, so at the start of one nothing is lost.
+    """
     torch.set_rng_state(_required(states["torch"]))
-    if device.type == "cuda" and states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps" and states["mps"] is not None:
-        torch.mps.set_rng_state(states["mps"])
-    saved = _required(states["augment"])
-    if saved.shape == augment.get_state().shape:
-        augment.set_state(saved)
+    augmentation = _required(states["augment"])
+    here = state.device.type
+    then = next((kind for kind in ("cuda", "mps") if states[kind] is not None), "cpu")
+    if then == here:
+        _restore_device_generator(states, state.device)
+        augment.set_state(augmentation)
+        return []
+    place = (state.config.seed, "moved", state.epoch, state.batch)
+    torch.manual_seed(derive(*place))
+    if augmentation.shape == augment.get_state().shape:  # of loader = dataloader: on the CPU
+        augment.set_state(augmentation)
+    else:
+        augment.manual_seed(derive(*place, 1))
+    rest = (
+        f"random numbers: {then} draws others than {here}, for the rest of epoch {state.epoch + 1}"
+    )
+    return [rest] if state.batch else []
+
+
+def _restore_device_generator(states: Mapping[str, Tensor | None], device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(_required(states["cuda"]), device)
+    if device.type == "mps":
+        torch.mps.set_rng_state(_required(states["mps"]))
 
 
 def _required(state: Tensor | None) -> Tensor:

@@ -26,7 +26,7 @@ from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import snapshot
 from mnist_cli.training.device import Precision
 from mnist_cli.training.loop import fit
-from mnist_cli.training.state import TrainState
+from mnist_cli.training.state import EpochResult, TrainState
 
 SECONDS = ("seconds", "images_per_second")
 """What a clock decides, and no resuming can repeat."""
@@ -140,6 +140,61 @@ def test_another_machine_is_noticed(tmp_path: Path) -> None:
     assert f"threads: 97 then, {torch.get_num_threads()} now" in noticed
 
 
+def elsewhere(document: dict[str, Any]) -> dict[str, Any]:
+    """A document as a run on a GPU would have written it: CUDA's generators have 16 bytes."""
+    document["generators"] |= {
+        "cuda": torch.arange(16, dtype=torch.uint8),
+        "augment": torch.arange(16, dtype=torch.uint8),
+    }
+    document["environment"] |= {"device": "cuda", "device_name": "a GPU"}
+    return document
+
+
+def resumed_from(path: Path, settings: TrainConfig, stand: int) -> tuple[Run, list[str]]:
+    """A run that goes on, in a process whose generators stand anywhere."""
+    torch.manual_seed(stand)
+    run = Run(settings)
+    run.loader.generator.manual_seed(stand)
+    return run, snapshot.restore(checkpoints.read(path), run.state, run.loader.generator)
+
+
+def test_a_run_that_moves_within_an_epoch_says_that_it_draws_other_numbers(tmp_path: Path) -> None:
+    settings = config(**MOVED, model="notebook")  # augmentation and dropout
+    run = Run(settings)
+    events = run.events()
+    next(events)
+    checkpoints.write(elsewhere(run.document()), tmp_path / "a.pt")
+    ends = []
+    for stand in (1, 2):
+        resumed, noticed = resumed_from(tmp_path / "a.pt", settings, stand)
+        assert [line.partition(":")[0] for line in noticed] == [
+            *("device", "device_name", "random numbers")
+        ]
+        assert noticed[-1].endswith("cuda draws others than cpu, for the rest of epoch 1")
+        for _ in resumed.events():
+            pass
+        ends.append(resumed.document())
+    assert differences(*ends, ignore=SECONDS) == []  # other numbers, but the same each time
+    for _ in events:
+        pass
+    assert differences(ends[0], run.document(), ignore=SECONDS) != []
+
+
+def test_a_run_that_moves_between_epochs_loses_no_random_numbers(tmp_path: Path) -> None:
+    settings = config(**MOVED, model="notebook")
+    run = Run(settings)
+    events = run.events()
+    while not isinstance(next(events), EpochResult):
+        pass
+    checkpoints.write(elsewhere(run.document()), tmp_path / "a.pt")
+    resumed, noticed = resumed_from(tmp_path / "a.pt", settings, 1)
+    assert [line.partition(":")[0] for line in noticed] == ["device", "device_name"]
+    for one in (events, resumed.events()):
+        for _ in one:
+            pass
+    assert differences(resumed.document(), run.document(), ignore=SECONDS) == []
+
+
 # --- documents that do not fit
 
 
@@ -164,6 +219,7 @@ MISFITS: dict[str, tuple[str, Any]] = {
     "no generator state": ("generators/torch", None),
     "half a generator state": ("generators/torch", torch.zeros(3, dtype=torch.uint8)),
     "a generator state of floats": ("generators/torch", torch.zeros(5056)),
+    "half a state of augmentation": ("generators/augment", torch.zeros(3, dtype=torch.uint8)),
     "an epoch too many": ("position/epoch", 1),
     "an epoch below zero": ("position/epoch", -1),
     "a batch below zero": ("position/batch", -1),
