@@ -5,13 +5,14 @@ Knows a loss to evaluate and the tensors it depends on; nothing of graphs or dat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import NonFiniteError, UsageError
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
@@ -25,6 +26,8 @@ class EntryCheck:
     ``error`` is relative to the larger of the two (or to a millionth of the parameter's largest
     gradient, where both are smaller still), less what the rounding of the loss explains: a
     bias before a batch norm has a gradient of exactly zero, and differences of a few 1e-11.
+    It is infinite where autograd's gradient is not finite. Where the difference is not, as at
+    the edge of a logarithm's domain, nothing can be said: that counts as a kink.
     """
 
     index: tuple[int, ...]
@@ -92,6 +95,7 @@ def gradcheck(
     Raises:
         UsageError: a parameter is not float64, the loss is no scalar, does not depend on any
             parameter, or is not the same when evaluated twice.
+        NonFiniteError: the loss is not finite.
     """
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
     _require_float64(leaves)
@@ -140,6 +144,11 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
     value = evaluate.tensor()
     if not value.requires_grad:
         raise UsageError("the loss depends on none of the parameters")
+    if not value.isfinite():
+        raise NonFiniteError(
+            f"the loss is {value.item()}, so that differences say nothing",
+            "Look for the first node that is not finite: record the graph and diagnose it.",
+        )
     if float(value.detach().double()) != evaluate.number():
         raise UsageError(
             "the loss is not the same when evaluated twice, so that differences say nothing",
@@ -172,9 +181,12 @@ def _entry(
     near = _slopes(leaf, index, step / 2, evaluate)
     numeric = (4 * near.central - wide.central) / 3
     scale = max(abs(analytic), abs(numeric), 1e-6 * largest)
-    gap = max(0.0, abs(analytic - numeric) - near.rounding)
-    error = gap / scale if scale else 0.0
-    return EntryCheck(index, analytic, numeric, error, _is_kink(wide, near, scale))
+    kink = not math.isfinite(numeric) or _is_kink(wide, near, scale)
+    gap = abs(analytic - numeric) - near.rounding
+    error = max(gap / scale, 0.0) if scale and math.isfinite(gap) else 0.0
+    return EntryCheck(
+        index, analytic, numeric, error if math.isfinite(analytic) else math.inf, kink
+    )
 
 
 @dataclass(frozen=True)

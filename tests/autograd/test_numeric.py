@@ -9,7 +9,7 @@ from autograd_zoo import ConvNet
 from torch import Tensor, nn
 
 from mnist_cli.autograd.numeric import gradcheck
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import NonFiniteError, UsageError
 
 
 def closure(model: nn.Module, images: Tensor) -> tuple:
@@ -116,3 +116,25 @@ def test_what_cannot_be_checked() -> None:
 
     with pytest.raises(UsageError, match="not the same when evaluated twice"):
         gradcheck(unsteady, {"x": x})
+
+
+def test_a_gradient_that_is_not_finite_is_no_agreement() -> None:
+    """0 · ∞: the loss is 0 everywhere, and so is its slope, but autograd's is NaN."""
+    x = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    (check,) = gradcheck(lambda: (x * 0).sqrt().sum(), {"x": x})
+    assert all(entry.analytic != entry.analytic for entry in check.entries)
+    assert (check.kinks, check.worst_error) == (0, float("inf"))
+
+
+def test_at_the_edge_of_the_domain_differences_say_nothing() -> None:
+    x = torch.tensor([1e-6, 2.0], dtype=torch.float64, requires_grad=True)
+    (check,) = gradcheck(lambda: x.log().sum(), {"x": x})
+    assert [entry.kink for entry in check.entries] == [True, False]
+    assert check.worst_error < 1e-9
+
+
+def test_a_loss_that_is_not_finite_is_told() -> None:
+    x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    for loss in (lambda: (x / x).sum(), lambda: x.log().sum()):
+        with pytest.raises(NonFiniteError, match=r"the loss is (nan|-inf)"):
+            gradcheck(loss, {"x": x})

@@ -138,6 +138,14 @@ def test_what_is_no_checkpoint(run: Run, trained: Path) -> None:
         assert name in outcome.document["error"]["message"]
 
 
+def test_answers_that_are_not_finite_are_no_figures(run: Run, trained: Path) -> None:
+    whole = torch.load(trained / "best.pt", weights_only=True)
+    torch.save({name: 1e25 * one for name, one in whole["model"]["weights"].items()}, "large.pt")
+    outcome = run("eval", "large.pt", "--dataset", "digits", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (6, "non-finite")
+    assert "382 of 382 images" in outcome.err
+
+
 def test_a_network_that_does_not_fit_is_told_how(run: Run) -> None:
     torch.save(models.build("notebook", 10).state_dict(), "theirs.pt")
     outcome = run("eval", "theirs.pt", "--model", "conv4")
