@@ -64,7 +64,7 @@ class StatsCollector:
         if seen is not None and seen[0] is tensor:
             return seen[1]
         place = len(self._shapes)
-        values = _entries(tensor)
+        values = entries(tensor)
         self._shapes.append(tuple(tensor.shape))
         self._sizes.append(values.numel())
         if values.numel():
@@ -111,8 +111,8 @@ class StatsCollector:
         return [_stats(shape, size, row) for shape, size, row in triples]
 
 
-def _entries(tensor: Tensor) -> Tensor:
-    """All entries in a row, in the tensor's own dtype."""
+def entries(tensor: Tensor) -> Tensor:
+    """All entries of any tensor in a row (N,), in its own dtype; complex ones as pairs."""
     values = tensor.detach()
     if values.layout != torch.strided:
         values = values.to_dense()

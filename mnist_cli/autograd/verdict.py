@@ -16,6 +16,7 @@ from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.replaying import Replay
+from mnist_cli.autograd.stats import entries
 from mnist_cli.errors import ReplayMismatch
 
 FARTHEST = 2**63 - 1
@@ -87,13 +88,8 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """The entries in a row; complex ones as pairs."""
-    values = tensor.detach()
-    if values.layout != torch.strided:
-        values = values.to_dense()
-    if values.is_complex():
-        values = torch.view_as_real(values.resolve_conj())
-    return values.resolve_neg().contiguous().reshape(-1)
+    """The entries in a row, as they can be viewed as bits."""
+    return entries(tensor).resolve_neg().contiguous()
 
 
 def _bits(tensor: Tensor) -> Tensor:

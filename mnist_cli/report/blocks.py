@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment, Segments
@@ -18,16 +18,22 @@ SHADES = " .:-=+*#%@"
 
 def colour_lines(image: npt.NDArray[np.uint8]) -> list[list[Segment]]:
     """An image (H, W) as lines of half blocks: the upper pixel in front, the lower behind."""
-    rows = image.tolist()
-    if len(rows) % 2:
-        rows.append([0] * len(rows[0]))
     return [
         [
             Segment(UPPER_HALF, Style(color=_grey(top), bgcolor=_grey(bottom)))
-            for top, bottom in zip(upper, lower, strict=True)
+            for top, bottom in line
         ]
-        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+        for line in _stacked(image)
     ]
+
+
+def _stacked(image: npt.NDArray[np.uint8]) -> Iterator[list[tuple[int, int]]]:
+    """Two rows of pixels a line, the upper above the lower; below an odd last one it is black."""
+    rows = image.tolist()
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        yield list(zip(upper, lower, strict=True))
 
 
 def _grey(value: int) -> str:
@@ -36,15 +42,9 @@ def _grey(value: int) -> str:
 
 def plain_lines(image: npt.NDArray[np.uint8]) -> list[str]:
     """An image (H, W) as lines of shades, one character for two pixels above each other."""
-    rows = image.tolist()
-    if len(rows) % 2:
-        rows.append([0] * len(rows[0]))
     return [
-        "".join(
-            SHADES[(top + bottom) * (len(SHADES) - 1) // 510]
-            for top, bottom in zip(upper, lower, strict=True)
-        )
-        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+        "".join(SHADES[(top + bottom) * (len(SHADES) - 1) // 510] for top, bottom in line)
+        for line in _stacked(image)
     ]
 
 
