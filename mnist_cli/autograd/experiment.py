@@ -18,7 +18,6 @@ from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.replaying import call_node
-from mnist_cli.autograd.values import tensor_of
 from mnist_cli.autograd.walking import Walk, walk
 from mnist_cli.errors import UsageError
 
@@ -137,11 +136,6 @@ def fitted(grad: Tensor | None, value: Tensor) -> Tensor:
 def plain(tensor: Tensor | None) -> object:
     """A tensor as nested lists of numbers; None stays None."""
     return None if tensor is None else tensor.detach().tolist()
-
-
-def leaf_of(data: object, name: str = "the value") -> Tensor:
-    """Plain numbers as a leaf that requires a gradient."""
-    return tensor_of(data, name).requires_grad_()
 
 
 def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[NodeCall]:
