@@ -192,9 +192,12 @@ def show(
 
     Without --indices the samples are spread evenly over the file.
     """
+    given = options.given(show, locals())
     from mnist_cli.data.load import load
     from mnist_cli.report.console import note, print_json
 
+    if {"count", "indices"} <= set(given):
+        raise UsageError("--count and --indices contradict each other", "Give one of them.")
     if split not in ("train", "test"):
         raise UsageError(f"--split {split}: choose train or test")
     data = load(name, data_dir, say=note)
@@ -215,10 +218,7 @@ def _choose(split: Split, count: int, indices: str | None) -> Split:
     if indices is None:
         count = min(count, len(split))
         return split.take(torch.arange(count) * len(split) // count)
-    try:
-        numbers = [int(word) for word in indices.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--indices {indices}: not numbers with commas between them") from error
+    numbers = options.parse_indices(indices)
     for number in numbers:
         if not 0 <= number < len(split):
             raise UsageError(f"--indices: image {number} does not exist; 0 to {len(split) - 1} do")

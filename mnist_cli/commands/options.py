@@ -14,6 +14,7 @@ import typer
 
 from mnist_cli import choices
 from mnist_cli.data import catalogue
+from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config import TrainConfig
@@ -181,6 +182,20 @@ def compose_config(
     if config is not None:
         layers.insert(0, configs.from_file(configs.find_config(config)))
     return configs.compose(layers)
+
+
+def parse_indices(text: str) -> list[int]:
+    """The numbers that ``--indices 3,14,15`` names.
+
+    Raises:
+        UsageError: something that is no number.
+    """
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
+        ) from error
 
 
 def check_values(**flags: object) -> None:

@@ -40,8 +40,8 @@ def get(name: str) -> DatasetSpec:
         if wanted in (spec.name, spec.folder.lower()) and wanted:
             return spec
     near = difflib.get_close_matches(wanted, _CATALOGUE, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"there is no data set {name!r}", f"{guess}known are {', '.join(names())}")
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no data set {name!r}", f"{guess}Known are {', '.join(names())}.")
 
 
 def owner(md5: str) -> DatasetSpec | None:

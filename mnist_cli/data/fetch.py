@@ -149,8 +149,8 @@ def _downloading(report: OnProgress) -> Callable[[str, str, int, int | None], No
 
 def _other_ways(spec: DatasetSpec) -> str:
     return (
-        f"try again later with `mnist data fetch {spec.name}`, name a directory that has the "
-        "files with --data-dir (or MNIST_DATA_DIR), or use --dataset digits, which needs no files"
+        f"Try again later with `mnist data fetch {spec.name}`, name a directory that has the "
+        "files with --data-dir (or MNIST_DATA_DIR), or use --dataset digits, which needs no files."
     )
 
 
@@ -212,7 +212,7 @@ def _lock(job: _Job, deadline: float) -> Iterator[None]:
     except Timeout as error:
         raise OutputError(
             f"another process has been fetching {job.spec.title} into {job.folder} for too long",
-            "wait for it or stop it, then try again",
+            "Wait for it or stop it, then try again.",
         ) from error
     try:
         yield

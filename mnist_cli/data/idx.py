@@ -38,7 +38,7 @@ TYPES: dict[int, np.dtype[Any]] = {
 MAX_DIMENSIONS = 4
 # The largest file known here, EMNIST digits' training images, has 180 MiB.
 DEFAULT_LIMIT = 512 * 2**20
-HINT = "fetch it again with `mnist data fetch`, or name another folder with --data-dir"
+HINT = "Fetch it again with `mnist data fetch`, or name another folder with --data-dir."
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack tighter than this (zlib's documentation, "Maximum Compression Factor").

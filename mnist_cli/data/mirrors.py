@@ -64,7 +64,7 @@ class Mirrors:
                 raise UsageError(
                     f"{address!r} cannot be a mirror: only https is asked, and http on this "
                     "machine",
-                    "give an address that begins with https://",
+                    "Give an address that begins with https://.",
                 )
         self.failures: list[Failure] = []
         self.downloaded = 0
@@ -125,7 +125,7 @@ class Mirrors:
             silent = "; ".join(f"{urlsplit(url).hostname}: {why}" for url, why in answers.items())
             raise DataError(
                 f"{self._title} is not on disk, and no mirror can be reached ({silent})",
-                f"check the network; {self._hint}",
+                f"Check the network. {self._hint}",
             )
         self._prefer({address for address, why in answers.items() if not why})
         self._reached = True

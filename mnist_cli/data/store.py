@@ -190,8 +190,8 @@ def _require(located: Located, *files: SourceFile) -> None:
     raise DataError(
         f"{spec.title} is not there: no {' and no '.join(missing)}, gzipped or not, "
         f"in any of {where}{absent}",
-        f"download it with `mnist data fetch {spec.name}`, or name a directory that has the files "
-        "with --data-dir (or MNIST_DATA_DIR)",
+        f"Download it with `mnist data fetch {spec.name}`, or name a directory that has the files "
+        "with --data-dir (or MNIST_DATA_DIR).",
     )
 
 
@@ -206,8 +206,8 @@ def _read_file(spec: DatasetSpec, file: SourceFile, copies: tuple[Path, ...]) ->
 
 def _again(spec: DatasetSpec) -> str:
     return (
-        f"fetch a good copy with `mnist data fetch {spec.name}` (and the same --data-dir), "
-        "or name another directory with --data-dir"
+        f"Fetch a good copy with `mnist data fetch {spec.name}` (and the same --data-dir), "
+        "or name another directory with --data-dir."
     )
 
 

@@ -113,6 +113,7 @@ def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyP
         (["data", "show", "digits", "--indices", "1,x"], "--indices 1,x"),
         (["data", "show", "digits", "--indices", "123456"], "123456"),
         (["data", "show", "digits", "--count", "0"], "--count"),
+        (["data", "show", "digits", "--count", "3", "--indices", "1"], "contradict"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:

@@ -351,6 +351,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--at", "x=1"], 2, "means nothing alone"),
         (["--const", "x=1"], 2, "means nothing alone"),
         (["--node", "0", "--create-graph", "--orders", "3"], 2, "means nothing alone"),
+        (["--no-fold", "--depth", "2"], 2, "--no-fold and --depth contradict"),
         (["--samples", "3"], 2, "--samples means nothing alone"),
         (["--tolerance", "0.1"], 2, "--tolerance means nothing alone"),
         (["--path", "fc1.weight", "--no-fold"], 2, "--path and --fold contradict"),

@@ -116,7 +116,7 @@ def test_unknown_name_lists_all_and_guesses() -> None:
     with pytest.raises(UsageError) as caught:
         catalogue.get("fashon-mnist")
     assert "fashon-mnist" in caught.value.message
-    assert "did you mean fashion-mnist?" in caught.value.hint
+    assert "Did you mean fashion-mnist?" in caught.value.hint
     assert all(name in caught.value.hint for name in catalogue.names())
 
 
@@ -124,7 +124,7 @@ def test_unknown_name_lists_all_and_guesses() -> None:
 def test_far_off_names_are_refused_without_a_guess(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         catalogue.get(name)
-    assert "did you mean" not in caught.value.hint
+    assert "Did you mean" not in caught.value.hint
 
 
 def test_owner_knows_archives_and_extracted_files() -> None:

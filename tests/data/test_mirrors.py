@@ -73,10 +73,10 @@ def not_http(handler: Handler) -> None:
 
 
 BAD: dict[str, tuple[Callable[[bytes], Route], str]] = {
-    "silent": (lambda content: stall, "no answer within 1 s"),
+    "silent": (lambda content: stall, "no answer within 2 s"),
     "stalls": (stall_within, "silent after|too slow"),
     "a byte now and then": (drip, "too slow"),
-    "endless headers": (lambda content: drip_headers, "no answer within 1 s"),
+    "endless headers": (lambda content: drip_headers, "no answer within 2 s"),
     "cut off": (lambda content: body(content[:-9], len(content)), "cut off after"),
     "cut off unannounced": (lambda content: body(content[:-9]), "wrong bytes"),
     "403": (lambda content: status(403), "HTTP 403"),

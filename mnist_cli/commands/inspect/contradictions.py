@@ -5,7 +5,7 @@ An option that a question has no use for is refused: nothing that was asked for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 
 from mnist_cli.errors import UsageError
 
@@ -38,11 +38,11 @@ _SPELLED = {
 }
 
 
-def check(given: Collection[str]) -> None:
+def check(given: Mapping[str, object]) -> None:
     """Refuse options that contradict each other, or mean nothing for what is asked.
 
     Args:
-        given: the options whose values are not the defaults, by the command's parameter names.
+        given: by the command's parameter names the values that are not the defaults.
 
     Raises:
         UsageError: names the options.
@@ -54,6 +54,8 @@ def check(given: Collection[str]) -> None:
         for other in others:
             if other in given and (asked := [name for name in questions if name in given]):
                 raise _contradiction([*asked, other])
+    if given.get("fold") is False and "depth" in given:
+        raise _contradiction(["no_fold", "depth"])
     for options, needed in ALONE:
         for name in options:
             if name in given and not set(needed) & set(given):

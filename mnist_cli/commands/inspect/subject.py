@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.choices import MODELS
 from mnist_cli.commands import provenance
+from mnist_cli.commands.options import parse_indices
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.seeding import derive
 
@@ -242,7 +243,9 @@ def _batch(split: Split, request: Request, seed: int) -> Split:
     if request.batch is not None:
         raise UsageError("--batch and --indices contradict each other", "Give one of them.")
     rows = {number: row for row, number in enumerate(split.indices.tolist())}
-    return split.take(torch.tensor([_row(number, rows) for number in _numbers(request.indices)]))
+    return split.take(
+        torch.tensor([_row(number, rows) for number in parse_indices(request.indices)])
+    )
 
 
 def _row(number: int, rows: dict[int, int]) -> int:
@@ -268,12 +271,3 @@ def choose_batch(split: Split, count: int | None, seed: int) -> Split:
         raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
     generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
     return split.take(torch.randperm(len(split), generator=generator)[:count])
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError as error:
-        raise UsageError(
-            f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
-        ) from error
