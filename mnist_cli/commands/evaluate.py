@@ -144,7 +144,7 @@ def _load(checkpoint: Checkpoint, dataset: str | None, data_dir: Path) -> Loaded
     from mnist_cli.report.console import note, warn
 
     trained_on = checkpoint.data.name if checkpoint.data is not None else "auto"
-    data = load(dataset or trained_on, data_dir, say=note)
+    data = load(dataset or trained_on, data_dir, say=note, whole=False)
     if data.fallback:
         warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
     provenance.check_classes(checkpoint, data)

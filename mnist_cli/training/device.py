@@ -204,14 +204,23 @@ def compute_settings(
             torch.backends.cudnn.allow_tf32 = not deterministic
             if deterministic:  # cuBLAS reads it at its first product, and torch insists on it
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(deterministic)
+            _insist_on_determinism(deterministic)
         yield
     finally:
         torch.set_num_threads(before_threads)
         torch.set_float32_matmul_precision(before_matmul)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before_cudnn
         torch.backends.cudnn.allow_tf32 = before_tf32
-        torch.use_deterministic_algorithms(before_deterministic)
+        _insist_on_determinism(before_deterministic)
+
+
+def _insist_on_determinism(wanted: bool) -> None:
+    """Set torch's switch, unless it stands there already.
+
+    Setting it imports torch._inductor, which takes longer than evaluating 10,000 images.
+    """
+    if wanted != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(wanted)
 
 
 def synchronize(device: torch.device) -> None:

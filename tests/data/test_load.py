@@ -100,6 +100,19 @@ def test_damaged_files_are_told_rather_than_replaced_by_the_digits(on_disk: Path
         load.load("auto", on_disk)
 
 
+def test_the_training_images_can_wait_until_they_are_asked_for(on_disk: Path, made: Made) -> None:
+    path = on_disk / "train-labels-idx1-ubyte"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    data = load.load("mnist", on_disk, whole=False)
+    assert data.test.labels.tolist() == made.arrays["test", "labels"].tolist()
+    with pytest.raises(DataError):
+        data.split("train")
+    path.write_bytes(whole)
+    assert data.train.labels.tolist() == made.arrays["train", "labels"].tolist()
+    assert data.train is data.train
+
+
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MnistError) as caught:
         load.load("mnits", tmp_path)

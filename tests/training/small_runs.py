@@ -57,8 +57,9 @@ def config(**values: Any) -> TrainConfig:
 
 
 def loaded(train: int = 29, test: int = 11, fallback: str = "") -> LoadedData:
-    parts = split(train), split(test, 1, "test")
-    return LoadedData(catalogue.get("mnist"), *parts, "sha256:0", fallback)
+    return LoadedData(
+        catalogue.get("mnist"), lambda: split(train), split(test, 1, "test"), fallback
+    )
 
 
 def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
