@@ -157,6 +157,7 @@ def _evaluate(
     subject: Subject, device: torch.device, precision_name: str | None, batch_size: int | None
 ) -> Evaluation:
     """By default in the precision and batches of the training run: the same figures to the bit."""
+    from mnist_cli.config import TrainConfig
     from mnist_cli.training.device import compute_settings, resolve_precision
     from mnist_cli.training.evaluate import evaluate as judge
     from mnist_cli.training.evaluate import predict
@@ -166,7 +167,7 @@ def _evaluate(
     config = checkpoint.config
     name = provenance.precision_name(precision_name, checkpoint, device)
     precision = resolve_precision(name, device)
-    size = batch_size or (config.eval_batch_size if config is not None else 1000)
+    size = batch_size or (config or TrainConfig()).eval_batch_size
     with compute_settings(device), explain_out_of_memory(size, "--batch-size"):
         log_probabilities = predict(
             checkpoint.build_model().to(device),
