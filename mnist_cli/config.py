@@ -16,11 +16,12 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mnist_cli.choices import (
-    MODELS,
     Loader,
     Optimizer,
     Precision,
     Schedule,
+    known_models,
+    width_of,
 )
 from mnist_cli.config_messages import conflict as _conflict
 from mnist_cli.config_messages import explain, unknown_key
@@ -195,9 +196,9 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
         self._reject_foreign_keys()
-        if self.model not in MODELS:
+        if width_of(self.model) is None:
             raise _conflict(
-                "model", f"unknown model '{self.model}'; choose one of {', '.join(MODELS)}"
+                "model", f"unknown model '{self.model}'; choose one of {known_models()}"
             )
         if self.workers and self.loader != "dataloader":
             raise _conflict(

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli.choices import MODELS
+from mnist_cli.choices import known_models, width_of
 from mnist_cli.errors import UsageError
 
 
@@ -83,19 +83,21 @@ class Conv2(nn.Module):
     """A small network: two convolutions and two linear layers, 215,000 parameters.
 
     5×5 to 24 channels, ReLU, pool; 3×3 to 32, ReLU, pool; 800 to 256, ReLU; 10. Without
-    dropout or batch norm, since neither pays in an epoch or two.
+    dropout or batch norm, since neither pays in an epoch or two. ``width`` multiplies what is
+    between the image and the classes.
 
     Source: the shape published in github.com/tuomaso/train_mnist_fast, written anew.
     """
 
     log_probabilities = False
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 24, kernel_size=5)
-        self.conv2 = nn.Conv2d(24, 32, kernel_size=3)
-        self.fc1 = nn.Linear(800, 256)
-        self.fc2 = nn.Linear(256, classes)
+        first, second, hidden = (round(width * channels) for channels in (24, 32, 256))
+        self.conv1 = nn.Conv2d(1, first, kernel_size=5)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=3)
+        self.fc1 = nn.Linear(25 * second, hidden)
+        self.fc2 = nn.Linear(hidden, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 1, 28, 28) to logits (N, classes)."""
@@ -174,22 +176,24 @@ class Conv4(nn.Module):
 
     5×5 to 32 channels, pool; 3×3 to 64, padded; 3×3 to 64, pool; 3×3 to 96; each with batch
     norm and ReLU; 864 to 10. Pooling comes before the norm and the ReLU: the same figures as
-    after a ReLU, on a quarter of the pixels. 120,000 parameters.
+    after a ReLU, on a quarter of the pixels. 120,000 parameters. ``width`` multiplies what is
+    between the image and the classes.
     """
 
     log_probabilities = False
 
-    def __init__(self, classes: int = 10, width: int = 32) -> None:
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, width, 5, bias=False)
-        self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(2 * width)
-        self.conv3 = nn.Conv2d(2 * width, 2 * width, 3, bias=False)
-        self.norm3 = nn.BatchNorm2d(2 * width)
-        self.conv4 = nn.Conv2d(2 * width, 3 * width, 3, bias=False)
-        self.norm4 = nn.BatchNorm2d(3 * width)
-        self.fc = nn.Linear(27 * width, classes)
+        base = round(32 * width)
+        self.conv1 = nn.Conv2d(1, base, 5, bias=False)
+        self.norm1 = nn.BatchNorm2d(base)
+        self.conv2 = nn.Conv2d(base, 2 * base, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(2 * base)
+        self.conv3 = nn.Conv2d(2 * base, 2 * base, 3, bias=False)
+        self.norm3 = nn.BatchNorm2d(2 * base)
+        self.conv4 = nn.Conv2d(2 * base, 3 * base, 3, bias=False)
+        self.norm4 = nn.BatchNorm2d(3 * base)
+        self.fc = nn.Linear(27 * base, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 1, 28, 28) to logits (N, classes)."""
@@ -205,7 +209,7 @@ class Conv4Wide(Conv4):
     """The default network at twice the width, for the ``accurate`` preset; 462,000 parameters."""
 
     def __init__(self, classes: int = 10) -> None:
-        super().__init__(classes, width=64)
+        super().__init__(classes, width=2)
 
 
 MAX_CLASSES = 100_000
@@ -222,15 +226,23 @@ REGISTRY: Mapping[str, Builder] = {
 }
 
 
+SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {"conv2": Conv2, "conv4": Conv4}
+"""Those that :data:`mnist_cli.choices.SCALABLE` names: they take a width after the classes."""
+
+
 def build(name: str, classes: int = 10) -> nn.Module:
     """Make the network ``name`` with fresh weights, drawn from torch's global generator.
 
     Raises:
         UsageError: no network of that name.
     """
-    if name not in REGISTRY:
-        raise UsageError(f"unknown model '{name}'", f"Choose one of {', '.join(MODELS)}.")
-    return REGISTRY[name](classes)
+    known = width_of(name)
+    if known is None:
+        raise UsageError(f"unknown model '{name}'", f"Choose one of {known_models()}.")
+    if name in REGISTRY:
+        return REGISTRY[name](classes)
+    base, width = known
+    return SCALED[base](classes, width)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from mnist_cli import choices, models
 from mnist_cli.errors import UsageError
 from mnist_cli.models import REGISTRY, Recognised, build, recognise
+from mnist_cli.training import archive
 
 
 class OldExampleNet(nn.Module):
@@ -159,9 +160,52 @@ def test_pooling_before_the_norm_gives_what_pooling_after_the_relu_does() -> Non
     assert torch.equal(F.relu(norm(F.max_pool2d(images, 2))), usual)
 
 
-def test_an_unknown_network_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="unknown model 'resnet'"):
-        build("resnet")
+STRANGE = ("resnet", "conv2x0", "conv2x9", "conv2x0.1", "conv2x", "conv2xx2", "examplex2", "x2")
+
+
+@pytest.mark.parametrize("name", [*STRANGE, "conv4-widex2", "conv2x1e0", "conv2x2 ", "conv2x2\n"])
+def test_an_unknown_network_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown model") as caught:
+        build(name)
+    assert "conv4-wide" in caught.value.hint
+    assert "conv2x0.5" in caught.value.hint
+
+
+def test_scalable_networks_are_those_that_take_a_width() -> None:
+    assert tuple(models.SCALED) == choices.SCALABLE
+
+
+@pytest.mark.parametrize("name", choices.SCALABLE)
+@pytest.mark.parametrize("width", ["0.125", "0.5", "1", "1.0", "1.5", "8"])
+def test_a_width_multiplies_every_layer_but_the_first_input_and_the_last_output(
+    name: str, width: str
+) -> None:
+    base = models.expected_weights(name, 7)
+    scaled = models.expected_weights(f"{name}x{width}", 7)
+    assert list(scaled) == list(base)
+    for (key, tensor), was in zip(scaled.items(), base.values(), strict=True):
+        ends = {was.shape[0]} if key.startswith("fc") and was.shape[0] == 7 else set()
+        expected = [n if n in ends else float(width) * n for n in was.shape[:2]]
+        if key == "conv1.weight":
+            expected[1] = 1
+        assert list(tensor.shape[:2]) == expected
+        assert tensor.shape[2:] == was.shape[2:]
+
+
+def test_width_1_is_the_network_itself_and_2_the_wide_one() -> None:
+    images = torch.randn(2, 1, 28, 28)
+    for one, other in [("conv4", "conv4x1"), ("conv4-wide", "conv4x2"), ("conv2", "conv2x1.00")]:
+        torch.manual_seed(3)
+        expected = build(one).eval()(images)
+        torch.manual_seed(3)
+        assert torch.equal(build(other).eval()(images), expected)
+
+
+@pytest.mark.parametrize("name", choices.SCALABLE)
+def test_the_widest_network_has_checkpoints_that_may_be_read(name: str) -> None:
+    """Weights, Adam's two moments, and the averaged weights."""
+    weights = models.expected_weights(f"{name}x{choices.WIDTHS[1]:g}", 100)
+    assert 4 * sum(tensor.nbytes for tensor in weights.values()) < archive.MAX_BYTES
 
 
 # --- recognising

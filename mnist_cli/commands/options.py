@@ -66,7 +66,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help=f"The network: {', '.join(choices.MODELS)}.",
+        help=f"The network: {choices.known_models()}.",
         autocompletion=complete(choices.MODELS),
     ),
 ]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import models
-from mnist_cli.choices import PRECISIONS
+from mnist_cli.choices import PRECISIONS, width_of
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.files import atomic_write
@@ -227,7 +227,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
             raise _unrecognised(path, weights)
         model, classes = recognised.name, recognised.classes
     else:
-        classes = (models.count_classes(model, weights) if model in models.REGISTRY else None) or 10
+        classes = (models.count_classes(model, weights) if width_of(model) else None) or 10
     _check_weights(path, model, classes, weights)
     return Checkpoint(path, model, classes, weights)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.image import imread
-from program import Run
+from program import TINY, Run
 from sklearn import metrics
 from torchvision.transforms.v2.functional import normalize
 
@@ -80,6 +80,19 @@ def test_it_imports_nothing_slow_that_it_does_not_use(trained: Path) -> None:
     imported = set(done.stderr.split())
     assert "mnist_cli.training" in imported
     assert not imported & {"torch._dynamo", "torch._inductor", "torchvision", "matplotlib"}
+
+
+def test_a_network_at_another_width_is_read_from_its_checkpoint(run: Run) -> None:
+    trained = run(*TINY, "--model", "conv2x0.25", "--json").document
+    document = run("eval", "--json").document
+    assert document["model"] == "conv2x0.25"
+    assert document["accuracy"] == trained["test"]["accuracy"]
+    weights = torch.load(trained["checkpoint"], weights_only=True)["model"]["weights"]
+    assert weights["fc1.weight"].shape == (64, 200)
+    torch.save(weights, "bare.pt")
+    named = run("eval", "bare.pt", "--model", "conv2x0.25", "--dataset", "digits", "--json")
+    assert named.document["accuracy"] == document["accuracy"]
+    assert run("eval", "bare.pt", "--model", "conv2x0.5", "--dataset", "digits").code == 4
 
 
 def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.choices import MODELS
+from mnist_cli.choices import known_models, width_of
 from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.errors import CheckpointError, UsageError
@@ -155,8 +155,8 @@ def _find(request: Request) -> Checkpoint | None:
     from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.rundir import find_checkpoint
 
-    if request.model is not None and request.model not in MODELS:
-        raise UsageError(f"unknown model '{request.model}'", f"Choose one of {', '.join(MODELS)}.")
+    if request.model is not None and width_of(request.model) is None:
+        raise UsageError(f"unknown model '{request.model}'", f"Choose one of {known_models()}.")
     if request.target is None and request.model is not None:
         return None
     try:
