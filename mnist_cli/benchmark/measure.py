@@ -1,17 +1,13 @@
-"""Runs workers in turn and gathers what they measured. Imports no torch: each worker does."""
+"""Runs recipes in turn and gathers what they measured. Imports no torch: each worker does."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from mnist_cli.errors import MnistError
+from mnist_cli.benchmark.launch import launch
 
 
 @dataclass(frozen=True)
@@ -29,6 +25,8 @@ class Measurement:
 
     ``epochs`` are (seconds of training, test accuracy) at each epoch's end; ``process_seconds``
     is the whole process's wall time, without what reading the test set in between cost.
+    ``peak_bytes`` is the process's largest resident memory, ``peak_device_bytes`` the largest
+    that torch had on the GPU; 0 where there is none or the system does not tell.
     """
 
     recipe: str
@@ -39,6 +37,7 @@ class Measurement:
     images_per_second: float
     accuracy: float
     peak_bytes: int
+    peak_device_bytes: int
     details: Mapping[str, Any]
 
     def seconds_to(self, target: float) -> float | None:
@@ -78,55 +77,19 @@ def measure(
 
 
 def _measure_once(recipe: Recipe, seed: int, data_dir: Path, target: float) -> Measurement:
-    order = {
-        "settings": {**recipe.settings, "seed": seed},
-        "data_dir": str(data_dir),
-        "target": target,
-    }
-    started = perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "mnist_cli.commands.bench_worker"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    wall = perf_counter() - started
-    if done.returncode:
-        raise _crashed(recipe, done.returncode, done.stderr)
-    result = json.loads(done.stdout)
-    if "error" in result:
-        raise _failed(recipe, **result["error"])
+    settings = {**recipe.settings, "seed": seed}
+    order = {"settings": settings, "data_dir": str(data_dir), "target": target}
+    answer = launch(recipe.name, "train", order)
+    result = answer.result
     return Measurement(
         recipe=recipe.name,
         seed=seed,
         epochs=tuple((epoch["seconds"], epoch["accuracy"]) for epoch in result["epochs"]),
         train_seconds=result["train_seconds"],
-        process_seconds=wall - result["evaluation_seconds"],
+        process_seconds=answer.seconds - result["evaluation_seconds"],
         images_per_second=result["images"] / result["train_seconds"],
         accuracy=result["accuracy"],
-        peak_bytes=max(result["peak_bytes"], result["peak_device_bytes"]),
-        details={key: result[key] for key in ("dataset", "device", "device_name", "precision")},
-    )
-
-
-def _failed(recipe: Recipe, kind: str, message: str, hint: str) -> MnistError:
-    """What the worker expected to fail, as the same error with the same exit code."""
-    failure = next((one for one in _kinds(MnistError) if one.kind == kind), MnistError)
-    return failure(f"the recipe '{recipe.name}' failed: {message}", hint)
-
-
-def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
-    yield failure
-    for below in failure.__subclasses__():
-        yield from _kinds(below)
-
-
-def _crashed(recipe: Recipe, code: int, stderr: str) -> MnistError:
-    """A worker that was killed, or met a bug whose last line is shown."""
-    last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
-    ended = f"killed by signal {-code}" if code < 0 else last[0]
-    return MnistError(
-        f"the recipe '{recipe.name}' failed: {ended}",
-        f"Try it alone: mnist train --config {recipe.name}",
+        peak_bytes=result["peak_bytes"],
+        peak_device_bytes=result["peak_device_bytes"],
+        details=result["details"],
     )

@@ -19,9 +19,9 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread | None:
-        """None of no values."""
-        return cls(min(values), median(values), max(values)) if values else None
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(min(values), median(values), max(values))
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RecipeSummary:
 
     ``reached`` counts the runs whose test accuracy got to the target, and ``to_target`` is the
     spread of the seconds of training that these took. ``accuracy_error`` is the standard error
-    of the mean accuracy, None of a single run.
+    of the mean accuracy, None of a single run. Memory is the largest of all runs.
     """
 
     name: str
@@ -44,6 +44,7 @@ class RecipeSummary:
     accuracy_low: float
     accuracy_error: float | None
     peak_bytes: int
+    peak_device_bytes: int
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -65,19 +66,16 @@ def _summary(name: str, runs: Sequence[Measurement], target: float) -> RecipeSum
         name=name,
         runs=len(runs),
         reached=len(times),
-        to_target=Spread.of(times),
-        train_seconds=_spread([run.train_seconds for run in runs]),
-        process_seconds=_spread([run.process_seconds for run in runs]),
-        images_per_second=_spread([run.images_per_second for run in runs]),
+        to_target=Spread.of(times) if times else None,
+        train_seconds=Spread.of([run.train_seconds for run in runs]),
+        process_seconds=Spread.of([run.process_seconds for run in runs]),
+        images_per_second=Spread.of([run.images_per_second for run in runs]),
         accuracy_mean=mean(accuracies),
         accuracy_low=min(accuracies),
         accuracy_error=stdev(accuracies) / len(runs) ** 0.5 if len(runs) > 1 else None,
         peak_bytes=max(run.peak_bytes for run in runs),
+        peak_device_bytes=max(run.peak_device_bytes for run in runs),
     )
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(min(values), median(values), max(values))
 
 
 def ratios(summaries: Sequence[RecipeSummary]) -> dict[str, float]:

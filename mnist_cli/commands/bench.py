@@ -1,61 +1,37 @@
-"""``mnist bench``: recipes side by side on this machine."""
+"""``mnist bench``: what recipes take on this machine, and how that grows."""
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from mnist_cli.commands import bench_flags as flags
 from mnist_cli.commands import options
 from mnist_cli.errors import UsageError
-from mnist_cli.files import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from mnist_cli.benchmark.measure import Recipe
 
-    from mnist_cli.benchmark.measure import Measurement, Recipe
-    from mnist_cli.benchmark.summary import RecipeSummary
-
-DEFAULT_RECIPES = ("fast:5", "onecycle:5", "example:1")
+RECIPES = ("fast:5", "onecycle:5", "example:1")
+INFERENCE_RECIPES = ("fast:5", "default:5")
+SCALING_RECIPE = "fast:1"
+TARGET = 0.99
 
 
 def bench(
-    recipes: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE[:RUNS]]...",
-            help="Presets or TOML files, each with how often to run it; "
-            f"left out, {' '.join(DEFAULT_RECIPES)}.",
-            show_default=False,
-        ),
-    ] = None,
-    target: Annotated[
-        float,
-        typer.Option(
-            "--target",
-            metavar="FRACTION",
-            min=0.0,
-            max=1.0,
-            help="Test accuracy to reach; a run ends at the first epoch that does.",
-        ),
-    ] = 0.99,
+    recipes: flags.RecipesArgument = None,
+    target: flags.TargetOption = None,
+    inference: flags.InferenceFlag = False,
+    scaling: flags.ScalingFlag = False,
+    factors: flags.FactorsOption = None,
     assignments: options.SetOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
     threads: options.ThreadsOption = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="FILE",
-            rich_help_panel=options.OUTPUT,
-            help="Draw test accuracy against seconds of training, a line a run.",
-        ),
-    ] = None,
+    picture: flags.PictureOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
@@ -66,47 +42,69 @@ def bench(
     that a machine that gets slower does so for all. The test set is read at each epoch's end
     with training's clock stopped. Times are medians with the smallest and largest; compare
     ratios, not seconds of different machines.
+
+    --inference times evaluation instead, in batches of 1 to 10,000 images, after a warm-up.
+    --scaling trains on 1/60 to all of the images (and ten times as many: ten passes, augmented
+    anew), at several batch sizes, widths and thread counts, each in a process of its own; on two
+    cores it takes a few minutes.
     """
-    from mnist_cli.benchmark.measure import measure
-    from mnist_cli.benchmark.summary import ratios, summarise
-    from mnist_cli.report.bench import print_summaries
-    from mnist_cli.report.console import note, print_json
+    _refuse_contradictions(target, inference, scaling, factors)
+    flagged = {"dataset": dataset, "device": device, "threads": threads}
 
-    flags = {"dataset": dataset, "device": device, "threads": threads}
-    plan = [_recipe(text, assignments, flags) for text in recipes or DEFAULT_RECIPES]
-    if len({recipe.name for recipe in plan}) < len(plan):
-        raise UsageError("a recipe is named twice", "Give it once, with its runs: fast:10.")
-    if picture is not None:
-        _check_picture(picture)
-    if not (as_json or quiet):
-        note(f"{sum(recipe.repeats for recipe in plan)} runs and a warm-up, one after the other")
-    measurements: list[Measurement] = []
-    for one in measure(plan, data_dir, target):
-        measurements.append(one)
-        if not (as_json or quiet):
-            note(_line(one, target))
-    summaries = summarise(measurements, target)
-    if picture is not None:
-        from mnist_cli.report.figures import save_benchmark
+    def named(*defaults: str) -> list[Recipe]:
+        return [_recipe(text, assignments, flagged) for text in recipes or defaults]
 
-        save_benchmark(measurements, target, picture)
-    if as_json:
-        print_json(_document(measurements, summaries, ratios(summaries), target))
-        return
-    print_summaries(summaries, ratios(summaries), target)
-    if measurements:
-        _print_machine(measurements[0])
+    asked = Asked(data_dir, picture, as_json, silent=as_json or quiet)
+    if inference:
+        _inference(_distinct(named(*INFERENCE_RECIPES)), asked)
+    elif scaling:
+        _scaling(_only(named(SCALING_RECIPE)), _factors(factors), asked)
+    else:
+        _recipes(_distinct(named(*RECIPES)), TARGET if target is None else target, asked)
 
 
-def _check_picture(path: Path) -> None:
-    """Find out before the first run, not after the last, whether the picture can be written."""
-    from mnist_cli.report.figures import check_format
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of any of the three benchmarks."""
 
-    check_format(path)
-    check_writable(path.parent)
+    data_dir: Path
+    picture: Path | None
+    as_json: bool
+    silent: bool
+
+    def note(self, message: str) -> None:
+        """Say how far it is, unless only the result is wanted."""
+        from mnist_cli.report.console import note
+
+        if not self.silent:
+            note(message)
+
+    def check_picture(self) -> None:
+        """Find out before the first run, not after the last, whether it can be written."""
+        from mnist_cli.files import check_writable
+
+        if self.picture is not None:
+            from mnist_cli.report.figures import check_format
+
+            check_format(self.picture)
+            check_writable(self.picture.parent)
 
 
-def _recipe(text: str, assignments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:
+def _refuse_contradictions(
+    target: float | None, inference: bool, scaling: bool, factors: str | None
+) -> None:
+    if inference and scaling:
+        raise UsageError("--inference and --scaling are two benchmarks", "Give one of them.")
+    if target is not None and (inference or scaling):
+        raise UsageError(
+            f"--target means nothing with {'--inference' if inference else '--scaling'}",
+            "Leave it out.",
+        )
+    if factors is not None and not scaling:
+        raise UsageError("--factors means nothing without --scaling", "Add --scaling.")
+
+
+def _recipe(text: str, assignments: Sequence[str] | None, flagged: dict[str, Any]) -> Recipe:
     from mnist_cli.benchmark.measure import Recipe
 
     name, colon, count = text.rpartition(":")
@@ -114,51 +112,126 @@ def _recipe(text: str, assignments: Sequence[str] | None, flags: dict[str, Any])
         name, count = text, "5"
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
-    config = options.compose_config(name, assignments, flags)
+    config = options.compose_config(name, assignments, flagged)
     return Recipe(Path(name).stem, config.to_plain(), int(count))
 
 
-def _line(one: Measurement, target: float) -> str:
-    seconds = one.seconds_to(target)
-    reached = "not reached" if seconds is None else f"after {seconds:.2f} s of training"
-    return (
-        f"{one.recipe} seed {one.seed}: {one.accuracy:.2%}, {target:.1%} {reached}, "
-        f"process {one.process_seconds:.1f} s"
+def _distinct(recipes: list[Recipe]) -> list[Recipe]:
+    if len({recipe.name for recipe in recipes}) < len(recipes):
+        raise UsageError("a recipe is named twice", "Give it once, with its runs: fast:10.")
+    return recipes
+
+
+def _only(recipes: list[Recipe]) -> Recipe:
+    if len(recipes) > 1:
+        raise UsageError(
+            f"--scaling is of one recipe, not of {len(recipes)}", "Name one: mnist bench fast:3 …"
+        )
+    return recipes[0]
+
+
+def _factors(text: str | None) -> tuple[str, ...]:
+    from mnist_cli.benchmark.scaling import FACTORS
+
+    if text is None:
+        return FACTORS
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in FACTORS:
+            raise UsageError(
+                f"--factors {text}: there is no factor '{word}'",
+                f"Choose among {', '.join(FACTORS)}.",
+            )
+    return words
+
+
+def _recipes(recipes: list[Recipe], target: float, asked: Asked) -> None:
+    from mnist_cli.benchmark.machine import machine
+    from mnist_cli.benchmark.measure import measure
+    from mnist_cli.benchmark.summary import ratios, summarise
+    from mnist_cli.report.bench import counted, print_summaries, run_line
+    from mnist_cli.report.console import print_json
+
+    asked.check_picture()
+    runs = sum(recipe.repeats for recipe in recipes)
+    asked.note(f"{counted(runs, 'run')} and a warm-up, one after the other")
+    measurements = []
+    for one in measure(recipes, asked.data_dir, target):
+        measurements.append(one)
+        asked.note(run_line(one, target))
+    summaries = summarise(measurements, target)
+    where = machine([one.details for one in measurements])
+    if asked.picture is not None:
+        from mnist_cli.report.bench_figures import save_recipes
+
+        save_recipes(measurements, target, where, asked.picture)
+    if not asked.as_json:
+        print_summaries(summaries, ratios(summaries), target, where)
+        return
+    print_json(
+        {
+            "target": target,
+            "machine": where,
+            "recipes": [one.to_plain() for one in summaries],
+            "slower_than_first": ratios(summaries),
+            "runs": [asdict(one) for one in measurements],
+        }
     )
 
 
-def _print_machine(one: Measurement) -> None:
-    from mnist_cli.report.console import note
+def _inference(recipes: list[Recipe], asked: Asked) -> None:
+    from mnist_cli.benchmark.inference import measure_inference
+    from mnist_cli.benchmark.machine import machine
+    from mnist_cli.report.bench import counted, print_inference
+    from mnist_cli.report.console import print_json
 
-    note(", ".join(f"{key} {value}" for key, value in _machine(one).items()))
+    asked.check_picture()
+    asked.note(f"{counted(len(recipes), 'network')}, one after the other")
+    summaries = []
+    for one in measure_inference(recipes, asked.data_dir):
+        summaries.append(one)
+        asked.note(f"{one.recipe}: {counted(len(one.batches), 'batch size')} measured")
+    where = machine([one.details for one in summaries])
+    if asked.picture is not None:
+        from mnist_cli.report.bench_figures import save_inference
+
+        save_inference(summaries, where, asked.picture)
+    if asked.as_json:
+        print_json({"machine": where, "recipes": [one.to_plain() for one in summaries]})
+    else:
+        print_inference(summaries, where)
 
 
-def _machine(one: Measurement) -> dict[str, Any]:
-    import os
-    import platform
-    from importlib import metadata
+def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
+    from mnist_cli.benchmark import scaling
+    from mnist_cli.benchmark.machine import cores, machine
+    from mnist_cli.report.bench import counted, point_line, print_growths
+    from mnist_cli.report.console import print_json
 
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": one.details["device_name"],
-        "cores": os.cpu_count(),
-        "dataset": one.details["dataset"],
-        "torch": metadata.version("torch"),
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }
+    scaling.check(recipe, factors)
+    asked.check_picture()
+    images = scaling.available_images(recipe, asked.data_dir)
+    points = scaling.plan(recipe, factors, images, cores())
+    asked.note(f"{counted(len(points) * recipe.repeats, 'training')}, one after the other")
+    runs = []
+    for one in scaling.measure_points(recipe.name, points, recipe.repeats, asked.data_dir):
+        runs.append(one)
+        asked.note(point_line(one))
+    growths = scaling.growths(runs)
+    usual = [one for one in runs if one.point.factor != "threads"] or runs
+    where = machine([one.details for one in usual])
+    if asked.picture is not None:
+        from mnist_cli.report.bench_figures import save_growths
 
-
-def _document(
-    measurements: Sequence[Measurement],
-    summaries: Sequence[RecipeSummary],
-    times: dict[str, float],
-    target: float,
-) -> dict[str, Any]:
-    return {
-        "target": target,
-        "machine": _machine(measurements[0]) if measurements else {},
-        "recipes": [one.to_plain() for one in summaries],
-        "slower_than_first": times,
-        "runs": [asdict(one) for one in measurements],
-    }
+        save_growths(growths, recipe.name, where, asked.picture)
+    if not asked.as_json:
+        print_growths(growths, recipe.name, where)
+        return
+    print_json(
+        {
+            "recipe": recipe.name,
+            "machine": where,
+            "factors": [one.to_plain() for one in growths],
+            "runs": [one.to_plain() for one in runs],
+        }
+    )

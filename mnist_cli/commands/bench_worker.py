@@ -1,24 +1,38 @@
-"""One measured run, in a process of its own: ``mnist train``, with the test set read each epoch.
+"""What ``mnist bench`` measures, each in a process of its own.
 
-The run is the real command's, files and all; what reading the test set costs is timed apart, so
-that it can be taken out. Prints one JSON document; :mod:`mnist_cli.benchmark.measure` reads it.
+Tasks: ``train`` is the real command, files and all, with the test set read after each epoch;
+``steps`` is its training alone, after a warm-up in the same process; ``images`` tells how many
+there are to train on; ``inference`` evaluates a fresh network at several batch sizes. Prints one
+JSON document; :mod:`mnist_cli.benchmark.launch` reads it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mnist_cli.benchmark.memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
-from mnist_cli.config import Layer, compose
+from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import MnistError
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.training.device import Precision
+
+Order = Mapping[str, Any]
+
+MOST_BATCHES = 1000
+"""Of a pass at one batch size: the thousand single images that this leaves take seconds."""
 
 
 @dataclass
@@ -46,54 +60,194 @@ class TestWatch:
         return 0 < self.target <= accuracy
 
 
-def run(settings: dict[str, Any], data_dir: Path, target: float) -> dict[str, Any]:
-    """Train once and say how it went."""
-    started = perf_counter()
-    config = compose([Layer(settings, {})])
-    watch = TestWatch(target)
-    with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
-        request = RunRequest(data_dir, Path(runs), Speaker(silent=True), observers=(watch,))
-        summary = train_anew(config, request)
+def train(order: Order) -> dict[str, Any]:
+    """Train once, as ``mnist train`` does, and say how it went."""
+    config = _config(order)
+    watch = TestWatch(order["target"])
+    places = Path(order["data_dir"]), Path(order["runs"])
+    summary = train_anew(config, RunRequest(*places, Speaker(silent=True), observers=(watch,)))
     return {
         "epochs": watch.epochs,
         "train_seconds": summary.train_seconds,
         "images": watch.images,
         "evaluation_seconds": watch.seconds,
-        "run_seconds": perf_counter() - started,
         "accuracy": summary.test.accuracy,
-        "dataset": summary.dataset,
-        "device": summary.device,
-        "device_name": summary.device_name,
-        "precision": summary.precision,
-        "peak_bytes": _peak_bytes(),
-        "peak_device_bytes": _peak_device_bytes(summary.device),
+        **_peaks(summary.device),
+        "details": {
+            **_details(config, summary.device_name),
+            "device": summary.device,
+            "precision": summary.precision,
+            "dataset": summary.dataset,
+        },
     }
 
 
-def _peak_bytes() -> int:
-    """Largest resident memory of this process; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+@dataclass(frozen=True)
+class Bench:
+    """What a configuration is measured on."""
+
+    config: TrainConfig
+    device: torch.device
+    precision: Precision
+    data: LoadedData
+
+    @classmethod
+    def of(cls, order: Order, *, whole: bool) -> Bench:
+        """As the order says; ``whole`` reads the training images too."""
+        from mnist_cli.data.load import load
+        from mnist_cli.training.device import resolve_device, resolve_precision
+
+        config = _config(order)
+        device = resolve_device(config.device)
+        precision = resolve_precision(config.precision, device)
+        data = load(config.dataset, Path(order["data_dir"]), whole=whole)
+        return cls(config, device, precision, data)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What must be known of the machine."""
+        from mnist_cli.training.device import describe
+
+        return {
+            **_details(self.config, describe(self.device)),
+            "device": str(self.device),
+            "precision": self.precision.name,
+            "dataset": self.data.spec.name,
+        }
+
+    def session(self, runs: Path, **changes: Any) -> Session:
+        """A fresh run in a directory of its own."""
+        from mnist_cli.training import rundir
+
+        config = self.config.model_copy(update=changes)
+        run = rundir.create(runs, self.data.spec.name, config.model)
+        return Session(config, self.data, self.device, self.precision, run)
 
 
-def _peak_device_bytes(device: str) -> int:
+def images(order: Order) -> dict[str, Any]:
+    """How many images there are to train on."""
+    bench = Bench.of(order, whole=True)
+    return {"images": bench.session(Path(order["runs"])).train_images}
+
+
+def steps(order: Order) -> dict[str, Any]:
+    """Train once, after two batches that count for nothing; the test set is not read.
+
+    One of the two is of the last batch's size: what torch does once for each shape is done.
+    """
+    bench = Bench.of(order, whole=True)
+    runs = Path(order["runs"])
+    images = bench.config.train_size or len(bench.data.train)
+    size = bench.config.batch_size
+    few = min(size + (images % size or size), images)
+    _drive(bench.session(runs, train_size=few, epochs=1))
+    session = bench.session(runs)
+    _drive(session)
+    seconds = session.state.clock.seconds
+    return {"train_seconds": seconds, **_peaks(str(bench.device)), "details": bench.details}
+
+
+def _drive(session: Session) -> None:
+    from mnist_cli.training.signals import StopRequest
+
+    for _ in session.events(StopRequest()):
+        pass
+
+
+def inference(order: Order) -> dict[str, Any]:
+    """Evaluate a fresh network on the test set, the batch sizes in turn, after a warm-up."""
+    from mnist_cli.training.device import compute_settings
+
+    bench = Bench.of(order, whole=False)
+    config = bench.config
+    passes = _passes(bench, order["batch_sizes"])
+    with compute_settings(bench.device, threads=config.threads, deterministic=config.deterministic):
+        for one in passes:
+            one()
+        for _ in range(order["repeats"]):
+            for one in passes:
+                one.seconds.append(one())
+    batches = [
+        {"batch_size": one.batch_size, "images": one.images, "seconds": one.seconds}
+        for one in passes
+    ]
+    return {"batches": batches, "details": bench.details}
+
+
+@dataclass
+class Pass:
+    """Evaluates ``images`` images at ``batch_size``; called, it says how many seconds it took."""
+
+    batch_size: int
+    images: int
+    evaluate: Callable[[], object]
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        """Evaluate; what comes back is on the CPU, so that the device has finished."""
+        started = perf_counter()
+        self.evaluate()
+        return perf_counter() - started
+
+
+def _passes(bench: Bench, batch_sizes: list[int]) -> list[Pass]:
+    from functools import partial
+
     import torch
 
-    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+    from mnist_cli.training.evaluate import predict
+    from mnist_cli.training.state import fresh_model
+
+    data = bench.data
+    test = data.test.to(bench.device)
+    model = fresh_model(bench.config, len(data.spec.classes)).to(bench.device)
+    passes = []
+    for size in batch_sizes:
+        if size > len(test):
+            break
+        part = test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
+        evaluate = partial(
+            predict, model, part, data.normalisation, batch_size=size, precision=bench.precision
+        )
+        passes.append(Pass(size, len(part), evaluate))
+    return passes
+
+
+def _config(order: Order) -> TrainConfig:
+    return compose([Layer(order["settings"], {})])
+
+
+def _details(config: TrainConfig, device_name: str) -> dict[str, Any]:
+    import torch
+
+    threads = config.threads or torch.get_num_threads()
+    return {"model": config.model, "device_name": device_name, "threads": threads}
+
+
+def _peaks(device: str) -> dict[str, int]:
+    """Largest memory of this process and, of torch, on a GPU; 0 where nobody tells."""
+    import torch
+
+    on_device = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+    return {"peak_bytes": peak_bytes(), "peak_device_bytes": on_device}
+
+
+TASKS: Mapping[str, Callable[[Order], dict[str, Any]]] = {
+    "train": train,
+    "steps": steps,
+    "images": images,
+    "inference": inference,
+}
 
 
 def main() -> None:
-    """Read the order from stdin, run it, print the result, or the failure that was expected.
+    """Read the order from stdin, do the task, print the result, or the failure expected.
 
     One that was not expected leaves its traceback on stderr, and exits 1.
     """
     order = json.load(sys.stdin)
     try:
-        result = run(order["settings"], Path(order["data_dir"]), order["target"])
+        result = TASKS[sys.argv[1]](order)
     except MnistError as error:
         result = {
             "error": {"kind": error.kind, "message": error.message, "hint": error.hint},

@@ -21,7 +21,6 @@ from matplotlib.ticker import (
     MaxNLocator,
     NullLocator,
     PercentFormatter,
-    ScalarFormatter,
 )
 
 from mnist_cli.errors import UsageError
@@ -29,7 +28,6 @@ from mnist_cli.files import atomic_write
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
-    from mnist_cli.benchmark.measure import Measurement
     from mnist_cli.training.evaluate import Evaluation, Mistake
     from mnist_cli.training.state import EpochResult
 
@@ -218,31 +216,3 @@ def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> 
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
         save(figure, path)
-
-
-def save_benchmark(measurements: Sequence[Measurement], target: float, path: Path) -> None:
-    """Test accuracy against seconds of training, a line a run, a colour a recipe."""
-    names = list(dict.fromkeys(one.recipe for one in measurements))
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
-        for one in measurements:
-            colour = PALETTE[names.index(one.recipe) % len(PALETTE)]
-            seconds, accuracies = zip(*one.epochs, strict=True)
-            label = one.recipe if one is _first(measurements, one.recipe) else None
-            axes.plot(seconds, accuracies, "o-", ms=4, lw=1, alpha=0.7, color=colour, label=label)
-        axes.axhline(target, color=RATE, lw=1, ls="--")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set(
-            title="Test accuracy at the end of each epoch",
-            xlabel="seconds of training",
-            ylabel="test accuracy",
-        )
-        axes.legend()
-        save(figure, path)
-
-
-def _first(measurements: Sequence[Measurement], recipe: str) -> Measurement:
-    return next(one for one in measurements if one.recipe == recipe)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from program import Run
 
-from mnist_cli.benchmark import measure, summary
+from mnist_cli.benchmark import machine, measure, summary
+from mnist_cli.benchmark.launch import Answer
 from mnist_cli.benchmark.measure import Measurement, Recipe
 
 
@@ -25,7 +28,8 @@ def measured(
     name: str, seed: int, epochs: list[tuple[float, float]], process: float
 ) -> Measurement:
     seconds, accuracy = epochs[-1]
-    return Measurement(name, seed, tuple(epochs), seconds, process, 1000.0, accuracy, 10, {})
+    memory = (10 * (seed + 1), 0)
+    return Measurement(name, seed, tuple(epochs), seconds, process, 1000.0, accuracy, *memory, {})
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4))
@@ -75,6 +79,7 @@ def test_figures_are_those_of_the_statistics_module() -> None:
     error = np.std(accuracies, ddof=1) / math.sqrt(3)
     assert quick.accuracy_error == pytest.approx(error)
     assert slow.accuracy_error is None
+    assert (quick.peak_bytes, quick.peak_device_bytes) == (30, 0)
     assert summary.ratios([quick, slow]) == {"slow": pytest.approx(10.0 / 1.5)}
 
 
@@ -101,8 +106,149 @@ def test_a_small_benchmark(run: Run, tmp_path: Path) -> None:
     assert one["process_seconds"] > one["train_seconds"]
     assert document["recipes"][0]["reached"] == 0
     assert document["machine"]["dataset"] == "digits"
+    assert document["machine"]["threads"] == "1"
+    assert one["details"]["precision"] == document["machine"]["precision"] == "fp32"
+    assert one["peak_bytes"] > one["peak_device_bytes"] == 0
     assert imread(picture).shape[1] > 400
+    assert "1 run and a warm-up" not in outcome.err  # with --json only what is wanted
     assert not Path("runs").exists()
+
+
+def test_how_the_cost_of_one_recipe_grows(run: Run) -> None:
+    settings = ["--set", "train_size=96", "--set", "threads=1"]
+    outcome = run("bench", "smoke:1", "--scaling", "--factors", "batch", *settings)
+    assert outcome.code == 0, outcome.err
+    assert "1 training, one after the other" in outcome.err
+    table, *said = outcome.out.strip().splitlines()
+    assert table.split() == ["batch", "size", "images", "train", "s", "images/s", "memory"]
+    assert said[0].split()[:2] == ["16", "16"]
+    assert said[1].startswith("batch size: one value only")
+
+
+def test_how_fast_a_network_evaluates(run: Run) -> None:
+    outcome = run("bench", "smoke:2", "--inference", "--set", "threads=1", "--json")
+    assert outcome.code == 0, outcome.err
+    (one,) = outcome.document["recipes"]
+    assert (one["recipe"], one["repeats"], one["details"]["model"]) == ("smoke", 2, "conv2")
+    assert [(b["batch_size"], b["images"]) for b in one["batches"]] == [
+        *((1, 382), (10, 382), (100, 382))
+    ]
+    for batch in one["batches"]:
+        spread = batch["images_per_second"]
+        assert 0 < spread["low"] <= spread["median"] <= spread["high"]
+
+
+# --- the command, its workers replaced by answers made up here
+
+
+@dataclass
+class Orders:
+    """What workers were told, in order; each answers at once."""
+
+    tasks: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def __call__(self, recipe: str, task: str, order: dict[str, Any]) -> Answer:
+        self.tasks.append((recipe, task, order))
+        return Answer(getattr(self, task)(**order), 9.0)
+
+    def images(self, **_: object) -> dict[str, Any]:
+        return {"images": 60_000}
+
+    def steps(self, settings: dict[str, Any], **_: object) -> dict[str, Any]:
+        """A second for 10,000 images, at whatever width; two threads are twice as fast."""
+        seconds = settings["train_size"] * settings["epochs"] / 10_000
+        seconds /= max(settings["threads"], 1)
+        return {"train_seconds": seconds, **self._rest(settings["batch_size"] << 20)}
+
+    def inference(self, batch_sizes: list[int], repeats: int, **_: object) -> dict[str, Any]:
+        batches = [
+            {"batch_size": size, "images": 1000, "seconds": [1.0 + turn for turn in range(repeats)]}
+            for size in batch_sizes
+        ]
+        return {"batches": batches, **self._rest(0)}
+
+    def train(self, settings: dict[str, Any], **_: object) -> dict[str, Any]:
+        epochs = [{"seconds": 2.0, "accuracy": 0.98}, {"seconds": 4.0, "accuracy": 0.99}]
+        figures = {"train_seconds": 4.0, "images": 8000, "evaluation_seconds": 1.0}
+        return {"epochs": epochs, **figures, "accuracy": 0.99, **self._rest(5 << 30)}
+
+    def _rest(self, on_device: int) -> dict[str, Any]:
+        words = {"device_name": "H100", "precision": "bf16", "dataset": "mnist", "model": "conv2"}
+        return {
+            "peak_bytes": 700 << 20,
+            "peak_device_bytes": on_device,
+            "details": {**words, "threads": 2, "device": "cuda:0"},
+        }
+
+
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch) -> Orders:
+    orders = Orders()
+    for module in ("measure", "scaling", "inference"):
+        monkeypatch.setattr(f"mnist_cli.benchmark.{module}.launch", orders)
+    monkeypatch.setattr("mnist_cli.benchmark.machine.cores", lambda: 2)
+    return orders
+
+
+def test_scaling_tries_every_factor(run: Run, orders: Orders) -> None:
+    outcome = run("bench", "fast:2", "--scaling", "--device", "cuda", "--json")
+    document = outcome.document
+    factors = document["factors"]
+    assert [(one["factor"], len(one["points"])) for one in factors] == [
+        *(("images", 6), ("batch", 5), ("width", 5), ("threads", 2))
+    ]
+    powers = [one["law"]["exponent"] for one in factors]
+    assert powers == pytest.approx([1.0, 0.0, 0.0, -1.0], abs=1e-9)
+    assert document["machine"]["machine"] == "H100"
+    assert [task for _, task, _ in orders.tasks] == ["images"] + 2 * 18 * ["steps"]
+    assert {order["settings"]["device"] for _, _, order in orders.tasks} == {"cuda"}
+    seeds = [order["settings"]["seed"] for _, _, order in orders.tasks[1:]]
+    assert seeds == 18 * [0] + 18 * [1]
+    assert [run["value"] for run in document["runs"][:2]] == [1000, 3000]
+
+
+def test_scaling_in_words(run: Run, orders: Orders) -> None:
+    outcome = run("bench", "--scaling", "--factors", "images,batch", "--picture", "grows.png")
+    words = outcome.out
+    assert (
+        "images: seconds go as its power 1.00 (least squares over 6 values; 1 is linear)" in words
+    )
+    assert "16 MiB to 4,096 MiB (256.00 times) over 256 times the batch size" in words
+    assert "GPU memory" in words
+    assert "600,000" in words
+    assert "11 trainings" in outcome.err
+    assert "batch size 4,096: 1.00 s, 10,000 images/s" in outcome.err
+    assert imread("grows.png").shape[1] > 600
+
+
+def test_quiet_says_the_result_only(run: Run, orders: Orders) -> None:
+    outcome = run("bench", "fast:3", "--inference", "--quiet")
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert rows[1] == ["fast", "conv2", "bf16", "1", "3", "500", "(333-1,000)", "2.00"]
+    assert rows[-1][3:6] == ["10,000", "3", "500"]
+    assert "measured" not in outcome.err
+
+
+def test_memory_of_the_device_stands_apart(run: Run, orders: Orders) -> None:
+    outcome = run("bench", "fast:1", "--device", "cuda", "--picture", "runs.svg")
+    assert outcome.code == 0, outcome.err
+    assert "1 run and a warm-up" in outcome.err
+    heads, row = outcome.out.splitlines()
+    assert heads.split()[-3:] == ["memory", "GPU", "memory"]
+    assert row.split()[-4:] == ["700", "MiB", "5,120", "MiB"]
+    assert "machine H100" in outcome.err
+    assert Path("runs.svg").read_text().startswith("<?xml")
+
+
+def test_recipes_on_different_data_are_both_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = [
+        {"device_name": "x", "threads": 1, "precision": "fp32", "dataset": name}
+        for name in ("mnist", "digits", "mnist")
+    ]
+    assert machine.machine(details)["dataset"] == "mnist and digits"
+    assert machine.machine(details)["threads"] == "1"
 
 
 def test_a_recipe_that_fails_says_why(run: Run) -> None:
@@ -131,11 +277,15 @@ def test_a_workers_own_error_and_code_are_passed_on(
         assert word in error["message"]
 
 
-def test_a_worker_that_crashes_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_crashes_is_told_and_leaves_nothing_behind(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("sys.executable", "false")  # exits 1 and says nothing
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     outcome = run("bench", "smoke:1")
     assert outcome.code == 1
     assert "the recipe 'smoke' failed: it said nothing" in outcome.err
+    assert not [*tmp_path.glob("mnist-bench-*")]
 
 
 @pytest.mark.parametrize(("picture", "code"), [("bench.xyz", 2), ("file/bench.png", 5)])
@@ -145,7 +295,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
     Path("file").write_text("in the way")
     outcome = run("bench", "smoke:1", "--picture", picture)
     assert outcome.code == code
-    assert "1 runs" not in outcome.err
+    assert "warm-up" not in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -156,6 +306,16 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
         (["fast:1", "fast:2"], "named twice"),
         (["fsat:1"], "fast"),
         (["smoke:1", "--target", "2"], "--target"),
+        (["--inference", "--scaling"], "two benchmarks"),
+        (["--target", "0.9", "--scaling"], "--target means nothing with --scaling"),
+        (["--target", "0.9", "--inference"], "--target means nothing with --inference"),
+        (["--factors", "images"], "without --scaling"),
+        (["--scaling", "--factors", "images,depth"], "there is no factor 'depth'"),
+        (["--scaling", "--factors", ""], "there is no factor ''"),
+        (["--scaling", "fast:1", "smoke:1"], "one recipe, not of 2"),
+        (["--scaling", "notebook:1"], "--factors images,batch,threads"),
+        (["--inference", "fast:0"], "number of runs"),
+        (["--inference", "fast:1", "fast:2"], "named twice"),
     ],
 )
 def test_bad_input_is_one_message(run: Run, arguments: list[str], word: str) -> None:

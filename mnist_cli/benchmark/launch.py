@@ -1,0 +1,75 @@
+"""Runs one worker process and brings back what it measured, or the failure that it met."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from mnist_cli.errors import MnistError
+
+WORKER = "mnist_cli.commands.bench_worker"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker said, and the wall time of its whole process in seconds."""
+
+    result: Mapping[str, Any]
+    seconds: float
+
+
+def launch(recipe: str, task: str, order: Mapping[str, Any]) -> Answer:
+    """Let a process of its own do a task of :mod:`mnist_cli.commands.bench_worker`.
+
+    Args:
+        recipe: what is measured, for the message of a failure.
+        task: the task's name.
+        order: what the task wants to know; plain values.
+
+    Raises:
+        MnistError: the worker failed; its own error, with its own exit code.
+    """
+    # The folder is ours: it goes away even if the worker is killed.
+    with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
+        started = perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", WORKER, task],
+            input=json.dumps({**order, "runs": runs}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = perf_counter() - started
+    if done.returncode:
+        raise _crashed(recipe, done.returncode, done.stderr)
+    result = json.loads(done.stdout)
+    if "error" in result:
+        raise _failed(recipe, **result["error"])
+    return Answer(result, seconds)
+
+
+def _failed(recipe: str, kind: str, message: str, hint: str) -> MnistError:
+    """What the worker expected to fail, as the same error with the same exit code."""
+    failure = next((one for one in _kinds(MnistError) if one.kind == kind), MnistError)
+    return failure(f"the recipe '{recipe}' failed: {message}", hint)
+
+
+def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
+    yield failure
+    for below in failure.__subclasses__():
+        yield from _kinds(below)
+
+
+def _crashed(recipe: str, code: int, stderr: str) -> MnistError:
+    """A worker that was killed, or met a bug whose last line is shown."""
+    last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    ended = f"killed by signal {-code}" if code < 0 else last[0]
+    return MnistError(
+        f"the recipe '{recipe}' failed: {ended}", f"Try it alone: mnist train --config {recipe}"
+    )

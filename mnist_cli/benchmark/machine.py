@@ -1,0 +1,41 @@
+"""On what a benchmark ran: what must stand beside its figures."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+
+def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Date, hardware and versions, with what the workers said of themselves.
+
+    Args:
+        details: of each run, as :func:`mnist_cli.commands.bench_worker.details` makes them.
+    """
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": _each(details, "device_name"),
+        "cores": cores(),
+        "threads": _each(details, "threads"),
+        "precision": _each(details, "precision"),
+        "dataset": _each(details, "dataset"),
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+
+
+def _each(details: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The values of all runs, each once: recipes may compute on different things."""
+    return " and ".join(dict.fromkeys(str(one[key]) for one in details))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,252 @@
+"""How the cost of training grows with images, batch size, network width and threads.
+
+A point is one training in a process of its own, so that its peak memory is its own; points take
+turns. Imports no torch: each worker does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import exp, log
+from pathlib import Path
+from statistics import linear_regression
+from typing import Any
+
+from mnist_cli.benchmark.launch import launch
+from mnist_cli.benchmark.measure import Recipe
+from mnist_cli.benchmark.summary import Spread
+from mnist_cli.choices import SCALABLE, WIDTHS, width_of
+from mnist_cli.config import AUGMENTATIONS, TrainConfig
+from mnist_cli.errors import UsageError
+
+FACTORS = ("images", "batch", "width", "threads")
+PARTS = (60, 20, 6, 2, 1)
+"""The training set's parts that are tried: 1,000, 3,000, 10,000, 30,000 and 60,000 of MNIST."""
+PASSES = 10
+BATCHES = (16, 64, 256, 1024, 4096)
+RELATIVE_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+ALONE: Mapping[str, Any] = {
+    "epochs": 1,
+    "lr": 1e-3,
+    "val_size": 0,
+    "drop_last": False,
+    "warmup": 0.0,
+    "early_stopping": 0,
+    "target_accuracy": 0.0,
+    "checkpoint_every": 0,
+}
+"""What every point has: one pass over so many images, and nothing that ends or interrupts it.
+
+The learning rate costs nothing, and a small one lets no width or batch size diverge.
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A training to be measured: ``value`` of ``factor``, and the configuration that it means."""
+
+    factor: str
+    value: float
+    images: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PointRun:
+    """What one training of a point took; memory as in :class:`~.measure.Measurement`."""
+
+    point: Point
+    train_seconds: float
+    peak_bytes: int
+    peak_device_bytes: int
+    details: Mapping[str, Any]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values; of the point's settings, which are long, the seed."""
+        point = self.point
+        named = {"factor": point.factor, "value": point.value, "images": point.images}
+        figures = {key: value for key, value in vars(self).items() if key != "point"}
+        return {**named, "seed": point.settings["seed"], **figures}
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """All trainings of a point; the memory is the largest."""
+
+    value: float
+    images: int
+    train_seconds: Spread
+    images_per_second: Spread
+    peak_bytes: int
+    peak_device_bytes: int
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y = scale · x^exponent."""
+
+    exponent: float
+    scale: float
+
+    @classmethod
+    def fit(cls, pairs: Sequence[tuple[float, float]]) -> PowerLaw | None:
+        """The law that is nearest to (x, y) pairs, by least squares of the logarithms.
+
+        None where all have one x.
+        """
+        if len({x for x, _ in pairs}) < 2:
+            return None
+        line = linear_regression([log(x) for x, _ in pairs], [log(y) for _, y in pairs])
+        return cls(line.slope, exp(line.intercept))
+
+    def __call__(self, x: float) -> float:
+        """The y that it gives for ``x``."""
+        return float(self.scale * x**self.exponent)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A factor's points, and the law that their seconds follow; None of a single point."""
+
+    factor: str
+    points: tuple[PointSummary, ...]
+    law: PowerLaw | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def check(recipe: Recipe, factors: Sequence[str]) -> None:
+    """Find out before anything runs whether every factor can be tried.
+
+    Raises:
+        UsageError: the width is among them, and the recipe's network has one only.
+    """
+    model = recipe.settings["model"]
+    name, _ = width_of(model) or ("", 1.0)
+    if "width" in factors and name not in SCALABLE:
+        raise UsageError(
+            f"the network '{model}' has one width only; {' and '.join(SCALABLE)} have more",
+            "Leave the width out: --factors images,batch,threads.",
+        )
+
+
+def available_images(recipe: Recipe, data_dir: Path) -> int:
+    """How many images a recipe has to train on; also warms up the disk.
+
+    Raises:
+        MnistError: the recipe cannot be run.
+    """
+    order = {"settings": {**recipe.settings, **ALONE}, "data_dir": str(data_dir)}
+    count: int = launch(recipe.name, "images", order).result["images"]
+    return count
+
+
+def plan(recipe: Recipe, factors: Sequence[str], images: int, cores: int) -> list[Point]:
+    """The points to measure; but for the factor ``images``, on a sixth of them.
+
+    Args:
+        recipe: its settings stand wherever the factor does not say otherwise.
+        factors: some of :data:`FACTORS`, as :func:`check` lets them pass.
+        images: how many there are to train on.
+        cores: threads are tried up to so many.
+    """
+    base = {**recipe.settings, **ALONE}
+    sixth = max(images // 6, 1)
+    part = {**base, "train_size": sixth}
+    makers = {
+        "images": lambda: _by_images(base, images),
+        "batch": lambda: _by_batch(part, sixth),
+        "width": lambda: _by_width(part, sixth),
+        "threads": lambda: _by_threads(part, sixth, cores),
+    }
+    return [point for factor in factors for point in makers[factor]()]
+
+
+def _by_images(base: Mapping[str, Any], images: int) -> list[Point]:
+    """All augmented, so that ten passes are ten times as many images.
+
+    As the recipe does; where it does not, as ``mnist train`` without options does.
+    """
+    if not any(base[key] for key in AUGMENTATIONS):
+        usual = TrainConfig()
+        base = {**base, **{key: getattr(usual, key) for key in AUGMENTATIONS}}
+    sizes = sorted({max(images // part, 1) for part in PARTS})
+    points = [Point("images", size, size, {**base, "train_size": size}) for size in sizes]
+    longest = {**base, "train_size": images, "epochs": PASSES}
+    return [*points, Point("images", PASSES * images, PASSES * images, longest)]
+
+
+def _by_batch(base: Mapping[str, Any], images: int) -> list[Point]:
+    sizes = [size for size in BATCHES if size <= images] or [images]
+    return [Point("batch", size, images, {**base, "batch_size": size}) for size in sizes]
+
+
+def _by_width(base: Mapping[str, Any], images: int) -> list[Point]:
+    name, width = width_of(base["model"]) or ("", 1.0)
+    widths = [width * times for times in RELATIVE_WIDTHS]
+    return [
+        Point("width", one, images, {**base, "model": f"{name}x{one:g}"})
+        for one in widths
+        if WIDTHS[0] <= one <= WIDTHS[1]
+    ]
+
+
+def _by_threads(base: Mapping[str, Any], images: int, cores: int) -> list[Point]:
+    counts = sorted({1 << power for power in range(cores.bit_length())} | {cores})
+    return [Point("threads", count, images, {**base, "threads": count}) for count in counts]
+
+
+def measure_points(
+    name: str, points: Sequence[Point], repeats: int, data_dir: Path
+) -> Iterator[PointRun]:
+    """Train every point, then every point again, so often; one process after the other.
+
+    Raises:
+        MnistError: a worker failed; its own error is passed on.
+    """
+    for turn in range(repeats):
+        for point in points:
+            settings = {**point.settings, "seed": turn}
+            seeded = Point(point.factor, point.value, point.images, settings)
+            yield _measure_once(name, seeded, data_dir)
+
+
+def _measure_once(name: str, point: Point, data_dir: Path) -> PointRun:
+    order = {"settings": dict(point.settings), "data_dir": str(data_dir)}
+    result = launch(name, "steps", order).result
+    return PointRun(
+        point=point,
+        train_seconds=result["train_seconds"],
+        peak_bytes=result["peak_bytes"],
+        peak_device_bytes=result["peak_device_bytes"],
+        details=result["details"],
+    )
+
+
+def growths(runs: Sequence[PointRun]) -> list[Growth]:
+    """One growth a factor, in the order of their first runs."""
+    grouped: dict[str, dict[float, list[PointRun]]] = {}
+    for run in runs:
+        grouped.setdefault(run.point.factor, {}).setdefault(run.point.value, []).append(run)
+    return [_growth(factor, by_value) for factor, by_value in grouped.items()]
+
+
+def _growth(factor: str, by_value: Mapping[float, Sequence[PointRun]]) -> Growth:
+    points = tuple(_summary(value, runs) for value, runs in sorted(by_value.items()))
+    pairs = [(point.value, point.train_seconds.median) for point in points]
+    return Growth(factor, points, PowerLaw.fit(pairs))
+
+
+def _summary(value: float, runs: Sequence[PointRun]) -> PointSummary:
+    images = runs[0].point.images
+    return PointSummary(
+        value=value,
+        images=images,
+        train_seconds=Spread.of([run.train_seconds for run in runs]),
+        images_per_second=Spread.of([images / run.train_seconds for run in runs]),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        peak_device_bytes=max(run.peak_device_bytes for run in runs),
+    )

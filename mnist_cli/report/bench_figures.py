@@ -1,0 +1,175 @@
+"""What ``mnist bench`` measured, as pictures; in the house style of :mod:`.figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
+
+from mnist_cli.report.bench import FACTOR_NAMES
+from mnist_cli.report.figures import PALETTE, RATE, STYLE, TRAIN, VALIDATION, save
+
+if TYPE_CHECKING:
+    from mnist_cli.benchmark.inference import InferenceSummary
+    from mnist_cli.benchmark.measure import Measurement
+    from mnist_cli.benchmark.scaling import Growth
+    from mnist_cli.benchmark.summary import Spread
+
+MARKERS = "osD^vP"
+
+
+def save_recipes(
+    measurements: Sequence[Measurement], target: float, machine: Mapping[str, Any], path: Path
+) -> None:
+    """Test accuracy against seconds of training, a line a run, a colour and marker a recipe."""
+    runs: dict[str, list[Measurement]] = {}
+    for one in measurements:
+        runs.setdefault(one.recipe, []).append(one)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for position, (name, of_recipe) in enumerate(runs.items()):
+            for number, one in enumerate(of_recipe):
+                seconds, accuracies = zip(*one.epochs, strict=True)
+                axes.plot(
+                    seconds,
+                    accuracies,
+                    color=PALETTE[position % len(PALETTE)],
+                    marker=MARKERS[position % len(MARKERS)],
+                    ms=5,
+                    lw=1,
+                    alpha=0.75,
+                    label=f"{name} ({len(of_recipe)})" if number == 0 else None,
+                )
+        axes.axhline(target, color=RATE, lw=1, ls="--", zorder=0)
+        axes.annotate(
+            f"{target:.1%}", (1, target), xycoords=("axes fraction", "data"), xytext=(-2, 3),
+            textcoords="offset points", ha="right", color=RATE, fontsize=8,
+        )  # fmt: skip
+        _logarithmic(axes, x=True)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set(xlabel="training (seconds)", ylabel="test accuracy at the end of each epoch")
+        axes.legend(title="recipe (runs)", loc="lower right")
+        _entitle(figure, "Test accuracy against seconds of training", machine)
+        save(figure, path)
+
+
+def save_inference(
+    summaries: Sequence[InferenceSummary], machine: Mapping[str, Any], path: Path
+) -> None:
+    """Images a second against the batch size, a line a recipe, lowest to highest as bars."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        for position, one in enumerate(summaries):
+            label = f"{one.recipe}: {one.details['model']}, {one.details['precision']}"
+            _spreads(
+                axes,
+                [batch.batch_size for batch in one.batches],
+                [batch.images_per_second for batch in one.batches],
+                label=label,
+                color=PALETTE[position % len(PALETTE)],
+                fmt=MARKERS[position % len(MARKERS)] + "-",
+            )
+        _logarithmic(axes, x=True, y=True)
+        sizes = {batch.batch_size for one in summaries for batch in one.batches}
+        axes.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
+        axes.set(xlabel="batch size (images)", ylabel="images a second")
+        axes.legend()
+        _entitle(figure, "Images evaluated a second, by batch size", machine)
+        save(figure, path)
+
+
+def save_growths(
+    growths: Sequence[Growth], recipe: str, machine: Mapping[str, Any], path: Path
+) -> None:
+    """A panel a factor: seconds of training above, peak memory below."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(2.9 * len(growths) + 0.6, 4.6), layout="constrained")
+        grid = figure.subplots(2, len(growths), sharex="col", squeeze=False, height_ratios=(3, 2))
+        for growth, seconds, memory in zip(growths, *grid, strict=True):
+            _draw_seconds(seconds, growth)
+            _draw_memory(memory, growth)
+        grid[0, 0].set_ylabel("training (seconds)")
+        grid[1, 0].set_ylabel("peak memory (MiB)")
+        _entitle(figure, f"What training costs: {recipe}", machine)
+        save(figure, path)
+
+
+def _draw_seconds(axes: Axes, growth: Growth) -> None:
+    points = growth.points
+    values = [point.value for point in points]
+    name = FACTOR_NAMES[growth.factor]
+    axes.set_title(name)
+    if growth.law is not None:
+        law = [growth.law(value) for value in values]
+        power = f"least squares:\npower {growth.law.exponent:.2f}"
+        axes.plot(values, law, "--", lw=1, color=RATE, label=power, zorder=1)
+        axes.legend()
+    _spreads(axes, values, [point.train_seconds for point in points], color=TRAIN, fmt="o-")
+    _logarithmic(axes, x=True, y=True)
+    if len(values) < 6:  # as many as fit below a small panel
+        axes.xaxis.set_major_locator(FixedLocator(values))
+
+
+def _draw_memory(axes: Axes, growth: Growth) -> None:
+    points = growth.points
+    values = [point.value for point in points]
+    lines = {
+        "process": [point.peak_bytes / 2**20 for point in points],
+        "GPU": [point.peak_device_bytes / 2**20 for point in points],
+    }
+    for (name, mebibytes), colour in zip(lines.items(), (TRAIN, VALIDATION), strict=True):
+        if any(mebibytes):
+            axes.plot(values, mebibytes, "s-", ms=4, lw=1, color=colour, label=name)
+    if any(lines["GPU"]):
+        axes.legend()
+    axes.set_ylim(0, 1.15 * max(*lines["process"], *lines["GPU"], 1))
+    axes.set_xlabel(FACTOR_NAMES[growth.factor])
+
+
+def _spreads(axes: Axes, values: Sequence[float], spreads: Sequence[Spread], **style: Any) -> None:
+    """Medians as a line, lowest to highest as bars."""
+    middle = [one.median for one in spreads]
+    below = [one.median - one.low for one in spreads]
+    above = [one.high - one.median for one in spreads]
+    axes.errorbar(values, middle, yerr=(below, above), ms=4, lw=1, capsize=2, **style)
+
+
+def _logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Logarithmic axes with plain numbers."""
+    if x:
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
+    if y:
+        axes.set_yscale("log")
+        _plain_numbers(axes.yaxis)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """At least a decade, so that little looks little; 1, 2 and 5 of each where there are few."""
+    low, high = axis.get_view_interval()
+    if high / low < 10:
+        middle = (low * high) ** 0.5
+        axis.set_view_interval(middle / 10**0.5, middle * 10**0.5, ignore=True)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 500 else (1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _entitle(figure: Figure, title: str, machine: Mapping[str, Any]) -> None:
+    """A title, and at the foot on what and when it was measured."""
+    figure.suptitle(title)
+    figure.supxlabel(
+        f"{machine['machine']}, cores {machine['cores']}, threads {machine['threads']}, "
+        f"{machine['precision']}, {machine['dataset']}, torch {machine['torch']}, "
+        f"{machine['date']}",
+        fontsize=7,
+        color=RATE,
+    )

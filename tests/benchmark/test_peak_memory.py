@@ -1,0 +1,46 @@
+"""The most memory that a process has had."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.benchmark.memory import peak_bytes
+
+ASK = "from mnist_cli.benchmark.memory import peak_bytes; {}; print(peak_bytes())"
+MIB = 2**20
+
+
+def peak_after(statement: str) -> int:
+    """The peak of a fresh process that has run a statement."""
+    command = [sys.executable, "-c", ASK.format(statement)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return int(done.stdout)
+
+
+def test_memory_that_was_given_back_counts() -> None:
+    plain, large = peak_after("pass"), peak_after("b'1' * (200 * 2**20)")
+    assert 1 * MIB < plain < 150 * MIB
+    assert 190 * MIB < large - plain < 230 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is handed down")
+def test_what_the_parent_has_does_not_count() -> None:
+    ballast = b"1" * (300 * MIB)
+    assert peak_bytes() > len(ballast)
+    assert peak_after("pass") < 150 * MIB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
+def test_without_proc_it_is_getrusages(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    def unreadable(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert peak_bytes() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
