@@ -14,11 +14,6 @@ from mnist_cli.errors import UsageError
 if TYPE_CHECKING:
     from mnist_cli.benchmark.measure import Recipe
 
-RECIPES = ("fast:5", "onecycle:5", "example:1")
-INFERENCE_RECIPES = ("fast:5", "default:5")
-SCALING_RECIPE = "fast:1"
-TARGET = 0.99
-
 
 def bench(
     recipes: flags.RecipesArgument = None,
@@ -51,16 +46,19 @@ def bench(
     _refuse_contradictions(target, inference, scaling, factors)
     flagged = {"dataset": dataset, "device": device, "threads": threads}
 
-    def named(*defaults: str) -> list[Recipe]:
-        return [_recipe(text, assignments, flagged) for text in recipes or defaults]
+    def named(*defaults: str, runs: int = flags.RUNS) -> list[Recipe]:
+        return [_recipe(text, runs, assignments, flagged) for text in recipes or defaults]
 
     asked = Asked(data_dir, picture, as_json, silent=as_json or quiet)
     if inference:
-        _inference(_distinct(named(*INFERENCE_RECIPES)), asked)
+        _inference(_distinct(named(*flags.INFERENCE_RECIPES)), asked)
     elif scaling:
-        _scaling(_only(named(SCALING_RECIPE)), _factors(factors), asked)
+        recipe = _only(named(flags.SCALING_RECIPE, runs=flags.SCALING_RUNS))
+        _scaling(recipe, _factors(factors), asked)
     else:
-        _recipes(_distinct(named(*RECIPES)), TARGET if target is None else target, asked)
+        _recipes(
+            _distinct(named(*flags.RECIPES)), flags.TARGET if target is None else target, asked
+        )
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,14 @@ def _refuse_contradictions(
         raise UsageError("--factors means nothing without --scaling", "Add --scaling.")
 
 
-def _recipe(text: str, assignments: Sequence[str] | None, flagged: dict[str, Any]) -> Recipe:
+def _recipe(
+    text: str, runs: int, assignments: Sequence[str] | None, flagged: dict[str, Any]
+) -> Recipe:
     from mnist_cli.benchmark.measure import Recipe
 
     name, colon, count = text.rpartition(":")
     if not colon:
-        name, count = text, "5"
+        name, count = text, str(runs)
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
     config = options.compose_config(name, assignments, flagged)
@@ -125,7 +125,8 @@ def _distinct(recipes: list[Recipe]) -> list[Recipe]:
 def _only(recipes: list[Recipe]) -> Recipe:
     if len(recipes) > 1:
         raise UsageError(
-            f"--scaling is of one recipe, not of {len(recipes)}", "Name one: mnist bench fast:3 …"
+            f"--scaling is of one recipe, not of {len(recipes)}",
+            "As in: mnist bench fast:3 --scaling",
         )
     return recipes[0]
 

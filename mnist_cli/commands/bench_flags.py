@@ -11,12 +11,19 @@ from mnist_cli.commands import options
 
 WHAT = "What to measure"
 
+RECIPES = ("fast:5", "onecycle:5", "example:1")
+INFERENCE_RECIPES = ("fast:5", "default:5")
+SCALING_RECIPE = "fast:1"
+RUNS, SCALING_RUNS = 5, 1
+TARGET = 0.99
+
 RecipesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RECIPE[:RUNS]]...",
-        help="Presets or TOML files, each with how often to run it; left out, "
-        "fast:5 onecycle:5 example:1 (--inference: fast:5 default:5, --scaling: fast:1).",
+        metavar="RECIPE[:RUNS]",
+        help=f"Presets or TOML files, each with how often to run it, else {RUNS} times "
+        f"(--scaling: {SCALING_RUNS}). Left out: {' '.join(RECIPES)} "
+        f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {SCALING_RECIPE}).",
         show_default=False,
     ),
 ]
@@ -27,7 +34,8 @@ TargetOption = Annotated[
         metavar="FRACTION",
         min=0.0,
         max=1.0,
-        help="Test accuracy to reach; a run ends at the first epoch that does. 0.99 if left out.",
+        help="Test accuracy to reach; a run ends at the first epoch that does. "
+        f"{TARGET} if left out.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.benchmark.scaling import PASSES
 from mnist_cli.report.console import note, print_table, stdout
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def print_growths(growths: Sequence[Growth], recipe: str, machine: Mapping[str, 
         for sentence in sentences(growth):
             stdout(wide=True).print(escape(sentence))
         stdout().print()
-    note(f"recipe {recipe}, after a warm-up of two batches in each process")
+    note(f"recipe {recipe}; seconds begin after a warm-up of two batches in each process")
     _print_machine(machine)
 
 
@@ -151,6 +152,8 @@ def sentences(growth: Growth) -> Iterable[str]:
         f"{name}: seconds go as its power {growth.law.exponent:.2f} "
         f"(least squares over {len(points)} values; {MEANING[growth.factor]})"
     )
+    if growth.factor == "images":
+        yield f"the last is {PASSES} passes over all images, each changed anew (augmentation)"
     memory = [one.peak_device_bytes or one.peak_bytes for one in points]
     if all(memory):
         where = "on the device" if points[0].peak_device_bytes else "of the process"

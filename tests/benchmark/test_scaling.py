@@ -187,7 +187,8 @@ def test_runs_are_gathered_by_factor_and_value() -> None:
 def test_the_sentences_say_it() -> None:
     images, threads, batch = ([*sentences(growth)] for growth in made())
     assert images[0].startswith("images: seconds go as its power 1.00 (least squares over 2 values")
-    assert "1.00 times" in images[1]
+    assert images[1].startswith("the last is 10 passes over all images")
+    assert "1.00 times" in images[2]
     assert "power -1.00" in threads[0]
     assert "700 MiB to 770 MiB (1.10 times) over 2 times the threads" in threads[1]
     assert batch == ["batch size: one value only, so nothing is said of its growth"]

@@ -216,6 +216,7 @@ def test_scaling_in_words(run: Run, orders: Orders) -> None:
     assert "16 MiB to 4,096 MiB (256.00 times) over 256 times the batch size" in words
     assert "GPU memory" in words
     assert "600,000" in words
+    assert outcome.err.count("images 600,000:") == 1  # once where no runs are named
     assert "11 trainings" in outcome.err
     assert "batch size 4,096: 1.00 s, 10,000 images/s" in outcome.err
     assert imread("grows.png").shape[1] > 600
