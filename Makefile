@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.run ## measure the presets side by side on this machine
+bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)
 
 clean: ## remove the environment, caches and build results; runs/ and data/ stay
