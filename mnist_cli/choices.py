@@ -23,7 +23,7 @@ LOADERS: tuple[str, ...] = get_args(Loader)
 MODELS = ("notebook", "example", "conv2", "oriented", "conv4", "conv4-wide")
 """Names of the registered networks; :mod:`mnist_cli.models` holds the modules themselves."""
 
-SCALABLE = ("conv2", "conv4")
+SCALABLE = ("conv2", "oriented", "conv4")
 """Those that can be had at another width: ``conv2x0.5`` has half of each layer's channels."""
 
 WIDTHS = (0.125, 8.0)
@@ -49,7 +49,7 @@ def known_models() -> str:
     """What may be named as a network, as a sentence goes on."""
     low, high = WIDTHS
     return (
-        f"{', '.join(MODELS)}, or {' and '.join(SCALABLE)} at {low:g} to {high:g} times "
+        f"{', '.join(MODELS)}, or {', '.join(SCALABLE)} at {low:g} to {high:g} times "
         f"their width, as {SCALABLE[0]}x0.5"
     )
 

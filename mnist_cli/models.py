@@ -114,16 +114,18 @@ class Oriented(nn.Module):
     The border of 2 pixels is left out; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
     3×3 to 32, pool, ReLU; 512 to 128, ReLU; 10. The first layer is not trained, so nothing flows
     back through the largest activations, which is more than half of the work of a step.
+    ``width`` multiplies what is between the filters and the classes.
     """
 
     log_probabilities = False
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
+        channels, hidden = round(32 * width), round(128 * width)
         self.register_buffer("bank", oriented_bank())
-        self.conv = nn.Conv2d(16, 32, kernel_size=3)
-        self.fc1 = nn.Linear(512, 128)
-        self.fc2 = nn.Linear(128, classes)
+        self.conv = nn.Conv2d(16, channels, kernel_size=3)
+        self.fc1 = nn.Linear(16 * channels, hidden)
+        self.fc2 = nn.Linear(hidden, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 1, 28, 28) to logits (N, classes)."""
@@ -226,7 +228,11 @@ REGISTRY: Mapping[str, Builder] = {
 }
 
 
-SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {"conv2": Conv2, "conv4": Conv4}
+SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
+    "conv2": Conv2,
+    "oriented": Oriented,
+    "conv4": Conv4,
+}
 """Those that :data:`mnist_cli.choices.SCALABLE` names: they take a width after the classes."""
 
 

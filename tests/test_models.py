@@ -175,21 +175,26 @@ def test_scalable_networks_are_those_that_take_a_width() -> None:
     assert tuple(models.SCALED) == choices.SCALABLE
 
 
+ENDS = {
+    *(("conv1.weight", 1), ("conv.weight", 1), ("bank", 0), ("bank", 1)),
+    *((f"{last}.{kind}", 0) for last in ("fc", "fc2") for kind in ("weight", "bias")),
+}
+"""Axes that the image, the fixed filters or the classes decide."""
+
+
 @pytest.mark.parametrize("name", choices.SCALABLE)
 @pytest.mark.parametrize("width", ["0.125", "0.5", "1", "1.0", "1.5", "8"])
-def test_a_width_multiplies_every_layer_but_the_first_input_and_the_last_output(
+def test_a_width_multiplies_all_between_the_first_input_and_the_last_output(
     name: str, width: str
 ) -> None:
     base = models.expected_weights(name, 7)
     scaled = models.expected_weights(f"{name}x{width}", 7)
     assert list(scaled) == list(base)
-    for (key, tensor), was in zip(scaled.items(), base.values(), strict=True):
-        ends = {was.shape[0]} if key.startswith("fc") and was.shape[0] == 7 else set()
-        expected = [n if n in ends else float(width) * n for n in was.shape[:2]]
-        if key == "conv1.weight":
-            expected[1] = 1
-        assert list(tensor.shape[:2]) == expected
-        assert tensor.shape[2:] == was.shape[2:]
+    for key, was in base.items():
+        times = [1.0 if (key, axis) in ENDS else float(width) for axis in (0, 1)]
+        expected = [time * size for time, size in zip(times, was.shape, strict=False)]
+        assert [*scaled[key].shape[:2]] == expected
+        assert scaled[key].shape[2:] == was.shape[2:]
 
 
 def test_width_1_is_the_network_itself_and_2_the_wide_one() -> None:

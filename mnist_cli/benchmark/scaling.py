@@ -128,7 +128,7 @@ def check(recipe: Recipe, factors: Sequence[str]) -> None:
     name, _ = width_of(model) or ("", 1.0)
     if "width" in factors and name not in SCALABLE:
         raise UsageError(
-            f"the network '{model}' has one width only; {' and '.join(SCALABLE)} have more",
+            f"the network '{model}' has one width only; {', '.join(SCALABLE)} have more",
             "Leave the width out: --factors images,batch,threads.",
         )
 

@@ -46,14 +46,19 @@ def bench(
     _refuse_contradictions(target, inference, scaling, factors)
     flagged = {"dataset": dataset, "device": device, "threads": threads}
 
-    def named(*defaults: str, runs: int = flags.RUNS) -> list[Recipe]:
-        return [_recipe(text, runs, assignments, flagged) for text in recipes or defaults]
+    given = assignments or ()
+
+    def named(*defaults: str) -> list[Recipe]:
+        return [_recipe(text, flags.RUNS, given, flagged) for text in recipes or defaults]
 
     asked = Asked(data_dir, picture, as_json, silent=as_json or quiet)
     if inference:
         _inference(_distinct(named(*flags.INFERENCE_RECIPES)), asked)
     elif scaling:
-        recipe = _only(named(flags.SCALING_RECIPE, runs=flags.SCALING_RUNS))
+        text = _only(recipes or [flags.SCALING_RECIPE])
+        # A recipe's own number of images is no limit here; one that was typed is.
+        whole = ["train_size=0", *given]
+        recipe = _recipe(text, flags.SCALING_RUNS, whole, flagged)
         _scaling(recipe, _factors(factors), asked)
     else:
         _recipes(
@@ -102,9 +107,8 @@ def _refuse_contradictions(
         raise UsageError("--factors means nothing without --scaling", "Add --scaling.")
 
 
-def _recipe(
-    text: str, runs: int, assignments: Sequence[str] | None, flagged: dict[str, Any]
-) -> Recipe:
+def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str, Any]) -> Recipe:
+    """The recipe that ``NAME:RUNS`` means, to be run so often where no runs are named."""
     from mnist_cli.benchmark.measure import Recipe
 
     name, colon, count = text.rpartition(":")
@@ -122,7 +126,7 @@ def _distinct(recipes: list[Recipe]) -> list[Recipe]:
     return recipes
 
 
-def _only(recipes: list[Recipe]) -> Recipe:
+def _only(recipes: Sequence[str]) -> str:
     if len(recipes) > 1:
         raise UsageError(
             f"--scaling is of one recipe, not of {len(recipes)}",

@@ -207,6 +207,14 @@ def test_scaling_tries_every_factor(run: Run, orders: Orders) -> None:
     assert [run["value"] for run in document["runs"][:2]] == [1000, 3000]
 
 
+def test_scaling_goes_to_all_images_unless_fewer_are_typed(run: Run, orders: Orders) -> None:
+    run("bench", "fast", "--scaling", "--factors", "threads", "--json")
+    run("bench", "fast", "--scaling", "--factors", "threads", "--set", "train_size=99", "--json")
+    counted = [order["settings"] for _, task, order in orders.tasks if task == "images"]
+    assert [settings["train_size"] for settings in counted] == [0, 99]
+    assert {settings["model"] for settings in counted} == {"oriented"}
+
+
 def test_scaling_in_words(run: Run, orders: Orders) -> None:
     outcome = run("bench", "--scaling", "--factors", "images,batch", "--picture", "grows.png")
     words = outcome.out
