@@ -57,6 +57,8 @@ SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """The keys that each schedule takes; the one-cycle's are torch's OneCycleLR defaults."""
 
+AUGMENTATIONS = ("shift", "rotate", "scale", "shear", "erase")
+
 CHOOSERS = {"optimizer": OPTIMIZER_DEFAULTS, "schedule": SCHEDULE_DEFAULTS}
 
 _NUMBERS = (int, float, int | None, float | None)
