@@ -163,7 +163,8 @@ def _derivative(size: int, turn: float, *, across: float, along: float, order: i
 
     ``across`` and ``along`` are the σ in pixels in the derivative's direction and at right angles.
     """
-    centred = torch.arange(size) - (size - 1) / 2
+    # On the CPU wherever the network is built: on the meta device these operations import SymPy.
+    centred = torch.arange(size, device="cpu") - (size - 1) / 2
     y, x = torch.meshgrid(centred, centred, indexing="ij")
     angle = 2 * math.pi * turn
     u = x * math.cos(angle) + y * math.sin(angle)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 from collections import OrderedDict
 
 import pytest
@@ -137,6 +139,17 @@ def test_the_fixed_filters_see_turned_edges_and_lines() -> None:
 
 def _directions(turns: int) -> list[tuple[float, float]]:
     return [(math.cos(math.tau * k / turns), math.sin(math.tau * k / turns)) for k in range(turns)]
+
+
+def test_expected_weights_import_no_compiler() -> None:
+    """Some operations on the meta device import SymPy and more, for a second."""
+    code = (
+        "import sys\n"
+        "from mnist_cli.models import REGISTRY, expected_weights\n"
+        "assert all(expected_weights(name, 10) for name in REGISTRY)\n"
+        "sys.exit('sympy' in sys.modules or 'torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_fixed_filters_are_no_parameters_but_let_the_images_gradient_through() -> None:
