@@ -10,7 +10,7 @@ Imports no torch: ``--help`` and a wrong flag answer at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -180,6 +180,10 @@ class TrainConfig(BaseModel):
         True, description="keep images and weights in channels-last memory order"
     )
     compile: bool = Field(False, description="torch.compile the network")
+    cuda_graph: Literal["auto"] | bool = Field(
+        "auto",
+        description="CUDA: capture steps in a graph and replay it; auto does where it can be done",
+    )
     deterministic: bool = Field(False, description="CUDA: the same bits each time, slower")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 is torch's choice")
     checkpoint_every: int = Field(

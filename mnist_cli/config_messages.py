@@ -75,6 +75,8 @@ def complaint(details: ErrorDetails, allowed: str) -> str:
         should = f"should be {allowed}"
     elif details["type"] in ("bool_parsing", "bool_type"):
         should = "should be true or false"
+    elif len(details["loc"]) > 1:  # of auto and a truth, pydantic tells of the first alone
+        should = "should be auto, true or false"
     return f"{should}, not {details['input']!r}"
 
 

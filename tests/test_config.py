@@ -109,6 +109,7 @@ def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
         ("seed = 1\nepochs = true\n", 2, "should be a number, not true"),
         ('seed = 1\nmodel = "resnet"\n', 2, "conv4-wide"),
         ('device = "gpu"\n', 1, "auto, cpu, cuda, cuda:N, mps"),
+        ('seed = 0\ncuda_graph = "maybe"\n', 2, "should be auto, true or false, not 'maybe'"),
         ("seed = 0\nlr = inf\n", 2, "finite"),
         ("seed = 0\nlr = 2020-01-01\n", 2, "lr"),
     ],

@@ -31,6 +31,7 @@ def train(
     precision: options.PrecisionOption = None,
     threads: options.ThreadsOption = None,
     compile_: flags.CompileFlag = None,
+    cuda_graph: flags.CudaGraphFlag = None,
     deterministic: flags.DeterministicFlag = None,
     early_stopping: flags.EarlyStoppingFlag = None,
     target_accuracy: flags.TargetAccuracyFlag = None,

@@ -79,6 +79,14 @@ CompileFlag = Annotated[
         rich_help_panel=options.COMPUTE,
     ),
 ]
+CudaGraphFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--cuda-graph/--no-cuda-graph",
+        help="CUDA: capture steps and replay them; left out, wherever it can be done.",
+        rich_help_panel=options.COMPUTE,
+    ),
+]
 DeterministicFlag = Annotated[
     bool | None,
     typer.Option(

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from mnist_cli.training.signals import StopRequest
 
 FREE_ON_RESUME = frozenset(
-    {"device", "threads", "workers", "checkpoint_every", "early_stopping", "target_accuracy"}
+    {
+        *("device", "threads", "workers", "cuda_graph"),
+        *("checkpoint_every", "early_stopping", "target_accuracy"),
+    }
 )
 """Keys that may change when a run goes on: where it computes and when it stops."""
 
@@ -148,12 +151,15 @@ def _device(
 ) -> tuple[torch.device, Precision]:
     """Device and precision, before any data are read; a resumed run keeps its precision."""
     from mnist_cli.training.device import resolve_device, resolve_precision
+    from mnist_cli.training.graphed import check
 
     device = resolve_device(config.device)
     name = config.precision
     if checkpoint is not None and name == "auto":
         name = checkpoint.document.get("environment", {}).get("precision", name)
-    return device, resolve_precision(name, device)
+    precision = resolve_precision(name, device)
+    check(config, device, precision)  # what cannot be had is said before any data are read
+    return device, precision
 
 
 @contextlib.contextmanager
@@ -257,7 +263,7 @@ def _announce(session: Session, say: Speaker) -> None:
 def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     """Drive the session and show its events."""
     from mnist_cli.report.training import TrainingReport
-    from mnist_cli.training.loop import StepResult
+    from mnist_cli.training.loop import Notice, StepResult
     from mnist_cli.training.tensorboard import open_log
 
     state = session.state
@@ -270,6 +276,8 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
                 if report.wants_figures:
                     loss, accuracy, _ = state.running.means()
                     report.step(event.epoch, event.batch / event.batches, loss, accuracy)
+            elif isinstance(event, Notice):
+                request.say.warn(event.message)
             else:
                 report.epoch(event)
                 log.epoch(event)

@@ -60,18 +60,18 @@ class _Batching:
 
     def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
         self._seed = config.seed
-        self._size = config.batch_size
+        self.size = config.batch_size
         self._split = split
         self._normalisation = normalisation
         self._augmentation = Augmentation.of(config)
-        self.batches, rest = divmod(len(split), self._size)
+        self.batches, rest = divmod(len(split), self.size)
         if rest and not (config.drop_last and self.batches):
             self.batches += 1
-        self.images = min(len(split), self.batches * self._size)
+        self.images = min(len(split), self.batches * self.size)
 
     def _order(self, epoch: int, start: int) -> Tensor:
         order = epoch_order(self._seed, epoch, len(self._split))
-        return order[start * self._size : self.images]
+        return order[start * self.size : self.images]
 
 
 class DeviceLoader(_Batching):
@@ -83,16 +83,29 @@ class DeviceLoader(_Batching):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Loader.epoch`."""
-        if start == 0:
-            self.generator.manual_seed(derive(self._seed, "augment", epoch))
+        order = self.begin(epoch, start)
         if start >= self.batches:  # split() would make one empty batch of no images
             return
-        device = self._split.images.device
-        order = self._order(epoch, start).to(device, non_blocking=True)
-        for index in order.split(self._size):
-            images = self._split.images.index_select(0, index).float()
-            images = self._augmentation(images, self.generator)
-            yield self._normalisation(images), self._split.labels.index_select(0, index)
+        for index in order.split(self.size):
+            yield self.gather(index)
+
+    def begin(self, epoch: int, start: int = 0) -> Tensor:
+        """Which images batches ``start`` and on take: their numbers (M,), int64, on the device.
+
+        At an epoch's beginning, seeds what augmentation draws from.
+        """
+        if start == 0:
+            self.generator.manual_seed(derive(self._seed, "augment", epoch))
+        return self._order(epoch, start).to(self._split.images.device, non_blocking=True)
+
+    def gather(self, index: Tensor) -> Batch:
+        """The batch of the images numbered ``index`` (B,), int64, on the device.
+
+        Reads nothing back: a CUDA graph can capture it.
+        """
+        images = self._split.images.index_select(0, index).float()
+        images = self._augmentation(images, self.generator)
+        return self._normalisation(images), self._split.labels.index_select(0, index)
 
 
 class ConventionalLoader(_Batching):
@@ -115,7 +128,7 @@ class ConventionalLoader(_Batching):
         order = self._order(epoch, start).tolist()
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             self._dataset,
-            batch_size=self._size,
+            batch_size=self.size,
             sampler=order,
             num_workers=self._workers,
             worker_init_fn=_leave_signals_to_the_main_process,

@@ -21,8 +21,11 @@ from mnist_cli.errors import NonFiniteError
 class Guard(Protocol):
     """Looks at each step's loss () and gradient norm ()."""
 
-    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
-        """Raise, or see to it that the optimisers do nothing, if either is not finite."""
+    def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
+        """Raise, or see to it that the optimisers do nothing, if either is not finite.
+
+        ``step`` counts from 0 over the run; in a captured step it is a tensor () on the device.
+        """
         ...
 
     def report(self) -> None:
@@ -51,10 +54,10 @@ class ImmediateGuard:
     def __init__(self, *, judge_gradient: bool = True) -> None:
         self._judge_gradient = judge_gradient
 
-    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
+    def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
         """See :meth:`Guard.before_step`."""
         if not torch.isfinite(loss + grad_norm if self._judge_gradient else loss):
-            raise _non_finite(step, loss.item(), grad_norm.item())
+            raise _non_finite(int(step), loss.item(), grad_norm.item())
 
     def report(self) -> None:
         """Nothing was put off."""
@@ -70,11 +73,13 @@ class DeferredGuard:
             optimizer.found_inf = self._found  # type: ignore[attr-defined]
             optimizer.grad_scale = None  # type: ignore[attr-defined]
 
-    def before_step(self, step: int, loss: Tensor, grad_norm: Tensor) -> None:
+    def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
         """See :meth:`Guard.before_step`."""
         bad = (~torch.isfinite(loss + grad_norm)).float()
         first = bad * (1 - self._found)
-        figures = torch.stack([torch.full_like(loss, step), loss, grad_norm]).double()
+        if not isinstance(step, Tensor):
+            step = torch.full_like(loss, step, dtype=torch.float64)
+        figures = torch.stack([step.double(), loss.double(), grad_norm.double()])
         self._first.copy_(torch.where(first.bool(), figures, self._first))
         self._found.copy_(torch.maximum(self._found, bad))
 

@@ -6,6 +6,7 @@ does, between two yields, and may stop driving at any step.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,52 +14,77 @@ import torch
 from torch import Tensor
 
 from mnist_cli import models
-from mnist_cli.data.loader import Loader
+from mnist_cli.data.loader import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.seeding import derive
+from mnist_cli.training.averaging import average
 from mnist_cli.training.evaluate import Score, predict, score
-from mnist_cli.training.guard import first_bad_module
+from mnist_cli.training.graphed import Capturer, Graphed
+from mnist_cli.training.guard import build_guard, first_bad_module
 from mnist_cli.training.optim import LearningRate
-from mnist_cli.training.state import EpochResult, Running, TrainState
+from mnist_cli.training.state import EpochResult, TrainState
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step is done: ``batch`` of ``batches`` of epoch ``epoch``, both counted from 1."""
+    """Steps are done, up to ``batch`` of ``batches`` of epoch ``epoch``, both counted from 1.
+
+    One step, or where steps are captured, as many as one replay holds.
+    """
 
     epoch: int
     batch: int
     batches: int
 
 
-Event = StepResult | EpochResult
+@dataclass(frozen=True)
+class Notice:
+    """Something is done otherwise than was hoped for, and the user should know."""
+
+    message: str
+
+
+Event = StepResult | EpochResult | Notice
 
 
 def fit(
-    state: TrainState, loader: Loader, val: Split | None, normalisation: Normalisation
+    state: TrainState,
+    loader: Loader,
+    val: Split | None,
+    normalisation: Normalisation,
+    capturer: Capturer | None = None,
 ) -> Iterator[Event]:
-    """Train from where ``state`` stands to the end, yielding after each step and each epoch.
+    """Train from where ``state`` stands to the end, yielding after steps and each epoch.
 
     After each yield the state is whole: saved there and loaded again, the run goes on to the
     same bits. Draws dropout from torch's global generators, which it seeds at each epoch's start.
+    With a ``capturer`` steps are captured and replayed (see :mod:`mnist_cli.training.graphed`).
 
     Raises:
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
     """
     stepper = Stepper(state, LearningRate.of(state.config, loader.batches))
+    graphed = _graphed(stepper, loader, capturer)
     while not state.finished:
         if state.batch == 0:
             torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
         state.model.train()
         state.clock.start()
-        for images, labels in loader.epoch(state.epoch, state.batch):
-            stepper(images, labels)
-            state.batch += 1
+        for _ in graphed.epoch() if graphed else stepper.epoch(loader):
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
+            if graphed and graphed.failure:
+                yield Notice(graphed.told())
         state.clock.stop()
         state.guard.report()
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
+
+
+def _graphed(stepper: Stepper, loader: Loader, capturer: Capturer | None) -> Graphed | None:
+    if capturer is None:
+        return None
+    assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one
+    return Graphed(stepper, loader, capturer)
 
 
 def _validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:
@@ -90,7 +116,7 @@ def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | Non
         seconds=seconds,
     )
     state.history.append(result)
-    state.running = Running.on(state.device)
+    state.running.reset()
     state.epoch, state.batch = state.epoch + 1, 0
     return result
 
@@ -110,10 +136,31 @@ class Stepper:
             torch.compile(state.model) if state.config.compile else state.model
         )
 
+    def twin(self) -> Stepper:
+        """The same step on a copy of everything that a step changes, generators apart."""
+        state = copy.deepcopy(self.state)
+        state.guard = build_guard(state.device, state.optimizers, state.scaler)
+        return Stepper(state, self.schedule)
+
+    def epoch(self, loader: Loader) -> Iterator[None]:
+        """Take the batches that are left of the state's epoch, yielding after each."""
+        for images, labels in loader.epoch(self.state.epoch, self.state.batch):
+            self(images, labels)
+            yield
+
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """Train on images (B, 1, H, W), normalised, and labels (B,)."""
         state = self.state
         self.lr = self.schedule.apply(state.optimizers, state.config.lr, state.step)
+        self.compute(images, labels, state.step)
+        self.count(1, len(labels))
+
+    def compute(self, images: Tensor, labels: Tensor, step: int | Tensor) -> None:
+        """What the device does in a step; nothing on the host changes with it.
+
+        ``step`` counts from 0 over the run: a tensor () on the device where it is captured.
+        """
+        state = self.state
         with state.precision.autocast():
             scores = self.forward(images)
         loss = models.loss(
@@ -123,12 +170,20 @@ class Stepper:
             smoothing=state.config.label_smoothing,
         )
         grad_norm = self._backward(loss)
-        self._judge(loss.detach(), grad_norm, images)
+        self._judge(step, loss.detach(), grad_norm, images)
         self._update(grad_norm)
-        state.step += 1
         with torch.no_grad():
             correct = (scores.argmax(1) == labels).sum()
             state.running.add(loss.detach(), correct, grad_norm, len(labels))
+
+    def count(self, steps: int, images: int) -> None:
+        """Count steps that the device has done, or will have done, on so many images in all."""
+        state = self.state
+        state.batch += steps
+        state.step += steps
+        state.running.count(steps, images)
+        if state.ema is not None:
+            state.ema.n_averaged += steps
 
     def _backward(self, loss: Tensor) -> Tensor:
         """Fill the gradients; return their 2-norm (), unscaled."""
@@ -142,9 +197,9 @@ class Stepper:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
-    def _judge(self, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
+    def _judge(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
         try:
-            self.state.guard.before_step(self.state.step, loss, grad_norm)
+            self.state.guard.before_step(step, loss, grad_norm)
         except NonFiniteError as error:
             with self.state.precision.autocast():
                 module = first_bad_module(self.state.model, images)
@@ -162,4 +217,4 @@ class Stepper:
             state.scaler.step(optimizer)
         state.scaler.update()
         if state.ema is not None:
-            state.ema.update_parameters(state.model)
+            average(state.ema, state.model, first=state.step == 0)

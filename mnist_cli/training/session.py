@@ -24,7 +24,7 @@ from mnist_cli.data.split import Split, cut_validation
 from mnist_cli.errors import CheckpointError
 from mnist_cli.files import atomic_write
 from mnist_cli.training import checkpoint as checkpoints
-from mnist_cli.training import snapshot
+from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
@@ -68,6 +68,10 @@ class Session:
         precision: how to compute.
         run: the directory to write, held by the caller.
         resume: the checkpoint to go on from; None begins anew.
+
+    Raises:
+        UsageError: the configuration asks for what cannot be had.
+        CheckpointError: ``resume`` does not fit the configuration or the data.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Session:
         self.precision = precision
         self.run = run
         self.differences: list[str] = []
+        self.capturer = graphed.build_capturer(config, device, precision)
         self._resume = resume
         parts = cut_validation(
             data.train,
@@ -130,14 +135,17 @@ class Session:
         """
         with self._settings(), explain_out_of_memory(self.config.batch_size):
             self._write_preamble()
-            for event in fit(self.state, self.loader, self._val, self.data.normalisation):
+            for event in self._fit():
                 if isinstance(event, EpochResult):
                     self._save_epoch()
-                elif self._due(event):
+                elif isinstance(event, StepResult) and self._due(event):
                     self.save_last()
                 yield event
                 if stop and not self.state.finished:
                     self._leave(stop)
+
+    def _fit(self) -> Iterator[Event]:
+        return fit(self.state, self.loader, self._val, self.data.normalisation, self.capturer)
 
     def _due(self, event: StepResult) -> bool:
         every = self.config.checkpoint_every

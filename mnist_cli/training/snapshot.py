@@ -18,6 +18,7 @@ from mnist_cli.errors import CheckpointError
 from mnist_cli.seeding import derive
 from mnist_cli.training.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.training.device import cpu_name
+from mnist_cli.training.graphed import captures
 from mnist_cli.training.state import TrainState
 
 
@@ -61,6 +62,7 @@ def environment(state: TrainState) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
         "deterministic": state.config.deterministic,
+        "cuda_graph": captures(state.config, device, state.precision),
     }
 
 

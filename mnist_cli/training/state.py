@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from mnist_cli import models
 from mnist_cli.config import TrainConfig
 from mnist_cli.seeding import derive
+from mnist_cli.training.averaging import build_average
 from mnist_cli.training.device import Precision, synchronize
 from mnist_cli.training.evaluate import Score
 from mnist_cli.training.guard import Guard, build_guard
@@ -95,14 +96,23 @@ class Running:
         return cls(torch.zeros(3, dtype=dtype, device=device))
 
     def add(self, loss: Tensor, correct: Tensor, grad_norm: Tensor, images: int) -> None:
-        """Add one step's mean loss (), correct answers () and gradient norm ().
+        """Add one step's mean loss (), correct answers () and gradient norm () to the sums.
 
-        A norm that is not finite counts as 0: fp16's scaler has skipped that step.
+        A norm that is not finite counts as 0: fp16's scaler has skipped that step. What the host
+        counts is for :meth:`count`, since a captured step runs on the device alone.
         """
         norm = torch.nan_to_num(grad_norm, nan=0.0, posinf=0.0, neginf=0.0)
         self.sums += torch.stack([loss * images, correct, norm])
+
+    def count(self, steps: int, images: int) -> None:
+        """Count so many steps of so many images in all."""
         self.images += images
-        self.steps += 1
+        self.steps += steps
+
+    def reset(self) -> None:
+        """Begin anew, in the same memory: a captured step adds to it."""
+        self.sums.zero_()
+        self.images = self.steps = 0
 
     def means(self) -> tuple[float, float, float]:
         """Mean loss, accuracy and gradient norm so far; waits for the device."""
@@ -206,10 +216,7 @@ def fresh_state(
 ) -> TrainState:
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
     model = fresh_model(config, classes).to(device)
-    ema = None
-    if config.ema:
-        average = get_ema_multi_avg_fn(config.ema)
-        ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    ema = build_average(model, config.ema) if config.ema else None
     optimizers = build_optimizers(config, model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     return TrainState(

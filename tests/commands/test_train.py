@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from program import TINY, Run
 
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DataError, UsageError
+from mnist_cli.training import graphed
 
 
 def test_a_run_directory_holds_everything(trained: Path) -> None:
@@ -110,6 +112,42 @@ def test_a_data_set_that_was_named_never_falls_back(
     monkeypatch.setattr("mnist_cli.data.fetch.fetch", no_mnist)
     outcome = run("train", "--dataset", "mnist", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (3, "data")
+
+
+@pytest.mark.parametrize(
+    "words", [["--cuda-graph"], ["--set", "cuda_graph=true"], ["--cuda-graph", "--dry-run"]]
+)
+def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
+    run: Run, tmp_path: Path, words: list[str]
+) -> None:
+    outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")
+    assert outcome.code == 2
+    assert "--cuda-graph cannot be had: the device is cpu" in outcome.document["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_graph_on_the_cpu_as_ever(run: Run) -> None:
+    assert run(*TINY, "--no-cuda-graph", "--epochs", 1, "--quiet").code == 0
+    assert run("train", "--resume", "runs/0001-digits-conv2", "--set", "cuda_graph=auto").code == 0
+
+
+def test_what_a_run_has_to_tell_as_it_goes_on_is_a_warning(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on CUDA where steps cannot be captured after all; told even with --quiet."""
+
+    class Refusing:
+        def rehearse(self, function: Callable[[], None]) -> None:
+            function()
+
+        def capture(self, *_: object) -> Callable[[], None]:
+            raise UsageError("--cuda-graph cannot be had: an operation is not permitted")
+
+    monkeypatch.setattr(graphed, "build_capturer", lambda *_: Refusing())
+    outcome = run(*TINY, "--epochs", 2, "--quiet")
+    assert outcome.code == 0
+    assert outcome.err.count("warning: --cuda-graph cannot be had: an operation") == 1
+    assert "steps are taken one by one" in outcome.err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

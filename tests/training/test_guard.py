@@ -97,6 +97,7 @@ def test_the_norm_of_a_skipped_step_does_not_spoil_the_mean() -> None:
     running = Running.on(CPU)
     for norm in (2.0, INF, NAN, 4.0):
         running.add(torch.tensor(1.0), torch.tensor(3), torch.tensor(norm), 4)
+        running.count(steps=1, images=4)
     assert running.means() == (1.0, 0.75, 1.5)
 
 

@@ -1,0 +1,43 @@
+"""An average of the weights as training goes on: the network to evaluate."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+def build_average(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of weights and buffers, ``decay`` a step."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+@torch.no_grad()
+def average(averaged: AveragedModel, model: nn.Module, *, first: bool) -> None:
+    """Take the model's weights in, or over where they are the ``first``.
+
+    What :meth:`AveragedModel.update_parameters` does to the weights, without its reading and
+    copying of ``n_averaged``, for which a GPU is waited for at every step, and which cannot be
+    captured. Counting is left to the caller.
+    """
+    pairs = list(
+        zip(
+            chain(averaged.module.parameters(), averaged.module.buffers()),
+            chain(model.parameters(), model.buffers()),
+            strict=True,
+        )
+    )
+    if first:
+        for mean, value in pairs:
+            mean.copy_(value)
+        return
+    _update(averaged, [pair for pair in pairs if pair[0].is_floating_point()])
+    _update(averaged, [pair for pair in pairs if not pair[0].is_floating_point()])
+
+
+def _update(averaged: AveragedModel, pairs: list[tuple[Tensor, Tensor]]) -> None:
+    assert averaged.multi_avg_fn is not None
+    if pairs:
+        averaged.multi_avg_fn([mean for mean, _ in pairs], [value for _, value in pairs], 0)

@@ -1,0 +1,312 @@
+"""Training steps captured in a CUDA graph and replayed: the GPU need not wait for Python.
+
+Launching the kernels of a small network's step one by one takes longer than they run. A graph
+holds many steps' kernels and is launched as one. It runs no Python, so whatever changes from step
+to step lies on the device: the epoch's order and learning rates, two counters that each step moves
+on, the weights. What the host keeps (its own counters, the settings in a checkpoint) is counted
+beside it, so that a run can stop after any replay, and be resumed with graphs or without.
+
+Some steps are taken one by one as ever: the run's first, which makes the optimiser's state, and an
+epoch's last where it is not full.
+
+:class:`Capturer` is all that is asked of CUDA; the rest runs, and is tested, on any device.
+
+Source: pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.errors import UsageError
+from mnist_cli.training.device import Precision
+
+if TYPE_CHECKING:
+    from mnist_cli.training.loop import Stepper
+
+STEPS = 8
+"""Steps of the larger of two graphs; the other holds one, for what is left over."""
+
+SKIPS_BAD_STEPS = ("sgd", "adam", "adamw")
+"""Optimisers whose fused kernels leave out a step that is not finite, without being asked."""
+
+Replay = Callable[[], None]
+
+
+class Capturer(Protocol):
+    """Turns what a function launches into something that can be replayed."""
+
+    def rehearse(self, function: Callable[[], None]) -> None:
+        """Run ``function`` where it will be captured, for what libraries do at a first call."""
+        ...
+
+    def capture(self, function: Callable[[], None], generator: torch.Generator) -> Replay:
+        """Capture ``function``, which draws from ``generator`` and torch's own; do not run it.
+
+        Raises:
+            UsageError: it cannot be captured.
+        """
+        ...
+
+
+class CudaCapturer:
+    """Captures on a stream of its own of one CUDA device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def rehearse(self, function: Callable[[], None]) -> None:
+        """See :meth:`Capturer.rehearse`: cuDNN times its algorithms, cuBLAS takes its workspace."""
+        main = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
+            function()
+        main.wait_stream(self._stream)
+
+    def capture(self, function: Callable[[], None], generator: torch.Generator) -> Replay:
+        """See :meth:`Capturer.capture`."""
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        try:
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
+                function()
+        except RuntimeError as error:
+            raise _refusal(error) from error
+        return graph.replay
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """What went wrong first: ending a capture that has failed raises an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UsageError(f"--cuda-graph cannot be had: {reason}", "Use --no-cuda-graph.")
+
+
+def obstacle(config: TrainConfig, device: torch.device, precision: Precision) -> str:
+    """Why the steps of this run cannot be captured; empty where they can."""
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if config.loader != "device":
+        return f"loader = {config.loader} makes its batches on the host"
+    if config.compile:
+        return "compile = true makes its own plans of what is launched"
+    if precision.name == "fp16":
+        return "fp16's scaler asks after each step whether its gradients overflowed"
+    if config.optimizer not in SKIPS_BAD_STEPS:
+        return (
+            f"optimizer = {config.optimizer} has no fused kernel that leaves out a bad step by "
+            f"itself, only {', '.join(SKIPS_BAD_STEPS)} have"
+        )
+    return ""
+
+
+def captures(config: TrainConfig, device: torch.device, precision: Precision) -> bool:
+    """Whether this run's steps are captured; ``auto`` means wherever it can be done."""
+    return bool(config.cuda_graph) and not obstacle(config, device, precision)
+
+
+def check(config: TrainConfig, device: torch.device, precision: Precision) -> None:
+    """Refuse a graph that was asked for and cannot be had.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    why_not = obstacle(config, device, precision)
+    if config.cuda_graph is True and why_not:
+        raise UsageError(
+            f"--cuda-graph cannot be had: {why_not}",
+            "Leave it out: auto captures wherever it can be done.",
+        )
+
+
+def build_capturer(
+    config: TrainConfig, device: torch.device, precision: Precision
+) -> Capturer | None:
+    """What captures this run's steps; None where they are to be taken one by one.
+
+    Raises:
+        UsageError: see :func:`check`.
+    """
+    check(config, device, precision)
+    return CudaCapturer(device) if captures(config, device, precision) else None
+
+
+class Graphed:
+    """Takes an epoch's steps by replaying captured ones, as many at a time as fit."""
+
+    def __init__(self, stepper: Stepper, loader: DeviceLoader, capturer: Capturer) -> None:
+        self._stepper = stepper
+        self._capturer = capturer
+        self._program = Program(stepper, loader)
+        self._replays: dict[int, Replay] = {}
+        self._rehearsed = False
+        self._gave_up = False
+        self.failure = ""
+
+    def told(self) -> str:
+        """Why steps are not captured after all; told once."""
+        message, self.failure = self.failure, ""
+        return message
+
+    def epoch(self) -> Iterator[None]:
+        """Take the batches that are left of the state's epoch, yielding as the state is whole."""
+        state, program = self._stepper.state, self._program
+        if program.full and not self._rehearsed:
+            with state.clock.paused():
+                self._rehearse()
+        program.begin(state.epoch, state.batch)
+        while state.batch < program.batches:
+            steps = self._fitting()
+            replay = self._replay_of(steps) if steps else None
+            if replay is None:
+                program.step_by_hand()
+            else:
+                replay()
+                program.count(steps)
+            yield
+
+    def _fitting(self) -> int:
+        """How many steps to replay at once; 0 where the next one cannot be replayed.
+
+        No replay goes beyond a batch after which a checkpoint is due.
+        """
+        state, every = self._stepper.state, self._stepper.state.config.checkpoint_every
+        if self._gave_up or state.step == 0:
+            return 0
+        to_checkpoint = every - state.step % every if every else math.inf
+        room = min(self._program.full - state.batch, to_checkpoint)
+        return STEPS if room >= STEPS else min(1, int(max(room, 0)))
+
+    def _replay_of(self, steps: int) -> Replay | None:
+        """The graph of so many steps, captured when it is first needed."""
+        if steps not in self._replays:
+            state = self._stepper.state
+            try:
+                with state.clock.paused():
+                    self._replays[steps] = self._capture(steps)
+            except UsageError as error:
+                if state.config.cuda_graph is True:
+                    raise
+                self._gave_up = True
+                self.failure = f"{error.message}; steps are taken one by one"
+                return None
+        return self._replays[steps]
+
+    def _capture(self, steps: int) -> Replay:
+        program = self._program
+        return self._capturer.capture(lambda: program.run(steps), program.generator)
+
+    def _rehearse(self) -> None:
+        """Take steps with copies, as later by hand and captured, and draw nothing by it."""
+        twin = Program(self._stepper.twin(), self._program.loader)
+        generator, device = self._program.generator, self._stepper.state.device
+        drawn = generator.get_state()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self._capturer.rehearse(twin.rehearse)
+        generator.set_state(drawn)
+        self._rehearsed = True
+
+
+class Program:
+    """Steps whose every input lies on the device.
+
+    ``order`` (batches, B), int64, and ``rates`` (batches,) are the epoch's; ``batch`` (1,) and
+    ``step`` (1,), int64, say which are next, in the epoch and over the run.
+    """
+
+    def __init__(self, stepper: Stepper, loader: DeviceLoader) -> None:
+        device = stepper.state.device
+        self.stepper = stepper
+        self.loader = loader
+        self.generator = loader.generator
+        self.batches = loader.batches
+        self.full = loader.images // loader.size
+        self.order = torch.arange(self.full * loader.size, device=device).view(
+            self.full, loader.size
+        )
+        self.rest = self.order.new_zeros(0)
+        # CUDA's fused kernels read a float32; others take the float64 that Python would give.
+        dtype = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates = torch.zeros(self.full, dtype=dtype, device=device)
+        self.rate = torch.zeros((), dtype=dtype, device=device)
+        self.batch = torch.zeros(1, dtype=torch.int64, device=device)
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def begin(self, epoch: int, start: int) -> None:
+        """Bring batches ``start`` and on of an epoch, and their learning rates, to the device."""
+        order, rows = self.loader.begin(epoch, start), max(self.full - start, 0)
+        taken = rows * self.loader.size
+        self.order[self.full - rows :].copy_(order[:taken].view(rows, self.loader.size))
+        self.rest = order[taken:]
+        state, schedule = self.stepper.state, self.stepper.schedule
+        first = state.step - state.batch
+        rates = [state.config.lr * schedule.factor(first + i) for i in range(self.full)]
+        self.rates.copy_(torch.tensor(rates, dtype=self.rates.dtype))
+        self._locate()
+
+    def _locate(self) -> None:
+        self.batch.fill_(self.stepper.state.batch)
+        self.step.fill_(self.stepper.state.step)
+
+    def step_by_hand(self) -> None:
+        """Take the next step as it is taken without graphs."""
+        batch = self.stepper.state.batch
+        index = self.order[batch] if batch < self.full else self.rest
+        self.stepper(*self.loader.gather(index))
+        self._locate()
+
+    def run(self, steps: int) -> None:
+        """What is captured: the next steps, with nothing told by or to the host."""
+        optimizers = self.stepper.state.optimizers
+        for _ in range(steps):
+            index = self.order.index_select(0, self.batch).squeeze(0)
+            self.rate.copy_(self.rates.index_select(0, self.batch).squeeze(0))
+            images, labels = self.loader.gather(index)
+            with _for_capture(optimizers, self.rate):
+                self.stepper.compute(images, labels, self.step.squeeze(0))
+            self.batch.add_(1)
+            self.step.add_(1)
+
+    def rehearse(self) -> None:
+        """Take the first batch a few times, by hand and as it is captured; for a twin."""
+        for take in (self.step_by_hand, lambda: self.run(1), lambda: self.run(1)):
+            self.stepper.state.batch = 0
+            self._locate()
+            take()
+
+    def count(self, steps: int) -> None:
+        """Count on the host what a replay of so many steps does on the device."""
+        stepper, state = self.stepper, self.stepper.state
+        stepper.count(steps, steps * self.loader.size)
+        stepper.lr = stepper.schedule.apply(state.optimizers, state.config.lr, state.step - 1)
+
+
+@contextmanager
+def _for_capture(optimizers: Sequence[Optimizer], rate: Tensor) -> Iterator[None]:
+    """Let the optimisers read their learning rate where it lies, and allow their capture.
+
+    Only meanwhile: a checkpoint holds the settings that it holds without graphs.
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    meanwhile: dict[str, object] = {"lr": rate, "capturable": True}
+    kept = [{key: group[key] for key in meanwhile if key in group} for group in groups]
+    try:
+        for group, before in zip(groups, kept, strict=True):
+            group.update({key: meanwhile[key] for key in before})
+        yield
+    finally:
+        for group, before in zip(groups, kept, strict=True):
+            group.update(before)

@@ -1,0 +1,418 @@
+"""Captured steps against the same steps taken one by one: the same bits, on the CPU and on CUDA.
+
+On the CPU a recorder stands in for the CUDA graph: it too runs no Python when it is replayed, so
+that a number baked in, a tensor replaced or a figure read back is found here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recorded_graph import RecordingCapturer
+from small_runs import (
+    CPU,
+    DATA,
+    FP32,
+    MOVED,
+    NORMALISATION,
+    config,
+    differences,
+    session_in,
+    split,
+)
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data.loader import build_loader
+from mnist_cli.errors import NonFiniteError, UsageError
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import graphed, snapshot
+from mnist_cli.training.device import Precision, compute_settings
+from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
+from mnist_cli.training.loop import Notice, StepResult, fit
+from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.state import fresh_state
+
+SECONDS = ("seconds", "images_per_second")
+IMAGES = 100  # 12 batches of 8 and one of 4: by hand, 8 at once, 3 one by one, by hand
+VAL = split(6, 2, "val")
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd, dropout, one-cycle": {"schedule": "onecycle"},
+    "sgd without momentum, cosine after warm-up": {
+        **{"model": "conv2", "momentum": 0.0, "schedule": "cosine", "warmup": 0.5},
+    },
+    "adam, batch norm, averaged, augmented": {
+        **{"model": "conv4", "optimizer": "adam", "lr": 0.01, "schedule": "onecycle"},
+        **{"ema": 0.9, "label_smoothing": 0.1, **MOVED},
+    },
+    "adamw, clipped, dropout": {
+        **{"model": "notebook", "optimizer": "adamw", "lr": 0.001, "clip_norm": 0.5},
+        **{"schedule": "step", "gamma": 0.5},
+    },
+    "bf16, without the last batch": {"model": "conv4", "precision": "bf16", "drop_last": True},
+    "a checkpoint every 11 batches": {"model": "conv2", "checkpoint_every": 11},
+}
+
+
+class Run:
+    """A run of 100 images, captured or not, that can be looked at after any event."""
+
+    def __init__(
+        self,
+        settings: TrainConfig,
+        captured: bool,
+        images: int = IMAGES,
+        device: torch.device = CPU,
+    ) -> None:
+        precision = Precision(settings.precision, device.type)
+        self.capturer = RecordingCapturer() if captured else None
+        self.loader = build_loader(settings, split(images).to(device), NORMALISATION)
+        self.state = fresh_state(settings, device, precision, 10)
+        self.val = VAL.to(device)
+        if captured:  # as on CUDA: reading a figure each step would wait for the device
+            self.state.guard = DeferredGuard(device, self.state.optimizers)
+
+    def events(self) -> Iterator[object]:
+        return fit(self.state, self.loader, self.val, NORMALISATION, self.capturer)
+
+    def document(self) -> dict[str, Any]:
+        taken = snapshot.capture(self.state, DATA, self.loader.generator)
+        return copy.deepcopy(taken)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.state.epoch, self.state.batch
+
+    def steps(self) -> list[int]:
+        return [event.batch for event in self.events() if isinstance(event, StepResult)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_captured_and_one_by_one_the_bits_are_the_same(recipe: str) -> None:
+    """Weights, optimiser, average, generators and figures, wherever the captured run yields."""
+    settings = config(**RECIPES[recipe])
+    plain, captured = Run(settings, False), Run(settings, True)
+    expected = {}
+    for _ in plain.events():
+        expected[plain.place] = plain.document()
+    places = set()
+    for _ in captured.events():
+        places.add(captured.place)
+        whole = expected[captured.place]
+        assert differences(captured.document(), whole, ignore=SECONDS) == []
+    assert captured.place == plain.place
+    assert places < set(expected)
+    assert captured.capturer is not None
+    assert set(captured.capturer.replayed) == set(range(len(captured.capturer.captured)))
+
+
+def test_the_first_step_and_the_uneven_last_one_are_taken_by_hand() -> None:
+    run = Run(config(model="conv2"), True)
+    assert run.steps() == [1, 9, 10, 11, 12, 13, 8, 9, 10, 11, 12, 13]
+    assert run.capturer is not None
+    assert run.capturer.rehearsals == 1
+    one, eight = sorted(run.capturer.captured)
+    assert eight == 8 * one
+
+
+def test_no_replay_goes_beyond_a_due_checkpoint() -> None:
+    run = Run(config(model="conv2", checkpoint_every=10, epochs=3), True)
+    steps = {run.state.step for event in run.events() if isinstance(event, StepResult)}
+    assert {10, 20, 30} <= steps
+    assert len(steps) < 30
+
+
+@pytest.mark.parametrize(
+    ("images", "values", "steps"),
+    [
+        (7, {}, [1, 1, 1]),  # less than a batch
+        (8, {}, [1, 1, 1]),
+        (9, {}, [1, 2, 1, 2, 1, 2]),
+        (16, {}, [1, 2, 1, 2, 1, 2]),
+        (71, {"drop_last": True}, [1, 2, 3, 4, 5, 6, 7, 8, 8, 8]),
+    ],
+)
+def test_sets_of_a_few_batches(images: int, values: dict[str, Any], steps: list[int]) -> None:
+    settings = config(model="conv2", epochs=3, **values)
+    plain, captured = Run(settings, False, images), Run(settings, True, images)
+    list(plain.events())
+    assert captured.steps() == steps
+    assert differences(captured.document(), plain.document(), ignore=SECONDS) == []
+
+
+@pytest.mark.parametrize("resumed_captured", [True, False])
+def test_stopped_anywhere_and_resumed_the_bits_are_the_same(
+    tmp_path: Path, resumed_captured: bool
+) -> None:
+    """Checkpoints of captured runs resume captured and one by one."""
+    settings = config(optimizer="adam", lr=0.01, ema=0.9, schedule="onecycle", **MOVED)
+    whole = Run(settings, True)
+    documents = [whole.document(), *(whole.document() for _ in whole.events())]
+    path = tmp_path / "last.pt"
+    for document in documents:
+        checkpoints.write(document, path)
+        torch.manual_seed(1234)
+        run = Run(settings, resumed_captured)
+        run.loader.generator.manual_seed(4321)
+        assert snapshot.restore(checkpoints.read(path), run.state, run.loader.generator) == []
+        list(run.events())
+        assert differences(run.document(), documents[-1], ignore=SECONDS) == []
+
+
+def test_a_bad_step_in_a_replay_and_all_after_it_are_left_out_and_named() -> None:
+    run = Run(config(model="conv2", optimizer="adam", lr=0.01), True)
+    events = run.events()
+    next(events)
+    bias = run.state.model.get_parameter("fc2.bias")
+    with torch.no_grad():
+        bias[0] = float("nan")
+    before = {name: p.clone() for name, p in run.state.model.named_parameters()}
+    for _ in range(5):
+        assert isinstance(next(events), StepResult)  # nothing waits before the epoch's end
+    with pytest.raises(NonFiniteError, match=r"the loss is nan at step 2;"):
+        next(events)
+    for name, parameter in run.state.model.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_capturing_draws_and_changes_nothing() -> None:
+    settings = config(model="conv4", **MOVED)
+    run, twin = Run(settings, True), Run(settings, False)
+    events, steps = run.events(), twin.events()
+    next(events), next(steps)  # rehearsed, and the first step taken
+    assert differences(run.document(), twin.document(), ignore=SECONDS) == []
+    groups = run.state.optimizers[0].param_groups
+    assert isinstance(groups[0]["lr"], float)
+
+
+class Refusing(RecordingCapturer):
+    """A capturer on whose device nothing can be captured."""
+
+    def capture(self, function: Any, generator: torch.Generator) -> Any:
+        raise UsageError("--cuda-graph cannot be had: not here")
+
+
+def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
+    settings = config(model="conv2")
+    plain, run = Run(settings, False), Run(settings, True)
+    list(plain.events())
+    run.capturer = Refusing()
+    notices = [event.message for event in run.events() if isinstance(event, Notice)]
+    assert len(notices) == 1
+    assert "not here" in notices[0]
+    assert differences(run.document(), plain.document(), ignore=SECONDS) == []
+
+
+def test_where_capturing_was_asked_for_and_fails_the_run_ends() -> None:
+    settings = config(model="conv2")
+    run = Run(settings, True)
+    run.state.config = settings.model_copy(update={"cuda_graph": True})
+    run.capturer = Refusing()
+    with pytest.raises(UsageError, match="not here"):
+        list(run.events())
+
+
+# --- that the stand-in finds what a graph would not forgive
+
+
+def test_a_figure_read_back_is_found() -> None:
+    run = Run(config(model="conv2"), True)
+    run.state.guard = ImmediateGuard()
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        list(run.events())
+
+
+def test_a_number_that_python_put_in_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(model="conv2", schedule="onecycle")
+    plain, captured = Run(settings, False), Run(settings, True)
+    monkeypatch.setattr(graphed, "_for_capture", lambda *_: nullcontext())
+    list(plain.events()), list(captured.events())
+    assert differences(captured.document(), plain.document(), ignore=SECONDS) != []
+
+
+# --- whether to capture
+
+
+CUDA = torch.device("cuda", 0)
+BF16 = Precision("bf16", "cuda")
+
+
+def test_auto_captures_on_cuda_alone() -> None:
+    assert graphed.captures(config(), CUDA, BF16)
+    assert not graphed.captures(config(), CPU, FP32)
+    assert not graphed.captures(config(), torch.device("mps"), FP32)
+    assert not graphed.captures(config(cuda_graph=False), CUDA, BF16)
+    assert graphed.build_capturer(config(), CPU, FP32) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"loader": "dataloader"}, "loader = dataloader"),
+        ({"compile": True}, "compile = true"),
+        ({"optimizer": "adadelta"}, "optimizer = adadelta"),
+        ({"optimizer": "muon"}, "optimizer = muon"),
+    ],
+)
+def test_what_cannot_be_captured_is_told_where_it_was_asked_for(
+    values: dict[str, Any], word: str
+) -> None:
+    assert not graphed.captures(config(**values), CUDA, BF16)
+    graphed.check(config(**values), CUDA, BF16)
+    with pytest.raises(UsageError, match=word) as caught:
+        graphed.check(config(cuda_graph=True, **values), CUDA, BF16)
+    assert caught.value.code == 2
+
+
+def test_fp16_and_other_devices_cannot_be_captured() -> None:
+    asked = config(cuda_graph=True)
+    with pytest.raises(UsageError, match="fp16"):
+        graphed.check(asked, CUDA, Precision("fp16", "cuda"))
+    with pytest.raises(UsageError, match="the device is cpu"):
+        graphed.check(asked, CPU, FP32)
+
+
+def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
+    session = session_in(tmp_path, config())
+    next(iter(session.events(StopRequest())))
+    assert checkpoints.read(tmp_path / "last.pt").document["environment"]["cuda_graph"] is False
+
+
+class FakeCuda:
+    """What :class:`CudaCapturer` asks of torch.cuda, written down; ending a capture may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_end: Exception | None = None) -> None:
+        self.calls: list[str] = []
+        self.at_end = at_end
+        for name in ("Stream", "CUDAGraph", "graph", "device"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def Stream(self, _device: torch.device) -> str:  # noqa: N802
+        return "side"
+
+    def CUDAGraph(self) -> FakeCuda:  # noqa: N802
+        return self
+
+    def register_generator_state(self, _generator: torch.Generator) -> None:
+        self.calls.append("generator")
+
+    @contextmanager
+    def graph(self, _graph: object, stream: str) -> Iterator[None]:
+        self.calls.append(f"capture on {stream}")
+        try:
+            yield
+        finally:
+            self.calls.append("end")
+            if self.at_end:
+                raise self.at_end
+
+    @contextmanager
+    def device(self, _device: torch.device) -> Iterator[None]:
+        yield
+
+    def replay(self) -> None:
+        self.calls.append("replay")
+
+
+def test_the_generator_is_known_to_the_graph_before_it_is_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    capturer = graphed.CudaCapturer(CUDA)
+    replay = capturer.capture(lambda: cuda.calls.append("run"), torch.Generator())
+    replay()
+    assert cuda.calls == ["generator", "capture on side", "run", "end", "replay"]
+
+
+def test_of_a_failed_capture_the_first_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
+
+    def wait() -> None:
+        raise RuntimeError("CUDA error: operation not permitted\nmore of it")
+
+    with pytest.raises(UsageError) as caught:
+        graphed.CudaCapturer(CUDA).capture(wait, torch.Generator())
+    assert caught.value.message == "--cuda-graph cannot be had: CUDA error: operation not permitted"
+
+
+def test_running_out_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
+
+    def fill() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        graphed.CudaCapturer(CUDA).capture(fill, torch.Generator())
+
+
+# --- on CUDA itself
+
+
+@pytest.mark.cuda
+class TestOnCuda:
+    """The graph itself; skipped where there is no GPU."""
+
+    @pytest.fixture(autouse=True)
+    def _gpu(self) -> Iterator[None]:
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        with compute_settings(CUDA, deterministic=True):
+            yield
+
+    def run_of(self, captured: bool, **values: Any) -> Run:
+        run = Run(config(device="cuda:0", **values), captured, device=CUDA)
+        run.capturer = graphed.CudaCapturer(CUDA) if captured else None  # type: ignore[assignment]
+        return run
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+    def test_captured_and_one_by_one_agree(self, optimizer: str, precision: str) -> None:
+        """At a rate that a float32 holds, as it must in a captured step."""
+        values = {"model": "conv4", "optimizer": optimizer, "lr": 2**-7, "ema": 0.9, **MOVED}
+        values |= {"precision": precision, "clip_norm": 1.0}
+        plain, captured = self.run_of(False, **values), self.run_of(True, **values)
+        list(plain.events())
+        assert not [event for event in captured.events() if isinstance(event, Notice)]
+        weights = captured.state.eval_model.state_dict()
+        for name, expected in plain.state.eval_model.state_dict().items():
+            torch.testing.assert_close(weights[name], expected, rtol=1e-2, atol=1e-3)
+        drawn = captured.loader.generator.get_state(), plain.loader.generator.get_state()
+        assert torch.equal(*drawn)
+
+    def test_a_captured_run_repeats_to_the_bit_and_so_does_its_other_half(self) -> None:
+        values = {"model": "notebook", "optimizer": "adam", "lr": 0.01, **MOVED}
+        runs = [self.run_of(True, **values) for _ in range(3)]
+        first, half, second = runs
+        list(first.events())
+        events = half.events()
+        while half.state.epoch < 1:
+            next(events)
+        document = half.document()
+        second.state.model.load_state_dict(document["model"]["weights"])
+        second.state.optimizers[0].load_state_dict(document["optimizers"][0])
+        second.state.epoch, second.state.step = 1, half.state.step
+        second.state.history = list(half.state.history)
+        for run in (half, second):
+            list(run.events())
+            for name, tensor in first.state.model.state_dict().items():
+                assert torch.equal(run.state.model.state_dict()[name], tensor), name
+
+    def test_nothing_waits_for_the_device_inside_an_epoch(self) -> None:
+        values = {"model": "conv4", "ema": 0.9, "clip_norm": 1.0, "label_smoothing": 0.1}
+        run = self.run_of(True, **values, **MOVED)
+        events = run.events()
+        while run.state.epoch < 1:
+            next(events)
+        next(events)  # the epoch's order has been brought to the device
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            while run.state.batch < run.loader.batches:
+                next(events)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
