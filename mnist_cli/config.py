@@ -84,6 +84,10 @@ class TrainConfig(BaseModel):
         "5000, or a tenth of a set that is smaller than 50,000",
     )
 
+    ensemble: int = Field(
+        1, ge=1, le=100, description="networks to train at once, from different weights; they vote"
+    )
+
     # Batches
     loader: Loader = Field(
         "device",
@@ -205,6 +209,12 @@ class TrainConfig(BaseModel):
         if width_of(self.model) is None:
             raise _conflict(
                 "model", f"unknown model '{self.model}'; choose one of {known_models()}"
+            )
+        if self.ensemble > 1 and self.optimizer == "muon":
+            raise _conflict(
+                "ensemble",
+                "optimizer = muon makes a step of whole matrices, and cannot take several "
+                "networks' at once; choose another optimizer",
             )
         if self.workers and self.loader != "dataloader":
             raise _conflict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,19 +52,20 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
 
     It is the batch that ``mnist inspect-grad`` takes from the run by itself.
 
-    Works on a copy of the network, since a batch norm in training mode would remember the batch,
+    Works on a copy of the network (of an ensemble, of its first member), since a batch norm in training mode would remember the batch,
     and draws from forked generators: the run goes on to the same bits as without a dump.
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.commands.inspect.dump import make_dump
     from mnist_cli.commands.inspect.subject import Subject, choose_batch
     from mnist_cli.commands.provenance import cut
+    from mnist_cli.ensemble import first_member
     from mnist_cli.files import atomic_write, check_writable
 
     state, config, data = session.state, session.config, session.data
     batch = choose_batch(cut(config, data).train, None, config.seed)
     subject = Subject(
-        model=copy.deepcopy(state.model).train(),
+        model=first_member(state.model).train(),
         name=config.model,
         images=data.normalisation(batch.images.to(session.device).float()),
         labels=batch.labels.to(session.device),

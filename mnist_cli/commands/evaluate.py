@@ -111,9 +111,14 @@ class Subject:
         """Which checkpoint was taken, and on what it is tried."""
         origin = " (another program's weights)" if self.checkpoint.foreign else ""
         return (
-            f"{self.checkpoint.path}: {self.checkpoint.model}{origin}, on the "
+            f"{self.checkpoint.path}: {_network(self.checkpoint)}{origin}, on the "
             f"{len(self.split):,} {self.split.name} images of {self.data.spec.title}"
         )
+
+
+def _network(checkpoint: Checkpoint) -> str:
+    members = checkpoint.members
+    return checkpoint.model if members == 1 else f"{members} {checkpoint.model}, which vote"
 
 
 def open_subject(
@@ -160,7 +165,7 @@ def _evaluate(
     from mnist_cli.config import TrainConfig
     from mnist_cli.training.device import compute_settings, resolve_precision
     from mnist_cli.training.evaluate import evaluate as judge
-    from mnist_cli.training.evaluate import predict
+    from mnist_cli.training.evaluate import predict_members
     from mnist_cli.training.memory import explain_out_of_memory
 
     checkpoint = subject.checkpoint
@@ -169,7 +174,7 @@ def _evaluate(
     precision = resolve_precision(name, device)
     size = batch_size or (config or TrainConfig()).eval_batch_size
     with compute_settings(device), explain_out_of_memory(size, "--batch-size"):
-        log_probabilities = predict(
+        log_probabilities = predict_members(
             checkpoint.build_model().to(device),
             subject.split.to(device),
             provenance.normalisation(checkpoint, subject.data),
@@ -182,10 +187,11 @@ def _evaluate(
 
 def _require_finite(log_probabilities: Tensor, checkpoint: Checkpoint) -> None:
     """Refuse to call the class that stands first among NaN an answer."""
-    wrong = int((~log_probabilities.isfinite().all(dim=1)).sum())
+    finite = log_probabilities.isfinite().all(dim=2).all(dim=0)
+    wrong = int((~finite).sum())
     if wrong:
         raise NonFiniteError(
-            f"{checkpoint.path}: the network's answers to {wrong:,} of {len(log_probabilities):,} "
+            f"{checkpoint.path}: the network's answers to {wrong:,} of {len(finite):,} "
             "images are not finite",
             "Try --precision fp32; `mnist inspect-grad` shows where it begins.",
         )
@@ -198,10 +204,21 @@ def _document(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
         "dataset": subject.data.spec.name,
         "split": subject.split.name,
         **evaluation.score.to_plain(),
+        **_members(evaluation),
         "calibration_error": evaluation.calibration_error,
         "per_class": [vars(row) for row in evaluation.per_class],
         "confusion": [list(row) for row in evaluation.confusion],
         "mistakes": [vars(row) for row in evaluation.mistakes],
+    }
+
+
+def _members(evaluation: Evaluation) -> dict[str, Any]:
+    """Of an ensemble: each member's score, and the mean of their accuracies."""
+    if not evaluation.members:
+        return {}
+    return {
+        "members": [member.to_plain() for member in evaluation.members],
+        "mean_member_accuracy": evaluation.mean_member_accuracy,
     }
 
 

@@ -23,6 +23,7 @@ def train(
     lr: flags.LrFlag = None,
     optimizer: flags.OptimizerFlag = None,
     schedule: flags.ScheduleFlag = None,
+    ensemble: flags.EnsembleFlag = None,
     loader: flags.LoaderFlag = None,
     workers: flags.WorkersFlag = None,
     dataset: options.DatasetOption = None,

@@ -53,6 +53,15 @@ ScheduleFlag = Annotated[
         help="How the learning rate goes over the run.",
     ),
 ]
+EnsembleFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--ensemble",
+        metavar="N",
+        rich_help_panel=RECIPE,
+        help="Train N networks at once, from different weights; they vote.",
+    ),
+]
 LoaderFlag = Annotated[
     str | None,
     typer.Option(

@@ -254,6 +254,11 @@ def _announce(session: Session, say: Speaker) -> None:
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
         f"{session.config.model} on {describe(session.device)}, {session.precision.name}"
     )
+    if session.config.ensemble > 1:
+        say.note(
+            f"an ensemble of {session.config.ensemble}: figures of training are the members' "
+            "mean, those of validation and test their vote's"
+        )
     if session.state.finished:
         say.note(
             f"{session.run.path} was trained to its end already; only the test set is read anew"

@@ -26,6 +26,12 @@ def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
         f"loss {figures.loss:.4f}   "
         f"expected calibration error {evaluation.calibration_error:.4f}"
     )
+    if evaluation.members:
+        each = ", ".join(f"{member.accuracy:.4f}" for member in evaluation.members)
+        console.print(
+            f"the vote of {len(evaluation.members)} members, "
+            f"alone {evaluation.mean_member_accuracy:.4f} in the mean: {each}"
+        )
     console.print(_class_table(evaluation))
     console.print(_confusion_table(evaluation, classes))
     if evaluation.mistakes:

@@ -144,8 +144,9 @@ def print_summary(summary: Summary, *, kept: bool = True) -> None:
         f"({right:,} of {test.count:,}), loss {test.loss:.4f}"
     )
     epochs = "1 epoch" if summary.epochs == 1 else f"{summary.epochs} epochs"
+    networks = f"{summary.ensemble} networks for " if summary.ensemble > 1 else ""
     console.print(
-        f"trained {epochs} in {summary.train_seconds:.1f} s on {escape(summary.device_name)}, "
+        f"trained {networks}{epochs} in {summary.train_seconds:.1f} s on {escape(summary.device_name)}, "
         f"{summary.precision}, seed {summary.seed}"
     )
     if kept:

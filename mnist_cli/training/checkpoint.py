@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli import models
+from mnist_cli import ensemble, models
 from mnist_cli.choices import PRECISIONS, width_of
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
@@ -81,13 +81,19 @@ class Checkpoint:
         """Whether it is another program's state_dict: weights, and nothing else."""
         return self.config is None
 
+    @property
+    def members(self) -> int:
+        """How many networks vote; 1 where there is no ensemble."""
+        return self.config.ensemble if self.config is not None else 1
+
     def build_model(self) -> nn.Module:
-        """The network with these weights, on the CPU, in evaluation mode."""
+        """The network with these weights, or the ensemble, on the CPU, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
-            model = models.build(self.model, self.classes)
-        model.load_state_dict(dict(self.weights))
+            networks = [models.build(self.model, self.classes) for _ in range(self.members)]
         if self.config is not None and self.config.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+            networks = [network.to(memory_format=torch.channels_last) for network in networks]
+        model = ensemble.join(networks)
+        model.load_state_dict(dict(self.weights))
         return model.eval()
 
 
@@ -160,7 +166,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         history=history,
         document=document,
     )
-    _check_weights(path, name, len(data.classes), checkpoint.weights)
+    _check_weights(path, name, len(data.classes), checkpoint.weights, checkpoint.members)
     return checkpoint
 
 
@@ -248,14 +254,16 @@ def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
     )
 
 
-def _check_weights(path: Path, model: str, classes: int, weights: Weights) -> None:
+def _check_weights(
+    path: Path, model: str, classes: int, weights: Weights, members: int = 1
+) -> None:
     """Compare names, shapes and types with a fresh network's, and refuse what is not finite.
 
     Raises:
         CheckpointError: they differ; the differences are listed.
     """
     try:
-        expected = models.expected_weights(model, classes)
+        expected = ensemble.expected_weights(model, classes, members)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.ensemble import Ensemble, vote
 from mnist_cli.training.device import Precision
 
 CALIBRATION_BINS = 15
@@ -54,6 +55,7 @@ class Evaluation:
 
     ``confusion[true][predicted]`` counts images; ``calibration_error`` is the expected one
     (Guo et al. 2017) over 15 equal bins of confidence; ``mistakes`` come surest first.
+    Of an ensemble all this is of the vote, and ``members`` are its members' own scores.
     """
 
     score: Score
@@ -61,9 +63,15 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     calibration_error: float
     mistakes: tuple[Mistake, ...]
+    members: tuple[Score, ...] = ()
+
+    @property
+    def mean_member_accuracy(self) -> float:
+        """The mean of the members' accuracies; the network's own where there is one."""
+        scores = self.members or (self.score,)
+        return sum(member.accuracy for member in scores) / len(scores)
 
 
-@torch.no_grad()
 def predict(
     model: nn.Module,
     split: Split,
@@ -74,8 +82,24 @@ def predict(
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
-    The network is put into evaluation mode and back into the mode it was in.
+    An ensemble's are those of its vote. The network is put into evaluation mode and back into
+    the mode it was in.
     """
+    return vote(
+        predict_members(model, split, normalisation, batch_size=batch_size, precision=precision)
+    )
+
+
+@torch.no_grad()
+def predict_members(
+    model: nn.Module,
+    split: Split,
+    normalisation: Normalisation,
+    *,
+    batch_size: int,
+    precision: Precision,
+) -> Tensor:
+    """As :func:`predict`, for each of M members that vote (M, N, classes); of one network M is 1."""
     was_training = model.training
     model.eval()
     try:
@@ -85,15 +109,17 @@ def predict(
         ]
     finally:
         model.train(was_training)
-    return torch.cat(scores).cpu()
+    return torch.cat(scores, dim=1).cpu()
 
 
 def _scores(
     model: nn.Module, images: Tensor, normalisation: Normalisation, precision: Precision
 ) -> Tensor:
+    """Log-probabilities (M, B, classes) of each member."""
+    images = normalisation(images.float())
     with precision.autocast():
-        scores = model(normalisation(images.float()))
-    return F.log_softmax(scores.float(), dim=1)
+        scores = model.scores(images) if isinstance(model, Ensemble) else model(images)[None]
+    return F.log_softmax(scores.float(), dim=2)
 
 
 def score(log_probabilities: Tensor, labels: Tensor) -> Score:
@@ -108,8 +134,16 @@ def score(log_probabilities: Tensor, labels: Tensor) -> Score:
 
 
 def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) -> Evaluation:
-    """All figures of log-probabilities (N, classes) for a split of N images."""
+    """All figures of log-probabilities for a split of N images.
+
+    These are (N, classes), or (M, N, classes) of M members that vote.
+    """
     labels = split.labels.cpu()
+    members: tuple[Score, ...] = ()
+    if log_probabilities.ndim == 3:
+        if len(log_probabilities) > 1:
+            members = tuple(score(mine, labels) for mine in log_probabilities)
+        log_probabilities = vote(log_probabilities)
     confusion = _confusion(log_probabilities.argmax(1), labels, len(classes))
     return Evaluation(
         score=score(log_probabilities, labels),
@@ -117,6 +151,7 @@ def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) 
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         calibration_error=_calibration_error(log_probabilities, labels),
         mistakes=_mistakes(log_probabilities, labels, split.indices),
+        members=members,
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
 
 
@@ -102,9 +103,19 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
     )
 
 
-@torch.no_grad()
 def first_bad_module(model: nn.Module, images: Tensor) -> str:
-    """Path of the first module whose output for ``images`` is not finite; empty if all are."""
+    """Path of the first module whose output for ``images`` is not finite; empty if all are.
+
+    Of an ensemble, the first such member's.
+    """
+    if not isinstance(model, Ensemble):
+        return _first_bad_module(model, images)
+    names = (_first_bad_module(model.member(k), images) for k in range(model.size))
+    return next((name for name in names if name), "")
+
+
+@torch.no_grad()
+def _first_bad_module(model: nn.Module, images: Tensor) -> str:
     found: list[str] = []
 
     def look(name: str) -> torch.utils.hooks.RemovableHandle:

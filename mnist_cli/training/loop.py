@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mnist_cli import models
+from mnist_cli import ensemble, models
 from mnist_cli.data.loader import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import average
@@ -122,7 +123,11 @@ def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | Non
 
 
 class Stepper:
-    """One optimisation step: forward, backward, guard, clip, update, average, account."""
+    """One optimisation step: forward, backward, guard, clip, update, average, account.
+
+    Of an ensemble each member's step is the one that it would take alone; what is judged and
+    accounted is the members' mean.
+    """
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
         self.state = state
@@ -132,6 +137,7 @@ class Stepper:
         self.foreach = state.device.type != "mps"  # torch has no such kernels there
         self.parameters = [p for p in state.model.parameters() if p.requires_grad]
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
+        self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.forward: Callable[[Tensor], Tensor] = (
             torch.compile(state.model) if state.config.compile else state.model
         )
@@ -163,18 +169,24 @@ class Stepper:
         state = self.state
         with state.precision.autocast():
             scores = self.forward(images)
-        loss = models.loss(
+        loss_of = models.loss if self.members == 1 else ensemble.loss
+        loss = loss_of(
             scores,
             labels,
             log_probabilities=self.log_probabilities,
             smoothing=state.config.label_smoothing,
         )
-        grad_norm = self._backward(loss)
-        self._judge(step, loss.detach(), grad_norm, images)
-        self._update(grad_norm)
+        norms = self._backward(loss)
+        mean_loss, mean_norm = self._mean(loss.detach()), self._mean(norms)
+        self._judge(step, mean_loss, mean_norm, images)
+        self._update(norms)
         with torch.no_grad():
-            correct = (scores.argmax(1) == labels).sum()
-            state.running.add(loss.detach(), correct, grad_norm, len(labels))
+            correct = self._mean((scores.argmax(-1) == labels).sum())
+            state.running.add(mean_loss, correct, mean_norm, len(labels))
+
+    def _mean(self, figures: Tensor) -> Tensor:
+        """The members' mean () of a sum () over them, or of figures (N,) of each."""
+        return figures if self.members == 1 else figures.sum() / self.members
 
     def count(self, steps: int, images: int) -> None:
         """Count steps that the device has done, or will have done, on so many images in all."""
@@ -186,7 +198,10 @@ class Stepper:
             state.ema.n_averaged += steps
 
     def _backward(self, loss: Tensor) -> Tensor:
-        """Fill the gradients; return their 2-norm (), unscaled."""
+        """Fill the gradients; return their 2-norm () or, of an ensemble, its members' (N,).
+
+        Without the scale of fp16's scaler.
+        """
         state = self.state
         for optimizer in state.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -194,8 +209,13 @@ class Stepper:
         if state.scaler.is_enabled():
             for optimizer in state.optimizers:
                 state.scaler.unscale_(optimizer)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        gradients = self._gradients()
+        if self.members > 1:
+            return ensemble.gradient_norms(gradients)
         return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.parameters if p.grad is not None]
 
     def _judge(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
         try:
@@ -207,12 +227,19 @@ class Stepper:
                 error.message += f"; the first module whose output is not finite is '{module}'"
             raise
 
-    def _update(self, grad_norm: Tensor) -> None:
+    def _clip(self, norms: Tensor) -> None:
+        highest = self.state.config.clip_norm
+        if self.members > 1:
+            ensemble.clip_gradients(self._gradients(), highest, norms)
+        else:
+            torch.nn.utils.clip_grads_with_norm_(
+                self.parameters, highest, norms, foreach=self.foreach
+            )
+
+    def _update(self, norms: Tensor) -> None:
         state = self.state
         if state.config.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.parameters, state.config.clip_norm, grad_norm, foreach=self.foreach
-            )
+            self._clip(norms)
         for optimizer in state.optimizers:
             state.scaler.step(optimizer)
         state.scaler.update()

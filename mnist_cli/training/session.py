@@ -37,7 +37,7 @@ from mnist_cli.training.state import EpochResult, TrainState, fresh_state
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended; ``train_seconds`` are the steps alone."""
+    """How a run ended; ``train_seconds`` are the steps alone, ``test`` is an ensemble's vote."""
 
     run: str
     checkpoint: str
@@ -52,6 +52,7 @@ class Summary:
     seed: int
     stop_reason: str = ""
     fallback: str = ""
+    ensemble: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
@@ -245,6 +246,7 @@ class Session:
             seed=self.config.seed,
             stop_reason=self.state.stop_reason,
             fallback=self.data.fallback,
+            ensemble=self.config.ensemble,
         )
         atomic_write(self.run.summary, json.dumps(summary.to_plain(), indent=2) + "\n")
         return summary

@@ -118,7 +118,8 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    return environment_differences(document.get("environment", {}), environment(state)) + moved
+    then = {"cuda_graph": False, **document.get("environment", {})}  # once there were no graphs
+    return environment_differences(then, environment(state)) + moved
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

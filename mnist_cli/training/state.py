@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mnist_cli import models
 from mnist_cli.config import TrainConfig
+from mnist_cli.ensemble import join
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import build_average
 from mnist_cli.training.device import Precision, synchronize
@@ -29,7 +30,8 @@ class EpochResult:
 
     ``epoch`` counts from 1; ``loss`` and ``accuracy`` are of the training images as they were
     trained on (augmented, before each step); ``grad_norm`` is the mean over steps of the whole
-    gradient's 2-norm before clipping; ``seconds`` are the steps alone.
+    gradient's 2-norm before clipping; ``seconds`` are the steps alone. Of an ensemble these
+    are the members' means, and ``val`` is of their vote.
     """
 
     epoch: int
@@ -234,9 +236,17 @@ def fresh_state(
 
 
 def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
-    """The configured network on the CPU, its weights drawn from the seed alone."""
+    """The configured network on the CPU, or as many as vote, weights drawn from the seed alone.
+
+    An ensemble's first member has the weights of the network that would be trained alone.
+    """
+    return join([_fresh_network(config, classes, number) for number in range(config.ensemble)])
+
+
+def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:
+    stream = (number,) if number else ()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(config.seed, "weights"))
+        torch.default_generator.manual_seed(derive(config.seed, "weights", *stream))
         model = models.build(config.model, classes)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     return model.to(memory_format=layout)

@@ -29,6 +29,7 @@ from small_runs import (
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import build_loader
+from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError, UsageError
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import graphed, snapshot
@@ -56,6 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         **{"schedule": "step", "gamma": 0.5},
     },
     "bf16, without the last batch": {"model": "conv4", "precision": "bf16", "drop_last": True},
+    "an ensemble, clipped": {"model": "conv4", "ensemble": 2, "clip_norm": 1.0, "ema": 0.5},
     "a checkpoint every 11 batches": {"model": "conv2", "checkpoint_every": 11},
 }
 
@@ -110,6 +112,17 @@ def test_captured_and_one_by_one_the_bits_are_the_same(recipe: str) -> None:
     assert places < set(expected)
     assert captured.capturer is not None
     assert set(captured.capturer.replayed) == set(range(len(captured.capturer.captured)))
+
+
+def test_an_ensemble_as_it_is_on_cuda_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched over its members, which the CPU does not do by itself."""
+    monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._batched)
+    settings = config(model="conv4", ensemble=2, label_smoothing=0.1, **MOVED)
+    plain, captured = Run(settings, False, 30), Run(settings, True, 30)
+    list(plain.events()), list(captured.events())
+    assert captured.capturer is not None
+    assert captured.capturer.replayed
+    assert differences(captured.document(), plain.document(), ignore=SECONDS) == []
 
 
 def test_the_first_step_and_the_uneven_last_one_are_taken_by_hand() -> None:
@@ -281,7 +294,15 @@ def test_fp16_and_other_devices_cannot_be_captured() -> None:
 def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
     session = session_in(tmp_path, config())
     next(iter(session.events(StopRequest())))
-    assert checkpoints.read(tmp_path / "last.pt").document["environment"]["cuda_graph"] is False
+    document = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert document["environment"]["cuda_graph"] is False
+    for said, difference in ((None, []), (True, ["cuda_graph: True then, False now"])):
+        document["environment"]["cuda_graph"] = said
+        if said is None:  # written before there were graphs
+            del document["environment"]["cuda_graph"]
+        checkpoints.write(document, tmp_path / "last.pt")
+        resume = checkpoints.read(tmp_path / "last.pt")
+        assert session_in(tmp_path, config(), resume=resume).differences == difference
 
 
 class FakeCuda:
@@ -370,11 +391,15 @@ class TestOnCuda:
         run.capturer = graphed.CudaCapturer(CUDA) if captured else None  # type: ignore[assignment]
         return run
 
+    @pytest.mark.parametrize("ensemble", [1, 2])
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-    def test_captured_and_one_by_one_agree(self, optimizer: str, precision: str) -> None:
+    def test_captured_and_one_by_one_agree(
+        self, optimizer: str, precision: str, ensemble: int
+    ) -> None:
         """At a rate that a float32 holds, as it must in a captured step."""
         values = {"model": "conv4", "optimizer": optimizer, "lr": 2**-7, "ema": 0.9, **MOVED}
+        values["ensemble"] = ensemble
         values |= {"precision": precision, "clip_norm": 1.0}
         plain, captured = self.run_of(False, **values), self.run_of(True, **values)
         list(plain.events())

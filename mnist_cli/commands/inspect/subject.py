@@ -204,6 +204,8 @@ def _remarks(found: Checkpoint, data: LoadedData) -> Iterator[str]:
     config = found.config
     if config is not None and config.compile:
         yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
+    if found.members > 1:
+        yield f"an ensemble of {found.members} networks: this is the first of them"
     if config is not None and config.ema:
         yield "these are the averaged weights; those that were trained are not the same"
 
@@ -216,10 +218,11 @@ def _seed(request: Request, found: Checkpoint | None) -> int:
 
 def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: int) -> nn.Module:
     from mnist_cli.config import TrainConfig
+    from mnist_cli.ensemble import first_member
     from mnist_cli.training.state import fresh_model
 
     if found is not None:
-        return found.build_model()
+        return first_member(found.build_model())
     config = TrainConfig(model=request.model or _default_model(), seed=seed)
     return fresh_model(config, len(data.spec.classes))
 

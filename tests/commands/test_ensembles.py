@@ -1,0 +1,87 @@
+"""``--ensemble N`` from training to evaluation and inspection, as one types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from program import TINY, Run
+
+from mnist_cli import cli
+
+
+@pytest.fixture(scope="module")
+def voting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three networks that vote, trained once for all tests: they only read it."""
+    runs = tmp_path_factory.mktemp("voting")
+    words = [*TINY, "--ensemble", "3", "--dump-grad", "last", "--quiet", "--runs", str(runs)]
+    assert cli.run(words) == 0
+    return runs / "0001-digits-conv2"
+
+
+def test_the_run_says_what_its_figures_are_of(run: Run) -> None:
+    outcome = run(*TINY, "--ensemble", 2, "--epochs", 1)
+    assert outcome.code == 0
+    assert "an ensemble of 2: figures of training are the members' mean" in outcome.err
+    assert "trained 2 networks for 1 epoch in" in outcome.out
+    summary = json.loads(Path("runs/0001-digits-conv2/summary.json").read_text())
+    assert summary["ensemble"] == 2
+
+
+def test_eval_gives_the_vote_each_member_and_their_mean(run: Run, voting: Path) -> None:
+    document = run("eval", voting, "--json").document
+    summary = json.loads((voting / "summary.json").read_text())
+    assert document["accuracy"] == summary["test"]["accuracy"]
+    accuracies = [member["accuracy"] for member in document["members"]]
+    assert len(accuracies) == 3
+    assert document["mean_member_accuracy"] == pytest.approx(sum(accuracies) / 3)
+    assert len(set(accuracies)) > 1
+    report = run("eval", voting)
+    assert "3 conv2, which vote" in report.err
+    assert "the vote of 3 members" in report.out
+    assert all(f"{accuracy:.4f}" in report.out for accuracy in accuracies)
+
+
+def test_of_one_network_no_members_are_told(run: Run, trained: Path) -> None:
+    assert "members" not in run("eval", trained, "--json").document
+    assert "member" not in run("eval", trained).out
+
+
+def test_the_gradient_is_inspected_of_the_first_member(run: Run, voting: Path) -> None:
+    outcome = run("inspect-grad", voting, "--replay", "--out", "dump")
+    assert outcome.code == 0
+    assert "an ensemble of 3 networks: this is the first of them" in outcome.err
+    shown = json.loads(Path("dump/graph.json").read_text())
+    shapes = {row["name"]: row["grad"]["shape"] for row in shown["parameters"]}
+    assert shapes["conv1.weight"] == [24, 1, 5, 5]
+    during = json.loads(next((voting / "grad").iterdir()).read_text())
+    assert [row["name"] for row in during["parameters"]] == list(shapes)
+
+
+def test_a_resumed_run_keeps_its_number_of_members(run: Run, voting: Path) -> None:
+    outcome = run("train", "--resume", voting, "--ensemble", 2)
+    assert outcome.code == 2
+    assert "--ensemble: a resumed run keeps ensemble = 3" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ensemble", 0], "greater than or equal to 1"),
+        (["--ensemble", 101], "less than or equal to 100"),
+        (["--ensemble", 2, "--optimizer", "muon"], "optimizer = muon"),
+        (["--set", "ensemble=2", "--optimizer", "muon"], "choose another optimizer"),
+    ],
+)
+def test_what_cannot_be_trained_at_once_is_refused(
+    run: Run, words: list[object], message: str
+) -> None:
+    outcome = run("train", *words)
+    assert outcome.code == 2
+    assert "--ensemble" in outcome.err or "--set ensemble=2" in outcome.err
+    assert message in outcome.err
+
+
+def test_a_dry_run_goes_through(run: Run) -> None:
+    assert run("train", "--config", "smoke", "--ensemble", 2, "--dry-run").code == 0

@@ -1,0 +1,242 @@
+"""Ensembles: each member trains as it would alone, and all of them vote."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import (
+    CPU,
+    DATA,
+    FP32,
+    MOVED,
+    NORMALISATION,
+    config,
+    differences,
+    loader_of,
+    session_in,
+    split,
+    state_of,
+)
+from torch import Tensor, nn
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.ensemble import Ensemble
+from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import snapshot
+from mnist_cli.training.evaluate import evaluate, predict, predict_members, score
+from mnist_cli.training.guard import first_bad_module
+from mnist_cli.training.loop import fit
+from mnist_cli.training.optim import build_optimizers
+from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.state import TrainState, fresh_model
+
+VAL = split(10, 2, "val")
+MEMBERS = 3
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd, batch norm": {"model": "conv4"},
+    "adam, smoothed, augmented": {
+        **{"model": "conv2", "optimizer": "adam", "lr": 0.003, "label_smoothing": 0.1},
+        **MOVED,
+    },
+    "adamw, averaged": {"model": "conv4", "optimizer": "adamw", "lr": 0.003, "ema": 0.8},
+    "adadelta": {"model": "conv2", "optimizer": "adadelta", "lr": 0.5},
+    "sgd, clipped": {"model": "conv2", "clip_norm": 0.3},
+}
+
+
+def trained(state: TrainState) -> TrainState:
+    for _ in fit(state, loader_of(state.config), VAL, NORMALISATION):
+        pass
+    return state
+
+
+def alone(settings: TrainConfig, number: int) -> TrainState:
+    """One network with the weights that member ``number`` begins with."""
+    together = fresh_model(settings, 10)
+    assert isinstance(together, Ensemble)
+    state = state_of(settings.model_copy(update={"ensemble": 1}))
+    for part in (state.model, state.eval_model):
+        part.load_state_dict(together.member(number).state_dict())
+    return state
+
+
+def member_of(model: nn.Module, number: int) -> dict[str, Tensor]:
+    assert isinstance(model, Ensemble)
+    return model.member(number).state_dict()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_member_trains_as_it_would_alone(recipe: str) -> None:
+    settings = config(ensemble=MEMBERS, **RECIPES[recipe])
+    together = trained(state_of(settings))
+    for number in range(MEMBERS):
+        one = trained(alone(settings, number))
+        for model, expected in ((together.model, one.model), (together.eval_model, one.eval_model)):
+            found = member_of(model, number)
+            for name, tensor in expected.state_dict().items():
+                torch.testing.assert_close(found[name], tensor, rtol=2e-3, atol=2e-4)
+
+
+def test_clipping_would_be_noticed() -> None:
+    """The recipe above must clip, and clip otherwise than by the norm of all members."""
+    settings = config(ensemble=MEMBERS, **RECIPES["sgd, clipped"])
+    together = trained(state_of(settings))
+    free = trained(state_of(settings.model_copy(update={"clip_norm": 0.0})))
+    assert together.history[0].grad_norm > 0.3
+    name = "members.fc2.weight"
+    assert not torch.allclose(
+        together.model.get_parameter(name), free.model.get_parameter(name), rtol=2e-2
+    )
+
+
+def test_the_figures_of_training_are_the_members_mean_and_validation_is_the_vote() -> None:
+    settings = config(model="conv2", ensemble=MEMBERS)
+    together = trained(state_of(settings))
+    singles = [trained(alone(settings, number)) for number in range(MEMBERS)]
+    last = together.history[-1]
+    for figure in ("loss", "accuracy", "grad_norm"):
+        values = [getattr(single.history[-1], figure) for single in singles]
+        assert getattr(last, figure) == pytest.approx(sum(values) / MEMBERS, rel=1e-3)
+    images = NORMALISATION(VAL.images.float())
+    with torch.no_grad():
+        chances = torch.stack([single.model.eval()(images).softmax(1) for single in singles])
+    expected = score(chances.mean(0).log(), VAL.labels)
+    assert last.val is not None
+    assert last.val.accuracy == expected.accuracy
+    assert last.val.loss == pytest.approx(expected.loss, rel=1e-3)
+
+
+def test_the_first_member_is_the_network_that_would_be_trained_alone() -> None:
+    together = fresh_model(config(ensemble=MEMBERS), 10)
+    single = fresh_model(config(), 10).state_dict()
+    assert all(torch.equal(tensor, single[name]) for name, tensor in member_of(together, 0).items())
+    firsts = [member_of(together, number)["fc2.weight"] for number in range(MEMBERS)]
+    assert not any(torch.equal(firsts[a], firsts[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert torch.equal(member_of(fresh_model(config(ensemble=2), 10), 1)["fc2.weight"], firsts[1])
+
+
+def test_an_evaluation_holds_the_vote_and_each_member() -> None:
+    model = fresh_model(config(model="conv2", ensemble=MEMBERS), 10)
+    assert isinstance(model, Ensemble)
+    settings: dict[str, Any] = {"batch_size": 4, "precision": FP32}
+    members = predict_members(model, VAL, NORMALISATION, **settings)
+    result = evaluate(members, VAL, tuple("0123456789"))
+    assert result.score == score(predict(model, VAL, NORMALISATION, **settings), VAL.labels)
+    for number, found in enumerate(result.members):
+        single = predict(model.member(number), VAL, NORMALISATION, **settings)
+        assert found.accuracy == score(single, VAL.labels).accuracy
+        assert found.loss == pytest.approx(score(single, VAL.labels).loss, rel=1e-5)
+    mean = sum(member.accuracy for member in result.members) / MEMBERS
+    assert result.mean_member_accuracy == pytest.approx(mean)
+    alone = predict_members(model.member(0), VAL, NORMALISATION, **settings)
+    assert evaluate(alone, VAL, tuple("0123456789")).members == ()
+
+
+@pytest.mark.parametrize("events", range(1, 8))
+def test_stopped_anywhere_and_resumed_the_bits_are_the_same(tmp_path: Path, events: int) -> None:
+    settings = config(ensemble=2, model="conv4", optimizer="adam", lr=0.01, ema=0.9, **MOVED)
+    whole = session_in(tmp_path / "whole", settings)
+    list(whole.events(StopRequest()))
+    part = session_in(tmp_path / "part", settings)
+    running = part.events(StopRequest())
+    for _ in range(events):
+        next(running)
+    part.save_last()
+    torch.manual_seed(77)
+    resumed = session_in(
+        tmp_path / "part", settings, resume=checkpoints.read(tmp_path / "part" / "last.pt")
+    )
+    assert resumed.differences == []
+    list(resumed.events(StopRequest()))
+    documents = [
+        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "part")
+    ]
+    assert differences(*documents, ignore=("seconds", "images_per_second")) == []
+    assert resumed.finish().test == whole.finish().test
+
+
+# --- what is in a checkpoint
+
+
+def document(**values: Any) -> dict[str, Any]:
+    settings = config(model="conv2", epochs=1, ensemble=MEMBERS, **values)
+    state = trained(state_of(settings))
+    return copy.deepcopy(snapshot.capture(state, DATA, torch.Generator()))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_checkpoint_alone_is_the_ensemble(tmp_path: Path, ema: float) -> None:
+    settings = config(model="conv4", epochs=1, ensemble=MEMBERS, ema=ema)
+    state = trained(state_of(settings))
+    path = tmp_path / "a.pt"
+    checkpoints.write(snapshot.capture(state, DATA, torch.Generator()), path)
+    found = checkpoints.read(path)
+    assert (found.model, found.members) == ("conv4", MEMBERS)
+    model, images = found.build_model(), torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(model(images), state.eval_model.eval()(images))
+    weight = model.get_parameter("members.conv2.weight")
+    assert weight[1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("claimed", [1, 2, 4])
+def test_another_number_of_members_than_it_says_is_told(tmp_path: Path, claimed: int) -> None:
+    spoilt = document()
+    spoilt["config"]["ensemble"] = claimed
+    checkpoints.write(spoilt, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="does not fit the network 'conv2'"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("claimed", [0, -1, 10**9, "many", None, 1.5])
+def test_a_number_of_members_that_makes_no_sense_is_told(tmp_path: Path, claimed: Any) -> None:
+    spoilt = document()
+    spoilt["config"]["ensemble"] = claimed
+    checkpoints.write(spoilt, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="lacks or garbles"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_without_the_key_is_one_network(tmp_path: Path) -> None:
+    state = trained(state_of(config(epochs=1)))
+    old = copy.deepcopy(snapshot.capture(state, DATA, torch.Generator()))
+    del old["config"]["ensemble"]
+    checkpoints.write(old, tmp_path / "a.pt")
+    found = checkpoints.read(tmp_path / "a.pt")
+    assert found.members == 1
+    assert not isinstance(found.build_model(), Ensemble)
+
+
+# --- what couples members is refused, and what breaks one is found
+
+
+def test_muon_is_refused() -> None:
+    with pytest.raises(ValueError, match="muon"):
+        config(ensemble=2, optimizer="muon")
+    config(ensemble=1, optimizer="muon")
+
+
+def test_a_member_whose_loss_is_not_finite_ends_the_run_and_its_module_is_named() -> None:
+    state = state_of(config(model="conv2", ensemble=MEMBERS))
+    with torch.no_grad():
+        state.model.get_parameter("members.fc1.bias")[1, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match="output is not finite is 'fc1'"):
+        trained(state)
+    images = torch.zeros(2, 1, 28, 28)
+    assert first_bad_module(state.model, images) == "fc1"
+    assert first_bad_module(fresh_model(config(ensemble=2), 10), images) == ""
+
+
+def test_optimisers_see_one_tensor_for_all_members() -> None:
+    settings = config(model="conv4", ensemble=MEMBERS, optimizer="adam")
+    model = fresh_model(settings, 10).to(CPU)
+    (optimizer,) = build_optimizers(settings, model.parameters())
+    single = list(fresh_model(config(model="conv4"), 10).parameters())
+    shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
+    assert shapes == [(MEMBERS, *p.shape) for p in single]
