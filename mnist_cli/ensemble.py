@@ -24,12 +24,16 @@ class Ensemble(nn.Module):
     """N networks as one: every parameter and buffer holds all members' along its first dimension.
 
     Optimisers that work element by element, averages of the weights and checkpoints need not know.
+
+    ``batched`` says whether the members are computed all at once: None is on a GPU, False never,
+    for modules that :func:`torch.func.vmap` cannot take.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         """Take over the weights of ``networks``, and the memory order that each has them in."""
         super().__init__()
         self.size = len(networks)
+        self.batched: bool | None = None
         self.log_probabilities = bool(getattr(networks[0], "log_probabilities", False))
         self.members = copy.deepcopy(networks[0])
         for path, module in self.members.named_modules():
@@ -53,13 +57,14 @@ class Ensemble(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         """Every member's scores (N, B, classes) for images (B, 1, 28, 28).
 
-        On a GPU all members' operations are batched into one. On a CPU one member follows the
+        On a GPU all members' operations are batched into one; on a CPU one member follows the
         other: batched, a step of four networks took 1.5 to 2.5 times as long there, on one
         thread (docs/speed.md).
         """
-        return self._batched(images) if images.is_cuda else self._one_by_one(images)
+        batched = images.is_cuda if self.batched is None else self.batched
+        return self._all_at_once(images) if batched else self._one_by_one(images)
 
-    def _batched(self, images: Tensor) -> Tensor:
+    def _all_at_once(self, images: Tensor) -> Tensor:
         def scores(state: dict[str, Tensor]) -> Tensor:
             return cast(Tensor, functional_call(self.members, state, (images,)))
 

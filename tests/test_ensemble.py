@@ -51,13 +51,12 @@ def test_in_evaluation_it_is_the_mean_of_the_members_probabilities(name: str) ->
 @pytest.mark.parametrize("name", WITHOUT_DROPOUT)
 @pytest.mark.parametrize("batched", [False, True])
 def test_scores_gradients_and_running_figures_are_each_members_own(
-    name: str, batched: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, batched: bool
 ) -> None:
     """Member by member, as on a CPU, and batched, as on a GPU."""
-    if batched:
-        monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._batched)
     alone = networks(name, layout=torch.channels_last)
     together = Ensemble(alone).train()
+    together.batched = batched
     images, labels = batch()
     for _ in range(2):
         scores = together(images)
@@ -91,10 +90,9 @@ def test_on_a_gpu_batched_scores_are_each_members_own(name: str) -> None:
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_each_member_drops_units_of_its_own(batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if batched:
-        monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._batched)
     network = networks("notebook", 1)[0]
     together = Ensemble([network, network]).train()
+    together.batched = batched
     images, _ = batch()
     scores = together(images)
     assert not torch.equal(scores[0], scores[1])

@@ -95,10 +95,14 @@ def _refusal(error: BaseException) -> BaseException:
     return UsageError(f"--cuda-graph cannot be had: {reason}", "Use --no-cuda-graph.")
 
 
-def obstacle(config: TrainConfig, device: torch.device, precision: Precision) -> str:
+def obstacle(
+    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
+) -> str:
     """Why the steps of this run cannot be captured; empty where they can."""
     if device.type != "cuda":
         return f"the device is {device.type}"
+    if ranks > 1:
+        return f"{ranks} ranks wait for each other's gradients"
     if config.loader != "device":
         return f"loader = {config.loader} makes its batches on the host"
     if config.compile:
@@ -113,18 +117,20 @@ def obstacle(config: TrainConfig, device: torch.device, precision: Precision) ->
     return ""
 
 
-def captures(config: TrainConfig, device: torch.device, precision: Precision) -> bool:
+def captures(
+    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
+) -> bool:
     """Whether this run's steps are captured; ``auto`` means wherever it can be done."""
-    return bool(config.cuda_graph) and not obstacle(config, device, precision)
+    return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
 
 
-def check(config: TrainConfig, device: torch.device, precision: Precision) -> None:
+def check(config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1) -> None:
     """Refuse a graph that was asked for and cannot be had.
 
     Raises:
         UsageError: with the reason.
     """
-    why_not = obstacle(config, device, precision)
+    why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
             f"--cuda-graph cannot be had: {why_not}",
@@ -133,15 +139,15 @@ def check(config: TrainConfig, device: torch.device, precision: Precision) -> No
 
 
 def build_capturer(
-    config: TrainConfig, device: torch.device, precision: Precision
+    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
 ) -> Capturer | None:
     """What captures this run's steps; None where they are to be taken one by one.
 
     Raises:
         UsageError: see :func:`check`.
     """
-    check(config, device, precision)
-    return CudaCapturer(device) if captures(config, device, precision) else None
+    check(config, device, precision, ranks)
+    return CudaCapturer(device) if captures(config, device, precision, ranks) else None
 
 
 class Graphed:

@@ -114,12 +114,14 @@ def test_captured_and_one_by_one_the_bits_are_the_same(recipe: str) -> None:
     assert set(captured.capturer.replayed) == set(range(len(captured.capturer.captured)))
 
 
-def test_an_ensemble_as_it_is_on_cuda_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ensemble_as_it_is_on_cuda_can_be_captured() -> None:
     """Batched over its members, which the CPU does not do by itself."""
-    monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._batched)
     settings = config(model="conv4", ensemble=2, label_smoothing=0.1, **MOVED)
     plain, captured = Run(settings, False, 30), Run(settings, True, 30)
-    list(plain.events()), list(captured.events())
+    for run in (plain, captured):
+        assert isinstance(run.state.model, Ensemble)
+        run.state.model.batched = True
+        list(run.events())
     assert captured.capturer is not None
     assert captured.capturer.replayed
     assert differences(captured.document(), plain.document(), ignore=SECONDS) == []
@@ -289,6 +291,12 @@ def test_fp16_and_other_devices_cannot_be_captured() -> None:
         graphed.check(asked, CUDA, Precision("fp16", "cuda"))
     with pytest.raises(UsageError, match="the device is cpu"):
         graphed.check(asked, CPU, FP32)
+
+
+def test_of_several_ranks_none_captures() -> None:
+    assert not graphed.captures(config(), CUDA, BF16, ranks=2)
+    with pytest.raises(UsageError, match="2 ranks"):
+        graphed.check(config(cuda_graph=True), CUDA, BF16, ranks=2)
 
 
 def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
