@@ -210,12 +210,6 @@ class TrainConfig(BaseModel):
             raise _conflict(
                 "model", f"unknown model '{self.model}'; choose one of {known_models()}"
             )
-        if self.ensemble > 1 and self.optimizer == "muon":
-            raise _conflict(
-                "ensemble",
-                "optimizer = muon makes a step of whole matrices, and cannot take several "
-                "networks' at once; choose another optimizer",
-            )
         if self.workers and self.loader != "dataloader":
             raise _conflict(
                 "workers",

@@ -14,7 +14,7 @@ from mnist_cli import ensemble, models
 from mnist_cli.ensemble import Ensemble, first_member, join, vote
 
 NAMES = tuple(models.REGISTRY)
-WITHOUT_DROPOUT = ("conv2", "conv4")
+WITHOUT_DROPOUT = ("conv2", "oriented", "conv4")
 
 
 def networks(

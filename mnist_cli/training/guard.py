@@ -1,9 +1,9 @@
 """Stops a run whose loss is no longer finite, before the step that would spoil the weights.
 
-Two ways, one promise. Where reading a figure costs nothing (CPU), or where the optimiser has no
-fused kernel, the figure is read each step. On CUDA that would make every step wait for the
-device; there the fused optimisers take a flag, ``found_inf``, and skip the step themselves, and
-the flag is read at the next reporting point.
+Two ways, one promise. Where reading a figure costs nothing (CPU), or where the optimiser cannot
+skip a step by itself, the figure is read each step. On CUDA that would make every step wait for
+the device; there torch's fused optimisers and our Muon take a flag, ``found_inf``, and skip the
+step themselves, and the flag is read at the next reporting point.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
+from mnist_cli.training.muon import Muon
 
 
 class Guard(Protocol):
@@ -37,14 +38,14 @@ class Guard(Protocol):
 def build_guard(
     device: torch.device, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler
 ) -> Guard:
-    """The guard that costs least: deferred on CUDA with fused optimisers, else immediate.
+    """The guard that costs least: deferred on CUDA with optimisers that skip, else immediate.
 
     fp16's scaler skips steps whose gradients overflow, as it must; only the loss is judged then.
     """
     if scaler.is_enabled():
         return ImmediateGuard(judge_gradient=False)
-    fused = all(optimizer.defaults.get("fused") for optimizer in optimizers)
-    if device.type == "cuda" and fused:
+    skipping = all(o.defaults.get("fused") or isinstance(o, Muon) for o in optimizers)
+    if device.type == "cuda" and skipping:
         return DeferredGuard(device, optimizers)
     return ImmediateGuard()
 
@@ -65,7 +66,7 @@ class ImmediateGuard:
 
 
 class DeferredGuard:
-    """Lets the fused optimisers skip the bad step and all after it; tells at the next report."""
+    """Lets optimisers that can skip the bad step and all after it; tells at the next report."""
 
     def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
         self._found = torch.zeros((), device=device)

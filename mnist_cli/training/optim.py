@@ -17,15 +17,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import UsageError
+from mnist_cli.training.muon import Muon
 
 
 def build_optimizers(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> list[Optimizer]:
-    """The optimisers of ``config.optimizer``: one, or for Muon two that share the parameters.
-
-    Raises:
-        UsageError: Muon where torch has none.
-    """
+    """The optimisers of ``config.optimizer``: one, or for Muon two that share the parameters."""
     params = list(parameters)
     build = {
         "sgd": _sgd,
@@ -101,26 +97,19 @@ def _adadelta(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer
 
 
 def _muon(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    """Muon for the matrices, AdamW for everything else.
-
-    ``match_rms_adamw`` scales Muon's updates to AdamW's size, so that one learning rate serves
-    both (Liu et al. 2025, "Muon is Scalable for LLM Training").
-    """
-    muon = getattr(torch.optim, "Muon", None)
-    if muon is None:
-        raise UsageError(f"optimizer = muon: torch {torch.__version__} has no Muon")
-    matrices = [p for p in params if p.ndim == 2]
-    others = [p for p in params if p.ndim != 2]
+    """Muon for the matrices, or an ensemble's stacks of them, AdamW for everything else."""
+    dimensions = 2 if config.ensemble == 1 else 3
+    matrices = [p for p in params if p.ndim == dimensions]
+    others = [p for p in params if p.ndim != dimensions]
     optimizers: list[Optimizer] = []
     if matrices:
         optimizers.append(
-            _without_compiler(muon)(
+            _without_compiler(Muon)(
                 matrices,
                 lr=config.lr,
-                weight_decay=config.weight_decay,
                 momentum=config.setting("momentum"),
                 nesterov=bool(config.setting("nesterov")),
-                adjust_lr_fn="match_rms_adamw",
+                weight_decay=config.weight_decay,
             )
         )
     return optimizers + (_adamw(config, others) if others else [])

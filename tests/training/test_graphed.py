@@ -57,6 +57,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         **{"schedule": "step", "gamma": 0.5},
     },
     "bf16, without the last batch": {"model": "conv4", "precision": "bf16", "drop_last": True},
+    "muon, fixed filters": {
+        **{"model": "oriented", "optimizer": "muon", "lr": 0.02, "schedule": "onecycle"},
+        "weight_decay": 0.1,
+    },
     "an ensemble, clipped": {"model": "conv4", "ensemble": 2, "clip_norm": 1.0, "ema": 0.5},
     "a checkpoint every 11 batches": {"model": "conv2", "checkpoint_every": 11},
 }
@@ -272,7 +276,6 @@ def test_auto_captures_on_cuda_alone() -> None:
         ({"loader": "dataloader"}, "loader = dataloader"),
         ({"compile": True}, "compile = true"),
         ({"optimizer": "adadelta"}, "optimizer = adadelta"),
-        ({"optimizer": "muon"}, "optimizer = muon"),
     ],
 )
 def test_what_cannot_be_captured_is_told_where_it_was_asked_for(

@@ -104,7 +104,7 @@ def test_the_norm_of_a_skipped_step_does_not_spoil_the_mean() -> None:
 # --- the deferred guard, on the CPU's fused kernels, which take the same flag as CUDA's
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_deferred_the_bad_step_and_all_later_ones_are_skipped(optimizer: str, at: int) -> None:
     settings = config(model="conv2", optimizer=optimizer, lr=0.01)

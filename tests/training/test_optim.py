@@ -21,7 +21,6 @@ from torch.optim.lr_scheduler import (
 )
 
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import UsageError
 from mnist_cli.training.optim import LearningRate, build_optimizers
 
 
@@ -265,7 +264,45 @@ def test_without_matrices_or_without_others_one_optimiser_is_left() -> None:
     assert [type(o).__name__ for o in vectors] == ["AdamW"]
 
 
-def test_muon_where_torch_has_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(UsageError, match="has no Muon"):
-        build_optimizers(config(optimizer="muon"), [nn.Parameter(torch.zeros(3, 3))])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (10, 128)])
+def test_muon_is_torchs(shape: tuple[int, int], nesterov: bool) -> None:
+    torch.manual_seed(0)
+    mine = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(mine.detach().clone())
+    settings = config(optimizer="muon", lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=nesterov)
+    (ours,) = build_optimizers(settings, [mine])
+    torchs = torch.optim.Muon(
+        [theirs],
+        **{"lr": 0.1, "weight_decay": 0.2, "momentum": 0.7, "nesterov": nesterov},
+        adjust_lr_fn="match_rms_adamw",
+    )
+    for _ in range(6):
+        mine.grad = torch.randn(shape)
+        theirs.grad = mine.grad.clone()
+        ours.step(), torchs.step()
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    memories = ours.state[mine]["momentum_buffer"], torchs.state[theirs]["momentum_buffer"]
+    torch.testing.assert_close(*memories, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+def test_muon_makes_each_matrix_of_a_stack_orthogonal_alone(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    gradients = torch.randn(3, *shape) * torch.tensor([1.0, 100.0, 0.01]).view(3, 1, 1)
+    stack = nn.Parameter(torch.zeros(3, *shape))
+    stack.grad = gradients.clone()
+    (muon,) = build_optimizers(config(optimizer="muon", ensemble=3, lr=0.1), [stack])
+    muon.step()
+    for k in range(3):
+        alone = nn.Parameter(torch.zeros(shape))
+        alone.grad = gradients[k].clone()
+        build_optimizers(config(optimizer="muon", lr=0.1), [alone])[0].step()
+        torch.testing.assert_close(stack[k], alone, rtol=2e-2, atol=1e-3)  # in bfloat16 within
+
+
+def test_muon_of_an_ensemble_leaves_stacks_of_vectors_to_adamw() -> None:
+    stacks = [nn.Parameter(torch.zeros(2, *shape)) for shape in ((3,), (3, 4), (3, 1, 2, 2))]
+    muon, adamw = build_optimizers(config(optimizer="muon", ensemble=2), stacks)
+    assert [p.ndim for p in muon.param_groups[0]["params"]] == [3]
+    assert [p.ndim for p in adamw.param_groups[0]["params"]] == [2, 5]
