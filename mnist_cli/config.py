@@ -45,7 +45,14 @@ OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "adadelta": {"rho": 0.9, "eps": 1e-6},
-    "muon": {"momentum": 0.95, "nesterov": True, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "muon": {
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_steps": 5,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+    },
 }
 """The keys that each optimiser takes, with the values they have where none is given."""
 
@@ -123,6 +130,9 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (adamw, muon: decoupled)")
     momentum: float | None = Field(None, ge=0, lt=1, description="sgd, muon")
     nesterov: bool | None = Field(None, description="sgd, muon: Nesterov's momentum")
+    ns_steps: int | None = Field(
+        None, ge=1, le=100, description="muon: Newton-Schulz iterations a step"
+    )
     beta1: float | None = Field(
         None, ge=0, lt=1, description="adam, adamw, muon: decay of the mean"
     )

@@ -109,6 +109,7 @@ def _muon(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
                 lr=config.lr,
                 momentum=config.setting("momentum"),
                 nesterov=bool(config.setting("nesterov")),
+                ns_steps=config.setting("ns_steps"),
                 weight_decay=config.weight_decay,
             )
         )

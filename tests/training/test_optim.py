@@ -264,19 +264,16 @@ def test_without_matrices_or_without_others_one_optimiser_is_left() -> None:
     assert [type(o).__name__ for o in vectors] == ["AdamW"]
 
 
-@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize(("nesterov", "ns_steps"), [(True, 5), (False, 5), (True, 3)])
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (10, 128)])
-def test_muon_is_torchs(shape: tuple[int, int], nesterov: bool) -> None:
+def test_muon_is_torchs(shape: tuple[int, int], nesterov: bool, ns_steps: int) -> None:
     torch.manual_seed(0)
     mine = nn.Parameter(torch.randn(shape))
     theirs = nn.Parameter(mine.detach().clone())
-    settings = config(optimizer="muon", lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=nesterov)
-    (ours,) = build_optimizers(settings, [mine])
-    torchs = torch.optim.Muon(
-        [theirs],
-        **{"lr": 0.1, "weight_decay": 0.2, "momentum": 0.7, "nesterov": nesterov},
-        adjust_lr_fn="match_rms_adamw",
-    )
+    values = {"lr": 0.1, "weight_decay": 0.2, "momentum": 0.7, "nesterov": nesterov}
+    values["ns_steps"] = ns_steps
+    (ours,) = build_optimizers(config(optimizer="muon", **values), [mine])
+    torchs = torch.optim.Muon([theirs], **values, adjust_lr_fn="match_rms_adamw")
     for _ in range(6):
         mine.grad = torch.randn(shape)
         theirs.grad = mine.grad.clone()
