@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mnist_cli.benchmark.measure import Recipe
@@ -85,6 +85,7 @@ def test_where_a_recipe_augments_it_keeps_its_way() -> None:
     assert {p.settings["rotate"] for p in points("fast", "batch")} == {0.0}
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(1, 10**6), st.integers(1, 300))
 def test_however_few_the_images_and_cores_are(images: int, cores: int) -> None:
     for point in plan(recipe(), FACTORS, images, cores):
@@ -121,15 +122,14 @@ def test_a_network_of_one_width_is_refused_for_the_width_alone() -> None:
 PAIRS = st.lists(st.tuples(st.integers(1, 10**6), st.floats(1e-4, 1e4)), min_size=2, max_size=8)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(PAIRS)
 def test_the_law_is_numpys_least_squares(pairs: list[tuple[int, float]]) -> None:
-    assume(len({x for x, _ in pairs}) > 1)
+    x, y = np.log(np.array(pairs, dtype=float)).T
+    assume(np.ptp(x) > 0.1)  # where all x nearly coincide, polyfit's own accuracy is the limit
     law = PowerLaw.fit(pairs)
     assert law is not None
-    x, y = np.log(np.array(pairs, dtype=float)).T
     slope, intercept = np.polyfit(x, y, 1)
-    # polyfit's own accuracy where x values nearly coincide is what limits the comparison.
-    assume(np.ptp(x) > 0.1)
     assert law.exponent == pytest.approx(slope, rel=1e-6, abs=1e-6)
     assert np.log(law.scale) == pytest.approx(intercept, rel=1e-6, abs=1e-5)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 from program import Run
@@ -32,6 +32,7 @@ def measured(
     return Measurement(name, seed, tuple(epochs), seconds, process, 1000.0, accuracy, *memory, {})
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4))
 def test_every_recipe_has_its_turns_in_order(counts: list[int]) -> None:
     turns = measure.turns(recipes(*counts))
@@ -40,6 +41,7 @@ def test_every_recipe_has_its_turns_in_order(counts: list[int]) -> None:
         assert [seed for one, seed in turns if one.name == recipe.name] == [*range(recipe.repeats)]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(1, 20))
 def test_equal_recipes_alternate(count: int) -> None:
     names = [recipe.name for recipe, _ in measure.turns(recipes(count, count))]
