@@ -10,7 +10,8 @@
     ├── OutputError           5   disk full, read-only, directory in use
     ├── NumericsError         6   a figure that cannot be trusted
     │   ├── NonFiniteError    6   the loss is no longer finite
-    │   └── ReplayMismatch    6   a replayed gradient differs from autograd's
+    │   ├── ReplayMismatch    6   a replayed gradient differs from autograd's
+    │   └── ResumeMismatch    6   a resumed run differs from the one never stopped
     ├── OutOfMemory           7   the device's memory is too small for the batch
     └── Stopped                   asked to stop from outside
         ├── Interrupted     130   SIGINT (Ctrl-C)
@@ -95,6 +96,12 @@ class ReplayMismatch(NumericsError):
     """A gradient replayed by hand differs from the one that autograd computed."""
 
     kind = "replay"
+
+
+class ResumeMismatch(NumericsError):
+    """A run stopped and resumed did not end with the bits of the one never stopped."""
+
+    kind = "resume"
 
 
 class OutOfMemory(MnistError):

@@ -10,6 +10,8 @@ from mnist_cli.commands.epoch_dumps import EpochDumps
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from mnist_cli.commands.training_run import RunRequest
+    from mnist_cli.config import TrainConfig
     from mnist_cli.training.session import Summary
 
 
@@ -39,6 +41,7 @@ def train(
     checkpoint_every: flags.CheckpointEveryFlag = None,
     resume: flags.ResumeFlag = None,
     dry_run: flags.DryRunFlag = False,
+    verify_resume: flags.VerifyResumeFlag = False,
     runs: options.RunsOption = options.RUNS,
     tensorboard: flags.TensorboardFlag = False,
     dump_grad: flags.DumpGradFlag = None,
@@ -56,8 +59,16 @@ def train(
     from mnist_cli import config as configs
 
     chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
-    if resume is not None:
-        _refuse_beside_resume(config, dry_run=dry_run)
+    _refuse_contradictions(
+        {
+            "--verify-resume": verify_resume,
+            "--dry-run": dry_run,
+            "--resume": resume is not None,
+            "--config": config is not None,
+            "--tensorboard": tensorboard,
+            "--dump-grad": dump_grad is not None,
+        }
+    )
     dumps = EpochDumps.parse(dump_grad)
     if resume is None:
         settings = options.compose_config(config, assignments, chosen)
@@ -65,6 +76,11 @@ def train(
 
     say = training_run.Speaker(silent=as_json or quiet)
     request = training_run.RunRequest(data_dir, runs, say, tensorboard, dry_run, (dumps,))
+    if verify_resume:
+        typed = (configs.from_assignments(assignments or ()), configs.from_flags(chosen))
+        keep = frozenset(key for layer in typed for key in layer.values)
+        _verify_resume(settings, keep, request, as_json=as_json)
+        return
     if resume is None:
         summary = training_run.train_anew(settings, request)
     else:
@@ -75,14 +91,37 @@ def train(
         say.note("dry run: one batch went through everything; nothing was kept")
 
 
-def _refuse_beside_resume(config: str | None, *, dry_run: bool) -> None:
-    if dry_run:
-        raise UsageError("--dry-run and --resume contradict each other", "Give one of them.")
-    if config is not None:
-        raise UsageError(
-            "--config and --resume contradict each other",
-            "A resumed run keeps its own configuration; leave --config out.",
-        )
+_CONTRADICTIONS = (
+    ("--dry-run", "--resume", "Give one of them."),
+    ("--config", "--resume", "A resumed run keeps its own configuration; leave --config out."),
+    *(
+        ("--verify-resume", other, "The proof keeps nothing and resumes its own run; leave it out.")
+        for other in ("--dry-run", "--resume", "--tensorboard", "--dump-grad")
+    ),
+)
+
+
+def _refuse_contradictions(given: dict[str, bool]) -> None:
+    for one, other, hint in _CONTRADICTIONS:
+        if given[one] and given[other]:
+            raise UsageError(f"{one} and {other} contradict each other", hint)
+
+
+def _verify_resume(
+    settings: TrainConfig, keep: frozenset[str], request: RunRequest, *, as_json: bool
+) -> None:
+    from mnist_cli.commands import verify_resume
+    from mnist_cli.report.console import print_facts, print_json
+
+    proof = verify_resume.prove(verify_resume.shorten(settings, keep), request)
+    if as_json:
+        print_json(proof.to_plain())
+        return
+    print_facts("resumed equals never stopped, bit for bit (SHA-256)", proof.whole)
+    print_facts(
+        f"stopped after batch {proof.stopped_after} of {proof.steps}, resumed by another process",
+        proof.environment,
+    )
 
 
 def _report(summary: Summary, *, kept: bool, as_json: bool) -> None:

@@ -148,6 +148,15 @@ DryRunFlag = Annotated[
         help="One batch through everything; nothing is kept.",
     ),
 ]
+VerifyResumeFlag = Annotated[
+    bool,
+    typer.Option(
+        "--verify-resume",
+        rich_help_panel=STOPPING,
+        help="Prove that a run stopped at a random batch and resumed ends with the bits of one "
+        "never stopped, by hash; exit 6 if not. Two short epochs; nothing is kept.",
+    ),
+]
 TensorboardFlag = Annotated[
     bool,
     typer.Option(

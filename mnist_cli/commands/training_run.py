@@ -77,6 +77,13 @@ class RunRequest:
 
 def train_anew(config: TrainConfig, request: RunRequest) -> Summary:
     """Train from fresh weights into a new run directory; a dry run's is thrown away."""
+    with begin(config, request) as session:
+        return _run(session, request)
+
+
+@contextlib.contextmanager
+def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
+    """A session on fresh weights in a new run directory, which it holds meanwhile."""
     from mnist_cli.training import rundir
 
     device, precision = _device(config)
@@ -86,7 +93,7 @@ def train_anew(config: TrainConfig, request: RunRequest) -> Summary:
             config, data = _shrink(config, data)
         run = rundir.create(folder, data.spec.name, config.model)
         with run.locked():
-            return _run(Session(config, data, device, precision, run), request)
+            yield Session(config, data, device, precision, run)
 
 
 def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Summary:

@@ -135,6 +135,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
         OutputError: it cannot be made or written.
     """
     check_writable(root)
+    clear_stale(root)
     number = max((_number(path) for path in root.iterdir()), default=0) + 1
     try:
         while True:

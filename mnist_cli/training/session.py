@@ -167,7 +167,9 @@ class Session:
         atomic_write(self.run.environment, json.dumps(self._environment(), indent=2) + "\n")
         self._write_metrics()
         self.save_last()
-        if self._is_best() and not self.run.best.is_file():  # resumed into a directory of its own
+        if (
+            self._is_best()
+        ):  # not there if resumed elsewhere, an older one if killed between the two
             checkpoints.write(self._document(), self.run.best)
 
     def _environment(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import catalogue
@@ -80,33 +79,3 @@ def session_in(folder: Path, settings: TrainConfig, **values: Any) -> Session:
     folder.mkdir(parents=True, exist_ok=True)
     data = values.pop("data", None) or loaded()
     return Session(settings, data, CPU, FP32, RunDirectory(folder), **values)
-
-
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """A nested document as one table of leaves by path."""
-    if isinstance(value, dict):
-        pairs = value.items()
-    elif isinstance(value, list | tuple):
-        pairs = enumerate(value)
-    else:
-        return {path: value}
-    leaves: dict[str, Any] = {path: f"{type(value).__name__} of {len(value)}"}
-    for key, inner in pairs:
-        leaves |= flat(inner, f"{path}/{key}")
-    return leaves
-
-
-def differences(one: Any, other: Any, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Paths at which two documents differ in any bit, but for those that end in ``ignore``."""
-    a, b = flat(one), flat(other)
-    paths = [path for path in {**a, **b} if not path.endswith(ignore or ("\0",))]
-    return [
-        path for path in paths if path not in a or path not in b or not _equal(a[path], b[path])
-    ]
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape
-        return same and one.numpy().tobytes() == other.numpy().tobytes()
-    return type(one) is type(other) and one == other

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from bits import differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_runs import DATA, NORMALISATION, config, differences, loader_of, split, state_of
+from small_runs import DATA, NORMALISATION, config, loader_of, split, state_of
 from torch import Tensor, nn
 
 from mnist_cli import models

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from bits import differences
 from recorded_graph import RecordingCapturer
 from small_runs import (
     CPU,
@@ -22,7 +23,6 @@ from small_runs import (
     MOVED,
     NORMALISATION,
     config,
-    differences,
     session_in,
     split,
 )

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from bits import SECONDS, differences
 from small_runs import (
     DATA,
     MOVED,
     NORMALISATION,
     config,
-    differences,
     loader_of,
     split,
     state_of,
@@ -27,9 +27,6 @@ from mnist_cli.training import snapshot
 from mnist_cli.training.device import Precision
 from mnist_cli.training.loop import fit
 from mnist_cli.training.state import EpochResult, TrainState
-
-SECONDS = ("seconds", "images_per_second")
-"""What a clock decides, and no resuming can repeat."""
 
 VAL = split(6, 2, "val")
 

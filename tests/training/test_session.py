@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import CPU, MOVED, config, differences, loaded, session_in, split
+from bits import differences
+from small_runs import CPU, MOVED, config, loaded, session_in, split
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.split import Normalisation
@@ -315,3 +316,20 @@ def test_every_line_of_the_record_is_strict_json(tmp_path: Path) -> None:
         text = (tmp_path / name).read_text()
         for part in text.splitlines() if name.endswith("l") else [text]:
             json.loads(part, parse_constant=refuse)
+
+
+def test_killed_between_last_and_best_the_best_is_made_good(tmp_path: Path) -> None:
+    """The epoch was the best so far: last.pt knows it, best.pt is still an older one."""
+    session = session_in(tmp_path, config())
+    events: Any = session.events(StopRequest())
+    next(event for event in events if isinstance(event, EpochResult))
+    events.close()
+    right = checkpoints.read(session.run.best).document
+    older = session_in(tmp_path / "older", config())
+    older.save_last()
+    session.run.best.write_bytes(older.run.last.read_bytes())
+    resumed = session_in(tmp_path, config(), resume=checkpoints.read(session.run.last))
+    events = resumed.events(StopRequest())
+    next(events)
+    events.close()
+    assert differences(checkpoints.read(session.run.best).document, right) == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from bits import differences
 from small_runs import (
     CPU,
     DATA,
@@ -15,7 +16,6 @@ from small_runs import (
     MOVED,
     NORMALISATION,
     config,
-    differences,
     loader_of,
     session_in,
     split,

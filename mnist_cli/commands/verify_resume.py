@@ -1,0 +1,123 @@
+"""``mnist train --verify-resume``: prove on this machine that resuming loses no bit.
+
+One run is trained to its end; the same run is stopped after a batch drawn at random, and taken
+up from its file by a process of its own, which shares no memory with the first. Then hashes are
+compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_cli.commands.training_run import RunRequest, begin
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training.digest import digests
+from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.session import Session
+from mnist_cli.training.signals import StopRequest
+
+EPOCHS, BATCHES = 2, 8
+
+
+@dataclass(frozen=True)
+class ResumeProof:
+    """Two runs that must be one: SHA-256 of each part, never stopped and resumed."""
+
+    stopped_after: int
+    steps: int
+    whole: Mapping[str, str]
+    resumed: Mapping[str, str]
+    environment: Mapping[str, Any]
+
+    @property
+    def differing(self) -> list[str]:
+        """Parts whose bits differ."""
+        return [part for part, value in self.whole.items() if self.resumed[part] != value]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, for ``--json``."""
+        return {"equal": not self.differing, **vars(self)}
+
+
+def shorten(config: TrainConfig, keep: frozenset[str]) -> TrainConfig:
+    """Two epochs of eight batches, apart from the keys to ``keep``; it never stops early."""
+    short: dict[str, Any] = {"target_accuracy": 0.0, "early_stopping": 0}
+    if "epochs" not in keep:
+        short["epochs"] = min(config.epochs, EPOCHS)
+    if "train_size" not in keep:
+        size = BATCHES * config.batch_size
+        short["train_size"] = min(config.train_size or size, size)
+    return config.model_copy(update=short)
+
+
+def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
+    """Train ``config`` whole, then stopped and resumed, in temporary folders.
+
+    Raises:
+        ResumeMismatch: they differ.
+    """
+    with tempfile.TemporaryDirectory(prefix="mnist-verify-resume-") as folder:
+        request = dataclasses.replace(request, runs=Path(folder))
+        with begin(config, request) as whole:
+            steps = config.epochs * whole.loader.batches
+            _train_until(whole, steps + 1)
+        chosen = random.SystemRandom().randint(1, steps)
+        with begin(config, request) as stopped:
+            _train_until(stopped, chosen)
+        _resume(stopped.run.path, request.data_dir)
+        proof = _compare(chosen, steps, whole.run, stopped.run)
+    if proof.differing:
+        raise _mismatch(proof)
+    return proof
+
+
+def _train_until(session: Session, step: int) -> None:
+    """Train to the end, or until so many steps are done: then stop as Ctrl-C stops a run."""
+    stop = StopRequest()
+    try:
+        for _ in session.events(stop):
+            if session.state.step == step:
+                stop.signal = signal.SIGINT
+    except Interrupted:
+        assert session.state.step == step
+
+
+def _resume(run: Path, data_dir: Path) -> None:
+    command = ["train", "--resume", str(run), "--quiet", "--data-dir", str(data_dir)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_cli", *command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip() or "it said nothing"
+        raise MnistError(f"the resumed run ended with exit code {done.returncode}: {said}")
+
+
+def _compare(stopped_after: int, steps: int, whole: RunDirectory, run: RunDirectory) -> ResumeProof:
+    one, other = (checkpoints.read(path).document for path in (whole.last, run.last))
+    return ResumeProof(stopped_after, steps, digests(one), digests(other), one["environment"])
+
+
+def _mismatch(proof: ResumeProof) -> ResumeMismatch:
+    hashes = "; ".join(
+        f"{part} {proof.whole[part][:16]}, resumed {proof.resumed[part][:16]}"
+        for part in proof.differing
+    )
+    on_cuda = proof.environment["device"] == "cuda" and not proof.environment["deterministic"]
+    return ResumeMismatch(
+        f"the run stopped after batch {proof.stopped_after} of {proof.steps} and resumed "
+        f"is not the run never stopped: {hashes}",
+        "On CUDA the bits are promised with --deterministic only."
+        if on_cuda
+        else "Please report it, with what `mnist doctor` says.",
+    )

@@ -1,0 +1,75 @@
+"""``mnist train --verify-resume``: what it proves, and that it would notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from program import TINY, Run
+
+from mnist_cli.commands import verify_resume
+from mnist_cli.config import TrainConfig
+
+SHORT = [*TINY, "--verify-resume", "--epochs", 1]
+
+
+def test_the_proof_on_this_machine_leaves_nothing(run: Run) -> None:
+    outcome = run(*SHORT, "--json")
+    assert outcome.code == 0
+    document = outcome.document
+    assert document["equal"] is True
+    assert 1 <= document["stopped_after"] <= document["steps"] == 3
+    assert document["whole"] == document["resumed"]
+    assert set(document["whole"]) == {"weights", "optimiser", "generators", "metrics"}
+    assert len(set(document["whole"].values())) == 4
+    assert document["environment"]["torch"] == torch.__version__
+    assert list(Path().iterdir()) == []
+
+
+def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resumed run loses one bit of one weight."""
+
+    def spoil(path: Path, _data_dir: Path) -> None:
+        for step in verify_resume.RunDirectory(path).path.glob("last.pt"):
+            document: Any = torch.load(step, weights_only=True)
+            document["model"]["weights"]["fc2.bias"].view(torch.int32)[0] ^= 1
+            torch.save(document, step)
+
+    monkeypatch.setattr(verify_resume, "_resume", spoil)
+    monkeypatch.setattr(verify_resume.random.SystemRandom, "randint", lambda *_: 3)
+    outcome = run(*SHORT)
+    assert outcome.code == 6
+    assert "stopped after batch 3 of 3" in outcome.err
+    assert "weights" in outcome.err
+    assert "optimiser" not in outcome.err
+    assert run(*SHORT, "--json").document["error"]["kind"] == "resume"
+
+
+def test_a_resumed_run_that_fails_says_what_it_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(verify_resume.sys, "executable", "/bin/false")
+    outcome = run(*SHORT)
+    assert outcome.code == 1
+    assert "the resumed run ended with exit code 1" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "other", [["--dry-run"], ["--resume", "x"], ["--tensorboard"], ["--dump-grad", "1"]]
+)
+def test_what_contradicts_it_is_refused(run: Run, other: list[str]) -> None:
+    outcome = run("train", "--verify-resume", *other)
+    assert outcome.code == 2
+    assert f"--verify-resume and {other[0]} contradict each other" in outcome.err
+
+
+def test_it_is_short_unless_told() -> None:
+    config = TrainConfig(epochs=9, batch_size=100, target_accuracy=0.9)
+    short = verify_resume.shorten(config, frozenset())
+    assert (short.epochs, short.train_size, short.target_accuracy) == (2, 800, 0)
+    kept = verify_resume.shorten(config, frozenset({"epochs", "train_size"}))
+    assert (kept.epochs, kept.train_size) == (9, 0)
+    assert verify_resume.shorten(TrainConfig(train_size=5), frozenset()).train_size == 5
