@@ -8,36 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
+from tallying import Tally
+from warm import Warm, Whole, train_whole
 
 COLUMNS = ("fault", "tries", "survived", "worst case")
-
-
-@dataclass
-class Tally:
-    """One row of the table: what was done, how often, and how often it was survived.
-
-    ``full`` says whether this is the long form. Set ``worst`` to the worst case that was met.
-    """
-
-    fault: str
-    full: bool
-    tries: int = 0
-    survived: int = 0
-    worst: str = ""
-
-    def times(self, short: int, full: int) -> int:
-        """How often to try."""
-        return full if self.full else short
-
-    def check(self, survived: bool, case: str) -> None:
-        """Count a try; the test fails at its end if one was not survived."""
-        self.tries += 1
-        self.survived += survived
-        if not survived:
-            self.worst = case
 
 
 @pytest.fixture
@@ -51,6 +27,20 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     )
     assert row.tries, "nothing was tried"
     assert row.survived == row.tries, row.worst
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """The process that is forked into the program."""
+    process = Warm(tmp_path_factory.mktemp("streams"))
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The run that nothing befell."""
+    return train_whole(warm, tmp_path_factory.mktemp("whole") / "run")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

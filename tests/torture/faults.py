@@ -1,0 +1,197 @@
+"""What can befall the program from inside its own process. Called in the fork, before ``main``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _around(place: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace ``module:attribute.path`` by what ``wrap`` makes of it."""
+    module, _, path = place.partition(":")
+    owner: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    setattr(owner, name, wrap(getattr(owner, name)))
+
+
+def _on_call(place: str, number: int, befall: Callable[[], None]) -> None:
+    """Do something as the function at ``place`` is called for the ``number``-th time, from 1."""
+    seen = 0
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*values: Any, **named: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                befall()
+            return function(*values, **named)
+
+        return wrapped
+
+    _around(place, wrap)
+
+
+SAVE = "mnist_cli.training.checkpoint:write"
+
+
+def draw_nothing() -> None:
+    """Leave the learning curves out: they take longer than the nine steps."""
+    _around("mnist_cli.commands.training_run:_draw_curves", lambda _: lambda *_: None)
+
+
+def time_saves(log: str) -> None:
+    """Write the seconds that each save takes into a file."""
+
+    def wrap(save: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*values: Any) -> None:
+            began = time.monotonic()
+            save(*values)
+            with Path(log).open("a") as file:
+                print(time.monotonic() - began, file=file)
+
+        return timed
+
+    _around(SAVE, wrap)
+
+
+def kill_in_save(number: int, seconds: float, marker: str) -> None:
+    """SIGKILL from another process, so long after a save began; ``marker`` is there during it."""
+    seen = 0
+
+    def wrap(save: Callable[..., Any]) -> Callable[..., Any]:
+        def struck(*values: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                Path(marker).touch()
+                _kill_me_in(seconds)
+            save(*values)
+            if seen == number:
+                Path(marker).unlink()
+
+        return struck
+
+    _around(SAVE, wrap)
+
+
+def _kill_me_in(seconds: float) -> None:
+    victim = os.getpid()
+    if os.fork() == 0:
+        time.sleep(seconds)
+        if os.getppid() == victim:
+            os.kill(victim, signal.SIGKILL)
+        os._exit(0)
+
+
+def send(place: str, number: int, signals: list[int], group: bool = False) -> None:
+    """Signals that arrive as the function at ``place`` is called."""
+
+    def befall() -> None:
+        for each in signals:
+            (os.killpg if group else os.kill)(os.getpid(), each)
+
+    _on_call(place, number, befall)
+
+
+def linger(place: str, number: int, marker: str) -> None:
+    """Make a file as the function at ``place`` is called, and wait until it is removed."""
+
+    def befall() -> None:
+        Path(marker).touch()
+        while Path(marker).exists():
+            time.sleep(0.005)
+
+    _on_call(place, number, befall)
+
+
+def kill_a_worker(place: str, number: int) -> None:
+    """SIGKILL for one of the DataLoader's workers."""
+    import multiprocessing
+
+    def befall() -> None:
+        worker = multiprocessing.active_children()[0]
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+
+    _on_call(place, number, befall)
+
+
+def no_larger_than(place: str, number: int, size: int) -> None:
+    """From a call on, no file may grow above ``size`` bytes: the system refuses the rest."""
+
+    def befall() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    _on_call(place, number, befall)
+
+
+class _Crash:
+    """Counts the calls that writing a file takes, and dies before the chosen one."""
+
+    def __init__(self, number: int, log: str) -> None:
+        self.number, self.log, self.seen = number, log, 0
+        self._opened = Path.open  # before it is replaced
+
+    def before(self, call: str) -> None:
+        self.seen += 1
+        if self.log:
+            with self._opened(Path(self.log), "a") as file:
+                print(call, file=file)
+        if self.seen == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash_before(number: int, log: str = "") -> None:
+    """Die before a call that writes into the runs: open, write, fsync, rename, unlink.
+
+    Before a write, half of it is written. ``number`` counts from 1, over the whole run; 0 never
+    dies, and ``log`` gets a line for each call.
+    """
+    crash = _Crash(number, log)
+    fsync, opened = os.fsync, Path.open
+
+    def synced(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if "runs" in path.parts:
+            crash.before("fsync of a folder" if path.is_dir() else "fsync")
+        fsync(descriptor)
+
+    def opening(path: Path, *values: Any, **named: Any) -> Any:
+        file = opened(path, *values, **named)
+        if path.name.endswith(".tmp"):
+            _halve_before(file, crash)
+        return file
+
+    def audited(event: str, values: tuple[Any, ...]) -> None:
+        path = str(values[0]) if values else ""
+        if event == "open" and (path.endswith(".tmp") or Path(path).parent.name == "runs"):
+            crash.before("open")
+        elif event in {"os.rename", "os.remove"} and ".tmp" in path:
+            crash.before(event)
+
+    os.fsync, Path.open = synced, opening  # type: ignore[assignment,method-assign]
+    sys.addaudithook(audited)
+
+
+def _halve_before(file: Any, crash: _Crash) -> None:
+    """Let ``file`` be written in halves, with a chance to die in between."""
+    write = file.write
+
+    def halved(data: bytes) -> int:
+        middle = len(data) // 2
+        write(data[:middle])
+        file.flush()
+        crash.before("write")
+        write(data[middle:])
+        return len(data)
+
+    file.write = halved

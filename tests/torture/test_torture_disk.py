@@ -1,0 +1,132 @@
+"""Disks that are full, folders that cannot be written, outputs that are closed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import Outcome
+from tallying import Tally
+from warm import RUN, Warm, Whole, ends_alike
+
+SEED = 20261124
+SAVE = "mnist_cli.training.checkpoint:write"
+NOBODY = 65534
+
+
+def judge(done: Outcome, folder: Path, cause: str) -> str:
+    """What is wrong with how it ended on a disk that is full; "" if nothing is."""
+    if done.code != 5 or "Traceback" in done.err:
+        return f"exit code {done.code}: {done.err}"
+    if cause not in done.err or "bytes were needed" not in done.err:
+        return f"it does not say what was needed: {done.err}"
+    return ", ".join(str(path) for path in folder.rglob("*.tmp"))
+
+
+def test_a_file_that_may_not_grow_on(
+    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
+) -> None:
+    """The system refuses to write on, somewhere in a checkpoint (RLIMIT_FSIZE)."""
+    cuts = random.Random(SEED)
+    size = next(whole.folder.rglob("last.pt")).stat().st_size
+    for number in range(tally.times(1, 30)):
+        folder = tmp_path / str(number)
+        save, limit = cuts.randint(1, 10), cuts.randint(0, size - 1)
+        done = warm.run(*RUN, folder=folder, faults=[["no_larger_than", SAVE, save, limit]])
+        wrong = judge(done, folder, "larger than this system allows")
+        wrong = wrong or ends_alike(warm, whole, folder)
+        tally.check(not wrong, f"save {save} cut at {limit:,} of {size:,} bytes: {wrong}")
+    tally.note(f"cut anywhere in {size:,} bytes")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a size of its own, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no small disk can be mounted here; RLIMIT_FSIZE is tried instead")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_full(warm: Warm, whole: Whole, tally: Tally, small_disk: Path) -> None:
+    """A disk that is full: room for some checkpoints, and then for half of one."""
+    rooms = random.Random(SEED + 1)
+    size = next(whole.folder.rglob("last.pt")).stat().st_size
+    for number in range(tally.times(1, 20)):
+        folder = small_disk / str(number)
+        folder.mkdir()
+        room = rooms.randint(0, 3 * size - size // 10)  # last, best and one being written
+        ballast = small_disk / "ballast"
+        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(free - room, 1))
+        done = warm.run(*RUN, folder=folder)
+        wrong = "" if room < 8192 and done.code == 5 else judge(done, folder, "the disk is full")
+        ballast.unlink()
+        wrong = wrong or ends_alike(warm, whole, folder)
+        tally.check(not wrong, f"room for {room:,} bytes, {size:,} a checkpoint: {wrong}")
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+    tally.note(f"room for 0 to {3 * size:,} bytes, {size:,} a checkpoint")
+
+
+def in_the_way(folder: Path) -> Path:
+    (folder / "file").write_bytes(b"")
+    return folder / "file" / "runs"
+
+
+def without_permission(folder: Path) -> Path:
+    (folder / "locked").mkdir(mode=0o555)
+    return folder / "locked" / "runs"
+
+
+def not_there(_folder: Path) -> Path:
+    return Path("/proc/runs")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux")
+def test_a_folder_that_cannot_be_written(warm: Warm, tally: Tally, tmp_path: Path) -> None:
+    """A folder that cannot be written: found before the first step."""
+    for place in (in_the_way, not_there, without_permission):
+        folder = tmp_path / place.__name__
+        folder.mkdir()
+        runs = place(folder)
+        user = NOBODY if place is without_permission else None
+        if user is not None and not reachable_by_others(folder):
+            folder = Path("/")
+        fault = ["send", "mnist_cli.training.loop:fit", 1, [9]]  # death, if training begins
+        done = warm.run(*RUN, "--runs", runs, folder=folder, faults=[fault], user=user)
+        wrong = "" if done.code == 5 and "Traceback" not in done.err else f"{done.code} {done.err}"
+        tally.check(not wrong, f"{place.__name__}: {wrong}")
+
+
+def reachable_by_others(folder: Path) -> bool:
+    return all(part.stat().st_mode & 0o005 == 0o005 for part in folder.parents)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_stdout_that_is_full_or_closed(
+    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
+) -> None:
+    """Stdout full or closed: the run is whole all the same."""
+    commands: dict[str, list[str]] = {"train": RUN, "json": [*RUN, "--json"]}
+    more = {"eval": ["eval"], "doctor": ["doctor"], "help": ["--help"]}
+    for name, words in (commands | more if tally.full else commands).items():
+        for stdout, code in (("/dev/full", 5), (None, 0)):
+            fresh = tmp_path / f"{name}-{code}"
+            folder = whole.folder if name in more else fresh
+            done = warm.run(*words, folder=folder, stdout=stdout)
+            wrong = "" if done.code == code else f"exit code {done.code}: {done.err}"
+            if code and not wrong:
+                wrong = "" if "cannot write the output: No space" in done.err else done.err
+            if folder == fresh:
+                wrong = wrong or ends_alike(warm, whole, folder)
+            tally.check(not wrong, f"{name}, stdout {stdout}: {wrong}")

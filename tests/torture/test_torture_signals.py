@@ -1,0 +1,135 @@
+"""SIGINT and SIGTERM wherever the program is: the documented code, and nothing lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from program import Outcome
+from tallying import Tally
+from warm import RUN, Warm, Whole, ends_alike, newest_run, train_whole
+
+SEED = 20261124
+CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
+STEP = "mnist_cli.training.loop:Stepper.__call__"
+WORKERS = ["--loader", "dataloader", "--workers", "2"]
+
+PLACES = {
+    "reading the data": ("mnist_cli.data.load:load", 1),
+    "before the first step": ("mnist_cli.training.session:Session._write_preamble", 1),
+    "the first step": (STEP, 1),
+    "the last step": (STEP, 9),
+    "an epoch's first step": (STEP, 4),
+    "validation": ("mnist_cli.training.loop:_validate", 2),
+    "saving": ("mnist_cli.training.checkpoint:write", 6),
+    "between rename and fsync": ("mnist_cli.files:sync_folder", 9),
+    "writing metrics": ("mnist_cli.training.rundir:RunDirectory.write_metrics", 3),
+    "reading the test set": ("mnist_cli.training.session:Session.score_test", 1),
+}
+SHORT = ["saving", "validation"]
+
+
+def judge(done: Outcome, number: int, folder: Path) -> str:
+    """What is wrong with how it ended; "" if nothing is."""
+    if done.code == 0:
+        run = newest_run(folder)
+        ended = run is not None and (run / "summary.json").is_file()
+        return "" if ended else "it said that it was done, and was not"
+    if done.code != CODES[number]:
+        return f"exit code {done.code}: {done.err}"
+    if "Traceback" in done.err:
+        return done.err
+    run = newest_run(folder)
+    trained = run is not None and "trained to the end" in done.err
+    if run is not None and not trained and "Resume with: mnist train --resume" not in done.err:
+        return f"no command to resume: {done.err}"
+    return ""
+
+
+def test_a_signal_in_each_place(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """SIGINT and SIGTERM in each part of a run."""
+    for place in PLACES if tally.full else SHORT:
+        for number in CODES if tally.full else [signal.SIGTERM]:
+            folder = tmp_path / f"{place}-{number}"
+            done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [number]]])
+            wrong = judge(done, number, folder) or ends_alike(warm, whole, folder)
+            tally.check(not wrong, f"signal {number}, {place}: {wrong}")
+    tally.note(f"{len(PLACES)} places: {', '.join(PLACES)}")
+
+
+def test_a_signal_at_a_random_moment(
+    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
+) -> None:
+    """SIGINT or SIGTERM at a random moment."""
+    moments = random.Random(SEED)
+    codes: list[int] = []
+    for try_ in range(tally.times(1, 40)):
+        folder = tmp_path / str(try_)
+        number = moments.choice(list(CODES))
+        moment = moments.uniform(0, whole.seconds)
+        process = warm.start(*RUN, folder=folder)
+        while not process.err.exists():  # it has become the program
+            time.sleep(0.001)
+        time.sleep(moment)
+        process.kill(number)
+        done = process.wait()
+        codes.append(done.code)
+        # Before the program's first instruction nobody can answer but the system.
+        wrong = "" if done.code == -number else judge(done, number, folder)
+        wrong = wrong or ends_alike(warm, whole, folder)
+        tally.check(not wrong, f"seed {SEED}, signal {number} after {moment:.4f} s: {wrong}")
+    tally.note(", ".join(f"{codes.count(code)} ended with {code}" for code in sorted(set(codes))))
+
+
+def test_a_signal_to_loader_processes_too(warm: Warm, tally: Tally, tmp_path: Path) -> None:
+    """SIGINT and SIGTERM to the group, with DataLoader workers."""
+    whole = train_whole(warm, tmp_path / "whole", *WORKERS)
+    steps = range(1, 10) if tally.full else [5]
+    for number in CODES if tally.full else [signal.SIGINT]:
+        for step in steps:
+            folder = tmp_path / f"{number}-{step}"
+            fault = ["send", STEP, step, [number], True]
+            done = warm.run(*RUN, *WORKERS, folder=folder, faults=[fault])
+            wrong = judge(done, number, folder) or ends_alike(warm, whole, folder, *WORKERS)
+            tally.check(not wrong, f"signal {number}, step {step}: {wrong}")
+
+
+def test_a_second_ctrl_c_leaves_at_once(
+    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
+) -> None:
+    """A second SIGINT: leaves in the middle of it."""
+    for place in [*PLACES][2:] if tally.full else ["saving"]:
+        folder = tmp_path / place
+        done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [signal.SIGINT] * 2]])
+        wrong = "" if done.code == 130 else f"exit code {done.code}: {done.err}"
+        wrong = wrong or ends_alike(warm, whole, folder)
+        tally.check(not wrong, f"{place}: {wrong}")
+
+
+ELSEWHERE = {
+    "mnist eval": (["eval"], "mnist_cli.training.evaluate:predict"),
+    "mnist data fetch": (
+        ["data", "fetch", "mnist", "--data-dir", "data"],
+        "mnist_cli.data.mirrors:Mirrors.bring",
+    ),
+    "mnist inspect-grad": (["inspect-grad"], "mnist_cli.autograd.walking:walk"),
+}
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_a_signal_in_other_commands(
+    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path, command: str
+) -> None:
+    """SIGINT and SIGTERM in commands that save no checkpoint."""
+    words, place = ELSEWHERE[command]
+    for number in CODES if tally.full else [signal.SIGINT]:
+        folder = whole.folder if words[0] != "data" else tmp_path
+        before = sorted(folder.rglob("*"))
+        done = warm.run(*words, folder=folder, faults=[["send", place, 1, [number]]])
+        wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
+        left = [str(path) for path in folder.rglob("*") if path not in before]
+        wrong = wrong or ", ".join(name for name in left if name.endswith((".tmp", ".part")))
+        tally.check(not wrong, f"{command}, signal {number}: {wrong}")

@@ -1,0 +1,203 @@
+"""Starts the program by forking a warm process, does things to it, and looks at what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from bits import SECONDS, differences
+from program import TINY, Outcome, one_thread
+
+from mnist_cli.training import checkpoint as checkpoints
+
+HERE = Path(__file__).parent
+RUN = [*TINY, "--checkpoint-every", "1"]
+"""Nine steps, a checkpoint after each."""
+
+
+class Warm:
+    """The warm process; each :meth:`start` is a fork of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+        environment = one_thread()
+        for name in ("MNIST_DATA_DIR", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+            environment.pop(name, None)
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "zygote.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self._answer() == "ready"
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def ask(self, **order: Any) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def start(
+        self,
+        *arguments: object,
+        folder: Path,
+        faults: list[list[Any]] | None = None,
+        environment: dict[str, str | None] | None = None,
+        stdin: str | None = os.devnull,
+        stdout: str | None = "",
+        stderr: str | None = "",
+        limit: int | None = None,
+        user: int | None = None,
+        curves: bool = False,
+    ) -> Process:
+        """Start a command in ``folder``, with :mod:`faults` to befall it.
+
+        An empty name of a stream is a file, read when it ends; None closes the stream.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        base = str(self._folder / f"{next(self._numbers)}")
+        out, err = base + ".out", base + ".err"
+        order = {
+            "arguments": [str(argument) for argument in arguments],
+            "folder": str(folder),
+            "streams": [
+                stdin,
+                out if stdout == "" else stdout,
+                err if stderr == "" else stderr,
+            ],
+            "environment": environment or {},
+            "faults": [*([] if curves else [["draw_nothing"]]), *(faults or [])],
+            "limit": limit,
+            "user": user,
+        }
+        return Process(self, self.ask(start=order), Path(out), Path(err))
+
+    def run(self, *arguments: object, **options: Any) -> Outcome:
+        """Start a command and wait for it."""
+        return self.start(*arguments, **options).wait()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@dataclass
+class Process:
+    """A command under way."""
+
+    warm: Warm
+    pid: int
+    out: Path
+    err: Path
+
+    def kill(self, number: int = signal.SIGKILL, *, group: bool = False) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.pid, number)
+
+    def wait(self, seconds: float = 120) -> Outcome:
+        code = self.warm.ask(wait={"pid": self.pid, "seconds": seconds})
+        texts = [
+            path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            for path in (self.out, self.err)
+        ]
+        return Outcome(code, *texts)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The run that nothing befell: what it left, and how long it and its saves took."""
+
+    folder: Path
+    seconds: float
+    save_seconds: float
+
+
+def train_whole(warm: Warm, folder: Path, *arguments: object) -> Whole:
+    """Train :data:`RUN` undisturbed."""
+    log = folder / "saves.log"
+    folder.mkdir(parents=True)
+    warm.run(*RUN, *arguments, folder=folder / "first")  # what is slow the first time
+    began = time.monotonic()
+    done = warm.run(*RUN, *arguments, folder=folder, faults=[["time_saves", str(log)]])
+    assert done.code == 0, done.err
+    saves = sorted(map(float, log.read_text().split()))
+    return Whole(folder, time.monotonic() - began, saves[len(saves) // 2])
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run with the highest number, once it can be resumed."""
+    runs = sorted((folder / "runs").glob("[0-9]*")) if (folder / "runs").is_dir() else []
+    return runs[-1] if runs and (runs[-1] / "last.pt").is_file() else None
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with what a run has left at any moment of its life; "" if nothing is."""
+    run = newest_run(folder)
+    if run is None:
+        return ""
+    for path in run.glob("*.pt"):
+        try:
+            document = checkpoints.read(path).document
+        except Exception as error:
+            return f"{path.name}: {error}"
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    epochs = [json.loads(line)["epoch"] for line in lines]
+    if epochs != list(range(1, len(epochs) + 1)):
+        return f"metrics.jsonl has the epochs {epochs}"
+    document = checkpoints.read(run / "last.pt").document
+    if not 0 <= len(document["metrics"]) - len(epochs) <= 1:
+        return f"last.pt knows {len(document['metrics'])} epochs, metrics.jsonl {len(epochs)}"
+    return ""
+
+
+def go_on(warm: Warm, folder: Path, *arguments: object) -> Outcome:
+    """Resume the run in ``folder``, or begin it where there was nothing to resume from yet."""
+    run = newest_run(folder)
+    if run is None:
+        return warm.run(*RUN, *arguments, folder=folder)
+    return warm.run("train", "--resume", run.relative_to(folder), folder=folder)
+
+
+def unlike(whole: Whole, folder: Path) -> list[str]:
+    """Where a run that has ended differs from the one that nothing befell; [] if nowhere."""
+    run, other = newest_run(folder), newest_run(whole.folder)
+    assert run is not None
+    assert other is not None
+    found = [str(path) for path in folder.rglob("*.tmp")]
+    for name in ("last.pt", "best.pt"):
+        one, two = (torch.load(path / name, weights_only=True) for path in (run, other))
+        found += [f"{name}{where}" for where in differences(one, two, ignore=SECONDS)]
+    figures = [
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (run, other)
+    ]
+    found += [f"metrics.jsonl{where}" for where in differences(*figures, ignore=SECONDS)]
+    results = [json.loads((path / "summary.json").read_text()) for path in (run, other)]
+    timed = (*SECONDS, "run", "checkpoint")
+    return found + [f"summary.json{where}" for where in differences(*results, ignore=timed)]
+
+
+def ends_alike(warm: Warm, whole: Whole, folder: Path, *arguments: object) -> str:
+    """Look at what is left, go on to the end and compare; "" if all is as it must be."""
+    broken = damage(folder)
+    if broken:
+        return broken
+    done = go_on(warm, folder, *arguments)
+    if done.code:
+        return f"could not go on: exit code {done.code}: {done.err}"
+    return "; ".join(unlike(whole, folder)[:3])
