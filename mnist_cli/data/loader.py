@@ -8,6 +8,7 @@ same batches, but for rounding (torchvision divides by 255 first).
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from typing import Protocol
@@ -135,19 +136,32 @@ class ConventionalLoader(_Batching):
             generator=self.generator,
             pin_memory=self._device.type == "cuda",
         )
-        try:
+        with explain_dead_worker():
             for images, labels in loader:
                 yield (
                     images.to(self._device, non_blocking=True),
                     labels.to(self._device, non_blocking=True),
                 )
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataError(
-                f"a worker process of the DataLoader died: {str(error).splitlines()[0]}",
-                "Was it killed for memory? Try fewer workers, or --set loader=device.",
-            ) from error
+
+
+@contextlib.contextmanager
+def explain_dead_worker() -> Iterator[None]:
+    """Turn torch's error about a worker that died into ours, wherever it comes up.
+
+    torch raises it from a signal handler: in the middle of a step as well as in the loader.
+
+    Raises:
+        DataError: a worker died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a worker process of the DataLoader died: {str(error).splitlines()[0]}",
+            "Was it killed for memory? Try fewer workers, or --set loader=device.",
+        ) from error
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:

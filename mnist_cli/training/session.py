@@ -19,7 +19,7 @@ from torch import nn
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.loader import build_loader, explain_dead_worker
 from mnist_cli.data.split import Split, cut_validation
 from mnist_cli.errors import CheckpointError
 from mnist_cli.files import atomic_write
@@ -132,9 +132,13 @@ class Session:
 
         Raises:
             Stopped: ``stop`` came true; ``last.pt`` holds everything up to this batch.
-            NonFiniteError, OutOfMemory, OutputError: ``last.pt`` holds the last good state.
+            NonFiniteError, OutOfMemory, OutputError, DataError: ``last.pt`` holds the last good state.
         """
-        with self._settings(), explain_out_of_memory(self.config.batch_size):
+        with (
+            self._settings(),
+            explain_out_of_memory(self.config.batch_size),
+            explain_dead_worker(),
+        ):
             self._write_preamble()
             for event in self._fit():
                 if isinstance(event, EpochResult):
