@@ -110,7 +110,7 @@ def test_a_second_ctrl_c_leaves_at_once(
 
 
 ELSEWHERE = {
-    "mnist eval": (["eval"], "mnist_cli.training.evaluate:predict"),
+    "mnist eval": (["eval"], "mnist_cli.training.evaluate:_scores"),
     "mnist data fetch": (
         ["data", "fetch", "mnist", "--data-dir", "data"],
         "mnist_cli.data.mirrors:Mirrors.bring",

@@ -131,7 +131,6 @@ def train_whole(warm: Warm, folder: Path, *arguments: object) -> Whole:
     """Train :data:`RUN` undisturbed."""
     log = folder / "saves.log"
     folder.mkdir(parents=True)
-    warm.run(*RUN, *arguments, folder=folder / "first")  # what is slow the first time
     began = time.monotonic()
     done = warm.run(*RUN, *arguments, folder=folder, faults=[["time_saves", str(log)]])
     assert done.code == 0, done.err

@@ -24,7 +24,7 @@ IMPORTED = (
     *("torch.utils.data", "sklearn.datasets", "matplotlib.figure", "torchvision.transforms"),
     *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.commands.training_run"),
     *("mnist_cli.report.figures", "mnist_cli.data.load", "mnist_cli.data.fetch", "PIL.Image"),
-    *("mnist_cli.report.console", "mnist_cli.training.tensorboard", "torch._dynamo"),
+    *("mnist_cli.report.training", "mnist_cli.training.tensorboard", "mnist_cli.report.evaluation"),
     *("mnist_cli.training.evaluate", "mnist_cli.training.diagnosis", "rich.progress"),
 )
 HUNG = 999
