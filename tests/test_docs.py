@@ -69,3 +69,20 @@ def test_what_the_examples_call_exists(readme: str) -> None:
     examples = re.findall(r"^mnist [a-z-]+(?: (?:fetch|verify|show|path)\b)?", readme, re.MULTILINE)
     assert examples
     assert set(examples) <= set(command_names())
+
+
+def test_the_tests_that_hold_promises_exist() -> None:
+    root = README.parent
+    text = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert named
+    for path, function in named:
+        assert f"def {function}(" in (root / path).read_text(encoding="utf-8"), (path, function)
+
+
+def test_every_promise_names_a_test() -> None:
+    text = (README.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = text.split("## Promises")[1].split("\n## ")[0].strip().splitlines()[2:]
+    promises = [row for row in rows if row.startswith("|")]
+    assert promises
+    assert all("`tests/" in row.rpartition(" | ")[2] for row in promises)

@@ -117,7 +117,7 @@ def _mismatch(proof: ResumeProof) -> ResumeMismatch:
     return ResumeMismatch(
         f"the run stopped after batch {proof.stopped_after} of {proof.steps} and resumed "
         f"is not the run never stopped: {hashes}",
-        "On CUDA the bits are promised with --deterministic only."
+        "On CUDA the bits are promised with --deterministic --set cuda_graph=false only."
         if on_cuda
         else "Please report it, with what `mnist doctor` says.",
     )

@@ -28,6 +28,16 @@ def test_the_proof_on_this_machine_leaves_nothing(run: Run) -> None:
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="no GPU")
+def test_the_proof_on_a_gpu(run: Run) -> None:
+    outcome = run(
+        *SHORT, "--json", "--device", "cuda", "--deterministic", "--set", "cuda_graph=false"
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["environment"]["device"] == "cuda"
+
+
 def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resumed run loses one bit of one weight."""
 

@@ -20,6 +20,7 @@ def test_two_runs_in_one_directory(
 ) -> None:
     """Two runs in one directory: the second is refused; the lock dies with its owner."""
     if workers:
+        tally.fault += " (with DataLoader workers)"
         whole = train_whole(warm, tmp_path / "whole", *workers)
     for number in range(tally.times(1, 10)):
         folder, marker = tmp_path / str(number), tmp_path / "lingers"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import time
 from pathlib import Path
 
-import pytest
 from program import Outcome
 from tallying import Tally
 from warm import RUN, Warm, Whole, ends_alike, newest_run, train_whole
@@ -109,27 +109,59 @@ def test_a_second_ctrl_c_leaves_at_once(
         tally.check(not wrong, f"{place}: {wrong}")
 
 
-ELSEWHERE = {
-    "mnist eval": (["eval"], "mnist_cli.training.evaluate:_scores"),
-    "mnist data fetch": (
-        ["data", "fetch", "mnist", "--data-dir", "data"],
-        "mnist_cli.data.mirrors:Mirrors.bring",
-    ),
-    "mnist inspect-grad": (["inspect-grad"], "mnist_cli.autograd.walking:walk"),
-}
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+ELSEWHERE = (
+    ("eval", "mnist_cli.training.evaluate:_scores"),
+    ("inspect-grad", "mnist_cli.autograd.walking:walk"),
+)
 
 
-@pytest.mark.parametrize("command", ELSEWHERE)
-def test_a_signal_in_other_commands(
-    warm: Warm, whole: Whole, tally: Tally, tmp_path: Path, command: str
-) -> None:
-    """SIGINT and SIGTERM in commands that save no checkpoint."""
-    words, place = ELSEWHERE[command]
-    for number in CODES if tally.full else [signal.SIGINT]:
-        folder = whole.folder if words[0] != "data" else tmp_path
-        before = sorted(folder.rglob("*"))
-        done = warm.run(*words, folder=folder, faults=[["send", place, 1, [number]]])
-        wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
-        left = [str(path) for path in folder.rglob("*") if path not in before]
-        wrong = wrong or ", ".join(name for name in left if name.endswith((".tmp", ".part")))
-        tally.check(not wrong, f"{command}, signal {number}: {wrong}")
+def test_a_signal_in_other_commands(warm: Warm, whole: Whole, tally: Tally) -> None:
+    """SIGINT and SIGTERM in mnist eval and mnist inspect-grad."""
+    for words, place in ELSEWHERE:
+        for number in CODES if tally.full else [signal.SIGINT]:
+            before = set(whole.folder.rglob("*"))
+            done = warm.run(words, folder=whole.folder, faults=[["send", place, 1, [number]]])
+            wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
+            left = set(whole.folder.rglob("*")) - before
+            wrong = wrong or ", ".join(str(path) for path in left if path.suffix == ".tmp")
+            tally.check(not wrong, f"{words}, signal {number}: {wrong}")
+
+
+def test_a_signal_while_downloading(warm: Warm, tally: Tally, tmp_path: Path) -> None:
+    """SIGINT and SIGTERM in a download: nothing half is left."""
+    proxies = {name: None for low in PROXIES for name in (low, low.upper())}
+    for part in (0, 1, 100_000) if tally.full else (1,):
+        for number in CODES:
+            folder = tmp_path / f"{number}-{part}"
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+                process = warm.start(
+                    *("data", "fetch", "mnist", "--data-dir", "data"),
+                    folder=folder,
+                    faults=[["mirrors_at", address]],
+                    environment=proxies,
+                )
+                with send_a_part(server, part):
+                    process.kill(number)
+                    done = process.wait(60)
+            wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
+            left = [path.name for path in folder.rglob("*") if path.is_file()]
+            wrong = wrong or ", ".join(name for name in left if not name.endswith(".lock"))
+            tally.check(not wrong, f"signal {number} after {part:,} bytes: {wrong}")
+
+
+def send_a_part(server: socket.socket, size: int) -> socket.socket:
+    """Answer the first to ask with the beginning of a file, and then with silence."""
+    server.settimeout(60)
+    asked = b""
+    while b"GET" not in asked:  # first comes a connection that only looks who answers
+        connection, _ = server.accept()
+        connection.settimeout(60)
+        asked = connection.recv(4096)
+        if not asked:
+            connection.close()
+    if size:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9912422\r\n\r\n" + bytes(size))
+        time.sleep(0.1)  # so that it has read some of it
+    return connection
