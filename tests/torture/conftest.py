@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from tallying import Tally
-from warm import Warm, Whole, train_whole
+from warm import WORKERS, Warm, Whole, train_whole
 
 COLUMNS = ("fault", "tries", "survived", "worst case")
 
@@ -41,6 +41,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """The run that nothing befell."""
     return train_whole(warm, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="session")
+def whole_with_workers(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The same, its images brought by a DataLoader's workers."""
+    return train_whole(warm, tmp_path_factory.mktemp("workers") / "run", *WORKERS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

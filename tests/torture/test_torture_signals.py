@@ -10,12 +10,11 @@ from pathlib import Path
 
 from program import Outcome
 from tallying import Tally
-from warm import RUN, Warm, Whole, ends_alike, newest_run, train_whole
+from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
 SEED = 20261124
 CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
 STEP = "mnist_cli.training.loop:Stepper.__call__"
-WORKERS = ["--loader", "dataloader", "--workers", "2"]
 
 PLACES = {
     "reading the data": ("mnist_cli.data.load:load", 1),
@@ -84,16 +83,19 @@ def test_a_signal_at_a_random_moment(
     tally.note(", ".join(f"{codes.count(code)} ended with {code}" for code in sorted(set(codes))))
 
 
-def test_a_signal_to_loader_processes_too(warm: Warm, tally: Tally, tmp_path: Path) -> None:
+def test_a_signal_to_loader_processes_too(
+    warm: Warm, whole_with_workers: Whole, tally: Tally, tmp_path: Path
+) -> None:
     """SIGINT and SIGTERM to the group, with DataLoader workers."""
-    whole = train_whole(warm, tmp_path / "whole", *WORKERS)
     steps = range(1, 10) if tally.full else [5]
     for number in CODES if tally.full else [signal.SIGINT]:
         for step in steps:
             folder = tmp_path / f"{number}-{step}"
             fault = ["send", STEP, step, [number], True]
             done = warm.run(*RUN, *WORKERS, folder=folder, faults=[fault])
-            wrong = judge(done, number, folder) or ends_alike(warm, whole, folder, *WORKERS)
+            wrong = judge(done, number, folder) or ends_alike(
+                warm, whole_with_workers, folder, *WORKERS
+            )
             tally.check(not wrong, f"signal {number}, step {step}: {wrong}")
 
 

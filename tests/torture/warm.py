@@ -23,6 +23,8 @@ from mnist_cli.training import checkpoint as checkpoints
 HERE = Path(__file__).parent
 RUN = [*TINY, "--checkpoint-every", "1"]
 """Nine steps, a checkpoint after each."""
+WORKERS = ["--loader", "dataloader", "--workers", "2"]
+"""The same with processes that load the images."""
 
 
 class Warm:
