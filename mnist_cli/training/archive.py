@@ -3,7 +3,8 @@
 torch checks no CRC, follows whatever the pickle says as far as ``weights_only`` lets it, and knows
 an environment variable to switch that off. So the archive is judged first, from bytes that are read
 once: stored entries only (nothing can unpack to more than the file's size), every CRC right, no
-code; and only then unpickled, always with ``weights_only=True``.
+code. Then :mod:`mnist_cli.training.pickles` judges the pickle, which is unpickled with
+``weights_only=True`` alone, and at last what came out of it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import torch
 from torch import Tensor
 
 from mnist_cli.errors import CheckpointError
+from mnist_cli.training.pickles import NOT_PLAIN, Unacceptable, judge_contents, judge_pickle
 
-MAX_BYTES = 1 << 28  # 256 MiB: the widest network there is, with Adam's and averaged weights
+# 240 MiB: the widest network there is, with Adam's and averaged weights. Reading takes memory for
+# the file twice.
+MAX_BYTES = 240 << 20
 MAX_ENTRIES = 10_000
 _UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
@@ -60,7 +64,13 @@ def load_tensor(path: Path) -> Tensor:
 def _load(path: Path) -> object:
     data = _read_bytes(path)
     _judge(path, data)
-    return _unpickle(path, data)
+    try:
+        judge_pickle(_read_pickle(data))
+        loaded = _unpickle(path, data)
+        judge_contents(loaded, MAX_BYTES)
+    except Unacceptable as error:
+        raise CheckpointError(f"{path} is refused: {error}", _RESAVE) from error
+    return loaded
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -121,17 +131,21 @@ def _judge_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> Non
         raise CheckpointError(f"{path} is a zip, but not one that torch.save wrote", _RESAVE)
 
 
+def _read_pickle(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        name = next(n for n in archive.namelist() if n.partition("/")[2] == "data.pkl")
+        return archive.read(name)
+
+
 def _unpickle(path: Path, data: bytes) -> object:
     try:
         with _weights_only(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:
         # Whatever a hostile pickle makes torch raise: the message is ours, since torch's own
         # explains how to load the file unsafely.
-        reason = "it holds something other than tensors and plain values, which could run code"
+        reason = NOT_PLAIN
         if not _looks_refused(error):
             reason = f"its contents cannot be read ({type(error).__name__})"
         raise CheckpointError(f"{path} is refused: {reason}", _RESAVE) from error

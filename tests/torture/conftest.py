@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from tallying import Tally
+from victim import Victim
 from warm import WORKERS, Warm, Whole, train_whole
 
 COLUMNS = ("fault", "tries", "survived", "worst case")
@@ -47,6 +48,14 @@ def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def whole_with_workers(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """The same, its images brought by a DataLoader's workers."""
     return train_whole(warm, tmp_path_factory.mktemp("workers") / "run", *WORKERS)
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """The program, warm, in a folder of its own, with no data named."""
+    program = Victim(tmp_path_factory.mktemp("victim"), MNIST_DATA_DIR="")
+    yield program
+    program.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,0 +1,118 @@
+"""Judges a pickle before it is run, and what came out of it before it is used.
+
+``weights_only`` keeps a pickle from running code, not from asking for memory: with it,
+``torch.Tensor(10**10)`` and ``bytearray(10**10)`` are still calls that a file may make, a chain of
+``_codecs.encode(…, "hex")`` doubles its bytes with each link, and thirty lists, each holding the
+one before it twice, are a thousand million elements to whoever writes them out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickletools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+MAX_PICKLE = 1 << 22  # 4 MiB: the metrics of 15,000 epochs
+MAX_CALLS = 20_000  # each makes an object of up to a kilobyte
+MAX_PLAIN = 1 << 23  # values and characters, each counted as often as it is reached
+MAX_DEPTH = 50
+NOT_PLAIN = "it holds something other than tensors and plain values, which could run code"
+
+# What torch.save writes for tensors and plain values; nothing here takes a size to allocate.
+_REBUILD = (
+    "_rebuild_tensor",
+    "_rebuild_tensor_v2",
+    "_rebuild_parameter",
+    "_rebuild_sparse_tensor",
+    "_rebuild_meta_tensor_no_storage",
+)
+_CALLABLE = {
+    "collections OrderedDict",
+    "torch Size",
+    "torch device",
+    "torch.serialization _get_layout",
+    *(f"torch._utils {name}" for name in _REBUILD),
+}
+_CALLS = {"REDUCE", "NEWOBJ", "EMPTY_SET"}
+
+
+class Unacceptable(Exception):
+    """Why the contents of a file are refused, without its name."""
+
+
+def judge_pickle(program: bytes) -> None:
+    """Refuse a pickle that names what is no part of a checkpoint, or makes too many objects.
+
+    Raises:
+        Unacceptable: it does, it is too long, or it is no pickle.
+    """
+    if len(program) > MAX_PICKLE:
+        raise Unacceptable(f"its pickle has {len(program):,} bytes, more than {MAX_PICKLE:,}")
+    calls = 0
+    try:
+        for operation, argument, _ in pickletools.genops(program):
+            if operation.name == "GLOBAL" and not _is_plain(str(argument)):
+                raise Unacceptable(NOT_PLAIN)
+            calls += operation.name in _CALLS
+    except (ValueError, IndexError, OverflowError) as error:
+        raise Unacceptable("its contents cannot be read (no pickle)") from error
+    if calls > MAX_CALLS:
+        raise Unacceptable(f"it holds more than {MAX_CALLS:,} objects")
+
+
+def _is_plain(name: str) -> bool:
+    """Whether ``module name``, as a pickle gives it, is a type of storage, a dtype, or listed."""
+    module, _, leaf = name.partition(" ")
+    if name in _CALLABLE:
+        return True
+    return module == "torch" and (
+        leaf.endswith("Storage") or isinstance(getattr(torch, leaf, None), torch.dtype)
+    )
+
+
+def judge_contents(root: object, max_bytes: int) -> None:
+    """Refuse what is small in a file and huge in use: shared, nested or stretched.
+
+    Args:
+        root: what was unpickled.
+        max_bytes: how much all its tensors may hold together, as if none shared memory.
+
+    Raises:
+        Unacceptable: it is.
+    """
+    levels: list[Iterator[object]] = [iter([root])]
+    plain = held = 0
+    while levels:
+        for value in levels[-1]:
+            plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+            held += _bytes(value) if isinstance(value, Tensor) else 0
+            inner = _inner(value)
+            if inner is not None:
+                levels.append(inner)
+                break
+        else:
+            levels.pop()
+        if plain > MAX_PLAIN or len(levels) > MAX_DEPTH:
+            raise Unacceptable("its plain values are nested too deeply, or too many")
+        if held > max_bytes:
+            raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
+
+
+def _inner(value: object) -> Iterator[object] | None:
+    """What a value holds, key by key and one by one; None for what holds nothing."""
+    if isinstance(value, dict):
+        return itertools.chain(value.keys(), value.values())
+    return iter(value) if isinstance(value, list | tuple | set) else None
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor's elements, which must be in its storage; 0 where it has none."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return 0
+    size = tensor.numel() * tensor.element_size()
+    if size > tensor.untyped_storage().nbytes():
+        raise Unacceptable("a tensor claims more elements than the file holds")
+    return size

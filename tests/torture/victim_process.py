@@ -1,0 +1,168 @@
+"""What :mod:`victim` starts: imports the program once, then forks for each request."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path.cwd().resolve()
+FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "subprocess.Popen",
+    "pty.spawn",
+    "pickle.find_class",
+    "socket.connect",
+    "socket.bind",
+    "socket.getaddrinfo",
+    "ctypes.dlopen",
+    "webbrowser.open",
+)
+WRITES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+KEPT = 20_000
+
+seen: list[str] = []
+watching = False
+
+
+def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: note what executes, connects, or writes outside the folder."""
+    if not watching:
+        return
+    if event in FORBIDDEN:
+        seen.append(f"{event} {str(arguments)[:200]}")
+    elif event in WRITES or (event == "open" and _writes(arguments)):
+        path = arguments[0]
+        if isinstance(path, str | bytes | os.PathLike) and not _inside(os.fsdecode(path)):
+            seen.append(f"{event} {str(arguments)[:200]}")
+
+
+def _writes(arguments: tuple[Any, ...]) -> bool:
+    flags = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], int) else 0
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+
+
+def _inside(path: str) -> bool:
+    whole = os.path.abspath(path)  # noqa: PTH100
+    return whole in ("/dev/null", "/dev/tty") or whole.startswith(f"{FOLDER}/")
+
+
+def resident(field: str) -> int:
+    """``VmRSS``, ``VmHWM`` (its peak) or ``VmSize`` of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    global watching
+    seen.clear()
+    watching = True
+    try:
+        yield
+    finally:
+        watching = False
+
+
+def run(arguments: list[str]) -> dict[str, Any]:
+    """Run one command as ``mnist`` would, and say how it ended."""
+    from mnist_cli import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is this command's
+    before, began = resident("VmRSS"), time.monotonic()
+    with redirect_stdout(out), redirect_stderr(err), watched():
+        try:
+            code = cli.run(arguments)
+        except BaseException:  # what `mnist` would die of, SystemExit included
+            traceback.print_exc()
+            code = 1
+    return {
+        "code": code,
+        "out": out.getvalue()[:KEPT],
+        "err": err.getvalue()[:KEPT],
+        "seen": seen[:10],
+        "peak": max(resident("VmHWM") - before, 0),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def run_all(request: dict[str, Any], answers: int) -> None:
+    """In the fork: one line an answer, so that what came before a crash is known."""
+    limit = resident("VmSize") + request["address_space"]
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ.update(request["environment"])
+    with os.fdopen(answers, "w") as file:
+        for arguments in request["commands"]:
+            print(json.dumps(run(arguments)), file=file, flush=True)
+
+
+def fork(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The answers of a fork; its death is the last of them."""
+    readable, writable = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        try:
+            run_all(request, writable)
+        finally:
+            os._exit(9)
+    os.close(writable)
+    with os.fdopen(readable) as file:
+        answers = [json.loads(line) for line in file]
+    _, status = os.waitpid(child, 0)
+    if len(answers) < len(request["commands"]):
+        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else 1
+        died = {"code": code, "out": "", "err": "", "seen": ["it died"], "peak": 0, "seconds": 0.0}
+        answers.append(died)
+    return answers
+
+
+def warm_up() -> None:
+    """Import what the commands import when they are called."""
+    import torch
+    import torchvision  # noqa: F401
+    from filelock import FileLock  # noqa: F401
+
+    from mnist_cli.commands.inspect import dump, subject  # noqa: F401
+    from mnist_cli.data import bundled, fetch  # noqa: F401
+    from mnist_cli.report import console, figures  # noqa: F401
+    from mnist_cli.training import session  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.nn.functional.conv2d(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 3, 3))
+    bundled.read("test")
+    platform.platform()  # runs uname, once
+
+
+def main() -> None:
+    import mnist_cli.cli  # noqa: F401
+
+    exec(sys.argv[1])
+    warm_up()
+    sys.addaudithook(watch)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a command prints past Python must not get between the answers
+    for line in sys.stdin:
+        print(json.dumps(fork(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
