@@ -96,6 +96,11 @@ def restore(
     document = checkpoint.document
     try:
         state.model.load_state_dict(document["model"]["weights"])
+        for name, tensor in state.model.state_dict().items():
+            if not bool(
+                tensor.isfinite().all()
+            ):  # where weights are averaged, only those were read
+                raise ValueError(f"weight '{name}' holds NaN or infinity")
         if state.ema is not None:
             state.ema.load_state_dict(document["ema"])
         for optimizer, saved in zip(state.optimizers, document["optimizers"], strict=True):
@@ -138,6 +143,8 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
                     f"the optimiser's {name} has {tuple(value.shape)} for a weight of "
                     f"{tuple(parameter.shape)}"
                 )
+            if isinstance(value, Tensor) and not bool(value.isfinite().all()):
+                raise ValueError(f"the optimiser's {name} holds NaN or infinity")
 
 
 def _restore_generators(
