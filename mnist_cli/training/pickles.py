@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-MAX_PICKLE = 1 << 22  # 4 MiB: the metrics of 15,000 epochs
+MAX_PICKLE = 1 << 21  # 2 MiB: the metrics of some 7,000 epochs
 MAX_CALLS = 20_000  # each makes an object of up to a kilobyte
 MAX_PLAIN = 1 << 23  # values and characters, each counted as often as it is reached
 MAX_DEPTH = 50

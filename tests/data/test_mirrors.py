@@ -7,90 +7,18 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from bad_mirrors import BAD, drip
 from fetching import PATIENT, Serve, expected, files_in, run
 from made_up import Made
-from servers import Handler, Route, Server, body, redirect, status
+from servers import Server, body, redirect, status
 
 from mnist_cli.data import mirrors, web
 from mnist_cli.errors import DataError, UsageError
-
-
-def stall(handler: Handler) -> None:
-    """Take the request and never answer."""
-    handler.server.closing.wait()
-
-
-def stall_within(content: bytes) -> Route:
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content[: len(content) // 2])
-        handler.wfile.flush()
-        handler.server.closing.wait()
-
-    return answer
-
-
-def drip(content: bytes, seconds: float = 0.02) -> Route:
-    """A byte now and then: each single read is quick enough."""
-
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        for byte in content:
-            handler.wfile.write(bytes([byte]))
-            handler.wfile.flush()
-            if handler.server.closing.wait(seconds):
-                return
-
-    return answer
-
-
-def drip_headers(handler: Handler) -> None:
-    """A header that never ends, a byte now and then."""
-    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Endless: ")
-    while not handler.server.closing.wait(0.02):
-        handler.wfile.write(b"x")
-        handler.wfile.flush()
-
-
-def endless(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    while not handler.server.closing.is_set():
-        handler.wfile.write(bytes(1 << 16))
-
-
-def not_http(handler: Handler) -> None:
-    handler.wfile.write(b"220 ftp.example.org ready\r\n")
-
-
-BAD: dict[str, tuple[Callable[[bytes], Route], str]] = {
-    "silent": (lambda content: stall, "no answer within 2 s"),
-    "stalls": (stall_within, "silent after|too slow"),
-    "a byte now and then": (drip, "too slow"),
-    "endless headers": (lambda content: drip_headers, "no answer within 2 s"),
-    "cut off": (lambda content: body(content[:-9], len(content)), "cut off after"),
-    "cut off unannounced": (lambda content: body(content[:-9]), "wrong bytes"),
-    "403": (lambda content: status(403), "HTTP 403"),
-    "500": (lambda content: status(500), "HTTP 500"),
-    "web page": (lambda content: body(b"<!DOCTYPE html><p>Log in"), "web page"),
-    "wrong bytes": (lambda content: body(content[:-1] + b"x"), "wrong bytes: md5"),
-    "announces too much": (lambda content: body(content, 10**12), "where at most"),
-    "sends too much": (lambda content: endless, "where at most"),
-    "no HTTP": (lambda content: not_http, "220 ftp"),
-    "redirects to itself": (lambda content: redirect("?"), "circle"),
-    "redirects to http": (lambda content: redirect("http://192.0.2.1/x"), "which is not https"),
-    "redirects to a file": (lambda content: redirect("file:///etc/passwd"), "is not allowed"),
-    "redirects to ftp": (lambda content: redirect("ftp://127.0.0.1/x"), "which is not https"),
-}
 
 
 @pytest.fixture(params=BAD, ids=[name.replace(" ", "-") for name in BAD])

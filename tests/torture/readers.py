@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from victim import End, Victim
 
 SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
@@ -79,3 +80,15 @@ def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
     source = iter(values)
     while some := list(islice(source, size)):
         yield some
+
+
+def fuzz(examples: int) -> settings:
+    """Hypothesis, the same each time, without a folder of its own."""
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 import typer
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from readers import READERS, batched, document, feed, good, replaced, saved
+from readers import READERS, batched, document, feed, fuzz, good, replaced, saved
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
@@ -299,18 +299,6 @@ def test_flips(tally: Tally, victim: Victim) -> None:
             else:
                 check(tally, ends, f"byte {at}")
     tally.note(f"{same} of {len(places)} in padding, the same answer")
-
-
-def fuzz(examples: int) -> settings:
-    """Hypothesis, the same each time, without a folder of its own."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 EDITS = st.lists(

@@ -65,8 +65,12 @@ class Victim:
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+            env={**os.environ, **self._own(), **environment},
         )
+
+    def _own(self) -> dict[str, str]:
+        """Where to put temporary files, and how wide and how parallel to be."""
+        return {"TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
     def run(
         self,

@@ -25,6 +25,7 @@ FORBIDDEN = (
     "subprocess.Popen",
     "pty.spawn",
     "pickle.find_class",
+    "socket.__new__",
     "socket.connect",
     "socket.bind",
     "socket.getaddrinfo",

@@ -1,0 +1,201 @@
+"""Data that are not what they claim to be: exit 3, the file named, memory flat."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up import Made, idx_bytes
+from readers import fuzz
+from small_world import BY_NAME, MADE, UNKNOWN, lay, start
+from tally import Tally
+from victim import ALLOWED, MEGABYTE, End, Victim
+
+COMMANDS = (
+    ("data", "show", "NAME", "--split", "test"),
+    ("data", "verify", "NAME"),
+    ("train", "--dataset", "NAME", "--config", "smoke", "--dry-run", "--quiet"),
+)
+FLAT = 64 * MEGABYTE
+"""Above the warm program: a thousandth of what the bombs would hold."""
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    program = start(tmp_path_factory.mktemp("world"))
+    yield program
+    program.close()
+
+
+def header(code: int, *sizes: int) -> bytes:
+    return struct.pack(f">HBB{len(sizes)}I", 0, code, len(sizes), *sizes)
+
+
+@cache
+def bomb(start: bytes, megabytes: int) -> bytes:
+    """A gzip of zeros without end, in a thousandth of their bytes."""
+    engine = zlib.compressobj(9, wbits=31)
+    parts = [engine.compress(start)]
+    parts += [engine.compress(bytes(MEGABYTE)) for _ in range(megabytes)]
+    return b"".join([*parts, engine.flush()])
+
+
+def tampered(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def hostile(made: Made, megabytes: int) -> dict[str, tuple[str, bytes]]:
+    """The file that is replaced, and by what, by the fault's name."""
+    images, labels = made.raw[IMAGES], made.arrays["train", "labels"]
+    ten = labels.copy()
+    ten[7] = 10
+    wide = made.arrays["train", "images"].reshape(40, 14, 56)
+    return {
+        "truncated": (IMAGES, images[:-1]),
+        "truncated in its header": (IMAGES, images[:9]),
+        "empty": (IMAGES, b""),
+        "empty labels": (LABELS, b""),
+        "wrong magic": (IMAGES, b"\x01" + images[1:]),
+        "no such type": (IMAGES, b"\0\0\x07" + images[3:]),
+        "a type of eight bytes": (IMAGES, b"\0\0\x0e" + images[3:]),
+        "too many dimensions": (IMAGES, b"\0\0\x08\xff" + images[4:]),
+        "dimensions that overflow": (IMAGES, header(8, *[2**32 - 1] * 3) + images[16:]),
+        "dimensions that overflow to the size": (IMAGES, header(8, 2**31, 2**31, 4) + images[16:]),
+        "a dimension of nothing": (IMAGES, header(8, 0, 28, 28)),
+        "other dimensions": (IMAGES, idx_bytes(wide)),
+        "counts that disagree": (LABELS, idx_bytes(labels[:-1])),
+        "label 10": (LABELS, idx_bytes(ten)),
+        "labels as floats": (LABELS, idx_bytes(ten.astype(">f4"), 0x0D)),
+        "trailing bytes": (IMAGES, images + b"\0"),
+        "a web page": (IMAGES, b"<!DOCTYPE html><html>Log in</html>"),
+        "a gzip bomb": (IMAGES, bomb(header(8, 40, 28, 28), megabytes)),
+        "a gzip bomb of one dimension": (IMAGES, bomb(header(8, 2**32 - 1), megabytes)),
+        "a gzip cut off": (IMAGES, gzip.compress(images, mtime=0)[:-9]),
+        "a gzip and more": (IMAGES, gzip.compress(images, mtime=0) + b"more"),
+    }
+
+
+def attack(world: Victim, name: str, made: str, file: str, content: bytes) -> list[End]:
+    """What each command says of a data set one of whose files is replaced."""
+    folder = lay(world.folder / name, BY_NAME[made])
+    (folder / file).write_bytes(content)
+    commands = [
+        [*(made if word == "NAME" else word for word in words), "--data-dir", folder]
+        for words in COMMANDS
+    ]
+    ends = world.run(*commands)
+    shutil.rmtree(folder)
+    return ends
+
+
+def check(tally: Tally, ends: list[End], case: str) -> int:
+    """Each command refused it; the most memory that one took."""
+    for words, end in zip(COMMANDS, ends, strict=True):
+        survived = end.refused(3) and end.peak < FLAT
+        tally.check(survived, f"{case}: {words[0]} {words[1]}: {end.code} {end.message[-300:]}")
+    return max(end.peak for end in ends)
+
+
+def test_hostile_data(tally: Tally, world: Victim) -> None:
+    """Data files that are damaged, lie, or unpack to gigabytes."""
+    peaks = []
+    for made, data in BY_NAME.items():
+        cases = list(hostile(data, tally.times(64, 4096)).items())[:: tally.times(4, 1)]
+        for name, (file, content) in cases:
+            ends = attack(world, "hostile", made, file, content)
+            peaks.append(check(tally, ends, f"{name}, {made}"))
+    tally.note(f"{max(peaks) / MEGABYTE:.0f} MB")
+
+
+def test_tampered_data(tally: Tally, world: Victim) -> None:
+    """Files of the right size with a bit changed, whose checksums are known."""
+    names = list(MADE.raw)[: tally.times(1, 4)]
+    for name in names:
+        ends = attack(world, "tampered", "mnist", name, tampered(MADE.raw[name]))
+        check(tally, ends, name)
+    tally.note("each named")
+
+
+def test_true_data_are_read(world: Victim) -> None:
+    """What the above is worth: the same commands read the same files, unchanged."""
+    for made in ("mnist", "fashion-mnist"):
+        ends = attack(world, "true", made, IMAGES, BY_NAME[made].raw[IMAGES])
+        assert [end.code for end in ends] == [0, 0, 0], [end.err for end in ends]
+
+
+def test_data_on_disk_need_no_network(tally: Tally, world: Victim) -> None:
+    """Data on disk are used without opening a socket."""
+    for _ in range(tally.times(1, 10)):
+        for end in attack(world, "here", "mnist", IMAGES, MADE.raw[IMAGES])[:2]:
+            tally.check(end.code == 0 and not end.seen, f"{end.code} {end.seen} {end.message}")
+    tally.note("no socket")
+
+
+EDITS = st.lists(
+    st.tuples(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 6)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def test_fuzzed_data(tally: Tally, world: Victim) -> None:
+    """Bytes of data files replaced, inserted and left out at random, packed and not."""
+    seeds = {name: [raw, gzip.compress(raw, mtime=0)] for name, raw in UNKNOWN.raw.items()}
+    truth = {False: 0, True: 0}
+
+    @fuzz(tally.times(6, 1000))
+    @given(name=st.sampled_from(sorted(seeds)), packed=st.booleans(), edits=EDITS)
+    def fuzzed(name: str, packed: bool, edits: list[tuple[int, bytes, int]]) -> None:
+        content = seeds[name][packed]
+        for at, new, length in edits:
+            content = content[:at] + new + content[at + length :]
+        show, verify, train = attack(world, "fuzzed", "fashion-mnist", name, content)
+        for end in (show, verify, train):
+            # Other pixels and other labels are as good as the true ones, without a checksum.
+            fine = end.refused(3) or (end.code == 0 and not end.seen)
+            tally.check(fine and end.peak < ALLOWED, f"{name}: {end.code} {end.message[-300:]}")
+        truth[train.code == 0] += 1
+
+    fuzzed()
+    tally.note(f"{truth[False]} refused, {truth[True]} read as other pixels or labels")
+
+
+@pytest.mark.mnist
+def test_the_real_thing_tampered(
+    mnist_dir: Path, tally: Tally, victim: Victim, tmp_path: Path
+) -> None:
+    """MNIST's own files, extracted, with one bit changed."""
+    for packed in mnist_dir.glob("*.gz" if tally.full else "t10k*.gz"):
+        content = bytearray(gzip.decompress(packed.read_bytes()))
+        (tmp_path / packed.stem).write_bytes(content)
+    chance = np.random.default_rng(0)
+    files = sorted(path for path in tmp_path.iterdir() if path.is_file())
+    for _ in range(tally.times(1, 40)):
+        path = files[chance.integers(len(files))]
+        at, bit = int(chance.integers(path.stat().st_size)), 1 << int(chance.integers(8))
+        _flip(path, at, bit)
+        (end,) = victim.run(["data", "verify", "mnist", "--data-dir", tmp_path])
+        survived = end.refused(3) and f"{path.name}: {path} is not the MNIST file" in end.message
+        tally.check(survived, f"{path.name}, byte {at}: {end.code} {end.message[-300:]}")
+        _flip(path, at, bit)
+    tally.note("each named")
+
+
+def _flip(path: Path, at: int, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ bit]))

@@ -1,0 +1,186 @@
+"""Downloads from servers that fail, by processes that are killed: whole or not at all."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_mirrors import BAD
+from servers import Handler, Route, Server
+from small_world import MADE, preparation, start
+from tally import Tally
+from victim import End, Victim
+
+PATIENT = 60.0
+TRUE = {f"MNIST/raw/{name}": content for name, content in (MADE.raw | MADE.archives).items()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    program = start(tmp_path_factory.mktemp("downloads"))
+    yield program
+    program.close()
+
+
+@pytest.fixture(scope="module")
+def good() -> Iterator[Server]:
+    server = Server().offer(MADE.archives)
+    yield server
+    server.close()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Everything under a folder but the lock."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".fetch.lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def fetch(world: Victim, folder: str, *mirrors: str) -> tuple[End, dict[str, bytes]]:
+    """How ``mnist data fetch`` ended, and what is in the folder, which is then removed."""
+    addresses = [word for url in mirrors for word in ("--mirror", url)]
+    where = world.folder / folder
+    (end,) = world.run(
+        ["data", "fetch", "mnist", "--data-dir", where, "--timeout", "30", *addresses]
+    )
+    left = files_in(where)
+    shutil.rmtree(where, ignore_errors=True)
+    return end, left
+
+
+SLOW = {"silent", "stalls", "a byte now and then", "endless headers"}
+
+
+def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
+    """Mirrors that stall, drip, cut off, lie, refuse or redirect: the next one is asked."""
+    seconds = [0.0]
+    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(7, 1)]
+    for name in chosen:
+        server = Server()
+        for file, content in MADE.archives.items():
+            server.routes[f"/{file}"] = server.routes[f"/{file}?"] = BAD[name][0](content)
+        end, left = fetch(world, "next", server.url, good.url)
+        tally.check(end.code == 0 and left == TRUE, f"{name}, then good: {end.code} {end.message}")
+        alone, nothing = fetch(world, "alone", server.url)
+        survived = alone.code == 3 and "Traceback" not in alone.err and not nothing
+        tally.check(survived, f"{name} alone: {alone.code} {alone.message} {sorted(nothing)}")
+        seconds += [end.seconds, alone.seconds]
+        server.close()
+    tally.note(f"{max(seconds):.1f} s")
+
+
+def test_no_plain_http(tally: Tally, world: Victim) -> None:
+    """Mirrors named or led to by plain http, file or ftp on another machine: never asked."""
+    urls = ["http://192.0.2.1/", "ftp://127.0.0.1/", "file:///etc/", "http://localhost.example/"]
+    for url in urls[: tally.times(2, 4)]:
+        end, left = fetch(world, "plain", url)
+        tally.check(end.refused(2) and not left, f"{url}: {end.code} {end.seen} {end.message}")
+    tally.note("no socket")
+
+
+def spawn(folder: Path, url: str) -> subprocess.Popen[str]:
+    """``mnist data fetch`` in a process of its own, which imports only what it needs."""
+    arguments = ["data", "fetch", "mnist", "--data-dir", str(folder), "--mirror", url, "--quiet"]
+    code = (
+        f"{preparation()}\nimport sys\nfrom mnist_cli.cli import run\nsys.exit(run({arguments!r}))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def slow_server() -> Server:
+    """Good, and slow enough that a process can be killed within: some 4 s for all."""
+    server = Server().offer(MADE.archives)
+    for name in list(MADE.archives)[:2]:
+        server.routes[f"/{name}"] = in_pieces(MADE.archives[name])
+    return server
+
+
+def in_pieces(content: bytes) -> Route:
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        for at in range(0, len(content), 2048):
+            handler.wfile.write(content[at : at + 2048])
+            handler.wfile.flush()
+            if handler.server.closing.wait(0.05):
+                return
+
+    return answer
+
+
+def wait_for_part(folder: Path) -> None:
+    until = time.monotonic() + PATIENT
+    while not list(folder.rglob(".*.tmp")):
+        assert time.monotonic() < until, "no download began"
+        time.sleep(0.005)
+
+
+def test_killed_downloads(tally: Tally, tmp_path: Path, good: Server) -> None:
+    """A download killed in the middle: nothing false at a final path, and run again it heals."""
+    chance = random.Random(0)
+    server = slow_server()
+    for number in range(tally.times(1, 40)):
+        folder = tmp_path / str(number)
+        process = spawn(folder, server.url)
+        wait_for_part(folder)
+        time.sleep(chance.random() * 0.8)
+        process.kill()
+        process.communicate()
+        left = {name: data for name, data in files_in(folder).items() if not name.endswith(".tmp")}
+        whole = all(TRUE[name] == data for name, data in left.items())
+        again = spawn(folder, good.url)
+        _, err = again.communicate(timeout=PATIENT)
+        healed = again.returncode == 0 and files_in(folder) == TRUE
+        tally.check(whole and healed, f"{sorted(left)} {again.returncode} {err}")
+    server.close()
+    tally.note("healed")
+
+
+def test_eight_at_once(tally: Tally, tmp_path: Path) -> None:
+    """Eight downloads into one folder, one of them killed: the others succeed, one copy."""
+    chance = random.Random(0)
+    for number in range(tally.times(1, 12)):
+        server, folder = slow_server(), tmp_path / str(number)
+        processes = [spawn(folder, server.url) for _ in range(tally.times(3, 8))]
+        wait_for_part(folder)
+        time.sleep(chance.random() * 0.5)
+        killed = chance.choice(processes)
+        killed.kill()
+        errors = [process.communicate(timeout=PATIENT)[1] for process in processes]
+        codes = [process.returncode for process in processes if process is not killed]
+        fine = not any(codes) and files_in(folder) == TRUE
+        tally.check(fine, f"{codes} {sorted(files_in(folder))} {errors}")
+        server.close()
+    tally.note("one copy")
+
+
+@pytest.fixture
+def offline() -> list[str]:
+    """What runs a command without any network, as root of a name space of its own."""
+    prefix = ["unshare", "-rn"]
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody take the network away from a process")
+    return prefix
+
+
+def test_no_network(offline: list[str], tally: Tally, tmp_path: Path) -> None:
+    """No network and no data: exit 3, and soon."""
+    seconds = []
+    code = "import sys, time; from mnist_cli.cli import run; t = time.monotonic(); " + (
+        "c = run(sys.argv[1:]); print(time.monotonic() - t); sys.exit(c)"
+    )
+    for number in range(tally.times(1, 10)):
+        folder = str(tmp_path / str(number))
+        command = [sys.executable, "-c", code, "data", "fetch", "mnist", "--data-dir", folder]
+        done = subprocess.run([*offline, *command], capture_output=True, text=True, check=False)
+        seconds.append(float(done.stdout.splitlines()[-1]))
+        survived = done.returncode == 3 and "no mirror can be reached" in done.stderr
+        in_time = not tally.full or seconds[-1] < 5  # the limit is not held where time is short
+        tally.check(survived and in_time, f"{done.returncode} {seconds[-1]:.1f} s {done.stderr}")
+    tally.note(f"{max(seconds):.1f} s")

@@ -1,0 +1,111 @@
+"""Numbers that run away, memory that runs out, devices that are not there."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from readers import READERS, SMALL, good
+from tally import Tally
+from victim import MEGABYTE, Victim
+
+SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
+STOPPED = re.compile(
+    r"(the loss is (nan|inf|-inf)|norm is (nan|inf) \(the loss \S+\)) at step \d+; "
+    r"the step was not applied"
+)
+MODULE = re.compile(r"the first module whose output is not finite is '\w[\w.]*'")
+
+
+def the_run(folder: Path) -> Path:
+    (run,) = folder.iterdir()
+    return run
+
+
+def test_divergence(tally: Tally, victim: Victim) -> None:
+    """A learning rate that diverges: stopped before the step, the last good checkpoint kept."""
+    networks = ["notebook", "conv2", "example", "conv4", "oriented"][: tally.times(1, 5)]
+    optimizers = ["sgd", "adam", "adamw", "adadelta"][: tally.times(1, 4)]
+    rates = ["1e30", "1e20", "1e12"][: tally.times(1, 3)]
+    named = 0
+    for network, optimizer, rate in itertools.product(networks, optimizers, rates):
+        settings = [f"model={network}", f"optimizer={optimizer}", f"lr={rate}", "epochs=6"]
+        words = [word for setting in settings for word in ("--set", setting)]
+        schedule = ["--set", "schedule=constant"]
+        runs = victim.folder / "diverged"
+        (end,) = victim.run([*SMOKE, *words, *schedule, "--runs", runs])
+        case = f"{network}, {optimizer}, {rate}: {end.code} {end.message[-300:]}"
+        if end.code == 0:  # networks with normalisation layers can bear much
+            tally.check("nan" not in end.out, case)
+        else:
+            (read,) = victim.run(["eval", the_run(runs) / "last.pt", "--json"])
+            stopped = end.refused(6) and STOPPED.search(end.message)
+            tally.check(bool(stopped) and read.code == 0, f"{case} {read.message[-200:]}")
+            named += bool(MODULE.search(end.message))
+        shutil.rmtree(runs)
+    assert named, "no module was named by any"
+    tally.note(f"a module named in {named}")
+
+
+def hinted(message: str) -> str:
+    """The setting that the message recommends."""
+    found = re.search(r"--set ((?:eval_)?batch_size=\d+)", message)
+    return found[1] if found else ""
+
+
+def test_out_of_memory(tally: Tally, victim: Victim) -> None:
+    """Memory that runs out while training: exit 7, a batch size is named, the checkpoint is whole."""
+    hints = []
+    networks = ["conv4-wide", "example", "conv4"][: tally.times(1, 3)]
+    for network, megabytes in itertools.product(networks, (250, 180)[: tally.times(1, 2)]):
+        settings = [f"model={network}", "batch_size=1024", "val_size=0", "train_size=1024"]
+        command = [*SMOKE, *(word for pair in settings for word in ("--set", pair))]
+        taken = 0
+        runs = victim.folder / "too_large"
+        while taken < 8:
+            (end,) = victim.run([*command, "--runs", runs], allowed=megabytes * MEGABYTE)
+            if end.code != 7:
+                break
+            taken += 1
+            (read,) = victim.run(["eval", the_run(runs) / "last.pt", "--json"])
+            setting = hinted(end.message)
+            fine = end.refused(7) and read.code == 0 and bool(setting)
+            tally.check(fine, f"{network}: {end.message[-300:]} {read.message[-200:]}")
+            shutil.rmtree(runs)
+            command += ["--set", setting]
+        case = f"{network} in {megabytes} MB after {taken} hints: {end.code} {end.message[-300:]}"
+        tally.check(end.code == 0 and taken > 0, case)
+        hints.append(taken)
+        shutil.rmtree(runs, ignore_errors=True)
+    tally.note(f"the {max(hints)}. batch size that was named fits")
+
+
+MISSING = {
+    "cuda": r"--device cuda cannot be had: \w",
+    "cuda:7": r"--device cuda(:7)? cannot be had: \w",
+    "mps": r"--device mps cannot be had: \w",
+    "tpu": r"--device tpu: no such device",
+    "cuda:x": r"--device cuda:x: no such device",
+    "CPU": r"--device CPU: no such device",
+}
+
+
+def test_missing_devices(tally: Tally, victim: Victim) -> None:
+    """Devices that this machine has not, or that are none: exit 2, with the reason."""
+    path = good(victim)
+    commands = {
+        "train": SMOKE,
+        "eval": ["eval", path],
+        "inspect-grad": ["inspect-grad", path, "--out", "out"],
+    }
+    assert commands.keys() == READERS.keys()
+    there = {"cuda"} if torch.cuda.is_available() else set()
+    missing = {device: words for device, words in MISSING.items() if device not in there}
+    for command, (device, words) in itertools.product(commands.values(), missing.items()):
+        (end,) = victim.run([*command, "--device", device])
+        survived = end.code == 2 and re.search(words, end.message) and "Traceback" not in end.err
+        tally.check(bool(survived), f"{command[0]} {device}: {end.code} {end.message[-300:]}")
+    tally.note("each with its reason")
