@@ -6,7 +6,7 @@ ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test torture lint format bench clean
+.PHONY: help train test torture audit lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test: $(VENV)/.dev ## run the whole test suite
 
 torture: $(VENV)/.dev ## kill it, starve it, feed it rubbish, at full size; prints the table
 	TORTURE=full $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600 tests/torture $(TEST_ARGS)
+
+audit: $(VENV)/.dev ## look for known holes in the pinned versions; needs the network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -87,9 +87,9 @@ MISSING = {
     "cuda": r"--device cuda cannot be had: \w",
     "cuda:7": r"--device cuda(:7)? cannot be had: \w",
     "mps": r"--device mps cannot be had: \w",
-    "tpu": r"--device tpu: no such device",
-    "cuda:x": r"--device cuda:x: no such device",
-    "CPU": r"--device CPU: no such device",
+    "tpu": r"--device.*tpu.*auto, cpu, cuda, cuda:N, mps|--device tpu: no such device",
+    "cuda:x": r"--device.*cuda:x.*auto, cpu, cuda, cuda:N, mps|--device cuda:x: no such device",
+    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|--device CPU: no such device",
 }
 
 
