@@ -135,7 +135,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
         OutputError: it cannot be made or written.
     """
     check_writable(root)
-    clear_stale(root)
+    _clear_dead_runs(root)
     number = max((_number(path) for path in root.iterdir()), default=0) + 1
     try:
         while True:
@@ -152,6 +152,18 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
             return RunDirectory(reservation.rename(root / f"{number:04d}-{dataset}-{model}"))
     except OSError as error:
         raise explain_os_error(error, root, "make a run directory in") from error
+
+
+def _clear_dead_runs(root: Path) -> None:
+    """Remove what processes left that were killed before their first checkpoint.
+
+    Nobody resumes such a run, so nobody else clears it; its folder stays, with what it says.
+    """
+    clear_stale(root)
+    for path in root.iterdir():
+        if _number(path) and not RunDirectory(path).last.is_file():
+            with contextlib.suppress(OSError):  # a file, or just renamed by another process
+                clear_stale(path)
 
 
 def _number(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import threading
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tallying import Tally
 from warm import RUN, Warm, Whole
 
 ESCAPE = "\x1b"
+COLOUR = re.compile(r"\x1b\[(\d+;)*(3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
+"""Selects a colour; bold and italics are none."""
 SETTINGS: dict[str, dict[str, str | None]] = {
     "ASCII only": {"PYTHONIOENCODING": "ascii"},
     "TERM=dumb": {"TERM": "dumb"},
@@ -91,7 +94,7 @@ def test_on_a_terminal(warm: Warm, whole: Whole, tally: Tally) -> None:
             if setting == "TERM=dumb":
                 wrong = wrong or "escapes" * (ESCAPE in shown)
             if setting == "NO_COLOR":
-                wrong = wrong or "colours" * any(f"{ESCAPE}[{n}" in shown for n in ("3", "9"))
+                wrong = wrong or "colours" * bool(COLOUR.search(shown))
             tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.files import host_name
+from mnist_cli.files import host_name, temporary_for
 from mnist_cli.training.rundir import RunDirectory, create, find_checkpoint, newest
 
 
@@ -147,6 +147,24 @@ def test_a_lock_is_not_given_twice_to_one_process_and_ends_with_a_failure(tmp_pa
     with pytest.raises(KeyError), run.locked():
         raise KeyError
     try_lock(run)
+
+
+def test_what_a_run_left_that_died_before_its_first_checkpoint_is_cleared(tmp_path: Path) -> None:
+    """Nobody will resume it: the next run clears its half of a file, and leaves the living alone."""
+    dead = made(tmp_path, "0001-mnist-conv4", "config.toml")
+    living = made(tmp_path, "0002-mnist-conv4")
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    lost = temporary_for(dead / "last.pt").name.replace(str(os.getpid()), str(child.pid))
+    (dead / lost).write_bytes(b"half")
+    (tmp_path / lost).write_bytes(b"half")
+    (tmp_path / "0003-a-file").write_bytes(b"")
+    kept = temporary_for(living / "last.pt")
+    kept.write_bytes(b"being written")
+    create(tmp_path, "mnist", "conv4")
+    assert [path.name for path in dead.iterdir()] == ["config.toml"]
+    assert kept.exists()
+    assert not (tmp_path / lost).exists()
 
 
 # --- which run
