@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tallying import Tally
+from tally import Tally
 from victim import Victim
 from warm import WORKERS, Warm, Whole, train_whole
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from program import Outcome
-from tallying import Tally
+from tally import Tally
 from warm import RUN, Warm, Whole, ends_alike
 
 SEED = 20261124

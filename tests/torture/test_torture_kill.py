@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tallying import Tally
+from tally import Tally
 from warm import RUN, Warm, Whole, damage, ends_alike, go_on, newest_run, unlike
 
 SEED = 20261124

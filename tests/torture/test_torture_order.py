@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from program import one_thread
-from tallying import Tally
+from tally import Tally
 from warm import RUN, Warm, Whole, ends_alike
 
 STRACE = shutil.which("strace")

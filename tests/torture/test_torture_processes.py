@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from program import wait_until
-from tallying import Tally
+from tally import Tally
 from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run, unlike
 
 STEP = "mnist_cli.training.loop:Stepper.__call__"

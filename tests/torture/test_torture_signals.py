@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from program import Outcome
-from tallying import Tally
+from tally import Tally
 from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
 SEED = 20261124

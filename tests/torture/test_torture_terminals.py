@@ -9,7 +9,7 @@ import re
 import threading
 from pathlib import Path
 
-from tallying import Tally
+from tally import Tally
 from warm import RUN, Warm, Whole
 
 ESCAPE = "\x1b"
