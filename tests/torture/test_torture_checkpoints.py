@@ -18,7 +18,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from readers import READERS, batched, document, feed, fuzz, good, replaced, saved
-from tally import Tally
+from tallying import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
 from mnist_cli.cli import app
@@ -312,7 +312,7 @@ def test_fuzzed_bytes(tally: Tally, victim: Victim) -> None:
     """Bytes of a checkpoint replaced, inserted and left out at random."""
     whole = good(victim).read_bytes()
 
-    @fuzz(tally.times(8, 1500))
+    @fuzz(tally.times(6, 500))
     @given(edits=EDITS, ends=st.booleans())
     def attack(edits: list[tuple[float, bytes, int]], ends: bool) -> None:
         data = whole
@@ -368,7 +368,7 @@ def test_fuzzed_values(tally: Tally, victim: Victim) -> None:
     plain = document(victim)
     codes: dict[int, int] = {}
 
-    @fuzz(tally.times(10, 2000))
+    @fuzz(tally.times(5, 300))
     @given(place=st.sampled_from(sorted(paths(plain))), value=VALUES)
     def attack(place: str, value: Any) -> None:
         data = saved(replaced(plain, place, value))

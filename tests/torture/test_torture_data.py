@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from made_up import Made, idx_bytes
 from readers import fuzz
 from small_world import BY_NAME, MADE, UNKNOWN, lay, start
-from tally import Tally
+from tallying import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
 COMMANDS = (
@@ -155,7 +155,7 @@ def test_fuzzed_data(tally: Tally, world: Victim) -> None:
     seeds = {name: [raw, gzip.compress(raw, mtime=0)] for name, raw in UNKNOWN.raw.items()}
     truth = {False: 0, True: 0}
 
-    @fuzz(tally.times(6, 1000))
+    @fuzz(tally.times(4, 300))
     @given(name=st.sampled_from(sorted(seeds)), packed=st.booleans(), edits=EDITS)
     def fuzzed(name: str, packed: bool, edits: list[tuple[int, bytes, int]]) -> None:
         content = seeds[name][packed]
