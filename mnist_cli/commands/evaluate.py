@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
-from mnist_cli.errors import NonFiniteError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
@@ -181,20 +179,8 @@ def _evaluate(
             batch_size=size,
             precision=precision,
         )
-    _require_finite(log_probabilities, checkpoint)
+    provenance.require_finite(log_probabilities, checkpoint)
     return judge(log_probabilities, subject.split, subject.classes)
-
-
-def _require_finite(log_probabilities: Tensor, checkpoint: Checkpoint) -> None:
-    """Refuse to call the class that stands first among NaN an answer."""
-    finite = log_probabilities.isfinite().all(dim=2).all(dim=0)
-    wrong = int((~finite).sum())
-    if wrong:
-        raise NonFiniteError(
-            f"{checkpoint.path}: the network's answers to {wrong:,} of {len(finite):,} "
-            "images are not finite",
-            "Try --precision fp32; `mnist inspect-grad` shows where it begins.",
-        )
 
 
 def _document(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:

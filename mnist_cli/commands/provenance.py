@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from mnist_cli.config import TrainConfig
     from mnist_cli.data.load import LoadedData
@@ -100,6 +101,39 @@ def normalisation(checkpoint: Checkpoint | None, data: LoadedData) -> Normalisat
     if checkpoint is None or checkpoint.data is None:
         return data.normalisation
     return Normalisation(checkpoint.data.mean, checkpoint.data.std)
+
+
+def own_normalisation(checkpoint: Checkpoint) -> Normalisation:
+    """The one that the network was trained with; MNIST's for another program's."""
+    from mnist_cli.data import catalogue
+    from mnist_cli.data.split import Normalisation
+
+    source = checkpoint.data or catalogue.get("mnist")
+    return Normalisation(source.mean, source.std)
+
+
+def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The names of the classes; their numbers for another program's."""
+    if checkpoint.data is not None:
+        return checkpoint.data.classes
+    return tuple(map(str, range(checkpoint.classes)))
+
+
+def require_finite(log_probabilities: Tensor, checkpoint: Checkpoint) -> None:
+    """Refuse to call the class that stands first among NaN an answer.
+
+    Raises:
+        NonFiniteError: some answers (N, classes), or of members (M, N, classes), are not finite.
+    """
+    finite = log_probabilities.isfinite().all(dim=-1)
+    finite = finite.all(dim=0) if finite.ndim == 2 else finite
+    wrong = int((~finite).sum())
+    if wrong:
+        raise NonFiniteError(
+            f"{checkpoint.path}: the network's answers to {wrong:,} of {len(finite):,} "
+            "images are not finite",
+            "Try --precision fp32; `mnist inspect-grad` shows where it begins.",
+        )
 
 
 def precision_name(wanted: str | None, checkpoint: Checkpoint | None, device: torch.device) -> str:

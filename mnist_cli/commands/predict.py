@@ -1,0 +1,158 @@
+"""``mnist predict``: what a network makes of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_cli.commands import options, provenance
+from mnist_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mnist_cli.report.prediction import Answer
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.vision.digits import Digit, Failure
+
+PicturesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, PNM), folders of them, or - for stdin.",
+        show_default=False,
+    ),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        "-k",
+        metavar="CHECKPOINT",
+        help="A checkpoint or a run directory; left out, the newest run under --runs.",
+    ),
+]
+SegmentFlag = Annotated[
+    bool,
+    typer.Option("--segment", help="Find many digits in each picture, and take them as one reads."),
+]
+CsvFlag = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print a line a digit, with commas, and everything else on stderr.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+
+
+def predict(
+    pictures: PicturesArgument,
+    checkpoint: CheckpointOption = None,
+    segment: SegmentFlag = False,
+    model: options.ModelOption = None,
+    device: options.DeviceOption = None,
+    precision: options.PrecisionOption = None,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    as_csv: CsvFlag = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Say which digit a picture shows, with the three likeliest classes and their probabilities.
+
+    A picture is brought into MNIST's form first: grey, light on dark whichever way it came, the
+    digit scaled to 20 pixels and centred by mass in 28. It is shown as the network sees it.
+
+    A picture that cannot be used is named and the others are still done; the exit code is then 3.
+    """
+    from mnist_cli.report import prediction
+    from mnist_cli.report.console import note, print_json, report_error
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.device import resolve_device
+    from mnist_cli.training.rundir import find_checkpoint
+    from mnist_cli.vision.digits import Failure, prepare
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv contradict each other", "Give one of them.")
+    where = resolve_device(device or "auto")
+    found = checkpoints.read(find_checkpoint(checkpoint, runs), model)
+    if not (as_json or as_csv or quiet):
+        note(f"{found.path}: {found.model}")
+    results = prepare(pictures, segment=segment)
+    failures = [one for one in results if isinstance(one, Failure)]
+    for failure in failures:
+        report_error(failure.error, as_json=False)
+    answers = _answer(found, results, where, precision)
+    if as_json:
+        print_json([_plain(one) for one in answers])
+    elif as_csv:
+        prediction.print_csv(answers, provenance.class_names(found))
+    else:
+        prediction.print_answers(answers, provenance.class_names(found), pictures=not quiet)
+    if failures:
+        raise typer.Exit(DataError.code)
+
+
+def _answer(
+    checkpoint: Checkpoint,
+    results: list[Digit | Failure],
+    device: torch.device,
+    precision: str | None,
+) -> list[Answer | Failure]:
+    """The results in their order, each digit with its probabilities."""
+    from mnist_cli.report.prediction import Answer
+    from mnist_cli.vision.digits import Digit
+
+    digits = [one for one in results if isinstance(one, Digit)]
+    rows = iter(_probabilities(checkpoint, digits, device, precision).tolist() if digits else [])
+    return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
+
+
+def _probabilities(
+    checkpoint: Checkpoint, digits: list[Digit], device: torch.device, precision_name: str | None
+) -> Tensor:
+    """Probabilities (N, classes), float64 on the CPU, as ``mnist eval`` computes them."""
+    import numpy as np
+
+    from mnist_cli.config import TrainConfig
+    from mnist_cli.data.split import Split
+    from mnist_cli.training.device import compute_settings, resolve_precision
+    from mnist_cli.training.evaluate import predict as judge
+    from mnist_cli.training.memory import explain_out_of_memory
+
+    images = np.stack([one.form for one in digits])
+    split = Split.of("pictures", images, np.zeros(len(images), dtype=np.int64))
+    name = provenance.precision_name(precision_name, checkpoint, device)
+    precision = resolve_precision(name, device)
+    size = (checkpoint.config or TrainConfig()).eval_batch_size
+    with compute_settings(device), explain_out_of_memory(size):
+        log_probabilities = judge(
+            checkpoint.build_model().to(device),
+            split.to(device),
+            provenance.own_normalisation(checkpoint),
+            batch_size=size,
+            precision=precision,
+        )
+    provenance.require_finite(log_probabilities, checkpoint)
+    return log_probabilities.double().softmax(1)
+
+
+def _plain(one: Answer | Failure) -> dict[str, Any]:
+    from mnist_cli.vision.digits import Failure
+
+    if isinstance(one, Failure):
+        error = one.error
+        return {
+            "path": one.path,
+            "error": {"code": error.code, "kind": error.kind, "message": error.message},
+        }
+    return {
+        "path": one.digit.path,
+        "digit": one.best[0],
+        "probabilities": list(one.probabilities),
+        "box": vars(one.digit.box),
+    }

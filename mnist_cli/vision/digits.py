@@ -1,0 +1,101 @@
+"""From the name of a picture to its digits in MNIST's form; from folders to names of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.errors import DataError
+from mnist_cli.vision.form import to_form
+from mnist_cli.vision.ink import find_ink
+from mnist_cli.vision.reading import ENDINGS, STDIN, Picture, read_picture
+from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
+
+
+@dataclass(frozen=True, eq=False)
+class Digit:
+    """A digit in MNIST's form: (28, 28), uint8, light on dark; its box in the upright picture."""
+
+    path: str
+    form: npt.NDArray[np.uint8]
+    box: Box
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture, or a folder, that could not be used, and why."""
+
+    path: str
+    error: DataError
+
+
+def prepare(paths: Sequence[str], *, segment: bool = False) -> list[Digit | Failure]:
+    """The digits of pictures, folders of pictures and ``-``, in that order.
+
+    What cannot be used is a :class:`Failure` in its place. ``segment`` looks for many digits in
+    each picture, else all its ink is one.
+    """
+    results: list[Digit | Failure] = []
+    for path in paths:
+        try:
+            for picture in expand(path):
+                results += _digits_or_failure(picture, segment)
+        except DataError as error:
+            results.append(Failure(path, error))
+    return results
+
+
+def expand(path: str) -> list[str]:
+    """The pictures that a name means: those in a folder by their endings, ``img2`` before ``img10``.
+
+    Raises:
+        DataError: a folder without pictures, or one that cannot be read.
+    """
+    if path == STDIN or not Path(path).is_dir():
+        return [path]
+    try:
+        names = [one for one in Path(path).iterdir() if one.suffix.lower() in ENDINGS]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
+    if not names:
+        raise DataError(
+            f"there is no picture in the folder {path}",
+            f"Pictures end in {', '.join(sorted(ENDINGS))}.",
+        )
+    return [str(one) for one in sorted(names, key=_natural)]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [
+        (int(word), "") if word.isdecimal() else (-1, word)
+        for word in re.split(r"(\d+)", path.name)
+    ]
+
+
+def _digits_or_failure(path: str, segment: bool) -> list[Digit | Failure]:
+    try:
+        return list(digits_of(read_picture(path), path, cut_apart if segment else cut_whole))
+    except DataError as error:
+        return [Failure(path, error)]
+
+
+def digits_of(picture: Picture, path: str, cut: Callable[..., list[Cut]]) -> list[Digit]:
+    """The digits that ``cut`` makes of a picture's ink.
+
+    Raises:
+        DataError: the picture is blank, or holds no digits.
+    """
+    try:
+        cuts = cut(find_ink(picture.grey))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in cuts]
+
+
+def _own_pixels(box: Box, scale: float) -> Box:
+    return Box(*(round(scale * side) for side in (box.top, box.left, box.bottom, box.right)))

@@ -1,0 +1,153 @@
+"""``mnist predict``: pictures in, classes out, and one bad file spoils nothing for the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from program import Run, shell
+from torchvision.transforms.v2.functional import normalize
+
+from mnist_cli import models
+from mnist_cli.data import bundled, catalogue
+
+TEST = bundled.read("test")
+
+
+def save(index: int, path: str, side: int = 112) -> None:
+    """A digit of the bundled test set, dark on light and larger."""
+    large = Image.fromarray(255 - TEST.images[index]).resize((side, side), Image.Resampling.BICUBIC)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    large.save(path)
+
+
+def network(run_directory: Path) -> torch.nn.Module:
+    weights = torch.load(run_directory / "best.pt", weights_only=True)["model"]["weights"]
+    built = models.build("conv2", 10).eval()
+    built.load_state_dict(weights)
+    return built
+
+
+def test_the_probabilities_are_the_networks_own(run: Run, trained: Path) -> None:
+    """Of an image that is in MNIST's form already, by plain torch."""
+    form = np.zeros((28, 28), np.uint8)
+    form[4:24, 13:17] = 255  # its centre of mass is at 13.5 and 14.5: no pixel need be moved
+    Image.fromarray(form).save("one.png")
+    document = run("predict", "one.png", "--checkpoint", trained, "--json").document
+    spec = catalogue.get("digits")
+    with torch.no_grad():
+        image = torch.as_tensor(form).view(1, 1, 28, 28).float() / 255
+        logits = network(trained)(normalize(image, [spec.mean], [spec.std]))
+    expected = logits.double().softmax(1).squeeze(0).tolist()
+    assert [one["path"] for one in document] == ["one.png"]
+    assert document[0]["probabilities"] == pytest.approx(expected, abs=0.05)
+    assert document[0]["digit"] == int(np.argmax(document[0]["probabilities"]))
+    assert sum(document[0]["probabilities"]) == pytest.approx(1)
+    assert document[0]["box"] == {"top": 4, "left": 13, "bottom": 24, "right": 17}
+
+
+def test_digits_as_pictures_are_told_about_as_well_as_the_test_set(run: Run, trained: Path) -> None:
+    count = 100
+    for index in range(count):
+        save(index, f"pictures/{index}.png")
+    direct = network(trained)
+    spec = catalogue.get("digits")
+    with torch.no_grad():
+        images = torch.as_tensor(TEST.images[:count]).unsqueeze(1).float() / 255
+        answers = direct(normalize(images, [spec.mean], [spec.std])).argmax(1).numpy()
+    document = run("predict", "pictures", "--checkpoint", trained, "--json").document
+    assert [one["path"] for one in document] == [f"pictures/{index}.png" for index in range(count)]
+    said = np.array([one["digit"] for one in document])
+    right = (said == TEST.labels[:count]).mean()
+    assert right > (answers == TEST.labels[:count]).mean() - 0.15
+
+
+def test_bad_files_are_named_and_the_others_done(run: Run, trained: Path) -> None:
+    save(0, "good.png")
+    Path("text.png").write_text("hello")
+    Path("empty").mkdir()
+    Image.new("L", (50, 50), 200).save("blank.png")
+    names = ["text.png", "good.png", "empty", "blank.png", "missing.png"]
+    outcome = run("predict", *names, "--checkpoint", trained, "--json")
+    assert outcome.code == 3
+    assert [one["path"] for one in outcome.document] == names
+    assert [name for name, one in zip(names, outcome.document, strict=True) if "digit" in one] == [
+        "good.png"
+    ]
+    for name, one in zip(names, outcome.document, strict=True):
+        if name != "good.png":
+            assert one["error"]["code"] == 3
+            assert name in one["error"]["message"]
+            assert one["error"]["message"] in outcome.err
+
+
+def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
+    page = np.full((260, 500), 255, np.uint8)
+    for place in range(6):
+        save(place, "it.png", side=112)
+        top, left = divmod(place, 3)
+        page[10 + 125 * top :, 150 * left :][:112, :112] = np.asarray(Image.open("it.png"))
+    Image.fromarray(page).save("page.png")
+    outcome = run("predict", "page.png", "--segment", "--csv", "--checkpoint", trained)
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert outcome.code == 0
+    assert [(int(row["top"]) // 125, int(row["left"]) // 150) for row in rows] == [
+        divmod(place, 3) for place in range(6)
+    ]
+    for row in rows:
+        likeliest = max(range(10), key=lambda digit: float(row[f"p_{digit}"]))
+        assert int(row["digit"]) == likeliest
+
+
+def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
+    outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
+    (row,) = csv.DictReader(io.StringIO(outcome.out))
+    assert (outcome.code, row["digit"]) == (3, "")
+    assert row["error"] == "there is no picture missing.png"
+
+
+def test_the_picture_is_shown_and_the_checkpoint_named(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    outcome = run("predict", "three.png", "--runs", trained.parent)
+    assert outcome.code == 0
+    assert str(trained / "best.pt") in outcome.err
+    assert outcome.out.count("%") > 10  # shades of the picture
+    assert len(run("predict", "three.png", "--runs", trained.parent, "-q").out.splitlines()) == 2
+
+
+def test_standard_input(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    script = f'mnist predict - --json --checkpoint "{trained}" < three.png'
+    outcome = shell(script)
+    assert outcome.code == 0
+    known = run("predict", "three.png", "--json", "--checkpoint", trained).document
+    assert outcome.document[0]["digit"] == known[0]["digit"]
+    assert outcome.document[0]["path"] == "-"
+
+
+def test_another_programs_weights(run: Run) -> None:
+    torch.save(models.build("example", 10).state_dict(), "theirs.pt")
+    save(3, "three.png")
+    outcome = run("predict", "three.png", "--checkpoint", "theirs.pt", "--json")
+    assert len(outcome.document[0]["probabilities"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "IMAGE"),
+        (["a.png"], 4, "no run with a checkpoint"),
+        (["a.png", "--json", "--csv"], 2, "contradict"),
+        (["a.png", "--device", "abacus"], 2, "no such device"),
+        (["a.png", "--checkpoint", "missing.pt"], 4, "missing.pt"),
+    ],
+)
+def test_what_cannot_be(run: Run, arguments: list[str], code: int, said: str) -> None:
+    outcome = run("predict", *arguments)
+    assert outcome.code == code
+    assert said in outcome.err
