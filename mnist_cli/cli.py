@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mnist_cli import __version__
-from mnist_cli.commands import bench, data, doctor, evaluate, inspect_grad, predict, train
+from mnist_cli.commands import bench, data, doctor, evaluate, inspect_grad, plot, predict, train
 from mnist_cli.errors import Interrupted, MnistError, OutputError, Terminated, UsageError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command(name="train")(train.train)
 app.command(name="eval")(evaluate.evaluate)
 app.command(name="predict")(predict.predict)
 app.command(name="inspect-grad")(inspect_grad.inspect_grad)
+app.command(name="plot")(plot.plot)
 app.add_typer(data.app, name="data")
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)

@@ -87,7 +87,7 @@ class Asked:
         from mnist_cli.files import check_writable
 
         if self.picture is not None:
-            from mnist_cli.report.figures import check_format
+            from mnist_cli.report.style import check_format
 
             check_format(self.picture)
             check_writable(self.picture.parent)

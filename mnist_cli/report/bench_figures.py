@@ -1,4 +1,4 @@
-"""What ``mnist bench`` measured, as pictures; in the house style of :mod:`.figures`."""
+"""What ``mnist bench`` measured, as pictures; in the house style."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from mnist_cli.report.bench import FACTOR_NAMES
-from mnist_cli.report.figures import PALETTE, RATE, STYLE, TRAIN, VALIDATION, save
+from mnist_cli.report.style import MARKERS, PALETTE, RATE, STYLE, TRAIN, VALIDATION, save
 
 if TYPE_CHECKING:
     from mnist_cli.benchmark.inference import InferenceSummary
     from mnist_cli.benchmark.measure import Measurement
     from mnist_cli.benchmark.scaling import Growth
     from mnist_cli.benchmark.summary import Spread
-
-MARKERS = "osD^vP"
 
 
 def save_recipes(

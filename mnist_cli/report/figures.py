@@ -1,14 +1,13 @@
-"""Pictures, drawn with matplotlib in one house style; knows figures and images, computes nothing.
+"""Pictures, drawn with matplotlib in the house style; knows figures and images, computes nothing.
 
 Uses matplotlib's objects rather than pyplot, so that no global state and no window is touched.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,61 +22,15 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist_cli.errors import UsageError
-from mnist_cli.files import atomic_write
+from mnist_cli.report.style import IMAGES, INK, RATE, STYLE, TRAIN, VALIDATION, save
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
     from mnist_cli.training.evaluate import Evaluation, Mistake
     from mnist_cli.training.state import EpochResult
 
-TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"  # Okabe & Ito, safe for colour-blind eyes
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "figure.titlesize": 11,
-    "figure.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "figure.dpi": 150,
-    "savefig.facecolor": "white",
-}
 
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, in the format of the path's ending; atomically.
-
-    Raises:
-        UsageError: matplotlib knows no such format.
-        OutputError: it cannot be written.
-    """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=check_format(path), bbox_inches="tight")
-    atomic_write(path, buffer.getvalue())
-
-
-def check_format(path: Path) -> str:
-    """The format that a path's ending means.
-
-    Raises:
-        UsageError: matplotlib knows no such format.
-    """
-    known = Figure().canvas.get_supported_filetypes()
-    ending = path.suffix.lstrip(".").lower()
-    if ending not in known:
-        raise UsageError(
-            f"{path}: pictures cannot be written as '{ending}'",
-            f"Choose a name that ends in one of {', '.join(sorted(known))}.",
-        )
-    return ending
-
-
-def save_learning_curves(history: Sequence[EpochResult], path: Path, *, title: str) -> None:
+def save_learning_curves(history: Sequence[EpochResult], *paths: Path, title: str) -> None:
     """Loss, accuracy and learning rate over the epochs of one run."""
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -98,7 +51,7 @@ def save_learning_curves(history: Sequence[EpochResult], path: Path, *, title: s
             # Fixed limits: around a single epoch there would be no whole number but one.
             axes.set(xlabel="epoch", xlim=(0.5, max(len(history), 1) + 0.5))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        save(figure, path)
+        save(figure, *paths)
 
 
 def _curve(
@@ -112,12 +65,12 @@ def _curve(
     axes.legend()
 
 
-def save_confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -> None:
+def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path) -> None:
     """The confusion matrix: colours show mistakes only, since the diagonal would drown them."""
     counts = np.array(evaluation.confusion)
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
-    with rc_context(STYLE | {"axes.grid": False}):
+    with rc_context(IMAGES):
         figure = Figure(figsize=(6.4, 5.6), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
@@ -142,7 +95,7 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -
             ylabel="true class",
         )
         figure.colorbar(image, label="mistakes (images)", shrink=0.8)
-        save(figure, path)
+        save(figure, *paths)
 
 
 def _long(classes: Sequence[str]) -> bool:
@@ -153,12 +106,12 @@ def save_mistakes(
     mistakes: Sequence[Mistake],
     images: npt.NDArray[np.uint8],
     classes: Sequence[str],
-    path: Path,
+    *paths: Path,
 ) -> None:
     """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer."""
     columns = 8
     rows = max(1, -(-len(mistakes) // columns))
-    with rc_context(STYLE | {"axes.grid": False}):
+    with rc_context(IMAGES):
         figure = Figure(figsize=(columns * 1.15, rows * 1.5 + 0.5), layout="constrained")
         figure.suptitle(
             f"The {len(mistakes)} most confident mistakes" if mistakes else "No mistakes"
@@ -167,35 +120,35 @@ def save_mistakes(
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            axes.imshow(image, cmap=INK, vmin=0, vmax=255)
             axes.set_title(
                 f"{classes[mistake.label]}, taken for {classes[mistake.predicted]}\n"
                 f"{mistake.confidence:.0%} sure · #{mistake.index}",
                 fontsize=6.5,
                 fontweight="normal",
             )
-        save(figure, path)
+        save(figure, *paths)
 
 
 def save_samples(
-    images: npt.NDArray[np.uint8], titles: Sequence[str], path: Path, *, title: str
+    images: npt.NDArray[np.uint8], titles: Sequence[str], *paths: Path, title: str
 ) -> None:
     """A grid of images (N, H, W), each under its title."""
     columns = min(10, max(1, len(images)))
     rows = -(-len(images) // columns)
-    with rc_context(STYLE | {"axes.grid": False}):
+    with rc_context(IMAGES):
         figure = Figure(figsize=(columns * 0.9, rows * 1.15 + 0.4), layout="constrained")
         figure.suptitle(title)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            axes.imshow(image, cmap=INK, vmin=0, vmax=255)
             axes.set_title(text, fontsize=7, fontweight="normal")
-        save(figure, path)
+        save(figure, *paths)
 
 
-def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> None:
+def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
     """Gradient norms by module in forward order, on a logarithmic scale: where they vanish."""
     points = [point for point in flow if point.module and point.arriving]
     names = [point.module for point in points]
@@ -215,4 +168,4 @@ def save_gradient_flow(flow: Sequence[FlowPoint], path: Path, *, title: str) -> 
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
-        save(figure, path)
+        save(figure, *paths)

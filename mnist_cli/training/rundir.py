@@ -72,6 +72,11 @@ class RunDirectory:
         return self.path / "grad"
 
     @property
+    def plots(self) -> Path:
+        """What ``mnist plot`` draws."""
+        return self.path / "plots"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard's event files."""
         return self.path / "tensorboard"

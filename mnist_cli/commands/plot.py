@@ -1,0 +1,152 @@
+"""``mnist plot``: a run as pictures, or several runs' curves over each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_cli.commands import options
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.commands.plotting.material import Material
+    from mnist_cli.commands.plotting.pictures import Outcome
+
+PICTURES = {
+    "curves": "loss, accuracy and learning rate over the epochs",
+    "filters": "the first layer's filters and the second's",
+    "activations": "each layer's answers to one image",
+    "saliency": "the pixels that the answer hangs on",
+    "maximised": "for each class the image that the network is surest of",
+    "confusion": "the confusion matrix of the test set",
+    "mistakes": "the surest mistakes",
+    "embedding": "the test set as a map, by PCA and t-SNE",
+}
+FORMATS = ("png", "svg", "pdf")
+
+RunsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="A run directory or a checkpoint; left out, the newest run under --runs. "
+        "Of several runs the curves are drawn over each other.",
+        show_default=False,
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="NAME,…",
+        help="These alone: " + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
+        autocompletion=options.complete(list(PICTURES)),
+    ),
+]
+ImageOption = Annotated[
+    int,
+    typer.Option(
+        "--image",
+        metavar="INDEX",
+        min=0,
+        help="The test image to follow through the network, by its number.",
+    ),
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="|".join(FORMATS),
+        help="One format, or several with commas.",
+        autocompletion=options.complete(FORMATS),
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Where to write; left out, the run's plots/, for several runs ./plots/.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+
+
+def plot(
+    targets: RunsArgument = None,
+    only: OnlyOption = None,
+    image: ImageOption = 0,
+    model: options.ModelOption = None,
+    dataset: options.DatasetOption = None,
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    device: options.DeviceOption = None,
+    formats: FormatOption = "png,svg",
+    out: OutOption = None,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.
+
+    Draws what the run and the data at hand allow, and says what it leaves out and why; what
+    --only names is had or refused. Downloads nothing. On a terminal it shows small pictures too.
+    """
+    from mnist_cli.report.console import print_json
+
+    names = _words("--only", only, PICTURES)
+    endings = _words("--format", formats, FORMATS)
+    if targets and len(targets) > 1:
+        outcome = _overlay(targets, runs, names if only else ["curves"], out, endings)
+    else:
+        from mnist_cli.commands.plotting.material import Request, open_material
+
+        target = targets[0] if targets else None
+        request = Request(target, runs, model, dataset, data_dir, device, image)
+        outcome = _draw(open_material(request), names, only is not None, out, endings)
+    if as_json:
+        print_json(outcome.to_plain())
+    else:
+        _tell(outcome, quiet=quiet)
+
+
+def _words(flag: str, text: str | None, known: dict[str, str] | tuple[str, ...]) -> list[str]:
+    """The words of a list with commas, in the order of those that are known; all if not given."""
+    if text is None:
+        return list(known)
+    given = [word.strip() for word in text.split(",")]
+    for word in given:
+        if word not in known:
+            raise UsageError(f"{flag}: there is no '{word}'", f"Choose among {', '.join(known)}.")
+    return [word for word in known if word in given]
+
+
+def _overlay(
+    targets: list[Path], runs: Path, names: list[str], out: Path | None, endings: list[str]
+) -> Outcome:
+    from mnist_cli.commands.plotting.pictures import draw_overlay
+
+    if names != ["curves"]:
+        others = ", ".join(name for name in names if name != "curves")
+        raise UsageError(
+            f"--only {others}: of several runs only the curves are drawn over each other",
+            "Name one run, or leave --only out.",
+        )
+    return draw_overlay(targets, runs, out or Path("plots"), endings)
+
+
+def _draw(
+    material: Material, names: list[str], required: bool, out: Path | None, endings: list[str]
+) -> Outcome:
+    from mnist_cli.commands.plotting.pictures import draw
+
+    return draw(material, names, required=required, folder=out or material.folder, endings=endings)
+
+
+def _tell(outcome: Outcome, *, quiet: bool) -> None:
+    from mnist_cli.report.plots import print_pictures
+
+    print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)

@@ -1,0 +1,259 @@
+"""What pictures are made of: a run's epochs, its network, the test images; each got when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_cli.commands import provenance
+from mnist_cli.errors import DataError, NonFiniteError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.data.split import Normalisation, Split
+    from mnist_cli.insight.layers import Layer
+    from mnist_cli.insight.pixels import Maximised, Saliency
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.evaluate import Evaluation
+    from mnist_cli.training.state import EpochResult
+
+
+class CannotDraw(UsageError):
+    """A picture that this run cannot give, and why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; None is "as the checkpoint says"."""
+
+    target: Path | None
+    runs: Path
+    model: str | None = None
+    dataset: str | None = None
+    data_dir: Path = Path("data")
+    device: str | None = None
+    image: int = 0
+
+
+def open_material(request: Request) -> Material:
+    """Find and read the checkpoint; everything else waits until a picture needs it.
+
+    Raises:
+        UsageError, CheckpointError: there is none, it is damaged, or the device cannot be had.
+    """
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.device import resolve_device
+    from mnist_cli.training.rundir import find_checkpoint
+
+    device = resolve_device(request.device or "auto")
+    path = find_checkpoint(request.target, request.runs)
+    return Material(request, device, checkpoints.read(path, request.model))
+
+
+@dataclass(frozen=True)
+class Material:
+    """A checkpoint, and what follows from it."""
+
+    request: Request
+    device: torch.device
+    checkpoint: Checkpoint
+
+    @property
+    def folder(self) -> Path:
+        """Where its pictures go: into the run directory, or beside the checkpoint."""
+        from mnist_cli.training.rundir import RunDirectory
+
+        return RunDirectory(self.checkpoint.path.parent).plots
+
+    @property
+    def name(self) -> str:
+        """What titles call it: the run's name, or the file's."""
+        from mnist_cli.training.rundir import RunDirectory
+
+        parent = self.checkpoint.path.resolve().parent
+        in_run = RunDirectory(parent).metrics.is_file()
+        return parent.name if in_run else self.checkpoint.path.name
+
+    @cached_property
+    def history(self) -> tuple[EpochResult, ...]:
+        """All epochs of the run, or of another's file those up to the checkpoint.
+
+        Raises:
+            CannotDraw: not one has ended, or they are not known.
+            CheckpointError: ``metrics.jsonl`` is garbled.
+        """
+        from mnist_cli.training.history import read_history
+        from mnist_cli.training.rundir import RunDirectory
+
+        run, target = RunDirectory(self.checkpoint.path.parent), self.request.target
+        whole = target is None or target.resolve() != self.checkpoint.path.resolve()
+        found = read_history(run) if whole else self.checkpoint.history
+        if found:
+            return found
+        if self.checkpoint.foreign:
+            raise CannotDraw("another program's weights say nothing of their training")
+        raise CannotDraw("the run has not ended an epoch yet")
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network, or all that vote, on the device."""
+        return self.checkpoint.build_model().to(self.device)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network to look into: of an ensemble its first member."""
+        from mnist_cli.ensemble import first_member
+
+        return first_member(self.model).eval()
+
+    @property
+    def network_name(self) -> str:
+        """What titles call :attr:`network`."""
+        first = ", first member" if self.checkpoint.members > 1 else ""
+        return f"{self.name}{first}"
+
+    @cached_property
+    def data(self) -> LoadedData:
+        """The data set that the network was trained on, if it is at hand.
+
+        Raises:
+            DataError: it is not, or is damaged.
+            CheckpointError: it has other classes.
+        """
+        from mnist_cli.data.load import load
+        from mnist_cli.report.console import warn
+
+        checkpoint, request = self.checkpoint, self.request
+        trained_on = checkpoint.data.name if checkpoint.data is not None else "auto"
+        data = load(request.dataset or trained_on, request.data_dir, download=False, whole=False)
+        if data.fallback:
+            warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
+        provenance.check_classes(checkpoint, data)
+        if other := provenance.elsewhere(checkpoint, data):
+            warn(other)
+        return data
+
+    @cached_property
+    def test(self) -> Split:
+        """The test images, on the device."""
+        return self.data.test.to(self.device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; numbers where neither run nor data give any."""
+        if self.checkpoint.data is not None:
+            return self.checkpoint.data.classes
+        return tuple(str(number) for number in range(self.checkpoint.classes))
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """The one that the network was trained with; for another program's, the data set's.
+
+        Raises:
+            DataError: another program's, and no data are at hand.
+        """
+        from mnist_cli.data.split import Normalisation
+
+        known = self.checkpoint.data
+        if known is not None:
+            return Normalisation(known.mean, known.std)
+        return provenance.normalisation(self.checkpoint, self.data)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers, seen on a black image: enough for the weights."""
+        import torch
+
+        from mnist_cli.insight.layers import trace_layers
+
+        return trace_layers(self.network, torch.zeros(1, 1, 28, 28, device=self.device))
+
+    @cached_property
+    def followed(self) -> Tensor:
+        """The image to follow (1, H, W), uint8, on the device.
+
+        Raises:
+            UsageError: there is no such image.
+        """
+        index = self.request.image
+        if index >= len(self.test):
+            raise UsageError(
+                f"--image {index}: {self.data.spec.title} has {len(self.test):,} test images",
+                f"Choose 0 to {len(self.test) - 1}.",
+            )
+        return self.test.images[index]
+
+    @property
+    def caption(self) -> str:
+        """What titles call the image that is followed."""
+        label = self.classes[int(self.test.labels[self.request.image])]
+        return f"test image #{self.request.image} ({label})"
+
+    @cached_property
+    def activations(self) -> list[Layer]:
+        """The layers, seen on the image that is followed."""
+        from mnist_cli.insight.layers import trace_layers
+
+        return trace_layers(self.network, self.normalisation(self.followed[None].float()))
+
+    @cached_property
+    def saliency(self) -> Saliency:
+        """Which pixels of that image the answer hangs on."""
+        from mnist_cli.insight.pixels import saliency
+
+        if self.checkpoint.classes < 2:
+            raise CannotDraw("a network of one class has no second choice")
+        return saliency(self.network, self.followed, self.normalisation)
+
+    @cached_property
+    def maximised(self) -> Maximised:
+        """For each class the image that the network is surest of."""
+        from mnist_cli.insight.pixels import maximise
+
+        return maximise(self.network, self.normalisation, classes=self.checkpoint.classes)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The figures on the test set, as ``mnist eval`` gives them.
+
+        Raises:
+            NonFiniteError: the network's answers are not finite.
+        """
+        from mnist_cli.training.device import compute_settings, resolve_precision
+        from mnist_cli.training.evaluate import evaluate, predict_members
+
+        name = provenance.precision_name(None, self.checkpoint, self.device)
+        with compute_settings(self.device):
+            answers = predict_members(
+                self.model,
+                self.test,
+                self.normalisation,
+                batch_size=self.batch_size,
+                precision=resolve_precision(name, self.device),
+            )
+        if not bool(answers.isfinite().all()):
+            raise NonFiniteError(f"{self.checkpoint.path}: the network's answers are not finite")
+        return evaluate(answers, self.data.test, self.classes)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """What the last linear layer is given (N, D) for every test image."""
+        from mnist_cli.insight.embedding import describe
+
+        return describe(self.network, self.test, self.normalisation, batch_size=self.batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Images at once: the run's own."""
+        from mnist_cli.config import TrainConfig
+
+        return (self.checkpoint.config or TrainConfig()).eval_batch_size
+
+
+MISSING = (CannotDraw, DataError)
+"""For what reasons a picture that was not named is left out."""

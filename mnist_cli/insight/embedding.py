@@ -1,0 +1,72 @@
+"""A test set as points in a plane: near each other what the network describes alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.insight.layers import features
+
+KEPT = 50
+"""Principal components that t-SNE is given, as its authors did."""
+
+NEIGHBOURS = 2000
+"""Images that t-SNE is given: it takes time more than in proportion, 10,000 a minute and more."""
+
+
+@torch.no_grad()
+def describe(
+    model: nn.Module, split: Split, normalisation: Normalisation, *, batch_size: int
+) -> Tensor:
+    """The penultimate features (N, D), float32 on the CPU, of every image of the split."""
+    batches = split.images.split(batch_size)
+    parts = [features(model, normalisation(batch.float())).float().cpu() for batch in batches]
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components: coordinates (N, K) and the share of the variance of each (K,)."""
+
+    coordinates: Tensor
+    shares: Tensor
+
+
+def principal_components(points: Tensor, *, count: int = KEPT, seed: int = 0) -> Components:
+    """Up to ``count`` principal components of points (N, D), the most important first.
+
+    By torch's randomised decomposition, seeded; the signs are such that each component's largest
+    coordinate is positive.
+    """
+    count = min(count, *points.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        left, singular, _ = torch.pca_lowrank(points, q=count, niter=4)
+    coordinates = left * singular
+    largest = coordinates.gather(0, coordinates.abs().argmax(0, keepdim=True))
+    total = (points - points.mean(0)).square().sum().clamp(min=torch.finfo(points.dtype).tiny)
+    return Components(coordinates * torch.where(largest < 0, -1, 1), singular.square() / total)
+
+
+def neighbour_map(points: Tensor, *, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Points (N, K) laid out in a plane (N, 2) by t-SNE: only who is near whom means anything.
+
+    Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008; scikit-learn's.
+    """
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    placed: npt.NDArray[np.float32] = tsne.fit_transform(points.numpy())
+    return placed
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Rows (M,), int64: all of ``count``, or ``most`` of them, evenly spread."""
+    kept = min(count, most)
+    return torch.arange(kept) * count // kept

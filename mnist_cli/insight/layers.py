@@ -1,0 +1,115 @@
+"""A network's layers as they compute: what goes in, the weight, what comes out.
+
+A layer is an operation with a weight and all that follows until the next one: convolution, pool,
+norm, ReLU. They are found by watching the operations of one forward rather than the modules: a
+ReLU need not be a module, and a fixed bank of filters is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+WEIGHTED = {"conv2d": "convolution", "linear": "linear"}
+FOLLOWING = {
+    "max_pool2d": "pool",
+    "maximum": "pool",  # out of slices, as in the network oriented
+    "batch_norm": "norm",
+    "relu": "ReLU",
+    "log_softmax": "log-softmax",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer in one forward.
+
+    Attributes:
+        name: the path of the module, or of the buffer, that its weight belongs to.
+        operations: what it does, in order, in words.
+        weight: (out, in) of a linear layer, (out, in, height, width) of a convolution.
+        inputs: (N, …), what the weight was applied to.
+        output: (N, …), what the last of its operations returned.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    weight: Tensor
+    inputs: Tensor
+    output: Tensor
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the weight is never trained: a buffer."""
+        return not isinstance(self.weight, nn.Parameter)
+
+
+def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
+    """The layers of a network in the order in which they compute, for images (N, 1, H, W).
+
+    The network is put into evaluation mode and back into the mode it was in; no gradient flows.
+
+    Args:
+        model: a network of this program, not compiled, not an ensemble.
+        images: float, normalised, where the network's weights are.
+    """
+    was_training = model.training
+    model.eval()
+    watch = _Watch(_owners(model))
+    try:
+        with torch.no_grad(), watch:
+            model(images)
+    finally:
+        model.train(was_training)
+    return watch.layers
+
+
+def features(model: nn.Module, images: Tensor) -> Tensor:
+    """What the last linear layer is given (N, D): the network's own description of N images."""
+    return trace_layers(model, images)[-1].inputs
+
+
+def _owners(model: nn.Module) -> dict[int, str]:
+    """By the identity of each parameter and buffer: its module's path, or its own name."""
+    owners = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        path, _, last = name.rpartition(".")
+        owners[id(tensor)] = path if last == "weight" else name
+    return owners
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every call of a torch function, the outermost of those that call each other."""
+
+    def __init__(self, owners: Mapping[int, str]) -> None:
+        super().__init__()
+        self.layers: list[Layer] = []
+        self._owners = owners
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in WEIGHTED:
+            inputs, weight = args[:2]
+            owner = self._owners.get(id(weight), "")
+            self.layers.append(Layer(owner, (WEIGHTED[name],), weight, inputs, result))
+        elif name in FOLLOWING and self.layers:
+            self._go_on(FOLLOWING[name], result)
+        return result
+
+    def _go_on(self, operation: str, output: Tensor) -> None:
+        last = self.layers[-1]
+        repeated = last.operations[-1] == operation  # a pool out of two maxima is one
+        operations = last.operations if repeated else (*last.operations, operation)
+        self.layers[-1] = replace(last, operations=operations, output=output)

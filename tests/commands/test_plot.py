@@ -1,0 +1,160 @@
+"""``mnist plot``: what is drawn, what is left out and why, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from matplotlib.image import imread
+from program import TINY, Run
+
+from mnist_cli import models
+from mnist_cli.commands.plot import PICTURES
+from mnist_cli.commands.plotting.pictures import DRAW
+
+QUICK = "filters,activations,saliency,mistakes"
+
+
+@pytest.fixture
+def copy(trained: Path) -> Path:
+    """A run directory of its own."""
+    return shutil.copytree(trained, Path("copied", "0001-digits-conv2"))
+
+
+def test_everything_is_drawn_into_the_run(run: Run, copy: Path) -> None:
+    outcome = run("plot", copy, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["left_out"] == {}
+    assert list(outcome.document["pictures"]) == list(PICTURES)
+    for name, files in outcome.document["pictures"].items():
+        assert files == [str(copy / "plots" / f"{name}.{ending}") for ending in ("png", "svg")]
+        height, width, _channels = imread(files[0]).shape
+        assert min(height, width) > 300
+        assert max(height, width) < 2000
+        assert ElementTree.parse(files[1]).getroot().tag.endswith("svg")
+    left = [path.name for path in (copy / "plots").iterdir() if path.suffix not in (".png", ".svg")]
+    assert left == []
+
+
+def test_every_picture_has_a_name_a_line_of_help_and_a_way_to_draw_it(run: Run) -> None:
+    assert list(PICTURES) == list(DRAW)
+    text = " ".join(run("plot", "--help").out.replace("│", " ").split())
+    for name in PICTURES:
+        assert f"{name} (" in text
+
+
+def test_the_same_run_gives_the_same_bytes(run: Run, copy: Path) -> None:
+    for folder in ("one", "two"):
+        given = ("--only", "filters,saliency,confusion", "--out", folder)
+        assert run("plot", copy, *given).code == 0
+    names = sorted(path.name for path in Path("one").iterdir())
+    assert len(names) == 6
+    for name in names:
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+
+
+def test_formats_and_pictures_can_be_chosen(run: Run, copy: Path) -> None:
+    outcome = run("plot", "--runs", copy.parent, "--only", "filters", "--format", "pdf,png")
+    assert outcome.code == 0
+    assert sorted(path.name for path in (copy / "plots").iterdir()) == [
+        "filters.pdf",
+        "filters.png",
+    ]
+    assert "filters.png  filters.pdf" in outcome.out
+
+
+def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
+    for path in (copy / "last.pt", copy / "best.pt"):
+        document = torch.load(path, weights_only=True)
+        document["data"]["name"] = "mnist"
+        torch.save(document, path)
+    outcome = run("plot", copy, "--format", "png", "--json")
+    assert outcome.code == 0
+    assert set(outcome.document["pictures"]) == {"curves", "filters", "maximised"}
+    reasons = set(outcome.document["left_out"].values())
+    assert len(reasons) == 1
+    assert "--data-dir" in reasons.pop()
+    told = run("plot", copy, "--format", "png")
+    assert told.err.count("left out") == 1
+    assert not Path("data").exists()
+    asked = run("plot", copy, "--only", "saliency", "--json")
+    assert (asked.code, asked.document["error"]["kind"]) == (3, "data")
+
+
+def test_another_programs_weights_have_no_curves(run: Run) -> None:
+    torch.save(models.build("notebook", 10).state_dict(), "theirs.pt")
+    given = ("theirs.pt", "--dataset", "digits", "--format", "png", "--out", "there")
+    outcome = run("plot", *given, "--only", "curves")
+    assert outcome.code == 2
+    assert "another program's weights say nothing of their training" in outcome.err
+    outcome = run("plot", *given, "--only", "saliency,filters", "--json")
+    assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
+    assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
+
+
+def test_an_ensemble_is_looked_into_by_its_first_member(run: Run) -> None:
+    assert run(*TINY, "--ensemble", "2", "--quiet").code == 0
+    outcome = run("plot", "--only", QUICK, "--format", "png", "--json")
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.document["pictures"]) == 4
+
+
+def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
+    other = shutil.copytree(copy, copy.parent / "0002-digits-conv2")
+    outcome = run("plot", copy, other, "--json")
+    assert outcome.document["pictures"] == {"curves": ["plots/curves.png", "plots/curves.svg"]}
+    refused = run("plot", copy, other, "--only", "curves,filters")
+    assert refused.code == 2
+    assert "--only filters" in refused.err
+    (other / "metrics.jsonl").write_text("")
+    outcome = run("plot", copy, other)
+    assert outcome.code == 2
+    assert "0002-digits-conv2: the run has not ended an epoch yet" in outcome.err
+
+
+def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None:
+    (copy / "metrics.jsonl").write_text("garbled\n")
+    assert run("plot", copy / "last.pt", "--only", "curves").code == 0
+    outcome = run("plot", copy, "--only", "curves")
+    assert outcome.code == 4
+    assert "metrics.jsonl, line 1, is not an epoch's figures" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--only", "curves,pies"), 2, "--only: there is no 'pies'"),
+        (("--format", "bmp"), 2, "--format: there is no 'bmp'"),
+        (("--only", "saliency", "--image", "382"), 2, "--image 382: scikit-learn"),
+        (("--image", "-1"), 2, "--image"),
+        (("--device", "abacus"), 2, "abacus"),
+        (("--out", "file"), 5, "file"),
+    ],
+)
+def test_what_is_refused(
+    run: Run, copy: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    Path("file").touch()
+    outcome = run("plot", copy, *arguments)
+    assert outcome.code == code
+    assert words in outcome.err
+
+
+def test_without_any_run(run: Run) -> None:
+    outcome = run("plot")
+    assert outcome.code == 4
+    assert "no run with a checkpoint under runs/" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"[1]\n", b'{"epoch": 1}\n', b"3\n", b'{"epoch": "x"}']
+)
+def test_garbled_metrics_are_a_checkpoint_error(run: Run, copy: Path, content: bytes) -> None:
+    (copy / "metrics.jsonl").write_bytes(content)
+    outcome = run("plot", copy, "--only", "curves", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (4, "checkpoint")
+    json.dumps(outcome.document)

@@ -1,0 +1,81 @@
+"""Gradients by pixels, against torch's own written out and against small differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnist_cli import models
+from mnist_cli.data.split import Normalisation
+from mnist_cli.insight.pixels import Ascent, maximise, saliency
+
+NORMALISATION = Normalisation(0.1307, 0.3081)
+
+
+def image() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+def network(name: str) -> torch.nn.Module:
+    torch.manual_seed(2)
+    return models.build(name, 10)
+
+
+@pytest.mark.parametrize("name", ["conv2", "example", "oriented", "conv4"])
+def test_saliency_is_the_gradient_written_out(name: str) -> None:
+    net = network(name).train()
+    found = saliency(net, image(), NORMALISATION)
+    assert net.training
+    brightness = (image().float() / 255).requires_grad_()
+    scores = net.eval()((brightness[None] - 0.1307) / 0.3081)[0]
+    order = scores.argsort(descending=True).tolist()
+    assert [found.predicted, found.rival] == order[:2]
+    (said,) = torch.autograd.grad(scores[order[0]], brightness, retain_graph=True)
+    (rival,) = torch.autograd.grad(scores[order[1]], brightness)
+    torch.testing.assert_close(found.gradient, said[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.difference, (said - rival)[0], rtol=1e-4, atol=1e-6)
+    probabilities = scores.detach().softmax(0)
+    torch.testing.assert_close(found.log_probabilities.exp(), probabilities, rtol=1e-4, atol=1e-6)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_brighter_pixel_changes_the_score_as_saliency_says() -> None:
+    net = network("conv2").double().eval()
+    plain = (image().double() / 255)[None]
+    found = saliency(network("conv2"), image(), NORMALISATION)
+    row, column = divmod(int(found.gradient.abs().argmax()), 28)
+    step = torch.zeros_like(plain)
+    step[0, 0, row, column] = 1e-6
+    with torch.no_grad():
+        above, below = (
+            net((pixels - 0.1307) / 0.3081)[0, found.predicted]
+            for pixels in (plain + step, plain - step)
+        )
+    slope = float(above - below) / 2e-6
+    assert float(found.gradient[row, column]) == pytest.approx(slope, rel=1e-3)
+
+
+def test_uphill_each_class_becomes_surer_and_pixels_stay_in_bounds() -> None:
+    net = network("conv2").train()
+    state = torch.get_rng_state()
+    begin = maximise(net, NORMALISATION, classes=10, ascent=Ascent(steps=0))
+    found = maximise(net, NORMALISATION, classes=10, ascent=Ascent(steps=40))
+    assert torch.equal(state, torch.get_rng_state())
+    assert net.training
+    assert found.images.shape == (10, 28, 28)
+    assert 0 <= float(found.images.min()) <= float(found.images.max()) <= 1
+    assert bool((found.confidences > begin.confidences).all())
+    with torch.no_grad():
+        answers = net.eval()((found.images[:, None] - 0.1307) / 0.3081).softmax(1)
+    torch.testing.assert_close(found.confidences, answers.diagonal(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_images() -> None:
+    net = network("conv2")
+    images = [
+        maximise(net, NORMALISATION, classes=10, ascent=Ascent(steps=3, seed=seed)).images
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
