@@ -29,7 +29,7 @@ FORMATS = ("png", "svg", "pdf")
 RunsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[RUN]...",
+        metavar="RUN",
         help="A run directory or a checkpoint; left out, the newest run under --runs. "
         "Of several runs the curves are drawn over each other.",
         show_default=False,
