@@ -18,7 +18,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from readers import READERS, batched, document, feed, fuzz, good, replaced, saved
-from tallying import Tally
+from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
 from mnist_cli.cli import app

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from made_up import Made, idx_bytes
 from readers import fuzz
 from small_world import BY_NAME, MADE, UNKNOWN, lay, start
-from tallying import Tally
+from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
 COMMANDS = (

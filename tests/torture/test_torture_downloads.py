@@ -14,7 +14,7 @@ import pytest
 from bad_mirrors import BAD
 from servers import Handler, Route, Server
 from small_world import MADE, preparation, start
-from tallying import Tally
+from tally import Tally
 from victim import End, Victim
 
 PATIENT = 60.0

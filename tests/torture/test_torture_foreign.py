@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from readers import READERS, document, feed, replaced, saved
-from tallying import Tally
+from tally import Tally
 from torch import Tensor
 from victim import Victim
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from readers import READERS, SMALL, good
-from tallying import Tally
+from tally import Tally
 from victim import MEGABYTE, Victim
 
 SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
