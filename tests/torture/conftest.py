@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from readers import lay_picture
 from tally import Tally
 from victim import Victim
 from warm import WORKERS, Warm, Whole, train_whole
@@ -54,6 +55,7 @@ def whole_with_workers(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> 
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """The program, warm, in a folder of its own, with no data named."""
     program = Victim(tmp_path_factory.mktemp("victim"), MNIST_DATA_DIR="")
+    lay_picture(program.folder)
     yield program
     program.close()
 

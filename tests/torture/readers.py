@@ -1,4 +1,4 @@
-"""Every command that reads a checkpoint, and one that is good."""
+"""Every way in for a stranger's checkpoint, and one that is good."""
 
 from __future__ import annotations
 
@@ -11,21 +11,60 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from hypothesis import HealthCheck, Phase, settings
 from victim import End, Victim
+
+from mnist_cli.cli import app
 
 SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
 TRAIN = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
+INSPECT = ["inspect-grad", "--dataset", "digits", "--batch", "2"]
+PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]
+PICTURE = "digit.pgm"
+"""Lies in the victim's folder."""
 
-# A command that comes to read checkpoints is added here; test_torture_checkpoints.py says so.
-READERS: dict[str, Callable[[Path], list[object]]] = {
+# A command, or an option, that comes to read checkpoints is added here, to one of these two, with
+# the words that make it read one. test_torture_readers.py says which are missing.
+Reader = Callable[[Path], list[object]]
+READERS: dict[str, Reader] = {
     "eval": lambda path: ["eval", path, "--dataset", "digits", "--json"],
-    "inspect-grad": lambda path: [
-        *("inspect-grad", path, "--dataset", "digits", "--batch", "2", "--out", "out", "--quiet"),
-    ],
+    "predict": lambda path: ["predict", PICTURE, "--checkpoint", path, "--json"],
+    "plot": lambda path: [*PLOT, path, "--dataset", "digits"],
+    "inspect-grad": lambda path: [*INSPECT, path, "--out", "out", "--quiet"],
     "train": lambda path: ["train", "--resume", path, "--runs", "resumed", "--quiet"],
 }
+"""A command each: its first way in. All that is hostile or foreign is tried on each of them."""
+ALSO: dict[str, Reader] = {
+    "plot, several": lambda path: ["plot", path, path, "--format", "svg", "--out", "plots"],
+    "inspect-grad --compare": lambda path: [*INSPECT, "--compare", path, path],
+    "inspect-grad --against": lambda path: [*INSPECT, "--model", "notebook", "--against", path],
+    "inspect-grad --grad": lambda path: [
+        *("inspect-grad", "--expr", "x * y", "--at", "x=2", "--at", "y=3", "--grad", path),
+    ],
+}
+"""Their other ways in: what runs code and what is huge in use is tried on these too."""
+WAYS_IN = READERS | ALSO
+
+
+def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The words of every command, and its function."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield prefix + (command.name or command.callback.__name__), command.callback
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from commands(inner.typer_instance, f"{prefix}{inner.name} ")
+
+
+COMMANDS = dict(commands(app))
+
+
+def lay_picture(folder: Path) -> None:
+    """A digit to classify: a stroke, in the simplest format that there is."""
+    row = bytes(12) + b"\xff" * 4 + bytes(12)
+    (folder / PICTURE).write_bytes(b"P5 28 28 255\n" + bytes(28 * 4) + row * 20 + bytes(28 * 4))
 
 
 @cache
@@ -69,7 +108,7 @@ def feed(
     for number, data in enumerate(contents):
         paths.append(victim.folder / f"{number}.pt")
         paths[-1].write_bytes(data)
-    ends = victim.run(*(READERS[name](path) for path in paths for name in names), **options)
+    ends = victim.run(*(WAYS_IN[name](path) for path in paths for name in names), **options)
     for path in paths:
         path.unlink()
     return [ends[at : at + len(names)] for at in range(0, len(ends), len(names))]

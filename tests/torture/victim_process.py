@@ -138,14 +138,17 @@ def fork(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 def warm_up() -> None:
     """Import what the commands import when they are called."""
+    import matplotlib.backends.backend_svg  # noqa: F401
     import torch
     import torchvision  # noqa: F401
     from filelock import FileLock  # noqa: F401
 
     from mnist_cli.commands.inspect import dump, subject  # noqa: F401
+    from mnist_cli.commands.plotting import pictures  # noqa: F401
     from mnist_cli.data import bundled, fetch  # noqa: F401
-    from mnist_cli.report import console, figures  # noqa: F401
+    from mnist_cli.report import console, figures, insight_figures, run_figures  # noqa: F401
     from mnist_cli.training import session  # noqa: F401
+    from mnist_cli.vision import digits  # noqa: F401
 
     torch.set_num_threads(1)
     torch.nn.functional.conv2d(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 3, 3))
