@@ -107,6 +107,8 @@ def run(arguments: list[str]) -> int:
             raise
         return _report(_explain(error), arguments)
     except Exception as error:
+        if shortage := _shortage(error):
+            return _report(shortage, arguments)
         return _report_bug(error, arguments)
 
 
@@ -192,6 +194,19 @@ def _explain(error: OSError) -> OutputError:
     if error.filename is None:
         return OutputError(f"cannot write the output: {error.strerror or error}")
     return OutputError(f"cannot use {error.filename}: {error.strerror}")
+
+
+def _shortage(error: Exception) -> MnistError | None:
+    """What no command has explained of memory that ran out; None for any other error."""
+    if "torch" not in sys.modules and not isinstance(error, MemoryError):
+        return None
+    from mnist_cli.training.memory import explained, is_out_of_memory
+
+    if not is_out_of_memory(error):
+        return None
+    shortage = explained(error, 0)
+    shortage.__cause__ = error  # for --debug
+    return shortage
 
 
 def _report(error: MnistError, arguments: list[str]) -> int:

@@ -164,20 +164,20 @@ def _evaluate(
     from mnist_cli.training.device import compute_settings, resolve_precision
     from mnist_cli.training.evaluate import evaluate as judge
     from mnist_cli.training.evaluate import predict_members
-    from mnist_cli.training.memory import explain_out_of_memory
 
     checkpoint = subject.checkpoint
     config = checkpoint.config
     name = provenance.precision_name(precision_name, checkpoint, device)
     precision = resolve_precision(name, device)
     size = batch_size or (config or TrainConfig()).eval_batch_size
-    with compute_settings(device), explain_out_of_memory(size, "--batch-size"):
+    with compute_settings(device):
         log_probabilities = predict_members(
             checkpoint.build_model().to(device),
             subject.split.to(device),
             provenance.normalisation(checkpoint, subject.data),
             batch_size=size,
             precision=precision,
+            option="--batch-size ",
         )
     provenance.require_finite(log_probabilities, checkpoint)
     return judge(log_probabilities, subject.split, subject.classes)

@@ -122,20 +122,20 @@ def _probabilities(
     from mnist_cli.data.split import Split
     from mnist_cli.training.device import compute_settings, resolve_precision
     from mnist_cli.training.evaluate import predict as judge
-    from mnist_cli.training.memory import explain_out_of_memory
 
     images = np.stack([one.form for one in digits])
     split = Split.of("pictures", images, np.zeros(len(images), dtype=np.int64))
     name = provenance.precision_name(precision_name, checkpoint, device)
     precision = resolve_precision(name, device)
     size = (checkpoint.config or TrainConfig()).eval_batch_size
-    with compute_settings(device), explain_out_of_memory(size):
+    with compute_settings(device):
         log_probabilities = judge(
             checkpoint.build_model().to(device),
             split.to(device),
             provenance.own_normalisation(checkpoint),
             batch_size=size,
             precision=precision,
+            option="",
         )
     provenance.require_finite(log_probabilities, checkpoint)
     return log_probabilities.double().softmax(1)

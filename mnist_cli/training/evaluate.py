@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.ensemble import Ensemble, vote
 from mnist_cli.training.device import Precision
+from mnist_cli.training.memory import EVALUATION, explain_out_of_memory
 
 CALIBRATION_BINS = 15
 
@@ -79,14 +80,26 @@ def predict(
     *,
     batch_size: int,
     precision: Precision,
+    option: str = EVALUATION,
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
     An ensemble's are those of its vote. The network is put into evaluation mode and back into
-    the mode it was in.
+    the mode it was in. ``option`` is how the batch size is given on the command line, if it can
+    be.
+
+    Raises:
+        OutOfMemory: the device has too little for such a batch; names one that fits.
     """
     return vote(
-        predict_members(model, split, normalisation, batch_size=batch_size, precision=precision)
+        predict_members(
+            model,
+            split,
+            normalisation,
+            batch_size=batch_size,
+            precision=precision,
+            option=option,
+        )
     )
 
 
@@ -98,15 +111,21 @@ def predict_members(
     *,
     batch_size: int,
     precision: Precision,
+    option: str = EVALUATION,
 ) -> Tensor:
     """As :func:`predict`, for each of M members that vote (M, N, classes); of one network M is 1."""
+
+    def first(count: int) -> Tensor:
+        return _scores(model, split.images[:count], normalisation, precision)
+
     was_training = model.training
     model.eval()
     try:
-        scores = [
-            _scores(model, images, normalisation, precision)
-            for images in split.images.split(batch_size)
-        ]
+        with explain_out_of_memory(min(batch_size, len(split)), option, first):
+            scores = [
+                _scores(model, images, normalisation, precision)
+                for images in split.images.split(batch_size)
+            ]
     finally:
         model.train(was_training)
     return torch.cat(scores, dim=1).cpu()

@@ -1,13 +1,18 @@
-"""Turns a device's "out of memory" into one message that names a batch size to try."""
+"""Turns a device's "out of memory" into one message that names a batch size that fits."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import gc
+import traceback
+from collections.abc import Callable, Iterator
 
 import torch
 
 from mnist_cli.errors import OutOfMemory
+
+TRAINING, EVALUATION = "--set batch_size=", "--set eval_batch_size="
+"""How the number of images at once is spelled on the command line, up to the number."""
 
 _SIGNS = (
     "can't allocate memory",
@@ -18,30 +23,86 @@ _SIGNS = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 
+_ONEDNN = "could not create a primitive"
+"""All that oneDNN says on the CPU, met under a limit of address space (torch 2.14)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch or one of its libraries says by this that memory has run out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    return any(sign in text for sign in _SIGNS) or text.strip() == _ONEDNN
+
 
 @contextlib.contextmanager
-def explain_out_of_memory(batch_size: int, key: str = "batch_size") -> Iterator[None]:
+def explain_out_of_memory(
+    batch_size: int, option: str = TRAINING, rehearse: Callable[[int], object] | None = None
+) -> Iterator[None]:
     """Raise :class:`OutOfMemory` for what torch raises when memory runs out inside.
 
     Args:
         batch_size: what the work inside goes by.
-        key: the configuration's key for it.
+        option: how it is given, up to the number; empty where it cannot be.
+        rehearse: does the work for so many images, for its memory alone. Once what failed has
+            been let go, it finds the largest of half of them, a quarter and so on that fits;
+            left out, half is named untried.
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _explained(batch_size, key, str(error)) from error
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in _SIGNS):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
-        raise _explained(batch_size, key, str(error)) from error
+        raise explained(error, batch_size, option, rehearse) from error
 
 
-def _explained(batch_size: int, key: str, detail: str) -> OutOfMemory:
-    first_line = detail.strip().splitlines()[0] if detail.strip() else "no detail given"
-    hint = (
-        f"Try --set {key}={batch_size // 2}."
-        if batch_size > 1
-        else "The network itself does not fit this device."
-    )
-    return OutOfMemory(f"out of memory at {key} {batch_size}: {first_line}", hint)
+def explained(
+    error: BaseException,
+    batch_size: int,
+    option: str = "",
+    rehearse: Callable[[int], object] | None = None,
+) -> OutOfMemory:
+    """What :func:`explain_out_of_memory` raises for an error that says so."""
+    detail = (str(error).strip().splitlines() or ["no detail given"])[0]
+    if not option:
+        hint = "Give it fewer images at once, or use --device cpu."
+        return OutOfMemory(f"out of memory: {detail}", hint)
+    size, fits = batch_size // 2, ""
+    if rehearse is not None:
+        _let_go(error)
+        size, fits = _largest(size, rehearse), ", which fits"
+    if size:
+        hint = f"Try {option}{size}{fits}."
+    elif fits:
+        hint = "Nothing smaller fits now, down to one image: free some memory."
+    else:
+        hint = "The network itself does not fit this device."
+    label = option.removeprefix("--set ").rstrip("= ")
+    return OutOfMemory(f"out of memory at {label} {batch_size}: {detail}", hint)
+
+
+def _largest(size: int, rehearse: Callable[[int], object]) -> int:
+    """The first of ``size``, its half and so on that can be rehearsed; 0 if none can."""
+    while size:
+        try:
+            rehearse(size)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _let_go(error)
+            size //= 2
+        else:
+            return size
+    return 0
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the failed work still holds: the frames of its traceback keep its tensors."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

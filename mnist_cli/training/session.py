@@ -6,6 +6,7 @@ its events on, so that whoever iterates over it may show them. It prints nothing
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
@@ -21,15 +22,16 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.loader import build_loader, explain_dead_worker
 from mnist_cli.data.split import Split, cut_validation
-from mnist_cli.errors import CheckpointError
+from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.files import atomic_write
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
-from mnist_cli.training.loop import Event, StepResult, fit
+from mnist_cli.training.loop import Event, Stepper, StepResult, fit
 from mnist_cli.training.memory import explain_out_of_memory
+from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import EpochResult, TrainState, fresh_state
@@ -98,7 +100,7 @@ class Session:
             train_size=config.train_size,
             seed=config.seed,
         )
-        with explain_out_of_memory(config.batch_size):
+        with explain_out_of_memory(len(data.train), option=""):
             self._val = parts.val.to(device) if parts.val else None
             self.train_images = len(parts.train)
             self.loader = build_loader(config, parts.train.to(device), data.normalisation)
@@ -136,7 +138,7 @@ class Session:
         """
         with (
             self._settings(),
-            explain_out_of_memory(self.config.batch_size),
+            explain_out_of_memory(self.config.batch_size, rehearse=self._rehearse),
             explain_dead_worker(),
         ):
             self._write_preamble()
@@ -148,6 +150,16 @@ class Session:
                 yield event
                 if stop and not self.state.finished:
                     self._leave(stop)
+
+    def _rehearse(self, size: int) -> None:
+        """Take the memory of a step on so many images, with a copy of all that a step changes."""
+        for optimizer in self.state.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        rate = LearningRate.of(self.config, self.loader.batches)
+        images = torch.zeros(size, 1, 28, 28, device=self.device)
+        labels = torch.zeros(size, dtype=torch.int64, device=self.device)
+        with contextlib.suppress(NonFiniteError):
+            Stepper(self.state, rate).twin()(images, labels)
 
     def _fit(self) -> Iterator[Event]:
         return fit(self.state, self.loader, self._val, self.data.normalisation, self.capturer)
@@ -221,10 +233,7 @@ class Session:
 
         For :meth:`finish` and for benchmarks; nothing is ever chosen by it.
         """
-        with (
-            self._settings(),
-            explain_out_of_memory(self.config.eval_batch_size, "eval_batch_size"),
-        ):
+        with self._settings():
             log_probabilities = predict(
                 self.state.eval_model if model is None else model,
                 self.data.test.to(self.device),

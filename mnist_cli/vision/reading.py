@@ -8,6 +8,7 @@ refused by its header, before anything is unpacked.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def _read_bytes(path: str) -> bytes:
             if not Path(path).is_file():
                 raise DataError(f"there is no picture {path}")
             with Path(path).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+                # No more than there is: so much memory is taken before the first byte is read.
+                size = os.fstat(file.fileno()).st_size
+                data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
         raise DataError(f"cannot read the picture {path}: {error.strerror}") from error
     except ValueError as error:  # a null byte in a name

@@ -9,9 +9,11 @@ from inspect import signature
 from pathlib import Path
 
 import torch
-from readers import COMMANDS, READERS, SMALL, good
+from readers import COMMANDS, PICTURE, READERS, SMALL, good, saved
 from tally import Tally
 from victim import MEGABYTE, Victim
+
+from mnist_cli import models
 
 SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 STOPPED = re.compile(
@@ -51,14 +53,14 @@ def test_divergence(tally: Tally, victim: Victim) -> None:
     tally.note(f"a module named in {named}")
 
 
-def hinted(message: str) -> str:
-    """The setting that the message recommends."""
-    found = re.search(r"--set ((?:eval_)?batch_size=\d+)", message)
-    return found[1] if found else ""
+def hinted(message: str) -> list[str]:
+    """The words that the message recommends, if it says that they have been tried."""
+    found = re.search(r"Try (--set \w+=\d+|--batch-size \d+), which fits\.", message)
+    return found[1].split() if found else []
 
 
 def test_out_of_memory(tally: Tally, victim: Victim) -> None:
-    """Memory that runs out while training: exit 7, a batch size is named, the checkpoint is whole."""
+    """Memory that runs out while training: exit 7, a batch size that fits, a whole checkpoint."""
     hints = []
     networks = ["conv4", "example", "conv4-wide"][: tally.times(1, 3)]
     for network, megabytes in itertools.product(networks, (250, 180)[: tally.times(1, 2)]):
@@ -70,24 +72,55 @@ def test_out_of_memory(tally: Tally, victim: Victim) -> None:
             "epochs=1",
         ]
         command = [*SMOKE, *(word for pair in settings for word in ("--set", pair))]
-        taken = 0
+        taken: list[str] = []
         runs = victim.folder / "too_large"
-        while taken < 8:
+        while True:
             (end,) = victim.run([*command, "--runs", runs], allowed=megabytes * MEGABYTE)
             if end.code != 7:
                 break
-            taken += 1
             (read,) = victim.run(["eval", the_run(runs) / "last.pt", "--json"])
-            setting = hinted(end.message)
-            fine = end.refused(7) and read.code == 0 and bool(setting)
-            tally.check(fine, f"{network}: {end.message[-300:]} {read.message[-200:]}")
+            hint = hinted(end.message)
+            # Each size is named once: the first for training fits, and the one for evaluating.
+            key = hint[1].partition("=")[0] if hint else ""
+            fine = end.refused(7) and read.code == 0 and key not in ["", *taken]
+            tally.check(fine, f"{network}: {taken} {end.message[-300:]} {read.message[-200:]}")
             shutil.rmtree(runs)
-            command += ["--set", setting]
-        case = f"{network} in {megabytes} MB after {taken} hints: {end.code} {end.message[-300:]}"
-        tally.check(end.code == 0 and taken > 0, case)
-        hints.append(taken)
+            if not fine:
+                break
+            taken.append(key)
+            command += hint
+        case = f"{network} in {megabytes} MB after {taken}: {end.code} {end.message[-300:]}"
+        tally.check(end.code == 0 and bool(taken), case)
+        hints.append(len(taken))
         shutil.rmtree(runs, ignore_errors=True)
-    tally.note(f"the {max(hints)}. batch size that was named fits")
+    tally.note("the first batch size that is named fits")
+
+
+def test_out_of_memory_elsewhere(tally: Tally, victim: Victim) -> None:
+    """Memory that runs out in other commands: exit 7; what mnist eval names fits."""
+    (victim.folder / "wide.pt").write_bytes(saved(models.build("conv4-wide").state_dict()))
+    evaluate = ["eval", "wide.pt", "--dataset", "digits", "--json", "--batch-size", "382"]
+    others = {
+        "predict": ["predict", PICTURE, "--checkpoint", "wide.pt"],
+        "plot": ["plot", "wide.pt", "--dataset", "digits", "--only", "confusion"],
+        "inspect-grad": ["inspect-grad", "wide.pt", "--dataset", "digits", "--out", "out"],
+    }
+    codes = []
+    for megabytes in (80, 120, 100, 60, 50, 40)[: tally.times(1, 6)]:
+        room = megabytes * MEGABYTE
+        (end,) = victim.run(evaluate, allowed=room)
+        if end.code == 7:
+            named = hinted(end.message)
+            (again,) = victim.run([*evaluate[:-2], *(named or ["--help"])], allowed=room)
+            told = bool(named) or "Nothing smaller fits now" in end.message
+            survived = end.refused(7) and told and again.code == 0
+            tally.check(survived, f"{end.message} {again.message}")
+        ends = victim.run(*others.values(), allowed=room) if tally.full else []
+        for name, end in zip(others, ends, strict=False):
+            survived = end.code == 0 or end.refused(7)
+            tally.check(survived, f"{name} in {megabytes} MB: {end.code} {end.message[-300:]}")
+        codes += [end.code for end in ends]
+    tally.note(f"{codes.count(7)} of {len(codes)} ran out")
 
 
 MISSING = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from small_runs import FP32, NORMALISATION, split
 
 from mnist_cli.errors import OutOfMemory
-from mnist_cli.training.memory import explain_out_of_memory
+from mnist_cli.training.evaluate import predict
+from mnist_cli.training.memory import EVALUATION, TRAINING, explain_out_of_memory
 
 SIGNS: dict[str, Callable[[], Exception]] = {
     "CUDA": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
@@ -17,12 +21,13 @@ SIGNS: dict[str, Callable[[], Exception]] = {
     "Windows": lambda: RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
     "cuBLAS": lambda: RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
     "MPS": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 2 GB)"),
+    "oneDNN": lambda: RuntimeError("could not create a primitive"),
     "Python": MemoryError,
 }
 
 
-def run(error: Exception, batch_size: int = 64, key: str = "batch_size") -> None:
-    with explain_out_of_memory(batch_size, key):
+def run(error: Exception, batch_size: int = 64, option: str = TRAINING, **options: Any) -> None:
+    with explain_out_of_memory(batch_size, option, **options):
         raise error
 
 
@@ -36,15 +41,91 @@ def test_every_way_to_run_out_is_explained(sign: str) -> None:
     assert caught.value.code == 7
 
 
-def test_the_key_is_the_one_that_the_work_goes_by() -> None:
+@pytest.mark.parametrize(
+    ("option", "label", "hint"),
+    [
+        (EVALUATION, "at eval_batch_size 1001: no", "Try --set eval_batch_size=500."),
+        ("--batch-size ", "at --batch-size 1001: no", "Try --batch-size 500."),
+        ("", "out of memory: no", "Give it fewer images at once, or use --device cpu."),
+    ],
+)
+def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) -> None:
+    with pytest.raises(OutOfMemory, match=label) as caught:
+        run(MemoryError("no"), 1001, option)
+    assert caught.value.hint == hint
+
+
+def test_the_size_that_is_named_has_been_tried() -> None:
+    asked = []
+
+    def rehearse(size: int) -> None:
+        asked.append(size)
+        if size > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
     with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError("no"), 1001, "eval_batch_size")
-    assert caught.value.hint == "Try --set eval_batch_size=500."
+        run(MemoryError(), 64, rehearse=rehearse)
+    assert caught.value.hint == "Try --set batch_size=8, which fits."
+    assert asked == [32, 16, 8]
+
+
+def test_what_failed_is_let_go_before_another_size_is_tried() -> None:
+    class Large:
+        pass
+
+    alive: list[weakref.ref[Large]] = []
+
+    def work() -> None:
+        large = Large()
+        alive.append(weakref.ref(large))
+        raise MemoryError
+
+    def rehearse(_size: int) -> None:
+        assert alive[0]() is None
+
+    with (
+        pytest.raises(OutOfMemory, match="at batch_size 8"),
+        explain_out_of_memory(8, rehearse=rehearse),
+    ):
+        work()
 
 
 def test_a_batch_of_one_cannot_be_made_smaller() -> None:
-    with pytest.raises(OutOfMemory, match="does not fit"):
+    with pytest.raises(OutOfMemory) as caught:
         run(MemoryError(), 1)
+    assert caught.value.hint == "The network itself does not fit this device."
+
+
+def test_where_nothing_smaller_fits_nothing_is_named() -> None:
+    def rehearse(_size: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), 8, rehearse=rehearse)
+    assert caught.value.hint == "Nothing smaller fits now, down to one image: free some memory."
+
+
+def test_a_rehearsal_that_fails_otherwise_is_no_size_that_does_not_fit() -> None:
+    def rehearse(_size: int) -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(MemoryError(), 64, rehearse=rehearse)
+
+
+def test_a_size_that_fits_is_found_for_an_evaluation() -> None:
+    """A network that can take five images at once, asked to take eight."""
+
+    class Narrow(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return images.flatten(1)[:, :10]
+
+    with pytest.raises(OutOfMemory) as caught:
+        predict(Narrow(), split(20), NORMALISATION, batch_size=8, precision=FP32)
+    assert caught.value.hint == "Try --set eval_batch_size=4, which fits."
+    assert len(predict(Narrow(), split(20), NORMALISATION, batch_size=4, precision=FP32)) == 20
 
 
 def test_other_errors_pass_as_they_are() -> None:
@@ -52,6 +133,8 @@ def test_other_errors_pass_as_they_are() -> None:
         run(RuntimeError("size mismatch"))
     with pytest.raises(ValueError, match="no"):
         run(ValueError("no"))
+    with pytest.raises(RuntimeError, match="descriptor"):
+        run(RuntimeError("could not create a primitive descriptor iterator"))
 
 
 def test_a_real_allocation_that_is_far_too_large_is_explained() -> None:

@@ -226,8 +226,25 @@ def test_running_out_of_memory_names_the_batch_size(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(session.state.model, "forward", full)
-    with pytest.raises(OutOfMemory, match="batch_size 8"):
+    with pytest.raises(OutOfMemory, match="at batch_size 8"):
         run(session)
+
+
+def test_the_batch_size_that_is_named_fits(tmp_path: Path) -> None:
+    session = session_in(tmp_path, config(optimizer="adam"))
+    sizes: list[int] = []
+
+    def narrow(_module: object, images: tuple[torch.Tensor]) -> None:
+        sizes.append(len(images[0]))
+        if len(images[0]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    session.state.model.register_forward_pre_hook(narrow)
+    with pytest.raises(OutOfMemory) as caught:
+        run(session)
+    assert sizes == [8, 4, 2]
+    assert caught.value.hint == "Try --set batch_size=2, which fits."
+    assert not session.state.optimizers[0].state, "the rehearsal has trained the run's own network"
 
 
 def test_a_full_disk_is_found_before_the_first_step(

@@ -235,6 +235,7 @@ class Material:
                 self.normalisation,
                 batch_size=self.batch_size,
                 precision=resolve_precision(name, self.device),
+                option="",
             )
         if not bool(answers.isfinite().all()):
             raise NonFiniteError(f"{self.checkpoint.path}: the network's answers are not finite")
