@@ -42,7 +42,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 @pytest.fixture(scope="session")
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """The run that nothing befell."""
-    return train_whole(warm, tmp_path_factory.mktemp("whole") / "run")
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run = train_whole(warm, folder)
+    lay_picture(folder)
+    return run
 
 
 @pytest.fixture(scope="session")

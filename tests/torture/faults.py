@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import importlib
 import os
@@ -99,6 +100,15 @@ def send(place: str, number: int, signals: list[int], group: bool = False) -> No
     def befall() -> None:
         for each in signals:
             (os.killpg if group else os.kill)(os.getpid(), each)
+
+    _on_call(place, number, befall)
+
+
+def fail(place: str, number: int, kind: str) -> None:
+    """An error of Python's, raised as the function at ``place`` is called."""
+
+    def befall() -> None:
+        raise getattr(builtins, kind)("made up")
 
     _on_call(place, number, befall)
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from program import Outcome
+from readers import PICTURE
 from tally import Tally
 from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
@@ -112,18 +113,23 @@ def test_a_second_ctrl_c_leaves_at_once(
 
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+SCORES = "mnist_cli.training.evaluate:_scores"
 ELSEWHERE = (
-    ("eval", "mnist_cli.training.evaluate:_scores"),
-    ("inspect-grad", "mnist_cli.autograd.walking:walk"),
+    (["eval"], SCORES),
+    (["inspect-grad"], "mnist_cli.autograd.walking:walk"),
+    (["inspect-grad"], "mnist_cli.files:sync_folder"),
+    (["predict", PICTURE], SCORES),
+    (["plot", "--only", "confusion", "--format", "svg"], SCORES),
+    (["plot", "--only", "filters", "--format", "svg"], "mnist_cli.files:sync_folder"),
 )
 
 
 def test_a_signal_in_other_commands(warm: Warm, whole: Whole, tally: Tally) -> None:
-    """SIGINT and SIGTERM in mnist eval and mnist inspect-grad."""
-    for words, place in ELSEWHERE:
+    """SIGINT and SIGTERM in mnist eval, inspect-grad, predict and plot."""
+    for words, place in ELSEWHERE if tally.full else ELSEWHERE[:2]:
         for number in CODES if tally.full else [signal.SIGINT]:
             before = set(whole.folder.rglob("*"))
-            done = warm.run(words, folder=whole.folder, faults=[["send", place, 1, [number]]])
+            done = warm.run(*words, folder=whole.folder, faults=[["send", place, 1, [number]]])
             wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
             left = set(whole.folder.rglob("*")) - before
             wrong = wrong or ", ".join(str(path) for path in left if path.suffix == ".tmp")

@@ -6,9 +6,14 @@ import json
 import os
 import pty
 import re
+import signal
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from program import Outcome
+from readers import PICTURE
 from tally import Tally
 from warm import RUN, Warm, Whole
 
@@ -21,20 +26,64 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     "NO_COLOR": {"NO_COLOR": "1", "TERM": "xterm-256color"},
     "20 columns": {"COLUMNS": "20", "TERM": "xterm-256color"},
 }
-COMMANDS: dict[str, tuple[list[str], int]] = {
-    "train": (["train", "--config", "smoke", "--epochs", "1", "--dry-run"], 0),
-    "eval": (["eval"], 0),
-    "inspect-grad": (["inspect-grad", "--expr", "x * y", "--at", "x=2", "--at", "y=3"], 0),
-    "data show": (["data", "show", "digits", "-n", "2"], 0),
-    "doctor": (["doctor"], 0),
-    "a wrong value": (["train", "--epochs", "0"], 2),
-    "an unknown flag": (["eval", "--nonsense"], 2),
-    "no data": (["data", "path", "mnist", "--data-dir", "nowhere"], 3),
-    "no checkpoint": (["eval", "nowhere.pt"], 4),
-    "no folder": ([*RUN, "--runs", "/proc/runs"], 5),
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the code that it is to end with, and what befalls it."""
+
+    words: list[str]
+    code: int = 0
+    faults: list[list[Any]] = field(default_factory=list)
+
+    def run(self, warm: Warm, *more: str, **options: Any) -> Outcome:
+        return warm.run(*self.words, *more, faults=self.faults, **options)
+
+    def wrong(self, code: int, said: str) -> str:
+        """What is wrong with its code, or with a traceback where no bug is; "" if nothing is."""
+        if code != self.code:
+            return f"exit code {code}: {said}"
+        return "a traceback" * ("Traceback" in said and code != 1)
+
+
+SCORES, STEP = "mnist_cli.training.evaluate:_scores", "mnist_cli.training.loop:Stepper.__call__"
+DIVERGING = ["--model", "notebook", "--optimizer", "sgd", "--schedule", "constant", "--lr", "1e30"]
+COMMANDS = {
+    "train": Case(["train", "--config", "smoke", "--epochs", "1", "--dry-run"]),
+    "eval": Case(["eval"]),
+    "predict": Case(["predict", PICTURE]),
+    "plot": Case(["plot", "--only", "filters", "--format", "svg"]),
+    "inspect-grad": Case(["inspect-grad", "--expr", "x * y", "--at", "x=2", "--at", "y=3"]),
+    "data show": Case(["data", "show", "digits", "-n", "2"]),
+    "doctor": Case(["doctor"]),
+    "a bug": Case(["eval"], 1, [["fail", SCORES, 1, "ZeroDivisionError"]]),
+    "a wrong value": Case(["train", "--epochs", "0"], 2),
+    "an unknown flag": Case(["eval", "--nonsense"], 2),
+    "an unknown recipe": Case(["bench", "nowhere"], 2),
+    "no such device": Case(["eval", "--device", "tpu"], 2),
+    "no data": Case(["data", "path", "mnist", "--data-dir", "nowhere"], 3),
+    "nothing to verify": Case(["data", "verify", "mnist", "--data-dir", "nowhere"], 3),
+    "no mirror": Case(
+        ["data", "fetch", "mnist", "--data-dir", "void"], 3, [["mirrors_at", "http://127.0.0.1:9/"]]
+    ),
+    "no picture": Case(["predict", "nowhere.png"], 3),
+    "no checkpoint": Case(["eval", "nowhere.pt"], 4),
+    "no folder": Case([*RUN, "--runs", "/proc/runs"], 5),
+    "diverges": Case([*RUN, *DIVERGING, "--runs", "diverged"], 6),
+    "out of memory": Case(["eval"], 7, [["fail", SCORES, 1, "MemoryError"]]),
+    "interrupted": Case(["eval"], 130, [["send", SCORES, 1, [signal.SIGINT]]]),
+    "terminated": Case(["eval"], 143, [["send", SCORES, 1, [signal.SIGTERM]]]),
+    "training interrupted": Case(
+        [*RUN, "--runs", "stopped"], 130, [["send", STEP, 5, [signal.SIGINT]]]
+    ),
 }
 SHORT = ["doctor", "no checkpoint"]
+FAILURES = ["a bug", "diverges", "out of memory", "training interrupted"]
 NO_JSON = {"data show"}
+
+
+def test_every_exit_code_is_met() -> None:
+    assert {case.code for case in COMMANDS.values()} == {*range(8), 130, 143}
 
 
 def chosen(tally: Tally) -> list[str]:
@@ -44,21 +93,20 @@ def chosen(tally: Tally) -> list[str]:
 def test_piped(warm: Warm, whole: Whole, tally: Tally) -> None:
     """Piped: no escape bytes, the documented code."""
     for name in chosen(tally):
-        words, code = COMMANDS[name]
+        case = COMMANDS[name]
         for setting, environment in SETTINGS.items():
             if not tally.full and setting != "ASCII only":
                 continue
-            done = warm.run(*words, folder=whole.folder, environment=environment)
-            wrong = "" if done.code == code else f"exit code {done.code}: {done.err}"
+            done = case.run(warm, folder=whole.folder, environment=environment)
+            wrong = case.wrong(done.code, done.err)
             wrong = wrong or "escapes in a pipe" * (ESCAPE in done.out + done.err)
-            wrong = wrong or "a traceback" * ("Traceback" in done.err)
             tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 
 def test_one_document(warm: Warm, whole: Whole, tally: Tally) -> None:
     """One JSON document on stdout with --json, failures included."""
-    for name in chosen(tally):
-        words, code = COMMANDS[name]
+    for name in chosen(tally) + ([] if tally.full else FAILURES):
+        case = COMMANDS[name]
         if name in NO_JSON:
             continue
         for setting, environment in SETTINGS.items():
@@ -66,9 +114,8 @@ def test_one_document(warm: Warm, whole: Whole, tally: Tally) -> None:
                 continue
             stdin = None if setting == "TERM=dumb" else os.devnull  # closed in one of them
             options = {"environment": environment, "stdin": stdin}
-            done = warm.run(*words, "--json", folder=whole.folder, **options)
-            wrong = "" if done.code == code else f"exit code {done.code}: {done.err}"
-            wrong = wrong or not_one_document(done.out, code)
+            done = case.run(warm, "--json", folder=whole.folder, **options)
+            wrong = case.wrong(done.code, done.err) or not_one_document(done.out, case.code)
             tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 
@@ -77,20 +124,22 @@ def not_one_document(text: str, code: int) -> str:
         document = json.loads(text)
     except ValueError as error:
         return f"{error}: {text[:200]!r}"
-    failed = document.get("error", {}) if isinstance(document, dict) else {}
-    return "" if failed.get("code", 0) == code else f"{failed} where {code} was due"
+    parts = document if isinstance(document, list) else [document]  # predict: one a picture
+    failed = [part["error"] for part in parts if "error" in part]
+    named = all(error["message"] and error["kind"] for error in failed)
+    fine = named and {error["code"] for error in failed} == ({code} if code else set())
+    return "" if fine else f"{failed} where {code} was due"
 
 
 def test_on_a_terminal(warm: Warm, whole: Whole, tally: Tally) -> None:
     """A terminal: dumb, without colour, of 20 columns, ASCII only."""
     for name in chosen(tally):
-        words, code = COMMANDS[name]
+        case = COMMANDS[name]
         for setting, environment in SETTINGS.items():
             if not tally.full and setting != "TERM=dumb":
                 continue
-            shown, ended, err = on_a_terminal(warm, words, whole.folder, environment)
-            wrong = "" if ended == code else f"exit code {ended}: {shown} {err}"
-            wrong = wrong or "a traceback" * ("Traceback" in shown + err)
+            shown, ended, err = on_a_terminal(warm, case, whole.folder, environment)
+            wrong = case.wrong(ended, shown + err)
             if setting == "TERM=dumb":
                 wrong = wrong or "escapes" * (ESCAPE in shown)
             if setting == "NO_COLOR":
@@ -99,15 +148,15 @@ def test_on_a_terminal(warm: Warm, whole: Whole, tally: Tally) -> None:
 
 
 def on_a_terminal(
-    warm: Warm, words: list[str], folder: Path, environment: dict[str, str | None]
+    warm: Warm, case: Case, folder: Path, environment: dict[str, str | None]
 ) -> tuple[str, int, str]:
     """What a terminal was shown, the exit code, and stderr."""
     ours, theirs = pty.openpty()
     shown: list[bytes] = []
     reader = threading.Thread(target=read_all, args=(ours, shown))
     reader.start()
-    process = warm.start(*words, folder=folder, environment=environment, stdout=os.ttyname(theirs))
-    done = process.wait()
+    terminal = os.ttyname(theirs)
+    done = case.run(warm, folder=folder, environment=environment, stdout=terminal)
     os.close(theirs)
     reader.join(timeout=10)
     os.close(ours)
@@ -125,15 +174,14 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
 def test_a_reader_of_one_line(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
     """| head -1: no failure, no traceback."""
     for name in chosen(tally):
-        words, code = COMMANDS[name]
+        case = COMMANDS[name]
         pipe = tmp_path / f"{name}.pipe"
         os.mkfifo(pipe)
         reader = threading.Thread(target=read_one_line, args=(pipe,))
         reader.start()
-        done = warm.run(*words, folder=whole.folder, stdout=str(pipe))
+        done = case.run(warm, folder=whole.folder, stdout=str(pipe))
         reader.join(timeout=10)
-        wrong = "" if done.code == code else f"exit code {done.code}: {done.err}"
-        wrong = wrong or "a traceback" * ("Traceback" in done.err)
+        wrong = case.wrong(done.code, done.err)
         tally.check(not wrong, f"{name}: {wrong}")
 
 
@@ -145,9 +193,9 @@ def read_one_line(pipe: Path) -> None:
 def test_closed_streams(warm: Warm, whole: Whole, tally: Tally) -> None:
     """Stdin, stdout or stderr closed."""
     for name in chosen(tally):
-        words, code = COMMANDS[name]
+        case = COMMANDS[name]
         for closed in ("stdin", "stdout", "stderr") if tally.full else ("stdin",):
             streams: dict[str, str | None] = {closed: None}
-            done = warm.run(*words, folder=whole.folder, **streams)
-            wrong = "" if done.code == code else f"exit code {done.code}: {done.err}"
+            done = case.run(warm, folder=whole.folder, **streams)
+            wrong = case.wrong(done.code, done.err)
             tally.check(not wrong, f"{name}, {closed} closed: {wrong}")

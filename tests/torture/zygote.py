@@ -26,6 +26,12 @@ IMPORTED = (
     *("mnist_cli.report.figures", "mnist_cli.data.load", "mnist_cli.data.fetch", "PIL.Image"),
     *("mnist_cli.report.training", "mnist_cli.training.tensorboard", "mnist_cli.report.evaluation"),
     *("mnist_cli.training.evaluate", "mnist_cli.training.diagnosis", "rich.progress"),
+    *(
+        "matplotlib.backends.backend_svg",
+        "mnist_cli.report.insight_figures",
+        "mnist_cli.vision.digits",
+    ),
+    *("mnist_cli.commands.plotting.pictures", "mnist_cli.report.prediction"),
 )
 HUNG = 999
 """The exit code given to a process that did not end in time."""
