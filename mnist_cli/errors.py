@@ -87,9 +87,10 @@ class NumericsError(MnistError):
 
 
 class NonFiniteError(NumericsError):
-    """The loss or a gradient is no longer finite."""
+    """The loss or a gradient is no longer finite; in training ``step`` counts from 0."""
 
     kind = "non-finite"
+    step: int | None = None
 
 
 class ReplayMismatch(NumericsError):

@@ -8,6 +8,7 @@ step themselves, and the flag is read at the next reporting point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -98,10 +99,32 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
         if loss != loss or abs(loss) == float("inf")
         else f"the gradient's norm is {grad_norm} (the loss {loss:.4g})"
     )
-    return NonFiniteError(
+    error = NonFiniteError(
         f"{what} at step {step + 1}; the step was not applied",
         "Lower the learning rate (--lr), or clip the gradient (--set clip_norm=1).",
     )
+    error.step = step
+    return error
+
+
+def where_it_began(model: nn.Module, images: Tensor) -> str:
+    """In words: the first module whose output for a batch is not finite, else whose gradient.
+
+    Args:
+        model: with the weights and the gradients of the bad step.
+        images: its batch (B, 1, H, W), normalised.
+    """
+    if module := first_bad_module(model, images):
+        return f"the first module whose output is not finite is '{module}'"
+    finite = "the outputs of all modules are finite"
+    backward = reversed(list(model.named_parameters()))
+    largest = {name: float(p.grad.abs().max()) for name, p in backward if p.grad is not None}
+    for name, value in largest.items():
+        if not math.isfinite(value):
+            return f"{finite}, the first gradient that is not is that of '{name}'"
+    if not largest:
+        return finite
+    return f"{finite}, the largest gradient is that of '{max(largest, key=largest.__getitem__)}'"
 
 
 def first_bad_module(model: nn.Module, images: Tensor) -> str:

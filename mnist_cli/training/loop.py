@@ -22,7 +22,7 @@ from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import average
 from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.graphed import Capturer, Graphed
-from mnist_cli.training.guard import build_guard, first_bad_module
+from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.state import EpochResult, TrainState
 
@@ -77,8 +77,29 @@ def fit(
             if graphed and graphed.failure:
                 yield Notice(graphed.told())
         state.clock.stop()
-        state.guard.report()
+        report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
+
+
+def report(state: TrainState, loader: Loader) -> None:
+    """Raise what the guard has put off, if anything; waits for the device.
+
+    Raises:
+        NonFiniteError: a step of this epoch was skipped, and all after it: the weights are still
+            those that it met, so its batch shows where it began.
+    """
+    try:
+        state.guard.report()
+    except NonFiniteError as error:
+        batch = (error.step or 0) % loader.batches
+        images, _ = next(iter(loader.epoch(state.epoch, batch)))
+        _say_where(error, state, images)
+        raise
+
+
+def _say_where(error: NonFiniteError, state: TrainState, images: Tensor) -> None:
+    with state.precision.autocast():
+        error.message += f"; {where_it_began(state.model, images)}"
 
 
 def _graphed(stepper: Stepper, loader: Loader, capturer: Capturer | None) -> Graphed | None:
@@ -221,10 +242,7 @@ class Stepper:
         try:
             self.state.guard.before_step(step, loss, grad_norm)
         except NonFiniteError as error:
-            with self.state.precision.autocast():
-                module = first_bad_module(self.state.model, images)
-            if module:
-                error.message += f"; the first module whose output is not finite is '{module}'"
+            _say_where(error, self.state, images)
             raise
 
     def _clip(self, norms: Tensor) -> None:

@@ -29,7 +29,7 @@ from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
-from mnist_cli.training.loop import Event, Stepper, StepResult, fit
+from mnist_cli.training.loop import Event, Stepper, StepResult, fit, report
 from mnist_cli.training.memory import explain_out_of_memory
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.rundir import RunDirectory
@@ -215,7 +215,7 @@ class Session:
             NonFiniteError: a step was skipped since the loss was no longer finite.
         """
         with self.state.clock.paused():
-            self.state.guard.report()
+            report(self.state, self.loader)
             checkpoints.write(self._document(), self.run.last)
 
     def _save_epoch(self) -> None:

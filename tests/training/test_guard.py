@@ -16,6 +16,7 @@ from mnist_cli.training.guard import (
     ImmediateGuard,
     build_guard,
     first_bad_module,
+    where_it_began,
 )
 from mnist_cli.training.loop import fit
 from mnist_cli.training.state import Running, TrainState
@@ -116,8 +117,9 @@ def test_deferred_the_bad_step_and_all_later_ones_are_skipped(optimizer: str, at
     steps = fit(state, Poisoned(at), None, NORMALISATION)
     for _ in range(3):
         next(steps)  # nothing waits, nothing is told before the epoch's end
-    with pytest.raises(NonFiniteError, match=rf"the loss is nan at step {at + 1};"):
+    with pytest.raises(NonFiniteError, match=rf"the loss is nan at step {at + 1};") as caught:
         next(steps)
+    assert "first module whose output is not finite is 'conv1'" in caught.value.message
     for name, tensor in weights(twin).items():
         assert torch.equal(weights(state)[name], tensor), name
 
@@ -179,6 +181,24 @@ def test_the_first_bad_module_is_the_innermost_that_ran_first() -> None:
     model.front[1].weight.data.fill_(1)
     model.front[1].bias.data.fill_(1)
     assert first_bad_module(model, torch.ones(1, 4)) == ""
+
+
+def test_where_outputs_are_finite_the_gradient_nearest_to_the_loss_is_named() -> None:
+    model, images = Nested(), torch.ones(1, 4)
+    model.front[1].weight.data.fill_(1)
+    model.front[1].bias.data.fill_(1)
+    assert where_it_began(model, images) == "the outputs of all modules are finite"
+    model(images).sum().backward()
+    model.back.bias.grad = torch.tensor([9.0, -999.0])
+    assert where_it_began(model, images).endswith("the largest gradient is that of 'back.bias'")
+    for layer in (model.front[1], model.back):
+        assert layer.weight.grad is not None
+        layer.weight.grad[0, 0] = INF
+    assert where_it_began(model, images).endswith("is that of 'back.weight'")
+    model.back.weight.grad = None
+    assert where_it_began(model, images).endswith("is that of 'front.1.weight'")
+    model.back.weight.data.fill_(NAN)
+    assert where_it_began(model, images).endswith("output is not finite is 'back'")
 
 
 def test_looking_leaves_no_hooks_behind() -> None:
