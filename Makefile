@@ -37,9 +37,9 @@ test: $(VENV)/.dev ## run the whole test suite
 torture: $(VENV)/.dev ## kill it, starve it, feed it rubbish, at full size; prints the table
 	TORTURE=full $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600 tests/torture $(TEST_ARGS)
 
-audit: $(VENV)/.dev ## look for known holes in the pinned versions; needs the network
+audit: $(VENV)/.dev ## look for known holes in the pinned versions; needs PyPI, and fails without it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .

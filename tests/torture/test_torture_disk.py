@@ -78,6 +78,31 @@ def test_a_disk_that_is_full(warm: Warm, whole: Whole, tally: Tally, small_disk:
     tally.note(f"room for 0 to {3 * size:,} bytes, {size:,} a checkpoint")
 
 
+WRITERS = {
+    "eval": ["eval", "--plots", "written"],
+    "inspect-grad": ["inspect-grad", "--out", "written", "--format", "json,svg"],
+    "plot": ["plot", "--only", "filters,confusion", "--out", "written"],
+    "data show": ["data", "show", "digits", "-n", "2", "--png", "written.png"],
+}
+FILES = "mnist_cli.files:temporary_for"
+
+
+def test_other_commands_on_a_full_disk(warm: Warm, whole: Whole, tally: Tally) -> None:
+    """The same for the files of mnist eval, inspect-grad, plot and data show."""
+    for name, words in WRITERS.items():
+        # The first file is a probe, but for data show, which writes one file.
+        for number in range(1, 4) if tally.full else [2]:
+            fault = ["no_larger_than", FILES, number, 3000]
+            done = warm.run(*words, folder=whole.folder, faults=[fault])
+            told = "larger than this system allows" in done.err and "were needed" in done.err
+            probed = number == 1 and "cannot write into" in done.err
+            beyond = number > 1 and name == "data show" and done.code == 0
+            wrong = "" if beyond or (done.code == 5 and (told or probed)) else done.err
+            wrong = wrong or ", ".join(str(path) for path in whole.folder.rglob("*.tmp"))
+            tally.check(not wrong, f"{name}, file {number}: {done.code} {wrong}")
+    tally.note("what was there before is whole")
+
+
 def in_the_way(folder: Path) -> Path:
     (folder / "file").write_bytes(b"")
     return folder / "file" / "runs"
