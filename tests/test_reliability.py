@@ -1,0 +1,69 @@
+"""Each promise names the test that holds it, and each fault that is tried belongs to a promise."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+README_PROMISES = {
+    "equals the uninterrupted one, bit for bit": "Interrupted and resumed equals uninterrupted",
+    "`mnist train --verify-resume` proves it on your machine": "prove it on your machine",
+    "never costs more than the batches since": "costs at most the batches since",
+    "and never the checkpoint before": "and never the checkpoint before",
+    "safe against power loss": "Safe against power loss",
+    "can make the program fail, never execute": "can make the program fail, never execute",
+}
+"""What the README says in its paragraph, and how the row begins that names its tests."""
+
+
+def promises() -> dict[str, str]:
+    """The rows of the table: promise, and what holds it."""
+    rows = RELIABILITY.split("## Promises")[1].split("\n## ")[0].strip().splitlines()[2:]
+    return dict(row.strip("| ").rsplit(" | ", 1) for row in rows if row.startswith("|"))
+
+
+def readme_paragraph() -> str:
+    (found,) = re.findall(r"^\*\*What is promised\.\*\* (.*)$", readme(), re.MULTILINE)
+    return str(found)
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("said", README_PROMISES)
+def test_what_the_readme_promises_names_a_test(said: str) -> None:
+    assert said in readme_paragraph()
+    (holds,) = [tests for row, tests in promises().items() if README_PROMISES[said] in row]
+    assert "`tests/" in holds
+
+
+def test_no_sentence_of_the_readme_promises_anything_else() -> None:
+    *sentences, pointer = re.split(r"(?<=\.) (?=[A-Z\[])", readme_paragraph())
+    assert "(docs/reliability.md)" in pointer
+    for sentence in sentences:
+        assert any(said in sentence for said in README_PROMISES), f"add it above: {sentence}"
+
+
+def faults() -> list[tuple[str, str]]:
+    """The tests that fill a row of the table of faults."""
+    return [
+        (path.relative_to(ROOT).as_posix(), node.name)
+        for path in sorted((ROOT / "tests" / "torture").glob("test_*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and "tally" in {argument.arg for argument in node.args.args}
+    ]
+
+
+def test_each_fault_that_is_tried_belongs_to_a_promise() -> None:
+    held = " ".join(promises().values())
+    assert faults()
+    assert [f"{path}::{name}" for path, name in faults() if f"`{path}::{name}`" not in held] == []
