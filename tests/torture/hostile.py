@@ -41,7 +41,7 @@ def payloads(proof: Path) -> dict[str, Evil]:
         "Popen": Evil(subprocess.Popen, ["touch", str(proof)]),
         "mkdir": Evil(os.mkdir, str(proof)),
         "open": Evil(open, str(proof), "w"),
-        "torch.load": Evil(torch.load, str(proof), None, pickle),
+        "torch.load": Evil(torch.load, str(proof), None, None),
         "getattr": Evil(getattr, torch.hub, "load"),
     }
 
