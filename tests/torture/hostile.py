@@ -42,7 +42,7 @@ def payloads(proof: Path) -> dict[str, Evil]:
         "mkdir": Evil(os.mkdir, str(proof)),
         "open": Evil(open, str(proof), "w"),
         "torch.load": Evil(torch.load, str(proof), None, None),
-        "getattr": Evil(getattr, torch.hub, "load"),
+        "getattr": Evil(getattr, torch.Tensor, "numpy"),
     }
 
 
