@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,14 +35,14 @@ def test_code(tally: Tally, victim: Victim) -> None:
     """Checkpoints whose pickle runs code, also with torch's switch to allow it."""
     proof = victim.folder / "proof"
     attacks = payloads(proof)
-    names = list(attacks)[: tally.times(1, len(attacks))]
-    for switch in ({}, UNSAFE):
-        for container, wrap in CONTAINERS.items():
-            ways = tuple(WAYS_IN if tally.full or container == "zip" else READERS)
-            files = [wrap(attacks[name]) for name in names]
-            answers = feed(victim, files, ways, environment=switch)
-            for name, ends in zip(names, answers, strict=True):
-                check(tally, ends, f"{name} in {container} {switch}", ways)
+    turns = itertools.cycle(attacks)
+    for switch, container in itertools.product(({}, UNSAFE), CONTAINERS):
+        names = list(attacks) if tally.full else [next(turns)]
+        ways = tuple(WAYS_IN if tally.full or container == "zip" else READERS)
+        files = [CONTAINERS[container](attacks[name]) for name in names]
+        answers = feed(victim, files, ways, environment=switch)
+        for name, ends in zip(names, answers, strict=True):
+            check(tally, ends, f"{name} in {container} {switch}", ways)
     assert not proof.exists()
     tally.note("nothing ran")
 
