@@ -7,7 +7,7 @@ on, the weights. What the host keeps (its own counters, the settings in a checkp
 beside it, so that a run can stop after any replay, and be resumed with graphs or without.
 
 Some steps are taken one by one as ever: the run's first, which makes the optimiser's state, and an
-epoch's last where it is not full.
+epoch's last where it is not full. An epoch's middle step is replayed alone, to be measured.
 
 :class:`Capturer` is all that is asked of CUDA; the rest runs, and is tested, on any device.
 
@@ -158,6 +158,7 @@ class Graphed:
         self._capturer = capturer
         self._program = Program(stepper, loader)
         self._replays: dict[int, Replay] = {}
+        self._gradients: dict[int, list[Tensor | None]] = {}
         self._rehearsed = False
         self._gave_up = False
         self.failure = ""
@@ -180,20 +181,24 @@ class Graphed:
             if replay is None:
                 program.step_by_hand()
             else:
-                replay()
+                with self._stepper.measured(self._gradients[steps]):
+                    replay()
                 program.count(steps)
             yield
 
     def _fitting(self) -> int:
         """How many steps to replay at once; 0 where the next one cannot be replayed.
 
-        No replay goes beyond a batch after which a checkpoint is due.
+        No replay goes beyond a batch after which a checkpoint is due, and none of several steps
+        includes the one that is measured.
         """
         state, every = self._stepper.state, self._stepper.state.config.checkpoint_every
         if self._gave_up or state.step == 0:
             return 0
         to_checkpoint = every - state.step % every if every else math.inf
-        room = min(self._program.full - state.batch, to_checkpoint)
+        to_measured = self._stepper.measured_batch - state.batch
+        alone = math.inf if to_measured < 0 else max(to_measured, 1)
+        room = min(self._program.full - state.batch, to_checkpoint, alone)
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
     def _replay_of(self, steps: int) -> Replay | None:
@@ -213,7 +218,10 @@ class Graphed:
 
     def _capture(self, steps: int) -> Replay:
         program = self._program
-        return self._capturer.capture(lambda: program.run(steps), program.generator)
+        replay = self._capturer.capture(lambda: program.run(steps), program.generator)
+        # In the graph's own memory, which stays its own as long as they are held.
+        self._gradients[steps] = self._stepper.gradients()
+        return replay
 
     def _rehearse(self) -> None:
         """Take steps with copies, as later by hand and captured, and draw nothing by it."""

@@ -7,7 +7,8 @@ does, between two yields, and may stop driving at any step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from mnist_cli.training.averaging import average
 from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.graphed import Capturer, Graphed
 from mnist_cli.training.guard import build_guard, where_it_began
+from mnist_cli.training.norms import by_parameter, measure, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.state import EpochResult, TrainState
 
@@ -136,6 +138,7 @@ def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | Non
         grad_norm=grad_norm,
         images_per_second=loader.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
+        norms=by_parameter(trained(state.model), state.running.norms),
     )
     state.history.append(result)
     state.running.reset()
@@ -156,7 +159,9 @@ class Stepper:
         # Of the last step, which an epoch reports even if it was resumed after its last batch.
         self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
         self.foreach = state.device.type != "mps"  # torch has no such kernels there
-        self.parameters = [p for p in state.model.parameters() if p.requires_grad]
+        self.parameters = list(trained(state.model).values())
+        # At an epoch's end a schedule has often gone to where steps change next to nothing.
+        self.measured_batch = schedule.steps_per_epoch // 2
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.forward: Callable[[Tensor], Tensor] = (
@@ -179,8 +184,23 @@ class Stepper:
         """Train on images (B, 1, H, W), normalised, and labels (B,)."""
         state = self.state
         self.lr = self.schedule.apply(state.optimizers, state.config.lr, state.step)
-        self.compute(images, labels, state.step)
+        with self.measured():
+            self.compute(images, labels, state.step)
         self.count(1, len(labels))
+
+    @contextmanager
+    def measured(self, gradients: Sequence[Tensor | None] | None = None) -> Iterator[None]:
+        """Measure the step that is taken inside, if it is the epoch's middle one; wait for nothing.
+
+        ``gradients`` are where it leaves them; None is where autograd does.
+        """
+        if self.state.batch != self.measured_batch:
+            yield
+            return
+        before = [p.detach().clone() for p in self.parameters]
+        yield
+        given = self.gradients() if gradients is None else gradients
+        self.state.running.norms = measure(before, given, self.parameters, members=self.members)
 
     def compute(self, images: Tensor, labels: Tensor, step: int | Tensor) -> None:
         """What the device does in a step; nothing on the host changes with it.
@@ -230,13 +250,17 @@ class Stepper:
         if state.scaler.is_enabled():
             for optimizer in state.optimizers:
                 state.scaler.unscale_(optimizer)
-        gradients = self._gradients()
+        gradients = self._present_gradients()
         if self.members > 1:
             return ensemble.gradient_norms(gradients)
         return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
-    def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.parameters if p.grad is not None]
+    def gradients(self) -> list[Tensor | None]:
+        """Where the last step that was taken, or is captured, leaves each parameter's gradient."""
+        return [p.grad for p in self.parameters]
+
+    def _present_gradients(self) -> list[Tensor]:
+        return [gradient for gradient in self.gradients() if gradient is not None]
 
     def _judge(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor, images: Tensor) -> None:
         try:
@@ -248,7 +272,7 @@ class Stepper:
     def _clip(self, norms: Tensor) -> None:
         highest = self.state.config.clip_norm
         if self.members > 1:
-            ensemble.clip_gradients(self._gradients(), highest, norms)
+            ensemble.clip_gradients(self._present_gradients(), highest, norms)
         else:
             torch.nn.utils.clip_grads_with_norm_(
                 self.parameters, highest, norms, foreach=self.foreach

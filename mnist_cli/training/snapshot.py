@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from mnist_cli import __version__
 from mnist_cli.errors import CheckpointError
 from mnist_cli.seeding import derive
+from mnist_cli.training import norms
 from mnist_cli.training.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.training.device import cpu_name
 from mnist_cli.training.graphed import captures
@@ -40,7 +41,12 @@ def capture(
         "scaler": dict(state.scaler.state_dict()),
         "generators": _generator_states(state.device, augment_generator),
         "position": {"epoch": state.epoch, "batch": state.batch, "step": state.step},
-        "running": {"sums": running.sums, "images": running.images, "steps": running.steps},
+        "running": {
+            "sums": running.sums,
+            "images": running.images,
+            "steps": running.steps,
+            "norms": running.norms,
+        },
         "seconds": state.clock.seconds,
         "metrics": [result.to_plain() for result in state.history],
         "data": data.to_plain(),
@@ -114,6 +120,7 @@ def restore(
             raise ValueError("its position does not fit its metrics")
         state.running.sums.copy_(running["sums"])
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
+        state.running.norms = _restored_norms(running.get("norms"), state)
         state.clock.seconds = float(document["seconds"])
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
@@ -145,6 +152,16 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
                 )
             if isinstance(value, Tensor) and not bool(value.isfinite().all()):
                 raise ValueError(f"the optimiser's {name} holds NaN or infinity")
+
+
+def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
+    """Those of an epoch whose middle step is done; an older program measured none."""
+    if saved is None:
+        return None
+    expected = (len(norms.trained(state.model)), 3)
+    if saved.shape != expected or not bool(saved.isfinite().all()):
+        raise ValueError(f"its norms are {tuple(saved.shape)} or not finite, not {expected}")
+    return saved.to(state.device)
 
 
 def _restore_generators(

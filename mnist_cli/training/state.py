@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -21,6 +21,7 @@ from mnist_cli.training.averaging import build_average
 from mnist_cli.training.device import Precision, synchronize
 from mnist_cli.training.evaluate import Score
 from mnist_cli.training.guard import Guard, build_guard
+from mnist_cli.training.norms import Norms
 from mnist_cli.training.optim import build_optimizers
 
 
@@ -30,8 +31,10 @@ class EpochResult:
 
     ``epoch`` counts from 1; ``loss`` and ``accuracy`` are of the training images as they were
     trained on (augmented, before each step); ``grad_norm`` is the mean over steps of the whole
-    gradient's 2-norm before clipping; ``seconds`` are the steps alone. Of an ensemble these
-    are the members' means, and ``val`` is of their vote.
+    gradient's 2-norm before clipping; ``seconds`` are the steps alone. ``norms`` are those of
+    each trained parameter, by name, in the epoch's middle step; empty where an older program
+    measured none. Of an ensemble these are the members' means, and ``val`` is of their
+    vote.
     """
 
     epoch: int
@@ -43,9 +46,10 @@ class EpochResult:
     grad_norm: float
     images_per_second: float
     seconds: float
+    norms: Mapping[str, Norms] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """As a flat dict of plain numbers; without a validation set its figures are None."""
+        """As plain numbers, flat but for the norms; without a validation set its are None."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -58,6 +62,7 @@ class EpochResult:
             "grad_norm": self.grad_norm,
             "images_per_second": self.images_per_second,
             "seconds": self.seconds,
+            "norms": {name: dict(vars(norms)) for name, norms in self.norms.items()},
         }
 
     @classmethod
@@ -77,6 +82,7 @@ class EpochResult:
             grad_norm=float(plain["grad_norm"]),
             images_per_second=float(plain["images_per_second"]),
             seconds=float(plain["seconds"]),
+            norms={name: Norms.from_plain(of) for name, of in plain.get("norms", {}).items()},
         )
 
 
@@ -85,11 +91,14 @@ class Running:
     """Sums over the epoch so far, kept on the device so that no step waits for it.
 
     ``sums`` (3,), float32 or float64: loss times images, correct answers, gradient norms.
+    ``norms`` (P, 3), float32: see :func:`mnist_cli.training.norms.measure`, once the epoch's middle
+    step is done.
     """
 
     sums: Tensor
     images: int = 0
     steps: int = 0
+    norms: Tensor | None = None
 
     @classmethod
     def on(cls, device: torch.device) -> Running:
@@ -115,6 +124,7 @@ class Running:
         """Begin anew, in the same memory: a captured step adds to it."""
         self.sums.zero_()
         self.images = self.steps = 0
+        self.norms = None
 
     def means(self) -> tuple[float, float, float]:
         """Mean loss, accuracy and gradient norm so far; waits for the device."""

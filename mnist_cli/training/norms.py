@@ -1,0 +1,108 @@
+"""How large a network's weights are, their gradients, and what one step changes of them.
+
+The ratio of update to weight says whether a learning rate is right, by layer: about 1e-3 is the
+usual advice, much less and a layer hardly learns, much more and it is thrown about.
+
+Source: Karpathy, CS231n, "Neural Networks Part 3", ratio of weights to updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.ensemble import Ensemble
+
+RULE_OF_THUMB = 1e-3
+"""A healthy ratio of update to weight, from the source above."""
+
+
+@dataclass(frozen=True)
+class Norms:
+    """2-norms of a parameter, or of all of a layer's together, in one step.
+
+    Attributes:
+        gradient: of what the optimiser was given: clipped, where the run clips.
+        weight: of the weight before the step.
+        update: of all that the step changed: rate, momentum and weight decay included.
+    """
+
+    gradient: float
+    weight: float
+    update: float
+
+    @property
+    def gradient_to_weight(self) -> float:
+        """NaN where the weight is all zero, as a bias may be when it begins."""
+        return self.gradient / self.weight if self.weight else math.nan
+
+    @property
+    def update_to_weight(self) -> float:
+        """NaN where the weight is all zero, as a bias may be when it begins."""
+        return self.update / self.weight if self.weight else math.nan
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Norms:
+        """The inverse of :func:`vars`."""
+        return cls(float(plain["gradient"]), float(plain["weight"]), float(plain["update"]))
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name; an ensemble's by their name in a member."""
+    network = model.members if isinstance(model, Ensemble) else model
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def measure(
+    before: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    after: Sequence[Tensor],
+    *,
+    members: int = 1,
+) -> Tensor:
+    """The norms (P, 3) of P parameters in a step, on their device: gradient, weight, update.
+
+    Waits for nothing. What is not finite counts as 0: fp16's scaler has skipped that step. Of an
+    ensemble, whose parameters are (N, …), the norms are the mean of its members'.
+    """
+    rows = [
+        torch.stack(
+            [
+                old.new_zeros(()) if gradient is None else _norm(gradient, members),
+                _norm(old, members),
+                _norm(new.detach() - old, members),
+            ]
+        )
+        for old, gradient, new in zip(before, gradients, after, strict=True)
+    ]
+    return torch.nan_to_num(torch.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _norm(tensor: Tensor, members: int) -> Tensor:
+    if members == 1:
+        return torch.linalg.vector_norm(tensor)
+    return torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim))).mean()
+
+
+def by_parameter(names: Iterable[str], measured: Tensor | None) -> dict[str, Norms]:
+    """What :func:`measure` returned, by the parameters' names; waits for the device."""
+    if measured is None:
+        return {}
+    return {name: Norms(*row) for name, row in zip(names, measured.tolist(), strict=True)}
+
+
+def by_layer(parameters: Mapping[str, Norms]) -> dict[str, Norms]:
+    """The norms of each module's parameters taken together, as one long vector's."""
+    layers: dict[str, list[Norms]] = {}
+    for name, norms in parameters.items():
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(norms)
+    return {
+        layer: Norms(*(math.hypot(*figures) for figures in zip(*map(astuple, parts), strict=True)))
+        for layer, parts in layers.items()
+    }

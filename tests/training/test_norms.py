@@ -1,0 +1,175 @@
+"""Norms by parameter, against a step written out in plain torch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_runs import (
+    CPU,
+    DATA,
+    NORMALISATION,
+    config,
+    loader_of,
+    session_in,
+    split,
+    state_of,
+)
+from torch import Tensor, nn
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.ensemble import Ensemble
+from mnist_cli.errors import CheckpointError
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.training import snapshot
+from mnist_cli.training.loop import StepResult, fit
+from mnist_cli.training.norms import Norms, by_layer, by_parameter, measure, trained
+from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.state import EpochResult, TrainState, fresh_model
+
+Figures = dict[str, tuple[float, float, float]]
+
+
+def first_epoch(state: TrainState) -> EpochResult:
+    events = fit(state, loader_of(state.config), None, NORMALISATION)
+    return next(event for event in events if isinstance(event, EpochResult))
+
+
+def middle_step_by_hand(settings: TrainConfig) -> Figures:
+    """The second of three steps, by the textbook: SGD with Nesterov's momentum and decay, clipped."""
+    state = state_of(settings)
+    events = fit(state, loader_of(settings), None, NORMALISATION)
+    assert isinstance(next(events), StepResult)
+    model = copy.deepcopy(state.model)
+    velocity = [state.optimizers[0].state[p]["momentum_buffer"].clone() for p in trained(state.model).values()]
+    images, labels = list(loader_of(settings).epoch(0, 0))[1]
+    F.cross_entropy(model.train()(images), labels).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    total = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
+    factor = min(1.0, settings.clip_norm / total) if settings.clip_norm else 1.0
+    figures = {}
+    for (name, p), v in zip(model.named_parameters(), velocity, strict=True):
+        assert p.grad is not None
+        gradient = factor * p.grad
+        slope = gradient + settings.weight_decay * p.detach()
+        update = settings.lr * (slope + 0.9 * (0.9 * v + slope))
+        figures[name] = tuple(float(t.double().norm()) for t in (gradient, p.detach(), update))
+    return figures  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("values", [{}, {"clip_norm": 0.3}, {"ema": 0.9}, {"model": "conv4"}])
+def test_the_middle_steps_norms_are_those_of_the_step_written_out(values: dict[str, Any]) -> None:
+    settings = config(**{"model": "conv2", "weight_decay": 0.01, **values})
+    found = first_epoch(state_of(settings)).norms
+    expected = middle_step_by_hand(settings)
+    assert list(found) == list(expected)
+    for name, (gradient, weight, update) in expected.items():
+        assert found[name].gradient == pytest.approx(gradient, rel=1e-4), name
+        assert found[name].weight == pytest.approx(weight, rel=1e-5), name
+        assert found[name].update == pytest.approx(update, rel=1e-2), name
+
+
+def test_every_optimiser_and_epoch_is_measured() -> None:
+    for optimizer, lr in (("adam", 0.01), ("adamw", 0.01), ("adadelta", 1.0), ("muon", 0.01)):
+        state = state_of(config(model="conv4", optimizer=optimizer, lr=lr))
+        list(fit(state, loader_of(state.config), None, NORMALISATION))
+        assert [len(result.norms) for result in state.history] == [14, 14]
+        for result in state.history:
+            assert all(min(vars(norms).values()) > 0 for norms in result.norms.values())
+
+
+def test_what_is_not_trained_is_not_measured() -> None:
+    result = first_epoch(state_of(config(model="oriented")))
+    assert "bank" not in result.norms
+    assert "conv.weight" in result.norms
+
+
+def test_an_ensembles_are_the_mean_of_its_members_alone() -> None:
+    settings = config(model="conv2", ensemble=2)
+    together = fresh_model(settings, 10)
+    assert isinstance(together, Ensemble)
+    alone = []
+    for number in range(2):
+        state = state_of(settings.model_copy(update={"ensemble": 1}))
+        state.model.load_state_dict(together.member(number).state_dict())
+        alone.append(first_epoch(state).norms)
+    found = first_epoch(state_of(settings)).norms
+    assert list(found) == list(alone[0])
+    for name, norms in found.items():
+        for figure in ("gradient", "weight", "update"):
+            mean = sum(getattr(one[name], figure) for one in alone) / 2
+            assert getattr(norms, figure) == pytest.approx(mean, rel=1e-2), (name, figure)
+
+
+def test_a_layers_norm_is_that_of_its_parameters_as_one_vector() -> None:
+    torch.manual_seed(0)
+    layer = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    figures = [torch.rand_like(p) for p in layer.parameters()]
+    measured = measure([p.detach() for p in layer.parameters()], figures, figures)
+    layers = by_layer(by_parameter(trained(layer), measured))
+    assert list(layers) == ["0", "1"]
+    for number, linear in enumerate(layer):
+        weight = nn.utils.parameters_to_vector(linear.parameters()).detach().norm()
+        assert layers[str(number)].weight == pytest.approx(float(weight), rel=1e-6)
+        gradient = torch.cat([f.flatten() for f in figures[2 * number : 2 * number + 2]]).norm()
+        assert layers[str(number)].gradient == pytest.approx(float(gradient), rel=1e-6)
+
+
+def test_a_skipped_step_counts_as_nothing_and_no_gradient_as_zero() -> None:
+    weights = [torch.ones(4), torch.ones(9)]
+    gradients: list[Tensor | None] = [torch.full((4,), torch.inf), None]
+    assert measure(weights, gradients, weights).tolist() == [[0, 2, 0], [0, 3, 0]]
+
+
+def test_ratios() -> None:
+    norms = Norms(gradient=1.0, weight=4.0, update=2.0)
+    assert (norms.gradient_to_weight, norms.update_to_weight) == (0.25, 0.5)
+    assert math.isnan(Norms(1.0, 0.0, 1.0).update_to_weight)
+
+
+def test_results_survive_the_way_to_plain_and_back_and_older_ones_have_none() -> None:
+    result = first_epoch(state_of(config()))
+    plain = result.to_plain()
+    assert EpochResult.from_plain(plain) == result
+    del plain["norms"]
+    assert EpochResult.from_plain(plain).norms == {}
+
+
+def test_norms_in_a_checkpoint_must_fit(tmp_path: Path) -> None:
+    state = state_of(config())
+    loader = loader_of(state.config)
+    events = fit(state, loader, split(6), NORMALISATION)
+    next(events), next(events)
+    document = snapshot.capture(state, DATA, loader.generator)
+    assert document["running"]["norms"].shape == (8, 3)
+    for spoilt in (torch.ones(8, 2), torch.full((8, 3), torch.nan)):
+        document["running"]["norms"] = spoilt
+        checkpoints.write(document, tmp_path / "a.pt")
+        with pytest.raises(CheckpointError, match="norms"):
+            snapshot.restore(
+                checkpoints.read(tmp_path / "a.pt"), state_of(config()), loader.generator
+            )
+
+
+def test_an_older_checkpoint_goes_on(tmp_path: Path) -> None:
+    """Left by a program that measured nothing, after one epoch and two of three steps."""
+    session = session_in(tmp_path, config())
+    stop = StopRequest()
+    for event in session.events(stop):
+        if isinstance(event, StepResult) and (event.epoch, event.batch) == (2, 2):
+            break
+    session.save_last()
+    document = torch.load(tmp_path / "last.pt", weights_only=True)
+    del document["running"]["norms"]
+    for line in document["metrics"]:
+        del line["norms"]
+    checkpoints.write(document, tmp_path / "last.pt")
+    resumed = session_in(tmp_path, config(), resume=checkpoints.read(tmp_path / "last.pt"))
+    list(resumed.events(stop))
+    assert [result.norms for result in resumed.state.history] == [{}, {}]
+    assert resumed.device == CPU
