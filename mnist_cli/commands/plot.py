@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PICTURES = {
     "curves": "loss, accuracy and learning rate over the epochs",
+    "ratios": "gradients and ratios of update to weight by layer, over the epochs",
     "filters": "the first layer's filters and the second's",
     "activations": "each layer's answers to one image",
     "saliency": "the pixels that the answer hangs on",

@@ -300,5 +300,8 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
 
 def _draw_curves(session: Session, run: RunDirectory) -> None:
     from mnist_cli.report.figures import save_learning_curves
+    from mnist_cli.training.history import learning_rates
 
-    save_learning_curves(session.state.history, run.curves, title=run.path.name)
+    history = session.state.history
+    rates = learning_rates(session.config, history)
+    save_learning_curves(history, rates, run.curves, title=f"Learning curves of {run.path.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,38 @@ def neighbour_map(points: Tensor, *, seed: int = 0) -> npt.NDArray[np.float32]:
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
     placed: npt.NDArray[np.float32] = tsne.fit_transform(points.numpy())
     return placed
+
+
+def charted(
+    points: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    rows: int = 16,
+    columns: int = 60,
+) -> list[str]:
+    """Points (N, 2) as lines of text, top first: in each place the class that most there are of.
+
+    Args:
+        points: where they lie.
+        labels: (N,), their classes.
+        names: a character a class.
+        rows: lines.
+        columns: characters a line.
+    """
+    low, high = points.min(0), points.max(0)
+    scaled = (points - low) / np.where(high > low, high - low, 1)
+    across = (scaled[:, 0] * (columns - 1)).round().astype(np.int64)
+    down = ((1 - scaled[:, 1]) * (rows - 1)).round().astype(np.int64)
+    counts = np.zeros((rows, columns, len(names)), np.int64)
+    np.add.at(counts, (down, across, labels), 1)
+    most = counts.argmax(2)
+    return [
+        "".join(
+            names[kind] if count[kind] else " " for kind, count in zip(line, each, strict=True)
+        ).rstrip()
+        for line, each in zip(most, counts, strict=True)
+    ]
 
 
 def spread(count: int, most: int) -> Tensor:

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, PercentFormatter
 
 from mnist_cli.report.bench import FACTOR_NAMES
-from mnist_cli.report.style import MARKERS, PALETTE, RATE, STYLE, TRAIN, VALIDATION, save
+from mnist_cli.report.style import (
+    MARKERS,
+    PALETTE,
+    RATE,
+    STYLE,
+    TRAIN,
+    VALIDATION,
+    logarithmic,
+    save,
+)
 
 if TYPE_CHECKING:
     from mnist_cli.benchmark.inference import InferenceSummary
@@ -50,7 +58,7 @@ def save_recipes(
             f"{target:.1%}", (1, target), xycoords=("axes fraction", "data"), xytext=(-2, 3),
             textcoords="offset points", ha="right", color=RATE, fontsize=8,
         )  # fmt: skip
-        _logarithmic(axes, x=True)
+        logarithmic(axes, x=True)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel="training (seconds)", ylabel="test accuracy at the end of each epoch")
         axes.legend(title="recipe (runs)", loc="lower right")
@@ -75,7 +83,7 @@ def save_inference(
                 color=PALETTE[position % len(PALETTE)],
                 fmt=MARKERS[position % len(MARKERS)] + "-",
             )
-        _logarithmic(axes, x=True, y=True)
+        logarithmic(axes, x=True, y=True)
         sizes = {batch.batch_size for one in summaries for batch in one.batches}
         axes.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
         axes.set(xlabel="batch size (images)", ylabel="images a second")
@@ -111,7 +119,7 @@ def _draw_seconds(axes: Axes, growth: Growth) -> None:
         axes.plot(values, law, "--", lw=1, color=RATE, label=power, zorder=1)
         axes.legend()
     _spreads(axes, values, [point.train_seconds for point in points], color=TRAIN, fmt="o-")
-    _logarithmic(axes, x=True, y=True)
+    logarithmic(axes, x=True, y=True)
     if len(values) < 6:  # as many as fit below a small panel
         axes.xaxis.set_major_locator(FixedLocator(values))
 
@@ -138,27 +146,6 @@ def _spreads(axes: Axes, values: Sequence[float], spreads: Sequence[Spread], **s
     below = [one.median - one.low for one in spreads]
     above = [one.high - one.median for one in spreads]
     axes.errorbar(values, middle, yerr=(below, above), ms=4, lw=1, capsize=2, **style)
-
-
-def _logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Logarithmic axes with plain numbers."""
-    if x:
-        axes.set_xscale("log")
-        _plain_numbers(axes.xaxis)
-    if y:
-        axes.set_yscale("log")
-        _plain_numbers(axes.yaxis)
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """At least a decade, so that little looks little; 1, 2 and 5 of each where there are few."""
-    low, high = axis.get_view_interval()
-    if high / low < 10:
-        middle = (low * high) ** 0.5
-        axis.set_view_interval(middle / 10**0.5, middle * 10**0.5, ignore=True)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 500 else (1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _entitle(figure: Figure, title: str, machine: Mapping[str, Any]) -> None:

@@ -41,6 +41,11 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
+def speaks_unicode(console: Console) -> bool:
+    """Whether it can show more than ASCII."""
+    return (console.encoding or "").lower().startswith("utf")
+
+
 def report_error(error: MnistError, *, as_json: bool) -> None:
     """Say what failed: the message and the way out on stderr, with ``--json`` a document too."""
     with contextlib.suppress(OSError):

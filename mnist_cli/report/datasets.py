@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.report.console import note, stderr, stdout
+from mnist_cli.report.console import note, speaks_unicode, stderr, stdout
 
 if TYPE_CHECKING:
     from mnist_cli.data.fetch import Progress
@@ -23,7 +23,12 @@ def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
     width = images[0].shape[1]
     per_row = max(1, (console.width + 1) // (width + 1))
     # Without colours, as NO_COLOR asks, half blocks would be one solid field.
-    in_colour = console.is_terminal and console.color_system is not None and not console.no_color
+    in_colour = (
+        console.is_terminal
+        and console.color_system is not None
+        and not console.no_color
+        and speaks_unicode(console)
+    )
     for start in range(0, len(images), per_row):
         row = images[start : start + per_row]
         if in_colour:

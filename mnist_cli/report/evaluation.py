@@ -33,7 +33,7 @@ def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
             f"alone {evaluation.mean_member_accuracy:.4f} in the mean: {each}"
         )
     console.print(_class_table(evaluation))
-    console.print(_confusion_table(evaluation, classes))
+    console.print(confusion_table(evaluation.confusion, classes))
     if evaluation.mistakes:
         console.print(_mistake_table(evaluation, classes))
 
@@ -51,9 +51,10 @@ def _class_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
+def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
+    """Counts by true and predicted class: green what is right, red what is not."""
     table = make_table("true \\ predicted", *classes, title="confusion matrix")
-    for true, (name, row) in enumerate(zip(classes, evaluation.confusion, strict=True)):
+    for true, (name, row) in enumerate(zip(classes, confusion, strict=True)):
         cells = [
             f"[green]{count}[/]" if true == said else f"[red]{count}[/]" if count else "."
             for said, count in enumerate(row)

@@ -22,7 +22,16 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist_cli.report.style import IMAGES, INK, RATE, STYLE, TRAIN, VALIDATION, save
+from mnist_cli.report.style import (
+    AS_TRAINED,
+    IMAGES,
+    INK,
+    RATE,
+    STYLE,
+    TRAIN,
+    VALIDATION,
+    save,
+)
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
@@ -30,28 +39,47 @@ if TYPE_CHECKING:
     from mnist_cli.training.state import EpochResult
 
 
-def save_learning_curves(history: Sequence[EpochResult], *paths: Path, title: str) -> None:
-    """Loss, accuracy and learning rate over the epochs of one run."""
+def save_learning_curves(
+    history: Sequence[EpochResult],
+    rates: Sequence[tuple[float, float]],
+    *paths: Path,
+    title: str,
+) -> None:
+    """Loss, accuracy and learning rate over the epochs of one run.
+
+    ``rates`` are epochs done and the learning rate then.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         figure.suptitle(title)
         loss, accuracy, rate = figure.subplots(1, 3)
         _curve(loss, history, [(r.loss, r.val.loss if r.val else None) for r in history])
-        loss.set(title="Loss", ylabel="cross-entropy (nats)")
         _curve(
             accuracy, history, [(r.accuracy, r.val.accuracy if r.val else None) for r in history]
         )
-        accuracy.set(title="Accuracy", ylabel="share classified correctly")
-        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-        rate.plot([r.epoch for r in history], [r.lr for r in history], "o-", ms=3, color=RATE)
-        rate.set(title="Learning rate", ylabel="at the end of the epoch")
-        for axes in (loss, rate):
-            axes.set_ylim(bottom=0)
-        for axes in (loss, accuracy, rate):
-            # Fixed limits: around a single epoch there would be no whole number but one.
-            axes.set(xlabel="epoch", xlim=(0.5, max(len(history), 1) + 0.5))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        rate.plot(*zip(*rates, strict=True), color=RATE)
+        finish_curves(loss, accuracy, rate, len(history))
+        figure.supxlabel(AS_TRAINED, fontsize=7, color=RATE)
         save(figure, *paths)
+
+
+def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
+    """Titles, axes and limits of learning curves."""
+    loss.set(title="Loss", ylabel="cross-entropy (nats)")
+    accuracy.set(title="Accuracy", ylabel="share classified correctly")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    rate.set(title="Learning rate", ylabel="learning rate")
+    for axes in (loss, rate):
+        axes.set_ylim(bottom=0)
+    for axes in (loss, accuracy, rate):
+        over_epochs(axes, epochs)
+    rate.set(xlabel="epochs done", xlim=(0, max(epochs, 1)))
+
+
+def over_epochs(axes: Axes, count: int) -> None:
+    """Whole epochs from 1 on; fixed limits: around a single one there would be no other number."""
+    axes.set(xlabel="epoch", xlim=(0.5, max(count, 1) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _curve(
@@ -75,7 +103,7 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path)
         axes = figure.subplots()
         image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
         for (row, column), count in np.ndenumerate(counts):
-            dark = row != column and count > np.nanmax(mistakes) / 2
+            dark = row != column and count > 0.65 * np.nanmax(mistakes)
             axes.text(
                 column,
                 row,

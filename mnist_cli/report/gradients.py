@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mnist_cli.autograd.render import tree
 from mnist_cli.autograd.render.labels import visible
-from mnist_cli.report.console import percent, print_table, stdout
+from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison, NodeDifference
@@ -45,7 +45,7 @@ MOST_NODES = 40
 def print_tree(graph: GradGraph) -> None:
     """The whole graph as a tree, coloured by what each word is."""
     console = stdout(wide=True)
-    unicode = (console.encoding or "").lower().startswith("utf")
+    unicode = speaks_unicode(console)
     width = console.width if console.is_terminal else 160
     for line in tree.lines(graph, ascii_only=not unicode, width=width):
         text = Text(no_wrap=True, overflow="ignore", end="")
@@ -253,7 +253,7 @@ def _error(value: float) -> str:
 
 
 def _times(shape: Sequence[int]) -> str:
-    times = "×" if (stdout().encoding or "").lower().startswith("utf") else "x"
+    times = "×" if speaks_unicode(stdout()) else "x"
     return times.join(map(str, shape)) or "scalar"
 
 

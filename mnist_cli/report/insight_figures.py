@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib import patheffects, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_cli.report.style import AMOUNT, DIGITS, GAP, IMAGES, INK, SIGNED, STYLE, TRAIN, save
@@ -56,6 +57,7 @@ def _first_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
     filters = layer.weight.detach().float().cpu().numpy()[:, 0]
     columns = int(np.ceil(np.sqrt(len(filters))))
     _signed(figure, axes, mosaic(filters, columns))
+    _leave_blank(axes, filters, columns)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     count, height, width = filters.shape
@@ -83,6 +85,15 @@ def _second_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
         ylabel="output channel",
     )
     axes.spines[:].set_visible(False)
+
+
+def _leave_blank(axes: Axes, tiles: Floats, columns: int) -> None:
+    """White where a mosaic's last row has no tiles: grey is the gap between two."""
+    count, height, width = tiles.shape
+    rows, used = -(-count // columns), (count - 1) % columns + 1
+    corner = (used * (width + 1) - 1.5, (rows - 1) * (height + 1) - 0.5)
+    rest = (columns - used) * (width + 1)
+    axes.add_patch(Rectangle(corner, rest, height + 1, facecolor="white", lw=0))
 
 
 def _signed(figure: Figure, axes: Axes, sheet: Floats, label: str = "weight") -> None:
@@ -161,6 +172,7 @@ def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
         of = f", the {len(strongest)} strongest shown" if count > len(strongest) else ""
         what = f"{count} maps of {output.shape[1]}×{output.shape[2]}{of}"
         image = axes.imshow(sheet, **_colours(sheet))
+        _leave_blank(axes, output[strongest], ROW)
         step = output.shape[2] + 1
         places = [place * step + (step - 2) / 2 for place in range(len(strongest))]
         axes.set_xticks(places, [f"{number}" for number in strongest], fontsize=7)

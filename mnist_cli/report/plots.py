@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from mnist_cli.report.console import note, print_facts, stdout
+from mnist_cli.report.console import note, print_facts, speaks_unicode, stdout
 from mnist_cli.report.datasets import print_images
+from mnist_cli.report.evaluation import confusion_table
 
 if TYPE_CHECKING:
     from mnist_cli.commands.plotting.pictures import Preview
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
 def print_pictures(
@@ -38,15 +40,34 @@ def print_pictures(
 
 def _show(preview: Preview) -> None:
     console = stdout()
-    console.print(f"[bold]{escape(preview.title)}[/] {sparkline(preview.curve)}".rstrip())
+    console.print(f"[bold]{escape(preview.title)}[/]")
+    bars = BARS if speaks_unicode(console) else PLAIN_BARS
+    width = max(map(len, preview.curves), default=0)
+    for name, values in preview.curves.items():
+        ends = " to ".join(dict.fromkeys(f"{value:.4g}" for value in (values[0], values[-1])))
+        line = sparkline(values, bars, most=console.width // 2)
+        console.print(f"  {escape(name):<{width}}  {line}  {ends}")
     if preview.images:
         print_images(preview.images, preview.captions or [""] * len(preview.images))
+    if preview.confusion and 6 * len(preview.confusion[1]) + 16 <= console.width:
+        console.print(confusion_table(*preview.confusion))
+    for text in preview.chart:
+        console.print(escape(text))
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """Figures as bars of one character each, from the lowest to the highest."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    room = (high - low) or 1.0
-    return "".join(BARS[round((value - low) / room * (len(BARS) - 1))] for value in values)
+def sparkline(values: Sequence[float], bars: str = BARS, *, most: int = 60) -> str:
+    """Figures as bars of one character each, lowest to highest; of too many, evenly spread ones.
+
+    What is not a number is a blank.
+    """
+    if len(values) > most:
+        values = [values[place * (len(values) - 1) // (most - 1)] for place in range(most)]
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return " " * len(values)
+    low, room = min(known), (max(known) - min(known)) or 1.0
+    last = len(bars) - 1
+    return "".join(
+        bars[round((value - low) / room * last)] if math.isfinite(value) else " "
+        for value in values
+    )

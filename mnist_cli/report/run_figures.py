@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_cli.report.style import MARKERS, PALETTE, RATE, STYLE, save
+from mnist_cli.report.figures import finish_curves, over_epochs
+from mnist_cli.report.style import (
+    AS_TRAINED,
+    DEEPEST,
+    DEPTH,
+    MARKERS,
+    PALETTE,
+    RATE,
+    STYLE,
+    logarithmic,
+    save,
+)
 
 if TYPE_CHECKING:
+    from mnist_cli.training.norms import Norms
     from mnist_cli.training.state import EpochResult
 
 
-def save_overlay(runs: Mapping[str, Sequence[EpochResult]], *paths: Path) -> None:
+def save_overlay(
+    runs: Mapping[str, Sequence[EpochResult]],
+    rates: Mapping[str, Sequence[tuple[float, float]]],
+    *paths: Path,
+) -> None:
     """Loss, accuracy and learning rate of several runs: a colour and a marker a run, by name.
 
-    Validation is drawn whole, training dashed.
+    Validation is drawn whole, training dashed. ``rates`` are epochs done and the rate then.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.9), layout="constrained")
         figure.suptitle(f"Learning curves of {len(runs)} runs")
         loss, accuracy, rate = figure.subplots(1, 3)
-        for place, history in enumerate(runs.values()):
+        for place, (name, history) in enumerate(runs.items()):
             style = {
                 "color": PALETTE[place % len(PALETTE)],
                 "marker": MARKERS[place % len(MARKERS)],
@@ -41,16 +56,13 @@ def save_overlay(runs: Mapping[str, Sequence[EpochResult]], *paths: Path) -> Non
             accuracy.plot(epochs, [one.accuracy for one in history], ls="--", **style)
             judged = [one.val.accuracy if one.val else np.nan for one in history]
             accuracy.plot(epochs, judged, **style)
-            rate.plot(epochs, [one.lr for one in history], **style)
-        loss.set(title="Loss", ylabel="cross-entropy (nats)")
-        accuracy.set(title="Accuracy", ylabel="share classified correctly")
-        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-        rate.set(title="Learning rate", ylabel="at the end of the epoch")
-        for axes in (loss, rate):
-            axes.set_ylim(bottom=0)
-        for axes in (loss, accuracy, rate):
-            over_epochs(axes, max((len(history) for history in runs.values()), default=1))
-        figure.legend(handles=_legend(runs), loc="outside lower center", ncols=4)
+            rate.plot(*zip(*rates[name], strict=True), **(style | {"marker": ""}))
+        longest = max((len(history) for history in runs.values()), default=1)
+        finish_curves(loss, accuracy, rate, longest)
+        figure.legend(
+            handles=_legend(runs), loc="outside lower center", ncols=4,
+            title=AS_TRAINED, title_fontsize=7,
+        )  # fmt: skip
         save(figure, *paths)
 
 
@@ -66,7 +78,57 @@ def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
     return names + [Line2D([], [], color=RATE, ls=ls, label=label) for ls, label in kinds]
 
 
-def over_epochs(axes: Axes, count: int) -> None:
-    """Whole epochs from 1 on; fixed limits: around a single one there would be no other number."""
-    axes.set(xlabel="epoch", xlim=(0.5, max(count, 1) + 0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def save_norms(
+    layers: Mapping[str, Sequence[tuple[int, Norms]]], healthy: float, *paths: Path, title: str
+) -> None:
+    """Gradients, and the ratios of gradient and update to weight, a line a layer, over the epochs.
+
+    Args:
+        layers: of each, in forward order, its norms in the middle step of epochs, by their number.
+        healthy: a usual ratio of update to weight, drawn as a line.
+        paths: where to.
+        title: of the whole.
+    """
+    figures: dict[str, Callable[[Norms], float]] = {
+        "Gradient": lambda norms: norms.gradient,
+        "Gradient to weight": lambda norms: norms.gradient_to_weight,
+        "Update to weight": lambda norms: norms.update_to_weight,
+    }
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.9), layout="constrained")
+        figure.suptitle(title)
+        panels = figure.subplots(1, 3)
+        epochs = max(epoch for points in layers.values() for epoch, _ in points)
+        for axes, (name, figure_of) in zip(panels, figures.items(), strict=True):
+            _norm_lines(axes, layers, figure_of)
+            axes.set(title=name, ylabel="2-norm" if name == "Gradient" else "ratio of 2-norms")
+            over_epochs(axes, epochs)
+            axes.set_xlabel("epoch, its middle step")
+        panels[2].axhline(healthy, color=RATE, lw=1, ls=":", label=f"{healthy:g}: rule of thumb")
+        for axes in panels:
+            logarithmic(axes, y=True)
+        handles, names = panels[2].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 7))
+        save(figure, *paths)
+
+
+def _norm_lines(
+    axes: Axes,
+    layers: Mapping[str, Sequence[tuple[int, Norms]]],
+    figure_of: Callable[[Norms], float],
+) -> None:
+    """A figure of every layer, coloured by its depth; none that a logarithm cannot show."""
+    for depth, (name, points) in enumerate(layers.items()):
+        epochs, values = [], []
+        for epoch, norms in points:
+            epochs.append(epoch)
+            values.append(figure_of(norms) or np.nan)
+        axes.plot(
+            epochs,
+            values,
+            color=colormaps[DEPTH](DEEPEST * depth / max(len(layers) - 1, 1)),
+            marker=MARKERS[depth % len(MARKERS)],
+            ms=4,
+            lw=1.2,
+            label=name,
+        )

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write
@@ -29,6 +32,17 @@ DIGITS = (
 MARKERS = "osD^vP"
 INK, GAP = "gray_r", "#d4d4d4"
 SIGNED, AMOUNT = "RdBu_r", "BuPu"  # colour maps: around 0 white, red above; from 0 white on
+
+DEPTH = "viridis"
+"""Layers in order, from the image on; light enough to see on paper up to :data:`DEEPEST`."""
+
+DEEPEST = 0.85
+
+AS_TRAINED = (
+    "training figures are taken during the epoch, with the augmentation, dropout and label "
+    "smoothing that the recipe has"
+)
+"""Why training may look worse than validation."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -81,3 +95,24 @@ def check_format(path: Path) -> str:
             f"Choose a name that ends in one of {', '.join(sorted(known))}.",
         )
     return ending
+
+
+def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Logarithmic axes with plain numbers."""
+    if x:
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
+    if y:
+        axes.set_yscale("log")
+        _plain_numbers(axes.yaxis)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """At least a decade, so that little looks little; 1, 2 and 5 of each where there are few."""
+    low, high = axis.get_view_interval()
+    if high / low < 10:
+        middle = (low * high) ** 0.5
+        axis.set_view_interval(middle / 10**0.5, middle * 10**0.5, ignore=True)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 500 else (1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

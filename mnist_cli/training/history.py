@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError
+from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.state import EpochResult
 
@@ -29,6 +32,19 @@ def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise CheckpointError(f"cannot read {path}: {reason}") from error
     return tuple(_result(path, number, line) for number, line in enumerate(lines, 1))
+
+
+def learning_rates(
+    config: TrainConfig, history: Sequence[EpochResult]
+) -> list[tuple[float, float]]:
+    """The course of the learning rate over these epochs: see :meth:`LearningRate.course`.
+
+    Empty where their numbers make no sense.
+    """
+    if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
+        return []
+    last = history[-1]
+    return LearningRate.of(config, last.step // last.epoch).course(config.lr, last.epoch)
 
 
 def _result(path: Path, number: int, line: str) -> EpochResult:

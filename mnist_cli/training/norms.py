@@ -85,9 +85,9 @@ def measure(
 
 
 def _norm(tensor: Tensor, members: int) -> Tensor:
-    if members == 1:
-        return torch.linalg.vector_norm(tensor)
-    return torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim))).mean()
+    each = tuple(range(1, tensor.ndim)) if members > 1 else None
+    norm: Tensor = torch.linalg.vector_norm(tensor, dim=each).mean()
+    return norm
 
 
 def by_parameter(names: Iterable[str], measured: Tensor | None) -> dict[str, Norms]:

@@ -151,6 +151,16 @@ class LearningRate:
         }[self.schedule]
         return shape(step - warmup, self.total_steps - warmup)
 
+    def course(self, lr: float, epochs: int, points: int = 200) -> list[tuple[float, float]]:
+        """Where the rate goes in so many epochs: epochs done, from 0, and the rate of the next step.
+
+        Up to ``points`` of it and the last step's, evenly spread.
+        """
+        steps = epochs * self.steps_per_epoch
+        every = max(1, steps // points)
+        chosen = [*range(0, steps - 1, every), steps - 1]
+        return [(step / self.steps_per_epoch, lr * self.factor(step)) for step in chosen]
+
     def _constant(self, step: int, total: int) -> float:
         return 1.0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import UsageError
+from mnist_cli.training.norms import by_layer
 from mnist_cli.training.state import EpochResult
 
 TAGS = {
@@ -35,6 +36,12 @@ class EventLog:
         for tag, key in TAGS.items():
             if figures[key] is not None:
                 self._writer.add_scalar(tag, figures[key], result.step)
+        for layer, norms in by_layer(result.norms).items():
+            for tag, figure in (
+                ("gradient", norms.gradient),
+                ("update_to_weight", norms.update_to_weight),
+            ):
+                self._writer.add_scalar(f"{tag}/{layer}", figure, result.step)
 
 
 @contextlib.contextmanager

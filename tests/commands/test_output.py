@@ -169,25 +169,26 @@ def lines_of(figure: Figure) -> list[dict[str, Sequence[float]]]:
 
 
 def test_learning_curves_show_the_history(drawn: list[Figure]) -> None:
-    figures.save_learning_curves(HISTORY, Path("curves.png"), title="a run")
+    rates = [(0.0, 0.1), (1.5, 0.3), (3.0, 0.0)]
+    figures.save_learning_curves(HISTORY, rates, Path("curves.png"), title="a run")
     loss, accuracy, rate = lines_of(drawn[0])
     assert loss == {"training": [1, 1 / 2, 1 / 3], "validation": [2, 1, 2 / 3]}
     assert accuracy == {"training": [0.9] * 3, "validation": [0.8] * 3}
-    assert list(rate.values()) == [[r.lr for r in HISTORY]]
-    for axes in drawn[0].axes:
-        assert axes.get_xlabel() == "epoch"
-        assert axes.get_ylabel()
+    assert list(rate.values()) == [[0.1, 0.3, 0.0]]
+    assert list(drawn[0].axes[2].lines[0].get_xdata()) == [0.0, 1.5, 3.0]
+    assert [axes.get_xlabel() for axes in drawn[0].axes] == ["epoch", "epoch", "epochs done"]
+    assert all(axes.get_ylabel() for axes in drawn[0].axes)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_epochs_are_ticked_in_whole_numbers(drawn: list[Figure], epochs: int) -> None:
     history = [result(epoch, None) for epoch in range(1, epochs + 1)]
-    figures.save_learning_curves(history, Path("curves.png"), title="a run")
-    for axes in drawn[0].axes:
+    figures.save_learning_curves(history, [(0, 1), (epochs, 0)], Path("curves.png"), title="a run")
+    for axes, first in zip(drawn[0].axes, (1, 1, 0), strict=True):
         low, high = axes.get_xlim()
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks
-        assert all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+        assert all(tick == round(tick) and first <= tick <= epochs for tick in ticks)
     assert "validation" not in lines_of(drawn[0])[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from program import TINY, Run
 
 from mnist_cli import models
 from mnist_cli.commands.plot import PICTURES
+from mnist_cli.commands.plotting.material import Request, open_material
 from mnist_cli.commands.plotting.pictures import DRAW
 
 QUICK = "filters,activations,saliency,mistakes"
@@ -57,6 +59,30 @@ def test_the_same_run_gives_the_same_bytes(run: Run, copy: Path) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
 
 
+def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
+    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    material = open_material(Request(copy, Path("runs")))
+    assert list(material.norms) == ["conv1", "conv2", "fc1", "fc2"]
+    for number, (epoch, norms) in enumerate(material.norms["fc1"]):
+        parts = [lines[number]["norms"][f"fc1.{name}"] for name in ("weight", "bias")]
+        update, weight = (
+            math.sqrt(sum(part[key] ** 2 for part in parts)) for key in ("update", "weight")
+        )
+        assert epoch == lines[number]["epoch"]
+        assert norms.update_to_weight == pytest.approx(update / weight)
+
+
+def test_a_run_of_before_they_were_measured_has_no_ratios(run: Run, copy: Path) -> None:
+    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["norms"]
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    refused = run("plot", copy, "--only", "ratios")
+    assert refused.code == 2
+    assert "did not measure its layers" in refused.err
+    assert run("plot", copy, "--only", "curves").code == 0
+
+
 def test_formats_and_pictures_can_be_chosen(run: Run, copy: Path) -> None:
     outcome = run("plot", "--runs", copy.parent, "--only", "filters", "--format", "pdf,png")
     assert outcome.code == 0
@@ -74,7 +100,7 @@ def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
         torch.save(document, path)
     outcome = run("plot", copy, "--format", "png", "--json")
     assert outcome.code == 0
-    assert set(outcome.document["pictures"]) == {"curves", "filters", "maximised"}
+    assert set(outcome.document["pictures"]) == {"curves", "ratios", "filters", "maximised"}
     reasons = set(outcome.document["left_out"].values())
     assert len(reasons) == 1
     assert "--data-dir" in reasons.pop()

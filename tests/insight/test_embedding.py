@@ -45,6 +45,14 @@ def test_neighbours_stay_neighbours_and_the_map_repeats() -> None:
     assert np.array_equal(placed, embedding.neighbour_map(apart))
 
 
+def test_a_chart_shows_in_each_place_whom_there_are_most_of() -> None:
+    placed = np.array([[0, 0], [0, 0], [0, 0], [4, 2], [2, 1]], np.float32)
+    labels = np.array([2, 1, 2, 0, 1])
+    chart = embedding.charted(placed, labels, "abc", rows=3, columns=5)
+    assert chart == ["    a", "  b", "c"]
+    assert embedding.charted(placed[:1], labels[:1], "abc", rows=2, columns=3) == ["", "c"]
+
+
 def test_rows_are_spread_evenly() -> None:
     assert embedding.spread(10, 4).tolist() == [0, 2, 5, 7]
     assert embedding.spread(3, 4).tolist() == [0, 1, 2]

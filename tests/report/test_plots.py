@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from mnist_cli.report import insight_figures, run_figures, style
 from mnist_cli.report.plots import sparkline
 from mnist_cli.training.evaluate import Score
+from mnist_cli.training.norms import Norms
 from mnist_cli.training.state import EpochResult
 
 
@@ -32,6 +33,42 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:
     assert sparkline([3, 1, 2]) == "█▁▅"
     assert sparkline([5]) == "▁"
     assert sparkline([]) == ""
+    assert sparkline([1, float("nan"), 2]) == "▁ █"
+    assert sparkline([float("nan")]) == " "
+    assert sparkline([3, 1, 2], "_.-:=+*#") == "#_="
+
+
+def test_a_sparkline_of_a_long_run_keeps_its_ends() -> None:
+    line = sparkline([9, *[0] * 500, 5], most=20)
+    assert (len(line), line[0], line[-1]) == (20, "█", "▅")
+    assert set(line[1:-1]) == {"▁"}
+
+
+def test_norms_are_a_line_a_layer_and_what_is_zero_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(run_figures, "save", lambda figure, *_paths: kept.append(figure))
+    layers = {
+        "conv1": [(1, Norms(1.0, 10.0, 0.1)), (3, Norms(0.5, 10.0, 0.0))],
+        "fc": [(1, Norms(2.0, 0.0, 0.1)), (3, Norms(4.0, 8.0, 0.8))],
+    }
+    run_figures.save_norms(layers, 1e-3, Path("x.png"), title="a run")
+    lines = [
+        {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
+        for axes in kept[0].axes
+    ]
+    assert lines[0] == {"conv1": [1.0, 0.5], "fc": [2.0, 4.0]}
+    np.testing.assert_allclose(lines[1]["conv1"], [0.1, 0.05])
+    np.testing.assert_allclose(lines[1]["fc"], [np.nan, 0.5])
+    np.testing.assert_allclose(lines[2]["conv1"], [0.01, np.nan])
+    np.testing.assert_allclose(lines[2]["fc"], [np.nan, 0.1])
+    assert lines[2]["0.001: rule of thumb"] == [0.001, 0.001]
+    assert [axes.get_yscale() for axes in kept[0].axes] == ["log"] * 3
+    assert list(kept[0].axes[0].lines[0].get_xdata()) == [1, 3]
+    (legend,) = kept[0].legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["conv1", "fc", "0.001: rule of thumb"]
 
 
 def test_a_mosaic_keeps_every_tile_whole_and_in_order() -> None:
@@ -47,7 +84,8 @@ def test_runs_over_each_other_show_each_runs_figures(monkeypatch: pytest.MonkeyP
     kept: list[Figure] = []
     monkeypatch.setattr(run_figures, "save", lambda figure, *_paths: kept.append(figure))
     runs = {"a": [epoch(1, 0.5), epoch(2, 0.25)], "b": [epoch(1, 0.125)]}
-    run_figures.save_overlay(runs, Path("x.png"))
+    rates = {"a": [(0.0, 0.1), (2.0, 0.05)], "b": [(0.0, 0.3)]}
+    run_figures.save_overlay(runs, rates, Path("x.png"))
     loss, accuracy, rate = kept[0].axes
     assert [list(line.get_ydata()) for line in loss.lines] == [
         [0.5, 0.25],
@@ -56,7 +94,7 @@ def test_runs_over_each_other_show_each_runs_figures(monkeypatch: pytest.MonkeyP
         [0.0625],
     ]
     assert [line.get_linestyle() for line in accuracy.lines] == ["--", "-"] * 2
-    assert [list(line.get_ydata()) for line in rate.lines] == [[0.1, 0.05], [0.1]]
+    assert [list(line.get_ydata()) for line in rate.lines] == [[0.1, 0.05], [0.3]]
     (legend,) = kept[0].legends
     words = [text.get_text() for text in legend.get_texts()]
     assert words == ["a", "b", "validation", "training"]

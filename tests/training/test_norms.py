@@ -46,7 +46,10 @@ def middle_step_by_hand(settings: TrainConfig) -> Figures:
     events = fit(state, loader_of(settings), None, NORMALISATION)
     assert isinstance(next(events), StepResult)
     model = copy.deepcopy(state.model)
-    velocity = [state.optimizers[0].state[p]["momentum_buffer"].clone() for p in trained(state.model).values()]
+    velocity = [
+        state.optimizers[0].state[p]["momentum_buffer"].clone()
+        for p in trained(state.model).values()
+    ]
     images, labels = list(loader_of(settings).epoch(0, 0))[1]
     F.cross_entropy(model.train()(images), labels).backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

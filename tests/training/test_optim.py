@@ -129,6 +129,19 @@ def test_warmup_is_linear_and_the_schedule_follows(warmup: float) -> None:
     assert ours(settings, 10) == pytest.approx(theirs(make, 40, 0.2), rel=1e-9)
 
 
+@pytest.mark.parametrize(("points", "count"), [(30, 30), (1000, 30), (7, 9)])
+def test_the_course_is_torchs_thinned_out_with_both_ends(points: int, count: int) -> None:
+    settings = config(schedule="onecycle", lr=0.3, epochs=3)
+    rates = theirs(
+        lambda optimizer: OneCycleLR(optimizer, 0.3, total_steps=30, cycle_momentum=False), 29, 0.3
+    )
+    course = LearningRate.of(settings, 10).course(0.3, 3, points)
+    assert len(course) == count
+    assert (course[0][0], course[-1][0]) == (0, 2.9)
+    for done, rate in course[:-1]:
+        assert rate == pytest.approx(rates[round(10 * done)])
+
+
 def test_apply_sets_every_group_of_every_optimiser() -> None:
     parameters = [nn.Parameter(torch.zeros(2, 2)) for _ in range(3)]
     optimizers: list[Optimizer] = [

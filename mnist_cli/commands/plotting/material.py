@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mnist_cli.insight.pixels import Maximised, Saliency
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.evaluate import Evaluation
+    from mnist_cli.training.norms import Norms
     from mnist_cli.training.state import EpochResult
 
 
@@ -98,6 +99,34 @@ class Material:
         if self.checkpoint.foreign:
             raise CannotDraw("another program's weights say nothing of their training")
         raise CannotDraw("the run has not ended an epoch yet")
+
+    @property
+    def rates(self) -> list[tuple[float, float]]:
+        """The course of the learning rate over those epochs: epochs done and the rate then."""
+        from mnist_cli.config import TrainConfig
+        from mnist_cli.training.history import learning_rates
+
+        return learning_rates(self.checkpoint.config or TrainConfig(), self.history)
+
+    @cached_property
+    def norms(self) -> dict[str, list[tuple[int, Norms]]]:
+        """By layer its norms in the middle step of each epoch that was measured.
+
+        Raises:
+            CannotDraw: none was: an older program trained it, or another one.
+        """
+        from mnist_cli.training.norms import by_layer
+
+        layers: dict[str, list[tuple[int, Norms]]] = {}
+        for result in self.history:
+            for layer, norms in by_layer(result.norms).items():
+                layers.setdefault(layer, []).append((result.epoch, norms))
+        if not layers:
+            raise CannotDraw(
+                "the run was trained by an mnist_cli that did not measure its layers",
+                "Train it again.",
+            )
+        return layers
 
     @cached_property
     def model(self) -> nn.Module:

@@ -22,12 +22,23 @@ Paths = Sequence[Path]
 
 @dataclass(frozen=True)
 class Preview:
-    """What the terminal shows of a picture: a line, grey images (H, W), uint8, with captions."""
+    """What the terminal shows of a picture: a line, and what it has of the rest.
+
+    Attributes:
+        title: the line.
+        images: grey (H, W), uint8, of one height.
+        captions: of the images.
+        curves: by name.
+        confusion: a confusion matrix, and the classes' names.
+        chart: a plane as text, a line a row.
+    """
 
     title: str
     images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    curve: list[float] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    confusion: tuple[Sequence[Sequence[int]], Sequence[str]] | None = None
+    chart: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,23 +103,34 @@ def draw_overlay(
     from mnist_cli.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
-    histories = {str(target): read_curves(target, runs) for target in targets}
-    short = {Path(name).name: history for name, history in histories.items()}
-    if len(short) == len(histories):
-        histories = short
+    curves = {str(target): read_curves(target, runs) for target in targets}
+    short = {Path(name).name: of for name, of in curves.items()}
+    if len(short) == len(curves):
+        curves = short
+    histories = {name: of.history for name, of in curves.items()}
     check_writable(folder)
     paths = [folder / f"curves.{ending}" for ending in endings]
-    save_overlay(histories, *paths)
+    rates = {name: of.rates for name, of in curves.items()}
+    save_overlay(histories, rates, *paths)
     previews = [_curve(name, history) for name, history in histories.items()]
     return Outcome(", ".join(histories), {"curves": paths}, {}, previews)
 
 
-def read_curves(target: Path, runs: Path) -> tuple[EpochResult, ...]:
-    """The epochs of one of several runs."""
+@dataclass(frozen=True)
+class Curves:
+    """A run's epochs, and the course of its learning rate."""
+
+    history: tuple[EpochResult, ...]
+    rates: list[tuple[float, float]]
+
+
+def read_curves(target: Path, runs: Path) -> Curves:
+    """The curves of one of several runs."""
     from mnist_cli.commands.plotting.material import Request, open_material
 
+    material = open_material(Request(target, runs, device="cpu"))
     try:
-        return open_material(Request(target, runs, device="cpu")).history
+        return Curves(material.history, material.rates)
     except CannotDraw as error:
         raise CannotDraw(f"{target}: {error.message}", "Leave it out.") from error
 
@@ -117,18 +139,35 @@ def read_curves(target: Path, runs: Path) -> tuple[EpochResult, ...]:
 
 
 def _curve(name: str, history: Sequence[EpochResult]) -> Preview:
-    losses = [one.val.loss if one.val else one.loss for one in history]
-    kind = "validation" if history[-1].val else "training"
-    ends = dict.fromkeys((f"{losses[0]:.4f}", f"{losses[-1]:.4f}"))
-    return Preview(f"{name}: {kind} loss {' to '.join(ends)}", curve=losses)
+    curves = {"training loss": [one.loss for one in history]}
+    judged = [one.val for one in history if one.val]
+    if judged:
+        curves["validation loss"] = [val.loss for val in judged]
+        curves["validation accuracy"] = [val.accuracy for val in judged]
+    else:
+        curves["training accuracy"] = [one.accuracy for one in history]
+    curves["learning rate"] = [one.lr for one in history]
+    return Preview(name, curves=curves)
 
 
 def _curves(material: Material, paths: Paths) -> Preview:
     history = material.history
     from mnist_cli.report.figures import save_learning_curves
 
-    save_learning_curves(history, *paths, title=f"Learning curves of {material.name}")
+    title = f"Learning curves of {material.name}"
+    save_learning_curves(history, material.rates, *paths, title=title)
     return _curve("curves", history)
+
+
+def _ratios(material: Material, paths: Paths) -> Preview:
+    from mnist_cli.report.run_figures import save_norms
+    from mnist_cli.training.norms import RULE_OF_THUMB
+
+    layers = material.norms
+    title = f"What training does to the layers of {material.name}"
+    save_norms(layers, RULE_OF_THUMB, *paths, title=title)
+    curves = {name: [of.update_to_weight for _, of in points] for name, points in layers.items()}
+    return Preview("ratio of update to weight, by layer", curves=curves)
 
 
 def _filters(material: Material, paths: Paths) -> Preview:
@@ -152,7 +191,13 @@ def _activations(material: Material, paths: Paths) -> Preview:
     title = title[0].upper() + title[1:]
     save_activations(image, layers, probabilities, material.classes, *paths, title=title)
     said = material.classes[int(probabilities.argmax())]
-    return Preview(f"{material.caption}: taken for {said}, {probabilities.max():.1%} sure")
+    title = f"{material.caption}: taken for {said}, {probabilities.max():.1%} sure"
+    if layers[0].output.ndim != 4:
+        return Preview(title)
+    maps = layers[0].output[0].float()
+    strongest = maps.amax((1, 2)).topk(min(5, len(maps))).indices.sort().values.tolist()
+    small = [_bright(maps[number].clamp(min=0).cpu().numpy()) for number in strongest]
+    return Preview(title, small, [f"{layers[0].name} {number}" for number in strongest])
 
 
 def _saliency(material: Material, paths: Paths) -> Preview:
@@ -186,7 +231,10 @@ def _confusion(material: Material, paths: Paths) -> Preview:
 
     score = material.evaluation.score
     save_confusion(material.evaluation, material.classes, *paths)
-    return Preview(f"test accuracy {score.accuracy:.2%} of {score.count:,} images")
+    return Preview(
+        f"test accuracy {score.accuracy:.2%} of {score.count:,} images",
+        confusion=(material.evaluation.confusion, material.classes),
+    )
 
 
 def _mistakes(material: Material, paths: Paths) -> Preview:
@@ -236,7 +284,9 @@ def _embedding(material: Material, paths: Paths) -> Preview:
         title=f"The test set as {material.network_name} describes it: "
         f"the {material.features.shape[1]} figures before its last layer",
     )
-    return Preview(f"{first + second:.0%} of the features' variance lies in two components")
+    names = [str(number % 10) for number in range(len(material.classes))]
+    chart = embedding.charted(placed, labels[chosen].numpy(), names)
+    return Preview(f"t-SNE of {len(chosen):,} test images, by class", chart=chart)
 
 
 def _grey(values: npt.NDArray[Any], *, repeat: int = 1) -> npt.NDArray[np.uint8]:
@@ -246,6 +296,14 @@ def _grey(values: npt.NDArray[Any], *, repeat: int = 1) -> npt.NDArray[np.uint8]
     most = float(np.abs(values).max()) or 1.0
     grey = (127.5 + 127.5 * values / most).round().astype(np.uint8)
     return np.kron(grey, np.ones((repeat, repeat), np.uint8))
+
+
+def _bright(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Figures from 0 on as grey, at half size while that still is larger than a character row."""
+    import numpy as np
+
+    grey = (255 * values / (float(values.max()) or 1.0)).round().astype(np.uint8)
+    return _small(grey) if len(grey) > 14 else grey
 
 
 def _small(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -260,6 +318,7 @@ def _small(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 DRAW: Mapping[str, Callable[[Material, Paths], Preview]] = {
     "curves": _curves,
+    "ratios": _ratios,
     "filters": _filters,
     "activations": _activations,
     "saliency": _saliency,
