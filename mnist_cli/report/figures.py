@@ -30,6 +30,7 @@ from mnist_cli.report.style import (
     STYLE,
     TRAIN,
     VALIDATION,
+    long_names,
     save,
 )
 
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
     from mnist_cli.training.evaluate import Evaluation, Mistake
     from mnist_cli.training.state import EpochResult
+
+
+LARGEST = 14.0
+"""Inches of a confusion matrix of many classes."""
+
+MOST_COUNTED = 30
+"""Classes whose counts are written into it; of more the colours alone can be read."""
 
 
 def save_learning_curves(
@@ -99,10 +107,11 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path)
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
     with rc_context(IMAGES):
-        figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+        side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
-        for (row, column), count in np.ndenumerate(counts):
+        for (row, column), count in np.ndenumerate(counts if len(counts) <= MOST_COUNTED else []):
             dark = row != column and count > 0.65 * np.nanmax(mistakes)
             axes.text(
                 column,
@@ -114,7 +123,7 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path)
                 fontweight="bold" if row == column else "normal",
                 color="white" if dark else "#333333" if count else "#bbbbbb",
             )
-        axes.set_xticks(range(len(classes)), classes, rotation=45 if _long(classes) else 0)
+        axes.set_xticks(range(len(classes)), classes, rotation=45 if long_names(classes) else 0)
         axes.set_yticks(range(len(classes)), classes)
         accuracy = evaluation.score.accuracy
         axes.set(
@@ -122,12 +131,9 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path)
             xlabel="predicted class",
             ylabel="true class",
         )
-        figure.colorbar(image, label="mistakes (images)", shrink=0.8)
+        whole = MaxNLocator(integer=True)
+        figure.colorbar(image, label="mistakes (images)", shrink=0.8, ticks=whole)
         save(figure, *paths)
-
-
-def _long(classes: Sequence[str]) -> bool:
-    return max(map(len, classes)) > 3
 
 
 def save_mistakes(
@@ -140,7 +146,9 @@ def save_mistakes(
     columns = 8
     rows = max(1, -(-len(mistakes) // columns))
     with rc_context(IMAGES):
-        figure = Figure(figsize=(columns * 1.15, rows * 1.5 + 0.5), layout="constrained")
+        comma = ",\n" if long_names(classes) else ", "
+        height = 1.65 if long_names(classes) else 1.5
+        figure = Figure(figsize=(columns * 1.15, rows * height + 0.5), layout="constrained")
         figure.suptitle(
             f"The {len(mistakes)} most confident mistakes" if mistakes else "No mistakes"
         )
@@ -150,7 +158,7 @@ def save_mistakes(
         for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
             axes.imshow(image, cmap=INK, vmin=0, vmax=255)
             axes.set_title(
-                f"{classes[mistake.label]}, taken for {classes[mistake.predicted]}\n"
+                f"{classes[mistake.label]}{comma}taken for {classes[mistake.predicted]}\n"
                 f"{mistake.confidence:.0%} sure · #{mistake.index}",
                 fontsize=6.5,
                 fontweight="normal",

@@ -14,7 +14,18 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_cli.report.style import AMOUNT, DIGITS, GAP, IMAGES, INK, SIGNED, STYLE, TRAIN, save
+from mnist_cli.report.style import (
+    AMOUNT,
+    DIGITS,
+    GAP,
+    IMAGES,
+    INK,
+    SIGNED,
+    STYLE,
+    TRAIN,
+    long_names,
+    save,
+)
 
 if TYPE_CHECKING:
     from mnist_cli.insight.layers import Layer
@@ -150,7 +161,7 @@ def _ends(
     colours = [DIGITS[0] if place == best else TRAIN for place in range(len(classes))]
     bars = last.bar(range(len(classes)), probabilities, color=colours, width=0.7)
     last.bar_label(bars, [f"{p:.1%}" if p >= 0.0005 else "" for p in probabilities], fontsize=7)
-    last.set_xticks(range(len(classes)), classes)
+    last.set_xticks(range(len(classes)), classes, rotation=20 if long_names(classes) else 0)
     last.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     last.set(title="What the network says", xlabel="class", ylabel="probability", ylim=(0, 1.12))
     last.set_yticks([0, 0.5, 1])
@@ -241,6 +252,7 @@ def save_maximised(found: Maximised, classes: Sequence[str], *paths: Path, title
     columns = 5
     rows = -(-len(classes) // columns)
     with rc_context(IMAGES):
+        between = "\n" if long_names(classes) else " "
         figure = Figure(figsize=(8.5, 1.95 * rows + 0.6), layout="constrained")
         figure.suptitle(title)
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -248,7 +260,7 @@ def save_maximised(found: Maximised, classes: Sequence[str], *paths: Path, title
             axes.set_axis_off()
         pairs = zip(found.images.numpy(), found.confidences.tolist(), strict=True)
         for axes, name, (image, sure) in zip(grid.flat, classes, pairs, strict=False):
-            _ink(axes, image, f"{name}: {sure:.1%} sure", 1.0)
+            _ink(axes, image, f"{name}:{between}{sure:.1%} sure", 1.0)
         save(figure, *paths)
 
 
@@ -306,7 +318,7 @@ def _scatter(
             # The name too stands where its class lies: colour is never alone.
             across, up = np.median(mine, axis=0).tolist()
             text = axes.text(
-                across, up, name, ha="center", va="center", fontsize=13,
-                fontweight="bold",
+                across, up, name, ha="center", va="center", fontweight="bold",
+                fontsize=9 if long_names(classes) else 13,
             )  # fmt: skip
             text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])

@@ -7,6 +7,7 @@ colour-blind eyes too, and never alone: a marker, a line's kind or a word goes w
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ STYLE: dict[Any, Any] = {
 IMAGES = STYLE | {"axes.grid": False}
 
 _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def long_names(classes: Sequence[str]) -> bool:
+    """Whether names of classes need room: more than a digit or a letter."""
+    return max(map(len, classes)) > 3
 
 
 def save(figure: Figure, *paths: Path) -> None:
