@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
-from mnist_cli.report import insight_figures, run_figures, style
+from mnist_cli.commands.plotting.pictures import Preview
+from mnist_cli.report import datasets, figures, insight_figures, plots, run_figures, style
 from mnist_cli.report.plots import sparkline
-from mnist_cli.training.evaluate import Score
+from mnist_cli.training.evaluate import Evaluation, Mistake, Score
 from mnist_cli.training.norms import Norms
 from mnist_cli.training.state import EpochResult
+
+LONG = ("Trouser", "Ankle boot")
+LONG_TITLE = "Trouser,\ntaken for Ankle boot"
 
 
 def epoch(number: int, loss: float) -> EpochResult:
@@ -109,3 +116,69 @@ def test_pictures_have_no_date_and_repeat(tmp_path: Path) -> None:
         one, two = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
         assert one == two
     assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
+
+
+def evaluation(count: int) -> Evaluation:
+    confusion = np.eye(count, dtype=int) * 9
+    confusion[0, 1] = 2
+    rows = tuple(tuple(row) for row in confusion.tolist())
+    return Evaluation(Score(0.1, 0.9, 9 * count + 2), (), rows, 0.0, ())
+
+
+@pytest.mark.parametrize(("count", "written"), [(10, 100), (30, 900), (31, 0)])
+def test_of_many_classes_the_colours_alone_tell(
+    monkeypatch: pytest.MonkeyPatch, count: int, written: int
+) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
+    figures.save_confusion(evaluation(count), [str(number) for number in range(count)])
+    axes = kept[0].axes[0]
+    assert len(axes.texts) == written
+    assert max(kept[0].get_size_inches()) < 15
+    assert axes.images[0].get_array()[0, 1] == 2
+
+
+@pytest.mark.parametrize(("names", "title"), [("ab", "a, taken for b"), (LONG, LONG_TITLE)])
+def test_long_names_have_lines_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, names: Sequence[str], title: str
+) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
+    figures.save_mistakes([Mistake(7, 0, 1, 0.9)], np.zeros((1, 28, 28), np.uint8), names)
+    assert kept[0].axes[0].get_title() == f"{title}\n90% sure · #7"
+
+
+class Ascii(Console):
+    """A terminal of 80 columns that knows nothing but ASCII."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            file=io.StringIO(), force_terminal=True, no_color=True, width=80, highlight=False
+        )
+
+    @property
+    def encoding(self) -> str:
+        return "ascii"
+
+
+def test_on_an_ascii_terminal_pictures_are_ascii(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    console = Ascii()
+    for module in (plots, datasets):
+        monkeypatch.setattr(module, "stdout", lambda: console)
+    preview = Preview(
+        "a run",
+        images=[np.full((4, 4), 255, np.uint8)],
+        captions=["white"],
+        curves={"loss": [3.0, 1.0]},
+        confusion=([[5, 1], [0, 6]], ["a", "b"]),
+        chart=["1  2"],
+    )
+    plots.print_pictures({"curves": [tmp_path / "curves.png"]}, {}, [preview])
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert shown.isascii()
+    assert "loss  #_  3 to 1" in shown
+    assert "1  2" in shown
+    assert "@@@@" in capsys.readouterr().out
