@@ -83,6 +83,8 @@ def _become_the_program(
     user: int | None,
 ) -> None:
     os.setsid()
+    # As in a terminal, even where the tests run in the background and Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for descriptor, path in enumerate(streams):
         _point(descriptor, path)
