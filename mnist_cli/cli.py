@@ -12,13 +12,24 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from mnist_cli import __version__
-from mnist_cli.commands import bench, data, doctor, evaluate, inspect_grad, plot, predict, train
+from mnist_cli.commands import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    inspect_grad,
+    plot,
+    predict,
+    runs,
+    train,
+)
 from mnist_cli.errors import Interrupted, MnistError, OutputError, Terminated, UsageError
 
 app = typer.Typer(
@@ -34,6 +45,7 @@ app.command(name="eval")(evaluate.evaluate)
 app.command(name="predict")(predict.predict)
 app.command(name="inspect-grad")(inspect_grad.inspect_grad)
 app.command(name="plot")(plot.plot)
+app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
@@ -41,12 +53,18 @@ app.command(name="doctor")(doctor.doctor)
 
 def _reflow(group: typer.Typer) -> None:
     """Join the lines of each paragraph of the commands' docstrings: Typer keeps their breaks."""
+    if group.registered_callback is not None:
+        group.registered_callback.help = _filled(group.registered_callback.callback)
     for command in group.registered_commands:
-        paragraphs = inspect.cleandoc(command.callback.__doc__ or "").split("\n\n")
-        command.help = "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
+        command.help = _filled(command.callback)
     for subgroup in group.registered_groups:
         if subgroup.typer_instance is not None:
             _reflow(subgroup.typer_instance)
+
+
+def _filled(callback: Callable[..., object] | None) -> str:
+    paragraphs = inspect.cleandoc(getattr(callback, "__doc__", None) or "").split("\n\n")
+    return "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
 
 
 _reflow(app)

@@ -106,7 +106,7 @@ def stale_temporaries(folder: Path, *, alone: bool = False) -> Iterator[Path]:
         match = _TEMPORARY.match(path.name)
         if match and match["host"] == host_name():
             pid = int(match["pid"])
-            if pid != os.getpid() if alone else not _alive(pid):
+            if pid != os.getpid() if alone else not alive(pid):
                 yield path
 
 
@@ -117,7 +117,8 @@ def clear_stale(folder: Path, *, alone: bool = False) -> None:
             path.unlink()
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine is there, be it another user's."""
     if pid == os.getpid():
         return True
     try:

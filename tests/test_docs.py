@@ -24,7 +24,7 @@ def command_names() -> list[str]:
 
     def visit(command: object, name: str) -> None:
         children = getattr(command, "commands", {})
-        if not children:
+        if not children or getattr(command, "invoke_without_command", False):
             names.append(name)
         for word, child in children.items():
             visit(child, f"{name} {word}")
@@ -66,7 +66,9 @@ def test_networks_and_presets_are_named(readme: str, name: str) -> None:
 
 
 def test_what_the_examples_call_exists(readme: str) -> None:
-    examples = re.findall(r"^mnist [a-z-]+(?: (?:fetch|verify|show|path)\b)?", readme, re.MULTILINE)
+    examples = re.findall(
+        r"^mnist [a-z-]+(?: (?:fetch|verify|show|path|compare)\b)?", readme, re.MULTILINE
+    )
     assert examples
     assert set(examples) <= set(command_names())
 

@@ -152,7 +152,8 @@ CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A checkpoint or a run directory; left out, the newest run under --runs.",
+        help="A checkpoint, a run directory or a run's number; left out, the newest run under "
+        "--runs.",
         show_default=False,
     ),
 ]

@@ -126,13 +126,15 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
 
 def _resume_from(target: Path, runs: Path) -> Path:
     """The file to go on from: of a run, ``last.pt``."""
-    for folder in (target, runs / target):
-        if folder.is_dir():
-            path = folder / "last.pt"
-            if path.is_file():
-                return path
-            raise CheckpointError(f"the run {folder} has no last.pt to resume from")
-    return target
+    from mnist_cli.training import rundir
+
+    folder = rundir.find_run(target, runs)
+    if folder is None:
+        return target
+    path = folder / "last.pt"
+    if path.is_file():
+        return path
+    raise CheckpointError(f"the run {folder} has no last.pt to resume from")
 
 
 def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainConfig:

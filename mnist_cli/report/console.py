@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from mnist_cli.errors import MnistError
@@ -112,6 +113,53 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     stdout(wide=True).print(table)
+
+
+def print_fitting(
+    rows: Sequence[Mapping[str, str]],
+    *,
+    textual: Sequence[str],
+    expendable: Sequence[str],
+    title: str | None = None,
+) -> None:
+    """A table of rows with the same keys; a narrow terminal goes without some of its columns.
+
+    Args:
+        rows: cells by column, at least one row.
+        textual: columns that begin at the left; the others end at the right.
+        expendable: columns that are left out one by one, in this order, until the rest fits.
+        title: stands above.
+    """
+    console = stdout(wide=True)
+    columns = list(rows[0])
+    table = _table_of(rows, columns, textual, title)
+    for name in expendable:
+        if not console.is_terminal or _natural_width(console, table) <= console.width:
+            break
+        columns = [column for column in columns if column != name]
+        table = _table_of(rows, columns, textual, title)
+    console.print(table)
+
+
+def _table_of(
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    textual: Sequence[str],
+    title: str | None,
+) -> Table:
+    table = make_table(*columns, title=title)
+    for column, name in zip(table.columns, columns, strict=True):
+        column.justify = "left" if name in textual else "right"
+        column.no_wrap = name not in textual
+    for row in rows:
+        table.add_row(*(escape(row[name]) for name in columns))
+    return table
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    """Columns that a table takes where nothing is wrapped."""
+    unbounded = console.options.update(max_width=10_000)
+    return Measurement.get(console, unbounded, table).maximum
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.files import (
+    alive,
     atomic_write,
     check_writable,
     clear_stale,
@@ -94,6 +95,20 @@ class RunDirectory:
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
         )
 
+    @property
+    def writer(self) -> str:
+        """Which process is writing it, as far as this machine can tell; empty if none is.
+
+        Only looks: taking the lock to find out would keep a run from starting meanwhile.
+        """
+        try:
+            text = (self.path / "run.pid").read_text(encoding="utf-8")
+            pid, _, host = text.strip().partition(" on ")
+            number, here = int(pid), host == host_name()
+            return "" if here and not alive(number) else f"process {text.strip()}"
+        except (OSError, ValueError, OverflowError):
+            return ""
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the system frees it if the process dies.
@@ -141,7 +156,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
     """
     check_writable(root)
     _clear_dead_runs(root)
-    number = max((_number(path) for path in root.iterdir()), default=0) + 1
+    number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:
         while True:
             reservation = root / f".{number:04d}-reserved"
@@ -150,7 +165,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
             except FileExistsError:
                 number += 1
                 continue
-            if any(_number(path) == number for path in root.iterdir() if path != reservation):
+            if any(run_number(path) == number for path in root.iterdir() if path != reservation):
                 reservation.rmdir()
                 number += 1
                 continue
@@ -166,12 +181,13 @@ def _clear_dead_runs(root: Path) -> None:
     """
     clear_stale(root)
     for path in root.iterdir():
-        if _number(path) and not RunDirectory(path).last.is_file():
+        if run_number(path) and not RunDirectory(path).last.is_file():
             with contextlib.suppress(OSError):  # a file, or just renamed by another process
                 clear_stale(path)
 
 
-def _number(path: Path) -> int:
+def run_number(path: Path) -> int:
+    """The number in a run directory's name; 0 where it has none."""
     match = _NUMBERED.match(path.name)
     return int(match[1]) if match else 0
 
@@ -183,7 +199,7 @@ def newest(root: Path) -> RunDirectory:
         CheckpointError: there is none.
     """
     folders = root.iterdir() if root.is_dir() else ()
-    runs = sorted((path for path in folders if _number(path)), key=_number, reverse=True)
+    runs = sorted((path for path in folders if run_number(path)), key=run_number, reverse=True)
     for path in runs:
         run = RunDirectory(path)
         if run.best.is_file() or run.last.is_file():
@@ -194,8 +210,35 @@ def newest(root: Path) -> RunDirectory:
     )
 
 
+def find_run(target: Path, root: Path) -> Path | None:
+    """The folder that an argument means: as it is named, under ``root``, or by a run's number.
+
+    None where there is no such folder; a file that is there is none either.
+
+    Raises:
+        CheckpointError: several runs have that number.
+        OSError: a place cannot be looked into.
+    """
+    if target.exists():
+        return target if target.is_dir() else None
+    if (root / target).is_dir():
+        return root / target
+    name = str(target)
+    if not name.isdecimal() or not root.is_dir():
+        return None
+    visible = (path for path in root.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in visible if run_number(path) == int(name) and path.is_dir())
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{len(found)} runs under {root}/ have the number {name}: "
+            + ", ".join(path.name for path in found),
+            "Name one of them in full.",
+        )
+    return found[0] if found else None
+
+
 def find_checkpoint(target: Path | None, root: Path) -> Path:
-    """The checkpoint that an argument means: a file, a run directory, or the newest run.
+    """The checkpoint that an argument means: a file, a run or its number, or the newest run.
 
     Raises:
         CheckpointError: there is none.
@@ -212,10 +255,9 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
 def _find(target: Path | None, root: Path) -> Path:
     if target is None:
         return newest(root).checkpoint()
-    if target.is_dir():
-        return RunDirectory(target).checkpoint()
-    if not target.exists() and (root / target).is_dir():
-        return RunDirectory(root / target).checkpoint()
+    folder = find_run(target, root)
+    if folder is not None:
+        return RunDirectory(folder).checkpoint()
     if not target.exists():
         raise CheckpointError(
             f"there is no checkpoint or run {target}",

@@ -1,0 +1,140 @@
+"""``mnist runs``: the runs there are, and what sets some of them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_cli.commands import options
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.training.runlist import RunRecord
+
+SORTS = ("name", "accuracy", "seconds", "date")
+
+app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
+
+SortOption = Annotated[
+    str,
+    typer.Option(
+        "--sort",
+        metavar="|".join(SORTS),
+        help="The order: by number and name, the best first, the quickest first, the newest first.",
+        autocompletion=options.complete(SORTS),
+    ),
+]
+ComparedArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        help="Two runs or more: folders, their names under --runs, or their numbers, as 12.",
+        show_default=False,
+    ),
+]
+
+NOT_A_DIFFERENCE = ("command",)
+"""What an environment holds besides what a result may come from."""
+
+
+@app.callback()
+def show(
+    context: typer.Context,
+    sort: SortOption = "name",
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
+
+    The accuracy is the test set's. A run that has not ended, or a folder that is none, is listed
+    too, and says so. Wherever a command takes a run, its number will do.
+    """
+    given = options.given(show, locals())
+    if context.invoked_subcommand is not None:
+        _refuse_options_before(context, given)
+        return
+    from mnist_cli.report.console import note, print_json
+    from mnist_cli.report.runs import print_runs
+    from mnist_cli.training.runlist import sort_runs
+
+    if sort not in SORTS:
+        raise UsageError(f"--sort {sort}: no such order", f"Choose one of {', '.join(SORTS)}.")
+    found = sort_runs(_list(runs), sort)
+    if as_json:
+        print_json({"folder": str(runs), "runs": [_plain(run) for run in found]})
+    elif found:
+        print_runs(found, runs)
+    else:
+        note(f"no runs under {runs}/; `mnist train` makes one")
+
+
+def _refuse_options_before(context: typer.Context, given: Container[str]) -> None:
+    """An option of the list says nothing to a command that follows it: it is not passed over."""
+    flags = [max(one.opts, key=len) for one in context.command.params if one.name in given]
+    if flags:
+        command = context.invoked_subcommand
+        raise UsageError(
+            f"{', '.join(flags)} before {command} says nothing to it",
+            f"Write it at the end: mnist runs {command} … {flags[0]} …",
+        )
+
+
+def _list(root: Path) -> list[RunRecord]:
+    """The runs under a folder; a folder that was named must be there, the default need not.
+
+    Raises:
+        UsageError: it is none, or cannot be looked into.
+    """
+    from mnist_cli.training.runlist import list_runs
+
+    try:
+        return list_runs(root)
+    except FileNotFoundError as error:
+        if root == options.RUNS:
+            return []
+        raise UsageError(f"--runs {root}: there is no such folder") from error
+    except OSError as error:
+        raise UsageError(f"--runs {root}: {error.strerror}", "Name the folder of runs.") from error
+
+
+def _plain(run: RunRecord) -> dict[str, Any]:
+    """A run as ``--json`` has it."""
+    from datetime import UTC, datetime
+
+    hidden = ("path", "written", "config", "environment")
+    values = {key: value for key, value in vars(run).items() if key not in hidden}
+    moment = None
+    if run.written is not None:
+        moment = datetime.fromtimestamp(run.written, UTC).isoformat(timespec="seconds")
+    return {"path": str(run.path), "name": run.name, **values, "date": moment}
+
+
+@app.command()
+def compare(
+    targets: ComparedArgument,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Show what differs between runs: in their configuration, in what they were made with and on.
+
+    Every run's result stands below, the same or not.
+    """
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.runs import print_comparison
+    from mnist_cli.training.runlist import differences, open_run
+
+    if len(targets) < 2:
+        raise UsageError("one run alone has nothing to be compared with", "Name two or more.")
+    found = [open_run(target, runs) for target in targets]
+    configuration = differences([run.config for run in found])
+    environment = differences([run.environment for run in found], NOT_A_DIFFERENCE)
+    if as_json:
+        document = {"configuration": configuration, "environment": environment}
+        print_json({"runs": [_plain(run) for run in found], **document})
+    else:
+        print_comparison(found, configuration, environment)

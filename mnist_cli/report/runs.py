@@ -1,0 +1,138 @@
+"""What ``mnist runs`` shows: runs as a table, and several of them beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mnist_cli.training.runlist import RunRecord
+
+NOTHING = "-"
+TEXTUAL = ("run", "data set", "network", "device", "date")
+EXPENDABLE = ("device", "seconds", "date")
+LONGEST_VALUE = 32
+
+
+def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
+    """A line a run; what is wrong with one is told below, on stderr."""
+    rows = [_row(run) for run in runs]
+    print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
+    for run in runs:
+        if run.problem:
+            note(f"{run.path}: {run.state}: {run.problem}")
+
+
+def _row(run: RunRecord) -> dict[str, str]:
+    return {
+        "run": _short_name(run),
+        "data set": run.dataset or NOTHING,
+        "network": _network(run) or NOTHING,
+        "epochs": _epochs(run),
+        "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
+        "seconds": _seconds(run.seconds),
+        "device": run.device or NOTHING,
+        "date": date(run.written),
+    }
+
+
+def _short_name(run: RunRecord) -> str:
+    """The number alone where the rest of the name only says what other columns say too."""
+    number, _, rest = run.name.partition("-")
+    return number if number.isdecimal() and rest == f"{run.dataset}-{run.model}" else run.name
+
+
+def _network(run: RunRecord) -> str:
+    return f"{run.members} × {run.model}" if run.members > 1 else run.model
+
+
+def _epochs(run: RunRecord) -> str:
+    if run.epochs is None:
+        return NOTHING
+    early = run.planned is not None and run.planned != run.epochs
+    return f"{run.epochs}/{run.planned}" if early else str(run.epochs)
+
+
+def _percent(fraction: float | None) -> str:
+    return NOTHING if fraction is None else percent(fraction)
+
+
+def _seconds(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds:,.1f}"
+
+
+def date(moment: float | None) -> str:
+    """Seconds since 1970 as a date and a time of this machine's clock."""
+    if moment is None:
+        return NOTHING
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def print_comparison(
+    runs: Sequence[RunRecord],
+    configuration: Mapping[str, Sequence[Any]],
+    environment: Mapping[str, Sequence[Any]],
+) -> None:
+    """What differs in configuration and surroundings, then every run's result."""
+    console = stdout(wide=True)
+    names = _distinct_names(runs)
+    for title, rows in (("configuration", configuration), ("made with and on", environment)):
+        if rows:
+            cells = {key: [_value(value) for value in row] for key, row in rows.items()}
+            console.print(_beside(title, names, cells))
+        else:
+            console.print(f"[bold]{title}[/]: no difference")
+    console.print(_beside("result", names, _results(runs)))
+
+
+def _distinct_names(runs: Sequence[RunRecord]) -> list[str]:
+    """The folders' names, or whole paths where two folders have one name."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
+def _beside(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    table = make_table(title, *names)
+    for key, row in rows.items():
+        table.add_row(escape(key), *map(escape, row))
+    return table
+
+
+def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    rows = {
+        "state": [run.state for run in runs],
+        "epochs": [_epochs(run) for run in runs],
+        "test accuracy": [_percent(run.accuracy) for run in runs],
+        "test images right": [_right(run) for run in runs],
+        "test loss": [_loss(run.loss) for run in runs],
+        "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
+        "seconds of training": [_seconds(run.seconds) for run in runs],
+        "last written": [date(run.written) for run in runs],
+    }
+    return {key: row for key, row in rows.items() if set(row) != {NOTHING}}
+
+
+def _right(run: RunRecord) -> str:
+    if run.accuracy is None or run.count is None:
+        return NOTHING
+    return f"{round(run.accuracy * run.count):,} of {run.count:,}"
+
+
+def _loss(loss: float | None) -> str:
+    return NOTHING if loss is None else f"{loss:.4f}"
+
+
+def _value(value: object) -> str:
+    """As it stands in a TOML file, nearly; a long one, as a checksum, is cut."""
+    if value is None:
+        return NOTHING
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

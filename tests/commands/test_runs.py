@@ -1,0 +1,159 @@
+"""``mnist runs``: the list, the comparison, and what may lie in the folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from program import Run
+
+from mnist_cli.commands import runs as command
+from mnist_cli.training import runlist
+
+
+@pytest.fixture
+def folder(trained: Path) -> Path:
+    """Two runs, the second with other settings and a better result, and what else may lie there."""
+    root = Path("runs")
+    shutil.copytree(trained, root / "0001-digits-conv2")
+    second = shutil.copytree(trained, root / "0002-digits-conv2")
+    config = second / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 3", "epochs = 7\nmomentum = 0.5"))
+    summary = json.loads((second / "summary.json").read_text())
+    summary["test"]["accuracy"] = 0.999
+    (second / "summary.json").write_text(json.dumps(summary))
+    third = shutil.copytree(trained, root / "0003-digits-conv2")
+    (third / "summary.json").unlink()
+    (root / "0004-broken").mkdir()
+    (root / "0004-broken" / "config.toml").write_text("=")
+    (root / "notes").mkdir()
+    return root
+
+
+def test_the_list(run: Run, folder: Path) -> None:
+    outcome = run("runs")
+    assert outcome.code == 0
+    title, head, *rows = outcome.out.splitlines()
+    assert title.strip() == "runs/"
+    columns = ["run", "data", "set", "network", "epochs", "accuracy", "seconds", "device", "date"]
+    assert head.split() == columns
+    accuracy = json.loads((folder / "0001-digits-conv2/summary.json").read_text())["test"][
+        "accuracy"
+    ]
+    assert rows[0].split()[:5] == ["0001", "digits", "conv2", "3", f"{100 * accuracy:.2f}%"]
+    assert rows[1].split()[:5] == ["0002", "digits", "conv2", "3/7", "99.90%"]
+    assert rows[2].split()[:5] == ["0003", "digits", "conv2", "3", "unfinished"]
+    assert rows[3].split()[:5] == ["0004-broken", "-", "-", "-", "unreadable"]
+    assert rows[4].split()[:5] == ["notes", "-", "-", "-", "no"]
+    assert "runs/0004-broken: unreadable: config.toml is garbled" in outcome.err
+    assert "runs/notes: no run" in outcome.err
+
+
+def test_the_list_as_a_document(run: Run, folder: Path) -> None:
+    document = run("runs", "--json").document
+    assert document["folder"] == "runs"
+    first = document["runs"][0]
+    summary = json.loads((folder / "0001-digits-conv2/summary.json").read_text())
+    assert first["path"] == "runs/0001-digits-conv2"
+    for key in ("dataset", "model", "epochs", "device", "device_name", "precision"):
+        assert first[key] == summary[key]
+    assert first["accuracy"] == summary["test"]["accuracy"]
+    assert first["seconds"] == summary["train_seconds"]
+    written = (folder / "0001-digits-conv2/summary.json").stat().st_mtime
+    assert abs(datetime.fromisoformat(first["date"]).timestamp() - written) < 1
+    assert [one["state"] for one in document["runs"]] == [
+        *("finished", "finished", "unfinished", "unreadable", "no run"),
+    ]
+
+
+def test_the_best_comes_first_if_asked(run: Run, folder: Path) -> None:
+    document = run("runs", "--sort", "accuracy", "--json").document
+    assert [one["name"][:4] for one in document["runs"][:2]] == ["0002", "0001"]
+
+
+def test_every_order_that_is_offered_is_there() -> None:
+    assert tuple(runlist.SORTS) == command.SORTS
+
+
+def test_no_runs_are_no_failure(run: Run) -> None:
+    for _ in range(2):
+        outcome = run("runs")
+        assert (outcome.code, outcome.out) == (0, "")
+        assert "no runs under runs/; `mnist train` makes one" in outcome.err
+        assert run("runs", "--json").document == {"folder": "runs", "runs": []}
+        Path("runs").mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--sort", "size"], 2, "--sort size: no such order\nChoose one of name, accuracy"),
+        (["--runs", "nowhere"], 2, "--runs nowhere: there is no such folder"),
+        (["--runs", "a-file"], 2, "--runs a-file: Not a directory"),
+        (["comapre"], 2, "comapre"),
+        (["compare"], 2, "RUN"),
+        (["compare", "1"], 2, "one run alone has nothing to be compared with"),
+        (["compare", "1", "9"], 4, "there is no run 9"),
+        (["compare", "1", "4"], 4, "cannot be compared: config.toml is garbled"),
+        (["compare", "1", "notes"], 4, "it holds none of a run's files"),
+        (["--sort", "date", "compare", "1", "2"], 2, "--sort before compare says nothing to it"),
+        (["--runs", "x", "compare", "1", "2"], 2, "mnist runs compare … --runs …"),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    run: Run, folder: Path, words: list[str], code: int, said: str
+) -> None:
+    Path("a-file").touch()
+    outcome = run("runs", *words)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert said in outcome.err
+
+
+def test_a_comparison_shows_what_differs_and_every_result(run: Run, folder: Path) -> None:
+    outcome = run("runs", "compare", "1", "0002-digits-conv2")
+    assert outcome.code == 0
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert lines[0] == ["configuration", "0001-digits-conv2", "0002-digits-conv2"]
+    assert ["epochs", "3", "7"] in lines[:4]
+    assert ["momentum", "-", "0.5"] in lines[:4]
+    assert ["made", "with", "and", "on:", "no", "difference"] in lines
+    results = lines[lines.index(["result", *lines[0][1:]]) :]
+    assert ["epochs", "3", "3/7"] in results
+    assert next(row for row in results if row[:2] == ["test", "accuracy"])[-1] == "99.90%"
+    assert not any(row[:1] == ["batch_size"] for row in lines)
+
+
+def test_a_comparison_as_a_document(run: Run, folder: Path) -> None:
+    document = run("runs", "compare", 1, folder / "0002-digits-conv2", 3, "--json").document
+    assert document["configuration"] == {"epochs": [3, 7, 3], "momentum": [None, 0.5, None]}
+    assert document["environment"] == {}
+    assert [one["name"][:4] for one in document["runs"]] == ["0001", "0002", "0003"]
+    assert document["runs"][2]["accuracy"] is None
+
+
+def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, folder: Path) -> None:
+    document = run("eval", "2", "--json").document
+    assert document["checkpoint"] == "runs/0002-digits-conv2/best.pt"
+    outcome = run("train", "--resume", "1")
+    assert "runs/0001-digits-conv2 was trained to its end already" in outcome.err
+    outcome = run("eval", "9")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        *(4, "error: there is no checkpoint or run 9"),
+    )
+
+
+def test_listing_imports_nothing_slow(folder: Path) -> None:
+    script = (
+        "import sys; from mnist_cli import cli; assert cli.run(['runs']) == 0; "
+        "assert cli.run(['runs', 'compare', '1', '2']) == 0; "
+        "print(*[n for n in ('torch', 'numpy', 'matplotlib') if n in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr.splitlines()[-1] == ""
