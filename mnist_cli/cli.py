@@ -25,6 +25,7 @@ from mnist_cli.commands import (
     doctor,
     evaluate,
     inspect_grad,
+    model,
     plot,
     predict,
     runs,
@@ -45,6 +46,7 @@ app.command(name="eval")(evaluate.evaluate)
 app.command(name="predict")(predict.predict)
 app.command(name="inspect-grad")(inspect_grad.inspect_grad)
 app.command(name="plot")(plot.plot)
+app.command(name="model")(model.model)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command(name="bench")(bench.bench)
@@ -199,7 +201,8 @@ def _bad_value(error: Exception) -> str:
     if option is None or not isinstance(cause, ValidationError):
         return ""
     first = cause.errors(include_url=False)[0]
-    if option.name in TrainConfig.model_fields:
+    unbounded = getattr(option, "min", None) is None and getattr(option, "max", None) is None
+    if unbounded and option.name in TrainConfig.model_fields:
         allowed = permitted(TrainConfig.model_fields[option.name])
     else:
         kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)

@@ -7,13 +7,13 @@ ReLU need not be a module, and a fixed bank of filters is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from mnist_cli.insight.watching import watch_forward
 
 WEIGHTED = {"conv2d": "convolution", "linear": "linear"}
 FOLLOWING = {
@@ -58,15 +58,9 @@ def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
         model: a network of this program, not compiled, not an ensemble.
         images: float, normalised, where the network's weights are.
     """
-    was_training = model.training
-    model.eval()
-    watch = _Watch(_owners(model))
-    try:
-        with torch.no_grad(), watch:
-            model(images)
-    finally:
-        model.train(was_training)
-    return watch.layers
+    found = _Layers(_owners(model))
+    watch_forward(model, images, found.see)
+    return found.layers
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
@@ -83,30 +77,22 @@ def _owners(model: nn.Module) -> dict[int, str]:
     return owners
 
 
-class _Watch(TorchFunctionMode):
-    """Sees every call of a torch function, the outermost of those that call each other."""
+class _Layers:
+    """Gathers operations into layers as they are seen."""
 
     def __init__(self, owners: Mapping[int, str]) -> None:
-        super().__init__()
         self.layers: list[Layer] = []
         self._owners = owners
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
+    def see(
+        self, name: str, args: tuple[Any, ...], _kwargs: Mapping[str, Any], result: Any
+    ) -> None:
         if name in WEIGHTED:
             inputs, weight = args[:2]
             owner = self._owners.get(id(weight), "")
             self.layers.append(Layer(owner, (WEIGHTED[name],), weight, inputs, result))
         elif name in FOLLOWING and self.layers:
             self._go_on(FOLLOWING[name], result)
-        return result
 
     def _go_on(self, operation: str, output: Tensor) -> None:
         last = self.layers[-1]
