@@ -24,6 +24,7 @@ from mnist_cli.commands import (
     data,
     doctor,
     evaluate,
+    export,
     inspect_grad,
     model,
     plot,
@@ -47,6 +48,7 @@ app.command(name="predict")(predict.predict)
 app.command(name="inspect-grad")(inspect_grad.inspect_grad)
 app.command(name="plot")(plot.plot)
 app.command(name="model")(model.model)
+app.command(name="export")(export.export)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command(name="bench")(bench.bench)

@@ -11,7 +11,8 @@
     ├── NumericsError         6   a figure that cannot be trusted
     │   ├── NonFiniteError    6   the loss is no longer finite
     │   ├── ReplayMismatch    6   a replayed gradient differs from autograd's
-    │   └── ResumeMismatch    6   a resumed run differs from the one never stopped
+    │   ├── ResumeMismatch    6   a resumed run differs from the one never stopped
+    │   └── ExportMismatch    6   an exported file answers otherwise than its network
     ├── OutOfMemory           7   the device's memory is too small for the batch
     └── Stopped                   asked to stop from outside
         ├── Interrupted     130   SIGINT (Ctrl-C)
@@ -103,6 +104,12 @@ class ResumeMismatch(NumericsError):
     """A run stopped and resumed did not end with the bits of the one never stopped."""
 
     kind = "resume"
+
+
+class ExportMismatch(NumericsError):
+    """What was exported does not answer as the network does."""
+
+    kind = "export"
 
 
 class OutOfMemory(MnistError):

@@ -1,0 +1,88 @@
+"""What an exported file says of itself: names and texts, as all formats can hold them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mnist_cli import __version__
+from mnist_cli.commands import provenance
+from mnist_cli.exporting.formats import Format
+
+if TYPE_CHECKING:
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.runlist import RunRecord
+
+RAW_INPUT = (
+    "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, light on dark as in MNIST's "
+    "files; the graph normalises them"
+)
+RAW_OUTPUT = "probabilities: float32 (batch, {classes}), each row summing to 1"
+OWN_INPUT = "images: float32 (batch, 1, 28, 28), normalised: (grey level / 255 - mean) / std"
+OWN_OUTPUT = "{scores}: float32 (batch, {classes})"
+VOTING = (
+    ", of each of several networks, whose weights have its number in front; they vote by the mean "
+    "of their probabilities"
+)
+
+
+def describe(checkpoint: Checkpoint, chosen: Format) -> dict[str, str]:
+    """Model, data, classes, normalisation, accuracy and how the file is to be used.
+
+    What a checkpoint of another program does not tell is left out.
+    """
+    normalisation = provenance.own_normalisation(checkpoint)
+    facts: dict[str, object] = {
+        "producer": f"mnist_cli {__version__}",
+        "model": checkpoint.model,
+        "members": checkpoint.members,
+        **_interface(checkpoint, chosen),
+        "classes": json.dumps(list(provenance.class_names(checkpoint))),
+        "mean": normalisation.mean,
+        "std": normalisation.std,
+        **_training(checkpoint),
+    }
+    return {key: str(value) for key, value in facts.items()}
+
+
+def _interface(checkpoint: Checkpoint, chosen: Format) -> dict[str, object]:
+    """What goes in and what comes out; of weights alone, of the network that they belong to."""
+    if chosen.program:
+        return {"input": RAW_INPUT, "output": RAW_OUTPUT.format(classes=checkpoint.classes)}
+    ended = getattr(checkpoint.build_model(), "log_probabilities", False)  # of all, if they vote
+    scores = "log-probabilities" if ended else "logits"
+    output = OWN_OUTPUT.format(scores=scores, classes=checkpoint.classes)
+    if checkpoint.members > 1:
+        output += VOTING
+    return {"format": "pt", "input": OWN_INPUT, "output": output}
+
+
+def _training(checkpoint: Checkpoint) -> dict[str, object]:
+    """On what, for how long, and how well, as far as the checkpoint and its folder tell."""
+    if checkpoint.data is None or checkpoint.config is None:
+        return {}
+    facts: dict[str, object] = {
+        "dataset": checkpoint.data.name,
+        "fingerprint": checkpoint.data.fingerprint,
+        "seed": checkpoint.config.seed,
+        "checkpoint": f"{checkpoint.path.resolve().parent.name}/{checkpoint.path.name}",
+    }
+    if checkpoint.history:
+        last = checkpoint.history[-1]
+        facts["epochs"] = last.epoch
+        if last.val is not None:
+            facts["val_accuracy"] = last.val.accuracy
+    run = _tested(checkpoint)
+    if run is not None:
+        facts["test_accuracy"] = run.accuracy
+        facts["test_precision"] = run.precision
+    return facts
+
+
+def _tested(checkpoint: Checkpoint) -> RunRecord | None:
+    """The run that the checkpoint lies in, if it is this file that the test set was read with."""
+    from mnist_cli.training.runlist import FINISHED, read_run
+
+    run = read_run(checkpoint.path.parent)
+    tested = run.state == FINISHED and run.checkpoint == checkpoint.path.name
+    return run if tested and run.accuracy is not None else None

@@ -1,0 +1,80 @@
+"""The network as other programs are to use it: raw pixels in, probabilities out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mnist_cli.data.split import Normalisation
+from mnist_cli.ensemble import Ensemble
+
+IMAGE = (1, 28, 28)
+INPUT, OUTPUT, BATCH = "images", "probabilities", "batch"
+
+Answer = Callable[[Tensor], Tensor]
+"""Probabilities (N, classes), float32, of images (N, 1, 28, 28), uint8."""
+
+
+class Classifier(nn.Module):
+    """Normalises, computes, and gives probabilities; of several networks their mean, the vote.
+
+    Softmax leaves what is a probability's logarithm already as it is, so that it serves networks
+    that end in a log-softmax and those that end in logits.
+    """
+
+    def __init__(self, model: nn.Module, normalisation: Normalisation) -> None:
+        """Copy a network or an ensemble, in the usual memory order.
+
+        Args:
+            model: what :meth:`mnist_cli.training.checkpoint.Checkpoint.build_model` gives.
+            normalisation: the one that the network was trained with.
+        """
+        super().__init__()
+        networks = members(model)
+        self.networks = nn.ModuleList(networks).to(memory_format=torch.contiguous_format).eval()
+        self.mean, self.std = 255 * normalisation.mean, 255 * normalisation.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28), uint8, to probabilities (N, classes), float32."""
+        x = (images.float() - self.mean) / self.std
+        answers = [network(x).float().softmax(1) for network in self.networks]
+        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
+
+
+def members(model: nn.Module) -> Sequence[nn.Module]:
+    """The networks that vote, as copies; the one that there is where none do."""
+    if isinstance(model, Ensemble):
+        return [model.member(number) for number in range(model.size)]
+    return [model]
+
+
+def capture(classifier: Classifier) -> ExportedProgram:
+    """The computation as torch.export's graph, for any number of images.
+
+    Where a line of the network's source stands is taken out: it names folders of this machine.
+    """
+    example = torch.zeros(2, *IMAGE, dtype=torch.uint8)  # 1 would be taken for a constant
+    with silence(), torch.no_grad():
+        program = torch.export.export(classifier, (example,), dynamic_shapes=({0: Dim(BATCH)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep to themselves what exporters warn of; what comes of it is checked."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,307 @@
+"""``mnist export``: the file, what it says of itself, and when nothing is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+import torch
+from program import TINY, Run
+from safetensors import safe_open
+from torchvision.transforms.v2.functional import normalize
+
+from mnist_cli import models
+from mnist_cli.commands import export as command
+from mnist_cli.data import catalogue, store
+from mnist_cli.exporting import onnx_model
+from mnist_cli.exporting.classifier import Answer
+
+
+@pytest.fixture
+def copy(trained: Path) -> Path:
+    """A run directory of its own."""
+    return shutil.copytree(trained, Path("runs", "0001-digits-conv2"))
+
+
+def raw_images(name: str, folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The test images (N, 1, 28, 28), uint8, as they lie in their files, and the labels."""
+    test = store.read(catalogue.get(name), "test", folder)
+    return test.images.reshape(-1, 1, 28, 28), test.labels.astype(np.int64)
+
+
+@torch.no_grad()
+def plain_answers(checkpoint: Path, name: str, images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Probabilities by plain torch: the weights, the network, torchvision's normalisation."""
+    document = torch.load(checkpoint, weights_only=True)
+    network = models.build(document["model"]["name"])
+    weights = document["model"]["weights"]
+    if document["ema"] is not None:
+        weights = {
+            key.removeprefix("module."): tensor
+            for key, tensor in document["ema"].items()
+            if key != "n_averaged"
+        }
+    network.load_state_dict(weights)
+    spec = catalogue.get(name)
+    parts = torch.as_tensor(images).split(500)
+    return torch.cat(
+        [
+            network.eval()(normalize(part.float() / 255, [spec.mean], [spec.std])).softmax(1)
+            for part in parts
+        ]
+    )
+
+
+def onnx_answers(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    parts = np.array_split(images, max(1, len(images) // 500))
+    return np.concatenate([session.run(None, {"images": part})[0] for part in parts])
+
+
+def agree(path: Path, checkpoint: Path, name: str, folder: Path) -> float:
+    """That the file predicts what plain torch does for every test image; its accuracy."""
+    images, labels = raw_images(name, folder)
+    theirs, ours = onnx_answers(path, images), plain_answers(checkpoint, name, images).numpy()
+    assert np.abs(theirs - ours).max() < 1e-4
+    assert (theirs.argmax(1) == ours.argmax(1)).all()
+    return float((theirs.argmax(1) == labels).mean())
+
+
+def test_onnx_of_a_run_agrees_on_every_test_image(run: Run, copy: Path) -> None:
+    outcome = run("export", "--verify", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    document = outcome.document
+    path = Path(document["file"])
+    assert path == copy / "best.onnx"
+    assert document["bytes"] == path.stat().st_size
+    assert (document["format"], document["checkpoint"]) == ("onnx", str(copy / "best.pt"))
+    accuracy = agree(path, copy / "best.pt", "digits", Path("nowhere"))
+    verify = document["verify"]
+    assert (verify["dataset"], verify["images"], verify["differing"]) == ("digits", 382, 0)
+    assert verify["accuracy"] == pytest.approx(accuracy)
+    assert 0 <= verify["largest_difference"] < 1e-4
+    assert not list(copy.glob(".*.tmp"))
+
+
+def test_the_file_says_what_it_is(run: Run, copy: Path) -> None:
+    assert run("export").code == 0
+    session = onnxruntime.InferenceSession(copy / "best.onnx", providers=["CPUExecutionProvider"])
+    said = session.get_modelmeta().custom_metadata_map
+    summary = json.loads((copy / "summary.json").read_text())
+    spec = catalogue.get("digits")
+    assert (said["model"], said["dataset"], said["members"]) == ("conv2", "digits", "1")
+    assert json.loads(said["classes"]) == list(spec.classes)
+    assert (float(said["mean"]), float(said["std"])) == (spec.mean, spec.std)
+    assert float(said["test_accuracy"]) == summary["test"]["accuracy"]
+    best = torch.load(copy / "best.pt", weights_only=True)["metrics"][-1]
+    assert (int(said["epochs"]), float(said["val_accuracy"])) == (
+        *(best["epoch"], best["val_accuracy"]),
+    )
+    assert said["checkpoint"] == "0001-digits-conv2/best.pt"
+    assert said["input"].startswith("images: uint8 (batch, 1, 28, 28)")
+
+
+def test_the_accuracy_of_another_checkpoint_is_not_told(run: Run, copy: Path) -> None:
+    assert run("export", copy / "last.pt", "-o", "last.safetensors").code == 0
+    with safe_open("last.safetensors", "pt") as opened:
+        assert "test_accuracy" not in opened.metadata()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--format", "torch"], "runs/0001-digits-conv2/best.pt2"),
+        (["--out", "new/net.pt2"], "new/net.pt2"),
+        (["--format", "safetensors"], "runs/0001-digits-conv2/best.safetensors"),
+        (["--out", "NET.SAFETENSORS"], "NET.SAFETENSORS"),
+        (["--out", "weights.bin", "--format", "safetensors"], "weights.bin"),
+    ],
+)
+def test_the_format_is_named_or_in_the_name(
+    run: Run, copy: Path, words: list[str], name: str
+) -> None:
+    outcome = run("export", *words, "--verify")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == "runs/0001-digits-conv2/best.pt: conv2\n"
+    assert outcome.out.splitlines()[0] == name
+    assert "on the 382 test images of scikit-learn's digits: largest difference" in outcome.out
+    assert Path(name).stat().st_size > 100_000
+
+
+def test_an_ensemble_votes_in_the_file_too(run: Run) -> None:
+    assert run(*TINY, "--ensemble", 2, "--epochs", 1, "--quiet").code == 0
+    outcome = run("export", "--verify", "--out", "vote.onnx")
+    assert outcome.code == 0, outcome.err
+    assert "conv2, 2 networks that vote" in outcome.err
+    weights = torch.load("runs/0001-digits-conv2/best.pt", weights_only=True)["model"]["weights"]
+    images, _ = raw_images("digits", Path("nowhere"))
+    spec = catalogue.get("digits")
+    x = normalize(torch.as_tensor(images).float() / 255, [spec.mean], [spec.std])
+    answers = []
+    for number in range(2):
+        network = models.build("conv2").eval()
+        own = {key.removeprefix("members."): tensor[number] for key, tensor in weights.items()}
+        network.load_state_dict(own)
+        with torch.no_grad():
+            answers.append(network(x).softmax(1).numpy())
+    voted = (answers[0] + answers[1]) / 2
+    assert np.abs(onnx_answers(Path("vote.onnx"), images) - voted).max() < 1e-5
+    assert run("export", "--out", "vote.safetensors").code == 0
+    with safe_open("vote.safetensors", "pt") as opened:
+        assert "0.conv1.weight" in opened.keys()  # noqa: SIM118 - no mapping
+        assert "its number in front" in opened.metadata()["output"]
+
+
+def test_another_programs_weights_are_exported_with_mnists_normalisation(run: Run) -> None:
+    torch.manual_seed(1)
+    torch.save(models.build("example").state_dict(), "net.pt")
+    assert run("export", "net.pt").code == 0
+    spec = catalogue.get("mnist")
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    said = session.get_modelmeta().custom_metadata_map
+    assert (said["model"], float(said["mean"])) == ("example", spec.mean)
+    assert "dataset" not in said
+    network = models.build("example").eval()
+    network.load_state_dict(torch.load("net.pt", weights_only=True))
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
+    with torch.no_grad():
+        x = normalize(torch.as_tensor(images).float() / 255, [spec.mean], [spec.std])
+        expected = network(x).exp().numpy()
+    assert np.abs(onnx_answers(Path("net.onnx"), images) - expected).max() < 1e-5
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> None:
+    Path("net.safetensors").write_text("precious")
+    outcome = run("export", "--out", "net.safetensors")
+    assert outcome.code == 5
+    assert "net.safetensors is there already\nReplace it with --force" in outcome.err
+    assert Path("net.safetensors").read_text() == "precious"
+    assert run("export", "--out", "net.safetensors", "--force").code == 0
+    assert Path("net.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--format", "tflite"], 2, "--format tflite: no such format\nChoose one of onnx, torch"),
+        (["--out", "net.h5"], 2, "End it with .onnx, .pt2, .safetensors"),
+        (["--out", "net"], 2, "the name does not say which format"),
+        (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
+        (["--dataset", "digits"], 2, "--dataset is for --verify alone"),
+        (["--out", "runs", "--format", "onnx"], 5, "runs is not a file"),
+        (["--out", "a-file/net.onnx"], 5, "a-file"),
+        (["--out", "/dev/null", "--format", "onnx", "--force"], 5, "/dev/null is not a file"),
+        (["nothing.pt"], 4, "there is no checkpoint or run nothing.pt"),
+        (["--verify", "--dataset", "cifar"], 2, "cifar"),
+    ],
+)
+def test_what_makes_no_sense_is_named_before_anything_is_computed(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
+) -> None:
+    monkeypatch.setattr(command, "_make", None)
+    Path("a-file").touch()
+    outcome = run("export", *words)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert said in outcome.err
+    assert not list(Path().rglob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["--format", "onnx"], ["onnx", "onnxscript", "onnxruntime"]),
+        (["--format", "onnx"], ["onnxruntime"]),
+        (["--out", "net.safetensors"], ["safetensors"]),
+    ],
+)
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], missing: list[str]
+) -> None:
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    outcome = run("export", *words)
+    assert outcome.code == 2
+    assert f"pip install {' '.join(missing)}" in outcome.err
+    assert " and ".join(missing) in outcome.err
+
+
+def spoilt(change: Any) -> Any:
+    """onnx_model.load, except that every answer is changed on its way."""
+    load = onnx_model.load
+
+    def wrong(*arguments: Any) -> Answer:
+        answer = load(*arguments)
+        return lambda images: change(answer(images), images)
+
+    return wrong
+
+
+def test_a_file_that_answers_otherwise_is_not_written(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_model, "load", spoilt(lambda answer, _images: answer.roll(1, 1)))
+    outcome = run("export", "--json")
+    assert (outcome.code, outcome.document["error"]["kind"]) == (6, "export")
+    assert "answers otherwise than the network" in outcome.err
+    assert not (copy / "best.onnx").exists()
+
+
+def test_one_other_prediction_among_the_test_images_is_enough(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = raw_images("digits", Path("nowhere"))
+    chosen = torch.as_tensor(images[200])
+
+    def change(answer: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        it = (batch == chosen).flatten(1).all(1)
+        return torch.where(it[:, None], 1 - answer, answer)
+
+    monkeypatch.setattr(onnx_model, "load", spoilt(change))
+    outcome = run("export", "--verify")
+    assert outcome.code == 6
+    assert "for 1 of 382 test images" in outcome.err
+    assert not (copy / "best.onnx").exists()
+
+
+def test_an_exporter_that_gives_up_is_no_bug_of_the_users(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> bytes:
+        raise RuntimeError("cannot follow\nmuch more")
+
+    monkeypatch.setattr(onnx_model, "encode", give_up)
+    outcome = run("export")
+    assert outcome.code == 2
+    assert "'conv2' cannot be exported as ONNX: cannot follow\n" in outcome.err
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        ["--config", "fast", "--set", "train_size=10240"],
+        ["--epochs", "1", "--set", "train_size=2560"],
+    ],
+    ids=["fast", "default"],
+)
+def test_real_digits_all_ten_thousand(run: Run, mnist_dir: Path, recipe: list[str]) -> None:
+    """Of a run of a few steps on the real files: weights that are trained, if not to their end."""
+    data = ["--data-dir", mnist_dir]
+    words = ["--set", "precision=fp32", "--set", "threads=1", "--quiet"]
+    assert run("train", *recipe, *words, *data).code == 0
+    outcome = run("export", "--verify", "--json", "--out", "net.onnx", *data)
+    assert outcome.code == 0, outcome.err
+    verify = outcome.document["verify"]
+    assert (verify["dataset"], verify["images"], verify["differing"]) == ("mnist", 10_000, 0)
+    checkpoint = Path(outcome.document["checkpoint"])
+    accuracy = agree(Path("net.onnx"), checkpoint, "mnist", mnist_dir)
+    assert verify["accuracy"] == pytest.approx(accuracy)
+    assert accuracy > 0.5  # far from chance: what is compared are no ties
