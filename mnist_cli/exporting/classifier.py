@@ -6,13 +6,16 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from mnist_cli.data.split import Normalisation
 from mnist_cli.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 IMAGE = (1, 28, 28)
 INPUT, OUTPUT, BATCH = "images", "probabilities", "batch"
@@ -59,6 +62,8 @@ def capture(classifier: Classifier) -> ExportedProgram:
 
     Where a line of the network's source stands is taken out: it names folders of this machine.
     """
+    from torch.export import Dim  # imports SymPy and more, which weights alone do not need
+
     example = torch.zeros(2, *IMAGE, dtype=torch.uint8)  # 1 would be taken for a constant
     with silence(), torch.no_grad():
         program = torch.export.export(classifier, (example,), dynamic_shapes=({0: Dim(BATCH)},))
