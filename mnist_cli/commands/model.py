@@ -182,7 +182,7 @@ def _follow(shown: Shown, batch_size: int) -> Flow:
     from mnist_cli.insight.flow import follow
     from mnist_cli.training.memory import explain_out_of_memory
 
-    with explain_out_of_memory(batch_size, "--batch-size"):
+    with explain_out_of_memory(batch_size, "--batch-size "):
         return follow(shown.network, torch.zeros(batch_size, 1, 28, 28))
 
 

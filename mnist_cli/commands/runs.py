@@ -115,7 +115,7 @@ def _plain(run: RunRecord) -> dict[str, Any]:
 
 @app.command()
 def compare(
-    targets: ComparedArgument,
+    folders: ComparedArgument,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
@@ -128,9 +128,9 @@ def compare(
     from mnist_cli.report.runs import print_comparison
     from mnist_cli.training.runlist import differences, open_run
 
-    if len(targets) < 2:
+    if len(folders) < 2:
         raise UsageError("one run alone has nothing to be compared with", "Name two or more.")
-    found = [open_run(target, runs) for target in targets]
+    found = [open_run(folder, runs) for folder in folders]
     configuration = differences([run.config for run in found])
     environment = differences([run.environment for run in found], NOT_A_DIFFERENCE)
     if as_json:

@@ -33,6 +33,8 @@ READERS: dict[str, Reader] = {
     "predict": lambda path: ["predict", PICTURE, "--checkpoint", path, "--json"],
     "plot": lambda path: [*PLOT, path, "--dataset", "digits"],
     "inspect-grad": lambda path: [*INSPECT, path, "--out", "out", "--quiet"],
+    "model": lambda path: ["model", path, "--json"],
+    "export": lambda path: ["export", path, "--out", "exported/net.safetensors", "--force"],
     "train": lambda path: ["train", "--resume", path, "--runs", "resumed", "--quiet"],
 }
 """A command each: its first way in. All that is hostile or foreign is tried on each of them."""

@@ -14,9 +14,17 @@ from victim import Victim
 
 from mnist_cli.cli import app
 
-READ_NONE = {"bench", "doctor", "data fetch", "data verify", "data show", "data path"}
+READ_NONE = {
+    "bench",
+    "doctor",
+    "data fetch",
+    "data verify",
+    "data show",
+    "data path",
+    "runs compare",
+}
 """Commands that open no checkpoint."""
-NO_CHECKPOINT = {"data_dir", "runs", "out", "plots", "png", "picture", "config"}
+NO_CHECKPOINT = {"data_dir", "runs", "out", "plots", "png", "picture", "config", "folders"}
 """Parameters that name a folder, a file to write or a recipe."""
 SAYS_SO = re.compile(r"checkpoint|\bFILE\b|\bRUN\b|\.pt\b")
 PLACE = Path("the/file.pt")
