@@ -23,6 +23,7 @@ from mnist_cli.commands import (
     bench,
     data,
     doctor,
+    draw,
     evaluate,
     export,
     inspect_grad,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command(name="train")(train.train)
 app.command(name="eval")(evaluate.evaluate)
 app.command(name="predict")(predict.predict)
+app.command(name="draw")(draw.draw)
 app.command(name="inspect-grad")(inspect_grad.inspect_grad)
 app.command(name="plot")(plot.plot)
 app.command(name="model")(model.model)

@@ -7,7 +7,7 @@
     │   └── DeviceError       2   a device that was asked for and cannot be had
     ├── DataError             3   data missing, damaged, or not what they claim to be
     ├── CheckpointError       4   a checkpoint missing, damaged, hostile or foreign
-    ├── OutputError           5   disk full, read-only, directory in use
+    ├── OutputError           5   disk full, read-only, directory or port in use
     ├── NumericsError         6   a figure that cannot be trusted
     │   ├── NonFiniteError    6   the loss is no longer finite
     │   ├── ReplayMismatch    6   a replayed gradient differs from autograd's
@@ -74,7 +74,7 @@ class CheckpointError(MnistError):
 
 
 class OutputError(MnistError):
-    """Nothing can be written there: disk full, read-only, or in use by another run."""
+    """It cannot be used: disk full, read-only, or in use by another run or program."""
 
     code = 5
     kind = "output"

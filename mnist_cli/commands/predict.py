@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options, provenance
+from mnist_cli.commands import options
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
+    from mnist_cli.commands.reading import Reader
     from mnist_cli.report.prediction import Answer
-    from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.vision.digits import Digit, Failure
 
 PicturesArgument = Annotated[
@@ -69,6 +66,7 @@ def predict(
 
     A picture that cannot be used is named and the others are still done; the exit code is then 3.
     """
+    from mnist_cli.commands.reading import Reader
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error
     from mnist_cli.training import checkpoint as checkpoints
@@ -86,59 +84,30 @@ def predict(
     failures = [one for one in results if isinstance(one, Failure)]
     for failure in failures:
         report_error(failure.error, as_json=False)
-    answers = _answer(found, results, where, precision)
+    reader = Reader(found, where, precision)
+    answers = _answer(reader, results)
     if as_json:
         print_json([_plain(one) for one in answers])
     elif as_csv:
-        prediction.print_csv(answers, provenance.class_names(found))
+        prediction.print_csv(answers, reader.classes)
     else:
-        prediction.print_answers(answers, provenance.class_names(found), pictures=not quiet)
+        prediction.print_answers(answers, reader.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
 
 
-def _answer(
-    checkpoint: Checkpoint,
-    results: list[Digit | Failure],
-    device: torch.device,
-    precision: str | None,
-) -> list[Answer | Failure]:
+def _answer(reader: Reader, results: list[Digit | Failure]) -> list[Answer | Failure]:
     """The results in their order, each digit with its probabilities."""
-    from mnist_cli.report.prediction import Answer
-    from mnist_cli.vision.digits import Digit
-
-    digits = [one for one in results if isinstance(one, Digit)]
-    rows = iter(_probabilities(checkpoint, digits, device, precision).tolist() if digits else [])
-    return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
-
-
-def _probabilities(
-    checkpoint: Checkpoint, digits: list[Digit], device: torch.device, precision_name: str | None
-) -> Tensor:
-    """Probabilities (N, classes), float64 on the CPU, as ``mnist eval`` computes them."""
     import numpy as np
 
-    from mnist_cli.config import TrainConfig
-    from mnist_cli.data.split import Split
-    from mnist_cli.training.device import compute_settings, resolve_precision
-    from mnist_cli.training.evaluate import predict as judge
+    from mnist_cli.report.prediction import Answer
+    from mnist_cli.training.device import compute_settings
+    from mnist_cli.vision.digits import Digit
 
-    images = np.stack([one.form for one in digits])
-    split = Split.of("pictures", images, np.zeros(len(images), dtype=np.int64))
-    name = provenance.precision_name(precision_name, checkpoint, device)
-    precision = resolve_precision(name, device)
-    size = (checkpoint.config or TrainConfig()).eval_batch_size
-    with compute_settings(device):
-        log_probabilities = judge(
-            checkpoint.build_model().to(device),
-            split.to(device),
-            provenance.own_normalisation(checkpoint),
-            batch_size=size,
-            precision=precision,
-            option="",
-        )
-    provenance.require_finite(log_probabilities, checkpoint)
-    return log_probabilities.double().softmax(1)
+    forms = [one.form for one in results if isinstance(one, Digit)]
+    with compute_settings(reader.device):
+        rows = iter(reader.probabilities(np.stack(forms)).tolist() if forms else [])
+    return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
 
 
 def _plain(one: Answer | Failure) -> dict[str, Any]:

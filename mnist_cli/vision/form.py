@@ -26,6 +26,11 @@ THINNEST = 2.0
 EDGE = 0.25
 
 
+def is_blank(levels: Grey) -> bool:
+    """Whether there is no ink worth the name on levels (H, W), 0 to 1."""
+    return not bool((levels > 0.5).any())
+
+
 def to_form(levels: Grey) -> npt.NDArray[np.uint8]:
     """Bring the ink of one digit (H, W), 0 to 1, to MNIST's form (28, 28), uint8.
 

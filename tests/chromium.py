@@ -31,6 +31,17 @@ _FLAGS = (
 )
 
 
+_KEY_CODES = {
+    "Backspace": 8, "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38,
+    "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
+
+
+def _pressed(key: str, shift: bool) -> dict[str, Any]:
+    code = _KEY_CODES.get(key, ord(key[0].upper()))
+    return {"key": key, "modifiers": 8 if shift else 0, "windowsVirtualKeyCode": code}
+
+
 class Browser:
     """One page in one browser with a profile of its own; use as a context manager."""
 
@@ -66,6 +77,7 @@ class Browser:
         self._session: str | None = None
         self._loaded = False
         self.problems: list[str] = []
+        self.allowed: tuple[str, ...] = ("file:", "about:", "data:")
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -139,14 +151,16 @@ class Browser:
             self.problems.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith(("file:", "about:", "data:")):
+            if not url.startswith(self.allowed):
                 self.problems.append(f"request to {url}")
         elif method == "Page.javascriptDialogOpening":
             self.problems.append(f"dialog: {params['message']}")
 
-    def open(self, path: Path) -> None:
+    def open(self, where: Path | str) -> None:
+        """Go to a file, or to an address; its requests to itself must have been ``allowed``."""
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        url = where if isinstance(where, str) else where.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         while not self._loaded:
             self._read()
 
@@ -186,18 +200,16 @@ class Browser:
 
     def key(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key; printable ones write what they say."""
-        codes = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32, "ArrowLeft": 37, "ArrowUp": 38,
-                 "ArrowRight": 39, "ArrowDown": 40}  # fmt: skip
+        self.key_down(key, shift=shift)
+        self.key_up(key, shift=shift)
+
+    def key_down(self, key: str, *, shift: bool = False) -> None:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        common = {
-            "key": key,
-            "modifiers": 8 if shift else 0,
-            "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper())),
-        }
-        self.call(
-            "Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common
-        )
-        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+        kind = "keyDown" if text else "rawKeyDown"
+        self.call("Input.dispatchKeyEvent", type=kind, text=text, **_pressed(key, shift))
+
+    def key_up(self, key: str, *, shift: bool = False) -> None:
+        self.call("Input.dispatchKeyEvent", type="keyUp", **_pressed(key, shift))
 
     def type(self, text: str) -> None:
         self.call("Input.insertText", text=text)

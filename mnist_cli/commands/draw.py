@@ -1,0 +1,102 @@
+"""``mnist draw``: a page on which one draws a digit and watches the network read it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_cli.commands import options
+from mnist_cli.errors import Terminated
+
+if TYPE_CHECKING:
+    from mnist_cli.commands.reading import Reader
+    from mnist_cli.web.server import PageServer
+
+PortOption = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="N", min=0, max=65535, help="Where to listen; 0 takes a free port."
+    ),
+]
+OpenFlag = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
+
+NAP = 0.2
+"""Seconds after which a waiting server looks whether it was asked to stop."""
+
+
+def draw(
+    checkpoint: options.CheckpointArgument = None,
+    port: PortOption = 0,
+    open_page: OpenFlag = False,
+    model: options.ModelOption = None,
+    device: options.DeviceOption = None,
+    precision: options.PrecisionOption = None,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Draw digits on a page and watch the network read them, stroke by stroke.
+
+    The page shows what the network sees, its probabilities, the answers of its first layers and
+    the pixels that its answer hangs on. Draw with mouse, pen, finger or the arrow keys.
+
+    It is served to this machine alone. Ctrl-C stops it, which is its normal end: exit code 0.
+    """
+    from mnist_cli.commands.looking import SIDE, Looker
+    from mnist_cli.commands.reading import Reader
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.device import compute_settings, resolve_device
+    from mnist_cli.training.rundir import find_checkpoint
+    from mnist_cli.training.signals import stop_on_signals
+    from mnist_cli.web.server import PageServer
+
+    where = resolve_device(device or "auto")
+    reader = Reader(checkpoints.read(find_checkpoint(checkpoint, runs), model), where, precision)
+    looker = Looker(reader)
+    with compute_settings(where):
+        looker.rehearse()
+        server = PageServer(port, looker.about(), looker.look, question_size=SIDE**2)
+        with stop_on_signals() as stop:
+            _announce(server, reader, as_json=as_json, quiet=quiet)
+            if open_page:
+                threading.Thread(target=_open, args=[server.url], daemon=True).start()
+            server.timeout = NAP
+            while not stop:
+                server.handle_request()
+            server.close()
+    if stop.signal == signal.SIGTERM:
+        # Not as an error, of which --json would print a second document.
+        raise typer.Exit(Terminated.code)
+
+
+def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool) -> None:
+    """Say where the page is, at once: whoever reads it may be waiting for it."""
+    import sys
+
+    from mnist_cli.report.console import note, print_json, stdout
+
+    found = reader.checkpoint
+    if as_json:
+        where = {"url": server.url, "port": server.port}
+        print_json({**where, "checkpoint": str(found.path), "model": found.model})
+    else:
+        if not quiet:
+            note(f"{found.path}: {found.model}")
+        stdout().print(server.url)
+    sys.stdout.flush()
+    if not (as_json or quiet):
+        note("Draw there; Ctrl-C stops it.")
+
+
+def _open(url: str) -> None:
+    """Open the page; a browser of the terminal's keeps this thread until it is left."""
+    import webbrowser
+
+    from mnist_cli.report.console import warn
+
+    if not webbrowser.open(url):
+        warn(f"no browser could be opened; open {url} in yours")

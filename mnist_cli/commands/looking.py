@@ -1,0 +1,135 @@
+"""What the page of ``mnist draw`` shows of a drawing, from its bytes to plain figures.
+
+Pictures travel as base64: 8 bits a pixel, without a sign for grey levels, with one for figures
+around zero, which are shares of the largest.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnist_cli.errors import DataError, NonFiniteError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from mnist_cli.commands.reading import Reader
+    from mnist_cli.insight.layers import Layer
+
+SIDE = 280
+"""Pixels of a drawing's side: ten for each of the form's, which are 28."""
+FIRST_LAYERS, MOST_MAPS = 3, 64
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Answers drawings: how the network sees one, what it takes it for, and why."""
+
+    reader: Reader
+
+    def about(self) -> dict[str, Any]:
+        """What the page is told at its start."""
+        checkpoint = self.reader.checkpoint
+        return {
+            "model": checkpoint.model,
+            "checkpoint": str(checkpoint.path),
+            "members": checkpoint.members,
+            "classes": list(self.reader.classes),
+            "side": SIDE,
+        }
+
+    def rehearse(self) -> None:
+        """Answer a made-up drawing, so that what cannot be computed fails now, and the rest is warm.
+
+        Raises:
+            MnistError: as :meth:`look`.
+        """
+        import numpy as np
+
+        drawing = np.zeros((SIDE, SIDE), np.uint8)
+        drawing[SIDE // 5 : -SIDE // 5, SIDE // 2 : SIDE // 2 + SIDE // 12] = 255
+        self.look(drawing.tobytes())
+
+    def look(self, drawing: bytes) -> dict[str, Any]:
+        """The answer to a drawing: :data:`SIDE` rows of as many bytes, 0 is paper and 255 ink.
+
+        Raises:
+            DataError: another number of bytes.
+            NonFiniteError: the network's answers are not finite.
+        """
+        import numpy as np
+
+        from mnist_cli.vision.form import is_blank, to_form
+
+        if len(drawing) != SIDE**2:
+            raise DataError(f"a drawing has {SIDE**2:,} bytes, this has {len(drawing):,}")
+        pixels = np.frombuffer(drawing, np.uint8).reshape(SIDE, SIDE)
+        levels = pixels.astype(np.float32) / np.float32(255)
+        return {"blank": True} if is_blank(levels) else self._answer(to_form(levels))
+
+    def _answer(self, form: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        import torch
+
+        image = torch.from_numpy(form)[None].to(self.reader.device)
+        probabilities = self.reader.probabilities(form[None])[0].tolist()
+        return {
+            "blank": False,
+            "form": _packed(form),
+            "probabilities": probabilities,
+            "saliency": self._saliency(image) if len(probabilities) > 1 else None,
+            "layers": self._layers(image),
+        }
+
+    def _saliency(self, image: Tensor) -> dict[str, Any]:
+        from mnist_cli.insight.pixels import saliency
+
+        found = saliency(self.reader.network, image, self.reader.normalisation)
+        return {
+            "predicted": found.predicted,
+            "rival": found.rival,
+            "gradient": _signed(found.gradient),
+            "difference": _signed(found.difference),
+        }
+
+    def _layers(self, image: Tensor) -> list[dict[str, Any]]:
+        """The first layers that answer with maps: name, operations, shape and the maps themselves."""
+        from mnist_cli.insight.layers import trace_layers
+
+        normalised = self.reader.normalisation(image[None].float())
+        layers = trace_layers(self.reader.network, normalised)
+        return [_layer(one) for one in layers if one.output.ndim == 4][:FIRST_LAYERS]
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    count, height, width = layer.output.shape[1:]
+    return {
+        "name": layer.name,
+        "operations": layer.operations,
+        "count": count,
+        "height": height,
+        "width": width,
+        **_signed(layer.output[0, :MOST_MAPS]),
+    }
+
+
+def _signed(figures: Tensor) -> dict[str, Any]:
+    """Figures as shares of the largest, -127 to 127, and that one.
+
+    Raises:
+        NonFiniteError: some are not finite.
+    """
+    import torch
+
+    largest = float(figures.abs().max())
+    if not largest < float("inf"):
+        raise NonFiniteError("what the network computes inside is not finite", "Try another run.")
+    shares = (127 / (largest or 1.0) * figures.float()).round().to(torch.int8)
+    return {"values": _packed(shares.cpu().numpy()), "largest": largest}
+
+
+def _packed(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,0 +1,75 @@
+// Brings the parts together: what is drawn is asked about, what is answered is shown.
+import { Asker } from './asking.js';
+import { Drawing } from './drawing.js';
+import { listenToKeys } from './keys.js';
+import { listenToPointer } from './pointing.js';
+import { showAbout, showAnswer, showNothing, showProblem, speak } from './showing.js';
+
+const byId = (id) => document.getElementById(id);
+
+const setState = (state) => { document.body.dataset.state = state; };
+
+const GONE = 'No answer from the program: has it been stopped? Start it again, and draw on the page it names.';
+
+const setUp = (about) => {
+  let shown = null, frame = 0;
+
+  const show = (answer) => {
+    shown = answer.blank ? null : answer;
+    if (!shown) return showNothing();
+    showAnswer(answer, about.classes);
+    return speak(`${about.model} says ${byId('said').textContent}`);
+  };
+
+  const asker = new Asker({
+    onAnswer: (answer, latest) => {
+      showProblem('');
+      show(answer);
+      if (latest) setState(answer.blank ? 'blank' : 'answered');
+    },
+    onFailure: (error) => {
+      showProblem(error instanceof TypeError ? GONE : error.message);
+      setState('failed');
+    },
+  });
+
+  const ask = () => {
+    frame = 0;
+    if (!drawing.blank) asker.ask(drawing.bytes());
+  };
+
+  // At most one question for each picture that the screen shows.
+  const onChange = () => {
+    if (drawing.blank) {
+      asker.forget();
+      show({ blank: true });
+      setState('blank');
+    } else {
+      setState('asking');
+      frame ||= requestAnimationFrame(ask);
+    }
+  };
+
+  const drawing = new Drawing(byId('drawing'), about.side, onChange);
+  const clear = () => { drawing.clear(); speak('Cleared'); };
+  const undo = () => drawing.undo();
+  const tell = (down) => {
+    const text = down ? 'Pen down' : 'Pen up';
+    if (byId('pen-state').textContent !== text) byId('pen-state').textContent = text;
+  };
+
+  listenToPointer(drawing);
+  const keys = listenToKeys(drawing, { tell, clear, undo });
+  byId('clear').addEventListener('click', () => { keys.lift(); clear(); });
+  byId('undo').addEventListener('click', () => { keys.lift(); undo(); });
+  byId('width').addEventListener('input', (event) => { drawing.width = Number(event.target.value); });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    drawing.paint();
+    show(shown ?? { blank: true });
+  });
+  showAbout(about);
+  showNothing();
+  setState('blank');
+};
+
+fetch('about').then((response) => response.json()).then(setUp, () => showProblem(GONE));

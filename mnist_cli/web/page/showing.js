@@ -1,0 +1,96 @@
+// What the page shows of an answer.
+import { paintGrey, paintMosaic, paintNothing, paintSigned, unpack } from './pictures.js';
+
+const byId = (id) => document.getElementById(id);
+const SEEN = 28;
+
+const element = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+
+export const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+export const showAbout = ({ model, checkpoint, members, classes }) => {
+  const voting = members > 1 ? `, ${members} networks that vote; what is inside is the first's` : '';
+  byId('network').textContent = `${model}${voting} · ${checkpoint}`;
+  byId('bars').tBodies[0].replaceChildren(...classes.map((name) => element('tr', {},
+    element('th', { scope: 'row', textContent: name }),
+    element('td', { className: 'track' }, element('span')),
+    element('td', { textContent: '' }))));
+};
+
+const showBars = (probabilities, best) => [...byId('bars').rows].forEach((row, i) => {
+  row.classList.toggle('best', i === best);
+  row.querySelector('span').style.width = `${100 * (probabilities?.[i] ?? 0)}%`;
+  row.lastChild.textContent = probabilities ? percent(probabilities[i]) : '';
+});
+
+const showPicture = (id, caption, label, paint) => {
+  paint(byId(id));
+  byId(id).setAttribute('aria-label', label);
+  if (caption) byId(`${id}-caption`).textContent = caption;
+};
+
+const showSaliency = (saliency, form, classes) => {
+  if (!saliency) return;
+  const [said, rival] = [classes[saliency.predicted], classes[saliency.rival]];
+  for (const [id, caption] of [['gradient', `why ${said}`], ['difference', `and not ${rival}`]]) {
+    const values = unpack(saliency[id].values, Int8Array);
+    showPicture(id, caption, `Saliency: ${caption}`, (canvas) => paintSigned(canvas, values, form, SEEN));
+  }
+};
+
+const layerCaption = ({ name, operations, count, width, height, largest }) =>
+  `${name}: ${operations.join(', ')} · ${count} maps of ${height}×${width} · at most ${largest.toPrecision(3)}`;
+
+const showLayers = (layers) => {
+  const figures = byId('layers');
+  while (figures.children.length < layers.length) {
+    const canvas = element('canvas');
+    canvas.setAttribute('role', 'img');
+    figures.append(element('figure', {}, canvas, element('figcaption')));
+  }
+  layers.forEach((layer, i) => {
+    const [canvas, caption] = figures.children[i].children;
+    paintMosaic(canvas, unpack(layer.values, Int8Array), layer);
+    caption.textContent = layerCaption(layer);
+    canvas.setAttribute('aria-label', caption.textContent);
+  });
+};
+
+export const showAnswer = (answer, classes) => {
+  const { probabilities } = answer;
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  const form = unpack(answer.form, Uint8Array);
+  byId('said').textContent = `${classes[best]} · ${percent(probabilities[best])}`;
+  byId('said').className = '';
+  showBars(probabilities, best);
+  showPicture('form', '', 'The drawing as the network sees it', (canvas) => paintGrey(canvas, form, SEEN));
+  showSaliency(answer.saliency, form, classes);
+  showLayers(answer.layers);
+};
+
+export const showNothing = () => {
+  byId('said').textContent = 'Nothing drawn yet';
+  byId('said').className = 'quiet';
+  showBars(null, -1);
+  ['form', 'gradient', 'difference'].forEach((id) => paintNothing(byId(id)));
+  byId('gradient-caption').textContent = 'why';
+  byId('difference-caption').textContent = 'and not another';
+  byId('layers').replaceChildren();
+};
+
+let speaking = 0;
+
+// To who listens rather than looks: once the drawing rests, not at each of its points.
+export const speak = (text) => {
+  clearTimeout(speaking);
+  speaking = setTimeout(() => { byId('spoken').textContent = text; }, 700);
+};
+
+export const showProblem = (text) => {
+  byId('problem').hidden = !text;
+  byId('problem').textContent = text;
+};

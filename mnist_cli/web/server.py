@@ -1,0 +1,250 @@
+"""The server: bound to loopback, it hands out its own few files and passes on questions.
+
+What a page of another site could try, and why it comes to nothing: it reaches the port by a name
+of its own (DNS rebinding), and the Host header gives it away; it posts across sites, and Origin
+does, and without the right content type no browser even sends what is no plain form; it lays the
+page into a frame, and the content security policy forbids it.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.server
+import json
+import os
+import re
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+from mnist_cli.errors import DataError, MnistError, OutputError
+
+HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
+"""What a browser on this machine may call it."""
+
+BINARY, JSON = "application/octet-stream", "application/json"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PATIENCE = 60.0
+"""Seconds for which a connection may be silent."""
+
+Answer = Callable[[bytes], Mapping[str, Any]]
+
+
+class PageServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """Serves the page at ``/``, what it is about at ``/about``, and answers at ``/ask``.
+
+    Connections have a thread each; questions are answered one at a time.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+    # On Windows it would let two programs listen on one port.
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = 128
+
+    def __init__(
+        self, port: int, about: Mapping[str, Any], answer: Answer, question_size: int
+    ) -> None:
+        """Listen from now on; requests wait until :meth:`handle_request` takes them.
+
+        Args:
+            port: 0 is a free one.
+            about: what the page is told at its start.
+            answer: gives the answer to a question's bytes; a DataError means that they are none.
+            question_size: bytes that a question may have at most.
+
+        Raises:
+            OutputError: the port is in use, or reserved.
+        """
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise _explained(port, error) from error
+        self.port: int = self.server_address[1]
+        self.documents = {"/about": (JSON, _encode(about)), **_page()}
+        self.question_size = question_size
+        self._answer = answer
+        self._turn = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{HOST}:{self.port}/"
+
+    def ask(self, question: bytes) -> bytes:
+        """The answer as JSON, when it is this question's turn."""
+        with self._turn:
+            return _encode(self._answer(question))
+
+    def close(self) -> None:
+        """Listen no longer; what is being answered is answered, and nothing after it.
+
+        Connections end with the process, none of them inside the function that answers.
+        """
+        self.server_close()
+        self._turn.acquire()
+
+    def is_own(self, host: str) -> bool:
+        """Whether a Host header, or the end of an Origin, names this server."""
+        return host in {f"{name}:{self.port}" for name in NAMES} or (
+            self.port == 80 and host in NAMES
+        )
+
+    def server_bind(self) -> None:
+        """Bind, without the standard library's look-up of the machine's own name."""
+        socketserver.TCPServer.server_bind(self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of browsers that have gone; anything else is a bug, with its traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def _explained(port: int, error: OSError) -> OutputError:
+    if error.errno == errno.EADDRINUSE:
+        return OutputError(
+            f"port {port} is in use by another program",
+            "Choose another one; --port 0 takes one that is free.",
+        )
+    if error.errno == errno.EACCES:
+        return OutputError(f"port {port} is reserved for the system", "Choose one above 1023.")
+    return OutputError(f"cannot listen on {HOST}, port {port}: {error.strerror or error}")
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _page() -> dict[str, tuple[str, bytes]]:
+    """Kind and content of the page's own files by their paths; nothing else is ever read."""
+    found = {}
+    for file in files(__package__).joinpath("page").iterdir():
+        ending = os.path.splitext(file.name)[1]  # noqa: PTH122 - no path, maybe in a zip
+        if ending in KINDS:
+            path = "/" if file.name == "index.html" else f"/{file.name}"
+            found[path] = (KINDS[ending], file.read_bytes())
+    return found
+
+
+class _Refusal(Exception):
+    """A request that is not answered: why, by status and in words."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "mnist"
+    sys_version = ""
+    timeout = PATIENCE
+    server: PageServer
+
+    def do_GET(self) -> None:
+        """Hand out a file of the page."""
+        self._reply(self._get)
+
+    def do_POST(self) -> None:
+        """Answer a question."""
+        self._reply(self._post)
+
+    def _reply(self, method: Callable[[], tuple[str, bytes]]) -> None:
+        try:
+            self._check_sender()
+            kind, content = method()
+        except _Refusal as refusal:
+            self.send_error(refusal.status, refusal.message)
+        except DataError as error:
+            self._fail(HTTPStatus.BAD_REQUEST, error.message)
+        except MnistError as error:
+            self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except OSError:  # the browser has gone
+            self.close_connection = True
+        except Exception:
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected failure")
+            raise
+        else:
+            self._send(HTTPStatus.OK, kind, content)
+
+    def _check_sender(self) -> None:
+        hosts = self.headers.get_all("Host") or []
+        if len(hosts) != 1 or not self.server.is_own(hosts[0].lower()):
+            raise _Refusal(HTTPStatus.FORBIDDEN, "this server is not of that name")
+        for origin in self.headers.get_all("Origin") or []:
+            scheme, _, host = origin.lower().partition("://")
+            if scheme != "http" or not self.server.is_own(host):
+                raise _Refusal(HTTPStatus.FORBIDDEN, "only its own page may ask this server")
+
+    def _get(self) -> tuple[str, bytes]:
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "a GET with a body")
+        found = self.server.documents.get(self.path.partition("?")[0])
+        if found is None:
+            raise _Refusal(HTTPStatus.NOT_FOUND, "there is nothing of that name")
+        return found
+
+    def _post(self) -> tuple[str, bytes]:
+        if self.path != "/ask":
+            raise _Refusal(HTTPStatus.NOT_FOUND, "questions are asked at /ask")
+        if self.headers.get_content_type() != BINARY or "Content-Type" not in self.headers:
+            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a question is {BINARY}")
+        return JSON, self.server.ask(self._body())
+
+    def _body(self) -> bytes:
+        lengths = self.headers.get_all("Content-Length") or []
+        if "Transfer-Encoding" in self.headers or not lengths:
+            raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a question without its length")
+        if len(lengths) > 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "a length that is no number")
+        length, most = int(lengths[0]), self.server.question_size
+        if length > most:
+            raise _Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question has {most:,} bytes at most"
+            )
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "the question broke off")
+        return body
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse a request, parts of which may not have been read: the connection ends."""
+        self.close_connection = True
+        self._fail(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
+    def _fail(self, status: HTTPStatus, message: str) -> None:
+        self._send(status, JSON, _encode({"error": message}))
+
+    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: a drawing asks twenty times a second."""
