@@ -6,6 +6,7 @@ shadows are wider, or soft. What is as narrow and as dark as a stroke is ink to 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,20 @@ def find_ink(grey: Grey) -> Ink:
         DataError: nothing stands out: the picture is blank.
     """
     grey = _smooth(grey)
-    raw = _above_paper(grey if is_light_on_dark(grey) else 255 - grey)
+    light = grey if is_light_on_dark(grey) else 255 - grey
+    with contextlib.suppress(DataError):
+        ink = _ink_on(_above_paper(light, goes_on=True))
+        if _lies_inside(ink.mask):
+            return ink
+    return _ink_on(_above_paper(light, goes_on=False))
+
+
+def _ink_on(raw: Grey) -> Ink:
+    """The ink, of how much lighter than the paper each pixel is.
+
+    Raises:
+        DataError: nothing stands out of the noise.
+    """
     # Of a normal distribution the quartile lies 0.67 deviations below the middle, the 5th
     # percentile 1.64; three quarters of a closely cut picture may be ink.
     lowest, quartile = np.percentile(raw, (5, 25))
@@ -56,6 +70,15 @@ def find_ink(grey: Grey) -> Ink:
     full = _full_ink(ink, least=max(FAINTEST, NOISE_FACTOR * noise))
     levels = np.minimum(ink / full, 1).astype(np.float32)
     return Ink(levels, _with_cores(levels, low=max(0.25, 2.5 * noise / full)))
+
+
+def _lies_inside(mask: Mask) -> bool:
+    """Whether the largest piece of ink keeps away from the picture's edge."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if not count:
+        return False
+    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    return not (largest[[0, -1]].any() or largest[:, [0, -1]].any())
 
 
 def _smooth(grey: Grey) -> Grey:
@@ -78,7 +101,7 @@ def is_light_on_dark(grey: Grey) -> bool:
 def _unrest(light: Grey) -> float:
     """The paper's total variation, and the ink's as far as its area tells: both in levels × pixels."""
     size = _window(light)
-    paper = _paper(light, size)
+    paper = _paper(light, size, goes_on=False)
     variation = sum(float(abs(np.diff(paper, axis=axis)).sum()) for axis in (0, 1))
     # A stroke of width w has 2/w of edge for each pixel of area; size is the widest.
     return variation + 2 / size * float((light - paper).sum())
@@ -97,23 +120,27 @@ def _window(light: Grey) -> int:
     return max(3, round(WIDEST * side))
 
 
-def _above_paper(light: Grey) -> Grey:
+def _above_paper(light: Grey, *, goes_on: bool) -> Grey:
     """How much lighter each pixel is than the paper round it, as a share of white."""
-    paper = _paper(light, _window(light))
+    paper = _paper(light, _window(light), goes_on=goes_on)
     # Shade multiplies what paper reflects; dark ink was inverted, so light paper is 255 - paper.
     return np.asarray((light - paper) / np.maximum(255 - paper, 32), dtype=np.float32)
 
 
-def _paper(light: Grey, size: int) -> Grey:
+def _paper(light: Grey, size: int, *, goes_on: bool) -> Grey:
     """The paper under light ink: the grey opening by a square of ``size`` pixels.
 
     Whatever is too narrow to hold the square is taken off; shadows stay, hard edges and all.
-    Beyond the edge the paper goes on as the darkest nearby, and falls off as the light does, so
-    that ink which touches the edge of the picture is no wider there.
+    Beyond the picture's edge either all ``goes_on`` as it is at the edge, so that a shadow which
+    slants towards it leaves no wedge; or the paper is the darkest nearby, and falls off as the
+    light does, so that ink which touches the edge is no wider there.
     """
-    fall = _light_fall(light, size)
-    room = np.pad(light, size, mode="edge") - np.pad(_inner(fall, size), size, mode="edge")
-    around = ndimage.minimum_filter(room, size=2 * (size // 2) + 1) + fall
+    if goes_on:
+        around = np.pad(light, size, mode="edge")
+    else:
+        fall = _light_fall(light, size)
+        room = np.pad(light - _inner(fall, size), size, mode="edge")
+        around = ndimage.minimum_filter(room, size=2 * (size // 2) + 1) + fall
     around[size:-size, size:-size] = light
     return _inner(ndimage.grey_opening(around, size=(size, size)), size)
 

@@ -42,3 +42,10 @@ def half_shadow(pixels: Pixels) -> Pixels:
     out = pixels.astype(float)
     out[:, pixels.shape[1] // 2 :] *= 0.5
     return out.astype(np.uint8)
+
+
+def slanting_shadow(pixels: Pixels) -> Pixels:
+    """A hard shadow from one corner nearly to the other, through what is written."""
+    height, width = pixels.shape
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    return np.where(y < 0.75 - 0.9 * (x - 0.25), pixels * 0.5, pixels).astype(np.uint8)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import Pixels, half_shadow, seven, shaded
+from pictures import Pixels, half_shadow, seven, shaded, slanting_shadow
 from PIL import Image
+from scipy import ndimage
 
 from mnist_cli.data import bundled, catalogue, store
 from mnist_cli.errors import DataError
+from mnist_cli.vision import form
 from mnist_cli.vision.form import stroke_width, to_form
 from mnist_cli.vision.ink import find_ink, is_light_on_dark
 from mnist_cli.vision.segmenting import cut_apart, cut_whole
@@ -51,6 +53,32 @@ def test_a_thin_stroke_is_widened_to_what_a_pen_of_mnist_leaves() -> None:
     assert 1.5 < stroke_width(np.kron(hairline, np.ones((8, 8), np.float32))) / 8 < 3
 
 
+def test_a_marker_is_thinned_to_what_a_pen_of_mnist_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then it is more like what a pen has written."""
+    written = form_of(seven(side=400, width=30))
+    thinned = form_of(seven(side=400, width=80))
+    levels = np.kron(thinned.astype(np.float32) / 255, np.ones((8, 8), np.float32))
+    assert 3 < stroke_width(levels) / 8 < 5
+    monkeypatch.setattr(form, "THICKEST", 28)
+    left = form_of(seven(side=400, width=80))
+    assert likeness(thinned, written) > likeness(left, written) + 0.05
+
+
+def test_a_line_of_one_pixel_in_hundreds_is_a_line_still() -> None:
+    levels = np.zeros((400, 400), np.float32)
+    levels[np.arange(40, 360), np.arange(40, 360) // 3] = 1
+    thin = to_form(levels)
+    thick = to_form(ndimage.binary_dilation(levels > 0, iterations=20).astype(np.float32))
+    assert likeness(thin, thick) > 0.9
+    assert thin.max() > 200
+
+
+def test_what_is_thick_all_over_is_not_thinned_to_nothing() -> None:
+    assert to_form(np.ones((50, 50), np.float32)).max() > 200
+
+
 @pytest.mark.parametrize("width", [5, 9, 20])
 def test_the_width_of_a_bar_is_found(width: int) -> None:
     bar = np.zeros((200, 60), np.float32)
@@ -58,7 +86,7 @@ def test_the_width_of_a_bar_is_found(width: int) -> None:
     assert stroke_width(bar) == pytest.approx(width, abs=1.2)
 
 
-@pytest.mark.parametrize("spoil", [shaded, half_shadow, lambda dark: 255 - dark])
+@pytest.mark.parametrize("spoil", [shaded, half_shadow, slanting_shadow, lambda dark: 255 - dark])
 def test_light_and_colour_change_little(spoil: object) -> None:
     plain = seven()
     assert likeness(form_of(spoil(plain)), form_of(plain)) > 0.97
