@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.commands import provenance
+from mnist_cli.commands.reading import Reader
 from mnist_cli.errors import DataError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -129,16 +130,19 @@ class Material:
         return layers
 
     @cached_property
+    def reader(self) -> Reader:
+        """The network on the device, in the precision that it was trained in."""
+        return Reader(self.checkpoint, self.device)
+
+    @property
     def model(self) -> nn.Module:
         """The network, or all that vote, on the device."""
-        return self.checkpoint.build_model().to(self.device)
+        return self.reader.model
 
-    @cached_property
+    @property
     def network(self) -> nn.Module:
         """The network to look into: of an ensemble its first member."""
-        from mnist_cli.ensemble import first_member
-
-        return first_member(self.model).eval()
+        return self.reader.network
 
     @property
     def network_name(self) -> str:
@@ -253,17 +257,16 @@ class Material:
         Raises:
             NonFiniteError: the network's answers are not finite.
         """
-        from mnist_cli.training.device import compute_settings, resolve_precision
+        from mnist_cli.training.device import compute_settings
         from mnist_cli.training.evaluate import evaluate, predict_members
 
-        name = provenance.precision_name(None, self.checkpoint, self.device)
         with compute_settings(self.device):
             answers = predict_members(
                 self.model,
                 self.test,
                 self.normalisation,
                 batch_size=self.batch_size,
-                precision=resolve_precision(name, self.device),
+                precision=self.reader.precision,
                 option="",
             )
         if not bool(answers.isfinite().all()):

@@ -1,0 +1,59 @@
+"""The program behind docs/predict.md makes the pictures that the page names, and they are read."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from pictures import seven
+from PIL import Image
+
+from mnist_cli.vision.digits import digits_of
+from mnist_cli.vision.reading import decode
+from mnist_cli.vision.segmenting import cut_whole
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def trials() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("predict_trials", DOCS / "predict_trials.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["predict_trials"] = module  # where dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_holds_kinds_that_the_program_makes(trials: ModuleType) -> None:
+    page = (DOCS / "predict.md").read_text(encoding="utf-8")
+    _, *table = re.findall(r"^\| (.+?) \| [\d,]+ \| [\d.]+% \|$", page, re.MULTILINE)
+    scenes = [name for name in table if not name.startswith("printed digits")]
+    assert len(scenes) > 10
+    assert scenes == [name for name in trials.SCENES if name in scenes]
+
+
+def test_each_kind_still_shows_the_digit(trials: ModuleType) -> None:
+    """What is found of a seven looks like the seven; turned by 20° the least, 0.44."""
+    small = Image.fromarray(255 - seven(side=112, width=14)).resize((28, 28), Image.Resampling.BOX)
+    image = np.clip(np.asarray(small).astype(float) - 15, 0, 240) * 255 / 240
+    image = image.astype(np.uint8)
+    forms = {}
+    for name, scene in trials.SCENES.items():
+        (sample,) = trials.scene_samples(scene, image[None], np.array([7]))
+        (digit,) = digits_of(decode(sample.file, name), name, cut_whole)
+        forms[name] = digit.form
+    plain = forms["dark on light, ten times as large"]
+    for name, form in forms.items():
+        assert np.corrcoef(form.ravel(), plain.ravel())[0, 1] > 0.4, name
+
+
+def test_printed_digits_come_from_several_kinds_of_font(trials: ModuleType) -> None:
+    names = {path.stem for path in trials.fonts()}
+    assert {"DejaVuSans", "DejaVuSerif-Bold", "DejaVuSansMono", "STIXGeneral", "cmr10"} <= names
