@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import islice
@@ -24,6 +25,8 @@ INSPECT = ["inspect-grad", "--dataset", "digits", "--batch", "2"]
 PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]
 PICTURE = "digit.pgm"
 """Lies in the victim's folder."""
+TAKEN = socket.create_server(("127.0.0.1", 0))
+"""Holds a port, so that `mnist draw` ends where it would begin to serve."""
 
 # A command, or an option, that comes to read checkpoints is added here, to one of these two, with
 # the words that make it read one. test_torture_readers.py says which are missing.
@@ -35,6 +38,7 @@ READERS: dict[str, Reader] = {
     "inspect-grad": lambda path: [*INSPECT, path, "--out", "out", "--quiet"],
     "model": lambda path: ["model", path, "--json"],
     "export": lambda path: ["export", path, "--out", "exported/net.safetensors", "--force"],
+    "draw": lambda path: ["draw", path, "--port", TAKEN.getsockname()[1]],
     "train": lambda path: ["train", "--resume", path, "--runs", "resumed", "--quiet"],
 }
 """A command each: its first way in. All that is hostile or foreign is tried on each of them."""
@@ -48,6 +52,18 @@ ALSO: dict[str, Reader] = {
 }
 """Their other ways in: what runs code and what is huge in use is tried on these too."""
 WAYS_IN = READERS | ALSO
+
+
+def taken_in(name: str, end: End) -> bool:
+    """Whether a reader was content with what it read, and did nothing that it should not.
+
+    Of ``mnist draw`` that it went on to serve its page, on the port that is not to be had.
+    """
+    if name != "draw":
+        return end.code == 0 and not end.seen
+    bind = str(TAKEN.getsockname())
+    own = all(event.startswith("socket.__new__") or bind in event for event in end.seen)
+    return end.code == 5 and "is in use" in end.message and own
 
 
 def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
