@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
+from mnist_cli.places import EXAMPLE, is_file_alone, is_own_network
+
 Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
 Schedule = Literal["constant", "step", "cosine", "onecycle"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -50,8 +52,21 @@ def known_models() -> str:
     low, high = WIDTHS
     return (
         f"{', '.join(MODELS)}, or {', '.join(SCALABLE)} at {low:g} to {high:g} times "
-        f"their width, as {SCALABLE[0]}x0.5"
+        f"their width, as {SCALABLE[0]}x0.5; or your own: {EXAMPLE}"
     )
+
+
+def is_known_model(model: str) -> bool:
+    """Whether a network's name means one of this program's, or may mean one of the user's."""
+    return width_of(model) is not None or is_own_network(model)
+
+
+def unknown_model(model: str) -> tuple[str, str]:
+    """What is wrong with a network's name that means nothing, and what may be named instead."""
+    if is_file_alone(model):
+        file = model.removesuffix(":")
+        return f"{file} names a file, and no class of it", f"Name one, as in {file}:Net."
+    return f"unknown model '{model}'", f"Choose one of {known_models()}."
 
 
 def presets_dir() -> Path:

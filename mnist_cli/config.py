@@ -20,12 +20,13 @@ from mnist_cli.choices import (
     Optimizer,
     Precision,
     Schedule,
-    known_models,
-    width_of,
+    is_known_model,
+    unknown_model,
 )
 from mnist_cli.config_messages import conflict as _conflict
 from mnist_cli.config_messages import explain, unknown_key
 from mnist_cli.config_sources import Layer, find_config, from_assignments, from_file, from_flags
+from mnist_cli.places import EXAMPLE, is_own_network
 
 __all__ = [
     "KEYS",
@@ -78,9 +79,13 @@ class TrainConfig(BaseModel):
 
     # What is trained on what
     dataset: str = Field(
-        "auto", description="data set; auto is MNIST, or the bundled digits where it cannot be had"
+        "auto",
+        description="data set; auto is MNIST, or the bundled digits where it cannot be had; "
+        "or a path to your own",
     )
-    model: str = Field("conv4", description="network, by its name in the registry")
+    model: str = Field(
+        "conv4", description=f"network, by its name in the registry; or your own, {EXAMPLE}"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="where everything random comes from")
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the training set")
     train_size: int = Field(0, ge=0, description="train on so many images only; 0 is all of them")
@@ -191,7 +196,9 @@ class TrainConfig(BaseModel):
         "auto", description="auto is bf16 where the hardware computes in it, else fp32"
     )
     channels_last: bool = Field(
-        True, description="keep images and weights in channels-last memory order"
+        True,
+        description="keep images and weights in channels-last memory order; left out, not for a "
+        "network of your own, which may rely on the usual order (x.view)",
     )
     compile: bool = Field(False, description="torch.compile the network")
     cuda_graph: Literal["auto"] | bool = Field(
@@ -213,13 +220,19 @@ class TrainConfig(BaseModel):
                 raise _conflict(key, f"should be a number, not {str(value).lower()}")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_order_for_own_networks(cls, values: Any) -> Any:
+        model = values.get("model")
+        own = isinstance(model, str) and is_own_network(model)
+        return {"channels_last": False, **values} if own else values
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
         self._reject_foreign_keys()
-        if width_of(self.model) is None:
-            raise _conflict(
-                "model", f"unknown model '{self.model}'; choose one of {known_models()}"
-            )
+        if not is_known_model(self.model):
+            message, way_out = unknown_model(self.model)
+            raise _conflict("model", f"{message}; {way_out[0].lower()}{way_out[1:].rstrip('.')}")
         if self.workers and self.loader != "dataloader":
             raise _conflict(
                 "workers",

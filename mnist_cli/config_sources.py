@@ -1,6 +1,7 @@
 """Where the values of a configuration come from: flags, ``--set``, TOML files, presets.
 
-Knows no key by name, and judges no value: :func:`mnist_cli.config.compose` does.
+Judges no value: :func:`mnist_cli.config.compose` does. Of keys it knows those whose values may be
+paths: they are made absolute here, where it is known from which folder they are seen.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_cli import places
 from mnist_cli.choices import preset_names, presets_dir
 from mnist_cli.errors import UsageError
+
+PLACES: Mapping[str, Callable[[object, Path], object]] = {
+    "model": places.absolute_network,
+    "dataset": places.absolute_dataset,
+}
+"""Keys whose values may be paths, and what makes one absolute as seen from a folder."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class Layer:
 def from_flags(flags: Mapping[str, Any]) -> Layer:
     """A layer of the flags that were given; None means not given."""
     given = {key: value for key, value in flags.items() if value is not None}
-    return Layer(given, {key: f"--{key.replace('_', '-')}" for key in given}, typed=True)
+    origin = {key: f"--{key.replace('_', '-')}" for key in given}
+    return Layer(placed(given, Path()), origin, typed=True)
 
 
 def from_assignments(assignments: Iterable[str]) -> Layer:
@@ -45,7 +54,8 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
         if not equals or not key.strip():
             raise UsageError(f"--set {text}: not of the form key=value")
         values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
-    return Layer(values, {key: f"--set {key}={value}" for key, value in values.items()}, typed=True)
+    origin = {key: f"--set {key}={value}" for key, value in values.items()}
+    return Layer(placed(values, Path()), origin, typed=True)
 
 
 def from_file(path: Path) -> Layer:
@@ -68,7 +78,15 @@ def from_file(path: Path) -> Layer:
                 f"{path}, line {_line_of(key, text)}: '{key}' is a table or list",
                 "A configuration is flat: key = value, one a line.",
             )
-    return Layer(values, {key: f"{path}, line {_line_of(key, text)}" for key in values})
+    origin = {key: f"{path}, line {_line_of(key, text)}" for key in values}
+    return Layer(placed(values, path.parent), origin)
+
+
+def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values, those that are paths as seen from ``folder`` made absolute."""
+    return {
+        key: PLACES[key](value, folder) if key in PLACES else value for key, value in values.items()
+    }
 
 
 def _line_of(key: str, text: str) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from mnist_cli import models
+from mnist_cli.errors import UsageError
 
 
 class Ensemble(nn.Module):
@@ -101,9 +102,25 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return stacked
 
 
-def join(networks: Sequence[nn.Module]) -> nn.Module:
-    """The network that there is, or the ensemble of several."""
-    return networks[0] if len(networks) == 1 else Ensemble(networks)
+def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Module:
+    """The network that there is, or the ensemble of several, computed as ``batched`` says.
+
+    Raises:
+        UsageError: several of a kind whose layers share a weight: stacked, they would not.
+    """
+    if len(networks) == 1:
+        return networks[0]
+    first: dict[int, str] = {}
+    for name, parameter in networks[0].named_parameters(remove_duplicate=False):
+        if (other := first.setdefault(id(parameter), name)) != name:
+            raise UsageError(
+                f"ensemble: {other} and {name} of the network are one weight, which the members "
+                "of an ensemble cannot share among themselves",
+                "Train it alone.",
+            )
+    joined = Ensemble(networks)
+    joined.batched = batched
+    return joined
 
 
 def first_member(model: nn.Module) -> nn.Module:
@@ -112,7 +129,7 @@ def first_member(model: nn.Module) -> nn.Module:
 
 
 def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tensor]:
-    """Names, shapes and types of the weights of so many networks, without their memory.
+    """Names, shapes and types of the weights of so many networks.
 
     Raises:
         UsageError: no network of that name.
@@ -157,7 +174,10 @@ def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: 
 @torch.no_grad()
 def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
     """The 2-norm (N,) of each member's gradient, given tensors (N, …)."""
-    norms = [torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) for g in gradients]
+    norms = [
+        torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) if g.ndim > 1 else g.abs()
+        for g in gradients
+    ]
     return cast(Tensor, torch.linalg.vector_norm(torch.stack(norms), dim=0))
 
 

@@ -4,7 +4,8 @@ Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, cl
 whose origin ends in a log-softmax keep it, return log-probabilities and say so in
 ``log_probabilities``: their loss is the negative log-likelihood, the others' the cross-entropy.
 
-Knows nothing of data, training or files.
+Knows nothing of data or training. A network in a file of the user's own goes by the file's name, and
+is :mod:`mnist_cli.own_network`'s business.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli.choices import known_models, width_of
+from mnist_cli.choices import unknown_model, width_of
 from mnist_cli.errors import UsageError
+from mnist_cli.places import is_own_network
 
 
 class Notebook(nn.Module):
@@ -240,12 +242,18 @@ SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
 def build(name: str, classes: int = 10) -> nn.Module:
     """Make the network ``name`` with fresh weights, drawn from torch's global generator.
 
+    Of the form ``path/net.py:Net`` it executes that file: the user must have named it.
+
     Raises:
         UsageError: no network of that name.
     """
+    if is_own_network(name):
+        from mnist_cli import own_network
+
+        return own_network.build(name, classes)
     known = width_of(name)
     if known is None:
-        raise UsageError(f"unknown model '{name}'", f"Choose one of {known_models()}.")
+        raise UsageError(*unknown_model(name))
     if name in REGISTRY:
         return REGISTRY[name](classes)
     base, width = known
@@ -282,6 +290,10 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
     Raises:
         UsageError: no network of that name.
     """
+    if is_own_network(name):
+        from mnist_cli import own_network
+
+        return own_network.expected_weights(name, classes)
     with torch.device("meta"):
         return build(name, classes).state_dict()
 
@@ -291,6 +303,10 @@ def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
 
     Read off the last layer's bias, which ends every registered network's state_dict.
     """
+    if is_own_network(name):
+        from mnist_cli import own_network
+
+        return own_network.count_classes(name, weights)
     bias = weights.get(list(expected_weights(name, 1))[-1])
     if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MAX_CLASSES:
         return None

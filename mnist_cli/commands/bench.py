@@ -22,6 +22,7 @@ def bench(
     scaling: flags.ScalingFlag = False,
     factors: flags.FactorsOption = None,
     assignments: options.SetOption = None,
+    model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
@@ -44,7 +45,7 @@ def bench(
     cores it takes a few minutes.
     """
     _refuse_contradictions(target, inference, scaling, factors)
-    flagged = {"dataset": dataset, "device": device, "threads": threads}
+    flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
 
     given = assignments or ()
 

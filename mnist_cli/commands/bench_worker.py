@@ -20,6 +20,7 @@ from mnist_cli.benchmark.memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import MnistError
+from mnist_cli.places import label
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -77,7 +78,7 @@ def train(order: Order) -> dict[str, Any]:
             **_details(config, summary.device_name),
             "device": summary.device,
             "precision": summary.precision,
-            "dataset": summary.dataset,
+            "dataset": label(summary.dataset),
         },
     }
 
@@ -112,7 +113,7 @@ class Bench:
             **_details(self.config, describe(self.device)),
             "device": str(self.device),
             "precision": self.precision.name,
-            "dataset": self.data.spec.name,
+            "dataset": label(self.data.spec.name),
         }
 
     def session(self, runs: Path, **changes: Any) -> Session:
@@ -221,7 +222,7 @@ def _details(config: TrainConfig, device_name: str) -> dict[str, Any]:
     import torch
 
     threads = config.threads or torch.get_num_threads()
-    return {"model": config.model, "device_name": device_name, "threads": threads}
+    return {"model": label(config.model), "device_name": device_name, "threads": threads}
 
 
 def _peaks(device: str) -> dict[str, int]:

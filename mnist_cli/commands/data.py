@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli import places
 from mnist_cli.commands import options
 from mnist_cli.data import catalogue
 from mnist_cli.errors import DataError, UsageError
@@ -28,8 +29,8 @@ _BUNDLED = "{} come with the program: there are no files"
 NameArgument = Annotated[
     str,
     typer.Argument(
-        metavar="NAME",
-        help=f"One of {', '.join(catalogue.names())}.",
+        metavar="NAME|PATH",
+        help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
         autocompletion=options.complete(catalogue.names()),
     ),
 ]
@@ -60,6 +61,8 @@ def fetch(
     from mnist_cli.report.console import note, print_json, stdout
     from mnist_cli.report.datasets import fetching
 
+    if (own := _own_path(name)) is not None:
+        raise UsageError(f"{own} is your own: there is nowhere to fetch it from")
     spec = catalogue.get(name)
     with fetching(silent=as_json or quiet) as progress:
         report = fetch_files(
@@ -96,10 +99,16 @@ def verify(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad."""
+    """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad.
+
+    Of your own every image is read, and the classes are counted.
+    """
     from mnist_cli.data import store
     from mnist_cli.report.console import note, print_json, print_table
 
+    if (own := _own_path(name)) is not None:
+        _verify_own(own, as_json=as_json)
+        return
     spec = catalogue.get(name)
     reports = store.verify(spec, data_dir)
     bad = [report for report in reports if report.problem]
@@ -115,6 +124,28 @@ def verify(
         print_json({"dataset": spec.name, "files": [_verify_plain(row) for row in reports]})
     elif not reports:
         note(_BUNDLED.format(spec.title))
+
+
+def _own_path(name: str) -> Path | None:
+    """The folder of the user's own that a data set's name means, if it means one."""
+    seen = str(places.absolute_dataset(name, Path()))
+    return Path(seen) if places.is_own_data(seen) else None
+
+
+def _verify_own(path: Path, *, as_json: bool) -> None:
+    from mnist_cli.data import own
+    from mnist_cli.report.console import note, print_json, print_table
+
+    data = own.read(path, note)
+    counts = own.count(data)
+    if as_json:
+        classes = [{"class": name, "train": one, "test": other} for name, one, other in counts]
+        print_json({"dataset": str(path), "classes": classes, "remarks": list(data.remarks)})
+        return
+    rows = [(name, f"{one:,}", f"{other:,}") for name, one, other in counts]
+    print_table(("class", "training images", "test images"), rows)
+    for remark in data.remarks:
+        note(remark)
 
 
 def _verify_row(row: FileReport) -> tuple[str, str, str, str]:
@@ -133,10 +164,16 @@ def path(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Print where the files of a data set lie; exit 3 if some are missing or not its own."""
-    from mnist_cli.data import store
-    from mnist_cli.report.console import note, print_json, stdout
+    """Print where the files of a data set lie; exit 3 if some are missing or not its own.
 
+    Of your own images these are the folders of the classes.
+    """
+    from mnist_cli.data import store
+    from mnist_cli.report.console import note
+
+    if (own := _own_path(name)) is not None:
+        _print_places(str(own), _own_sources(own), as_json=as_json)
+        return
     spec = catalogue.get(name)
     located = store.locate(spec, data_dir)
     if located.missing:
@@ -152,13 +189,26 @@ def path(
             f"Get it with: mnist data fetch {spec.name} --data-dir {data_dir}",
         )
     files = [str(copies[0]) for copies in located.found.values()]
-    if as_json:
-        print_json({"dataset": spec.name, "files": files})
-        return
-    if not files:
+    if not (files or as_json):
         note(_BUNDLED.format(spec.title))
+    _print_places(spec.name, files, as_json=as_json)
+
+
+def _print_places(name: str, files: list[str], *, as_json: bool) -> None:
+    from mnist_cli.report.console import print_json, stdout
+
+    if as_json:
+        print_json({"dataset": name, "files": files})
+        return
     for file in files:
         stdout().print(file, markup=False)
+
+
+def _own_sources(path: Path) -> list[str]:
+    """The IDX files, or the folders of the classes, of the user's own data."""
+    from mnist_cli.data import own
+
+    return [str(one) for one in own.locate(path)]
 
 
 @app.command()
@@ -166,8 +216,9 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME",
-            help=f"auto (MNIST, or else the bundled digits), {', '.join(catalogue.names())}.",
+            metavar="NAME|PATH",
+            help=f"auto (MNIST, or else the bundled digits), {', '.join(catalogue.names())}; "
+            "or a path to your own.",
             autocompletion=options.complete(["auto", *catalogue.names()]),
         ),
     ] = "auto",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.errors import UsageError
+from mnist_cli.places import label
 
 if TYPE_CHECKING:
     from mnist_cli.training.session import Session
@@ -66,11 +67,11 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     batch = choose_batch(cut(config, data).train, None, config.seed)
     subject = Subject(
         model=first_member(state.model).train(),
-        name=config.model,
+        name=label(config.model),
         images=data.normalisation(batch.images.to(session.device).float()),
         labels=batch.labels.to(session.device),
         indices=tuple(batch.indices.tolist()),
-        dataset=data.spec.name,
+        dataset=label(data.spec.name),
         split="train",
         device=session.device,
         precision=session.precision,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
+from mnist_cli.places import label
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,8 @@ class Subject:
 
 def _network(checkpoint: Checkpoint) -> str:
     members = checkpoint.members
-    return checkpoint.model if members == 1 else f"{members} {checkpoint.model}, which vote"
+    name = label(checkpoint.model)
+    return name if members == 1 else f"{members} {name}, which vote"
 
 
 def open_subject(
@@ -133,11 +135,8 @@ def open_subject(
     Raises:
         UsageError, CheckpointError, DataError: what was asked for cannot be had.
     """
-    from mnist_cli.training import checkpoint as checkpoints
-    from mnist_cli.training.rundir import find_checkpoint
-
     provenance.check_split(split)
-    checkpoint = checkpoints.read(find_checkpoint(target, runs), model)
+    checkpoint = provenance.open_checkpoint(target, runs, model)
     data = _load(checkpoint, dataset, data_dir)
     return Subject(checkpoint, data, provenance.choose_split(split, checkpoint, data))
 

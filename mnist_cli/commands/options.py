@@ -65,7 +65,7 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="NAME",
+        metavar="NAME|FILE.py:CLASS",
         help=f"The network: {choices.known_models()}.",
         autocompletion=complete(choices.MODELS),
     ),
@@ -74,9 +74,10 @@ DatasetOption = Annotated[
     str | None,
     typer.Option(
         "--dataset",
-        metavar="NAME",
-        help=f"auto, {', '.join(catalogue.names())}. auto is MNIST, or the bundled digits "
-        "where MNIST cannot be had.",
+        metavar="NAME|PATH",
+        help=f"auto, {', '.join(catalogue.names())}; or your own: a folder with one of images for "
+        "each class, or with IDX files. auto is MNIST, or the bundled digits where MNIST cannot "
+        "be had.",
         autocompletion=complete(["auto", *catalogue.names()]),
         rich_help_panel=DATA,
     ),

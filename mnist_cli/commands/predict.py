@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from mnist_cli.commands import options
 from mnist_cli.errors import DataError, UsageError
+from mnist_cli.places import label
 
 if TYPE_CHECKING:
     from mnist_cli.commands.reading import Reader
@@ -64,30 +66,38 @@ def predict(
     A picture is brought into MNIST's form first: grey, light on dark whichever way it came, the
     digit scaled to 20 pixels and centred by mass in 28. It is shown as the network sees it.
 
+    For a network that was trained on your own data it is taken as those were: whole and as it is.
+
     A picture that cannot be used is named and the others are still done; the exit code is then 3.
     """
     from mnist_cli.commands.reading import Reader
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error
-    from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.device import resolve_device
-    from mnist_cli.training.rundir import find_checkpoint
     from mnist_cli.vision.digits import Failure, prepare
 
     if as_json and as_csv:
         raise UsageError("--json and --csv contradict each other", "Give one of them.")
     where = resolve_device(device or "auto")
-    found = checkpoints.read(find_checkpoint(checkpoint, runs), model)
+    found = provenance.open_checkpoint(checkpoint, runs, model)
+    as_it_is = provenance.trained_on_own_data(found)
+    if as_it_is and segment:
+        raise UsageError(
+            f"--segment finds digits, and {found.path} was trained on your own data",
+            "Leave it out: each picture is then taken whole, as those were.",
+        )
     if not (as_json or as_csv or quiet):
-        note(f"{found.path}: {found.model}")
-    results = prepare(pictures, segment=segment)
+        whole = "; pictures are taken whole and as they are" if as_it_is else ""
+        note(f"{found.path}: {label(found.model)}{whole}")
+    results = prepare(pictures, segment=segment, as_it_is=as_it_is)
     failures = [one for one in results if isinstance(one, Failure)]
     for failure in failures:
         report_error(failure.error, as_json=False)
     reader = Reader(found, where, precision)
     answers = _answer(reader, results)
     if as_json:
-        print_json([_plain(one) for one in answers])
+        names = provenance.class_names(found)
+        print_json([_plain(one, names) for one in answers])
     elif as_csv:
         prediction.print_csv(answers, reader.classes)
     else:
@@ -110,7 +120,7 @@ def _answer(reader: Reader, results: list[Digit | Failure]) -> list[Answer | Fai
     return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
 
 
-def _plain(one: Answer | Failure) -> dict[str, Any]:
+def _plain(one: Answer | Failure, classes: Sequence[str]) -> dict[str, Any]:
     from mnist_cli.vision.digits import Failure
 
     if isinstance(one, Failure):
@@ -122,6 +132,7 @@ def _plain(one: Answer | Failure) -> dict[str, Any]:
     return {
         "path": one.digit.path,
         "digit": one.best[0],
+        "class": classes[one.best[0]],
         "probabilities": list(one.probabilities),
         "box": vars(one.digit.box),
     }

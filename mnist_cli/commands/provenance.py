@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mnist_cli import places
 from mnist_cli.errors import CheckpointError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
@@ -18,6 +21,35 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Normalisation, Split, TrainVal
     from mnist_cli.training.checkpoint import Checkpoint
+
+
+def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
+    """Read the checkpoint that was named, or the newest run's; say how its source has changed.
+
+    Args:
+        target: a checkpoint or a run; None is the newest run.
+        runs: where runs lie.
+        model: the network as the user named it, if so; a file of the user's own is executed.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or of another network.
+        UsageError: the user's own network cannot be had.
+    """
+    from mnist_cli.report.console import warn
+    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.training.rundir import find_checkpoint
+
+    path = find_checkpoint(target, runs)
+    found = checkpoints.read(path, places.seen_from_here(model))
+    if found.changes:
+        warn(f"{path} was trained by other code, which its weights still fit: " + told(found))
+    return found
+
+
+def told(checkpoint: Checkpoint) -> str:
+    """How the source of the user's own network has changed, in one sentence."""
+    return "; ".join(checkpoint.changes)
+
 
 SPLITS = ("test", "val", "train")
 
@@ -69,8 +101,20 @@ def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
 
 
 def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
-    """Whether the run that wrote the checkpoint trained on this data set."""
-    return checkpoint.data is not None and checkpoint.data.name == data.spec.name
+    """Whether the run that wrote the checkpoint trained on this data set.
+
+    Of the user's own the images tell, wherever they lie now.
+    """
+    if checkpoint.data is None:
+        return False
+    if data.spec.own:
+        return checkpoint.data.fingerprint == data.fingerprint
+    return checkpoint.data.name == data.spec.name
+
+
+def trained_on_own_data(checkpoint: Checkpoint) -> bool:
+    """Whether it learnt images of the user's own, of which nobody knows that they are digits."""
+    return checkpoint.data is not None and places.is_own_data(checkpoint.data.name)
 
 
 def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
@@ -91,7 +135,13 @@ def elsewhere(checkpoint: Checkpoint, data: LoadedData) -> str:
     """What to say where a checkpoint is tried on another data set than its own; else empty."""
     if checkpoint.data is None or trained_on(checkpoint, data):
         return ""
-    return f"{checkpoint.path} was trained on {checkpoint.data.name}, not on {data.spec.name}"
+    then = checkpoint.data.name
+    if then == data.spec.name:
+        return (
+            f"the images in {then} are not those that {checkpoint.path} was trained on: some of "
+            "its training images may be among the test images now"
+        )
+    return f"{checkpoint.path} was trained on {then}, not on {data.spec.name}"
 
 
 def normalisation(checkpoint: Checkpoint | None, data: LoadedData) -> Normalisation:

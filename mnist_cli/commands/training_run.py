@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mnist_cli.commands import options
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, Stopped, UsageError
+from mnist_cli.places import is_own_data, is_own_network, label, network_place
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -87,6 +88,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     from mnist_cli.training import rundir
 
     device, precision = _device(config)
+    _run_own_file(config.model)
     with _runs_folder(request.runs, temporary=request.dry_run) as folder:
         data = _load(config, request)
         if request.dry_run:
@@ -107,21 +109,45 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
     from mnist_cli.training import rundir
 
     path = _resume_from(target, request.runs)
-    checkpoint = checkpoints.read(path)
+    named = _named("model", layers)
+    checkpoint = checkpoints.read(path, named if is_own_network(named) else None)
+    if checkpoint.changes:
+        raise CheckpointError(
+            f"{path} was trained by other code, so resumed it would not end with the same bits: "
+            + "; ".join(checkpoint.changes),
+            "Bring back the source of then, or train anew. It can be evaluated: mnist eval.",
+        )
     if checkpoint.config is None or checkpoint.data is None:
         raise CheckpointError(
             f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
             "It can be evaluated: mnist eval.",
         )
-    config = _config_on_resume(checkpoint.config, layers)
+    # The data set that was trained on, even where `auto` would choose another one now; the
+    # user's own may have been moved, and their fingerprint tells whether they are the same.
+    dataset, saved, moved = checkpoint.data.name, checkpoint.config, _named("dataset", layers)
+    if is_own_data(dataset) and is_own_data(moved):
+        dataset, saved = moved, saved.model_copy(update={"dataset": moved})
+    config = _config_on_resume(saved, layers)
     device, precision = _device(config, checkpoint)
-    # The data set that was trained on, even where `auto` would choose another one now.
-    data = _load(config.model_copy(update={"dataset": checkpoint.data.name}), request)
+    data = _load(config.model_copy(update={"dataset": dataset}), request)
     run = rundir.RunDirectory(path.parent)
     if path.name != run.last.name or not run.config.is_file():
         run = rundir.create(request.runs, data.spec.name, config.model)
     with run.locked():
         return _run(Session(config, data, device, precision, run, checkpoint), request)
+
+
+def _run_own_file(model: str) -> None:
+    """Find out before any data are read whether a network's file can be run and has the class."""
+    if place := network_place(model):
+        from mnist_cli import own_network
+
+        own_network.network_class(place)
+
+
+def _named(key: str, layers: list[configs.Layer]) -> str:
+    """What the last layer that names ``key`` says; empty where none does."""
+    return next((str(one.values[key]) for one in reversed(layers) if key in one.values), "")
 
 
 def _resume_from(target: Path, runs: Path) -> Path:
@@ -241,10 +267,12 @@ def _run(session: Session, request: RunRequest) -> Summary:
 
 
 def _where(session: Session, request: RunRequest) -> str:
-    """The run, and the data directory where the next command would not find it by itself."""
-    words = [str(session.run.path)]
+    """The run, and what the next command would not find by itself: data, a network's file."""
+    words, spec = [str(session.run.path)], session.data.spec
+    if is_own_network(session.config.model):
+        words += ["--model", session.config.model]
     expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
-    if request.data_dir != expected and not session.data.spec.bundled:
+    if request.data_dir != expected and not (spec.bundled or spec.own):
         words += ["--data-dir", str(request.data_dir)]
     return shlex.join(words)
 
@@ -261,7 +289,7 @@ def _announce(session: Session, say: Speaker) -> None:
     say.note(
         f"{data.spec.title}: {session.train_images:,} training images, "
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
-        f"{session.config.model} on {describe(session.device)}, {session.precision.name}"
+        f"{label(session.config.model)} on {describe(session.device)}, {session.precision.name}"
     )
     if session.config.ensemble > 1:
         say.note(

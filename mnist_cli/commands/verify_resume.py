@@ -21,6 +21,7 @@ from typing import Any
 from mnist_cli.commands.training_run import RunRequest, begin
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
+from mnist_cli.places import is_own_network
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training.digest import digests
 from mnist_cli.training.rundir import RunDirectory
@@ -75,8 +76,8 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         chosen = random.SystemRandom().randint(1, steps)
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
-        _resume(stopped.run.path, request.data_dir)
-        proof = _compare(chosen, steps, whole.run, stopped.run)
+        _resume(stopped.run.path, request.data_dir, config.model)
+        proof = _compare(chosen, steps, config.model, (whole.run, stopped.run))
     if proof.differing:
         raise _mismatch(proof)
     return proof
@@ -93,8 +94,10 @@ def _train_until(session: Session, step: int) -> None:
         assert session.state.step == step
 
 
-def _resume(run: Path, data_dir: Path) -> None:
+def _resume(run: Path, data_dir: Path, model: str) -> None:
     command = ["train", "--resume", str(run), "--quiet", "--data-dir", str(data_dir)]
+    if is_own_network(model):
+        command += ["--model", model]
     done = subprocess.run(
         [sys.executable, "-m", "mnist_cli", *command], capture_output=True, text=True, check=False
     )
@@ -103,8 +106,10 @@ def _resume(run: Path, data_dir: Path) -> None:
         raise MnistError(f"the resumed run ended with exit code {done.returncode}: {said}")
 
 
-def _compare(stopped_after: int, steps: int, whole: RunDirectory, run: RunDirectory) -> ResumeProof:
-    one, other = (checkpoints.read(path).document for path in (whole.last, run.last))
+def _compare(
+    stopped_after: int, steps: int, model: str, runs: tuple[RunDirectory, RunDirectory]
+) -> ResumeProof:
+    one, other = (checkpoints.read(run.last, model).document for run in runs)
     return ResumeProof(stopped_after, steps, digests(one), digests(other), one["environment"])
 
 

@@ -35,13 +35,28 @@ def get(name: str) -> DatasetSpec:
     Raises:
         UsageError: there is none; names the nearest and lists them all.
     """
-    wanted = name.strip().lower().replace("_", "-")
+    spec = find(name)
+    if spec is not None:
+        return spec
+    near = difflib.get_close_matches(_plain(name), _CATALOGUE, n=1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise UsageError(
+        f"there is no data set {name!r}, and no folder of that name",
+        f"{guess}Known are {', '.join(names())}; your own are named by their path.",
+    )
+
+
+def find(name: str) -> DatasetSpec | None:
+    """As :func:`get`; None where there is none."""
+    wanted = _plain(name)
     for spec in _CATALOGUE.values():
         if wanted in (spec.name, spec.folder.lower()) and wanted:
             return spec
-    near = difflib.get_close_matches(wanted, _CATALOGUE, n=1)
-    guess = f"Did you mean {near[0]}? " if near else ""
-    raise UsageError(f"there is no data set {name!r}", f"{guess}Known are {', '.join(names())}.")
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
 
 
 def owner(md5: str) -> DatasetSpec | None:

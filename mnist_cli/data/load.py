@@ -1,7 +1,7 @@
 """From a data set's name to its two splits: what is on disk, what is fetched, what is bundled.
 
 ``auto`` means MNIST, and only where MNIST is neither on disk nor to be had the bundled digits;
-a data set that was named never falls back.
+a data set that was named never falls back. A path means data of the user's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+from mnist_cli import places
 from mnist_cli.data import catalogue, idx, store
 from mnist_cli.data.spec import DatasetSpec, SplitName
 from mnist_cli.data.split import Normalisation, Split
@@ -25,12 +26,14 @@ class LoadedData:
 
     Reading 60,000 training images takes as long as evaluating the 10,000 of the test set.
     ``fallback`` says why the bundled digits stand in for MNIST; empty where nothing stands in.
+    ``remarks`` are what was done to data of the user's own to bring them into the form of these.
     """
 
     spec: DatasetSpec
     read_train: Callable[[], Split]
     test: Split
     fallback: str = ""
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def train(self) -> Split:
@@ -67,7 +70,7 @@ def load(
     """Load a data set, fetching it first where it is not under ``root``.
 
     Args:
-        name: a data set of the catalogue, or ``auto``.
+        name: a data set of the catalogue, ``auto``, or a path to data of the user's own.
         root: the data directory.
         download: whether files that are missing may be fetched.
         say: told, in a line, of what takes long.
@@ -76,6 +79,9 @@ def load(
     Raises:
         DataError: it cannot be had, or is damaged.
     """
+    name = str(places.absolute_dataset(name, Path()))
+    if places.is_own_data(name):
+        return _own(Path(name), say)
 
     def opened(name: str, fallback: str = "") -> LoadedData:
         data = _open(catalogue.get(name), root, download, say, fallback)
@@ -106,6 +112,19 @@ def _open(
     return LoadedData(
         spec, partial(_read, spec, "train", root), _read(spec, "test", root), fallback
     )
+
+
+def _own(path: Path, say: Progress | None) -> LoadedData:
+    """Read whole, since its figures are those of all its training images."""
+    from mnist_cli.data import own
+
+    data = own.read(path, say)
+    if say:
+        for remark in data.remarks:
+            say(f"{data.spec.title}: {remark}")
+    train = Split.of("train", data.train.images, data.train.labels)
+    test = Split.of("test", data.test.images, data.test.labels)
+    return LoadedData(data.spec, lambda: train, test, remarks=data.remarks)
 
 
 def _read(spec: DatasetSpec, split: SplitName, root: Path) -> Split:

@@ -51,10 +51,10 @@ class Bundle:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set: ten classes of 28×28 grey images in a training and a test split.
+    """A data set: classes of 28×28 grey images in a training and a test split.
 
     Attributes:
-        name: what the command line calls it.
+        name: what the command line calls it; of the user's own its absolute path.
         title: what people call it.
         classes: one name a class, in the order of the labels.
         folder: torchvision's folder under a data directory; "" for the bundled set.
@@ -71,6 +71,7 @@ class DatasetSpec:
         transposed: whether images are stored column by column.
         label_columns: integers stored with each image; the class is the first.
         fetch_seconds: how long a download may take in all, unless the user says otherwise.
+        own: whether it is the user's own, read by :mod:`mnist_cli.data.own`.
     """
 
     name: str
@@ -90,11 +91,12 @@ class DatasetSpec:
     transposed: bool = False
     label_columns: int = 1
     fetch_seconds: float = 600.0
+    own: bool = False
 
     @property
     def bundled(self) -> bool:
         """Whether it comes with this program's dependencies and needs no file of its own."""
-        return not self.files
+        return not self.files and not self.own
 
     def count(self, split: SplitName) -> int:
         """How many images ``split`` has."""

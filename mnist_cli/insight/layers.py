@@ -55,7 +55,8 @@ def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
     The network is put into evaluation mode and back into the mode it was in; no gradient flows.
 
     Args:
-        model: a network of this program, not compiled, not an ensemble.
+        model: a network, not compiled, not an ensemble. Of one of the user's own, what is neither
+            convolution nor linear, or answers with sequences, is passed over.
         images: float, normalised, where the network's weights are.
     """
     found = _Layers(_owners(model))
@@ -64,8 +65,12 @@ def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What the last linear layer is given (N, D): the network's own description of N images."""
-    return trace_layers(model, images)[-1].inputs
+    """What the last layer is given (N, D): the network's own description of N images.
+
+    Raises:
+        IndexError: no layer was found.
+    """
+    return trace_layers(model, images)[-1].inputs.flatten(1)
 
 
 def _owners(model: nn.Module) -> dict[int, str]:
@@ -87,7 +92,7 @@ class _Layers:
     def see(
         self, name: str, args: tuple[Any, ...], _kwargs: Mapping[str, Any], result: Any
     ) -> None:
-        if name in WEIGHTED:
+        if name in WEIGHTED and len(args) >= 2 and result.ndim in (2, 4):
             inputs, weight = args[:2]
             owner = self._owners.get(id(weight), "")
             self.layers.append(Layer(owner, (WEIGHTED[name],), weight, inputs, result))

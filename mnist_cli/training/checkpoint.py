@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import ensemble, models
-from mnist_cli.choices import PRECISIONS, width_of
+from mnist_cli.choices import PRECISIONS, is_known_model
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.files import atomic_write
+from mnist_cli.places import EXAMPLE, is_own_network, label
 from mnist_cli.training.archive import load_archive
 from mnist_cli.training.state import EpochResult
 
@@ -42,6 +43,14 @@ GARBLED = (
 """What plain Python and torch raise when a value is not what it should be."""
 
 Weights = Mapping[str, Tensor]
+
+
+class OwnNetworkError(CheckpointError):
+    """It holds a network of the user's own, whose file has not been named."""
+
+
+class OtherNetworkError(CheckpointError):
+    """It holds another network than the one that was named."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class Checkpoint:
 
     ``weights`` are those to evaluate (the averaged ones where weights were averaged).
     For a state_dict of another program ``document`` is empty and ``config``, ``data`` are None.
+    ``model`` is what the user named, where the network is of the user's own; ``changes`` are then
+    how its source differs from the one that was trained, in words.
     """
 
     path: Path
@@ -75,6 +86,7 @@ class Checkpoint:
     data: DataInfo | None = None
     history: tuple[EpochResult, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    changes: tuple[str, ...] = ()
 
     @property
     def foreign(self) -> bool:
@@ -92,7 +104,7 @@ class Checkpoint:
             networks = [models.build(self.model, self.classes) for _ in range(self.members)]
         if self.config is not None and self.config.channels_last:
             networks = [network.to(memory_format=torch.channels_last) for network in networks]
-        model = ensemble.join(networks)
+        model = ensemble.join(networks, batched=False if is_own_network(self.model) else None)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 
@@ -120,10 +132,13 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
 
     Args:
         path: the file.
-        model: the network's name, for a state_dict whose network is not to be recognised.
+        model: the network's name, for a state_dict whose network is not to be recognised. A
+            network in a file of the user's own is asked for here, by its absolute path: the file
+            is executed, and what the checkpoint says of it is not followed.
 
     Raises:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
+        UsageError: the user's own network cannot be had.
     """
     document = load_archive(path)
     if "format" in document and not isinstance(document["format"], Tensor):
@@ -142,12 +157,15 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         )
     try:
         config = _config_of(document["config"])
+        name = str(document["model"]["name"])
+        if own := is_own_network(config.model) or is_own_network(name):
+            name = _named_anew(path, name, document["model"], model)
+            config = config.model_copy(update={"model": name})
         data = _data_of(document["data"])
         history = tuple(EpochResult.from_plain(dict(line)) for line in document["metrics"])
         weights = _tensors(document["model"]["weights"])
         if document["ema"] is not None:
             weights = _averaged(document["ema"])
-        name = str(document["model"]["name"])
         _check_environment(document["environment"])
     except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -155,7 +173,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
             f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
         ) from error
     if model is not None and model != name:
-        raise CheckpointError(f"{path} holds the network '{name}', not '{model}'")
+        raise OtherNetworkError(f"{path} holds the network '{name}', not '{label(model)}'")
     checkpoint = Checkpoint(
         path=path,
         model=name,
@@ -166,8 +184,28 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         history=history,
         document=document,
     )
-    _check_weights(path, name, len(data.classes), checkpoint.weights, checkpoint.members)
-    return checkpoint
+    changes = _changes(document["model"].get("source"), name) if own else ()
+    _check_weights(path, name, len(data.classes), checkpoint.weights, checkpoint.members, changes)
+    return replace(checkpoint, changes=changes)
+
+
+def _named_anew(path: Path, name: str, recorded: Mapping[str, Any], model: str | None) -> str:
+    """The network's file as the user named it: what a checkpoint names is never imported."""
+    if model is not None and is_own_network(model):
+        return model
+    source = recorded.get("source")
+    place = str(source.get("path", "")) if isinstance(source, Mapping) else ""
+    where = f", in {place!r:.200} when it was trained" if place else ""
+    raise OwnNetworkError(
+        f"{path} holds a network from a file of its user's own: {label(name)!r:.80}{where}",
+        f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}.",
+    )
+
+
+def _changes(source: object, model: str) -> tuple[str, ...]:
+    from mnist_cli import own_network
+
+    return own_network.changes(model, source if isinstance(source, Mapping) else {})
 
 
 def _config_of(plain: object) -> TrainConfig:
@@ -233,7 +271,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
             raise _unrecognised(path, weights)
         model, classes = recognised.name, recognised.classes
     else:
-        classes = (models.count_classes(model, weights) if width_of(model) else None) or 10
+        classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
     _check_weights(path, model, classes, weights)
     return Checkpoint(path, model, classes, weights)
 
@@ -250,12 +288,18 @@ def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
     shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
     return CheckpointError(
         f"{path}: no known network has weights of these names and shapes: {shapes}",
-        f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs.",
+        f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs, "
+        f"or your own: --model {EXAMPLE}.",
     )
 
 
 def _check_weights(
-    path: Path, model: str, classes: int, weights: Weights, members: int = 1
+    path: Path,
+    model: str,
+    classes: int,
+    weights: Weights,
+    members: int = 1,
+    changes: tuple[str, ...] = (),
 ) -> None:
     """Compare names, shapes and types with a fresh network's, and refuse what is not finite.
 
@@ -265,12 +309,15 @@ def _check_weights(
     try:
         expected = ensemble.expected_weights(model, classes, members)
     except UsageError as error:
+        if is_own_network(model):
+            raise
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
     if differences:
         more = len(differences) - LISTED
         listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
-        raise CheckpointError(f"{path} does not fit the network '{model}': {listed}")
+        since = f" ({'; '.join(changes)})" if changes else ""
+        raise CheckpointError(f"{path} does not fit the network '{label(model)}'{since}: {listed}")
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(

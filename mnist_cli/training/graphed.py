@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.errors import UsageError
+from mnist_cli.places import is_own_network
 from mnist_cli.training.device import Precision
 
 if TYPE_CHECKING:
@@ -120,7 +121,12 @@ def obstacle(
 def captures(
     config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
 ) -> bool:
-    """Whether this run's steps are captured; ``auto`` means wherever it can be done."""
+    """Whether this run's steps are captured; ``auto`` means wherever it can be done.
+
+    Of a network of the user's own nobody knows: what it decides in Python would be frozen.
+    """
+    if config.cuda_graph == "auto" and is_own_network(config.model):
+        return False
     return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
 
 

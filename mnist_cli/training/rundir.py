@@ -22,6 +22,7 @@ from mnist_cli.files import (
     explain_os_error,
     host_name,
 )
+from mnist_cli.places import slug
 
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 
@@ -155,6 +156,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
         OutputError: it cannot be made or written.
     """
     check_writable(root)
+    named = f"{slug(dataset)}-{slug(model)}"
     _clear_dead_runs(root)
     number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:
@@ -169,7 +171,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
                 reservation.rmdir()
                 number += 1
                 continue
-            return RunDirectory(reservation.rename(root / f"{number:04d}-{dataset}-{model}"))
+            return RunDirectory(reservation.rename(root / f"{number:04d}-{named}"))
     except OSError as error:
         raise explain_os_error(error, root, "make a run directory in") from error
 

@@ -121,7 +121,9 @@ class Session:
                 f"{resume.path} was trained on other data than these: "
                 f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
                 f"not {self.data.fingerprint[:20]}…",
-                "Name the data directory it was trained with (--data-dir).",
+                "Bring back the images of then, or name where they are (--dataset)."
+                if self.data.spec.own
+                else "Name the data directory it was trained with (--data-dir).",
             )
 
     @property
@@ -198,6 +200,7 @@ class Session:
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
             "fallback": self.data.fallback,
+            "remarks": list(self.data.remarks),
         }
 
     def _write_metrics(self) -> None:
@@ -246,7 +249,8 @@ class Session:
     def finish(self) -> Summary:
         """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
         path = self.run.checkpoint()
-        test = self.score_test(checkpoints.read(path).build_model().to(self.device))
+        best = checkpoints.read(path, self.config.model)
+        test = self.score_test(best.build_model().to(self.device))
         summary = Summary(
             run=str(self.run.path),
             checkpoint=str(path),

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mnist_cli import __version__
 from mnist_cli.errors import CheckpointError
+from mnist_cli.places import is_own_network, label
 from mnist_cli.seeding import derive
 from mnist_cli.training import norms
 from mnist_cli.training.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
@@ -35,7 +36,11 @@ def capture(
         "format": FORMAT,
         "version": VERSION,
         "config": state.config.to_plain(),
-        "model": {"name": state.config.model, "weights": _unwrapped(state.model.state_dict())},
+        "model": {
+            "name": label(state.config.model),
+            "weights": _unwrapped(state.model.state_dict()),
+            **_source(state.config.model),
+        },
         "ema": None if state.ema is None else dict(state.ema.state_dict()),
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": dict(state.scaler.state_dict()),
@@ -52,6 +57,15 @@ def capture(
         "data": data.to_plain(),
         "environment": environment(state),
     }
+
+
+def _source(model: str) -> dict[str, Any]:
+    """Where a network of the user's own came from: told, and never followed."""
+    if not is_own_network(model):
+        return {}
+    from mnist_cli import own_network
+
+    return {"source": own_network.provenance(model)}
 
 
 def environment(state: TrainState) -> dict[str, Any]:

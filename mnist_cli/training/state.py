@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from mnist_cli import models
 from mnist_cli.config import TrainConfig
 from mnist_cli.ensemble import join
+from mnist_cli.places import is_own_network
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import build_average
 from mnist_cli.training.device import Precision, synchronize
@@ -250,7 +251,9 @@ def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
 
     An ensemble's first member has the weights of the network that would be trained alone.
     """
-    return join([_fresh_network(config, classes, number) for number in range(config.ensemble)])
+    networks = [_fresh_network(config, classes, number) for number in range(config.ensemble)]
+    # Whether torch.func.vmap can take a network of the user's own, nobody knows.
+    return join(networks, batched=False if is_own_network(config.model) else None)
 
 
 def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:

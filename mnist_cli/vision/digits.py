@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.ink import find_ink
 from mnist_cli.vision.reading import ENDINGS, STDIN, Picture, read_picture
@@ -34,17 +36,25 @@ class Failure:
     error: DataError
 
 
-def prepare(paths: Sequence[str], *, segment: bool = False) -> list[Digit | Failure]:
+Way = Callable[[Picture, str], "list[Digit]"]
+"""From a picture and its name to what is in it."""
+
+
+def prepare(
+    paths: Sequence[str], *, segment: bool = False, as_it_is: bool = False
+) -> list[Digit | Failure]:
     """The digits of pictures, folders of pictures and ``-``, in that order.
 
     What cannot be used is a :class:`Failure` in its place. ``segment`` looks for many digits in
-    each picture, else all its ink is one.
+    each picture, else all its ink is one. ``as_it_is`` looks for no digit: the whole picture is
+    brought to 28×28, as :mod:`mnist_cli.vision.fitting` has it.
     """
+    way: Way = _whole if as_it_is else partial(digits_of, cut=cut_apart if segment else cut_whole)
     results: list[Digit | Failure] = []
     for path in paths:
         try:
             for picture in expand(path):
-                results += _digits_or_failure(picture, segment)
+                results += _digits_or_failure(picture, way)
         except DataError as error:
             results.append(Failure(path, error))
     return results
@@ -77,11 +87,16 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-def _digits_or_failure(path: str, segment: bool) -> list[Digit | Failure]:
+def _digits_or_failure(path: str, way: Way) -> list[Digit | Failure]:
     try:
-        return list(digits_of(read_picture(path), path, cut_apart if segment else cut_whole))
+        return list(way(read_picture(path), path))
     except DataError as error:
         return [Failure(path, error)]
+
+
+def _whole(picture: Picture, path: str) -> list[Digit]:
+    height, width = picture.grey.shape
+    return [Digit(path, fit(picture.grey), _own_pixels(Box(0, 0, height, width), picture.scale))]
 
 
 def digits_of(picture: Picture, path: str, cut: Callable[..., list[Cut]]) -> list[Digit]:

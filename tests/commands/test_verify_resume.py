@@ -41,7 +41,7 @@ def test_the_proof_on_a_gpu(run: Run) -> None:
 def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resumed run loses one bit of one weight."""
 
-    def spoil(path: Path, _data_dir: Path) -> None:
+    def spoil(path: Path, _data_dir: Path, _model: str) -> None:
         for step in verify_resume.RunDirectory(path).path.glob("last.pt"):
             document: Any = torch.load(step, weights_only=True)
             document["model"]["weights"]["fc2.bias"].view(torch.int32)[0] ^= 1

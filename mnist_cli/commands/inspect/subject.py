@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.choices import known_models, width_of
+from mnist_cli.choices import is_known_model, unknown_model
 from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.places import is_own_network, label, seen_from_here
 from mnist_cli.seeding import derive
 
 if TYPE_CHECKING:
@@ -133,11 +134,11 @@ def open_subject(request: Request) -> Subject:
     normalise = provenance.normalisation(found, data)
     return Subject(
         model=model.to(device).train(request.training),
-        name=found.model if found is not None else (request.model or _default_model()),
+        name=label(found.model if found is not None else (request.model or _default_model())),
         images=normalise(split.images.to(device).float()),
         labels=split.labels.to(device),
         indices=tuple(split.indices.tolist()),
-        dataset=data.spec.name,
+        dataset=label(data.spec.name),
         split=request.split,
         device=device,
         precision=precision,
@@ -151,21 +152,31 @@ def open_subject(request: Request) -> Subject:
 
 
 def _find(request: Request) -> Checkpoint | None:
-    """The checkpoint that was named, or the newest run's; None where there is no run at all."""
-    from mnist_cli.training import checkpoint as checkpoints
+    """The checkpoint that was named, or the newest run's; None where there is no run at all.
+
+    A network that is named without a checkpoint is taken fresh; one of the user's own only where
+    the newest run is not of it, since a checkpoint of it cannot be read without naming it.
+    """
+    from mnist_cli.training.checkpoint import OtherNetworkError
     from mnist_cli.training.rundir import find_checkpoint
 
-    if request.model is not None and width_of(request.model) is None:
-        raise UsageError(f"unknown model '{request.model}'", f"Choose one of {known_models()}.")
-    if request.target is None and request.model is not None:
+    model, named = request.model, request.target is not None
+    if model is not None and not is_known_model(model):
+        raise UsageError(*unknown_model(model))
+    if not named and model is not None and not is_own_network(model):
         return None
     try:
-        path = find_checkpoint(request.target, request.runs)
+        find_checkpoint(request.target, request.runs)
     except CheckpointError:
-        if request.target is not None:
+        if named:
             raise
         return None
-    return checkpoints.read(path, request.model)
+    try:
+        return provenance.open_checkpoint(request.target, request.runs, model)
+    except OtherNetworkError:
+        if named:
+            raise
+        return None
 
 
 def _default_model() -> str:
@@ -177,18 +188,18 @@ def _default_model() -> str:
 def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[str]]:
     from mnist_cli.data.load import load
 
-    notes = []
+    notes: list[str] = []
     if found is None:
         name = request.dataset or "digits"
         notes.append(
             f"no checkpoint was named and none lies under {request.runs}/: "
-            f"inspecting a fresh network on {name}"
+            f"inspecting a fresh network on {label(name)}"
             if request.model is None
-            else f"inspecting a fresh network '{request.model}' on {name}"
+            else f"inspecting a fresh network '{label(request.model)}' on {label(name)}"
         )
     else:
         name = request.dataset or (found.data.name if found.data is not None else "auto")
-    data = load(name, request.data_dir)
+    data = load(name, request.data_dir, say=notes.append)
     if data.fallback:
         notes.append(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
     if found is not None:
@@ -223,7 +234,8 @@ def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: i
 
     if found is not None:
         return first_member(found.build_model())
-    config = TrainConfig(model=request.model or _default_model(), seed=seed)
+    model = seen_from_here(request.model) or _default_model()
+    config = TrainConfig(model=model, seed=seed)
     return fresh_model(config, len(data.spec.classes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mnist_cli.commands import provenance
 from mnist_cli.commands.reading import Reader
@@ -48,13 +48,11 @@ def open_material(request: Request) -> Material:
     Raises:
         UsageError, CheckpointError: there is none, it is damaged, or the device cannot be had.
     """
-    from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.device import resolve_device
-    from mnist_cli.training.rundir import find_checkpoint
 
     device = resolve_device(request.device or "auto")
-    path = find_checkpoint(request.target, request.runs)
-    return Material(request, device, checkpoints.read(path, request.model))
+    found = provenance.open_checkpoint(request.target, request.runs, request.model)
+    return Material(request, device, found)
 
 
 @dataclass(frozen=True)
@@ -199,12 +197,19 @@ class Material:
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """The layers, seen on a black image: enough for the weights."""
+        """The layers, seen on a black image: enough for the weights.
+
+        Raises:
+            CannotDraw: a network of the user's own has none.
+        """
         import torch
 
         from mnist_cli.insight.layers import trace_layers
 
-        return trace_layers(self.network, torch.zeros(1, 1, 28, 28, device=self.device))
+        found = trace_layers(self.network, torch.zeros(1, 1, 28, 28, device=self.device))
+        if not found:
+            raise CannotDraw("the network has no convolution or linear layer of which to draw the answers")
+        return found
 
     @cached_property
     def followed(self) -> Tensor:
@@ -232,7 +237,17 @@ class Material:
         """The layers, seen on the image that is followed."""
         from mnist_cli.insight.layers import trace_layers
 
+        assert self.layers
         return trace_layers(self.network, self.normalisation(self.followed[None].float()))
+
+    @property
+    def probabilities(self) -> Tensor:
+        """How likely (classes,) the network finds each class for that image."""
+        import torch
+
+        with torch.no_grad():
+            scores = self.network(self.normalisation(self.followed[None].float()))
+        return cast("Tensor", scores[0].float().softmax(0).cpu())
 
     @cached_property
     def saliency(self) -> Saliency:
@@ -278,6 +293,7 @@ class Material:
         """What the last linear layer is given (N, D) for every test image."""
         from mnist_cli.insight.embedding import describe
 
+        assert self.layers
         return describe(self.network, self.test, self.normalisation, batch_size=self.batch_size)
 
     @property

@@ -185,7 +185,7 @@ def _activations(material: Material, paths: Paths) -> Preview:
     from mnist_cli.report.insight_figures import save_activations
 
     layers = material.activations
-    probabilities = layers[-1].output[0].float().softmax(0).cpu().numpy()
+    probabilities = material.probabilities.numpy()
     image = material.followed[0].cpu().numpy()
     title = f"{material.caption} on its way through {material.network_name}"
     title = title[0].upper() + title[1:]

@@ -1,0 +1,189 @@
+"""IDX files of the user's own: names as MNIST's or EMNIST's have them, any size, any classes.
+
+Nothing is known of them beforehand but how large they may be; :mod:`mnist_cli.data.idx` believes
+nothing of what they say before it has checked it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.data import idx
+from mnist_cli.data.arrays import Arrays
+from mnist_cli.data.raw import MAX_IMAGES, Raw
+from mnist_cli.data.spec import Kind, SplitName
+from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
+
+LARGEST = 1024
+"""Pixels a side, above which images are not for a network of 28×28."""
+
+_HINT = "Write it again, or name another folder."
+_NAME = re.compile(
+    r"(?P<set>.*?)(?P<split>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-[a-z]+(?P<gz>\.gz)?"
+)
+_NEEDED = (
+    "train-images-idx3-ubyte and train-labels-idx1-ubyte, and for a test set "
+    "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each gzipped or not"
+)
+
+Part = tuple[SplitName, Kind]
+
+
+def read(root: Path) -> Raw | None:
+    """Read the IDX files of a folder, or of its ``raw``; None where there are none.
+
+    Raises:
+        DataError: some are missing, damaged, or do not fit each other.
+    """
+    files = find(root)
+    if files is None:
+        return None
+    train = _split(files, "train")
+    test = _split(files, "test") if any(split == "test" for split, _ in files) else None
+    _check_count(root, *(len(labels) for _, labels in filter(None, (train, test))))
+    values = np.unique(train[1])
+    tested = None if test is None else _arrays(files, "test", test, values)
+    return Raw(
+        classes=tuple(map(str, values.tolist())),
+        train=_arrays(files, "train", train, values),
+        test=tested,
+        sources=tuple(files.values()),
+        remarks=tuple(_remarks(train, values)),
+    )
+
+
+def find(root: Path) -> dict[Part, Path] | None:
+    """The IDX files of ``root``; None where there are none. Nothing is opened.
+
+    Raises:
+        DataError: they are several data sets', or not whole.
+    """
+    for folder in (root, root / "raw", *sorted(root.glob("*/raw"))):
+        sets = _sets(folder) if folder.is_dir() else {}
+        if len(sets) > 1:
+            names = ", ".join(name.rstrip("-") or "one without a name" for name in sets)
+            raise DataError(
+                f"{folder} holds the IDX files of several data sets: {names}",
+                "Leave those of one in a folder of their own.",
+            )
+        if sets:
+            (files,) = sets.values()
+            _require_whole(folder, files)
+            return files
+    return None
+
+
+def _sets(folder: Path) -> dict[str, dict[Part, Path]]:
+    """By what their names begin with, files by their part; decompressed before gzipped."""
+    sets: dict[str, dict[Part, Path]] = {}
+    for path in sorted(folder.iterdir(), reverse=True):
+        match = _NAME.fullmatch(path.name)
+        if match and path.is_file():
+            split: SplitName = "train" if match["split"] == "train" else "test"
+            kind: Kind = "images" if match["kind"] == "images" else "labels"
+            sets.setdefault(match["set"], {})[split, kind] = path
+    return sets
+
+
+def _require_whole(folder: Path, files: Mapping[Part, Path]) -> None:
+    splits = {"train", *(split for split, _ in files)}
+    missing = [
+        f"{'t10k' if split == 'test' else split}-{kind}-…"
+        for split in sorted(splits, reverse=True)
+        for kind in ("images", "labels")
+        if (split, kind) not in files
+    ]
+    if missing:
+        raise DataError(
+            f"{folder} has IDX files, but no {' and no '.join(missing)}",
+            f"Needed are {_NEEDED}.",
+        )
+
+
+def _split(
+    files: Mapping[Part, Path], split: SplitName
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Images (N, H, W) as they are stored, and labels (N,) of any whole numbers."""
+    image_file, label_file = files[split, "images"], files[split, "labels"]
+    images, labels = (idx.read_idx(path, hint=_HINT) for path in (image_file, label_file))
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise DataError(
+            f"{image_file}: holds {images.dtype} of shape {images.shape}, where grey images are "
+            "uint8 of shape (images, height, width)",
+            _HINT,
+        )
+    if not SMALLEST <= min(images.shape[1:]) <= max(images.shape[1:]) <= LARGEST:
+        height, width = images.shape[1:]
+        raise DataError(
+            f"{image_file}: images of {width}×{height} pixels, where {SMALLEST} to {LARGEST} a side go"
+        )
+    if labels.ndim != 1 or labels.dtype.kind not in "ui":
+        raise DataError(
+            f"{label_file}: holds {labels.dtype} of shape {labels.shape}, where labels are whole "
+            "numbers of shape (images,)",
+            _HINT,
+        )
+    if len(images) != len(labels):
+        raise DataError(
+            f"{len(images):,} images in {image_file}, and {len(labels):,} labels in {label_file}",
+            "They belong to different data sets, or one of them is cut off.",
+        )
+    return images, labels
+
+
+def _check_count(root: Path, *counts: int) -> None:
+    if sum(counts) > MAX_IMAGES:
+        raise DataError(
+            f"{root} has {sum(counts):,} images, more than the {MAX_IMAGES:,} that are kept in "
+            "memory here"
+        )
+
+
+def _arrays(
+    files: Mapping[Part, Path],
+    split: SplitName,
+    stored: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]],
+    values: npt.NDArray[Any],
+) -> Arrays:
+    """Images of 28×28, and labels counted from 0 in the order of the training set's values."""
+    images, found = stored
+    labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
+    wrong = np.flatnonzero(values[labels] != found)
+    path = files[split, "labels"]
+    if wrong.size:
+        raise DataError(
+            f"{path}: label {found[wrong[0]]} at position {wrong[0]}, of which there are no "
+            "training images",
+            f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
+        )
+    sources = (files[split, "images"], path)
+    return Arrays(_fitted(images), labels.astype(np.int64), sources, verified=False)
+
+
+def _fitted(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if images.shape[1:] == (SIDE, SIDE):
+        return np.ascontiguousarray(images)
+    form = np.empty((len(images), SIDE, SIDE), dtype=np.uint8)
+    for target, image in zip(form, images, strict=True):
+        target[:] = fit(image)
+    return form
+
+
+def _remarks(
+    train: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]], values: npt.NDArray[Any]
+) -> Iterator[str]:
+    height, width = train[0].shape[1:]
+    if (height, width) != (SIDE, SIDE):
+        yield f"images are {width}×{height}: {IN_WORDS}"
+    if values[0] != 0 or values[-1] != len(values) - 1:
+        yield (
+            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: classes go "
+            "by these names, counted from 0"
+        )

@@ -1,0 +1,295 @@
+"""A network in a user's own file, from training to replay, and that no checkpoint imports one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from own_files import NET, body, network_file
+from program import TINY, Outcome, Run, finish, start
+
+from mnist_cli import own_source
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "net.py"
+OWN = (*TINY, "--quiet", "--model", "net.py:Net")
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """What is imported is seen from the files' folders, which stay on the path."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the file ``net.py`` beside ``runs/``: they are only read."""
+    folder = tmp_path_factory.mktemp("own")
+    network_file(folder / "net.py")
+    done = finish(start(*OWN, cwd=folder))
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def here(own: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, the current one."""
+    shutil.copytree(own, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def newest(folder: Path) -> Path:
+    return folder / "runs" / "0001-digits-Net"
+
+
+def document(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(newest(folder) / "last.pt", weights_only=True)
+    return loaded
+
+
+def test_the_checkpoint_says_where_it_came_from(own: Path) -> None:
+    model = document(own)["model"]
+    assert model["name"] == "net.py:Net"
+    assert model["source"]["path"] == str(own / "net.py")
+    assert model["source"]["class"] == "Net"
+    assert len(model["source"]["sha256"]) == 64
+    summary = json.loads((newest(own) / "summary.json").read_text())
+    assert summary["model"] == f"{own}/net.py:Net"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval",),
+        ("inspect-grad",),
+        ("predict", "x.png"),
+        ("plot",),
+        ("train", "--resume", "runs/1"),
+    ],
+)
+def test_it_asks_for_the_file(run: Run, here: Path, arguments: tuple[str, ...]) -> None:
+    newest(here).rename(here / "runs" / "1") if "--resume" in arguments else None
+    outcome = run(*arguments)
+    assert outcome.code == 4
+    assert "holds a network from a file of its user's own: 'net.py:Net'" in outcome.err
+    assert "--model path/to/net.py:Net" in " ".join(outcome.err.split())
+
+
+def test_it_evaluates_to_the_trained_figures(run: Run, here: Path) -> None:
+    outcome = run("eval", "--model", "net.py:Net", "--json")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((newest(here) / "summary.json").read_text())
+    assert outcome.document["accuracy"] == summary["test"]["accuracy"]
+    assert outcome.document["loss"] == summary["test"]["loss"]
+
+
+def test_it_replays(run: Run, here: Path) -> None:
+    """The newest run's weights, since they are of that file."""
+    outcome = run("inspect-grad", "--replay", "--model", "net.py:Net", "--json")
+    assert outcome.code == 0, outcome.err
+    replay = outcome.document["replay"]
+    assert replay["exact"] is True
+    assert {one["name"] for one in replay["parameters"]} == {
+        *("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    }
+    assert outcome.document["model"] == "net.py:Net"
+    assert str(here) not in outcome.out
+    assert (newest(here) / "grad" / "graph.json").is_file()
+
+
+def test_without_a_run_of_it_a_fresh_one_is_inspected(run: Run, trained: Path) -> None:
+    network_file(Path("net.py"))
+    shutil.copytree(trained, Path("runs") / trained.name)
+    outcome = run("inspect-grad", "--replay", "--model", "net.py:Net", "--batch", 4)
+    assert outcome.code == 0, outcome.err
+    assert "inspecting a fresh network 'net.py:Net' on digits" in " ".join(outcome.err.split())
+
+
+def test_it_predicts_and_is_drawn(run: Run, here: Path) -> None:
+    from PIL import Image
+
+    picture = Image.new("L", (60, 60), 255)
+    picture.paste(0, (27, 10, 33, 50))
+    picture.save("one.png")
+    (answer,) = run("predict", "one.png", "--model", "net.py:Net", "--json").document
+    assert sum(answer["probabilities"]) == pytest.approx(1)
+    drawn = run("plot", "--model", "net.py:Net", "--only", "activations,saliency", "--json")
+    assert drawn.code == 0, drawn.err
+
+
+def test_bare_weights_of_it(run: Run, here: Path) -> None:
+    torch.save(document(here)["model"]["weights"], "bare.pt")
+    unknown = run("eval", "bare.pt", "--dataset", "digits")
+    assert unknown.code == 4
+    assert "or your own: --model path/to/net.py:Net" in " ".join(unknown.err.split())
+    named = ("--dataset", "digits", "--model", "net.py:Net")
+    evaluated = run("eval", "bare.pt", *named, "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.document["count"] == 382
+    assert run("inspect-grad", "bare.pt", *named, "--replay", "--quiet").code == 0
+
+
+def test_a_changed_file_is_told_and_not_resumed(run: Run, here: Path) -> None:
+    network_file(here / "net.py", NET + "\n# a remark\n")
+    evaluated = run("eval", "--model", "net.py:Net", "--json")
+    assert evaluated.code == 0
+    assert "net.py has changed (SHA-256" in " ".join(evaluated.err.split())
+    resumed = run("train", "--resume", newest(here), "--model", "net.py:Net", "--quiet")
+    assert resumed.code == 4
+    assert "was trained by other code" in resumed.err
+
+
+def test_weights_that_no_longer_fit_are_listed(run: Run, here: Path) -> None:
+    network_file(here / "net.py", NET.replace("100", "90"))
+    outcome = run("eval", "--model", "net.py:Net")
+    assert outcome.code == 4
+    said = " ".join(outcome.err.split())
+    assert "does not fit the network 'net.py:Net' (net.py has changed" in said
+    assert "fc1.weight has (100, 784) float32, not (90, 784) float32" in said
+
+
+def test_a_moved_file_goes_on_to_the_same_bits(run: Run, here: Path) -> None:
+    """A run of three epochs is stopped after one and resumed from a file that was moved."""
+    whole = document(here)["model"]["weights"]
+    stopped = {**document(here), "metrics": []}
+    assert stopped["config"]["epochs"] == 3
+    begun = run(*OWN, "--runs", "again", "--set", "target_accuracy=0.0001")
+    assert begun.code == 0, begun.err
+    (folder,) = Path("again").iterdir()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    (here / "moved").mkdir()
+    (here / "net.py").rename(here / "moved" / "net.py")
+    resumed = run(
+        *("train", "--resume", folder, "--model", "moved/net.py:Net", "--quiet"),
+        *("--set", "target_accuracy=0"),
+    )
+    assert resumed.code == 0, resumed.err
+    last = torch.load(folder / "last.pt", weights_only=True)["model"]["weights"]
+    assert all(torch.equal(last[name], tensor) for name, tensor in whole.items())
+
+
+def test_stopped_it_prints_the_command_that_resumes(run: Run) -> None:
+    source = body("self.stop(x)") + (
+        "    def stop(self, x):\n        import os, signal\n"
+        "        if len(x) > 3 and self.training:\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return self.fc(x.flatten(1))\n"
+    )
+    path = network_file(Path("net.py"), source).resolve()
+    outcome = run(*TINY, "--quiet", "--model", "net.py:Net")
+    assert outcome.code == 130
+    assert f"--model {path}:Net" in outcome.err.replace("\n", "")
+
+
+def test_an_ensemble_and_an_average_of_it(run: Run) -> None:
+    network_file(Path("net.py"))
+    outcome = run(*OWN, "--ensemble", 2, "--set", "ema=0.5", "--epochs", 1, "--json")
+    assert outcome.code == 0, outcome.err
+    evaluated = run("eval", "--model", "net.py:Net", "--json").document
+    assert evaluated["accuracy"] == outcome.document["test"]["accuracy"]
+    assert len(evaluated["members"]) == 2
+
+
+def test_other_processes_find_it_from_a_recipe_beside_it(run: Run, tmp_path: Path) -> None:
+    """The recipe and the file lie elsewhere; the worker of a benchmark and of a proof run it."""
+    network_file(tmp_path / "there" / "net.py")
+    recipe = tmp_path / "there" / "mine.toml"
+    keys = (word for word in TINY[4::2])
+    lines = ['dataset = "digits"', 'model = "net.py:Net"', "epochs = 1", "batch_size = 64"]
+    text = [f'{k} = "{v}"' if v.isalpha() or k == "precision" else f"{k} = {v}"
+            for k, v in (pair.split("=") for pair in keys)]  # fmt: skip
+    recipe.write_text("\n".join([*lines, *text]), encoding="utf-8")
+    proof = run("train", "--config", recipe, "--verify-resume", "--json")
+    assert proof.code == 0, proof.err
+    assert proof.document["equal"] is True
+    measured = run("bench", f"{recipe}:1", "--inference", "--json")
+    assert measured.code == 0, measured.err
+    assert measured.document["recipes"][0]["details"]["model"] == "net.py:Net"
+    flagged = run("bench", "smoke:1", "--inference", "--model", "there/net.py:Net", "--json")
+    assert flagged.code == 0, flagged.err
+    assert flagged.document["recipes"][0]["details"]["model"] == "net.py:Net"
+
+
+def test_what_is_wrong_with_a_file_is_said_before_data_are_read(run: Run) -> None:
+    outcome = run("train", "--model", "none.py:Net", "--dataset", "mnist", "--data-dir", "nowhere")
+    assert outcome.code == 2
+    assert "there is no file" in outcome.err
+    outcome = run("inspect-grad", "--model", "net.py")
+    assert outcome.code == 2
+    assert "net.py names a file, and no class of it" in outcome.err
+
+
+def test_another_network_than_the_one_that_is_named(run: Run, trained: Path) -> None:
+    network_file(Path("net.py"))
+    outcome = run("eval", trained, "--model", "net.py:Net")
+    assert outcome.code == 4
+    assert "holds the network 'conv2', not 'net.py:Net'" in outcome.err
+
+
+# --- no checkpoint imports anything
+
+
+@pytest.mark.parametrize("place", ["model/name", "config/model", "both", "source alone"])
+def test_a_path_in_a_checkpoint_is_never_imported(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Whatever it names, with and without a name of the user's own."""
+    evil = network_file(here / "evil.py", "open('proof', 'w').close()\n" + NET)
+    loaded = document(here)
+    name = f"{evil}:Net"
+    if place in ("model/name", "both"):
+        loaded["model"]["name"] = name
+    if place in ("config/model", "both"):
+        loaded["config"]["model"] = name
+    loaded["model"]["source"]["path"] = str(evil)
+    torch.save(loaded, "hostile.pt")
+    run_files: list[Path] = []
+    load = own_source.load.__wrapped__
+    monkeypatch.setattr(
+        "mnist_cli.own_network.load", lambda path: [run_files.append(path), load(path)][1]
+    )
+
+    def attempts(*more: object) -> list[Outcome]:
+        return [
+            run("eval", "hostile.pt", *more),
+            run("inspect-grad", "hostile.pt", *more, "--quiet"),
+            run("plot", "hostile.pt", *more, "--only", "curves"),
+            run("predict", "nothing.png", "--checkpoint", "hostile.pt", *more),
+            run("train", "--resume", "hostile.pt", *more, "--quiet"),
+        ]
+
+    assert [one.code for one in attempts()] == [4] * 5
+    assert run_files == []
+    codes = [one.code for one in attempts("--model", "net.py:Net")]
+    assert 1 not in codes
+    assert set(run_files) == {here / "net.py"}
+    assert not Path("proof").exists()
+
+
+@pytest.mark.mnist
+def test_the_documents_example_trains_evaluates_and_replays_on_mnist(
+    run: Run, mnist_dir: Path
+) -> None:
+    named = ("--model", f"{EXAMPLE}:Net", "--data-dir", mnist_dir)
+    trained = run(
+        *("train", "--dataset", "mnist", "--epochs", 1, "--quiet", "--json", *named),
+        *("--set", "threads=1"),
+    )
+    assert trained.code == 0, trained.err
+    assert trained.document["test"]["accuracy"] > 0.9
+    evaluated = run("eval", *named, "--json").document
+    assert evaluated["accuracy"] == trained.document["test"]["accuracy"]
+    replayed = run("inspect-grad", "--replay", *named, "--json")
+    assert replayed.code == 0
+    assert replayed.document["replay"]["exact"] is True
+
+
+def test_the_documents_example_trains(run: Run) -> None:
+    outcome = run(*TINY, "--quiet", "--model", f"{EXAMPLE}:Net", "--json")
+    assert outcome.code == 0, outcome.err

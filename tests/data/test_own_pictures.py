@@ -1,0 +1,173 @@
+"""Folders of images by class: layouts, the test set that is cut, broken and hostile pictures."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from own_files import picture_folder
+from PIL import Image
+
+from mnist_cli.data import own
+from mnist_cli.errors import DataError
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        own.read(path)
+    return str(caught.value)
+
+
+def pixels_of(path: Path) -> bytes:
+    return np.asarray(Image.open(path)).tobytes()
+
+
+def test_train_and_test_as_they_lie(tmp_path: Path) -> None:
+    picture_folder(tmp_path / "train", 4)
+    picture_folder(tmp_path / "test", 2, classes=("disc", "bar"))
+    data = own.read(tmp_path)
+    assert data.spec.classes == ("bar", "disc", "frame")
+    assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert data.test.labels.tolist() == [0] * 2 + [1] * 2
+    assert data.remarks == ()
+    for image, path in zip(data.train.images, data.train.sources, strict=True):
+        assert image.tobytes() == pixels_of(path)
+    counted = [("bar", 4, 2), ("disc", 4, 2), ("frame", 4, 0)]
+    assert own.count(data) == counted
+
+
+def test_a_test_set_is_cut_by_class_and_by_content(tmp_path: Path) -> None:
+    picture_folder(tmp_path / "a", 10, classes=("x", "y"))
+    data = own.read(tmp_path / "a")
+    assert own.count(data) == [("x", 8, 2), ("y", 8, 2)]
+    assert "4 images, one in 5 of each class" in data.remarks[0]
+    both = {image.tobytes() for image in data.train.images}
+    tested = {image.tobytes() for image in data.test.images}
+    assert both | tested == {pixels_of(path) for path in (tmp_path / "a").rglob("*.png")}
+    assert not both & tested
+    for number, path in enumerate((tmp_path / "a" / "x").iterdir()):
+        path.rename(path.with_name(f"renamed-{100 - number}.png"))
+    again = own.read(tmp_path / "a")
+    assert {image.tobytes() for image in again.test.images} == tested
+
+
+@pytest.mark.parametrize("names", [("2", "10", "1"), ("b", "a", "10")])
+def test_the_order_of_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    picture_folder(tmp_path, 2, classes=names)
+    numbers = all(name.isdecimal() for name in names)
+    expected = tuple(sorted(names, key=int) if numbers else sorted(names))
+    assert own.read(tmp_path).spec.classes == expected
+
+
+def test_what_is_passed_over(tmp_path: Path) -> None:
+    picture_folder(tmp_path / "train", 3)
+    (tmp_path / "train" / "bar" / "deeper").mkdir()
+    shutil.copy(tmp_path / "train/bar/000.png", tmp_path / "train/bar/deeper/copy.PNG")
+    for name in ("train/bar/.hidden.png", "train/bar/Thumbs.db", "train/bar/list.csv"):
+        (tmp_path / name).write_bytes(b"x")
+    picture_folder(tmp_path / "val", 1)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    data = own.read(tmp_path)
+    assert sum(one + other for _, one, other in own.count(data)) == 10
+    assert "left out, beside train/ and test/: val/" in data.remarks
+    assert "2 files that are no pictures by their names left out (.csv, .db)" in data.remarks
+
+
+def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> None:
+    picture_folder(tmp_path, 3)
+    Image.new("RGB", (100, 50), (255, 0, 0)).save(tmp_path / "bar" / "red.jpg")
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "disc" / "clear.png")
+    Image.new("I;16", (28, 28), 32768).save(tmp_path / "frame" / "deep.png")
+    data = own.read(tmp_path)
+    assert len(data.train) + len(data.test) == 12
+    (sizes, _) = data.remarks
+    assert sizes.startswith("2 of 12 images are 9×9 to 100×50: the longer side brought to 28")
+
+
+def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
+    picture_folder(tmp_path, 2, classes=("train", "car"))
+    assert own.read(tmp_path).spec.classes == ("car", "train")
+
+
+# --- what does not fit
+
+
+def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
+    assert "holds neither folders of images nor IDX files" in refusal(tmp_path)
+    Image.new("L", (28, 28)).save(tmp_path / "loose.png")
+    assert "images, but no folder for each class" in refusal(tmp_path)
+    picture_folder(tmp_path / "test", 1)
+    assert "has test/, and no train/ beside it" in refusal(tmp_path)
+    picture_folder(tmp_path / "train", 1, classes=("bar",))
+    assert "has the classes disc, frame" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    assert "only the class 'bar'" in refusal(tmp_path)
+    picture_folder(tmp_path / "train", 1, classes=("bar", "disc"))
+    assert "the class 'bar' has one image alone" in refusal(tmp_path)
+    (tmp_path / "train" / "empty").mkdir()
+    assert "no images in the folder empty" in refusal(tmp_path)
+
+
+def test_paths_that_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in refusal(tmp_path / "file")
+    assert "is not there" in refusal(tmp_path / "nowhere")
+    assert "cannot be" in refusal(tmp_path / ("x" * 300)) or "cannot read" in refusal(
+        tmp_path / ("x" * 300)
+    )
+
+
+def bomb() -> bytes:
+    """A PNG of 100 bytes that says it has 10^10 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_pictures_that_cannot_be_used_are_counted_and_named(tmp_path: Path) -> None:
+    picture_folder(tmp_path, 2)
+    whole = (tmp_path / "bar" / "000.png").read_bytes()
+    broken = {
+        "bomb.png": bomb(),
+        "cut.png": whole[: len(whole) // 2],
+        "empty.png": b"",
+        "text.png": b"no picture at all",
+        "evil.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "z.png": b"\0" * 50,
+    }
+    for name, content in broken.items():
+        (tmp_path / "bar" / name).write_bytes(content)
+    Image.new("L", (3, 50)).save(tmp_path / "disc" / "thin.png")
+    message = refusal(tmp_path)
+    assert f"7 of the images in {tmp_path} cannot be used" in message
+    assert "bomb.png would unpack to more than" in message
+    assert "cut.png is a damaged picture" in message
+    assert "and 2 more" in message
+    assert "take them out" in message
+
+
+def test_links_that_go_round_do_not_hang(tmp_path: Path) -> None:
+    picture_folder(tmp_path, 2)
+    (tmp_path / "bar" / "round").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "disc" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert "gone.png" in refusal(tmp_path)
+    (tmp_path / "disc" / "gone.png").unlink()
+    assert len(own.read(tmp_path).train) == 3
+
+
+def test_pictures_all_of_one_grey(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("L", (28, 28), 7).save(tmp_path / name / f"{number}.png")
+    assert "the same grey" in refusal(tmp_path)

@@ -1,0 +1,105 @@
+"""Networks and data as a user has them: Python files, folders of pictures, IDX files."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from made_up import idx_bytes
+from PIL import Image
+
+SHAPES = ("bar", "disc", "frame")
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 100)
+        self.fc2 = nn.Linear(100, classes)
+
+    def forward(self, images):
+        return self.fc2(self.fc1(images.view(-1, 784)).relu())
+"""
+"""784-100-10."""
+
+
+def network_file(path: Path, source: str = NET) -> Path:
+    """A Python file with this source."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def body(forward: str, init: str = "", parameters: str = "self") -> str:
+    """The source of a class ``Net`` with one linear layer and a forward of one expression."""
+    return (
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n"
+        f"    def __init__({parameters}):\n        super().__init__()\n"
+        f"        self.fc = nn.Linear(784, 10)\n{init}"
+        f"    def forward(self, x):\n        return {forward}\n"
+    )
+
+
+def shape(kind: int, height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
+    """A bright bar, disc or frame on dark ground, with noise: (height, width)."""
+    rows, columns = np.mgrid[:height, :width]
+    y, x = (rows + 0.5) / height - 0.5, (columns + 0.5) / width - 0.5
+    inside = [
+        abs(x) < 0.1,
+        x**2 + y**2 < 0.1,
+        (abs(x) < 0.4) & (abs(y) < 0.4) & ~((abs(x) < 0.25) & (abs(y) < 0.25)),
+    ][kind]
+    noise = np.random.default_rng(seed).integers(0, 40, (height, width))
+    pixels: npt.NDArray[np.uint8] = (np.where(inside, 200, 10) + noise).astype(np.uint8)
+    return pixels
+
+
+def picture_folder(
+    root: Path, count: int = 12, size: tuple[int, int] = (28, 28), classes: Any = SHAPES
+) -> Path:
+    """``root/CLASS/NNN.png``: so many shapes of each class, of (height, width)."""
+    for kind, name in enumerate(classes):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = shape(kind % 3, *size, seed=1000 * kind + number)
+            Image.fromarray(pixels).save(root / name / f"{number:03d}.png")
+    return root
+
+
+def idx_arrays(
+    count: int = 30, size: tuple[int, int] = (16, 20), seed: int = 0
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images (N, H, W) of shapes, and labels (N,), 0 to 2 in turn."""
+    labels = (np.arange(count) % 3).astype(np.uint8)
+    images = np.stack([shape(int(k), *size, seed=seed + i) for i, k in enumerate(labels)])
+    return images, labels
+
+
+def idx_folder(root: Path, files: Mapping[str, npt.NDArray[Any]]) -> Path:
+    """IDX files by their names, gzipped where the name says so."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, array in files.items():
+        content = idx_bytes(array)
+        (root / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return root
+
+
+def both_splits(root: Path, **options: Any) -> Path:
+    """A whole data set of shapes in IDX files."""
+    images, labels = idx_arrays(**options)
+    tests = idx_arrays(**{"count": 12, **options, "seed": 500})
+    return idx_folder(
+        root,
+        {
+            "train-images-idx3-ubyte.gz": images,
+            "train-labels-idx1-ubyte": labels,
+            "t10k-images.idx3-ubyte": tests[0],
+            "t10k-labels-idx1-ubyte.gz": tests[1],
+        },
+    )
