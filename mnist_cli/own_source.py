@@ -124,10 +124,10 @@ def _told(error: BaseException, folder: str) -> str:
 def _is_beside(filename: str, folder: str) -> bool:
     """Whether a file is the user's: in that folder, and neither ours nor an installed one."""
     path = Path(filename)
-    others = (Path(sys.prefix), Path(__file__).parent)
+    others = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent)
     return (
         path.is_relative_to(folder)
-        and "site-packages" not in path.parts
+        and not {"site-packages", "dist-packages"} & set(path.parts)
         and not any(path.is_relative_to(other) for other in others)
     )
 

@@ -101,7 +101,8 @@ def plot(
     names = _words("--only", only, PICTURES)
     endings = _words("--format", formats, FORMATS)
     if targets and len(targets) > 1:
-        outcome = _overlay(targets, runs, names if only else ["curves"], out, endings)
+        chosen = names if only else ["curves"]
+        outcome = _overlay(targets, runs, chosen, out, endings, model)
     else:
         from mnist_cli.commands.plotting.material import Request, open_material
 
@@ -126,7 +127,12 @@ def _words(flag: str, text: str | None, known: dict[str, str] | tuple[str, ...])
 
 
 def _overlay(
-    targets: list[Path], runs: Path, names: list[str], out: Path | None, endings: list[str]
+    targets: list[Path],
+    runs: Path,
+    names: list[str],
+    out: Path | None,
+    endings: list[str],
+    model: str | None,
 ) -> Outcome:
     from mnist_cli.commands.plotting.pictures import draw_overlay
 
@@ -136,7 +142,7 @@ def _overlay(
             f"--only {others}: of several runs only the curves are drawn over each other",
             "Name one run, or leave --only out.",
         )
-    return draw_overlay(targets, runs, out or Path("plots"), endings)
+    return draw_overlay(targets, runs, out or Path("plots"), endings, model)
 
 
 def _draw(

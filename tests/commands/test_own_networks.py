@@ -124,6 +124,13 @@ def test_it_predicts_and_is_drawn(run: Run, here: Path) -> None:
     assert drawn.code == 0, drawn.err
 
 
+def test_curves_of_several_runs_of_which_one_is_of_it(run: Run, here: Path, trained: Path) -> None:
+    both = ("plot", newest(here), trained, "--json", "--format", "png")
+    assert run(*both).code == 4
+    outcome = run(*both, "--model", "net.py:Net")
+    assert outcome.code == 0, outcome.err
+
+
 def test_bare_weights_of_it(run: Run, here: Path) -> None:
     torch.save(document(here)["model"]["weights"], "bare.pt")
     unknown = run("eval", "bare.pt", "--dataset", "digits")

@@ -23,7 +23,8 @@ def refusal(path: Path) -> str:
 
 
 def pixels_of(path: Path) -> bytes:
-    return np.asarray(Image.open(path)).tobytes()
+    with Image.open(path) as image:
+        return np.asarray(image).tobytes()
 
 
 def test_train_and_test_as_they_lie(tmp_path: Path) -> None:

@@ -136,6 +136,29 @@ def test_foreign(tally: Tally, victim: Victim) -> None:
     tally.note("each difference named")
 
 
+def test_a_network_in_a_file(tally: Tally, victim: Victim) -> None:
+    """Checkpoints that name a Python file as their network: it is asked for, and never run."""
+    plain, proof = document(victim), victim.folder / "proof"
+    evil = victim.folder / "evil.py"
+    evil.write_text(f"open({str(proof)!r}, 'w').close()\nfrom torch import nn\n")
+    name = f"{evil}:Net"
+    named = [
+        replaced(plain, "model/name", name),
+        replaced(plain, "config/model", name),
+        replaced(replaced(plain, "model/name", name), "config/model", name),
+        replaced(
+            plain, "model", {**plain["model"], "name": "evil.py:Net", "source": {"path": [1]}}
+        ),
+        replaced(plain, "model", {**plain["model"], "name": name, "source": 7}),
+    ]
+    for number, ends in enumerate(feed(victim, map(saved, named))):
+        for reader, end in zip(READERS, ends, strict=True):
+            asked = end.refused(4) and "--model path/to/net.py:Net" in end.message
+            tally.check(asked, f"{number}: {reader}: {end.code} {end.seen} {end.message}")
+    assert not proof.exists()
+    tally.note("asked for, not run")
+
+
 def test_unfit_to_resume(tally: Tally, victim: Victim) -> None:
     """Checkpoints that cannot be resumed: nothing is loaded in part, no run is begun."""
     cases = unfit_to_resume(document(victim))

@@ -208,7 +208,9 @@ class Material:
 
         found = trace_layers(self.network, torch.zeros(1, 1, 28, 28, device=self.device))
         if not found:
-            raise CannotDraw("the network has no convolution or linear layer of which to draw the answers")
+            raise CannotDraw(
+                "the network has no convolution or linear layer of which to draw the answers"
+            )
         return found
 
     @cached_property

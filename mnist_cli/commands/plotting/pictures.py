@@ -93,9 +93,15 @@ def _reason(error: CannotDraw | Any) -> str:
 
 
 def draw_overlay(
-    targets: Sequence[Path], runs: Path, folder: Path, endings: Sequence[str]
+    targets: Sequence[Path],
+    runs: Path,
+    folder: Path,
+    endings: Sequence[str],
+    model: str | None = None,
 ) -> Outcome:
     """Draw the learning curves of several runs over each other.
+
+    ``model`` names the network of those that are of the user's own.
 
     Raises:
         MnistError: one of them cannot be read, or has not ended an epoch.
@@ -103,7 +109,7 @@ def draw_overlay(
     from mnist_cli.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
-    curves = {str(target): read_curves(target, runs) for target in targets}
+    curves = {str(target): read_curves(target, runs, model) for target in targets}
     short = {Path(name).name: of for name, of in curves.items()}
     if len(short) == len(curves):
         curves = short
@@ -124,11 +130,17 @@ class Curves:
     rates: list[tuple[float, float]]
 
 
-def read_curves(target: Path, runs: Path) -> Curves:
-    """The curves of one of several runs."""
+def read_curves(target: Path, runs: Path, model: str | None = None) -> Curves:
+    """The curves of one of several runs; ``model`` is for those of the user's own network."""
     from mnist_cli.commands.plotting.material import Request, open_material
+    from mnist_cli.training.checkpoint import OwnNetworkError
 
-    material = open_material(Request(target, runs, device="cpu"))
+    try:
+        material = open_material(Request(target, runs, device="cpu"))
+    except OwnNetworkError:
+        if model is None:
+            raise
+        material = open_material(Request(target, runs, model, device="cpu"))
     try:
         return Curves(material.history, material.rates)
     except CannotDraw as error:

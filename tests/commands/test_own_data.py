@@ -1,0 +1,209 @@
+"""A user's own images, from training to prediction, without a line of code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from own_files import SHAPES, both_splits, picture_folder, shape
+from PIL import Image
+from program import Outcome, Run
+
+from mnist_cli import cli, models
+
+SMALL = (
+    *("train", "--config", "smoke", "--epochs", 6, "--batch-size", 8, "--quiet"),
+    *("--set", "threads=1", "--set", "precision=fp32"),
+)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on pictures of 40 by 32 pixels, trained once: it is only read."""
+    folder = tmp_path_factory.mktemp("own")
+    picture_folder(folder / "pics", 20, (40, 32))
+    words = [*SMALL, "--dataset", folder / "pics", "--runs", folder / "runs"]
+    assert cli.run([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture
+def run_of(own: Path) -> Path:
+    return own / "runs" / "0001-pics-conv2"
+
+
+def said(outcome: Outcome) -> str:
+    return " ".join(outcome.err.split())
+
+
+def test_the_record_of_the_run(own: Path, run_of: Path) -> None:
+    data = torch.load(run_of / "last.pt", weights_only=True)["data"]
+    assert data["name"] == str(own / "pics")
+    assert tuple(data["classes"]) == SHAPES
+    assert 0 < data["mean"] < 1
+    assert 0 < data["std"] < 1
+    assert data["fingerprint"].startswith("sha256:")
+    environment = json.loads((run_of / "environment.json").read_text())
+    assert len(environment["remarks"]) == 2
+    summary = json.loads((run_of / "summary.json").read_text())
+    assert summary["test"]["count"] == 12
+    assert summary["test"]["accuracy"] > 0.9
+
+
+def test_what_was_done_to_the_images_is_said(run: Run, own: Path) -> None:
+    outcome = run("train", *SMALL[1:-5], "--dataset", own / "pics", "--dry-run")
+    text = said(outcome)
+    assert "60 of 60 images are 32×40: the longer side brought to 28 pixels" in text
+    assert "there is no test set: 12 images, one in 5 of each class, are kept" in text
+
+
+def test_it_evaluates_by_itself(run: Run, run_of: Path) -> None:
+    """Neither data nor classes need be named: the checkpoint knows them."""
+    outcome = run("eval", run_of, "--json")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((run_of / "summary.json").read_text())
+    assert outcome.document["loss"] == summary["test"]["loss"]
+    assert [one["name"] for one in outcome.document["per_class"]] == list(SHAPES)
+    assert run("eval", run_of, "--split", "val", "--json").document["count"] == 4
+
+
+def test_moved_images_are_the_same_and_changed_ones_are_not(
+    run: Run, own: Path, run_of: Path
+) -> None:
+    shutil.copytree(own / "pics", "moved")
+    outcome = run("eval", run_of, "--dataset", "moved", "--split", "val", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "was trained on" not in outcome.err
+    (Path("moved") / "bar" / "000.png").unlink()
+    changed = run("eval", run_of, "--dataset", "moved", "--json")
+    assert changed.code == 0
+    assert f"was trained on {own}/pics, not on" in said(changed)
+    resumed = run("train", "--resume", run_of, "--dataset", "moved", "--runs", "r", "--quiet")
+    assert resumed.code == 4
+    assert "other data than these" in said(resumed)
+
+
+def test_images_that_change_under_the_same_name_are_told(run: Run) -> None:
+    picture_folder(Path("pics"), 10)
+    assert run(*SMALL, "--dataset", "pics").code == 0
+    (Path("pics") / "bar" / "000.png").unlink()
+    outcome = run("eval", "--json")
+    assert outcome.code == 0
+    assert "some of its training images may be among the test images now" in said(outcome)
+
+
+def test_it_goes_on_where_it_stopped_though_its_images_were_moved(run: Run) -> None:
+    picture_folder(Path("pics"), 10)
+    whole = run(*SMALL, "--dataset", "pics", "--runs", "whole", "--json").document
+    stop = ("--set", "target_accuracy=0.000001")
+    assert run(*SMALL, "--dataset", "./pics/", "--runs", "part", *stop).code == 0
+    Path("pics").rename("elsewhere")
+    go_on = ("train", "--resume", "part/0001-pics-conv2", "--set", "target_accuracy=0", "--quiet")
+    assert run(*go_on).code == 3
+    resumed = run(*go_on, "--dataset", "elsewhere", "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.document["epochs"] == 6
+    assert resumed.document["test"] == whole["test"]
+
+
+def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run_of: Path) -> None:
+    """Whole and as they are, by plain torch; MNIST's form would turn and crop them."""
+    for kind, name in enumerate(SHAPES):
+        Image.fromarray(shape(kind, 28, 28, seed=9000 + kind)).save(f"{name}.png")
+    names = [f"{name}.png" for name in SHAPES]
+    document = run("predict", *names, "--checkpoint", run_of, "--json").document
+    assert [one["class"] for one in document] == list(SHAPES)
+    loaded = torch.load(run_of / "best.pt", weights_only=True)
+    network = models.build("conv2", 3).eval()
+    network.load_state_dict(loaded["model"]["weights"])
+    pixels = np.stack([shape(kind, 28, 28, seed=9000 + kind) for kind in range(3)]) / 255
+    images = torch.as_tensor((pixels - loaded["data"]["mean"]) / loaded["data"]["std"]).float()
+    with torch.no_grad():
+        expected = network(images[:, None]).softmax(1)
+    found = torch.tensor([one["probabilities"] for one in document])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    shown = run("predict", "disc.png", "--checkpoint", run_of)
+    assert "taken whole and as they are" in said(shown)
+    assert "disc" in shown.out
+    refused = run("predict", "disc.png", "--checkpoint", run_of, "--segment")
+    assert refused.code == 2
+
+
+def test_its_gradients_replay_and_its_pictures_are_drawn(run: Run, run_of: Path) -> None:
+    replay = run("inspect-grad", run_of, "--replay", "--batch", 4, "--json", "--out", "g")
+    assert replay.code == 0, replay.err
+    assert replay.document["dataset"] == "pics"
+    drawn = run("plot", run_of, "--only", "confusion,maximised", "--out", "p", "--json")
+    assert drawn.code == 0, drawn.err
+
+
+def test_idx_files_of_another_size_with_a_network_of_ones_own(run: Run) -> None:
+    both_splits(Path("shapes"))
+    network = Path(__file__).parents[2] / "docs" / "examples" / "net.py"
+    named = ("--model", f"{network}:Net")
+    outcome = run(*SMALL, "--dataset", "shapes/", *named, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["run"] == "runs/0001-shapes-Net"
+    assert outcome.document["test"]["count"] == 12
+    evaluated = run("eval", *named, "--json").document
+    assert evaluated["accuracy"] == outcome.document["test"]["accuracy"]
+
+
+# --- mnist data
+
+
+def test_data_verify_counts_and_path_names_the_folders(run: Run, own: Path) -> None:
+    verified = run("data", "verify", own / "pics", "--json")
+    assert verified.code == 0
+    assert verified.document["classes"] == [
+        {"class": name, "train": 16, "test": 4} for name in SHAPES
+    ]
+    assert "bar" in run("data", "verify", own / "pics").out
+    places = run("data", "path", own / "pics").out.split()
+    assert places == [str(own / "pics" / name) for name in SHAPES]
+
+
+def test_data_show_draws_them(run: Run, own: Path) -> None:
+    shown = run("data", "show", own / "pics", "--count", 3, "--json").document
+    assert [one["class"] for one in shown["samples"]] == list(SHAPES)
+    assert run("data", "show", own / "pics", "--png", "it.png").code == 0
+    with Image.open("it.png") as drawn:
+        assert drawn.size[0] > 100
+
+
+def test_data_that_cannot_be_used(run: Run, own: Path) -> None:
+    assert run("data", "fetch", own / "pics").code == 2
+    shutil.copytree(own / "pics", "pics")
+    (Path("pics") / "bar" / "000.png").write_bytes(b"no picture")
+    for command in (
+        ("data", "verify", "pics"),
+        ("data", "show", "pics"),
+        (*SMALL, "--dataset", "pics"),
+    ):
+        outcome = run(*command)
+        assert outcome.code == 3
+        assert "1 of the images in" in said(outcome)
+        assert "000.png is no picture that can be read" in said(outcome)
+    assert run(*SMALL, "--dataset", "nowhere/").code == 3
+    assert run(*SMALL, "--dataset", "nowhere").code == 2
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_network_of_other_classes(run: Run, own: Path, trained: Path) -> None:
+    outcome = run("eval", trained, "--dataset", own / "pics")
+    assert outcome.code == 4
+    assert "tells 10 classes apart, pics has 3" in said(outcome)
+
+
+@pytest.mark.parametrize("place", ["/dev", "/proc/self/fd", "/nowhere", "relative/path"])
+def test_a_place_in_a_strangers_checkpoint_is_looked_into_and_no_more(
+    run: Run, run_of: Path, place: str
+) -> None:
+    loaded = torch.load(run_of / "last.pt", weights_only=True)
+    loaded["data"]["name"] = place
+    torch.save(loaded, "hostile.pt")
+    assert run("eval", "hostile.pt").code in (2, 3)
