@@ -3,7 +3,8 @@
 The class subclasses :class:`torch.nn.Module` and maps images (N, 1, 28, 28), float and normalised,
 to scores (N, classes). It is built as ``Net(classes=K)`` where its ``__init__`` takes ``classes``
 or ``num_classes``, else as ``Net()``. Where its scores are log-probabilities, a class attribute
-``log_probabilities = True`` says so.
+``log_probabilities = True`` says so. Its first weights come from torch's generator, which is
+seeded: what it draws elsewhere does not repeat.
 
 The file is executed, with all that a program may do. Whoever calls this has the file's name from
 the user, never from a checkpoint: :mod:`mnist_cli.training.checkpoint` sees to that. A file is run
@@ -202,7 +203,7 @@ def _construct(place: NetworkPlace, classes: int | None) -> nn.Module:
         network = kind(**arguments)
     if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
         with _running(place, "fails on an image"), torch.no_grad():
-            network.eval()(torch.zeros(1, 1, 28, 28))
+            network.eval()(torch.zeros(1, 1, 28, 28, dtype=torch.float32))
     return network.train()
 
 
@@ -246,7 +247,7 @@ def _require_plain_weights(place: NetworkPlace, network: nn.Module) -> None:
 def _scores(place: NetworkPlace, network: nn.Module, count: int, training: bool) -> Tensor:
     """What it makes of ``count`` images of noise; refused unless scores (N, classes)."""
     mode = "training" if training else "evaluation"
-    images = torch.randn(count, 1, 28, 28)
+    images = torch.randn(count, 1, 28, 28, dtype=torch.float32, device="cpu")
     with _running(place, f"fails on {count} images in {mode} mode"), torch.enable_grad():
         scores = network.train(training)(images)
     wanted = f"where scores ({count}, classes) should be"

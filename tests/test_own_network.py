@@ -145,6 +145,8 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
         (body("self.fc(x.flatten(1))[:, :7]"), ["tells 7 classes apart, where 10", "classes)"]),
         (body("self.fc(x[:1].flatten(1))"), ["gives (1, 10) for 3 images", "Keep the batch"]),
         (body("self.fc(x[0].flatten())"), ["gives (10,) for 3 images"]),
+        (body("self.fc(x.flatten(1))", "        self.double()\n"), ["fails on 3", "dtype"]),
+        (body("self.fc(y)", "").replace("self, x", "self, x, y"), ["fails on 3", "argument: 'y'"]),
         (body("self.fc(x.view(3, 784))"), ["fails on 1 images in evaluation mode"]),
         (body("(self.fc(x.flatten(1)),)"), ["gives a tuple"]),
         (body("self.fc(x.flatten(1)).log() * 0"), ["gives NaN or infinity"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,7 +90,7 @@ def evaluate(
     if as_json:
         print_json(_document(subject, evaluation))
     else:
-        print_evaluation(evaluation, subject.classes)
+        print_evaluation(evaluation, subject.classes, subject.files)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ class Subject:
         """Names of the classes."""
         info = self.checkpoint.data
         return info.classes if info is not None else self.data.spec.classes
+
+    @property
+    def files(self) -> Sequence[str]:
+        """By their numbers the files of the images; empty where they have none of their own."""
+        return self.data.files.get("test" if self.split.name == "test" else "train", ())
 
     def describe(self) -> str:
         """Which checkpoint was taken, and on what it is tried."""
@@ -193,7 +199,10 @@ def _document(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
         "calibration_error": evaluation.calibration_error,
         "per_class": [vars(row) for row in evaluation.per_class],
         "confusion": [list(row) for row in evaluation.confusion],
-        "mistakes": [vars(row) for row in evaluation.mistakes],
+        "mistakes": [
+            {**vars(row), **({"path": subject.files[row.index]} if subject.files else {})}
+            for row in evaluation.mistakes
+        ],
     }
 
 

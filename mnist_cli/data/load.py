@@ -6,8 +6,8 @@ a data set that was named never falls back. A path means data of the user's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class LoadedData:
 
     Reading 60,000 training images takes as long as evaluating the 10,000 of the test set.
     ``fallback`` says why the bundled digits stand in for MNIST; empty where nothing stands in.
-    ``remarks`` are what was done to data of the user's own to bring them into the form of these.
+    ``remarks`` are what was done to data of the user's own to bring them into the form of these,
+    ``files`` by split the file of each image, where each has one.
     """
 
     spec: DatasetSpec
@@ -34,6 +35,7 @@ class LoadedData:
     test: Split
     fallback: str = ""
     remarks: tuple[str, ...] = ()
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def train(self) -> Split:
@@ -124,7 +126,7 @@ def _own(path: Path, say: Progress | None) -> LoadedData:
             say(f"{data.spec.title}: {remark}")
     train = Split.of("train", data.train.images, data.train.labels)
     test = Split.of("test", data.test.images, data.test.labels)
-    return LoadedData(data.spec, lambda: train, test, remarks=data.remarks)
+    return LoadedData(data.spec, lambda: train, test, remarks=data.remarks, files=data.files())
 
 
 def _read(spec: DatasetSpec, split: SplitName, root: Path) -> Split:

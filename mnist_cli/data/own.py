@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,15 @@ class OwnData:
     test: Arrays
     sources: tuple[Path, ...]
     remarks: tuple[str, ...]
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """By split the file of each image, as seen from the folder; empty for IDX files."""
+        root = self.spec.name
+        return {
+            name: tuple(str(path.relative_to(root)) for path in arrays.sources)
+            for name, arrays in (("train", self.train), ("test", self.test))
+            if len(arrays.sources) == len(arrays)
+        }
 
 
 def read(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
@@ -159,7 +169,10 @@ def _lot(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _rows(arrays: Arrays, chosen: npt.NDArray[np.bool_]) -> Arrays:
-    return Arrays(arrays.images[chosen], arrays.labels[chosen], arrays.sources, arrays.verified)
+    sources = arrays.sources
+    if len(sources) == len(arrays):  # a file for each image
+        sources = tuple(compress(sources, chosen))
+    return Arrays(arrays.images[chosen], arrays.labels[chosen], sources, arrays.verified)
 
 
 def _figures(path: Path, images: npt.NDArray[np.uint8]) -> tuple[float, float]:

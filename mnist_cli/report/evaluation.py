@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 MOST_MISTAKES = 5
 
 
-def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """Everything that `mnist eval` shows."""
+def print_evaluation(
+    evaluation: Evaluation, classes: Sequence[str], files: Sequence[str] = ()
+) -> None:
+    """Everything that `mnist eval` shows; ``files`` are the images' own, by their numbers."""
     console = stdout(wide=True)
     figures = evaluation.score
     console.print(
@@ -35,7 +37,7 @@ def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
     console.print(_class_table(evaluation))
     console.print(confusion_table(evaluation.confusion, classes))
     if evaluation.mistakes:
-        console.print(_mistake_table(evaluation, classes))
+        console.print(_mistake_table(evaluation, classes, files))
 
 
 def _class_table(evaluation: Evaluation) -> Table:
@@ -63,14 +65,14 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
     return table
 
 
-def _mistake_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
+def _mistake_table(evaluation: Evaluation, classes: Sequence[str], files: Sequence[str]) -> Table:
     count = len(evaluation.mistakes)
     table = make_table(
         "image", "is", "taken for", "confidence", title=f"surest of {count} mistakes"
     )
     for mistake in evaluation.mistakes[:MOST_MISTAKES]:
         table.add_row(
-            str(mistake.index),
+            escape(files[mistake.index]) if files else str(mistake.index),
             escape(classes[mistake.label]),
             escape(classes[mistake.predicted]),
             percent(mistake.confidence),

@@ -185,7 +185,12 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         document=document,
     )
     changes = _changes(document["model"].get("source"), name) if own else ()
-    _check_weights(path, name, len(data.classes), checkpoint.weights, checkpoint.members, changes)
+    try:
+        _check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
+    except CheckpointError as error:
+        if own and label(str(document["model"]["name"])) != label(name):
+            raise OtherNetworkError(error.message, error.hint) from error
+        raise
     return replace(checkpoint, changes=changes)
 
 

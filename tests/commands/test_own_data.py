@@ -71,6 +71,18 @@ def test_it_evaluates_by_itself(run: Run, run_of: Path) -> None:
     assert run("eval", run_of, "--split", "val", "--json").document["count"] == 4
 
 
+def test_mistakes_are_told_by_their_files(run: Run, own: Path, run_of: Path) -> None:
+    """One picture of a disc lies among the bars."""
+    shutil.copytree(own / "pics", "wrong/train")
+    for name in SHAPES:
+        (Path("wrong/test") / name).mkdir(parents=True)
+        shutil.copy(own / "pics" / name / "001.png", Path("wrong/test") / name)
+    shutil.copy(own / "pics/disc/000.png", "wrong/test/bar/stray.png")
+    document = run("eval", run_of, "--dataset", "wrong", "--json").document
+    assert [one["path"] for one in document["mistakes"]] == ["test/bar/stray.png"]
+    assert "test/bar/stray.png" in run("eval", run_of, "--dataset", "wrong").out
+
+
 def test_moved_images_are_the_same_and_changed_ones_are_not(
     run: Run, own: Path, run_of: Path
 ) -> None:

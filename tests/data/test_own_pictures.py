@@ -50,6 +50,10 @@ def test_a_test_set_is_cut_by_class_and_by_content(tmp_path: Path) -> None:
     tested = {image.tobytes() for image in data.test.images}
     assert both | tested == {pixels_of(path) for path in (tmp_path / "a").rglob("*.png")}
     assert not both & tested
+    for split, arrays in (("train", data.train), ("test", data.test)):
+        files = data.files()[split]
+        found = [pixels_of(tmp_path / "a" / file) for file in files]
+        assert found == [image.tobytes() for image in arrays.images]
     for number, path in enumerate((tmp_path / "a" / "x").iterdir()):
         path.rename(path.with_name(f"renamed-{100 - number}.png"))
     again = own.read(tmp_path / "a")
