@@ -24,8 +24,10 @@ READ_NONE = {
     "runs compare",
 }
 """Commands that open no checkpoint."""
-NO_CHECKPOINT = {"data_dir", "runs", "out", "plots", "png", "picture", "config", "folders"}
-"""Parameters that name a folder, a file to write or a recipe."""
+NO_CHECKPOINT = {
+    *("data_dir", "runs", "out", "plots", "png", "picture", "config", "folders", "model"),
+}
+"""Parameters that name a folder, a file to write, a recipe or the source of a network."""
 SAYS_SO = re.compile(r"checkpoint|\bFILE\b|\bRUN\b|\.pt\b")
 PLACE = Path("the/file.pt")
 
