@@ -124,10 +124,7 @@ class Exported:
 
 
 def _open(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
-    from mnist_cli.training import checkpoint as checkpoints
-    from mnist_cli.training.rundir import find_checkpoint
-
-    return checkpoints.read(find_checkpoint(target, runs), model)
+    return provenance.open_checkpoint(target, runs, model)
 
 
 def _describe(source: Checkpoint) -> str:

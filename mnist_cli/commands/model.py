@@ -12,6 +12,7 @@ import typer
 from mnist_cli import choices
 from mnist_cli.commands import options
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.places import label, seen_from_here
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,11 +102,12 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
         UsageError: there is neither a network nor a file of that name, or --classes of a file.
         CheckpointError: the checkpoint cannot be read.
     """
-    from mnist_cli.training import checkpoint as checkpoints
-    from mnist_cli.training.rundir import find_checkpoint, newest
+    from mnist_cli.commands import provenance
+    from mnist_cli.training.rundir import newest
 
+    name = seen_from_here(name)
     if target is None and name is not None:
-        return _fresh(name, classes, f"the network {name}, with fresh weights")
+        return _fresh(name, classes, f"the network {label(name)}, with fresh weights")
     if target is not None and choices.width_of(target) is not None:
         if name not in (None, target):
             raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
@@ -122,8 +124,8 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
         )
     if target is not None:
         _check_exists(target, runs)
-    path = find_checkpoint(None if target is None else Path(target), runs)
-    return _saved(checkpoints.read(path, name))
+    where = None if target is None else Path(target)
+    return _saved(provenance.open_checkpoint(where, runs, name))
 
 
 def _check_exists(target: str, runs: Path) -> None:
