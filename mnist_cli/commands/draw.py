@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
 
 if TYPE_CHECKING:
@@ -48,14 +48,12 @@ def draw(
     """
     from mnist_cli.commands.looking import SIDE, Looker
     from mnist_cli.commands.reading import Reader
-    from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.device import compute_settings, resolve_device
-    from mnist_cli.training.rundir import find_checkpoint
     from mnist_cli.training.signals import stop_on_signals
     from mnist_cli.web.server import PageServer
 
     where = resolve_device(device or "auto")
-    reader = Reader(checkpoints.read(find_checkpoint(checkpoint, runs), model), where, precision)
+    reader = Reader(provenance.open_checkpoint(checkpoint, runs, model), where, precision)
     looker = Looker(reader)
     with compute_settings(where):
         looker.rehearse()

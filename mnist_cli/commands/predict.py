@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import options, provenance
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.places import label
 
@@ -96,8 +96,7 @@ def predict(
     reader = Reader(found, where, precision)
     answers = _answer(reader, results)
     if as_json:
-        names = provenance.class_names(found)
-        print_json([_plain(one, names) for one in answers])
+        print_json([_plain(one, reader.classes) for one in answers])
     elif as_csv:
         prediction.print_csv(answers, reader.classes)
     else:
