@@ -6,7 +6,7 @@ ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test torture audit lint format bench clean
+.PHONY: help train test torture audit lint format docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ lint: $(VENV)/.dev ## check style, formatting and types
 format: $(VENV)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the reference of every command, and what the learning path's commands print, anew
+	$(BIN)/python docs/reference.py
+	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)

@@ -1,0 +1,224 @@
+"""Pages of Markdown whose commands and Python are run, and what these print is compared.
+
+Two kinds of fenced block are run, in the order of the page; a page's names live on from block to
+block, its files in one folder::
+
+    ```console
+    $ mnist data path digits
+    scikit-learn's digits come with the program: there are no files
+    ```
+
+    ```pycon
+    >>> 1 + 1
+    2
+    ```
+
+Under a command stands what it prints, on stdout and on stderr, as a pipe would get it. ``…``
+stands for any text within its line, a line of nothing else for any lines, none among them: for
+seconds, names of machines and the digits that another processor may compute otherwise. A command
+that is to fail says so after ``console``: ``fails=2``. Blocks of any other kind are not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from program import shell
+
+from mnist_cli import cli
+
+FENCE = re.compile(r"^```(\w*)(?: fails=(\d+))?$")
+PROMPTS = {"console": ("$ ", "> "), "pycon": (">>> ", "... ")}
+ANYTHING = "…"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command or statement of a page.
+
+    Attributes:
+        kind: ``console`` or ``pycon``.
+        source: what is typed, without prompts.
+        output: the lines that the page shows beneath it.
+        start: the number of the first of them in the page, from 0.
+        code: the exit code that it should have.
+    """
+
+    kind: str
+    source: str
+    output: list[str]
+    start: int
+    code: int = 0
+
+
+def steps(page: str) -> Iterator[Step]:
+    """Everything that a page runs, in its order."""
+    lines = page.splitlines()
+    number = 0
+    while number < len(lines):
+        fence = FENCE.match(lines[number])
+        number += 1
+        if fence is None:
+            continue
+        end = lines.index("```", number)
+        if fence[1] in PROMPTS:
+            yield from _block(fence[1], lines, number, end, int(fence[2] or 0))
+        number = end + 1
+
+
+def _block(kind: str, lines: list[str], number: int, end: int, code: int) -> Iterator[Step]:
+    first, more = PROMPTS[kind]
+    while number < end:
+        assert lines[number].startswith(first), f"line {number + 1}: no prompt"
+        source = [lines[number].removeprefix(first)]
+        number += 1
+        while number < end and (lines[number] + " ").startswith(more) and _goes_on(kind, source):
+            source.append(lines[number][len(more) :])
+            number += 1
+        start = number
+        while number < end and not lines[number].startswith(first):
+            number += 1
+        yield Step(kind, "\n".join(source), lines[start:number], start, code)
+
+
+def _goes_on(kind: str, source: list[str]) -> bool:
+    return kind == "pycon" or source[-1].endswith("\\")
+
+
+@dataclass
+class Session:
+    """Runs the steps of a page, in the folder that is the current one."""
+
+    names: dict[str, object] = field(default_factory=dict)
+
+    def run(self, step: Step) -> list[str]:
+        """What a step prints, line by line.
+
+        Raises:
+            AssertionError: it ends with another exit code than the page says.
+        """
+        if step.kind == "pycon":
+            printed = self._python(step.source)
+        else:
+            printed, code = _command(step.source)
+            assert code == step.code, f"$ {step.source}\nends with {code}:\n{printed}"
+        return _trimmed(printed.splitlines())
+
+    def _python(self, source: str) -> str:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(source + "\n", "<page>", "single"), self.names)
+        return out.getvalue()
+
+
+def _command(source: str) -> tuple[str, int]:
+    """What a command prints, and its exit code; in this process where it is one of ours alone."""
+    text = source.replace("\\\n", "")
+    words = shlex.split(text)
+    if words[0] != "mnist" or set(text) & set("|<>;&$"):
+        done = shell(f"{{ {text}\n}} 2>&1")
+        return done.out, done.code
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = cli.run(words[1:])
+    return out.getvalue(), code
+
+
+def _trimmed(lines: list[str]) -> list[str]:
+    """Lines without spaces at their ends, and without empty ones at the end of all."""
+    text = "\n".join(line.rstrip() for line in lines).rstrip("\n")
+    return text.split("\n") if text else []
+
+
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Whether a page's lines stand for what was printed."""
+    return _cost(_trimmed(shown), printed)[0][0] == 0
+
+
+def _line_matches(shown: str, printed: str) -> bool:
+    pattern = ".*".join(map(re.escape, shown.split(ANYTHING)))
+    return re.fullmatch(pattern, printed) is not None
+
+
+def _cost(shown: list[str], printed: list[str]) -> list[list[int]]:
+    """By position in both, how many of the lines from there on stand alone: the edit distance."""
+    cost = [[0] * (len(printed) + 1) for _ in range(len(shown) + 1)]
+    for i in range(len(shown), -1, -1):
+        for j in range(len(printed), -1, -1):
+            ways = []
+            if i < len(shown) and j < len(printed) and _line_matches(shown[i], printed[j]):
+                ways.append(cost[i + 1][j + 1])
+            if i < len(shown):
+                any_lines = shown[i].strip() == ANYTHING
+                ways.append(cost[i + 1][j] + (not any_lines))
+                if any_lines and j < len(printed):
+                    ways.append(cost[i][j + 1])
+            if j < len(printed):
+                ways.append(cost[i][j + 1] + 1)
+            cost[i][j] = min(ways, default=0)
+    return cost
+
+
+def renewed(shown: list[str], printed: list[str]) -> list[str]:
+    """What was printed, with the page's own lines wherever these still stand for it."""
+    shown = _trimmed(shown)
+    cost = _cost(shown, printed)
+    lines: list[str] = []
+    i = j = 0
+    while i < len(shown) or j < len(printed):
+        here = cost[i][j]
+        any_lines = i < len(shown) and shown[i].strip() == ANYTHING
+        if any_lines and cost[i + 1][j] == here:
+            lines.append(shown[i])
+            i += 1
+        elif any_lines and j < len(printed) and cost[i][j + 1] == here:
+            j += 1
+        elif (
+            i < len(shown)
+            and j < len(printed)
+            and cost[i + 1][j + 1] == here
+            and _line_matches(shown[i], printed[j])
+        ):
+            lines.append(shown[i])
+            i, j = i + 1, j + 1
+        elif j < len(printed) and cost[i][j + 1] + 1 == here:
+            lines.append(printed[j])
+            j += 1
+        else:
+            i += 1
+    return lines
+
+
+def rewrite(page: str, printed: list[tuple[Step, list[str]]]) -> str:
+    """The page with what its steps print now."""
+    lines = page.splitlines()
+    for step, now in reversed(printed):
+        end = step.start + len(step.output)
+        blank = step.output[len(_trimmed(step.output)) :]
+        lines[step.start : end] = [*renewed(step.output, now), *blank]
+    return "\n".join(lines) + "\n"
+
+
+def run_page(path: Path, *, renew: bool) -> list[str]:
+    """Run a page, and say what differs from it; with ``renew`` it is rewritten instead."""
+    page = path.read_text(encoding="utf-8")
+    session = Session()
+    printed = [(step, session.run(step)) for step in steps(page)]
+    if renew:
+        path.write_text(rewrite(page, printed), encoding="utf-8")
+        return []
+    return [_difference(path, step, now) for step, now in printed if not matches(step.output, now)]
+
+
+def _difference(path: Path, step: Step, now: list[str]) -> str:
+    there = f"{path.name}, line {step.start + 1}"
+    shown = _trimmed(step.output)
+    diff = difflib.unified_diff(shown, renewed(shown, now), there, "printed now", lineterm="")
+    return "\n".join([step.source, *diff])

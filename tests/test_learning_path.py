@@ -1,0 +1,33 @@
+"""The learning path: every command and statement on its pages runs, and prints what they show.
+
+``make docs`` writes into the pages what is printed now.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pages
+import pytest
+
+LEARN = Path(__file__).parent.parent / "docs" / "learn"
+PAGES = sorted(LEARN.glob("[0-9]-*.md"))
+RENEW = os.environ.get("DOCS") == "rewrite"
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader in an empty folder, without MNIST and without colours."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MNIST_DATA_DIR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.usefixtures("reader")
+def test_every_command_and_its_output() -> None:
+    assert len(PAGES) == 5
+    differing = [what for page in PAGES for what in pages.run_page(page, renew=RENEW)]
+    assert not differing, "\n\n".join([*differing, "If that is right: make docs"])

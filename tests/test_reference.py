@@ -1,0 +1,55 @@
+"""The reference of every command is what the program says of itself now."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import typer
+
+from mnist_cli import cli, config
+
+DOCS = Path(__file__).parent.parent / "docs"
+PROGRAM = runpy.run_path(str(DOCS / "reference.py"))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (DOCS / "reference.md").read_text(encoding="utf-8")
+
+
+def test_it_is_what_the_program_says_now(page: str) -> None:
+    assert page == PROGRAM["reference"](), "docs/reference.md is old; write it anew: make docs"
+
+
+def options_of(command: object, name: str) -> list[tuple[str, str]]:
+    """Each command's name with each of its options, by click's own list of parameters."""
+    found = [
+        (name, option)
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    ]
+    for word, child in getattr(command, "commands", {}).items():
+        found += options_of(child, f"{name} {word}")
+    return found
+
+
+def test_every_option_is_in_its_commands_section(page: str) -> None:
+    sections = dict(re.findall(r"^## (mnist[a-z -]*)\n(.*?)(?=^## )", page, re.M | re.S))
+    pairs = options_of(typer.main.get_command(cli.app), "mnist")
+    assert len(pairs) > 100
+    for name, option in pairs:
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", sections[name]), (name, option)
+
+
+def test_every_key_is_there(page: str) -> None:
+    for key in config.KEYS:
+        assert f"\n| `{key}` |" in page
+
+
+def test_every_link_within_leads_somewhere(page: str) -> None:
+    anchors = {line[3:].lower().replace(" ", "-") for line in re.findall(r"^## .*$", page, re.M)}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) == anchors
