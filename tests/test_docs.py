@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from mnist_cli import choices, cli, errors
+from mnist_cli import choices, cli, config, errors
+from mnist_cli.commands import options
 
 README = Path(__file__).parent.parent / "README.md"
+PAGES = [README, *sorted((README.parent / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +69,6 @@ def test_networks_and_presets_are_named(readme: str, name: str) -> None:
     assert f"`{name}`" in readme
 
 
-def test_what_the_examples_call_exists(readme: str) -> None:
-    examples = re.findall(
-        r"^mnist [a-z-]+(?: (?:fetch|verify|show|path|compare)\b)?", readme, re.MULTILINE
-    )
-    assert examples
-    assert set(examples) <= set(command_names())
-
-
 def test_the_tests_that_hold_promises_exist() -> None:
     root = README.parent
     text = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
@@ -88,3 +84,104 @@ def test_every_promise_names_a_test() -> None:
     promises = [row for row in rows if row.startswith("|")]
     assert promises
     assert all("`tests/" in row.rpartition(" | ")[2] for row in promises)
+
+
+def find(words: list[str]) -> tuple[Any, str, list[str]]:
+    """The command that words call, its name, and the arguments that are left."""
+    command, name, rest = typer.main.get_command(cli.app), words[0], words[1:]
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command, name, rest = command.commands[rest[0]], f"{name} {rest[0]}", rest[1:]
+    return command, name, rest
+
+
+def examples() -> list[str]:
+    """Every line of the README's shell blocks that calls the program."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    return re.findall(r"^mnist .*$", "".join(blocks), re.M)
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_is_one_that_the_program_takes(line: str) -> None:
+    command, name, rest = find(shlex.split(line, comments=True))
+    given = command.make_context(name, rest).params
+    if name == "mnist train":
+        keys = {key: value for key, value in given.items() if key in config.KEYS}
+        options.compose_config(given["config"], given["assignments"], keys)
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) > 10
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_option_that_is_named_exists(path: Path) -> None:
+    """In `code` that calls a command its own options, and alone any command's."""
+    everywhere = {"--help", *(option for of in all_options().values() for option in of)}
+    for code in re.findall(r"`([^`\n]+)`", without_blocks(path.read_text(encoding="utf-8"))):
+        known = everywhere
+        if code.startswith("mnist "):
+            _, name, _ = find(code.split())
+            known = {"--help", *all_options()[name]}
+        elif not code.startswith("--"):
+            continue
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code):
+            assert option in known, f"{path.name}: {code}"
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+def all_options() -> dict[str, set[str]]:
+    """By command, every option that it takes."""
+    found: dict[str, set[str]] = {}
+
+    def visit(command: Any, name: str) -> None:
+        found[name] = {
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for word, child in getattr(command, "commands", {}).items():
+            visit(child, f"{name} {word}")
+
+    visit(typer.main.get_command(cli.app), "mnist")
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = without_blocks(path.read_text(encoding="utf-8"))
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        if target.startswith(("https://", "http://")):
+            continue
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{path.name}: #{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives headings."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_code_in_the_readme_runs_and_says_what_it_says(
+    readme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    (said,) = re.findall(r"print\(.*\)  # (\w+)", code)
+    assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_a_call_of_the_readme_prints_what_calculus_says(
+    readme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = [line for line in examples() if "--expr" in line]
+    assert line == 'mnist inspect-grad --expr "x * y" --at x=2 --at y=3 --grad 0.1'
+    assert cli.run(shlex.split(line)[1:]) == 0
+    said = capsys.readouterr().out
+    assert "[0] tensor(0.3000)   to x" in said
+    assert "[1] tensor(0.2000)   to y" in said
