@@ -15,7 +15,8 @@ block, its files in one folder::
 
 Under a command stands what it prints, on stdout and on stderr, as a pipe would get it. ``…``
 stands for any text within its line, a line of nothing else for any lines, none among them: for
-seconds, names of machines and the digits that another processor may compute otherwise. A command
+seconds, names of machines and the digits that another processor may compute otherwise. In a line
+with ``…`` blanks stand for any number of them, since a column is as wide as its figures. A command
 that is to fail says so after ``console``: ``fails=2``. Blocks of any other kind are not run.
 """
 
@@ -143,7 +144,9 @@ def matches(shown: list[str], printed: list[str]) -> bool:
 
 
 def _line_matches(shown: str, printed: str) -> bool:
-    pattern = ".*".join(map(re.escape, shown.split(ANYTHING)))
+    if ANYTHING not in shown:
+        return shown == printed
+    pattern = ".*".join(re.sub(r"(\\ )+", r"\\s+", re.escape(p)) for p in shown.split(ANYTHING))
     return re.fullmatch(pattern, printed) is not None
 
 
