@@ -14,9 +14,10 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from mnist_cli import __version__
 from mnist_cli.commands import (
@@ -35,8 +36,38 @@ from mnist_cli.commands import (
 )
 from mnist_cli.errors import Interrupted, MnistError, OutputError, Terminated, UsageError
 
+
+class _PlainHelp:
+    """A command whose ``--help`` says no Python: neither ``--json <bool>`` nor ``RUN <list[Path]>``.
+
+    Typer says it since 0.29, also of a flag, which takes no value, and where a metavar says more.
+    """
+
+    def get_params(self, context: Any) -> Any:
+        parameters = super().get_params(context)  # type: ignore[misc]
+        for parameter in parameters:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = _nothing
+            elif getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
+
+
+def _nothing(*_context: object, **_named: object) -> None:
+    return None
+
+
+class _Command(_PlainHelp, typer.core.TyperCommand):
+    pass
+
+
+class _Group(_PlainHelp, typer.core.TyperGroup):
+    pass
+
+
 app = typer.Typer(
     name="mnist",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -57,15 +88,17 @@ app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 
 
-def _reflow(group: typer.Typer) -> None:
-    """Join the lines of each paragraph of the commands' docstrings: Typer keeps their breaks."""
+def _tidy_help(group: typer.Typer) -> None:
+    """Join the lines of each paragraph of the docstrings, whose breaks Typer keeps; plain flags."""
     if group.registered_callback is not None:
         group.registered_callback.help = _filled(group.registered_callback.callback)
     for command in group.registered_commands:
+        command.cls = _Command
         command.help = _filled(command.callback)
     for subgroup in group.registered_groups:
+        subgroup.cls = _Group
         if subgroup.typer_instance is not None:
-            _reflow(subgroup.typer_instance)
+            _tidy_help(subgroup.typer_instance)
 
 
 def _filled(callback: Callable[..., object] | None) -> str:
@@ -73,7 +106,7 @@ def _filled(callback: Callable[..., object] | None) -> str:
     return "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
 
 
-_reflow(app)
+_tidy_help(app)
 
 
 def _print_version(wanted: bool) -> None:

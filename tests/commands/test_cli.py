@@ -69,6 +69,13 @@ def test_a_group_without_a_command_prints_its_help(run: Run, arguments: list[str
     assert outcome.err == ""
 
 
+@pytest.mark.parametrize("words", [[], ["data"], ["data", "show"], ["eval"], ["plot"], ["train"]])
+def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
+    text = run(*words, "--help").out
+    assert "--help" in text
+    assert not re.search(r"<(bool|path|str|list\[\w+\])>", text, re.IGNORECASE)
+
+
 def test_help_names_every_command(run: Run) -> None:
     text = run("--help").out
     for path in command_paths():
