@@ -179,7 +179,8 @@ def _invoke(arguments: list[str]) -> int:
         app(args=arguments, prog_name="mnist")
     command = typer.main.get_command(app)
     try:
-        with command.make_context("mnist", list(arguments)) as context:
+        # Whoever starts the program again, as several processes, needs what was typed.
+        with command.make_context("mnist", list(arguments), obj=tuple(arguments)) as context:
             command.invoke(context)
     except typer.Exit as stop:
         return stop.exit_code

@@ -14,6 +14,8 @@
     │   ├── ResumeMismatch    6   a resumed run differs from the one never stopped
     │   └── ExportMismatch    6   an exported file answers otherwise than its network
     ├── OutOfMemory           7   the device's memory is too small for the batch
+    ├── RankError             1   a process that shares the run is gone, or runs something else
+    │   └── RankTimeout       1   one that does not answer
     └── Stopped                   asked to stop from outside
         ├── Interrupted     130   SIGINT (Ctrl-C)
         └── Terminated      143   SIGTERM
@@ -117,6 +119,18 @@ class OutOfMemory(MnistError):
 
     code = 7
     kind = "memory"
+
+
+class RankError(MnistError):
+    """A process that shares the run's work is gone, or runs something else."""
+
+    kind = "rank"
+
+
+class RankTimeout(RankError):
+    """A process that shares the run's work does not answer."""
+
+    kind = "rank-timeout"
 
 
 class Stopped(MnistError):

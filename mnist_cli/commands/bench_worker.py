@@ -67,6 +67,7 @@ def train(order: Order) -> dict[str, Any]:
     watch = TestWatch(order["target"])
     places = Path(order["data_dir"]), Path(order["runs"])
     summary = train_anew(config, RunRequest(*places, Speaker(silent=True), observers=(watch,)))
+    assert summary is not None  # one process trains
     return {
         "epochs": watch.epochs,
         "train_seconds": summary.train_seconds,

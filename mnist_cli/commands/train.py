@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.commands import options
+import typer
+
+from mnist_cli.commands import options, shared_run
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.epoch_dumps import EpochDumps
 from mnist_cli.errors import UsageError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    context: typer.Context,
     config: options.ConfigOption = None,
     assignments: options.SetOption = None,
     model: options.ModelOption = None,
@@ -35,6 +38,8 @@ def train(
     threads: options.ThreadsOption = None,
     compile_: flags.CompileFlag = None,
     cuda_graph: flags.CudaGraphFlag = None,
+    nproc: flags.NprocFlag = 1,
+    rank_timeout: flags.RankTimeoutFlag = 300.0,
     deterministic: flags.DeterministicFlag = None,
     early_stopping: flags.EarlyStoppingFlag = None,
     target_accuracy: flags.TargetAccuracyFlag = None,
@@ -57,38 +62,50 @@ def train(
     """
     given = {**locals(), "compile": compile_}
     from mnist_cli import config as configs
+    from mnist_cli.training.distributed.place import place_of
 
+    place = place_of()
     chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
-    _refuse_contradictions(
-        {
-            "--verify-resume": verify_resume,
-            "--dry-run": dry_run,
-            "--resume": resume is not None,
-            "--config": config is not None,
-            "--tensorboard": tensorboard,
-            "--dump-grad": dump_grad is not None,
-        }
-    )
-    dumps = EpochDumps.parse(dump_grad)
-    if resume is None:
-        settings = options.compose_config(config, assignments, chosen)
-    from mnist_cli.commands import training_run
+    with shared_run.as_rank(place):
+        _refuse_contradictions(
+            {
+                "--verify-resume": verify_resume,
+                "--dry-run": dry_run,
+                "--resume": resume is not None,
+                "--config": config is not None,
+                "--tensorboard": tensorboard,
+                "--dump-grad": dump_grad is not None,
+                "--nproc": nproc > 1,
+                "torchrun": place is not None and not place.status,
+            }
+        )
+        dumps = EpochDumps.parse(dump_grad)
+        settings = None if resume else options.compose_config(config, assignments, chosen)
+        if nproc > 1 and place is None:
+            shared_run.launch(context.obj, nproc, settings, patience=rank_timeout)
+            return
+        from mnist_cli.commands import training_run
 
-    say = training_run.Speaker(silent=as_json or quiet)
-    request = training_run.RunRequest(data_dir, runs, say, tensorboard, dry_run, (dumps,))
-    if verify_resume:
-        typed = (configs.from_assignments(assignments or ()), configs.from_flags(chosen))
-        keep = frozenset(key for layer in typed for key in layer.values)
-        _verify_resume(settings, keep, request, as_json=as_json)
-        return
-    if resume is None:
-        summary = training_run.train_anew(settings, request)
-    else:
+        say = training_run.Speaker(silent=as_json or quiet)
+        request = training_run.RunRequest(
+            data_dir, runs, say, tensorboard, dry_run, (dumps,), place, rank_timeout
+        )
         layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
-        summary = training_run.resume(resume, layers, request)
-    _report(summary, kept=not dry_run, as_json=as_json)
-    if dry_run:
-        say.note("dry run: one batch went through everything; nothing was kept")
+        if verify_resume:
+            assert settings is not None  # --resume contradicts it
+            keep = frozenset(key for layer in layers for key in layer.values)
+            _verify_resume(settings, keep, request, as_json=as_json)
+            return
+        if settings is not None:
+            summary = training_run.train_anew(settings, request)
+        else:
+            assert resume is not None
+            summary = training_run.resume(resume, layers, request)
+        if summary is not None:
+            _report(summary, kept=not dry_run, as_json=as_json)
+            shared_run.tell_launcher("", place, done=True)
+        if dry_run:
+            say.note("dry run: one batch went through everything; nothing was kept")
 
 
 _CONTRADICTIONS = (
@@ -98,6 +115,11 @@ _CONTRADICTIONS = (
         ("--verify-resume", other, "The proof keeps nothing and resumes its own run; leave it out.")
         for other in ("--dry-run", "--resume", "--tensorboard", "--dump-grad")
     ),
+    *(
+        ("--verify-resume", other, "The proof is of one process; leave it out.")
+        for other in ("--nproc", "torchrun")
+    ),
+    ("--nproc", "torchrun", "Both start the processes; leave one of them out."),
 )
 
 

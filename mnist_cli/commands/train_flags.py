@@ -96,6 +96,28 @@ CudaGraphFlag = Annotated[
         rich_help_panel=options.COMPUTE,
     ),
 ]
+NprocFlag = Annotated[
+    int,
+    typer.Option(
+        "--nproc",
+        metavar="N",
+        min=1,
+        max=1024,
+        rich_help_panel=options.COMPUTE,
+        help="Processes of this machine that share each batch: on GPUs one each, on CPUs with "
+        "their cores divided. For several machines: torchrun … -m mnist_cli train.",
+    ),
+]
+RankTimeoutFlag = Annotated[
+    float,
+    typer.Option(
+        "--rank-timeout",
+        metavar="SECONDS",
+        min=1,
+        rich_help_panel=options.COMPUTE,
+        help="How long those processes wait for one that does not answer.",
+    ),
+]
 DeterministicFlag = Annotated[
     bool | None,
     typer.Option(

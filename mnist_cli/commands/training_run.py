@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.commands import options
+from mnist_cli.commands import options, shared_run
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import CheckpointError, Stopped, UsageError
+from mnist_cli.errors import CheckpointError, RankError, Stopped, UsageError
 from mnist_cli.places import is_own_data, is_own_network, label, network_place
+from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
-    from mnist_cli.training.rundir import RunDirectory
+    from mnist_cli.training.distributed.place import Place
     from mnist_cli.training.session import Summary
     from mnist_cli.training.signals import StopRequest
 
@@ -65,7 +66,9 @@ Observer = Callable[[Session, EpochResult], bool]
 class RunRequest:
     """What was asked of a run besides its configuration.
 
-    ``observers`` are called after each epoch; one that answers True ends the run there.
+    ``observers`` are called after each epoch; one that answers True ends the run there. ``place``
+    is this process's among several that share the run, which wait ``patience`` seconds for each
+    other.
     """
 
     data_dir: Path
@@ -74,10 +77,21 @@ class RunRequest:
     tensorboard: bool = False
     dry_run: bool = False
     observers: tuple[Observer, ...] = ()
+    place: Place | None = None
+    patience: float = 300.0
+
+    @property
+    def observed(self) -> tuple[Observer, ...]:
+        """The observers, where this process is the one that writes."""
+        return () if self.place and self.place.rank else self.observers
 
 
-def train_anew(config: TrainConfig, request: RunRequest) -> Summary:
-    """Train from fresh weights into a new run directory; a dry run's is thrown away."""
+def train_anew(config: TrainConfig, request: RunRequest) -> Summary | None:
+    """Train from fresh weights into a new run directory; a dry run's is thrown away.
+
+    Returns:
+        How it ended; None where another rank tells.
+    """
     with begin(config, request) as session:
         return _run(session, request)
 
@@ -87,30 +101,67 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     """A session on fresh weights in a new run directory, which it holds meanwhile."""
     from mnist_cli.training import rundir
 
-    device, precision = _device(config)
-    _run_own_file(config.model)
-    with _runs_folder(request.runs, temporary=request.dry_run) as folder:
-        data = _load(config, request)
-        if request.dry_run:
-            config, data = _shrink(config, data)
-        run = rundir.create(folder, data.spec.name, config.model)
-        with run.locked():
-            yield Session(config, data, device, precision, run)
+    with shared_run.joined(request.place, request.patience) as ranks:
+        device, precision = _device(config, request.place)
+        _run_own_file(config.model)
+        with _runs_folder(request.runs, temporary=request.dry_run, writes=ranks.leads) as folder:
+            data = _load(config, request)
+            if request.dry_run:
+                config, data = _shrink(config, data)
+
+            def create() -> RunDirectory:
+                return rundir.create(folder, data.spec.name, config.model)
+
+            with shared_run.held(create, ranks) as run:
+                shared_run.check_alike(config, precision, data, ranks)
+                yield Session(config, data, device, precision, run, ranks=ranks)
 
 
-def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Summary:
+def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Summary | None:
     """Go on with a run from its last checkpoint, or from a file into a new run directory.
+
+    Returns:
+        As :func:`train_anew`.
 
     Raises:
         CheckpointError: there is nothing to resume from.
         UsageError: ``layers`` would change what the result means.
     """
-    from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training import rundir
 
-    path = _resume_from(target, request.runs)
     named = _named("model", layers)
-    checkpoint = checkpoints.read(path, named if is_own_network(named) else None)
+    own = named if is_own_network(named) else None
+    with shared_run.joined(request.place, request.patience) as ranks:
+        checkpoint = shared_run.read_checkpoint(
+            lambda: _resume_from(target, request.runs), own, ranks
+        )
+        path = checkpoint.path
+        saved, dataset = _what_to_go_on_with(checkpoint, layers)
+        config = _config_on_resume(saved, layers)
+        device, precision = _device(config, request.place, checkpoint)
+        data = _load(config.model_copy(update={"dataset": dataset}), request)
+
+        def find() -> RunDirectory:
+            run = rundir.RunDirectory(path.parent)
+            if path.name == run.last.name and run.config.is_file():
+                return run
+            return rundir.create(request.runs, data.spec.name, config.model)
+
+        with shared_run.held(find, ranks) as run:
+            shared_run.check_alike(config, precision, data, ranks)
+            session = Session(config, data, device, precision, run, checkpoint, ranks)
+            return _run(session, request)
+
+
+def _what_to_go_on_with(
+    checkpoint: Checkpoint, layers: list[configs.Layer]
+) -> tuple[TrainConfig, str]:
+    """The configuration of a checkpoint that can be resumed, and the data set to go on with.
+
+    That is the one that was trained on, even where `auto` would choose another one now; the
+    user's own may have been moved, and their fingerprint tells whether they are the same.
+    """
+    path = checkpoint.path
     if checkpoint.changes:
         raise CheckpointError(
             f"{path} was trained by other code, so resumed it would not end with the same bits: "
@@ -122,19 +173,10 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
             f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
             "It can be evaluated: mnist eval.",
         )
-    # The data set that was trained on, even where `auto` would choose another one now; the
-    # user's own may have been moved, and their fingerprint tells whether they are the same.
-    dataset, saved, moved = checkpoint.data.name, checkpoint.config, _named("dataset", layers)
+    dataset, moved = checkpoint.data.name, _named("dataset", layers)
     if is_own_data(dataset) and is_own_data(moved):
-        dataset, saved = moved, saved.model_copy(update={"dataset": moved})
-    config = _config_on_resume(saved, layers)
-    device, precision = _device(config, checkpoint)
-    data = _load(config.model_copy(update={"dataset": dataset}), request)
-    run = rundir.RunDirectory(path.parent)
-    if path.name != run.last.name or not run.config.is_file():
-        run = rundir.create(request.runs, data.spec.name, config.model)
-    with run.locked():
-        return _run(Session(config, data, device, precision, run, checkpoint), request)
+        return checkpoint.config.model_copy(update={"dataset": moved}), moved
+    return checkpoint.config, dataset
 
 
 def _run_own_file(model: str) -> None:
@@ -182,23 +224,25 @@ def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainC
 
 
 def _device(
-    config: TrainConfig, checkpoint: Checkpoint | None = None
+    config: TrainConfig, place: Place | None, checkpoint: Checkpoint | None = None
 ) -> tuple[torch.device, Precision]:
     """Device and precision, before any data are read; a resumed run keeps its precision."""
-    from mnist_cli.training.device import resolve_device, resolve_precision
+    from mnist_cli.training.device import resolve_precision
     from mnist_cli.training.graphed import check
 
-    device = resolve_device(config.device)
+    size = place.size if place else 1
+    shared_run.check_ranks(config, size)
+    device = shared_run.resolve_device(config.device, place)
     name = config.precision
     if checkpoint is not None and name == "auto":
         name = checkpoint.document.get("environment", {}).get("precision", name)
     precision = resolve_precision(name, device)
-    check(config, device, precision)  # what cannot be had is said before any data are read
+    check(config, device, precision, size)  # what cannot be had is said before any data are read
     return device, precision
 
 
 @contextlib.contextmanager
-def _runs_folder(runs: Path, *, temporary: bool) -> Iterator[Path]:
+def _runs_folder(runs: Path, *, temporary: bool, writes: bool) -> Iterator[Path]:
     """Where the run directory goes; found unwritable now, before data are read."""
     from mnist_cli.files import check_writable
 
@@ -206,7 +250,8 @@ def _runs_folder(runs: Path, *, temporary: bool) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
             yield Path(folder)
         return
-    check_writable(runs)
+    if writes:
+        check_writable(runs)
     yield runs
 
 
@@ -244,22 +289,26 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
     return config.model_copy(update=update), small
 
 
-def _run(session: Session, request: RunRequest) -> Summary:
+def _run(session: Session, request: RunRequest) -> Summary | None:
     from mnist_cli.training.signals import stop_on_signals
 
     _announce(session, request.say)
-    run = session.run
+    run, command = session.run, shared_run.resuming(request.place)
+    shared_run.tell_launcher(f"{command} {_where(session, request)}", request.place)
     with stop_on_signals() as stop:
         try:
             _follow(session, stop, request)
-        except Stopped as error:
-            error.hint = f"Resume with: mnist train --resume {_where(session, request)}"
+        except (Stopped, RankError) as error:
+            error.hint = f"Resume with: {command} {_where(session, request)}"
             raise
+        stop.signal = session.ranks.agree(stop.signal)
         if stop:
             raise stop.error(
                 f"trained to the end, but stopped before the test set was read; the run is {run.path}",
                 f"Read it with: mnist eval {_where(session, request)}",
             )
+        if not session.ranks.leads:
+            return None
         summary = session.finish()
         if not request.dry_run:
             _draw_curves(session, run)
@@ -311,7 +360,7 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     state = session.state
     silent = request.say.silent
     report = TrainingReport(session.config.epochs, session.loader.images, silent=silent)
-    folder = session.run.tensorboard if request.tensorboard else None
+    folder = session.run.tensorboard if request.tensorboard and session.ranks.leads else None
     with open_log(folder, first_step=state.step) as log, report.following():
         for event in session.events(stop):
             if isinstance(event, StepResult):
@@ -323,7 +372,7 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
             else:
                 report.epoch(event)
                 log.epoch(event)
-                answers = [observe(session, event) for observe in request.observers]
+                answers = [observe(session, event) for observe in request.observed]
                 if any(answers):
                     return
 

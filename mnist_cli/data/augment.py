@@ -40,18 +40,28 @@ class Augmentation:
         """Whether images are moved at all."""
         return bool(self.shift or self.rotate or self.scale or self.shear)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images (N, 1, H, W), float with a background of 0; draws from ``generator``."""
-        if self.moves:
-            images = self._move(images, generator)
-        if self.erase:
-            images = _erase(images, self.erase, generator)
-        return images
+    def __call__(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        *,
+        batch: int | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """Change images (N, 1, H, W), float with a background of 0; draws from ``generator``.
 
-    def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        theta = self.matrices(len(images), images.shape[-1], generator)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+        Where they are the part of a larger batch of ``batch`` images that begins at ``first``,
+        it draws for all of that batch, so that each image draws what it would draw in the whole.
+        """
+        count = len(images) if batch is None else batch
+        part = slice(first, first + len(images))
+        if self.moves:
+            theta = self.matrices(count, images.shape[-1], generator)
+            images = _move(images, theta[part])
+        if self.erase:
+            draw = torch.rand((5, count, 1, 1, 1), generator=generator, device=generator.device)
+            images = _erase(images, self.erase, draw[:, part])
+        return images
 
     def matrices(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """Draw affine maps (count, 2, 3) from output to input in affine_grid's coordinates.
@@ -69,10 +79,17 @@ class Augmentation:
         return torch.stack(rows, dim=1).view(count, 2, 3)
 
 
-def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Set one random rectangle of some images to the background."""
-    count, _, height, width = images.shape
-    draw = torch.rand((5, count, 1, 1, 1), generator=generator, device=generator.device)
+def _move(images: Tensor, theta: Tensor) -> Tensor:
+    """Images (N, 1, H, W) through affine maps (N, 2, 3) from output to input."""
+    if not len(images):  # affine_grid refuses
+        return images
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+def _erase(images: Tensor, probability: float, draw: Tensor) -> Tensor:
+    """Set one random rectangle of some images to the background; ``draw`` is (5, N, 1, 1, 1)."""
+    height, width = images.shape[-2:]
     area = (0.02 + 0.31 * draw[1]) * height * width
     aspect = torch.exp((2 * draw[2] - 1) * math.log(3.3))
     tall, wide = (area * aspect).sqrt(), (area / aspect).sqrt()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -26,13 +27,34 @@ from mnist_cli.seeding import derive
 Batch = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which part of each batch a rank takes: the ``rank``-th of ``ranks``, counted from 0.
+
+    The parts of a batch are in its order, and their sizes differ by one at most.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, count: int) -> slice:
+        """Where it lies among ``count`` images; empty where there are fewer images than ranks."""
+        return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
+
+
+WHOLE = Part()
+
+
 class Loader(Protocol):
-    """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64."""
+    """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64.
+
+    Where several ranks share the batches, B is of this rank's part.
+    """
 
     batches: int
     """Batches an epoch."""
     images: int
-    """Images an epoch."""
+    """Images an epoch, of all ranks."""
     generator: torch.Generator
     """What augmentation draws from; its state is part of a checkpoint."""
 
@@ -43,6 +65,10 @@ class Loader(Protocol):
         """
         ...
 
+    def count(self, batch: int) -> int:
+        """Images in batch ``batch`` of an epoch, of all ranks."""
+        ...
+
 
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     """The order (count,), int64 on the CPU, in which an epoch takes the training images."""
@@ -50,14 +76,20 @@ def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def build_loader(config: TrainConfig, split: Split, normalisation: Normalisation) -> Loader:
+def build_loader(
+    config: TrainConfig, split: Split, normalisation: Normalisation, part: Part = WHOLE
+) -> Loader:
     """The loader that a configuration asks for; the device is the split's."""
     make = DeviceLoader if config.loader == "device" else ConventionalLoader
-    return make(config, split, normalisation)
+    loader = make(config, split, normalisation)
+    loader.part = part
+    return loader
 
 
 class _Batching:
     """What both loaders share: how an epoch is cut into batches."""
+
+    part = WHOLE
 
     def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
         self._seed = config.seed
@@ -73,6 +105,10 @@ class _Batching:
     def _order(self, epoch: int, start: int) -> Tensor:
         order = epoch_order(self._seed, epoch, len(self._split))
         return order[start * self.size : self.images]
+
+    def count(self, batch: int) -> int:
+        """See :meth:`Loader.count`."""
+        return min(self.size, self.images - batch * self.size)
 
 
 class DeviceLoader(_Batching):
@@ -100,13 +136,16 @@ class DeviceLoader(_Batching):
         return self._order(epoch, start).to(self._split.images.device, non_blocking=True)
 
     def gather(self, index: Tensor) -> Batch:
-        """The batch of the images numbered ``index`` (B,), int64, on the device.
+        """This rank's part of the batch of the images numbered ``index`` (B,), int64, on the device.
 
-        Reads nothing back: a CUDA graph can capture it.
+        What an image draws does not depend on how many ranks there are: each draws for the whole
+        batch. Reads nothing back: a CUDA graph can capture it.
         """
-        images = self._split.images.index_select(0, index).float()
-        images = self._augmentation(images, self.generator)
-        return self._normalisation(images), self._split.labels.index_select(0, index)
+        part = self.part.of(len(index))
+        mine = index[part]
+        images = self._split.images.index_select(0, mine).float()
+        images = self._augmentation(images, self.generator, batch=len(index), first=part.start)
+        return self._normalisation(images), self._split.labels.index_select(0, mine)
 
 
 class ConventionalLoader(_Batching):
@@ -126,11 +165,11 @@ class ConventionalLoader(_Batching):
         self._dataset.epoch = epoch
         # DataLoader draws its workers' seeds from it: once an epoch, stopped in between or not.
         self.generator.manual_seed(derive(self._seed, "workers", epoch))
-        order = self._order(epoch, start).tolist()
+        batches = [b.tolist() for b in self._order(epoch, start).split(self.size)]
+        parts = [batch[self.part.of(len(batch))] for batch in batches]
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             self._dataset,
-            batch_size=self.size,
-            sampler=order,
+            batch_sampler=[part for part in parts if part],
             num_workers=self._workers,
             worker_init_fn=_leave_signals_to_the_main_process,
             generator=self.generator,
@@ -142,6 +181,12 @@ class ConventionalLoader(_Batching):
                     images.to(self._device, non_blocking=True),
                     labels.to(self._device, non_blocking=True),
                 )
+        if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
+            yield self._none()
+
+    def _none(self) -> Batch:
+        images, labels = self._split.images[:0].float(), self._split.labels[:0]
+        return images.to(self._device), labels.to(self._device)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.ensemble import Ensemble, vote
 from mnist_cli.training.device import Precision
 from mnist_cli.training.memory import EVALUATION, explain_out_of_memory
+from mnist_cli.training.ranks import ALONE, Ranks
 
 CALIBRATION_BINS = 15
 
@@ -81,26 +82,28 @@ def predict(
     batch_size: int,
     precision: Precision,
     option: str = EVALUATION,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
     An ensemble's are those of its vote. The network is put into evaluation mode and back into
     the mode it was in. ``option`` is how the batch size is given on the command line, if it can
-    be.
+    be. Several ranks take the batches in turn, each batch one of them, and all are given the
+    whole.
 
     Raises:
         OutOfMemory: the device has too little for such a batch; names one that fits.
     """
-    return vote(
-        predict_members(
-            model,
-            split,
-            normalisation,
-            batch_size=batch_size,
-            precision=precision,
-            option=option,
-        )
+    members = predict_members(
+        model,
+        split,
+        normalisation,
+        batch_size=batch_size,
+        precision=precision,
+        option=option,
+        ranks=ranks,
     )
+    return vote(members)
 
 
 @torch.no_grad()
@@ -112,6 +115,7 @@ def predict_members(
     batch_size: int,
     precision: Precision,
     option: str = EVALUATION,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """As :func:`predict`, for each of M members that vote (M, N, classes); of one network M is 1."""
 
@@ -120,15 +124,26 @@ def predict_members(
 
     was_training = model.training
     model.eval()
+    batches = split.images.split(batch_size)[ranks.rank :: ranks.size]
     try:
         with explain_out_of_memory(min(batch_size, len(split)), option, first):
             scores = [
                 _scores(model, images, normalisation, precision)
-                for images in split.images.split(batch_size)
+                for images in batches or (split.images[:0],)
             ]
     finally:
         model.train(was_training)
-    return torch.cat(scores, dim=1).cpu()
+    mine = torch.cat(scores, dim=1).cpu()
+    return mine if ranks.size == 1 else _joined(mine, len(split), batch_size, ranks)
+
+
+def _joined(mine: Tensor, count: int, batch_size: int, ranks: Ranks) -> Tensor:
+    """Every rank's batches (M, n, classes) in their places among all (M, count, classes)."""
+    numbers = torch.arange(count).split(batch_size)[ranks.rank :: ranks.size]
+    whole = mine.new_zeros(mine.shape[0], count, mine.shape[2])
+    if numbers:
+        whole[:, torch.cat(numbers)] = mine
+    return ranks.add(whole)
 
 
 def _scores(

@@ -285,7 +285,7 @@ class Program:
         """Take the next step as it is taken without graphs."""
         batch = self.stepper.state.batch
         index = self.order[batch] if batch < self.full else self.rest
-        self.stepper(*self.loader.gather(index))
+        self.stepper(*self.loader.gather(index), len(index))
         self._locate()
 
     def run(self, steps: int) -> None:
@@ -296,7 +296,7 @@ class Program:
             self.rate.copy_(self.rates.index_select(0, self.batch).squeeze(0))
             images, labels = self.loader.gather(index)
             with _for_capture(optimizers, self.rate):
-                self.stepper.compute(images, labels, self.step.squeeze(0))
+                self.stepper.compute(images, labels, self.step.squeeze(0), len(labels))
             self.batch.add_(1)
             self.step.add_(1)
 

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.training.muon import Muon
+from mnist_cli.training.ranks import ALONE, Ranks
 
 
 class Guard(Protocol):
@@ -107,14 +108,16 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
     return error
 
 
-def where_it_began(model: nn.Module, images: Tensor) -> str:
+def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> str:
     """In words: the first module whose output for a batch is not finite, else whose gradient.
 
     Args:
         model: with the weights and the gradients of the bad step.
-        images: its batch (B, 1, H, W), normalised.
+        images: its batch (B, 1, H, W), normalised, or this rank's part of it.
+        ranks: who must say the same.
     """
-    if module := first_bad_module(model, images):
+    names = [name for name, _ in model.named_modules()]
+    if module := ranks.earliest(first_bad_module(model, images), names):
         return f"the first module whose output is not finite is '{module}'"
     finite = "the outputs of all modules are finite"
     backward = reversed(list(model.named_parameters()))

@@ -7,7 +7,7 @@ does, between two yields, and may stop driving at any step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from mnist_cli.training.graphed import Capturer, Graphed
 from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.norms import by_parameter, measure, trained
 from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.ranks import Forward
 from mnist_cli.training.state import EpochResult, TrainState
 
 
@@ -101,7 +102,7 @@ def report(state: TrainState, loader: Loader) -> None:
 
 def _say_where(error: NonFiniteError, state: TrainState, images: Tensor) -> None:
     with state.precision.autocast():
-        error.message += f"; {where_it_began(state.model, images)}"
+        error.message += f"; {where_it_began(state.model, images, state.ranks)}"
 
 
 def _graphed(stepper: Stepper, loader: Loader, capturer: Capturer | None) -> Graphed | None:
@@ -120,6 +121,7 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
         normalisation,
         batch_size=state.config.eval_batch_size,
         precision=state.precision,
+        ranks=state.ranks,
     )
     return score(log_probabilities, val.labels)
 
@@ -150,7 +152,8 @@ class Stepper:
     """One optimisation step: forward, backward, guard, clip, update, average, account.
 
     Of an ensemble each member's step is the one that it would take alone; what is judged and
-    accounted is the members' mean.
+    accounted is the members' mean. Several ranks take one step together, each with its part of
+    the batch; what is judged and accounted is the whole batch's.
     """
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
@@ -164,8 +167,9 @@ class Stepper:
         self.measured_batch = schedule.steps_per_epoch // 2
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
-        self.forward: Callable[[Tensor], Tensor] = (
-            torch.compile(state.model) if state.config.compile else state.model
+        self.ranks = state.ranks
+        self.forward: Forward = (
+            torch.compile(state.model) if state.config.compile else self.ranks.forward(state.model)
         )
 
     def twin(self) -> Stepper:
@@ -177,16 +181,17 @@ class Stepper:
     def epoch(self, loader: Loader) -> Iterator[None]:
         """Take the batches that are left of the state's epoch, yielding after each."""
         for images, labels in loader.epoch(self.state.epoch, self.state.batch):
-            self(images, labels)
+            self(images, labels, loader.count(self.state.batch))
             yield
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """Train on images (B, 1, H, W), normalised, and labels (B,)."""
+    def __call__(self, images: Tensor, labels: Tensor, total: int) -> None:
+        """Train on images (B, 1, H, W), normalised, and labels (B,): this rank's of ``total``."""
         state = self.state
         self.lr = self.schedule.apply(state.optimizers, state.config.lr, state.step)
+        self.ranks.seed(state.config.seed, state.step)
         with self.measured():
-            self.compute(images, labels, state.step)
-        self.count(1, len(labels))
+            self.compute(images, labels, state.step, total)
+        self.count(1, total)
 
     @contextmanager
     def measured(self, gradients: Sequence[Tensor | None] | None = None) -> Iterator[None]:
@@ -202,12 +207,13 @@ class Stepper:
         given = self.gradients() if gradients is None else gradients
         self.state.running.norms = measure(before, given, self.parameters, members=self.members)
 
-    def compute(self, images: Tensor, labels: Tensor, step: int | Tensor) -> None:
+    def compute(self, images: Tensor, labels: Tensor, step: int | Tensor, total: int) -> None:
         """What the device does in a step; nothing on the host changes with it.
 
         ``step`` counts from 0 over the run: a tensor () on the device where it is captured.
+        ``total`` is how many images the batch has on all ranks.
         """
-        state = self.state
+        state, ranks = self.state, self.ranks
         with state.precision.autocast():
             scores = self.forward(images)
         loss_of = models.loss if self.members == 1 else ensemble.loss
@@ -217,13 +223,15 @@ class Stepper:
             log_probabilities=self.log_probabilities,
             smoothing=state.config.label_smoothing,
         )
-        norms = self._backward(loss)
-        mean_loss, mean_norm = self._mean(loss.detach()), self._mean(norms)
+        norms = self._backward(ranks.weigh(loss, scores, total))
+        with torch.no_grad():
+            correct = (scores.argmax(-1) == labels).sum()
+            loss, correct = ranks.pool(loss.detach(), correct, len(labels), total)
+        mean_loss, mean_norm = self._mean(loss), self._mean(norms)
         self._judge(step, mean_loss, mean_norm, images)
         self._update(norms)
         with torch.no_grad():
-            correct = self._mean((scores.argmax(-1) == labels).sum())
-            state.running.add(mean_loss, correct, mean_norm, len(labels))
+            state.running.add(mean_loss, self._mean(correct), mean_norm, total)
 
     def _mean(self, figures: Tensor) -> Tensor:
         """The members' mean () of a sum () over them, or of figures (N,) of each."""

@@ -32,6 +32,7 @@ from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.loop import Event, Stepper, StepResult, fit, report
 from mnist_cli.training.memory import explain_out_of_memory
 from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import EpochResult, TrainState, fresh_state
@@ -71,6 +72,8 @@ class Session:
         precision: how to compute.
         run: the directory to write, held by the caller.
         resume: the checkpoint to go on from; None begins anew.
+        ranks: the processes that share the work. Only the leading one writes; the others call
+            the same methods, and know the run's path.
 
     Raises:
         UsageError: the configuration asks for what cannot be had.
@@ -85,14 +88,16 @@ class Session:
         precision: Precision,
         run: RunDirectory,
         resume: Checkpoint | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config = config
         self.data = data
         self.device = device
         self.precision = precision
         self.run = run
+        self.ranks = ranks
         self.differences: list[str] = []
-        self.capturer = graphed.build_capturer(config, device, precision)
+        self.capturer = graphed.build_capturer(config, device, precision, ranks.size)
         self._resume = resume
         parts = cut_validation(
             data.train,
@@ -103,8 +108,11 @@ class Session:
         with explain_out_of_memory(len(data.train), option=""):
             self._val = parts.val.to(device) if parts.val else None
             self.train_images = len(parts.train)
-            self.loader = build_loader(config, parts.train.to(device), data.normalisation)
-            self.state: TrainState = fresh_state(config, device, precision, len(data.spec.classes))
+            train = parts.train.to(device)
+            self.loader = build_loader(config, train, data.normalisation, ranks.part)
+            self.state: TrainState = fresh_state(
+                config, device, precision, len(data.spec.classes), ranks
+            )
         if resume is not None:
             self._check_data(resume)
             with self._settings():  # the threads that it will compute with are compared
@@ -135,22 +143,29 @@ class Session:
         """Train to the end, saving as configured, and yield each step and each epoch.
 
         Raises:
-            Stopped: ``stop`` came true; ``last.pt`` holds everything up to this batch.
+            Stopped: ``stop`` came true, here or on another rank; ``last.pt`` holds everything up
+                to this batch.
             NonFiniteError, OutOfMemory, OutputError, DataError: ``last.pt`` holds the last good state.
         """
+        # A step by one of several ranks alone would wait for the others.
+        rehearse = self._rehearse if self.ranks.size == 1 else None
         with (
             self._settings(),
-            explain_out_of_memory(self.config.batch_size, rehearse=self._rehearse),
+            explain_out_of_memory(self.config.batch_size, rehearse=rehearse),
             explain_dead_worker(),
+            self.ranks.explained(),
         ):
-            self._write_preamble()
+            if self.ranks.leads:
+                self._write_preamble()
             for event in self._fit():
                 if isinstance(event, EpochResult):
                     self._save_epoch()
                 elif isinstance(event, StepResult) and self._due(event):
                     self.save_last()
                 yield event
-                if stop and not self.state.finished:
+                signal = self.ranks.agree(stop.signal)
+                if signal and not self.state.finished:
+                    stop.signal = signal
                     self._leave(stop)
 
     def _rehearse(self, size: int) -> None:
@@ -161,7 +176,7 @@ class Session:
         images = torch.zeros(size, 1, 28, 28, device=self.device)
         labels = torch.zeros(size, dtype=torch.int64, device=self.device)
         with contextlib.suppress(NonFiniteError):
-            Stepper(self.state, rate).twin()(images, labels)
+            Stepper(self.state, rate).twin()(images, labels, size)
 
     def _fit(self) -> Iterator[Event]:
         return fit(self.state, self.loader, self._val, self.data.normalisation, self.capturer)
@@ -219,9 +234,12 @@ class Session:
         """
         with self.state.clock.paused():
             report(self.state, self.loader)
-            checkpoints.write(self._document(), self.run.last)
+            if self.ranks.leads:
+                checkpoints.write(self._document(), self.run.last)
 
     def _save_epoch(self) -> None:
+        if not self.ranks.leads:
+            return
         paths = (self.run.last, self.run.best) if self._is_best() else (self.run.last,)
         checkpoints.write(self._document(), *paths)
         self._write_metrics()

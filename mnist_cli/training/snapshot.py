@@ -82,7 +82,8 @@ def environment(state: TrainState) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
         "deterministic": state.config.deterministic,
-        "cuda_graph": captures(state.config, device, state.precision),
+        "cuda_graph": captures(state.config, device, state.precision, state.ranks.size),
+        "ranks": state.ranks.size,
     }
 
 
@@ -144,7 +145,8 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    then = {"cuda_graph": False, **document.get("environment", {})}  # once there were no graphs
+    # Once there were neither graphs nor ranks.
+    then = {"cuda_graph": False, "ranks": 1, **document.get("environment", {})}
     return environment_differences(then, environment(state)) + moved
 
 

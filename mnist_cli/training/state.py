@@ -24,6 +24,7 @@ from mnist_cli.training.evaluate import Score
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.norms import Norms
 from mnist_cli.training.optim import build_optimizers
+from mnist_cli.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ class TrainState:
     batch: int = 0
     step: int = 0
     history: list[EpochResult] = field(default_factory=list)
+    ranks: Ranks = ALONE
 
     @property
     def eval_model(self) -> nn.Module:
@@ -225,7 +227,11 @@ def _preference(result: EpochResult) -> tuple[float, float, int]:
 
 
 def fresh_state(
-    config: TrainConfig, device: torch.device, precision: Precision, classes: int
+    config: TrainConfig,
+    device: torch.device,
+    precision: Precision,
+    classes: int,
+    ranks: Ranks = ALONE,
 ) -> TrainState:
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
     model = fresh_model(config, classes).to(device)
@@ -243,6 +249,7 @@ def fresh_state(
         guard=build_guard(device, optimizers, scaler),
         running=Running.on(device),
         clock=Clock(device),
+        ranks=ranks,
     )
 
 

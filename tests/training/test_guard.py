@@ -31,6 +31,7 @@ class Poisoned:
         self._inner, self._at, self._value = loader_of(config(**values)), at, value
         self.batches, self.images = self._inner.batches, self._inner.images
         self.generator = self._inner.generator
+        self.count = self._inner.count
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for number, (images, labels) in enumerate(self._inner.epoch(epoch, start), start):

@@ -1,0 +1,223 @@
+"""A run that several processes share: what each does to be one of them, and how they are started.
+
+Where one process trains alone, nothing here does more than look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from mnist_cli.errors import MnistError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mnist_cli.config import TrainConfig
+    from mnist_cli.data.load import LoadedData
+    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.device import Precision
+    from mnist_cli.training.distributed.place import Place
+    from mnist_cli.training.ranks import Ranks
+    from mnist_cli.training.rundir import RunDirectory
+
+OWN = frozenset({"device", "threads", "workers"})
+"""Keys of the configuration in which ranks may differ."""
+
+
+def check_ranks(config: TrainConfig, size: int) -> None:
+    """Refuse what so many ranks cannot train together.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if size == 1:
+        return
+    if config.ensemble > 1:
+        raise UsageError(
+            f"an ensemble of {config.ensemble} is trained by one process, not by {size} ranks",
+            "Leave out --ensemble, or train it on one device.",
+        )
+    if config.compile:
+        raise UsageError(
+            f"--compile is for one process, not for {size} ranks, which talk in the middle of a step",
+            "Leave it out, or train with one process.",
+        )
+    if config.batch_size % size:
+        whole = config.batch_size // size * size
+        raise UsageError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {size} ranks",
+            f"Take a multiple of {size}, as {max(whole, size)}: it is all ranks' together.",
+        )
+
+
+def launch(
+    arguments: Sequence[str], ranks: int, config: TrainConfig | None, *, patience: float
+) -> None:
+    """Start the ranks, each with these arguments, and wait for their end.
+
+    What their configuration forbids is said before, where it is known: a resumed run's is not.
+
+    Raises:
+        MnistError: why they failed or stopped.
+    """
+    if config is not None:
+        check_ranks(config, ranks)
+    from mnist_cli.training.distributed.launch import launch
+
+    launch(arguments, ranks, patience=patience)
+
+
+@contextlib.contextmanager
+def as_rank(place: Place | None) -> Iterator[None]:
+    """Be quiet where another rank speaks, and leave a failure where the launcher looks for it.
+
+    Where the launcher will say what failed, the process ends here.
+    """
+    if place is None:
+        yield
+        return
+    from mnist_cli.training.distributed import failures
+
+    launched, speaks = bool(place.status), place.rank == 0
+    place.register()
+    if not speaks:
+        _be_quiet()
+    try:
+        yield
+    except KeyboardInterrupt:  # before or after training: the launcher got the signal too
+        if not launched and speaks:
+            raise
+        raise typer.Exit(130) from None
+    except MnistError as error:
+        told = failures.write(error)
+        if told and (launched or not speaks):
+            _leave(error.code)
+        sys.stderr = sys.__stderr__
+        error.message = error.message if speaks else f"rank {place.rank}: {error.message}"
+        raise
+    except Exception as error:
+        sys.stderr = sys.__stderr__
+        if failures.write(error) and launched:
+            import traceback
+
+            traceback.print_exc()
+            _leave(MnistError.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End without tidying up: what is left of the ranks' connections could hang, or abort."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(OSError, AttributeError):
+            stream.flush()  # type: ignore[union-attr]
+    os._exit(code)
+
+
+def _be_quiet() -> None:
+    """Print nothing more, on either stream."""
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stderr = nowhere
+
+
+@contextlib.contextmanager
+def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
+    """The ranks that share the run: this process alone where it has no place among any."""
+    if place is None:
+        from mnist_cli.training.ranks import ALONE
+
+        yield ALONE
+        return
+    from mnist_cli.training.distributed.group import joined
+
+    with joined(place, patience) as group:
+        yield group
+
+
+def resolve_device(name: str, place: Place | None) -> torch.device:
+    """The device that ``name`` means here: for one of several ranks, its own."""
+    if place is None:
+        from mnist_cli.training.device import resolve_device
+
+        return resolve_device(name)
+    from mnist_cli.training.distributed.group import device_of
+
+    return device_of(name, place)
+
+
+def read_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -> Checkpoint:
+    """The checkpoint that the leading rank finds, on every rank, wherever it runs.
+
+    ``model`` is the user's own network, where one is named.
+    """
+    from mnist_cli.training import checkpoint as checkpoints
+
+    if ranks.size == 1:
+        return checkpoints.read(find(), model)
+    if ranks.leads:
+        path = find()
+        checkpoint = checkpoints.read(path, model)
+        ranks.share(path.read_bytes())
+        return checkpoint
+    with tempfile.TemporaryDirectory(prefix="mnist-rank-") as folder:
+        copy = Path(folder) / "last.pt"
+        copy.write_bytes(ranks.share())
+        return checkpoints.read(copy, model)
+
+
+@contextlib.contextmanager
+def held(find: Callable[[], RunDirectory], ranks: Ranks) -> Iterator[RunDirectory]:
+    """The run directory that the leading rank finds or makes, and holds; others know its path."""
+    from mnist_cli.training.rundir import RunDirectory
+
+    if not ranks.leads:
+        yield RunDirectory(Path(os.fsdecode(ranks.share())))
+        return
+    run = find()
+    with run.locked():
+        ranks.share(os.fsencode(run.path))
+        yield run
+
+
+def check_alike(config: TrainConfig, precision: Precision, data: LoadedData, ranks: Ranks) -> None:
+    """See to it that every rank trains the same network on the same data.
+
+    Raises:
+        UsageError: this rank would do otherwise than the leading one.
+    """
+    if ranks.size == 1:
+        return
+    mine = {key: value for key, value in config.to_plain().items() if key not in OWN}
+    mine |= {"precision": precision.name, "data": data.fingerprint}
+    theirs = json.loads(ranks.share(json.dumps(mine).encode()))
+    differences = [
+        f"{key} is {mine.get(key)} here and {theirs.get(key)} there"
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key)
+    ]
+    if differences:
+        raise UsageError(
+            f"rank {ranks.rank} would train otherwise than rank 0: {'; '.join(differences)}",
+            "Give all ranks the same flags, data and versions.",
+        )
+
+
+def resuming(place: Place | None) -> str:
+    """The command that resumes a run, up to the run."""
+    return f"{place.command if place else 'mnist train'} --resume"
+
+
+def tell_launcher(resume: str, place: Place | None, *, done: bool = False) -> None:
+    """Let ``mnist train --nproc`` know how the run is resumed, and at last that it is done."""
+    if place is not None:
+        from mnist_cli.training.distributed.place import Status
+
+        Status(resume, done).write(place)

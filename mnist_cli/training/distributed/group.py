@@ -1,0 +1,208 @@
+"""Ranks at work together: torch.distributed over gloo on CPUs, and NCCL too on GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from inspect import signature
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from mnist_cli.errors import DeviceError, RankError, RankTimeout
+from mnist_cli.seeding import derive
+from mnist_cli.training.device import resolve_device
+from mnist_cli.training.distributed.norm import synchronised
+from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.ranks import Forward, Ranks
+
+# Each rank computes the same buffers: none need be sent. torch renamed the setting in 2.14.
+_SETTINGS = signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: dict[str, Any] = {
+    next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _SETTINGS): False
+}
+
+LONGEST = 1 << 30
+"""Bytes that the leading rank may give: far above any checkpoint."""
+
+
+@dataclass(frozen=True)
+class Group(Ranks):
+    """Several ranks. Whatever one of them asks, all must ask, and in the same order."""
+
+    parent: int = field(default_factory=os.getppid)
+
+    def forward(self, model: nn.Module) -> Forward:
+        """See :meth:`Ranks.forward`."""
+        device = next(model.parameters()).device
+        here = [device.index] if device.type == "cuda" else None
+        shared = DistributedDataParallel(synchronised(model), device_ids=here, **_KEEP_BUFFERS)
+        return cast(Forward, shared)
+
+    def seed(self, seed: int, step: int) -> None:
+        """See :meth:`Ranks.seed`: each step anew, so that a checkpoint need not hold all ranks'."""
+        torch.manual_seed(derive(seed, "rank", step, self.rank))
+
+    def weigh(self, loss: Tensor, scores: Tensor, total: int) -> Tensor:
+        """See :meth:`Ranks.weigh`: where a batch cannot be cut evenly, larger parts weigh more."""
+        images = len(scores)
+        if not images:  # the mean of none is NaN
+            return scores.sum()
+        share = images * self.size
+        return loss if share == total else loss * (share / total)
+
+    def pool(self, loss: Tensor, correct: Tensor, images: int, total: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`Ranks.pool`."""
+        summed = loss.double() * images if images else loss.new_zeros((), dtype=torch.float64)
+        figures = self.add(torch.stack([summed, correct.double()]))
+        return figures[0] / total, figures[1]
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """See :meth:`Ranks.add`."""
+        dist.all_reduce(tensor)
+        return tensor
+
+    def agree(self, signal_: int) -> int:
+        """See :meth:`Ranks.agree`; that whoever started the ranks is gone counts as SIGTERM."""
+        if os.getppid() != self.parent:
+            signal_ = signal.SIGTERM
+        return _extreme(signal_, dist.ReduceOp.MAX)
+
+    def earliest(self, name: str, names: Sequence[str]) -> str:
+        """See :meth:`Ranks.earliest`."""
+        position = names.index(name) if name else len(names)
+        return [*names, ""][_extreme(position, dist.ReduceOp.MIN)]
+
+    def explained(self) -> contextlib.AbstractContextManager[object]:
+        """See :meth:`Ranks.explained`."""
+        return _explained(self.rank, self.size)
+
+    def share(self, payload: bytes = b"") -> bytes:
+        """See :meth:`Ranks.share`."""
+        size = torch.tensor([len(payload)])
+        dist.broadcast(size, 0)
+        if not 0 <= int(size) <= LONGEST:
+            raise RankError(f"rank 0 offers {int(size):,} bytes: it runs another program")
+        given = payload if self.leads else bytes(int(size))
+        content = torch.frombuffer(bytearray(given), dtype=torch.uint8) if given else size[:0]
+        if len(content):
+            dist.broadcast(content, 0)
+        return content.numpy().tobytes()
+
+
+def _extreme(number: int, operation: dist.ReduceOp.RedOpType) -> int:
+    figure = torch.tensor([number])
+    dist.all_reduce(figure, operation)
+    return int(figure)
+
+
+def device_of(name: str, place: Place) -> torch.device:
+    """What ``auto``, ``cpu`` or ``cuda`` means for one of several ranks: a GPU each, or the CPU.
+
+    Raises:
+        DeviceError: a device that cannot be had, or not by as many ranks.
+    """
+    if name == "mps" or ":" in name:
+        raise DeviceError(
+            f"--device {name} is one device, and there are {place.size} ranks",
+            "Use --device cuda, which gives each rank a GPU of its own, or cpu.",
+        )
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    resolve_device("cuda")
+    count = torch.cuda.device_count()
+    if place.local_size > count:
+        raise DeviceError(
+            f"{place.local_size} ranks on this machine, and {count} "
+            f"{'GPU' if count == 1 else 'GPUs'}: NCCL needs one for each rank",
+            f"Start {count} ranks here, or use --device cpu.",
+        )
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+@contextlib.contextmanager
+def joined(place: Place, seconds: float) -> Iterator[Group]:
+    """Meet the other ranks, work together while the context lasts, and part at its end.
+
+    Args:
+        place: which rank this one is.
+        seconds: how long to wait for another rank, at the meeting and at any time later.
+
+    Raises:
+        RankError: the others do not come, or one is lost.
+    """
+    with _explained(place.rank, place.size):
+        _stay_on_this_machine(place)
+        _meet(place, timedelta(seconds=seconds))
+        group = Group(place.rank, place.size)
+        yield group
+        group.agree(0)  # a rank that was stopped in the meantime is found now
+        dist.destroy_process_group()
+
+
+def _meet(place: Place, patience: timedelta) -> None:
+    backend = "gloo"
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+    try:
+        store, _, _ = next(rendezvous("env://", place.rank, place.size, timeout=patience))
+        store.set_timeout(patience)
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.size, timeout=patience
+        )
+    except (RuntimeError, OSError) as error:
+        raise RankError(
+            f"rank {place.rank} of {place.size} did not meet the others at {place.address} within "
+            f"{patience.total_seconds():g} s: {_first_line(error)}",
+            "Are all of them started, and can they reach that address? --rank-timeout gives them "
+            "longer.",
+        ) from error
+
+
+def _stay_on_this_machine(place: Place) -> None:
+    """Talk over loopback where all ranks are here, unless the user's environment says otherwise."""
+    if not place.on_one_machine:
+        return
+    names = {name for _, name in socket.if_nameindex()}
+    for loopback in names & {"lo", "lo0"}:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
+
+
+_SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken pipe", "gloo/")
+
+
+@contextlib.contextmanager
+def _explained(rank: int, size: int) -> Iterator[None]:
+    """Turn torch's errors about a rank that is gone into one of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or any(sign in str(error) for sign in _SIGNS)
+        if not lost:
+            raise
+        kind, why = RankError, "is gone"
+        if "imed out" in str(error):
+            kind, why = RankTimeout, "does not answer"
+        raise kind(
+            f"another rank {why} ({_first_line(error)}); rank {rank} of {size} cannot go on "
+            "without it",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What torch says first, without the place in its source that it begins with."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = line.partition("] ")[2] or line if line.startswith("[") else line
+    return line.partition(". ")[0].rstrip(".")

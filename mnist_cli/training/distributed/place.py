@@ -1,0 +1,119 @@
+"""Which rank this process is, as torchrun says it in the environment. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mnist_cli.errors import UsageError
+
+STATUS = "MNIST_CLI_RANKS_STATUS"
+"""Names the file in which rank 0 tells :mod:`mnist_cli.training.distributed.launch` of the run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Rank ``rank`` of ``size``, and the ``local_rank``-th of ``local_size`` on this machine.
+
+    The ranks meet at ``address``. ``status`` is empty unless ``mnist train --nproc`` started them.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str
+    status: str = ""
+
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether all ranks are here."""
+        return self.size == self.local_size
+
+    @property
+    def command(self) -> str:
+        """What to type in front of ``--resume``, to start as many ranks again."""
+        if self.status:
+            return f"mnist train --nproc {self.size}"
+        if self.on_one_machine:
+            return f"torchrun --nproc-per-node={self.size} -m mnist_cli train"
+        return "torchrun, on each machine as before, … -m mnist_cli train"
+
+    def register(self) -> None:
+        """Tell ``mnist train --nproc``, where that started this rank, which process it is."""
+        if self.status:
+            path = Path(self.status).with_name(f"{self.rank}.pid")
+            with contextlib.suppress(OSError):  # the launcher is gone
+                path.write_text(str(os.getpid()))
+
+
+def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
+    """This process's place among the ranks; None where it trains alone.
+
+    Raises:
+        UsageError: the environment says half of it, or what cannot be.
+    """
+    if not (environment.get("RANK") or environment.get("WORLD_SIZE")):
+        return None
+    rank, size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+    if not 0 <= rank < size:
+        raise UsageError(
+            f"the environment says RANK={rank} and WORLD_SIZE={size}, which cannot be: ranks count "
+            "from 0",
+            _WAY_OUT,
+        )
+    if size == 1:
+        return None
+    local_rank = _number(environment, "LOCAL_RANK", str(rank))
+    local_size = _number(environment, "LOCAL_WORLD_SIZE", str(size))
+    host, port = _required(environment, "MASTER_ADDR"), _number(environment, "MASTER_PORT")
+    status = environment.get(STATUS, "")
+    return Place(rank, size, local_rank, local_size, f"{host}:{port}", status)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What rank 0 tells the launcher: how to resume, and whether all is done and told."""
+
+    resume: str = ""
+    done: bool = False
+
+    def write(self, place: Place | None) -> None:
+        """Leave it where ``mnist train --nproc`` reads it; nothing where that started no ranks."""
+        if place is None or not place.status or place.rank:
+            return
+        half = Path(f"{place.status}.half")
+        with contextlib.suppress(OSError):  # the launcher is gone
+            half.write_text(json.dumps(asdict(self)))
+            half.replace(place.status)
+
+    @classmethod
+    def read(cls, path: Path) -> Status:
+        """What was left there last."""
+        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+
+
+_WAY_OUT = "Start the ranks with torchrun or mnist train --nproc, or unset RANK and WORLD_SIZE."
+
+
+def _required(environment: Mapping[str, str], name: str, default: str = "") -> str:
+    value = environment.get(name) or default
+    if not value:
+        there = [key for key in ("RANK", "WORLD_SIZE") if environment.get(key)]
+        raise UsageError(
+            f"the environment has {' and '.join(there)} of a run by several processes, "
+            f"but not {name}",
+            _WAY_OUT,
+        )
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    value = _required(environment, name, default)
+    if not value.isdecimal():
+        raise UsageError(f"the environment says {name}={value}, which is no number", _WAY_OUT)
+    return int(value)

@@ -1,0 +1,156 @@
+"""One of two ranks: does everything that test_distributed asks about, and leaves the answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_runs import MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
+from torch import Tensor
+
+from mnist_cli.commands import shared_run
+from mnist_cli.data.loader import build_loader
+from mnist_cli.errors import MnistError, NonFiniteError
+from mnist_cli.training.distributed.group import Group, joined
+from mnist_cli.training.distributed.norm import synchronised
+from mnist_cli.training.distributed.place import place_of
+from mnist_cli.training.evaluate import predict
+from mnist_cli.training.loop import fit
+from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.state import fresh_state
+
+PLAIN_NETWORKS = ("conv2", "example", "oriented")
+NETWORKS = (*PLAIN_NETWORKS, "conv4")
+COUNT = 17
+"""Two batches of eight, and one of a single image: the first rank has none of that."""
+
+
+def settings(model: str, **values: Any) -> Any:
+    """One epoch of plain gradient descent: the weights then hold the sum of its gradients."""
+    return config(model=model, epochs=1, momentum=0.0, nesterov=False, **values)
+
+
+def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
+    """Weights, buffers and figures after an epoch in which the last batch has one image."""
+    torch.set_num_threads(1)
+    chosen = settings(model, **values)
+    state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
+    if model == "example":  # dropout draws otherwise on each rank
+        for module in state.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
+    events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
+    result = events[-1].to_plain()  # type: ignore[union-attr]
+    figures = {k: v for k, v in result.items() if k not in ("seconds", "images_per_second")}
+    weights = {name: t.clone() for name, t in state.model.state_dict().items()}
+    return {"weights": weights, "figures": figures}
+
+
+def gradients(model: str, ranks: Ranks, count: int) -> dict[str, Tensor]:
+    """What one batch of ``count`` images gives: forward and backward alone, by hand."""
+    torch.set_num_threads(1)
+    state = state_of(settings(model))
+    forward = ranks.forward(state.model)
+    data = split(count)
+    mine = ranks.part.of(count)
+    images = NORMALISATION(data.images[mine].float())
+    scores = forward(images)
+    loss = torch.nn.functional.cross_entropy(scores, data.labels[mine])
+    ranks.weigh(loss, scores, count).backward()
+    return {name: p.grad.clone() for name, p in state.model.named_parameters()}  # type: ignore[union-attr]
+
+
+def augmented(ranks: Ranks, **values: Any) -> list[Tensor]:
+    chosen = config(**MOVED, **values)
+    loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
+    return [images for images, _ in loader.epoch(0)]
+
+
+def evaluated(ranks: Ranks) -> Tensor:
+    """The network's answers for 13 images, in batches of four."""
+    state = state_of(settings("conv4"))
+    precision = state.precision
+    return predict(
+        state.model,
+        split(13, 2, "val"),
+        NORMALISATION,
+        batch_size=4,
+        precision=precision,
+        ranks=ranks,
+    )
+
+
+def poisoned(ranks: Group) -> str:
+    """Train where the second rank's first image makes its scores infinite."""
+    chosen = settings("conv2")
+    state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
+    loader = loader_of(chosen)
+    original = loader.epoch
+    if ranks.rank == 1:
+        loader.epoch = lambda *place: ((i * torch.inf, y) for i, y in original(*place))  # type: ignore[method-assign]
+    try:
+        list(fit(state, loader, None, NORMALISATION))
+    except NonFiniteError as error:
+        return error.message
+    return ""
+
+
+def unlike(ranks: Group) -> str:
+    """A rank that was started with another batch size and other data."""
+    data = loaded(29 + ranks.rank)
+    state = state_of(settings("conv2", batch_size=8 + 2 * ranks.rank, threads=ranks.rank))
+    try:
+        shared_run.check_alike(state.config, state.precision, data, ranks)
+    except MnistError as error:
+        return error.message
+    return ""
+
+
+def listening() -> list[str]:
+    """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
+    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    mine = {str(path.readlink()) for path in links}
+    rows = [line.split() for table in ("tcp", "tcp6") for line in _table(table)]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]
+
+
+def _table(name: str) -> list[str]:
+    path = Path("/proc/net") / name
+    return path.read_text().splitlines()[1:] if path.is_file() else []
+
+
+def main(folder: Path) -> None:
+    place = place_of()
+    assert place is not None
+    with joined(place, 60) as ranks:
+        model = state_of(settings("conv4")).model
+        answers = {
+            "trained": {name: trained(name, ranks) for name in NETWORKS},
+            "moved": trained("conv2", ranks, **MOVED),
+            "gradients": {
+                f"{name}/{count}": gradients(name, ranks, count)
+                for name in ("conv2", "conv4")
+                for count in (8, 7, 1)
+            },
+            "augmented": augmented(ranks),
+            "by DataLoader": augmented(ranks, loader="dataloader"),
+            "evaluated": evaluated(ranks),
+            "poisoned": poisoned(ranks),
+            "unlike": unlike(ranks),
+            "agreed": [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)],
+            "shared": [ranks.share(b"from 0" if ranks.leads else b"").decode(), str(ranks.share())],
+            "earliest": ranks.earliest(["conv2", "conv1"][ranks.rank], ["", "conv1", "conv2"]),
+            "twin shares": all(
+                a is b
+                for a, b in zip(model.parameters(), synchronised(model).parameters(), strict=True)
+            ),
+            "listening": listening(),
+        }
+        torch.save(answers, folder / f"{place.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,311 @@
+"""Two ranks over gloo against one process: the same gradients, the same images, each once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bits import SECONDS, differences
+from program import TINY, finish, one_thread, start, wait_until
+from rank_process import COUNT, NETWORKS, augmented, evaluated, gradients, listening, trained
+from small_runs import MOVED
+
+from mnist_cli import cli
+from mnist_cli.data.loader import Part
+from mnist_cli.errors import DeviceError, UsageError
+from mnist_cli.training.distributed import launch
+from mnist_cli.training.distributed.group import device_of
+from mnist_cli.training.distributed.place import Place, place_of
+from mnist_cli.training.ranks import ALONE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two ranks found, each by itself."""
+    folder = tmp_path_factory.mktemp("ranks")
+    more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    more["PYTHONPATH"] = f"{HERE}{os.pathsep}{TESTS}"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, HERE / "rank_process.py", folder],
+            env=one_thread(**more, RANK=str(rank)),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("count", [8, 7, 1])
+@pytest.mark.parametrize("model", ["conv2", "conv4"])
+def test_the_gradients_of_two_ranks_are_those_of_one(
+    answers: list[dict[str, Any]], model: str, count: int
+) -> None:
+    """With batch norm and without, of a batch cut evenly, unevenly, and with nothing for one."""
+    one = gradients(model, ALONE, count)
+    for rank in answers:
+        two = rank["gradients"][f"{model}/{count}"]
+        assert two.keys() == one.keys()
+        torch.testing.assert_close(two, one, rtol=2e-4, atol=2e-6)
+    assert not differences(answers[0]["gradients"], answers[1]["gradients"])
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_an_epoch_of_two_ranks_is_that_of_one(answers: list[dict[str, Any]], model: str) -> None:
+    """Weights, running means and variances, and every figure that is reported."""
+    one, two = trained(model), answers[0]["trained"][model]
+    torch.testing.assert_close(two["weights"], one["weights"], rtol=1e-3, atol=1e-5)
+    assert two["figures"] == pytest.approx(one["figures"], rel=1e-3)
+    for key in ("epoch", "step", "train_accuracy", "val_accuracy", "val_count", "lr"):
+        assert two["figures"][key] == one["figures"][key]
+    assert not differences(two, answers[1]["trained"][model])
+
+
+def test_each_image_moves_as_it_would_in_one_process(answers: list[dict[str, Any]]) -> None:
+    for name, loader in (("augmented", "device"), ("by DataLoader", "dataloader")):
+        one = augmented(ALONE, loader=loader)
+        parts = zip(answers[0][name], answers[1][name], strict=True)
+        two = [torch.cat(part) for part in parts]
+        torch.testing.assert_close(two, one, rtol=0, atol=0)
+        assert [len(part) for part in answers[1][name]] == [4, 4, 1]
+        assert sum(len(batch) for batch in two) == COUNT
+    moved = answers[0]["moved"]["figures"]
+    assert moved == pytest.approx(trained("conv2", **MOVED)["figures"], rel=1e-3)
+
+
+def test_every_image_is_evaluated_once_and_all_ranks_know_all(
+    answers: list[dict[str, Any]],
+) -> None:
+    for rank in answers:
+        torch.testing.assert_close(rank["evaluated"], evaluated(ALONE), rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_stops_both_with_one_message(
+    answers: list[dict[str, Any]],
+) -> None:
+    assert answers[0]["poisoned"] == answers[1]["poisoned"]
+    assert "at step 1; the step was not applied" in answers[0]["poisoned"]
+    assert "the first module whose output is not finite is 'conv1'" in answers[0]["poisoned"]
+
+
+def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]) -> None:
+    assert not answers[0]["unlike"]
+    said = answers[1]["unlike"]
+    assert "rank 1 would train otherwise than rank 0" in said
+    assert "batch_size is 10 here and 8 there" in said
+    assert "data is sha256:" in said
+    assert "threads" not in said
+
+
+def test_ranks_agree_and_share(answers: list[dict[str, Any]]) -> None:
+    for rank in answers:
+        assert rank["agreed"] == [2, 15]
+        assert rank["shared"] == ["from 0", "b''"]
+        assert rank["earliest"] == "conv1"
+        assert rank["twin shares"]
+
+
+def test_on_one_machine_ranks_listen_on_loopback_only(answers: list[dict[str, Any]]) -> None:
+    """But for torch's own meeting place, where ``mnist train --nproc`` was not used."""
+    assert answers[1]["listening"]
+    assert set(answers[1]["listening"]) == {"0100007F"}
+
+
+def test_the_launcher_listens_on_loopback_only() -> None:
+    from torch.distributed.elastic.rendezvous import RendezvousParameters
+
+    before = listening()
+    meeting = launch._listen(RendezvousParameters("mnist-loopback", "here", "run", 1, 1))
+    try:
+        assert sorted(listening()) == sorted([*before, "0100007F"])
+        here = meeting.next_rendezvous().bootstrap_store_info
+        assert here is not None
+        assert here.master_addr == "127.0.0.1"
+        with socket.create_connection(("127.0.0.1", here.master_port)):
+            pass
+    finally:
+        del meeting
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 128])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_parts_are_the_whole_in_order(count: int, ranks: int) -> None:
+    parts = [list(range(count))[Part(rank, ranks).of(count)] for rank in range(ranks)]
+    assert [image for part in parts for image in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+ENVIRONMENT = {
+    **{"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+    **{"MASTER_ADDR": "far", "MASTER_PORT": "29500"},
+}
+
+
+def test_the_place_is_read_from_the_environment() -> None:
+    assert place_of(ENVIRONMENT) == Place(1, 4, 1, 2, "far:29500")
+    assert place_of({}) is None
+    assert place_of({"MASTER_ADDR": "far", "LOCAL_RANK": "0"}) is None
+    assert place_of({"RANK": "0", "WORLD_SIZE": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"WORLD_SIZE": ""}, "has RANK of a run by several processes, but not WORLD_SIZE"),
+        ({"RANK": ""}, "has WORLD_SIZE of a run by several processes, but not RANK"),
+        ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
+        ({"RANK": "4"}, "RANK=4 and WORLD_SIZE=4, which cannot be"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two, which is no number"),
+    ],
+)
+def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        place_of(ENVIRONMENT | changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
+        (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
+        (["--compile"], "--compile is for one process, not for 2 ranks"),
+        (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
+        (["--nproc", "0"], "--nproc"),
+    ],
+)
+def test_what_cannot_be_combined(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.run(["train", "--config", "smoke", "--nproc", "2", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("auto", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
+        ("cuda", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
+        ("cuda:0", "--device cuda:0 is one device, and there are 2 ranks"),
+        ("mps", "--device mps is one device, and there are 2 ranks"),
+    ],
+)
+def test_a_device_for_each_rank_or_none(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match=said):
+        device_of(name, HERE_TWICE)
+    assert device_of("cpu", HERE_TWICE) == torch.device("cpu")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif("torch.cuda.device_count() < 2", reason="needs two GPUs")
+@pytest.mark.parametrize("model", ["conv2", "conv4"])
+def test_two_gpus_train_as_one(tmp_path: Path, model: str) -> None:
+    losses = []
+    for ranks in (1, 2):
+        words = ["--model", model, "--device", "cuda", "--deterministic", "--json"]
+        process = start(*TINY, *words, "--nproc", ranks, "--runs", tmp_path)
+        finished(process)
+        run = sorted(tmp_path.iterdir())[-1]
+        losses.append(torch.load(run / "last.pt", weights_only=True)["metrics"][-1]["train_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
+    environment = one_thread(**ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1"})
+    environment |= {"MASTER_PORT": str(free_port()), "LOCAL_WORLD_SIZE": "4"}
+    command = [sys.executable, "-m", "mnist_cli", *TINY, "--rank-timeout", "1"]
+    alone = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert alone.returncode == 1
+    assert "rank 1: rank 1 of 4 did not meet the others at 127.0.0.1:" in alone.stderr
+    assert "Traceback" not in alone.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_alone_imports_nothing_of_it(tmp_path: Path) -> None:
+    script = (
+        "import sys; from mnist_cli import cli; assert cli.run(sys.argv[1:]) == 0; "
+        "print([m for m in sys.modules if 'training.distributed.' in m or 'distributed.elastic' in m"
+        " or 'distributed.launcher' in m], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script, *TINY, "--quiet", "--runs", str(tmp_path)]
+    done = subprocess.run(command, env=one_thread(), capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "['mnist_cli.training.distributed.place']"
+
+
+RANKS = [*TINY, "--model", "conv4x0.25", "--set", "ema=0.9", "--nproc", "2"]
+EPOCHS = 60
+
+
+def finished(process: subprocess.Popen[str]) -> None:
+    ended = finish(process)
+    assert ended.code == 0, ended.err
+    assert ended.document["test"]["count"] == 382
+    assert "differ" not in ended.err
+
+
+def interrupted(process: subprocess.Popen[str], run: Path) -> None:
+    """Ctrl-C once it has done an epoch."""
+    metrics = run / "metrics.jsonl"
+    wait_until(lambda: process.poll() is not None or (metrics.is_file() and metrics.read_text()))
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert ended.code == 130, ended.err
+    message = ended.document["error"]["message"]
+    assert f"Resume with: mnist train --nproc 2 --resume {run}" in message
+    assert not (run / "summary.json").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped_and_not(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of two ranks stopped by Ctrl-C and resumed, and the same never stopped."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("stopped", "whole")]
+    words = [*RANKS, "--epochs", EPOCHS, "--json", "--runs"]
+    stopped, whole = (folder / "0001-digits-conv4x0.25" for folder in folders)
+    interrupted(start(*words, folders[0]), stopped)
+    finished(start("train", "--nproc", 2, "--resume", stopped, "--json"))
+    finished(start(*words, folders[1]))
+    return stopped, whole
+
+
+def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
+    stopped_and_not: tuple[Path, Path],
+) -> None:
+    for name in ("last.pt", "best.pt"):
+        one, two = (torch.load(run / name, weights_only=True) for run in stopped_and_not)
+        assert not differences(one, two, ignore=SECONDS)
+        assert one["environment"]["ranks"] == 2
+
+
+def test_resumed_by_another_number_of_ranks_says_so(
+    stopped_and_not: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["train", "--resume", str(stopped_and_not[0]), "--quiet"]) == 0
+    assert "ranks: 2 then, 1 now" in capsys.readouterr().err
