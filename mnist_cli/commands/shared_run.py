@@ -80,7 +80,7 @@ def launch(
 def as_rank(place: Place | None) -> Iterator[None]:
     """Be quiet where another rank speaks, and leave a failure where the launcher looks for it.
 
-    Where the launcher will say what failed, the process ends here.
+    The process of a rank ends here, unless it is to say what failed.
     """
     if place is None:
         yield
@@ -93,6 +93,7 @@ def as_rank(place: Place | None) -> Iterator[None]:
         _be_quiet()
     try:
         yield
+        _leave(0)
     except KeyboardInterrupt:  # before or after training: the launcher got the signal too
         if not launched and speaks:
             raise
@@ -115,10 +116,10 @@ def as_rank(place: Place | None) -> Iterator[None]:
 
 
 def _leave(code: int) -> NoReturn:
-    """End without tidying up: what is left of the ranks' connections could hang, or abort."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with contextlib.suppress(OSError, AttributeError):
-            stream.flush()  # type: ignore[union-attr]
+    """End without tidying up: threads of the ranks' connections can hang then, or abort."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

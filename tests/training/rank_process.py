@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from bits import SECONDS, flat
 from small_runs import MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
@@ -44,7 +46,8 @@ def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
     loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
     events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
     result = events[-1].to_plain()  # type: ignore[union-attr]
-    figures = {k: v for k, v in result.items() if k not in ("seconds", "images_per_second")}
+    leaves = {path.lstrip("/"): leaf for path, leaf in flat(result).items()}
+    figures = {k: v for k, v in leaves.items() if k not in SECONDS and isinstance(v, int | float)}
     weights = {name: t.clone() for name, t in state.model.state_dict().items()}
     return {"weights": weights, "figures": figures}
 
@@ -154,3 +157,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # as a rank of the program ends: torch's threads may abort an orderly exit
