@@ -100,7 +100,9 @@ def train(
             summary = training_run.train_anew(settings, request)
         else:
             assert resume is not None
-            summary = training_run.resume(resume, layers, request)
+            from mnist_cli.commands import resuming
+
+            summary = resuming.resume(resume, layers, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
             shared_run.tell_launcher("", place, done=True)

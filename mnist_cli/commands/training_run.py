@@ -1,4 +1,4 @@
-"""One training run as the command line drives it: data, session, report, dumps, resume."""
+"""One training run as the command line drives it: data, session, report, dumps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.commands import options, shared_run
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import CheckpointError, RankError, Stopped, UsageError
-from mnist_cli.places import is_own_data, is_own_network, label, network_place
+from mnist_cli.errors import RankError, Stopped
+from mnist_cli.places import is_own_network, label, network_place
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
@@ -22,21 +22,12 @@ from mnist_cli.training.state import EpochResult
 if TYPE_CHECKING:
     import torch
 
-    from mnist_cli import config as configs
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
     from mnist_cli.training.distributed.place import Place
     from mnist_cli.training.session import Summary
     from mnist_cli.training.signals import StopRequest
-
-FREE_ON_RESUME = frozenset(
-    {
-        *("device", "threads", "workers", "cuda_graph"),
-        *("checkpoint_every", "early_stopping", "target_accuracy"),
-    }
-)
-"""Keys that may change when a run goes on: where it computes and when it stops."""
 
 
 class Speaker:
@@ -93,7 +84,7 @@ def train_anew(config: TrainConfig, request: RunRequest) -> Summary | None:
         How it ended; None where another rank tells.
     """
     with begin(config, request) as session:
-        return _run(session, request)
+        return drive(session, request)
 
 
 @contextlib.contextmanager
@@ -102,10 +93,10 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     from mnist_cli.training import rundir
 
     with shared_run.joined(request.place, request.patience) as ranks:
-        device, precision = _device(config, request.place)
+        device, precision = device_and_precision(config, request.place)
         _run_own_file(config.model)
         with _runs_folder(request.runs, temporary=request.dry_run, writes=ranks.leads) as folder:
-            data = _load(config, request)
+            data = load_data(config, request)
             if request.dry_run:
                 config, data = _shrink(config, data)
 
@@ -117,68 +108,6 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
                 yield Session(config, data, device, precision, run, ranks=ranks)
 
 
-def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Summary | None:
-    """Go on with a run from its last checkpoint, or from a file into a new run directory.
-
-    Returns:
-        As :func:`train_anew`.
-
-    Raises:
-        CheckpointError: there is nothing to resume from.
-        UsageError: ``layers`` would change what the result means.
-    """
-    from mnist_cli.training import rundir
-
-    named = _named("model", layers)
-    own = named if is_own_network(named) else None
-    with shared_run.joined(request.place, request.patience) as ranks:
-        checkpoint = shared_run.read_checkpoint(
-            lambda: _resume_from(target, request.runs), own, ranks
-        )
-        path = checkpoint.path
-        saved, dataset = _what_to_go_on_with(checkpoint, layers)
-        config = _config_on_resume(saved, layers)
-        device, precision = _device(config, request.place, checkpoint)
-        data = _load(config.model_copy(update={"dataset": dataset}), request)
-
-        def find() -> RunDirectory:
-            run = rundir.RunDirectory(path.parent)
-            if path.name == run.last.name and run.config.is_file():
-                return run
-            return rundir.create(request.runs, data.spec.name, config.model)
-
-        with shared_run.held(find, ranks) as run:
-            shared_run.check_alike(config, precision, data, ranks)
-            session = Session(config, data, device, precision, run, checkpoint, ranks)
-            return _run(session, request)
-
-
-def _what_to_go_on_with(
-    checkpoint: Checkpoint, layers: list[configs.Layer]
-) -> tuple[TrainConfig, str]:
-    """The configuration of a checkpoint that can be resumed, and the data set to go on with.
-
-    That is the one that was trained on, even where `auto` would choose another one now; the
-    user's own may have been moved, and their fingerprint tells whether they are the same.
-    """
-    path = checkpoint.path
-    if checkpoint.changes:
-        raise CheckpointError(
-            f"{path} was trained by other code, so resumed it would not end with the same bits: "
-            + "; ".join(checkpoint.changes),
-            "Bring back the source of then, or train anew. It can be evaluated: mnist eval.",
-        )
-    if checkpoint.config is None or checkpoint.data is None:
-        raise CheckpointError(
-            f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
-            "It can be evaluated: mnist eval.",
-        )
-    dataset, moved = checkpoint.data.name, _named("dataset", layers)
-    if is_own_data(dataset) and is_own_data(moved):
-        return checkpoint.config.model_copy(update={"dataset": moved}), moved
-    return checkpoint.config, dataset
-
-
 def _run_own_file(model: str) -> None:
     """Find out before any data are read whether a network's file can be run and has the class."""
     if place := network_place(model):
@@ -187,43 +116,7 @@ def _run_own_file(model: str) -> None:
         own_network.network_class(place)
 
 
-def _named(key: str, layers: list[configs.Layer]) -> str:
-    """What the last layer that names ``key`` says; empty where none does."""
-    return next((str(one.values[key]) for one in reversed(layers) if key in one.values), "")
-
-
-def _resume_from(target: Path, runs: Path) -> Path:
-    """The file to go on from: of a run, ``last.pt``."""
-    from mnist_cli.training import rundir
-
-    folder = rundir.find_run(target, runs)
-    if folder is None:
-        return target
-    path = folder / "last.pt"
-    if path.is_file():
-        return path
-    raise CheckpointError(f"the run {folder} has no last.pt to resume from")
-
-
-def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainConfig:
-    """The checkpoint's configuration with what may change; anything else is refused."""
-    from mnist_cli import config as configs
-
-    wanted = configs.compose([configs.Layer(saved.to_plain(), {}), *layers])
-    free = FREE_ON_RESUME | ({"epochs"} if saved.schedule in {"constant", "step"} else set())
-    given = {key: layer.origin[key] for layer in layers for key in layer.values}
-    for key, place in given.items():
-        then, now = getattr(saved, key), getattr(wanted, key)
-        if key not in free and then != now:
-            raise UsageError(
-                f"{place}: a resumed run keeps {key} = {then}; another value would change "
-                "what the result means",
-                f"Leave it out, or train anew. What may change: {', '.join(sorted(free))}.",
-            )
-    return wanted
-
-
-def _device(
+def device_and_precision(
     config: TrainConfig, place: Place | None, checkpoint: Checkpoint | None = None
 ) -> tuple[torch.device, Precision]:
     """Device and precision, before any data are read; a resumed run keeps its precision."""
@@ -255,7 +148,8 @@ def _runs_folder(runs: Path, *, temporary: bool, writes: bool) -> Iterator[Path]
     yield runs
 
 
-def _load(config: TrainConfig, request: RunRequest) -> LoadedData:
+def load_data(config: TrainConfig, request: RunRequest) -> LoadedData:
+    """The data set, and a warning that cannot be missed where another one stands in for it."""
     from mnist_cli.data.load import load
 
     data = load(config.dataset, request.data_dir, say=request.say.note)
@@ -289,7 +183,15 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
     return config.model_copy(update=update), small
 
 
-def _run(session: Session, request: RunRequest) -> Summary | None:
+def drive(session: Session, request: RunRequest) -> Summary | None:
+    """Train to the end, showing how it goes; read the test set, and draw the curves.
+
+    Returns:
+        As :func:`train_anew`.
+
+    Raises:
+        Stopped: a signal came; the hint is the command that resumes.
+    """
     from mnist_cli.training.signals import stop_on_signals
 
     _announce(session, request.say)
