@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -17,7 +18,7 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
     """
     from safetensors.torch import save
 
-    return save(_named(classifier), metadata=dict(metadata))
+    return _in_order(save(_named(classifier), metadata=dict(metadata)))
 
 
 def load(encoded: bytes, classifier: Classifier) -> Answer:
@@ -30,6 +31,20 @@ def load(encoded: bytes, classifier: Classifier) -> Answer:
     copied = copy.deepcopy(classifier)
     copied.load_state_dict({f"{prefix}{name}": tensor for name, tensor in weights.items()})
     return copied
+
+
+def _in_order(encoded: bytes) -> bytes:
+    """The same file with its metadata by name: the library writes them in any order.
+
+    A file is the header's length, 8 bytes, little-endian; the header, JSON that spaces fill up to
+    a multiple of 8; the tensors' bytes. Source: github.com/huggingface/safetensors, "Format".
+    """
+    length = int.from_bytes(encoded[:8], "little")
+    header = json.loads(encoded[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + encoded[8 + length :]
 
 
 def _named(classifier: Classifier) -> dict[str, Tensor]:

@@ -40,18 +40,22 @@ def test_the_table_holds_kinds_that_the_program_makes(trials: ModuleType) -> Non
 
 
 def test_each_kind_still_shows_the_digit(trials: ModuleType) -> None:
-    """What is found of a seven looks like the seven; turned by 20° the least, 0.44."""
+    """What is found of a seven looks like the seven, in most pictures of each kind.
+
+    In the middle one of seven the two forms correlate by 0.54 at least: where a shadow's edge lies across it.
+    """
     small = Image.fromarray(255 - seven(side=112, width=14)).resize((28, 28), Image.Resampling.BOX)
     image = np.clip(np.asarray(small).astype(float) - 15, 0, 240) * 255 / 240
     image = image.astype(np.uint8)
     forms = {}
     for name, scene in trials.SCENES.items():
-        (sample,) = trials.scene_samples(scene, image[None], np.array([7]))
-        (digit,) = digits_of(decode(sample.file, name), name, cut_whole)
-        forms[name] = digit.form
-    plain = forms["dark on light, ten times as large"]
-    for name, form in forms.items():
-        assert np.corrcoef(form.ravel(), plain.ravel())[0, 1] > 0.4, name
+        samples = trials.scene_samples(scene, np.stack([image] * 7), np.full(7, 7))
+        found = [digits_of(decode(one.file, name), name, cut_whole) for one in samples]
+        forms[name] = [digit.form.ravel() for (digit,) in found]
+    plain = forms["dark on light, ten times as large"][0]
+    for name, pictures in forms.items():
+        middle = np.median([np.corrcoef(form, plain)[0, 1] for form in pictures])
+        assert middle > 0.5, name
 
 
 def test_printed_digits_come_from_several_kinds_of_font(trials: ModuleType) -> None:
