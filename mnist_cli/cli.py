@@ -34,7 +34,8 @@ from mnist_cli.commands import (
     runs,
     train,
 )
-from mnist_cli.errors import Interrupted, MnistError, OutputError, Terminated, UsageError
+from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.process import abandon_stdout, expected, explain
 
 
 class _PlainHelp:
@@ -137,11 +138,11 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has gone (`| head`): end quietly, as other programs do.
-        _abandon_stdout()
+        abandon_stdout()
         code = 0
     except OSError as error:
-        _abandon_stdout()
-        code = _report(_explain(error), arguments)
+        abandon_stdout()
+        code = _report(explain(error), arguments)
     sys.exit(code)
 
 
@@ -153,20 +154,15 @@ def run(arguments: list[str]) -> int:
     """
     try:
         return _invoke(arguments)
-    except MnistError as error:
-        return _report(error, arguments)
     except _Termination:
         return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        return _report(_explain(error), arguments)
     except Exception as error:
-        if shortage := _shortage(error):
-            return _report(shortage, arguments)
-        return _report_bug(error, arguments)
+        if isinstance(error, OSError) and error.filename is None:
+            raise
+        known = expected(error)
+        return _report(known, arguments) if known else _report_bug(error, arguments)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -248,26 +244,6 @@ def _bad_value(error: Exception) -> str:
     return f"{max(option.opts, key=len)}: {complaint(first, allowed)}"
 
 
-def _explain(error: OSError) -> OutputError:
-    """An error of the system that no command has explained; without a path it was stdout's."""
-    if error.filename is None:
-        return OutputError(f"cannot write the output: {error.strerror or error}")
-    return OutputError(f"cannot use {error.filename}: {error.strerror}")
-
-
-def _shortage(error: Exception) -> MnistError | None:
-    """What no command has explained of memory that ran out; None for any other error."""
-    if "torch" not in sys.modules and not isinstance(error, MemoryError):
-        return None
-    from mnist_cli.training.memory import explained, is_out_of_memory
-
-    if not is_out_of_memory(error):
-        return None
-    shortage = explained(error, 0)
-    shortage.__cause__ = error  # for --debug
-    return shortage
-
-
 def _report(error: MnistError, arguments: list[str]) -> int:
     from mnist_cli.report.console import report_error
 
@@ -310,8 +286,3 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
-
-
-def _abandon_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush cannot fail again."""
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from mnist_cli.errors import MnistError
+from mnist_cli.process import again
 
 WORKER = "mnist_cli.commands.bench_worker"
 
@@ -39,7 +39,7 @@ def launch(recipe: str, task: str, order: Mapping[str, Any]) -> Answer:
     with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
         started = perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", WORKER, task],
+            again(task, module=WORKER),
             input=json.dumps({**order, "runs": runs}),
             capture_output=True,
             text=True,

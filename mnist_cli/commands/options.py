@@ -15,6 +15,7 @@ import typer
 from mnist_cli import choices
 from mnist_cli.data import catalogue
 from mnist_cli.errors import UsageError
+from mnist_cli.places import is_own_network
 
 if TYPE_CHECKING:
     from mnist_cli.config import TrainConfig
@@ -176,14 +177,22 @@ def compose_config(
     """Defaults, then ``--config``, then ``--set``, then flags.
 
     Raises:
-        UsageError: see :func:`mnist_cli.config.compose`.
+        UsageError: see :func:`mnist_cli.config.compose`; or a recipe, which may be a stranger's,
+            names a network's source, which only a flag or ``--set`` may do.
     """
     from mnist_cli import config as configs
 
-    layers = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
-    if config is not None:
-        layers.insert(0, configs.from_file(configs.find_config(config)))
-    return configs.compose(layers)
+    typed = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
+    if config is None:
+        return configs.compose(typed)
+    recipe = configs.from_file(configs.find_config(config))
+    composed = configs.compose([recipe, *typed])
+    if is_own_network(composed.model) and not any("model" in layer.values for layer in typed):
+        raise UsageError(
+            f"{recipe.origin['model']}: a recipe names a program to be run, {composed.model}",
+            f"If you trust that file, name it yourself: --model {composed.model}",
+        )
+    return composed
 
 
 def parse_indices(text: str) -> list[int]:

@@ -57,8 +57,8 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
                 return run
             return rundir.create(request.runs, data.spec.name, config.model)
 
+        shared_run.check_alike(config, precision, data, ranks, checkpoint)
         with shared_run.held(find, ranks) as run:
-            shared_run.check_alike(config, precision, data, ranks)
             session = Session(config, data, device, precision, run, checkpoint, ranks)
             return drive(session, request)
 

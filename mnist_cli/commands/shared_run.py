@@ -12,11 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from mnist_cli.errors import MnistError, UsageError
+from mnist_cli import __version__
+from mnist_cli.errors import MnistError, RankError, UsageError
+from mnist_cli.places import is_own_network, label
+from mnist_cli.process import abandon_stdout, expected
 
 if TYPE_CHECKING:
     import torch
@@ -98,14 +101,19 @@ def as_rank(place: Place | None) -> Iterator[None]:
         if not launched and speaks:
             raise
         raise typer.Exit(130) from None
-    except MnistError as error:
-        told = failures.write(error)
-        if told and (launched or not speaks):
-            _leave(error.code)
-        sys.stderr = sys.__stderr__
-        error.message = error.message if speaks else f"rank {place.rank}: {error.message}"
-        raise
+    except BrokenPipeError:  # whoever read us has gone: no failure
+        if not launched:
+            raise
+        abandon_stdout()
+        _leave(0)
     except Exception as error:
+        if known := expected(error):
+            told = failures.write(known)
+            if told and (launched or not speaks):
+                _leave(known.code)
+            sys.stderr = sys.__stderr__
+            known.message = known.message if speaks else f"rank {place.rank}: {known.message}"
+            raise
         sys.stderr = sys.__stderr__
         if failures.write(error) and launched:
             import traceback
@@ -188,27 +196,56 @@ def held(find: Callable[[], RunDirectory], ranks: Ranks) -> Iterator[RunDirector
         yield run
 
 
-def check_alike(config: TrainConfig, precision: Precision, data: LoadedData, ranks: Ranks) -> None:
-    """See to it that every rank trains the same network on the same data.
+def check_alike(
+    config: TrainConfig,
+    precision: Precision,
+    data: LoadedData,
+    ranks: Ranks,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """See to it that every rank trains the same network on the same data, from the same place.
 
     Raises:
         UsageError: this rank would do otherwise than the leading one.
+        RankError: another would.
     """
     if ranks.size == 1:
         return
-    mine = {key: value for key, value in config.to_plain().items() if key not in OWN}
-    mine |= {"precision": precision.name, "data": data.fingerprint}
+    mine = _identity(config, precision, data, checkpoint)
     theirs = json.loads(ranks.share(json.dumps(mine).encode()))
     differences = [
         f"{key} is {mine.get(key)} here and {theirs.get(key)} there"
         for key in sorted(mine.keys() | theirs.keys())
         if mine.get(key) != theirs.get(key)
     ]
+    elsewhere = ranks.agree(int(bool(differences)))
     if differences:
         raise UsageError(
             f"rank {ranks.rank} would train otherwise than rank 0: {'; '.join(differences)}",
             "Give all ranks the same flags, data and versions.",
         )
+    if elsewhere:
+        raise RankError("another rank would train otherwise than this one, and says in what")
+
+
+def _identity(
+    config: TrainConfig, precision: Precision, data: LoadedData, checkpoint: Checkpoint | None
+) -> dict[str, Any]:
+    """What must be the same on every rank, as JSON holds it."""
+    import torch
+
+    same = {key: value for key, value in config.to_plain().items() if key not in OWN}
+    if is_own_network(config.model):
+        from mnist_cli import own_network
+
+        recorded = own_network.provenance(config.model)
+        same |= {key: value for key, value in recorded.items() if key != "path"}
+        same["model"] = label(config.model)
+    same |= {"kind of device": precision.device_type, "precision": precision.name}
+    same |= {"data": data.fingerprint, "torch": torch.__version__, "mnist_cli": __version__}
+    same["position"] = None if checkpoint is None else checkpoint.document["position"]
+    plain: dict[str, Any] = json.loads(json.dumps(same))
+    return plain
 
 
 def resuming(place: Place | None) -> str:

@@ -103,8 +103,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             def create() -> RunDirectory:
                 return rundir.create(folder, data.spec.name, config.model)
 
+            shared_run.check_alike(config, precision, data, ranks)
             with shared_run.held(create, ranks) as run:
-                shared_run.check_alike(config, precision, data, ranks)
                 yield Session(config, data, device, precision, run, ranks=ranks)
 
 

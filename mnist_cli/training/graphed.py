@@ -140,7 +140,8 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
     if config.cuda_graph is True and why_not:
         raise UsageError(
             f"--cuda-graph cannot be had: {why_not}",
-            "Leave it out: auto captures wherever it can be done.",
+            "Leave it out, or give --no-cuda-graph where a resumed run asks for it: auto captures "
+            "wherever it can be done.",
         )
 
 

@@ -85,8 +85,8 @@ def measure(
 
 
 def _norm(tensor: Tensor, members: int) -> Tensor:
-    each = tuple(range(1, tensor.ndim)) if members > 1 else None
-    norm: Tensor = torch.linalg.vector_norm(tensor, dim=each).mean()
+    each = tensor.reshape(members, -1)  # a scalar's members too
+    norm: Tensor = torch.linalg.vector_norm(each, dim=1).mean()
     return norm
 
 

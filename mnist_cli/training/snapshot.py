@@ -175,8 +175,11 @@ def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
     if saved is None:
         return None
     expected = (len(norms.trained(state.model)), 3)
-    if saved.shape != expected or not bool(saved.isfinite().all()):
-        raise ValueError(f"its norms are {tuple(saved.shape)} or not finite, not {expected}")
+    plain = saved.is_floating_point() and saved.shape == expected
+    if not plain or not bool(saved.isfinite().all()):
+        raise ValueError(
+            f"its norms are {saved.dtype}, {tuple(saved.shape)}, or not finite; not {expected}"
+        )
     return saved.to(state.device)
 
 

@@ -17,10 +17,13 @@ from mnist_cli.training.evaluate import Score
 from mnist_cli.training.state import EpochResult
 
 TRAIN = " ".join(TINY)
+SHARED = f"{TRAIN} --epochs 1 --nproc 2 --json"
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 
 
-@pytest.mark.parametrize("command", ["--help", "train --help", "doctor --json"])
+@pytest.mark.parametrize(
+    "command", ["--help", "train --help", "doctor --json", f"{SHARED} --quiet"]
+)
 def test_a_reader_who_leaves_early_is_no_failure(command: str) -> None:
     done = shell(f"mnist {command} | true; echo ${{PIPESTATUS[0]}}")
     assert (done.out, done.err) == ("0\n", "")
@@ -36,7 +39,7 @@ def test_a_reader_who_leaves_early_does_not_cost_the_run() -> None:
 
 
 @needs_dev_full
-@pytest.mark.parametrize("command", ["--version", "--help", "data path --json", f"{TRAIN}"])
+@pytest.mark.parametrize("command", ["--version", "--help", "data path --json", f"{TRAIN}", SHARED])
 def test_a_full_disk_behind_stdout(command: str) -> None:
     done = shell(f"mnist {command} > /dev/full")
     assert done.code == 5

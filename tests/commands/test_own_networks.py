@@ -213,7 +213,10 @@ def test_an_ensemble_and_an_average_of_it(run: Run) -> None:
 
 
 def test_other_processes_find_it_from_a_recipe_beside_it(run: Run, tmp_path: Path) -> None:
-    """The recipe and the file lie elsewhere; the worker of a benchmark and of a proof run it."""
+    """The recipe and the file lie elsewhere; the worker of a benchmark and of a proof run it.
+
+    Only where it is named beside the recipe, which may be a stranger's.
+    """
     network_file(tmp_path / "there" / "net.py")
     recipe = tmp_path / "there" / "mine.toml"
     keys = (word for word in TINY[4::2])
@@ -221,10 +224,15 @@ def test_other_processes_find_it_from_a_recipe_beside_it(run: Run, tmp_path: Pat
     text = [f'{k} = "{v}"' if v.isalpha() or k == "precision" else f"{k} = {v}"
             for k, v in (pair.split("=") for pair in keys)]  # fmt: skip
     recipe.write_text("\n".join([*lines, *text]), encoding="utf-8")
-    proof = run("train", "--config", recipe, "--verify-resume", "--json")
+    for refused in (run("train", "--config", recipe), run("bench", f"{recipe}:1")):
+        assert refused.code == 2
+        assert "mine.toml, line 2: a recipe names a program to be run" in refused.err
+        assert "name it yourself: --model" in refused.err
+    named = ("--model", "there/net.py:Net")
+    proof = run("train", "--config", recipe, *named, "--verify-resume", "--json")
     assert proof.code == 0, proof.err
     assert proof.document["equal"] is True
-    measured = run("bench", f"{recipe}:1", "--inference", "--json")
+    measured = run("bench", f"{recipe}:1", *named, "--inference", "--json")
     assert measured.code == 0, measured.err
     assert measured.document["recipes"][0]["details"]["model"] == "net.py:Net"
     flagged = run("bench", "smoke:1", "--inference", "--model", "there/net.py:Net", "--json")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from program import TINY, Run
 
+from mnist_cli import process
 from mnist_cli.commands import verify_resume
 from mnist_cli.config import TrainConfig
 
@@ -61,7 +62,7 @@ def test_a_resumed_run_that_fails_says_what_it_said(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(verify_resume.sys, "executable", "/bin/false")
+    monkeypatch.setattr(process.sys, "executable", "/bin/false")
     outcome = run(*SHORT)
     assert outcome.code == 1
     assert "the resumed run ended with exit code 1" in outcome.err

@@ -109,6 +109,12 @@ def test_an_ensembles_are_the_mean_of_its_members_alone() -> None:
             assert getattr(norms, figure) == pytest.approx(mean, rel=1e-2), (name, figure)
 
 
+def test_members_scalars_are_a_members_each() -> None:
+    pair = torch.tensor([3.0, -4.0])
+    (row,) = measure([pair], [2 * pair], [pair], members=2).tolist()
+    assert row == [7.0, 3.5, 0.0]
+
+
 def test_a_layers_norm_is_that_of_its_parameters_as_one_vector() -> None:
     torch.manual_seed(0)
     layer = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
@@ -150,7 +156,7 @@ def test_norms_in_a_checkpoint_must_fit(tmp_path: Path) -> None:
     next(events), next(events)
     document = snapshot.capture(state, DATA, loader.generator)
     assert document["running"]["norms"].shape == (8, 3)
-    for spoilt in (torch.ones(8, 2), torch.full((8, 3), torch.nan)):
+    for spoilt in (torch.ones(8, 2), torch.full((8, 3), torch.nan), torch.ones(8, 3) * 1j):
         document["running"]["norms"] = spoilt
         checkpoints.write(document, tmp_path / "a.pt")
         with pytest.raises(CheckpointError, match="norms"):

@@ -40,6 +40,7 @@ from mnist_cli.errors import (
     Stopped,
     Terminated,
 )
+from mnist_cli.process import again
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.place import STATUS, Status
 
@@ -105,7 +106,7 @@ def _listen(parameters: RendezvousParameters) -> _Loopback:
 
 
 def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
-    """Run ``python -m mnist_cli`` with ``arguments`` as so many ranks, to their end.
+    """Run this program with ``arguments`` as so many ranks, to their end.
 
     Args:
         arguments: the command line after the program's name.
@@ -122,7 +123,7 @@ def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
         os.environ[STATUS] = str(folder / "status.json")
         try:
             with _no_rank_left_behind(folder, min(GRACE, patience)):
-                _elastic(folder, ranks)("-m", "mnist_cli", *arguments)
+                _elastic(folder, ranks)(*again(*arguments)[1:])
         except SignalException as error:
             _finish_stopped(folder, error)
         except ChildFailedError as error:
