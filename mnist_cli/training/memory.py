@@ -47,8 +47,8 @@ def explain_out_of_memory(
         batch_size: what the work inside goes by.
         option: how it is given, up to the number; empty where it cannot be.
         rehearse: does the work for so many images, for its memory alone. Once what failed has
-            been let go, it finds the largest of half of them, a quarter and so on that fits;
-            left out, half is named untried.
+            been let go, it finds the largest of half of them, a quarter and so on that fits
+            with room to spare; left out, half is named untried.
     """
     try:
         yield
@@ -84,10 +84,14 @@ def explained(
 
 
 def _largest(size: int, rehearse: Callable[[int], object]) -> int:
-    """The first of ``size``, its half and so on that can be rehearsed; 0 if none can."""
+    """The first of ``size``, its half and so on that can be rehearsed; 0 if none can.
+
+    With half as many images again as are named: what else takes memory lies otherwise in another
+    process, and under a tight limit a size that had just fitted here did not there (3 of 35).
+    """
     while size:
         try:
-            rehearse(size)
+            rehearse(size + size // 2)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -124,7 +124,7 @@ def feed(
     names = list(readers)
     paths = []
     for number, data in enumerate(contents):
-        paths.append(victim.folder / f"{number}.pt")
+        paths.append(victim.folder / f"{number:04}.pt")
         paths[-1].write_bytes(data)
     ends = victim.run(*(WAYS_IN[name](path) for path in paths for name in names), **options)
     for path in paths:
