@@ -16,6 +16,7 @@ import torch
 
 from mnist_cli.choices import PRECISIONS
 from mnist_cli.errors import DeviceError
+from mnist_cli.training.memory import give_back_what_is_freed
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
@@ -194,6 +195,7 @@ def compute_settings(
     before_cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
     before_deterministic = torch.are_deterministic_algorithms_enabled()
     before_tf32 = torch.backends.cudnn.allow_tf32
+    give_back_what_is_freed()
     try:
         if threads:
             torch.set_num_threads(threads)

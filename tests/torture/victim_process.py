@@ -32,6 +32,8 @@ FORBIDDEN = (
     "ctypes.dlopen",
     "webbrowser.open",
 )
+ITSELF = ("ctypes.dlopen", (None,))
+"""The C library that is there already."""
 WRITES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 KEPT = 20_000
 
@@ -43,7 +45,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: note what executes, connects, or writes outside the folder."""
     if not watching:
         return
-    if event in FORBIDDEN:
+    if event in FORBIDDEN and (event, arguments) != ITSELF:
         seen.append(f"{event} {str(arguments)[:200]}")
     elif event in WRITES or (event == "open" and _writes(arguments)):
         path = arguments[0]
