@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
+from mnist_cli.process import expected
 
 if TYPE_CHECKING:
+    from mnist_cli.commands.looking import Looker
     from mnist_cli.commands.reading import Reader
     from mnist_cli.web.server import PageServer
 
@@ -57,7 +60,8 @@ def draw(
     looker = Looker(reader)
     with compute_settings(where):
         looker.rehearse()
-        server = PageServer(port, looker.about(), looker.look, question_size=SIDE**2)
+        answer = partial(_answer, looker)
+        server = PageServer(port, looker.about(), answer, question_size=SIDE**2)
         with stop_on_signals() as stop:
             _announce(server, reader, as_json=as_json, quiet=quiet)
             if open_page:
@@ -69,6 +73,20 @@ def draw(
     if stop.signal == signal.SIGTERM:
         # Not as an error, of which --json would print a second document.
         raise typer.Exit(Terminated.code)
+
+
+def _answer(looker: Looker, drawing: bytes) -> dict[str, Any]:
+    """What a drawing is answered; a network of the user's own may fail only now.
+
+    Raises:
+        MnistError: it cannot be answered, in words for the page.
+    """
+    try:
+        return looker.look(drawing)
+    except Exception as error:
+        if known := expected(error):
+            raise known from error
+        raise
 
 
 def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool) -> None:

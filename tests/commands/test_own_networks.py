@@ -317,3 +317,98 @@ def test_the_documents_example_trains_evaluates_and_replays_on_mnist(
 def test_the_documents_example_trains(run: Run) -> None:
     outcome = run(*TINY, "--quiet", "--model", f"{EXAMPLE}:Net", "--json")
     assert outcome.code == 0, outcome.err
+
+
+# --- a network that fails where it passed its trial
+
+FAILS = """
+import os
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if {condition} and os.path.exists("armed"):
+            {failure}
+        return self.fc(x.flatten(1))
+"""
+BOOM = 'raise ValueError("boom")'
+
+
+def armed(condition: str, failure: str = BOOM) -> None:
+    """``net.py``, which fails from now on under this condition."""
+    network_file(Path("net.py"), FAILS.format(condition=condition, failure=failure))
+    Path("armed").touch()
+
+
+@pytest.mark.parametrize(
+    ("condition", "failure", "told"),
+    [
+        ("self.calls > 4", BOOM, 'raise ValueError("boom"): ValueError: boom'),
+        ("len(x) == 64", "self.fc(x)", "self.fc(x): RuntimeError: mat1"),
+        ("self.calls > 4", 'open("nothing.txt")', "No such file or directory: 'nothing.txt'"),
+        ("self.calls > 4", 'raise OSError("no name")', "OSError: no name"),
+        ("self.calls > 4", "raise SystemExit(0)", "SystemExit: 0"),
+    ],
+)
+def test_a_failure_in_training_is_told_by_its_own_line(
+    run: Run, condition: str, failure: str, told: str
+) -> None:
+    armed(condition, failure)
+    outcome = run(*OWN, "--json")
+    assert outcome.code == 2
+    error = outcome.document["error"]
+    assert (error["code"], error["kind"]) == (2, "usage")
+    line = FAILS.splitlines().index("            {failure}") + 1
+    assert f"net.py failed: net.py, line {line}, in forward: " in error["message"]
+    assert told in error["message"]
+    assert "Traceback" not in outcome.err
+    last = torch.load("runs/0001-digits-Net/last.pt", weights_only=True)
+    assert last["format"] == "mnist-cli/checkpoint"
+
+
+def test_its_traceback_is_shown_on_request(run: Run) -> None:
+    armed("self.calls > 4")
+    outcome = run(*OWN, "--debug")
+    assert outcome.code == 2
+    assert 'raise ValueError("boom")\nValueError: boom' in outcome.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval",),
+        ("inspect-grad",),
+        ("inspect-grad", "--replay"),
+        ("plot",),
+        ("model", "1"),
+        ("draw",),
+        ("predict", "one.png"),
+    ],
+)
+def test_a_failure_in_each_command(run: Run, command: tuple[str, ...]) -> None:
+    from PIL import Image
+
+    picture = Image.new("L", (28, 28), 255)
+    picture.paste(0, (12, 4, 15, 24))
+    picture.save("one.png")
+    network_file(Path("net.py"), FAILS.format(condition="self.calls", failure=BOOM))
+    assert run(*OWN).code == 0
+    Path("armed").touch()  # what was tried in this process is not tried again
+    outcome = run(*command, "--model", "net.py:Net")
+    assert outcome.code == 2, outcome.err
+    assert "ValueError: boom" in " ".join(outcome.err.split())
+    assert "Traceback" not in outcome.err
+
+
+def test_a_failure_in_a_process_of_a_benchmark(run: Run) -> None:
+    armed("len(x) > 60")
+    outcome = run("bench", "smoke:1", "--model", "net.py:Net", "--dataset", "digits", "--quiet")
+    assert outcome.code == 2, outcome.err
+    assert "ValueError: boom" in " ".join(outcome.err.split())
