@@ -134,10 +134,23 @@ def test_it_predicts_and_is_drawn(run: Run, here: Path) -> None:
 
 
 def test_curves_of_several_runs_of_which_one_is_of_it(run: Run, here: Path, trained: Path) -> None:
-    both = ("plot", newest(here), trained, "--json", "--format", "png")
-    assert run(*both).code == 4
-    outcome = run(*both, "--model", "net.py:Net")
+    """Without its file, which no figure needs, and with a ``net.py`` here that is not to be run."""
+    network_file(here / "net.py", "raise SystemExit('it was run')\n")
+    outcome = run("plot", newest(here), trained, "--json", "--format", "png", "--only", "curves")
     assert outcome.code == 0, outcome.err
+    assert outcome.document["pictures"] == {"curves": ["plots/curves.png"]}
+
+
+@pytest.mark.parametrize("target", ["", "/last.pt"])
+def test_figures_alone_are_drawn_without_its_file(run: Run, here: Path, target: str) -> None:
+    (here / "net.py").unlink()
+    named = ("plot", f"{newest(here)}{target}", "--format", "png", "--only")
+    outcome = run(*named, "curves,ratios", "--json")
+    assert outcome.code == 0, outcome.err
+    assert list(outcome.document["pictures"]) == ["curves", "ratios"]
+    shutil.rmtree(newest(here) / "plots")
+    assert run(*named, "curves,filters").code == 4
+    assert not (newest(here) / "plots").exists()
 
 
 def test_bare_weights_of_it(run: Run, here: Path) -> None:
@@ -283,12 +296,13 @@ def test_a_path_in_a_checkpoint_is_never_imported(
         return [
             run("eval", "hostile.pt", *more),
             run("inspect-grad", "hostile.pt", *more, "--quiet"),
-            run("plot", "hostile.pt", *more, "--only", "curves"),
+            run("plot", "hostile.pt", *more, "--only", "filters"),
             run("predict", "nothing.png", "--checkpoint", "hostile.pt", *more),
             run("train", "--resume", "hostile.pt", *more, "--quiet"),
         ]
 
     assert [one.code for one in attempts()] == [4] * 5
+    assert run("plot", "hostile.pt", "--only", "curves,ratios", "--out", "plots").code == 0
     assert run_files == []
     codes = [one.code for one in attempts("--model", "net.py:Net")]
     assert 1 not in codes

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mnist_cli.training.state import EpochResult
 
 DRAWN_MISTAKES = 32
+WITHOUT_NETWORK = frozenset({"curves", "ratios"})
+"""Pictures of the run's figures alone, for which a network of the user's own need not be named."""
 
 Paths = Sequence[Path]
 
@@ -71,6 +73,8 @@ def draw(
     """
     from mnist_cli.files import check_writable
 
+    if not set(names) <= WITHOUT_NETWORK:
+        assert material.checkpoint  # what is wrong with it is said before anything is written
     check_writable(folder)
     drawn: dict[str, list[Path]] = {}
     left_out: dict[str, str] = {}
@@ -84,7 +88,7 @@ def draw(
             if required:
                 raise
             left_out[name] = _reason(error)
-    return Outcome(str(material.checkpoint.path), drawn, left_out, previews)
+    return Outcome(str(material.path), drawn, left_out, previews)
 
 
 def _reason(error: CannotDraw | Any) -> str:
@@ -97,11 +101,8 @@ def draw_overlay(
     runs: Path,
     folder: Path,
     endings: Sequence[str],
-    model: str | None = None,
 ) -> Outcome:
     """Draw the learning curves of several runs over each other.
-
-    ``model`` names the network of those that are of the user's own.
 
     Raises:
         MnistError: one of them cannot be read, or has not ended an epoch.
@@ -109,7 +110,7 @@ def draw_overlay(
     from mnist_cli.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
-    curves = {str(target): read_curves(target, runs, model) for target in targets}
+    curves = {str(target): read_curves(target, runs) for target in targets}
     short = {Path(name).name: of for name, of in curves.items()}
     if len(short) == len(curves):
         curves = short
@@ -130,17 +131,11 @@ class Curves:
     rates: list[tuple[float, float]]
 
 
-def read_curves(target: Path, runs: Path, model: str | None = None) -> Curves:
-    """The curves of one of several runs; ``model`` is for those of the user's own network."""
+def read_curves(target: Path, runs: Path) -> Curves:
+    """The curves of one of several runs."""
     from mnist_cli.commands.plotting.material import Request, open_material
-    from mnist_cli.training.checkpoint import OwnNetworkError
 
-    try:
-        material = open_material(Request(target, runs, device="cpu"))
-    except OwnNetworkError:
-        if model is None:
-            raise
-        material = open_material(Request(target, runs, model, device="cpu"))
+    material = open_material(Request(target, runs, device="cpu"))
     try:
         return Curves(material.history, material.rates)
     except CannotDraw as error:
