@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -138,6 +139,9 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
         expected = network(images[:, None]).softmax(1)
     found = torch.tensor([one["probabilities"] for one in document])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    lines = run("predict", *names, "--checkpoint", run_of, "--csv").out.splitlines()
+    rows = list(csv.DictReader(lines))
+    assert [(row["digit"], row["class"]) for row in rows] == list(zip("012", SHAPES, strict=True))
     shown = run("predict", "disc.png", "--checkpoint", run_of)
     assert "taken whole and as they are" in said(shown)
     assert "disc" in shown.out

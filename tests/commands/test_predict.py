@@ -107,7 +107,7 @@ def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
 def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
-    assert (outcome.code, row["digit"]) == (3, "")
+    assert (outcome.code, row["digit"], row["class"], row["bottom"]) == (3, "", "", "")
     assert row["error"] == "there is no picture missing.png"
 
 
