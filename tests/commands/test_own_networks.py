@@ -426,3 +426,25 @@ def test_a_failure_in_a_process_of_a_benchmark(run: Run) -> None:
     outcome = run("bench", "smoke:1", "--model", "net.py:Net", "--dataset", "digits", "--quiet")
     assert outcome.code == 2, outcome.err
     assert "ValueError: boom" in " ".join(outcome.err.split())
+
+
+SHARED = "        self.other = nn.Linear(784, 10)\n        self.other.weight = self.fc.weight\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "more"),
+    [
+        (body("self.fc(x.flatten(1))[:, :7]"), ()),
+        (body("self.fc(x)"), ()),
+        (body("self.fc(x.flatten(1)) + self.other(x.flatten(1))", SHARED), ("--ensemble", 2)),
+    ],
+)
+def test_a_run_that_is_refused_leaves_no_directory(
+    run: Run, source: str, more: tuple[object, ...]
+) -> None:
+    """Its trial comes first; what is only found with an ensemble's members takes it away again."""
+    network_file(Path("net.py"), source)
+    assert run(*OWN, *more).code == 2
+    assert list(Path("runs").iterdir()) == []
+    network_file(Path("other.py"))
+    assert run(*OWN, "--model", "other.py:Net", "--dry-run").code == 0
