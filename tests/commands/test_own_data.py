@@ -15,6 +15,7 @@ from PIL import Image
 from program import Outcome, Run
 
 from mnist_cli import cli, models
+from mnist_cli.vision.fitting import IN_WORDS
 
 SMALL = (
     *("train", "--config", "smoke", "--epochs", 6, "--batch-size", 8, "--quiet"),
@@ -223,3 +224,20 @@ def test_a_place_in_a_strangers_checkpoint_is_looked_into_and_no_more(
     loaded["data"]["name"] = place
     torch.save(loaded, "hostile.pt")
     assert run("eval", "hostile.pt").code in (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_an_exported_file_says_how_these_images_are_prepared(
+    run: Run, run_of: Path, trained: Path, kind: str
+) -> None:
+    """MNIST's files are light on dark; of the user's own that is not known."""
+    own, mnists = (
+        run("export", source, "--format", kind, "--out", f"{number}.it", "--json")
+        for number, source in enumerate((run_of, trained))
+    )
+    assert own.code == mnists.code == 0, own.err
+    text = own.document["metadata"]["input"]
+    assert IN_WORDS in text
+    assert "as in the pictures it was trained on" in text
+    assert "MNIST" not in text
+    assert IN_WORDS not in mnists.document["metadata"]["input"]
