@@ -87,6 +87,7 @@ def export(
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.export import print_export
 
+    _refuse_folder(out)
     chosen = formats.choose(format, out)
     if dataset is not None and not verify:
         raise UsageError("--dataset is for --verify alone", "Add --verify, or leave it out.")
@@ -130,6 +131,14 @@ def _open(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
 def _describe(source: Checkpoint) -> str:
     voting = f", {source.members} networks that vote" if source.members > 1 else ""
     return f"{source.path}: {source.model}{voting}"
+
+
+def _refuse_folder(out: Path | None) -> None:
+    if out is not None and out.is_dir():
+        raise OutputError(
+            f"--out {out} is a folder, and names no file",
+            f"Name a file in it, as --out {out / 'best.onnx'}.",
+        )
 
 
 def _check_target(path: Path, *, force: bool) -> None:

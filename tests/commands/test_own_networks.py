@@ -257,6 +257,12 @@ def test_what_is_wrong_with_a_file_is_said_before_data_are_read(run: Run) -> Non
     outcome = run("train", "--model", "none.py:Net", "--dataset", "mnist", "--data-dir", "nowhere")
     assert outcome.code == 2
     assert "there is no file" in outcome.err
+    for command in ("train", "eval", "inspect-grad", "predict"):
+        outcome = run(command, "--model", "pics:Net", *(["x.png"] if command == "predict" else []))
+        assert outcome.code == 2
+        said = " ".join(outcome.err.split())
+        assert "'pics:Net' names no Python file: its name must end in .py" in said
+        assert "ame it in full, as in pics.py:Net" in said
     outcome = run("inspect-grad", "--model", "net.py")
     assert outcome.code == 2
     assert "net.py names a file, and no class of it" in outcome.err
