@@ -65,6 +65,14 @@ def told(checkpoint: Checkpoint) -> str:
     return "; ".join(checkpoint.changes)
 
 
+def title_name(path: Path) -> str:
+    """What the titles of pictures call a checkpoint: its run's name, or the file's."""
+    from mnist_cli.training.rundir import RunDirectory
+
+    parent = path.resolve().parent
+    return parent.name if RunDirectory(parent).metrics.is_file() else path.name
+
+
 SPLITS = ("test", "val", "train")
 
 

@@ -93,11 +93,7 @@ class Material:
     @property
     def name(self) -> str:
         """What titles call it: the run's name, or the file's."""
-        from mnist_cli.training.rundir import RunDirectory
-
-        parent = self.path.resolve().parent
-        in_run = RunDirectory(parent).metrics.is_file()
-        return parent.name if in_run else self.path.name
+        return provenance.title_name(self.path)
 
     @cached_property
     def history(self) -> tuple[EpochResult, ...]:

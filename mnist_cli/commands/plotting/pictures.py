@@ -110,10 +110,11 @@ def draw_overlay(
     from mnist_cli.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
-    curves = {str(target): read_curves(target, runs) for target in targets}
-    short = {Path(name).name: of for name, of in curves.items()}
-    if len(short) == len(curves):
-        curves = short
+    found = [read_curves(target, runs) for target in targets]
+    names = [of.name for of in found]
+    if len(set(names)) < len(names):
+        names = [str(target) for target in targets]
+    curves = dict(zip(names, found, strict=True))
     histories = {name: of.history for name, of in curves.items()}
     check_writable(folder)
     paths = [folder / f"curves.{ending}" for ending in endings]
@@ -125,8 +126,9 @@ def draw_overlay(
 
 @dataclass(frozen=True)
 class Curves:
-    """A run's epochs, and the course of its learning rate."""
+    """A run's name and epochs, and the course of its learning rate."""
 
+    name: str
     history: tuple[EpochResult, ...]
     rates: list[tuple[float, float]]
 
@@ -137,7 +139,7 @@ def read_curves(target: Path, runs: Path) -> Curves:
 
     material = open_material(Request(target, runs, device="cpu"))
     try:
-        return Curves(material.history, material.rates)
+        return Curves(material.name, material.history, material.rates)
     except CannotDraw as error:
         raise CannotDraw(f"{target}: {error.message}", "Leave it out.") from error
 
@@ -237,7 +239,7 @@ def _confusion(material: Material, paths: Paths) -> Preview:
     from mnist_cli.report.figures import save_confusion
 
     score = material.evaluation.score
-    save_confusion(material.evaluation, material.classes, *paths)
+    save_confusion(material.evaluation, material.classes, *paths, name=material.name)
     return Preview(
         f"test accuracy {score.accuracy:.2%} of {score.count:,} images",
         confusion=(material.evaluation.confusion, material.classes),
@@ -252,7 +254,7 @@ def _mistakes(material: Material, paths: Paths) -> Preview:
     worst = material.evaluation.mistakes[:DRAWN_MISTAKES]
     rows = torch.tensor([mistake.index for mistake in worst], dtype=torch.int64)
     images = material.data.test.images.index_select(0, rows).squeeze(1).numpy()
-    save_mistakes(worst, images, material.classes, *paths)
+    save_mistakes(worst, images, material.classes, *paths, name=material.name)
     name = material.classes
     captions = [f"{name[one.label]}, taken for {name[one.predicted]}" for one in worst]
     return Preview("mistakes", [_small(image) for image in images[:5]], captions[:5])
