@@ -132,7 +132,8 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
     arguments = sys.argv[1:]
     try:
         code = run(arguments)
