@@ -11,11 +11,13 @@ import typer
 
 from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
+from mnist_cli.places import label
 from mnist_cli.process import expected
 
 if TYPE_CHECKING:
     from mnist_cli.commands.looking import Looker
     from mnist_cli.commands.reading import Reader
+    from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.web.server import PageServer
 
 PortOption = Annotated[
@@ -46,6 +48,9 @@ def draw(
 
     The page shows what the network sees, its probabilities, the answers of its first layers and
     the pixels that its answer hangs on. Draw with mouse, pen, finger or the arrow keys.
+
+    For a network that was trained on your own data the drawing is taken as those were: whole, and
+    on light or dark ground, whichever most of their pixels are.
 
     It is served to this machine alone. Ctrl-C stops it, which is its normal end: exit code 0.
     """
@@ -101,11 +106,19 @@ def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool)
         print_json({**where, "checkpoint": str(found.path), "model": found.model})
     else:
         if not quiet:
-            note(f"{found.path}: {found.model}")
+            note(f"{found.path}: {label(found.model)}{_taken(found)}")
         stdout().print(server.url)
     sys.stdout.flush()
     if not (as_json or quiet):
         note("Draw there; Ctrl-C stops it.")
+
+
+def _taken(checkpoint: Checkpoint) -> str:
+    """How drawings come to a network that was trained on the user's own data; else empty."""
+    from mnist_cli.commands.looking import own_ground
+
+    ground = own_ground(checkpoint)
+    return f"; drawings are taken whole, on {ground} ground as its images" if ground else ""
 
 
 def _open(url: str) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn import drawing
 from own_files import SHAPES, both_splits, picture_folder, shape
 from PIL import Image
-from program import Outcome, Run
+from program import Outcome, Run, finish
 
 from mnist_cli import cli, models
+from mnist_cli.commands.looking import SIDE, Looker
+from mnist_cli.commands.reading import Reader
+from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.vision.fitting import IN_WORDS
 
 SMALL = (
@@ -241,3 +247,30 @@ def test_an_exported_file_says_how_these_images_are_prepared(
     assert "as in the pictures it was trained on" in text
     assert "MNIST" not in text
     assert IN_WORDS not in mnists.document["metadata"]["input"]
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_a_drawing_is_prepared_as_pictures_are(run: Run, run_of: Path, light: bool) -> None:
+    """Beside mnist predict of the same drawing as a picture, on the ground of the images."""
+    random = np.random.default_rng(4)
+    ink = np.zeros((SIDE, SIDE), np.uint8)
+    ink[30:120, 60:200] = random.integers(0, 256, (90, 140))  # off the centre, and stays there
+    loaded = torch.load(run_of / "best.pt", weights_only=True)
+    assert loaded["data"]["mean"] < 0.5
+    loaded["data"]["mean"] = 0.75 if light else loaded["data"]["mean"]
+    torch.save(loaded, "it.pt")
+    Image.fromarray(255 - ink if light else ink).save("drawing.png")
+    (known,) = run("predict", "drawing.png", "--checkpoint", "it.pt", "--json").document
+    looker = Looker(Reader(checkpoints.read(Path("it.pt")), torch.device("cpu")))
+    answer = looker.look(ink.tobytes())
+    assert answer["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
+    form = np.frombuffer(base64.b64decode(answer["form"]), np.uint8).reshape(28, 28)
+    small = (255.0 - ink if light else ink).reshape(28, 10, 28, 10).mean(axis=(1, 3))
+    assert abs(form - small).max() <= 1
+
+
+def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:
+    with drawing(run_of) as there:
+        there.process.send_signal(signal.SIGINT)
+        told = finish(there.process).err
+    assert "drawings are taken whole, on dark ground as its images" in " ".join(told.split())
