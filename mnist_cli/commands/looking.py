@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands import provenance
 from mnist_cli.errors import DataError, NonFiniteError
+from mnist_cli.places import label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ class Looker:
         """What the page is told at its start."""
         checkpoint = self.reader.checkpoint
         return {
-            "model": checkpoint.model,
+            "model": label(checkpoint.model),
             "checkpoint": str(checkpoint.path),
             "members": checkpoint.members,
             "classes": list(self.reader.classes),

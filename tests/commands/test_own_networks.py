@@ -133,6 +133,16 @@ def test_it_predicts_and_is_drawn(run: Run, here: Path) -> None:
     assert drawn.code == 0, drawn.err
 
 
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_no_folder_of_its_users_leaves_with_it(run: Run, here: Path, kind: str) -> None:
+    outcome = run("export", "--model", "net.py:Net", "--format", kind, "--out", "it")
+    assert outcome.code == 0, outcome.err
+    assert "best.pt: net.py:Net" in " ".join(outcome.err.split())
+    content = Path("it").read_bytes()
+    assert str(here).encode() not in content
+    assert b"net.py:Net" in content
+
+
 def test_curves_of_several_runs_of_which_one_is_of_it(run: Run, here: Path, trained: Path) -> None:
     """Without its file, which no figure needs, and with a ``net.py`` here that is not to be run."""
     network_file(here / "net.py", "raise SystemExit('it was run')\n")
