@@ -129,7 +129,7 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         "epochs": [_epochs(run) for run in runs],
         "test accuracy": [_percent(run.accuracy) for run in runs],
         "test images right": [_right(run) for run in runs],
-        "test loss": [_loss(run.loss) for run in runs],
+        "test loss (nats)": [_loss(run.loss) for run in runs],
         "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
         "seconds of training": [_seconds(run.seconds) for run in runs],
         "last written": [date(run.written) for run in runs],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import DIGITS, drawing, rasterised
 from own_files import NET, body, network_file
 from program import TINY, Outcome, Run, finish, start
 
@@ -464,3 +466,19 @@ def test_a_run_that_is_refused_leaves_no_directory(
     assert list(Path("runs").iterdir()) == []
     network_file(Path("other.py"))
     assert run(*OWN, "--model", "other.py:Net", "--dry-run").code == 0
+
+
+def test_a_failure_on_a_drawing_is_told_on_the_page(run: Run) -> None:
+    """The server goes on: another drawing may be answered."""
+    network_file(Path("net.py"), FAILS.format(condition="self.calls > 2", failure=BOOM))
+    assert run(*OWN).code == 0
+    with drawing("--model", "net.py:Net") as there:
+        assert there.ask(rasterised(DIGITS["7"]))[0] == 200
+        Path("armed").touch()
+        status, answer = there.ask(rasterised(DIGITS["7"]))
+        assert (status, "ValueError: boom" in answer["error"]) == (500, True)
+        Path("armed").unlink()
+        assert there.ask(rasterised(DIGITS["7"]))[0] == 200
+        there.process.send_signal(signal.SIGINT)
+        ended = finish(there.process)
+    assert (ended.code, "Traceback" in ended.err) == (0, False)
