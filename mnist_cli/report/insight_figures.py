@@ -146,9 +146,9 @@ def save_activations(
     hidden = layers[:-1]
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
     with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, sum(heights) + 3.0), layout="constrained")
+        figure = Figure(figsize=(9.5, sum(heights) + 3.5), layout="constrained")
         figure.suptitle(title)
-        ratios = [2.0, max(sum(heights), 0.1)]
+        ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
         _ends(top, image, probabilities, classes)
         if hidden:
