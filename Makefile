@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 TEST_ARGS ?=
+NEXT = 'What next: $(BIN)/mnist plot draws the run, $(BIN)/mnist predict FILE reads your pictures,' \
+	'$(BIN)/mnist draw lets you draw a digit and watch. $(BIN)/mnist --help lists the rest.'
 
 .DEFAULT_GOAL := help
 .PHONY: help train test torture audit lint format docs bench clean
@@ -30,6 +32,7 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 	$(BIN)/mnist train $(ARGS)
 	$(BIN)/mnist eval
 	$(BIN)/mnist inspect-grad --replay
+	$(if $(filter -q --quiet --json,$(ARGS)),,@printf '%s\n' $(NEXT))
 
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)

@@ -66,6 +66,12 @@ def unknown_model(model: str) -> tuple[str, str]:
     if is_file_alone(model):
         file = model.removesuffix(":")
         return f"{file} names a file, and no class of it", f"Name one, as in {file}:Net."
+    file, colon, name = model.rpartition(":")
+    if colon and file and name.isidentifier():
+        return (
+            f"'{model}' names no Python file: its name must end in .py",
+            f"Name it in full, as in {file}.py:{name}.",
+        )
     return f"unknown model '{model}'", f"Choose one of {known_models()}."
 
 

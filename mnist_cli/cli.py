@@ -35,6 +35,7 @@ from mnist_cli.commands import (
     train,
 )
 from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.own_source import blamed
 from mnist_cli.process import abandon_stdout, expected, explain
 
 
@@ -131,7 +132,8 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
     arguments = sys.argv[1:]
     try:
         code = run(arguments)
@@ -158,8 +160,9 @@ def run(arguments: list[str]) -> int:
         return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is None:
+    except (Exception, SystemExit) as error:
+        unnamed = isinstance(error, OSError) and error.filename is None  # stdout's
+        if (unnamed or isinstance(error, SystemExit)) and not blamed(error):
             raise
         known = expected(error)
         return _report(known, arguments) if known else _report_bug(error, arguments)
@@ -255,7 +258,7 @@ def _report(error: MnistError, arguments: list[str]) -> int:
     return error.code
 
 
-def _report_bug(error: Exception, arguments: list[str]) -> int:
+def _report_bug(error: BaseException, arguments: list[str]) -> int:
     """What nobody expected: its traceback, and with ``--json`` a document all the same."""
     import traceback
 

@@ -3,7 +3,7 @@
 ::
 
     MnistError
-    ├── UsageError            2   a flag, a key or a value that makes no sense
+    ├── UsageError            2   a flag, key or value that makes no sense, or your own network fails
     │   └── DeviceError       2   a device that was asked for and cannot be had
     ├── DataError             3   data missing, damaged, or not what they claim to be
     ├── CheckpointError       4   a checkpoint missing, damaged, hostile or foreign

@@ -81,6 +81,8 @@ def check(model: str, classes: int | None) -> int:
             f"{place.label}: no gradient flows from its scores to any weight",
             "It needs a parameter, and a way from there without detach() or no_grad().",
         )
+    with _running(place, "fails on the way back to its weights"):
+        scores[0].sum().backward()
     width = scores[0].shape[1]
     siblings(place.path)
     if classes is not None and width != classes:

@@ -19,6 +19,7 @@ from typing import Any
 from mnist_cli.errors import UsageError
 
 MAX_BYTES = 1 << 24  # no network's source is as large
+_RUN: list[Path] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ def load(path: Path) -> Source:
     sha256 = hashlib.sha256(source).hexdigest()
     module = ModuleType(f"mnist_cli_own_{path.stem}_{sha256[:8]}")
     module.__file__ = str(path)
+    _RUN.append(path)
     vars(module)["print"] = _print_aside
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
     with running(path.name, "cannot be imported", path.parent):
@@ -106,6 +108,31 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
             sys.path.append(beside)
 
 
+def blamed(error: BaseException) -> UsageError | None:
+    """An error that a file raised once it was tried, in its own words; None if it is not the file's.
+
+    It is where its lines led to the failure, and nothing of this program lies below them.
+    """
+    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    for path in _RUN:
+        if str(path) in names and not any(map(_is_ours, names[_last(names, str(path)) :])):
+            failure = UsageError(
+                f"the network in {path.name} failed: {_told(error, str(path.parent))}",
+                "See the whole traceback with --debug.",
+            )
+            failure.__cause__ = error  # for --debug
+            return failure
+    return None
+
+
+def _last(names: list[str], name: str) -> int:
+    return len(names) - 1 - names[::-1].index(name)
+
+
+def _is_ours(filename: str) -> bool:
+    return Path(filename).is_relative_to(Path(__file__).parent)
+
+
 def _told(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
     reason = (str(error).strip().splitlines() or [""])[0]
@@ -124,10 +151,11 @@ def _told(error: BaseException, folder: str) -> str:
 def _is_beside(filename: str, folder: str) -> bool:
     """Whether a file is the user's: in that folder, and neither ours nor an installed one."""
     path = Path(filename)
-    others = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent)
+    others = (Path(sys.prefix), Path(sys.base_prefix))
     return (
         path.is_relative_to(folder)
         and not {"site-packages", "dist-packages"} & set(path.parts)
+        and not _is_ours(filename)
         and not any(path.is_relative_to(other) for other in others)
     )
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mnist_cli.errors import MnistError, OutputError
+from mnist_cli.own_source import blamed
 
 
 def again(*words: str, module: str = "mnist_cli") -> list[str]:
@@ -25,11 +26,13 @@ def abandon_stdout() -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
-def expected(error: Exception) -> MnistError | None:
+def expected(error: BaseException) -> MnistError | None:
     """What no command has explained, as an error with a code of its own; None for a bug."""
     if isinstance(error, MnistError):
         return error
-    return explain(error) if isinstance(error, OSError) else _shortage(error)
+    if known := _shortage(error) or blamed(error):
+        return known
+    return explain(error) if isinstance(error, OSError) else None
 
 
 def explain(error: OSError) -> OutputError:
@@ -39,7 +42,7 @@ def explain(error: OSError) -> OutputError:
     return OutputError(f"cannot use {error.filename}: {error.strerror}")
 
 
-def _shortage(error: Exception) -> MnistError | None:
+def _shortage(error: BaseException) -> MnistError | None:
     """What no command has explained of memory that ran out; None for any other error."""
     if "torch" not in sys.modules and not isinstance(error, MemoryError):
         return None

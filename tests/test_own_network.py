@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from own_files import NET, body, network_file
 
-from mnist_cli import ensemble, models, own_network
+from mnist_cli import ensemble, models, own_network, own_source
 from mnist_cli.errors import UsageError
 
 
@@ -153,6 +153,10 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
         (body("self.fc(x.flatten(1)).argmax(1, True).expand(-1, 10)"), ["torch.int64"]),
         (body("self.fc(x.flatten(1)).detach()"), ["no gradient flows"]),
         (body("x.flatten(1)[:, :10]"), ["no gradient flows"]),
+        (
+            body("(lambda y: y.exp().add_(1) * y.exp_())(self.fc(x.flatten(1)))"),
+            ["fails on the way back to its weights", "RuntimeError: one of the variables"],
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
@@ -189,6 +193,38 @@ def test_an_ensembles_gradient_norms_of_single_numbers() -> None:
     """A weight of no dimension is one figure a member."""
     gradients = [torch.tensor([3.0, -6.0]), torch.tensor([[4.0, 0.0], [8.0, 0.0]])]
     assert ensemble.gradient_norms(gradients).tolist() == [5.0, 10.0]
+
+
+# --- what fails after the trial
+
+
+def failure_of(network: torch.nn.Module) -> Exception:
+    with pytest.raises(KeyError) as caught:
+        network(torch.zeros(2, 1, 28, 28))
+    return caught.value
+
+
+def test_the_file_is_blamed_for_its_own_lines(tmp_path: Path) -> None:
+    later = "self.fc(x.flatten(1)) if not hasattr(self, 'late') else {}['missing']"
+    network = models.build(named(tmp_path, body(later)), 10)
+    vars(network)["late"] = True
+    error = failure_of(network)
+    found = own_source.blamed(error)
+    assert found is not None
+    assert "net.py failed: net.py, line 10, in forward: return self.fc" in found.message
+    assert found.message.endswith("KeyError: 'missing'")
+    assert found.__cause__ is error
+
+
+def test_it_is_not_blamed_for_a_bug_of_this_program_below_its_lines(tmp_path: Path) -> None:
+    """A hook of this program's, called while the user's forward is at work."""
+    network = models.build(named(tmp_path, body("self.fc(x.flatten(1))")), 10)
+    scope: dict[str, Callable[..., None]] = {}
+    ours = Path(own_source.__file__).parent / "hooks.py"
+    exec(compile("def hook(*_):\n    raise KeyError('ours')\n", str(ours), "exec"), scope)
+    network.get_submodule("fc").register_forward_hook(scope["hook"])
+    assert own_source.blamed(failure_of(network)) is None
+    assert own_source.blamed(ValueError("never raised")) is None
 
 
 # --- weights of other programs

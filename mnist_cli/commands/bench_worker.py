@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli.benchmark.memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
 from mnist_cli.config import Layer, TrainConfig, compose
-from mnist_cli.errors import MnistError
 from mnist_cli.places import label
+from mnist_cli.process import expected
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -250,9 +250,12 @@ def main() -> None:
     order = json.load(sys.stdin)
     try:
         result = TASKS[sys.argv[1]](order)
-    except MnistError as error:
+    except Exception as error:
+        known = expected(error)
+        if known is None:
+            raise
         result = {
-            "error": {"kind": error.kind, "message": error.message, "hint": error.hint},
+            "error": {"kind": known.kind, "message": known.message, "hint": known.hint},
         }
     sys.stdout.write(json.dumps(result) + "\n")
 

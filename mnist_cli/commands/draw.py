@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
+from mnist_cli.places import label
+from mnist_cli.process import expected
 
 if TYPE_CHECKING:
+    from mnist_cli.commands.looking import Looker
     from mnist_cli.commands.reading import Reader
+    from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.web.server import PageServer
 
 PortOption = Annotated[
@@ -44,6 +49,9 @@ def draw(
     The page shows what the network sees, its probabilities, the answers of its first layers and
     the pixels that its answer hangs on. Draw with mouse, pen, finger or the arrow keys.
 
+    For a network that was trained on your own data the drawing is taken as those were: whole, and
+    on light or dark ground, whichever most of their pixels are.
+
     It is served to this machine alone. Ctrl-C stops it, which is its normal end: exit code 0.
     """
     from mnist_cli.commands.looking import SIDE, Looker
@@ -57,7 +65,8 @@ def draw(
     looker = Looker(reader)
     with compute_settings(where):
         looker.rehearse()
-        server = PageServer(port, looker.about(), looker.look, question_size=SIDE**2)
+        answer = partial(_answer, looker)
+        server = PageServer(port, looker.about(), answer, question_size=SIDE**2)
         with stop_on_signals() as stop:
             _announce(server, reader, as_json=as_json, quiet=quiet)
             if open_page:
@@ -69,6 +78,20 @@ def draw(
     if stop.signal == signal.SIGTERM:
         # Not as an error, of which --json would print a second document.
         raise typer.Exit(Terminated.code)
+
+
+def _answer(looker: Looker, drawing: bytes) -> dict[str, Any]:
+    """What a drawing is answered; a network of the user's own may fail only now.
+
+    Raises:
+        MnistError: it cannot be answered, in words for the page.
+    """
+    try:
+        return looker.look(drawing)
+    except Exception as error:
+        if known := expected(error):
+            raise known from error
+        raise
 
 
 def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool) -> None:
@@ -83,11 +106,19 @@ def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool)
         print_json({**where, "checkpoint": str(found.path), "model": found.model})
     else:
         if not quiet:
-            note(f"{found.path}: {found.model}")
+            note(f"{found.path}: {label(found.model)}{_taken(found)}")
         stdout().print(server.url)
     sys.stdout.flush()
     if not (as_json or quiet):
         note("Draw there; Ctrl-C stops it.")
+
+
+def _taken(checkpoint: Checkpoint) -> str:
+    """How drawings come to a network that was trained on the user's own data; else empty."""
+    from mnist_cli.commands.looking import own_ground
+
+    ground = own_ground(checkpoint)
+    return f"; drawings are taken whole, on {ground} ground as its images" if ground else ""
 
 
 def _open(url: str) -> None:

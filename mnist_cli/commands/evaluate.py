@@ -222,10 +222,11 @@ def _save_plots(subject: Subject, evaluation: Evaluation, folder: Path) -> None:
     from mnist_cli.report.console import note
     from mnist_cli.report.figures import save_confusion, save_mistakes
 
-    save_confusion(evaluation, subject.classes, folder / "confusion.png")
+    name = provenance.title_name(subject.checkpoint.path)
+    save_confusion(evaluation, subject.classes, folder / "confusion.png", name=name)
     worst = evaluation.mistakes[:DRAWN_MISTAKES]
     where = {int(index): row for row, index in enumerate(subject.split.indices.tolist())}
     rows = torch.tensor([where[mistake.index] for mistake in worst], dtype=torch.int64)
     images = subject.split.images.index_select(0, rows).squeeze(1).numpy()
-    save_mistakes(worst, images, subject.classes, folder / "mistakes.png")
+    save_mistakes(worst, images, subject.classes, folder / "mistakes.png", name=name)
     note(f"wrote {folder / 'confusion.png'} and {folder / 'mistakes.png'}")

@@ -13,6 +13,7 @@ from mnist_cli.commands import options, provenance
 from mnist_cli.errors import ExportMismatch, OutputError, UsageError
 from mnist_cli.exporting import formats
 from mnist_cli.files import atomic_write, check_writable
+from mnist_cli.places import label
 from mnist_cli.report.export import Facts
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def export(
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.export import print_export
 
+    _refuse_folder(out)
     chosen = formats.choose(format, out)
     if dataset is not None and not verify:
         raise UsageError("--dataset is for --verify alone", "Add --verify, or leave it out.")
@@ -129,7 +131,15 @@ def _open(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
 
 def _describe(source: Checkpoint) -> str:
     voting = f", {source.members} networks that vote" if source.members > 1 else ""
-    return f"{source.path}: {source.model}{voting}"
+    return f"{source.path}: {label(source.model)}{voting}"
+
+
+def _refuse_folder(out: Path | None) -> None:
+    if out is not None and out.is_dir():
+        raise OutputError(
+            f"--out {out} is a folder, and names no file",
+            f"Name a file in it, as --out {out / 'best.onnx'}.",
+        )
 
 
 def _check_target(path: Path, *, force: bool) -> None:
@@ -175,7 +185,7 @@ def _make(source: Checkpoint, chosen: formats.Format) -> Exported:
     except Exception as error:  # exporters raise whatever stops them
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UsageError(
-            f"the network '{source.model}' cannot be exported as {chosen.title}: {reason:.200}",
+            f"the network '{label(source.model)}' cannot be exported as {chosen.title}: {reason:.200}",
             "--debug shows where; --format safetensors holds the weights of any network.",
         ) from error
     answer = formats.writer(chosen).load(data, classifier)

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 from mnist_cli import __version__
 from mnist_cli.commands import provenance
 from mnist_cli.exporting.formats import Format
+from mnist_cli.places import label
+from mnist_cli.vision.fitting import IN_WORDS
 
 if TYPE_CHECKING:
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.runlist import RunRecord
 
 RAW_INPUT = (
-    "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, light on dark as in MNIST's "
-    "files; the graph normalises them"
+    "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, {levels}; the graph normalises "
+    "them"
 )
+MNISTS_LEVELS = "light on dark as in MNIST's files"
+OWN_LEVELS = f"light and dark as in the pictures it was trained on, whole: {IN_WORDS}"
 RAW_OUTPUT = "probabilities: float32 (batch, {classes}), each row summing to 1"
 OWN_INPUT = "images: float32 (batch, 1, 28, 28), normalised: (grey level / 255 - mean) / std"
 OWN_OUTPUT = "{scores}: float32 (batch, {classes})"
@@ -34,7 +38,7 @@ def describe(checkpoint: Checkpoint, chosen: Format) -> dict[str, str]:
     normalisation = provenance.own_normalisation(checkpoint)
     facts: dict[str, object] = {
         "producer": f"mnist_cli {__version__}",
-        "model": checkpoint.model,
+        "model": label(checkpoint.model),
         "members": checkpoint.members,
         **_interface(checkpoint, chosen),
         "classes": json.dumps(list(provenance.class_names(checkpoint))),
@@ -47,14 +51,18 @@ def describe(checkpoint: Checkpoint, chosen: Format) -> dict[str, str]:
 
 def _interface(checkpoint: Checkpoint, chosen: Format) -> dict[str, object]:
     """What goes in and what comes out; of weights alone, of the network that they belong to."""
+    own = provenance.trained_on_own_data(checkpoint)
     if chosen.program:
-        return {"input": RAW_INPUT, "output": RAW_OUTPUT.format(classes=checkpoint.classes)}
+        levels = OWN_LEVELS if own else MNISTS_LEVELS
+        output = RAW_OUTPUT.format(classes=checkpoint.classes)
+        return {"input": RAW_INPUT.format(levels=levels), "output": output}
     ended = getattr(checkpoint.build_model(), "log_probabilities", False)  # of all, if they vote
     scores = "log-probabilities" if ended else "logits"
     output = OWN_OUTPUT.format(scores=scores, classes=checkpoint.classes)
     if checkpoint.members > 1:
         output += VOTING
-    return {"format": "pt", "input": OWN_INPUT, "output": output}
+    prepared = f"; grey levels {OWN_LEVELS}" if own else ""
+    return {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
 
 
 def _training(checkpoint: Checkpoint) -> dict[str, object]:
@@ -62,7 +70,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
     if checkpoint.data is None or checkpoint.config is None:
         return {}
     facts: dict[str, object] = {
-        "dataset": checkpoint.data.name,
+        "dataset": label(checkpoint.data.name),
         "fingerprint": checkpoint.data.fingerprint,
         "seed": checkpoint.config.seed,
         "checkpoint": f"{checkpoint.path.resolve().parent.name}/{checkpoint.path.name}",

@@ -10,7 +10,9 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.commands import provenance
 from mnist_cli.errors import DataError, NonFiniteError
+from mnist_cli.places import label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +21,22 @@ if TYPE_CHECKING:
 
     from mnist_cli.commands.reading import Reader
     from mnist_cli.insight.layers import Layer
+    from mnist_cli.training.checkpoint import Checkpoint
 
 SIDE = 280
 """Pixels of a drawing's side: ten for each of the form's, which are 28."""
 FIRST_LAYERS, MOST_MAPS = 3, 64
+LIGHT, DARK = "light", "dark"
+
+
+def own_ground(checkpoint: Checkpoint) -> str | None:
+    """Whether images of the user's own, if it was trained on such, are mostly light or dark.
+
+    So is the paper of a drawing for it, which is taken whole as those images were.
+    """
+    if checkpoint.data is None or not provenance.trained_on_own_data(checkpoint):
+        return None
+    return LIGHT if checkpoint.data.mean > 0.5 else DARK
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class Looker:
         """What the page is told at its start."""
         checkpoint = self.reader.checkpoint
         return {
-            "model": checkpoint.model,
+            "model": label(checkpoint.model),
             "checkpoint": str(checkpoint.path),
             "members": checkpoint.members,
             "classes": list(self.reader.classes),
@@ -63,13 +77,23 @@ class Looker:
         """
         import numpy as np
 
-        from mnist_cli.vision.form import is_blank, to_form
+        from mnist_cli.vision.form import is_blank
 
         if len(drawing) != SIDE**2:
             raise DataError(f"a drawing has {SIDE**2:,} bytes, this has {len(drawing):,}")
         pixels = np.frombuffer(drawing, np.uint8).reshape(SIDE, SIDE)
         levels = pixels.astype(np.float32) / np.float32(255)
-        return {"blank": True} if is_blank(levels) else self._answer(to_form(levels))
+        return {"blank": True} if is_blank(levels) else self._answer(self._form(levels))
+
+    def _form(self, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """A drawing (H, W), ink 1 on paper 0, as ``mnist predict`` prepares pictures."""
+        from mnist_cli.vision.fitting import fit
+        from mnist_cli.vision.form import to_form
+
+        ground = own_ground(self.reader.checkpoint)
+        if ground is None:
+            return to_form(levels)
+        return fit(255 * (1 - levels if ground == LIGHT else levels))
 
     def _answer(self, form: npt.NDArray[np.uint8]) -> dict[str, Any]:
         import torch

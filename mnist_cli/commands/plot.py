@@ -102,7 +102,7 @@ def plot(
     endings = _words("--format", formats, FORMATS)
     if targets and len(targets) > 1:
         chosen = names if only else ["curves"]
-        outcome = _overlay(targets, runs, chosen, out, endings, model)
+        outcome = _overlay(targets, runs, chosen, out, endings)
     else:
         from mnist_cli.commands.plotting.material import Request, open_material
 
@@ -127,12 +127,7 @@ def _words(flag: str, text: str | None, known: dict[str, str] | tuple[str, ...])
 
 
 def _overlay(
-    targets: list[Path],
-    runs: Path,
-    names: list[str],
-    out: Path | None,
-    endings: list[str],
-    model: str | None,
+    targets: list[Path], runs: Path, names: list[str], out: Path | None, endings: list[str]
 ) -> Outcome:
     from mnist_cli.commands.plotting.pictures import draw_overlay
 
@@ -142,7 +137,7 @@ def _overlay(
             f"--only {others}: of several runs only the curves are drawn over each other",
             "Name one run, or leave --only out.",
         )
-    return draw_overlay(targets, runs, out or Path("plots"), endings, model)
+    return draw_overlay(targets, runs, out or Path("plots"), endings)
 
 
 def _draw(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PicturesArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="IMAGE...",
+        metavar="IMAGE",
         help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, PNM), folders of them, or - for stdin.",
         show_default=False,
     ),
@@ -92,7 +92,7 @@ def predict(
     results = prepare(pictures, segment=segment, as_it_is=as_it_is)
     failures = [one for one in results if isinstance(one, Failure)]
     for failure in failures:
-        report_error(failure.error, as_json=False)
+        report_error(_hinted(failure, runs), as_json=False)
     reader = Reader(found, where, precision)
     answers = _answer(reader, results)
     if as_json:
@@ -103,6 +103,14 @@ def predict(
         prediction.print_answers(answers, reader.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
+
+
+def _hinted(failure: Failure, runs: Path) -> DataError:
+    """Why a picture cannot be used; where it would be a run, how that is named."""
+    path, error = failure.path, failure.error
+    if Path(path).exists() or not (path.isdecimal() or (runs / path).is_dir()):
+        return error
+    return DataError(error.message, f"If the run {path} is meant: --checkpoint {path}.")
 
 
 def _answer(reader: Reader, results: list[Digit | Failure]) -> list[Answer | Failure]:

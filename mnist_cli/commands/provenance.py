@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnist_cli import places
+from mnist_cli.choices import is_known_model, unknown_model
 from mnist_cli.errors import CheckpointError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Check
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another network.
-        UsageError: the user's own network cannot be had.
+        UsageError: the network's name means nothing, or the user's own cannot be had.
     """
     from mnist_cli.report.console import warn
     from mnist_cli.training import checkpoint as checkpoints
     from mnist_cli.training.rundir import find_checkpoint
 
+    _check_model(model)
     path = find_checkpoint(target, runs)
     found = checkpoints.read(path, places.seen_from_here(model))
     if found.changes:
@@ -46,9 +48,29 @@ def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Check
     return found
 
 
+def _check_model(model: str | None) -> None:
+    if model is None or is_known_model(model):
+        return
+    message, hint = unknown_model(model)
+    if model.isdecimal():
+        hint = (
+            f"--model is for a network's name. The run {model} is named by itself, as in "
+            f"`mnist eval {model}`; for mnist predict with --checkpoint {model}."
+        )
+    raise UsageError(f"--model: {message}", hint)
+
+
 def told(checkpoint: Checkpoint) -> str:
     """How the source of the user's own network has changed, in one sentence."""
     return "; ".join(checkpoint.changes)
+
+
+def title_name(path: Path) -> str:
+    """What the titles of pictures call a checkpoint: its run's name, or the file's."""
+    from mnist_cli.training.rundir import RunDirectory
+
+    parent = path.resolve().parent
+    return parent.name if RunDirectory(parent).metrics.is_file() else path.name
 
 
 SPLITS = ("test", "val", "train")

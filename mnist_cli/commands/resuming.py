@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.commands import shared_run
-from mnist_cli.commands.training_run import RunRequest, device_and_precision, drive, load_data
+from mnist_cli.commands.training_run import (
+    RunRequest,
+    begun,
+    device_and_precision,
+    drive,
+    load_data,
+)
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.places import is_own_data, is_own_network
@@ -59,7 +65,8 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
 
         shared_run.check_alike(config, precision, data, ranks, checkpoint)
         with shared_run.held(find, ranks) as run:
-            session = Session(config, data, device, precision, run, checkpoint, ranks)
+            with begun(run, ranks):
+                session = Session(config, data, device, precision, run, checkpoint, ranks)
             return drive(session, request)
 
 

@@ -30,7 +30,7 @@ SortOption = Annotated[
 ComparedArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...",
+        metavar="RUN",
         help="Two runs or more: folders, their names under --runs, or their numbers, as 12.",
         show_default=False,
     ),

@@ -7,6 +7,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
     from mnist_cli.training.distributed.place import Place
+    from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.session import Summary
     from mnist_cli.training.signals import StopRequest
 
@@ -103,9 +105,17 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             def create() -> RunDirectory:
                 return rundir.create(folder, data.spec.name, config.model)
 
+            _try_own_network(config.model, len(data.spec.classes))
             shared_run.check_alike(config, precision, data, ranks)
             with shared_run.held(create, ranks) as run:
-                yield Session(config, data, device, precision, run, ranks=ranks)
+                with begun(run, ranks):
+                    session = Session(config, data, device, precision, run, ranks=ranks)
+                yield session
+
+
+def begun(run: RunDirectory, ranks: Ranks) -> AbstractContextManager[None]:
+    """What is refused inside leaves no new run directory behind."""
+    return run.begun() if ranks.leads else contextlib.nullcontext()
 
 
 def _run_own_file(model: str) -> None:
@@ -114,6 +124,14 @@ def _run_own_file(model: str) -> None:
         from mnist_cli import own_network
 
         own_network.network_class(place)
+
+
+def _try_own_network(model: str, classes: int) -> None:
+    """Try a network of the user's own before a run directory is made for it."""
+    if is_own_network(model):
+        from mnist_cli import own_network
+
+        own_network.check(model, classes)
 
 
 def device_and_precision(

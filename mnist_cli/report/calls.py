@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SMALL = 20
 """Entries up to which a tensor is shown in a line."""
+LARGE = 100
+"""Entries beyond which of a matrix the corners alone are shown: ``--json`` has all."""
+CUT = f"of more than {LARGE} numbers the corners are shown; --json has them all"
 
 
 def node_lines(node: Node, graph: GradGraph) -> Iterator[str]:
@@ -93,9 +96,26 @@ def _small(tensor: Tensor) -> bool:
 
 
 def _rows(tensor: Tensor) -> Iterator[str]:
-    """A matrix's print, cut as torch cuts it; anything with more dimensions is too long to read."""
+    """A matrix's print, a large one's as torch cuts it; with more dimensions it is too long to read."""
     if tensor.dim() <= 2:
-        yield from (f"      {line}" for line in repr(tensor).splitlines())
+        yield from (f"      {line}" for line in _cut(tensor).splitlines())
+
+
+def _cut(tensor: Tensor) -> str:
+    """What torch prints of it where it holds no more than :data:`LARGE` numbers to be all shown."""
+    import torch
+
+    torch.set_printoptions(threshold=LARGE)
+    try:
+        return repr(tensor)
+    finally:
+        torch.set_printoptions(profile="default")
+
+
+def cut_lines(tensors: Sequence[Tensor | None]) -> Iterator[str]:
+    """A line that says so where one of them is not shown whole."""
+    if any(one is not None and one.dim() <= 2 and one.numel() > LARGE for one in tensors):
+        yield CUT
 
 
 def shown(tensor: Tensor | None) -> str:
@@ -111,6 +131,7 @@ def experiment_lines(experiment: Experiment) -> Iterator[str]:
     for call in experiment.calls:
         yield ""
         yield from _one_call(call)
+    yield from cut_lines([one for call in experiment.calls for one in (*call.grads, *call.results)])
 
 
 def _value_lines(name: str, value: Tensor) -> Iterator[str]:

@@ -31,6 +31,7 @@ from mnist_cli.report.style import (
     TRAIN,
     VALIDATION,
     long_names,
+    marker_size,
     save,
 )
 
@@ -77,6 +78,9 @@ def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
     accuracy.set(title="Accuracy", ylabel="share classified correctly")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     rate.set(title="Learning rate", ylabel="learning rate")
+    if epochs == 1:  # its markers are large
+        loss.margins(y=0.2)
+        accuracy.margins(y=0.2)
     for axes in (loss, rate):
         axes.set_ylim(bottom=0)
     for axes in (loss, accuracy, rate):
@@ -94,15 +98,19 @@ def _curve(
     axes: Axes, history: Sequence[EpochResult], figures: Sequence[tuple[float, float | None]]
 ) -> None:
     epochs = [result.epoch for result in history]
-    axes.plot(epochs, [pair[0] for pair in figures], "o-", ms=3, color=TRAIN, label="training")
+    size = marker_size(3, len(epochs))
+    axes.plot(epochs, [pair[0] for pair in figures], "o-", ms=size, color=TRAIN, label="training")
     if any(pair[1] is not None for pair in figures):
         validation = [np.nan if pair[1] is None else pair[1] for pair in figures]
-        axes.plot(epochs, validation, "s-", ms=3, color=VALIDATION, label="validation")
+        axes.plot(epochs, validation, "s-", ms=size, color=VALIDATION, label="validation")
     axes.legend()
 
 
-def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path) -> None:
-    """The confusion matrix: colours show mistakes only, since the diagonal would drown them."""
+def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path, name: str) -> None:
+    """The confusion matrix: colours show mistakes only, since the diagonal would drown them.
+
+    ``name`` is the run's, for the title.
+    """
     counts = np.array(evaluation.confusion)
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
@@ -127,7 +135,8 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path)
         axes.set_yticks(range(len(classes)), classes)
         accuracy = evaluation.score.accuracy
         axes.set(
-            title=f"Confusion matrix: accuracy {accuracy:.2%} of {evaluation.score.count:,} images",
+            title=f"Confusion matrix of {name}\n"
+            f"accuracy {accuracy:.2%} of {evaluation.score.count:,} images",
             xlabel="predicted class",
             ylabel="true class",
         )
@@ -141,8 +150,12 @@ def save_mistakes(
     images: npt.NDArray[np.uint8],
     classes: Sequence[str],
     *paths: Path,
+    name: str,
 ) -> None:
-    """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer."""
+    """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer.
+
+    ``name`` is the run's, for the title.
+    """
     columns = 8
     rows = max(1, -(-len(mistakes) // columns))
     with rc_context(IMAGES):
@@ -150,7 +163,9 @@ def save_mistakes(
         height = 1.65 if long_names(classes) else 1.5
         figure = Figure(figsize=(columns * 1.15, rows * height + 0.5), layout="constrained")
         figure.suptitle(
-            f"The {len(mistakes)} most confident mistakes" if mistakes else "No mistakes"
+            f"The {len(mistakes)} most confident mistakes of {name}"
+            if mistakes
+            else f"No mistakes of {name}"
         )
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib import patheffects, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_cli.report.style import (
@@ -20,6 +20,7 @@ from mnist_cli.report.style import (
     GAP,
     IMAGES,
     INK,
+    RATE,
     SIGNED,
     STYLE,
     TRAIN,
@@ -35,6 +36,12 @@ Floats = npt.NDArray[np.float32]
 
 ROW = 16
 """Channels of a layer that are drawn, the strongest."""
+
+OWN_SCALES = (
+    "colour is how strongly a unit answers: white is 0, each layer has the scale beside it; "
+    "numbers below maps are their channels"
+)
+"""How to read a layer's answers."""
 
 MOST_KERNELS = 16
 """Channels of either side of the second layer that are drawn."""
@@ -139,15 +146,16 @@ def save_activations(
     hidden = layers[:-1]
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
     with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, sum(heights) + 3.0), layout="constrained")
+        figure = Figure(figsize=(9.5, sum(heights) + 3.5), layout="constrained")
         figure.suptitle(title)
-        ratios = [2.0, max(sum(heights), 0.1)]
+        ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
         _ends(top, image, probabilities, classes)
         if hidden:
             rows = below.subplots(len(hidden), 1, squeeze=False, height_ratios=heights)[:, 0]
             for axes, layer in zip(rows, hidden, strict=True):
                 _answers(below, axes, layer)
+            below.supxlabel(OWN_SCALES, fontsize=7, color=RATE)
         save(figure, *paths)
 
 
@@ -163,8 +171,17 @@ def _ends(
     last.bar_label(bars, [f"{p:.1%}" if p >= 0.0005 else "" for p in probabilities], fontsize=7)
     last.set_xticks(range(len(classes)), classes, rotation=20 if long_names(classes) else 0)
     last.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    last.set(title="What the network says", xlabel="class", ylabel="probability", ylim=(0, 1.12))
+    last.set(xlabel="class", ylabel="probability", ylim=(0, 1.12))
+    last.set_title("What the network says", loc="left")
     last.set_yticks([0, 0.5, 1])
+    kinds = {"its answer, the likeliest class": DIGITS[0], "the other classes": TRAIN}
+    last.legend(
+        handles=[Patch(color=colour, label=kind) for kind, colour in kinds.items()],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        fontsize=7,
+    )
 
 
 def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
@@ -172,7 +189,7 @@ def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
     output = layer.output[0].detach().float().cpu().numpy()
     count = len(output)
     if output.ndim == 1:
-        sheet, what = output[None], f"{count} units"
+        sheet, what = output[None], f"{count} units, a stripe each"
         image = axes.imshow(sheet, aspect="auto", **_colours(sheet))
         axes.set_xlabel("unit", labelpad=1)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

@@ -55,14 +55,17 @@ def _row(answer: Answer, classes: Sequence[str]) -> list[str]:
 
 
 def print_csv(results: Sequence[Answer | Failure], classes: Sequence[str]) -> None:
-    """A line a digit: path, class, box in pixels, the probability of each class; or the error."""
+    """A line a digit: path, class by number and name, box in pixels, probabilities; or the error."""
     places = ("top", "left", "bottom", "right")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "digit", *places, *(f"p_{name}" for name in classes), "error"])
+    writer.writerow(
+        ["path", "digit", "class", *places, *(f"p_{name}" for name in classes), "error"]
+    )
     for one in results:
         if isinstance(one, Answer):
             box = [getattr(one.digit.box, place) for place in places]
-            writer.writerow([one.digit.path, one.best[0], *box, *one.probabilities, ""])
+            said = [one.best[0], classes[one.best[0]]]
+            writer.writerow([one.digit.path, *said, *box, *one.probabilities, ""])
         else:
-            blanks = [""] * (1 + len(places) + len(classes))
+            blanks = [""] * (2 + len(places) + len(classes))
             writer.writerow([one.path, *blanks, one.error.message])

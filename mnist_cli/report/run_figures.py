@@ -22,6 +22,7 @@ from mnist_cli.report.style import (
     RATE,
     STYLE,
     logarithmic,
+    marker_size,
     save,
 )
 
@@ -37,7 +38,7 @@ def save_overlay(
 ) -> None:
     """Loss, accuracy and learning rate of several runs: a colour and a marker a run, by name.
 
-    Validation is drawn whole, training dashed. ``rates`` are epochs done and the rate then.
+    Validation is drawn whole, training dashed and hollow. ``rates`` are epochs done and the rate then.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.9), layout="constrained")
@@ -47,13 +48,14 @@ def save_overlay(
             style = {
                 "color": PALETTE[place % len(PALETTE)],
                 "marker": MARKERS[place % len(MARKERS)],
-                "ms": 3.5,
+                "ms": marker_size(3.5, len(history)),
                 "lw": 1.3,
             }
+            training = style | {"ls": "--", "mfc": "white"}
             epochs = [one.epoch for one in history]
-            loss.plot(epochs, [one.loss for one in history], ls="--", **style)
+            loss.plot(epochs, [one.loss for one in history], **training)
             loss.plot(epochs, [one.val.loss if one.val else np.nan for one in history], **style)
-            accuracy.plot(epochs, [one.accuracy for one in history], ls="--", **style)
+            accuracy.plot(epochs, [one.accuracy for one in history], **training)
             judged = [one.val.accuracy if one.val else np.nan for one in history]
             accuracy.plot(epochs, judged, **style)
             rate.plot(*zip(*rates[name], strict=True), **(style | {"marker": ""}))
@@ -74,8 +76,11 @@ def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
         )
         for place, name in enumerate(runs)
     ]  # fmt: skip
-    kinds = [("-", "validation"), ("--", "training")]
-    return names + [Line2D([], [], color=RATE, ls=ls, label=label) for ls, label in kinds]
+    kinds = [("-", RATE, "validation"), ("--", "white", "training")]
+    return names + [
+        Line2D([], [], color=RATE, ls=ls, marker="o", ms=4, mfc=inside, label=label)
+        for ls, inside, label in kinds
+    ]
 
 
 def save_norms(
@@ -128,7 +133,7 @@ def _norm_lines(
             values,
             color=colormaps[DEPTH](DEEPEST * depth / max(len(layers) - 1, 1)),
             marker=MARKERS[depth % len(MARKERS)],
-            ms=4,
+            ms=marker_size(4, len(points)),
             lw=1.2,
             label=name,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.places import label, slug
 from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
 def _row(run: RunRecord) -> dict[str, str]:
     return {
         "run": _short_name(run),
-        "data set": run.dataset or NOTHING,
+        "data set": label(run.dataset) or NOTHING,
         "network": _network(run) or NOTHING,
         "epochs": _epochs(run),
         "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
@@ -47,11 +48,13 @@ def _row(run: RunRecord) -> dict[str, str]:
 def _short_name(run: RunRecord) -> str:
     """The number alone where the rest of the name only says what other columns say too."""
     number, _, rest = run.name.partition("-")
-    return number if number.isdecimal() and rest == f"{run.dataset}-{run.model}" else run.name
+    told = f"{slug(run.dataset)}-{slug(run.model)}"
+    return number if number.isdecimal() and rest == told else run.name
 
 
 def _network(run: RunRecord) -> str:
-    return f"{run.members} × {run.model}" if run.members > 1 else run.model
+    network = label(run.model)
+    return f"{run.members} × {network}" if run.members > 1 else network
 
 
 def _epochs(run: RunRecord) -> str:
@@ -86,11 +89,25 @@ def print_comparison(
     names = _distinct_names(runs)
     for title, rows in (("configuration", configuration), ("made with and on", environment)):
         if rows:
-            cells = {key: [_value(value) for value in row] for key, row in rows.items()}
+            cells = {key: _values(row) for key, row in rows.items()}
             console.print(_beside(title, names, cells))
         else:
             console.print(f"[bold]{title}[/]: no difference")
     console.print(_beside("result", names, _results(runs)))
+    for name, run in zip(names, runs, strict=True):
+        if missing := _missing(run):
+            note(f"{name} has no {', no '.join(missing)}")
+
+
+def _missing(run: RunRecord) -> list[str]:
+    """What a run does not tell, so that nothing of it could be compared."""
+    parts = {
+        "configuration": run.config,
+        "record of what it was made with and on": run.environment,
+        "ended epoch": run.epochs,
+        "test result": run.accuracy is not None,
+    }
+    return [part for part, there in parts.items() if not there]
 
 
 def _distinct_names(runs: Sequence[RunRecord]) -> list[str]:
@@ -112,7 +129,7 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         "epochs": [_epochs(run) for run in runs],
         "test accuracy": [_percent(run.accuracy) for run in runs],
         "test images right": [_right(run) for run in runs],
-        "test loss": [_loss(run.loss) for run in runs],
+        "test loss (nats)": [_loss(run.loss) for run in runs],
         "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
         "seconds of training": [_seconds(run.seconds) for run in runs],
         "last written": [date(run.written) for run in runs],
@@ -130,9 +147,19 @@ def _loss(loss: float | None) -> str:
     return NOTHING if loss is None else f"{loss:.4f}"
 
 
+def _values(row: Sequence[object]) -> list[str]:
+    """A row as text, paths of the user's own by what they end with where that tells them apart."""
+    short = [label(value) if isinstance(value, str) else value for value in row]
+    apart = len(set(map(str, short))) == len(set(map(str, row)))
+    return [_value(value) for value in (short if apart else row)]
+
+
 def _value(value: object) -> str:
-    """As it stands in a TOML file, nearly; a long one, as a checksum, is cut."""
-    if value is None:
+    """As it stands in a TOML file, nearly; a long one, as a checksum, is cut, a path at its front."""
+    if value is None or value in ("", []):
         return NOTHING
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    if len(text) <= LONGEST_VALUE:
+        return text
+    kept = LONGEST_VALUE - 1
+    return f"{text[:kept]}…" if label(text) == text else f"…{text[-kept:]}"

@@ -31,6 +31,8 @@ DIGITS = (
 """Ten classes: Paul Tol's muted scheme, 2021, its palest colours darkened for white paper."""
 
 MARKERS = "osD^vP"
+SINGLE = 7.0
+"""Size of the marker of a single epoch."""
 INK, GAP = "gray_r", "#d4d4d4"
 SIGNED, AMOUNT = "RdBu_r", "BuPu"  # colour maps: around 0 white, red above; from 0 white on
 
@@ -70,6 +72,11 @@ _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate":
 def long_names(classes: Sequence[str]) -> bool:
     """Whether names of classes need room: more than a digit or a letter."""
     return max(map(len, classes)) > 3
+
+
+def marker_size(usual: float, epochs: int) -> float:
+    """A marker's size along a curve; larger where a single epoch is all, and no line shows it."""
+    return usual if epochs > 1 else max(usual, SINGLE)
 
 
 def save(figure: Figure, *paths: Path) -> None:

@@ -7,9 +7,10 @@ state_dicts of other programs too; :class:`Checkpoint` is what it makes of them.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,40 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         UsageError: the user's own network cannot be had.
     """
     document = load_archive(path)
-    if "format" in document and not isinstance(document["format"], Tensor):
+    if _says_a_format(document):
         return _read_own(path, document, model)
     return _read_foreign(path, document, model)
 
 
-def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+@dataclass(frozen=True)
+class Course:
+    """How a run was configured and how it went, without its network."""
+
+    config: TrainConfig
+    history: tuple[EpochResult, ...]
+
+
+def read_course(path: Path) -> Course | None:
+    """What a checkpoint of ours tells of its training; None for another program's weights.
+
+    No network is built: one of the user's own need not be named.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile or of another version.
+    """
+    document = load_archive(path)
+    if not _says_a_format(document):
+        return None
+    _check_format(path, document)
+    with _garbled(path):
+        return Course(_config_of(document["config"]), _history_of(document["metrics"]))
+
+
+def _says_a_format(document: Mapping[str, Any]) -> bool:
+    return "format" in document and not isinstance(document["format"], Tensor)
+
+
+def _check_format(path: Path, document: Mapping[str, Any]) -> None:
     if document["format"] != FORMAT:
         raise CheckpointError(f"{path} is a {document['format']!r:.60}, not a {FORMAT}")
     version = document.get("version")
@@ -155,23 +184,34 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
             f"{path} has format version {version!r:.20}; this program reads version {VERSION}",
             "Use the version of mnist_cli that wrote it, or a newer one.",
         )
+
+
+@contextlib.contextmanager
+def _garbled(path: Path) -> Iterator[None]:
+    """Say of what a document's values raise inside that they are not what they should be."""
     try:
+        yield
+    except GARBLED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
+        ) from error
+
+
+def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+    _check_format(path, document)
+    with _garbled(path):
         config = _config_of(document["config"])
         name = str(document["model"]["name"])
         if own := is_own_network(config.model) or is_own_network(name):
             name = _named_anew(path, name, document["model"], model)
             config = config.model_copy(update={"model": name})
         data = _data_of(document["data"])
-        history = tuple(EpochResult.from_plain(dict(line)) for line in document["metrics"])
+        history = _history_of(document["metrics"])
         weights = _tensors(document["model"]["weights"])
         if document["ema"] is not None:
             weights = _averaged(document["ema"])
         _check_environment(document["environment"])
-    except GARBLED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
-        ) from error
     if model is not None and model != name:
         raise OtherNetworkError(f"{path} holds the network '{name}', not '{label(model)}'")
     checkpoint = Checkpoint(
@@ -217,6 +257,10 @@ def _config_of(plain: object) -> TrainConfig:
     if not isinstance(plain, dict):
         raise TypeError("its configuration is no table")
     return compose([Layer(plain, {})])
+
+
+def _history_of(lines: Any) -> tuple[EpochResult, ...]:
+    return tuple(EpochResult.from_plain(dict(line)) for line in lines)
 
 
 def _data_of(plain: Mapping[str, Any]) -> DataInfo:

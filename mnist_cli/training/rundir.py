@@ -24,6 +24,7 @@ from mnist_cli.files import (
 )
 from mnist_cli.places import slug
 
+LOCK, OWNER = "run.lock", "run.pid"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 
 
@@ -103,7 +104,7 @@ class RunDirectory:
         Only looks: taking the lock to find out would keep a run from starting meanwhile.
         """
         try:
-            text = (self.path / "run.pid").read_text(encoding="utf-8")
+            text = (self.path / OWNER).read_text(encoding="utf-8")
             pid, _, host = text.strip().partition(" on ")
             number, here = int(pid), host == host_name()
             return "" if here and not alive(number) else f"process {text.strip()}"
@@ -117,8 +118,8 @@ class RunDirectory:
         Raises:
             OutputError: another process holds it; the message says which.
         """
-        lock = FileLock(self.path / "run.lock")
-        owner = self.path / "run.pid"
+        lock = FileLock(self.path / LOCK)
+        owner = self.path / OWNER
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
@@ -140,6 +141,20 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 owner.unlink()
             lock.release()
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[None]:
+        """Remove the directory again if what begins a run fails inside, and has written nothing."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                own = {self.path / name for name in (LOCK, OWNER)}
+                if own >= set(self.path.iterdir()):
+                    for path in own:
+                        path.unlink(missing_ok=True)
+                    self.path.rmdir()
+            raise
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""

@@ -311,8 +311,14 @@ def open_run(target: Path, root: Path) -> RunRecord:
 def differences(tables: Sequence[Figures], leave_out: Iterable[str] = ()) -> dict[str, list[Any]]:
     """The keys whose values differ between tables, each with its value in every one.
 
-    A key that a table does not have counts as None. In the order in which the tables have them.
+    A key that a table does not have counts as None, and an empty table, which tells nothing, as no
+    difference. In the order in which the tables have them.
     """
     keys = dict.fromkeys(key for table in tables for key in table if key not in set(leave_out))
     rows = {key: [table.get(key) for table in tables] for key in keys}
-    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+    telling = [number for number, table in enumerate(tables) if table]
+    return {
+        key: row
+        for key, row in rows.items()
+        if any(row[number] != row[telling[0]] for number in telling)
+    }

@@ -36,7 +36,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a :class:`StopRequest` while the context lasts.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    One that is ignored stays so: whoever started the process, as ``nohup``, or a shell a job in
+    the background, wanted it to go on. Outside the main thread, where Python delivers no signals, nothing is changed.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -45,6 +46,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {
         number: signal.signal(number, request._receive)
         for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield request

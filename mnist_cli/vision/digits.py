@@ -69,13 +69,17 @@ def expand(path: str) -> list[str]:
     if path == STDIN or not Path(path).is_dir():
         return [path]
     try:
-        names = [one for one in Path(path).iterdir() if one.suffix.lower() in ENDINGS]
+        entries = list(Path(path).iterdir())
     except OSError as error:
         raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
+    names = [one for one in entries if one.suffix.lower() in ENDINGS]
     if not names:
+        within = next((one for one in sorted(entries) if one.is_dir()), None)
         raise DataError(
             f"there is no picture in the folder {path}",
-            f"Pictures end in {', '.join(sorted(ENDINGS))}.",
+            f"Folders in it are not looked into: name them, as {within}."
+            if within
+            else f"Pictures end in {', '.join(sorted(ENDINGS))}.",
         )
     return [str(one) for one in sorted(names, key=_natural)]
 

@@ -79,7 +79,7 @@ def _read_bytes(path: str) -> bytes:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             if not Path(path).is_file():
-                raise DataError(f"there is no picture {path}")
+                raise _no_file(path)
             with Path(path).open("rb") as file:
                 # No more than there is: so much memory is taken before the first byte is read.
                 size = os.fstat(file.fileno()).st_size
@@ -91,6 +91,15 @@ def _read_bytes(path: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes", "Make the picture smaller.")
     return data
+
+
+def _no_file(path: str) -> DataError:
+    if not Path(path).exists():
+        return DataError(f"there is no picture {path}")
+    return DataError(
+        f"{path} is not a regular file, but a pipe, a device or the like",
+        "A picture that comes out of a program is read from stdin: name it -.",
+    )
 
 
 def decode(data: bytes, name: str) -> Picture:

@@ -8,14 +8,17 @@ page into a frame, and the content security policy forbids it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.server
 import json
 import os
 import re
+import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.resources import files
@@ -46,6 +49,8 @@ HEADERS = {
 }
 PATIENCE = 60.0
 """Seconds for which a connection may be silent."""
+LINGER, MOST_IGNORED = 2.0, 1 << 23
+"""Seconds, and bytes, for which a request that is refused is read on: see ``_hear_out``."""
 
 Answer = Callable[[bytes], Mapping[str, Any]]
 
@@ -165,9 +170,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Hand out a file of the page."""
         self._reply(self._get)
 
+    def do_HEAD(self) -> None:
+        """Say of a file of the page what GET would, without the file."""
+        self._reply(self._get)
+
     def do_POST(self) -> None:
         """Answer a question."""
         self._reply(self._post)
+
+    def __getattr__(self, name: str) -> Any:
+        """Any other method is refused as a question is: by who sent it first."""
+        if name.startswith("do_"):
+            return lambda: self._reply(self._unknown)
+        raise AttributeError(name)
+
+    def _unknown(self) -> tuple[str, bytes]:
+        raise _Refusal(HTTPStatus.NOT_IMPLEMENTED, "GET, HEAD and POST are all there is")
 
     def _reply(self, method: Callable[[], tuple[str, bytes]]) -> None:
         try:
@@ -198,7 +216,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _get(self) -> tuple[str, bytes]:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "a GET with a body")
+            raise _Refusal(HTTPStatus.BAD_REQUEST, f"a {self.command} with a body")
         found = self.server.documents.get(self.path.partition("?")[0])
         if found is None:
             raise _Refusal(HTTPStatus.NOT_FOUND, "there is nothing of that name")
@@ -231,6 +249,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Refuse a request, parts of which may not have been read: the connection ends."""
         self.close_connection = True
         self._fail(HTTPStatus(code), message or HTTPStatus(code).phrase)
+        self._hear_out()
+
+    def _hear_out(self) -> None:
+        """Read on for a while: where a connection ends with bytes unread, the answer may be lost."""
+        until, left = time.monotonic() + LINGER, MOST_IGNORED
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER)
+            while left > 0 and time.monotonic() < until and (piece := self.rfile.read(1 << 16)):
+                left -= len(piece)
 
     def _fail(self, status: HTTPStatus, message: str) -> None:
         self._send(status, JSON, _encode({"error": message}))
@@ -244,7 +272,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: a drawing asks twenty times a second."""

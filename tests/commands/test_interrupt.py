@@ -7,12 +7,13 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from program import TINY, Run, finish, start, wait_until
+from program import TINY, Run, finish, one_thread, start, wait_until
 
 EPOCHS = 25
 LONG = [*TINY, "--epochs", str(EPOCHS)]
@@ -110,6 +111,26 @@ def test_before_training_begins(tmp_path: Path, number: int, code: int) -> None:
     assert stopped.code == code
     assert stopped.document["error"]["code"] == code
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("ignored", "other", "code"),
+    [("INT", signal.SIGTERM, 143), ("TERM", signal.SIGINT, 130)],
+)
+def test_a_signal_that_the_shell_has_set_to_be_ignored(
+    ignored: str, other: signal.Signals, code: int
+) -> None:
+    """As nohup and a shell's background have it; both are sent, and the other one is answered."""
+    words = [sys.executable, "-m", "mnist_cli", *LONG, "--epochs", "5000"]
+    command = ["bash", "-c", f'trap "" {ignored}; exec "$@"', "bash", *words]
+    process = subprocess.Popen(command, text=True, env=one_thread(), stderr=subprocess.PIPE)
+    metrics = DIRECTORY / "metrics.jsonl"
+    wait_until(lambda: (metrics.is_file() and metrics.read_text()) or process.poll() is not None)
+    process.send_signal(signal.Signals[f"SIG{ignored}"])
+    length = len(metrics.read_text())
+    wait_until(lambda: len(metrics.read_text()) > length or process.poll() is not None)
+    process.send_signal(other)
+    assert finish(process).code == code
 
 
 def test_two_processes_never_write_one_run() -> None:

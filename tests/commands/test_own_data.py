@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn import drawing
 from own_files import SHAPES, both_splits, picture_folder, shape
 from PIL import Image
-from program import Outcome, Run
+from program import Outcome, Run, finish
 
 from mnist_cli import cli, models
+from mnist_cli.commands.looking import SIDE, Looker
+from mnist_cli.commands.reading import Reader
+from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.vision.fitting import IN_WORDS
 
 SMALL = (
     *("train", "--config", "smoke", "--epochs", 6, "--batch-size", 8, "--quiet"),
@@ -138,6 +146,9 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
         expected = network(images[:, None]).softmax(1)
     found = torch.tensor([one["probabilities"] for one in document])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    lines = run("predict", *names, "--checkpoint", run_of, "--csv").out.splitlines()
+    rows = list(csv.DictReader(lines))
+    assert [(row["digit"], row["class"]) for row in rows] == list(zip("012", SHAPES, strict=True))
     shown = run("predict", "disc.png", "--checkpoint", run_of)
     assert "taken whole and as they are" in said(shown)
     assert "disc" in shown.out
@@ -219,3 +230,47 @@ def test_a_place_in_a_strangers_checkpoint_is_looked_into_and_no_more(
     loaded["data"]["name"] = place
     torch.save(loaded, "hostile.pt")
     assert run("eval", "hostile.pt").code in (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_an_exported_file_says_how_these_images_are_prepared(
+    run: Run, run_of: Path, trained: Path, kind: str
+) -> None:
+    """MNIST's files are light on dark; of the user's own that is not known."""
+    own, mnists = (
+        run("export", source, "--format", kind, "--out", f"{number}.it", "--json")
+        for number, source in enumerate((run_of, trained))
+    )
+    assert own.code == mnists.code == 0, own.err
+    text = own.document["metadata"]["input"]
+    assert IN_WORDS in text
+    assert "as in the pictures it was trained on" in text
+    assert "MNIST" not in text
+    assert IN_WORDS not in mnists.document["metadata"]["input"]
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_a_drawing_is_prepared_as_pictures_are(run: Run, run_of: Path, light: bool) -> None:
+    """Beside mnist predict of the same drawing as a picture, on the ground of the images."""
+    random = np.random.default_rng(4)
+    ink = np.zeros((SIDE, SIDE), np.uint8)
+    ink[30:120, 60:200] = random.integers(0, 256, (90, 140))  # off the centre, and stays there
+    loaded = torch.load(run_of / "best.pt", weights_only=True)
+    assert loaded["data"]["mean"] < 0.5
+    loaded["data"]["mean"] = 0.75 if light else loaded["data"]["mean"]
+    torch.save(loaded, "it.pt")
+    Image.fromarray(255 - ink if light else ink).save("drawing.png")
+    (known,) = run("predict", "drawing.png", "--checkpoint", "it.pt", "--json").document
+    looker = Looker(Reader(checkpoints.read(Path("it.pt")), torch.device("cpu")))
+    answer = looker.look(ink.tobytes())
+    assert answer["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
+    form = np.frombuffer(base64.b64decode(answer["form"]), np.uint8).reshape(28, 28)
+    small = (255.0 - ink if light else ink).reshape(28, 10, 28, 10).mean(axis=(1, 3))
+    assert abs(form - small).max() <= 1
+
+
+def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:
+    with drawing(run_of) as there:
+        there.process.send_signal(signal.SIGINT)
+        told = finish(there.process).err
+    assert "drawings are taken whole, on dark ground as its images" in " ".join(told.split())

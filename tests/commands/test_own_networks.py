@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import DIGITS, drawing, rasterised
 from own_files import NET, body, network_file
 from program import TINY, Outcome, Run, finish, start
 
@@ -133,11 +135,34 @@ def test_it_predicts_and_is_drawn(run: Run, here: Path) -> None:
     assert drawn.code == 0, drawn.err
 
 
-def test_curves_of_several_runs_of_which_one_is_of_it(run: Run, here: Path, trained: Path) -> None:
-    both = ("plot", newest(here), trained, "--json", "--format", "png")
-    assert run(*both).code == 4
-    outcome = run(*both, "--model", "net.py:Net")
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_no_folder_of_its_users_leaves_with_it(run: Run, here: Path, kind: str) -> None:
+    outcome = run("export", "--model", "net.py:Net", "--format", kind, "--out", "it")
     assert outcome.code == 0, outcome.err
+    assert "best.pt: net.py:Net" in " ".join(outcome.err.split())
+    content = Path("it").read_bytes()
+    assert str(here).encode() not in content
+    assert b"net.py:Net" in content
+
+
+def test_curves_of_several_runs_of_which_one_is_of_it(run: Run, here: Path, trained: Path) -> None:
+    """Without its file, which no figure needs, and with a ``net.py`` here that is not to be run."""
+    network_file(here / "net.py", "raise SystemExit('it was run')\n")
+    outcome = run("plot", newest(here), trained, "--json", "--format", "png", "--only", "curves")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["pictures"] == {"curves": ["plots/curves.png"]}
+
+
+@pytest.mark.parametrize("target", ["", "/last.pt"])
+def test_figures_alone_are_drawn_without_its_file(run: Run, here: Path, target: str) -> None:
+    (here / "net.py").unlink()
+    named = ("plot", f"{newest(here)}{target}", "--format", "png", "--only")
+    outcome = run(*named, "curves,ratios", "--json")
+    assert outcome.code == 0, outcome.err
+    assert list(outcome.document["pictures"]) == ["curves", "ratios"]
+    shutil.rmtree(newest(here) / "plots")
+    assert run(*named, "curves,filters").code == 4
+    assert not (newest(here) / "plots").exists()
 
 
 def test_bare_weights_of_it(run: Run, here: Path) -> None:
@@ -244,6 +269,12 @@ def test_what_is_wrong_with_a_file_is_said_before_data_are_read(run: Run) -> Non
     outcome = run("train", "--model", "none.py:Net", "--dataset", "mnist", "--data-dir", "nowhere")
     assert outcome.code == 2
     assert "there is no file" in outcome.err
+    for command in ("train", "eval", "inspect-grad", "predict"):
+        outcome = run(command, "--model", "pics:Net", *(["x.png"] if command == "predict" else []))
+        assert outcome.code == 2
+        said = " ".join(outcome.err.split())
+        assert "'pics:Net' names no Python file: its name must end in .py" in said
+        assert "ame it in full, as in pics.py:Net" in said
     outcome = run("inspect-grad", "--model", "net.py")
     assert outcome.code == 2
     assert "net.py names a file, and no class of it" in outcome.err
@@ -283,12 +314,13 @@ def test_a_path_in_a_checkpoint_is_never_imported(
         return [
             run("eval", "hostile.pt", *more),
             run("inspect-grad", "hostile.pt", *more, "--quiet"),
-            run("plot", "hostile.pt", *more, "--only", "curves"),
+            run("plot", "hostile.pt", *more, "--only", "filters"),
             run("predict", "nothing.png", "--checkpoint", "hostile.pt", *more),
             run("train", "--resume", "hostile.pt", *more, "--quiet"),
         ]
 
     assert [one.code for one in attempts()] == [4] * 5
+    assert run("plot", "hostile.pt", "--only", "curves,ratios", "--out", "plots").code == 0
     assert run_files == []
     codes = [one.code for one in attempts("--model", "net.py:Net")]
     assert 1 not in codes
@@ -317,3 +349,136 @@ def test_the_documents_example_trains_evaluates_and_replays_on_mnist(
 def test_the_documents_example_trains(run: Run) -> None:
     outcome = run(*TINY, "--quiet", "--model", f"{EXAMPLE}:Net", "--json")
     assert outcome.code == 0, outcome.err
+
+
+# --- a network that fails where it passed its trial
+
+FAILS = """
+import os
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if {condition} and os.path.exists("armed"):
+            {failure}
+        return self.fc(x.flatten(1))
+"""
+BOOM = 'raise ValueError("boom")'
+
+
+def armed(condition: str, failure: str = BOOM) -> None:
+    """``net.py``, which fails from now on under this condition."""
+    network_file(Path("net.py"), FAILS.format(condition=condition, failure=failure))
+    Path("armed").touch()
+
+
+@pytest.mark.parametrize(
+    ("condition", "failure", "told"),
+    [
+        ("self.calls > 4", BOOM, 'raise ValueError("boom"): ValueError: boom'),
+        ("len(x) == 64", "self.fc(x)", "self.fc(x): RuntimeError: mat1"),
+        ("self.calls > 4", 'open("nothing.txt")', "No such file or directory: 'nothing.txt'"),
+        ("self.calls > 4", 'raise OSError("no name")', "OSError: no name"),
+        ("self.calls > 4", "raise SystemExit(0)", "SystemExit: 0"),
+    ],
+)
+def test_a_failure_in_training_is_told_by_its_own_line(
+    run: Run, condition: str, failure: str, told: str
+) -> None:
+    armed(condition, failure)
+    outcome = run(*OWN, "--json")
+    assert outcome.code == 2
+    error = outcome.document["error"]
+    assert (error["code"], error["kind"]) == (2, "usage")
+    line = FAILS.splitlines().index("            {failure}") + 1
+    assert f"net.py failed: net.py, line {line}, in forward: " in error["message"]
+    assert told in error["message"]
+    assert "Traceback" not in outcome.err
+    last = torch.load("runs/0001-digits-Net/last.pt", weights_only=True)
+    assert last["format"] == "mnist-cli/checkpoint"
+
+
+def test_its_traceback_is_shown_on_request(run: Run) -> None:
+    armed("self.calls > 4")
+    outcome = run(*OWN, "--debug")
+    assert outcome.code == 2
+    assert 'raise ValueError("boom")\nValueError: boom' in outcome.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval",),
+        ("inspect-grad",),
+        ("inspect-grad", "--replay"),
+        ("plot",),
+        ("model", "1"),
+        ("draw",),
+        ("predict", "one.png"),
+    ],
+)
+def test_a_failure_in_each_command(run: Run, command: tuple[str, ...]) -> None:
+    from PIL import Image
+
+    picture = Image.new("L", (28, 28), 255)
+    picture.paste(0, (12, 4, 15, 24))
+    picture.save("one.png")
+    network_file(Path("net.py"), FAILS.format(condition="self.calls", failure=BOOM))
+    assert run(*OWN).code == 0
+    Path("armed").touch()  # what was tried in this process is not tried again
+    outcome = run(*command, "--model", "net.py:Net")
+    assert outcome.code == 2, outcome.err
+    assert "ValueError: boom" in " ".join(outcome.err.split())
+    assert "Traceback" not in outcome.err
+
+
+def test_a_failure_in_a_process_of_a_benchmark(run: Run) -> None:
+    armed("len(x) > 60")
+    outcome = run("bench", "smoke:1", "--model", "net.py:Net", "--dataset", "digits", "--quiet")
+    assert outcome.code == 2, outcome.err
+    assert "ValueError: boom" in " ".join(outcome.err.split())
+
+
+SHARED = "        self.other = nn.Linear(784, 10)\n        self.other.weight = self.fc.weight\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "more"),
+    [
+        (body("self.fc(x.flatten(1))[:, :7]"), ()),
+        (body("self.fc(x)"), ()),
+        (body("self.fc(x.flatten(1)) + self.other(x.flatten(1))", SHARED), ("--ensemble", 2)),
+    ],
+)
+def test_a_run_that_is_refused_leaves_no_directory(
+    run: Run, source: str, more: tuple[object, ...]
+) -> None:
+    """Its trial comes first; what is only found with an ensemble's members takes it away again."""
+    network_file(Path("net.py"), source)
+    assert run(*OWN, *more).code == 2
+    assert list(Path("runs").iterdir()) == []
+    network_file(Path("other.py"))
+    assert run(*OWN, "--model", "other.py:Net", "--dry-run").code == 0
+
+
+def test_a_failure_on_a_drawing_is_told_on_the_page(run: Run) -> None:
+    """The server goes on: another drawing may be answered."""
+    network_file(Path("net.py"), FAILS.format(condition="self.calls > 2", failure=BOOM))
+    assert run(*OWN).code == 0
+    with drawing("--model", "net.py:Net") as there:
+        assert there.ask(rasterised(DIGITS["7"]))[0] == 200
+        Path("armed").touch()
+        status, answer = there.ask(rasterised(DIGITS["7"]))
+        assert (status, "ValueError: boom" in answer["error"]) == (500, True)
+        Path("armed").unlink()
+        assert there.ask(rasterised(DIGITS["7"]))[0] == 200
+        there.process.send_signal(signal.SIGINT)
+        ended = finish(there.process)
+    assert (ended.code, "Traceback" in ended.err) == (0, False)

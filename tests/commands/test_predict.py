@@ -107,7 +107,7 @@ def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
 def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
-    assert (outcome.code, row["digit"]) == (3, "")
+    assert (outcome.code, row["digit"], row["class"], row["bottom"]) == (3, "", "", "")
     assert row["error"] == "there is no picture missing.png"
 
 
@@ -151,3 +151,28 @@ def test_what_cannot_be(run: Run, arguments: list[str], code: int, said: str) ->
     outcome = run("predict", *arguments)
     assert outcome.code == code
     assert said in outcome.err
+
+
+@pytest.mark.parametrize("name", ["1", "0001-digits-conv2"])
+def test_a_run_among_the_pictures_is_told_how_it_is_named(
+    run: Run, trained: Path, name: str
+) -> None:
+    save(3, "three.png")
+    outcome = run("predict", "three.png", name, "--runs", trained.parent, "--quiet")
+    assert outcome.code == 3
+    assert outcome.err.splitlines() == [
+        f"error: there is no picture {name}",
+        f"If the run {name} is meant: --checkpoint {name}.",
+    ]
+    assert "--checkpoint" not in run("predict", "none.png", "--runs", trained.parent).err
+
+
+def test_a_run_in_the_place_of_a_network_is_told_how_it_is_named(run: Run, trained: Path) -> None:
+    outcome = run("predict", "three.png", "--model", "1", "--runs", trained.parent)
+    assert outcome.code == 2
+    assert "--model: unknown model '1'" in outcome.err
+    assert "for mnist predict with --checkpoint 1" in outcome.err
+
+
+def test_the_usage_is_as_click_writes_it(run: Run) -> None:
+    assert "mnist predict [OPTIONS] {IMAGE}..." in " ".join(run("predict", "--help").out.split())

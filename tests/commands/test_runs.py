@@ -136,6 +136,45 @@ def test_a_comparison_as_a_document(run: Run, folder: Path) -> None:
     assert document["runs"][2]["accuracy"] is None
 
 
+def test_a_run_that_tells_nothing_is_no_difference_and_is_named(run: Run, folder: Path) -> None:
+    (folder / "0005-empty").mkdir()
+    outcome = run("runs", "compare", 1, 5, 2)
+    assert outcome.code == 0
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert rows[1:3] == [["epochs", "3", "-", "7"], ["momentum", "-", "-", "0.5"]]
+    assert ["made", "with", "and", "on:", "no", "difference"] in rows
+    assert "0005-empty has no configuration, no record of what it was made" in outcome.err
+    assert "0001" not in outcome.err
+    assert "0003-digits-conv2 has no test result" in run("runs", "compare", 1, 3).err
+    document = run("runs", "compare", 1, 5, "--json").document
+    assert (document["configuration"], document["environment"]) == ({}, {})
+
+
+def test_an_empty_value_is_a_dash(run: Run, folder: Path) -> None:
+    path = folder / "0002-digits-conv2" / "environment.json"
+    environment = json.loads(path.read_text()) | {"fallback": "no network", "remarks": ["cut"]}
+    path.write_text(json.dumps(environment))
+    rows = [line.split() for line in run("runs", "compare", 1, 2).out.splitlines()]
+    assert ["fallback", "-", "no", "network"] in rows
+    assert ["remarks", "-", "['cut']"] in rows
+
+
+def test_of_the_users_own_the_folder_is_left_out(run: Run, folder: Path) -> None:
+    """Unless nothing else tells two of them apart."""
+    for number, place in ((1, f"{'x' * 99}/1"), (2, "two"), (3, "two")):
+        path = folder / f"000{number}-digits-conv2"
+        config = (path / "config.toml").read_text().replace('"conv2"', f'"/my/{place}/net.py:Net"')
+        (path / "config.toml").write_text(config.replace('"digits"', '"/my/letters"'))
+        for name in ("summary.json", "environment.json"):
+            (path / name).unlink(missing_ok=True)
+    (folder / "0003-digits-conv2").rename(folder / "0003-letters-Net")
+    rows = [line.split() for line in run("runs").out.splitlines()]
+    assert rows[2][:3] == ["0001-digits-conv2", "letters", "net.py:Net"]
+    assert rows[4][:3] == ["0003", "letters", "net.py:Net"]
+    both = [line.split() for line in run("runs", "compare", 1, 2).out.splitlines()]
+    assert ["model", f"…{'x' * 18}/1/net.py:Net", "/my/two/net.py:Net"] in both
+
+
 def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, folder: Path) -> None:
     document = run("eval", "2", "--json").document
     assert document["checkpoint"] == "runs/0002-digits-conv2/best.pt"

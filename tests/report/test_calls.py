@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from mnist_cli.autograd import parse_value, walk
 from mnist_cli.autograd.experiment import experiment
-from mnist_cli.report.calls import call_lines, experiment_lines, node_lines, shown
+from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines, shown
 from mnist_cli.report.steps import Glyphs, describe, find_step, step_lines
 
 
@@ -134,3 +136,18 @@ def test_a_step_is_found_by_what_it_is_called() -> None:
     assert named("nowhere") is None
     assert named("99") is None
     assert named("  ") is None
+
+
+@pytest.mark.parametrize("shape", [(4, 25), (4, 26), (101,), (2, 2, 99)])
+def test_a_large_matrix_is_cut_as_torch_cuts_it(shape: tuple[int, ...]) -> None:
+    grad = torch.arange(float(math.prod(shape))).reshape(shape)
+    text = list(call_lines("It", [grad], [grad.t() if grad.dim() == 2 else grad]))
+    assert text[0].startswith(f"grad = {'×'.join(map(str, shape))} float32  norm ")
+    body = "\n".join(text[1:])
+    whole = grad.numel() <= 100
+    assert bool(list(cut_lines([None, grad]))) is (not whole and grad.dim() <= 2)
+    assert ("..." in body) is (not whole and grad.dim() <= 2)
+    if grad.dim() <= 2:
+        assert f"{grad.flatten()[-1]:.0f}." in body
+    assert (len(body) < 2000) or whole
+    assert repr(grad).count("...") == 0  # torch itself is as before

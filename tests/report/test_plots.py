@@ -107,6 +107,47 @@ def test_runs_over_each_other_show_each_runs_figures(monkeypatch: pytest.MonkeyP
     assert words == ["a", "b", "validation", "training"]
 
 
+def test_a_single_epoch_is_seen_and_training_is_told_from_validation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No line leads to it: its markers are all there is, and lie whole inside."""
+    kept: list[Figure] = []
+    for module in (figures, run_figures):
+        monkeypatch.setattr(module, "save", lambda figure, *_paths: kept.append(figure))
+    history = {count: [epoch(number, 0.5) for number in range(1, count + 1)] for count in (1, 2)}
+    for one in history.values():
+        figures.save_learning_curves(one, [(0.0, 0.1)], Path("x.png"), title="a run")
+    run_figures.save_overlay({"a": history[1]}, {"a": [(0.0, 0.1)]}, Path("x.png"))
+    norms = {"fc": [(1, Norms(1.0, 10.0, 0.1))]}
+    run_figures.save_norms(norms, 1e-3, Path("x.png"), title="a run")
+    single, several, overlay, layers = (figure.axes[0].lines for figure in kept)
+    assert min(line.get_markersize() for line in [*single, *overlay, *layers]) > 1.5 * max(
+        line.get_markersize() for line in several
+    )
+    assert [line.get_marker() for line in single] == ["o", "s"]
+    assert [line.get_markerfacecolor() for line in overlay] == ["white", overlay[1].get_color()]
+    low, high = kept[0].axes[0].get_ylim()
+    assert low == 0
+    assert high > 1.05 * 0.5
+
+
+def test_the_bars_of_the_classes_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(insight_figures, "save", lambda figure, *_paths: kept.append(figure))
+    chances = np.asarray([0.1, 0.7, 0.2], dtype=np.float32)
+    image = np.zeros((28, 28), np.uint8)
+    insight_figures.save_activations(image, [], chances, "abc", Path("x.png"), title="it")
+    bars = kept[0].axes[1]
+    legend = bars.get_legend()
+    assert legend is not None
+    meaning = {
+        patch.get_facecolor(): text.get_text()
+        for patch, text in zip(legend.get_patches(), legend.get_texts(), strict=True)
+    }
+    told = [meaning[bar.get_facecolor()] for bar in bars.patches]
+    assert [text.startswith("its answer") for text in told] == [False, True, False]
+
+
 def test_pictures_have_no_date_and_repeat(tmp_path: Path) -> None:
     for name in ("a", "b"):
         figure = Figure()
@@ -131,9 +172,12 @@ def test_of_many_classes_the_colours_alone_tell(
 ) -> None:
     kept: list[Figure] = []
     monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
-    figures.save_confusion(evaluation(count), [str(number) for number in range(count)])
+    figures.save_confusion(
+        evaluation(count), [str(number) for number in range(count)], name="0001-it"
+    )
     axes = kept[0].axes[0]
     assert len(axes.texts) == written
+    assert axes.get_title().startswith("Confusion matrix of 0001-it\n")
     assert max(kept[0].get_size_inches()) < 15
     assert axes.images[0].get_array()[0, 1] == 2
 
@@ -144,7 +188,10 @@ def test_long_names_have_lines_of_their_own(
 ) -> None:
     kept: list[Figure] = []
     monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
-    figures.save_mistakes([Mistake(7, 0, 1, 0.9)], np.zeros((1, 28, 28), np.uint8), names)
+    figures.save_mistakes(
+        [Mistake(7, 0, 1, 0.9)], np.zeros((1, 28, 28), np.uint8), names, name="a run"
+    )
+    assert kept[0].get_suptitle() == "The 1 most confident mistakes of a run"
     assert kept[0].axes[0].get_title() == f"{title}\n90% sure · #7"
 
 

@@ -81,6 +81,22 @@ def test_the_paths_are_those_of_the_contract(tmp_path: Path) -> None:
     ]
 
 
+def begin(run: RunDirectory, *files: str) -> None:
+    with run.locked(), run.begun():
+        for name in files:
+            (run.path / name).write_text("x")
+        raise KeyError
+
+
+def test_a_run_that_fails_at_its_start_is_gone_unless_it_wrote_something(tmp_path: Path) -> None:
+    for number, files in enumerate([(), ("config.toml",)]):
+        run = create(tmp_path, "mnist", f"net{number}")
+        with pytest.raises(KeyError):
+            begin(run, *files)
+        assert run.path.exists() is bool(files)
+    assert create(tmp_path, "mnist", "conv4").path.name == "0002-mnist-conv4"
+
+
 def test_metrics_are_written_anew_each_time(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write_metrics([{"epoch": 1}, {"epoch": 2}, {"epoch": 3}])

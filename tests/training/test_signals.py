@@ -39,6 +39,18 @@ def test_handlers_go_back_after_a_failure() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), number)
+            assert not stop
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_sigterm_after_sigint_ends_with_sigterms_code() -> None:
     with stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGINT)

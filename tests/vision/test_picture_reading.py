@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from mnist_cli.errors import DataError
 from mnist_cli.vision import reading
+from mnist_cli.vision.digits import expand
 
 DARK = seven()
 
@@ -119,6 +121,22 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     for name in (str(tmp_path / "none.png"), str(tmp_path), "a\0b"):
         with pytest.raises(DataError):
             reading.read_picture(name)
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    """Reading it could take for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("/dev/zero", str(tmp_path / "pipe.png")):
+        with pytest.raises(DataError, match=f"{name} is not a regular file") as caught:
+            reading.read_picture(name)
+        assert "stdin" in caught.value.hint
+
+
+def test_folders_in_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bar").mkdir()
+    with pytest.raises(DataError, match="no picture in the folder") as caught:
+        expand(str(tmp_path))
+    assert caught.value.hint == f"Folders in it are not looked into: name them, as {tmp_path}/bar."
 
 
 def test_more_bytes_than_a_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,38 @@ def test_the_page_and_all_that_it_names(server: PageServer) -> None:
     assert seen | {"index.html"} == there
 
 
+@pytest.mark.parametrize("path", ["/", "/about", "/main.js", "/none"])
+def test_a_head_is_a_get_without_its_content(server: PageServer, path: str) -> None:
+    def described(method: str) -> tuple[int, dict[str, str], bytes]:
+        status, headers, content = request(server, method, path)
+        return status, {k: v for k, v in headers.items() if k != "Date"}, content
+
+    status, headers, content = described("GET")
+    assert described("HEAD") == (status, headers, b"")
+    assert int(headers["Content-Length"]) == len(content) > 0
+
+
+@pytest.mark.parametrize("headers", [BINARY, {"Host": "evil.example"}, {}])
+def test_who_sends_too_much_still_hears_why(server: PageServer, headers: Mapping[str, str]) -> None:
+    """More than the sockets hold: it is read, since a client that is cut off sees no answer."""
+    status, _, body = request(server, "POST", "/ask", bytes(6_000_000), headers)
+    expected = 413 if headers is BINARY else 403 if headers else 415
+    assert (status, b"error" in body) == (expected, True)
+    assert is_well(server)
+
+
+def test_no_end_is_waited_for(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender who goes on for ever is cut off, by the bytes."""
+    monkeypatch.setattr("mnist_cli.web.server.MOST_IGNORED", 1 << 20)
+    head = HEAD.format(port=server.port) + "Content-Length: 999999999999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        with pytest.raises(ConnectionError):  # noqa: PT012 - which of them fails is the system's
+            for _ in range(10_000):
+                connection.sendall(bytes(1 << 16))
+    assert is_well(server)
+
+
 def test_no_file_of_the_page_names_another_site() -> None:
     for one in files("mnist_cli.web").joinpath("page").iterdir():
         addresses = set(re.findall(r"https?://[^\s\"'<]+", one.read_text(encoding="utf-8")))
@@ -216,7 +248,11 @@ HEAD = "POST /ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: applicatio
         ("GET / HTTP/1.1\r\n\r\n", 403),
         ("GET /\r\n\r\n", None),
         ("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 3\r\n\r\nabc", 400),
+        ("HEAD / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 3\r\n\r\nabc", 400),
         ("PUT / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", 501),
+        ("PUT / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        ("OPTIONS /ask HTTP/1.1\r\n\r\n", 403),
+        ("BREW / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", 501),
         ("OPTIONS /ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", 501),
         ("GET / HTTP/9.9\r\n\r\n", None),
         ("GET / HTTP/x\r\n\r\n", None),
@@ -233,7 +269,7 @@ def test_malformed_requests_are_refused_and_survived(
     answer = raw(server, data.replace("{port}", str(server.port)).encode())
     if status is not None:
         assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer[:100]
-    assert b'{"error":' in answer
+    assert (b'{"error":' in answer) is not data.startswith("HEAD ")
     assert is_well(server)
 
 

@@ -22,7 +22,7 @@ from mnist_cli.commands.inspect.dump import (
 from mnist_cli.commands.inspect.stepping import step_through
 from mnist_cli.commands.inspect.subject import Request, Subject, open_subject
 from mnist_cli.report import gradients as shown
-from mnist_cli.report.calls import call_lines, experiment_lines, node_lines
+from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines
 from mnist_cli.report.console import note, print_json, warn
 
 
@@ -65,7 +65,7 @@ def node(
     lines = list(node_lines(called.node, called.walk.graph))
     if called.grads:
         lines += call_lines(called.node.name, called.grads, called.results)
-    shown.print_lines(lines)
+    shown.print_lines([*lines, *cut_lines([*called.grads, *called.results])])
 
 
 def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:

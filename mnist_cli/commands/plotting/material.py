@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.split import Normalisation, Split
     from mnist_cli.insight.layers import Layer
     from mnist_cli.insight.pixels import Maximised, Saliency
-    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.training.checkpoint import Checkpoint, Course
     from mnist_cli.training.evaluate import Evaluation
     from mnist_cli.training.norms import Norms
     from mnist_cli.training.state import EpochResult
@@ -43,41 +43,57 @@ class Request:
 
 
 def open_material(request: Request) -> Material:
-    """Find and read the checkpoint; everything else waits until a picture needs it.
+    """Find the checkpoint; everything else waits until a picture needs it.
 
     Raises:
-        UsageError, CheckpointError: there is none, it is damaged, or the device cannot be had.
+        UsageError, CheckpointError: there is none, or the device cannot be had.
     """
     from mnist_cli.training.device import resolve_device
+    from mnist_cli.training.rundir import find_checkpoint
 
     device = resolve_device(request.device or "auto")
-    found = provenance.open_checkpoint(request.target, request.runs, request.model)
-    return Material(request, device, found)
+    return Material(request, device, find_checkpoint(request.target, request.runs))
 
 
 @dataclass(frozen=True)
 class Material:
-    """A checkpoint, and what follows from it."""
+    """A checkpoint's file, and what follows from it."""
 
     request: Request
     device: torch.device
-    checkpoint: Checkpoint
+    path: Path
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """What is in the file.
+
+        Raises:
+            CheckpointError, UsageError: see :func:`provenance.open_checkpoint`.
+        """
+        return provenance.open_checkpoint(self.path, self.request.runs, self.request.model)
+
+    @cached_property
+    def course(self) -> Course | None:
+        """What the file tells of its training, whether or not its network can be had.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        from mnist_cli.training.checkpoint import read_course
+
+        return read_course(self.path)
 
     @property
     def folder(self) -> Path:
         """Where its pictures go: into the run directory, or beside the checkpoint."""
         from mnist_cli.training.rundir import RunDirectory
 
-        return RunDirectory(self.checkpoint.path.parent).plots
+        return RunDirectory(self.path.parent).plots
 
     @property
     def name(self) -> str:
         """What titles call it: the run's name, or the file's."""
-        from mnist_cli.training.rundir import RunDirectory
-
-        parent = self.checkpoint.path.resolve().parent
-        in_run = RunDirectory(parent).metrics.is_file()
-        return parent.name if in_run else self.checkpoint.path.name
+        return provenance.title_name(self.path)
 
     @cached_property
     def history(self) -> tuple[EpochResult, ...]:
@@ -90,12 +106,12 @@ class Material:
         from mnist_cli.training.history import read_history
         from mnist_cli.training.rundir import RunDirectory
 
-        run, target = RunDirectory(self.checkpoint.path.parent), self.request.target
-        whole = target is None or target.resolve() != self.checkpoint.path.resolve()
-        found = read_history(run) if whole else self.checkpoint.history
+        run, target = RunDirectory(self.path.parent), self.request.target
+        whole = target is None or target.resolve() != self.path.resolve()
+        found = read_history(run) if whole else self.course.history if self.course else ()
         if found:
             return found
-        if self.checkpoint.foreign:
+        if self.course is None:
             raise CannotDraw("another program's weights say nothing of their training")
         raise CannotDraw("the run has not ended an epoch yet")
 
@@ -105,7 +121,7 @@ class Material:
         from mnist_cli.config import TrainConfig
         from mnist_cli.training.history import learning_rates
 
-        return learning_rates(self.checkpoint.config or TrainConfig(), self.history)
+        return learning_rates(self.course.config if self.course else TrainConfig(), self.history)
 
     @cached_property
     def norms(self) -> dict[str, list[tuple[int, Norms]]]:

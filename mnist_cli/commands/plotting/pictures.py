@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mnist_cli.training.state import EpochResult
 
 DRAWN_MISTAKES = 32
+WITHOUT_NETWORK = frozenset({"curves", "ratios"})
+"""Pictures of the run's figures alone, for which a network of the user's own need not be named."""
 
 Paths = Sequence[Path]
 
@@ -71,6 +73,8 @@ def draw(
     """
     from mnist_cli.files import check_writable
 
+    if not set(names) <= WITHOUT_NETWORK:
+        assert material.checkpoint  # what is wrong with it is said before anything is written
     check_writable(folder)
     drawn: dict[str, list[Path]] = {}
     left_out: dict[str, str] = {}
@@ -84,7 +88,7 @@ def draw(
             if required:
                 raise
             left_out[name] = _reason(error)
-    return Outcome(str(material.checkpoint.path), drawn, left_out, previews)
+    return Outcome(str(material.path), drawn, left_out, previews)
 
 
 def _reason(error: CannotDraw | Any) -> str:
@@ -97,11 +101,8 @@ def draw_overlay(
     runs: Path,
     folder: Path,
     endings: Sequence[str],
-    model: str | None = None,
 ) -> Outcome:
     """Draw the learning curves of several runs over each other.
-
-    ``model`` names the network of those that are of the user's own.
 
     Raises:
         MnistError: one of them cannot be read, or has not ended an epoch.
@@ -109,10 +110,11 @@ def draw_overlay(
     from mnist_cli.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
-    curves = {str(target): read_curves(target, runs, model) for target in targets}
-    short = {Path(name).name: of for name, of in curves.items()}
-    if len(short) == len(curves):
-        curves = short
+    found = [read_curves(target, runs) for target in targets]
+    names = [of.name for of in found]
+    if len(set(names)) < len(names):
+        names = [str(target) for target in targets]
+    curves = dict(zip(names, found, strict=True))
     histories = {name: of.history for name, of in curves.items()}
     check_writable(folder)
     paths = [folder / f"curves.{ending}" for ending in endings]
@@ -124,25 +126,20 @@ def draw_overlay(
 
 @dataclass(frozen=True)
 class Curves:
-    """A run's epochs, and the course of its learning rate."""
+    """A run's name and epochs, and the course of its learning rate."""
 
+    name: str
     history: tuple[EpochResult, ...]
     rates: list[tuple[float, float]]
 
 
-def read_curves(target: Path, runs: Path, model: str | None = None) -> Curves:
-    """The curves of one of several runs; ``model`` is for those of the user's own network."""
+def read_curves(target: Path, runs: Path) -> Curves:
+    """The curves of one of several runs."""
     from mnist_cli.commands.plotting.material import Request, open_material
-    from mnist_cli.training.checkpoint import OwnNetworkError
 
+    material = open_material(Request(target, runs, device="cpu"))
     try:
-        material = open_material(Request(target, runs, device="cpu"))
-    except OwnNetworkError:
-        if model is None:
-            raise
-        material = open_material(Request(target, runs, model, device="cpu"))
-    try:
-        return Curves(material.history, material.rates)
+        return Curves(material.name, material.history, material.rates)
     except CannotDraw as error:
         raise CannotDraw(f"{target}: {error.message}", "Leave it out.") from error
 
@@ -242,7 +239,7 @@ def _confusion(material: Material, paths: Paths) -> Preview:
     from mnist_cli.report.figures import save_confusion
 
     score = material.evaluation.score
-    save_confusion(material.evaluation, material.classes, *paths)
+    save_confusion(material.evaluation, material.classes, *paths, name=material.name)
     return Preview(
         f"test accuracy {score.accuracy:.2%} of {score.count:,} images",
         confusion=(material.evaluation.confusion, material.classes),
@@ -257,7 +254,7 @@ def _mistakes(material: Material, paths: Paths) -> Preview:
     worst = material.evaluation.mistakes[:DRAWN_MISTAKES]
     rows = torch.tensor([mistake.index for mistake in worst], dtype=torch.int64)
     images = material.data.test.images.index_select(0, rows).squeeze(1).numpy()
-    save_mistakes(worst, images, material.classes, *paths)
+    save_mistakes(worst, images, material.classes, *paths, name=material.name)
     name = material.classes
     captions = [f"{name[one.label]}, taken for {name[one.predicted]}" for one in worst]
     return Preview("mistakes", [_small(image) for image in images[:5]], captions[:5])

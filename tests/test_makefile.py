@@ -1,0 +1,44 @@
+"""``make train`` with a program that only says how it was called."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mnist_cli import cli
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+
+
+def make_train(folder: Path, arguments: str) -> list[str]:
+    """What it prints, line by line, where everything is installed already."""
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "mnist"
+    program.write_text('#!/bin/sh\necho "called: $*"\n')
+    program.chmod(0o755)
+    for stamp in (".python", ".run"):
+        (folder / stamp).touch()
+    words = ["make", "--silent", "train", f"VENV={folder}", f"ARGS={arguments}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_it_ends_with_what_next(tmp_path: Path) -> None:
+    lines = make_train(tmp_path, "--epochs 1")
+    calls = ["train --epochs 1", "eval", "inspect-grad --replay"]
+    assert lines[:3] == [f"called: {call}" for call in calls]
+    told = " ".join(lines[3:])
+    for name in ("plot", "predict", "draw"):
+        assert f"{tmp_path}/bin/mnist {name} " in told
+        assert name in {command.name for command in cli.app.registered_commands}
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "-q", "--json"])
+def test_not_where_it_is_to_be_quiet(tmp_path: Path, flag: str) -> None:
+    assert make_train(tmp_path, f"--epochs 1 {flag}")[3:] == []
