@@ -62,6 +62,38 @@ def check_ranks(config: TrainConfig, size: int) -> None:
         )
 
 
+def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bool) -> None:
+    """Refuse a network of the user's own that fails on no images, where a rank would get none.
+
+    Raises:
+        UsageError: with the network's own failure.
+    """
+    from mnist_cli.data.loader import last_batch
+    from mnist_cli.data.split import training_size
+
+    images = training_size(config.train_size, config.val_size, len(data.train))
+    left = last_batch(config, images)
+    if left >= size or not is_own_network(config.model):
+        return
+    from mnist_cli import own_network
+
+    try:
+        own_network.try_on_none(config.model, len(data.spec.classes))
+    except UsageError as error:
+        error.message = (
+            f"the last batch of an epoch has {left} images for {size} ranks, so that a rank has "
+            f"none, and {error.message}"
+        )
+        fewer = f"at most {left} ranks" if left > 1 else "one process"
+        dropped = "leave that batch out (--set drop_last=true), or " if images > left else ""
+        error.hint = (
+            f"Resume with {fewer}."
+            if resumed
+            else f"Train with {fewer}, or {dropped}take another batch_size or train_size."
+        )
+        raise
+
+
 def launch(
     arguments: Sequence[str], ranks: int, config: TrainConfig | None, *, patience: float
 ) -> None:
@@ -90,6 +122,8 @@ def as_rank(place: Place | None) -> Iterator[None]:
         return
     from mnist_cli.training.distributed import failures
 
+    # torch is imported below: of what it would warn in its words, we tell what matters in ours
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     launched, speaks = bool(place.status), place.rank == 0
     place.register()
     if not speaks:

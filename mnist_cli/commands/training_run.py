@@ -104,6 +104,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
                 return rundir.create(folder, data.spec.name, config.model)
 
             shared_run.check_alike(config, precision, data, ranks)
+            shared_run.check_parts(config, data, ranks.size, resumed=False)
             with shared_run.held(create, ranks) as run:
                 yield Session(config, data, device, precision, run, ranks=ranks)
 

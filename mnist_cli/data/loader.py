@@ -76,6 +76,13 @@ def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def last_batch(config: TrainConfig, images: int) -> int:
+    """How many images an epoch's last batch has, where the training set has ``images``."""
+    rest = images % config.batch_size
+    whole = not rest or (config.drop_last and images > config.batch_size)
+    return config.batch_size if whole else rest
+
+
 def build_loader(
     config: TrainConfig, split: Split, normalisation: Normalisation, part: Part = WHOLE
 ) -> Loader:

@@ -14,10 +14,22 @@ import pytest
 import torch
 from bits import SECONDS, differences
 from program import TINY, finish, one_thread, start, wait_until
-from rank_process import COUNT, NETWORKS, augmented, evaluated, gradients, listening, trained
-from small_runs import MOVED
+from rank_process import (
+    BF16,
+    COUNT,
+    GRADIENTS,
+    NETWORKS,
+    augmented,
+    evaluated,
+    gradients,
+    listening,
+    own,
+    trained,
+)
+from small_runs import MOVED, config, loaded
 
 from mnist_cli import cli
+from mnist_cli.commands import shared_run
 from mnist_cli.data.loader import Part
 from mnist_cli.errors import DeviceError, UsageError
 from mnist_cli.training.distributed import launch
@@ -56,12 +68,16 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("count", [8, 7, 1])
-@pytest.mark.parametrize("model", ["conv2", "conv4"])
+def named(value: object) -> str:
+    """What a test of a network is called: a file's folder differs from machine to machine."""
+    return str(value).rpartition(":")[2]
+
+
+@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
 def test_the_gradients_of_two_ranks_are_those_of_one(
     answers: list[dict[str, Any]], model: str, count: int
 ) -> None:
-    """With batch norm and without, of a batch cut evenly, unevenly, and with nothing for one."""
+    """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
     one = gradients(model, ALONE, count)
     for rank in answers:
         two = rank["gradients"][f"{model}/{count}"]
@@ -70,7 +86,30 @@ def test_the_gradients_of_two_ranks_are_those_of_one(
     assert not differences(answers[0]["gradients"], answers[1]["gradients"])
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
+def test_in_bf16_two_ranks_are_no_farther_from_fp32_than_one(
+    answers: list[dict[str, Any]], model: str, count: int
+) -> None:
+    """Their sums are rounded elsewhere, so an error as large again is left to them."""
+    exact, one = together(gradients(model, ALONE, count)), gradients(model, ALONE, count, BF16)
+    error = (together(one) - exact).norm()
+    two = answers[0]["bf16"][f"{model}/{count}"]
+    assert (together(two) - exact).norm() < 2 * error
+    assert error > 1e-4 * exact.norm()  # it did compute in bf16
+
+
+def together(gradients: dict[str, torch.Tensor | None]) -> torch.Tensor:
+    return torch.cat([one.flatten().double() for one in gradients.values() if one is not None])
+
+
+def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as error:
+        torch.nn.BatchNorm1d(3)(torch.ones(1, 3))
+    for rank in answers:
+        assert rank["single"].partition(", got")[0] == str(error.value).partition(", got")[0]
+
+
+@pytest.mark.parametrize("model", NETWORKS, ids=named)
 def test_an_epoch_of_two_ranks_is_that_of_one(answers: list[dict[str, Any]], model: str) -> None:
     """Weights, running means and variances, and every figure that is reported."""
     one, two = trained(model), answers[0]["trained"][model]
@@ -98,6 +137,38 @@ def test_every_image_is_evaluated_once_and_all_ranks_know_all(
 ) -> None:
     for rank in answers:
         torch.testing.assert_close(rank["evaluated"], evaluated(ALONE), rtol=0, atol=0)
+        one = evaluated(ALONE, 3, own("Unused"))  # one batch: nothing for the second rank
+        torch.testing.assert_close(rank["few evaluated"], one, rtol=0, atol=0)
+
+
+def test_what_a_network_remembers_is_the_same_on_both(answers: list[dict[str, Any]]) -> None:
+    """As rank 0 has it, and where the network has assigned another tensor too."""
+    one, two = (rank["remembered"]["weights"] for rank in answers)
+    assert one["seen"] != 0
+    assert one["steps"] == 3
+    assert not differences(one, two)
+
+
+def test_a_network_that_fails_on_no_images_is_refused() -> None:
+    """Where a rank would get none; the way out that is named goes on."""
+    spoilt, short = own("Spoilt"), own("Upright")
+    for model, said in ((short, "reshape tensor of 0 elements"), (spoilt, "infinity in 'mean'")):
+        settings = config(model=model, batch_size=8, val_size=0)
+        shared_run.check_parts(settings, loaded(32), 2, resumed=False)
+        shared_run.check_parts(settings, loaded(34), 2, resumed=False)
+        shared_run.check_parts(settings, loaded(33), 1, resumed=False)
+        dropped = settings.model_copy(update={"drop_last": True})
+        shared_run.check_parts(dropped, loaded(33), 2, resumed=False)
+        with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
+            shared_run.check_parts(settings, loaded(33), 2, resumed=False)
+        assert said in error.value.message
+        assert "Train with one process, or leave that batch out" in error.value.hint
+        with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
+            shared_run.check_parts(settings, loaded(35), 4, resumed=True)
+        assert error.value.hint == "Resume with at most 3 ranks."
+    shared_run.check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
+    taken = config(model=own("Unused"), batch_size=8, val_size=0)
+    shared_run.check_parts(taken, loaded(33), 2, resumed=False)
 
 
 def test_a_loss_that_is_not_finite_stops_both_with_one_message(

@@ -21,11 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
-from mnist_cli.training.distributed.norm import synchronised
+from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.place import Place
 from mnist_cli.training.ranks import Forward, Ranks
 
-# Each rank computes the same buffers: none need be sent. torch renamed the setting in 2.14.
+# Each rank computes the same buffers of batch norm, and unite() sends others: none need be sent
+# here. torch renamed the setting in 2.14.
 _SETTINGS = signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _SETTINGS): False
@@ -41,12 +42,21 @@ class Group(Ranks):
 
     parent: int = field(default_factory=os.getppid)
 
-    def forward(self, model: nn.Module) -> Forward:
+    def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
         """See :meth:`Ranks.forward`."""
         device = next(model.parameters()).device
         here = [device.index] if device.type == "cuda" else None
-        shared = DistributedDataParallel(synchronised(model), device_ids=here, **_KEEP_BUFFERS)
+        shared = DistributedDataParallel(
+            synchronised(model), device_ids=here, find_unused_parameters=own, **_KEEP_BUFFERS
+        )
         return cast(Forward, shared)
+
+    def unite(self, model: nn.Module) -> None:
+        """See :meth:`Ranks.unite`."""
+        for buffer in own_buffers(model):
+            same = buffer.detach().contiguous()
+            dist.broadcast(same, 0)
+            buffer.detach().copy_(same)
 
     def seed(self, seed: int, step: int) -> None:
         """See :meth:`Ranks.seed`: each step anew, so that a checkpoint need not hold all ranks'."""
