@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from bits import SECONDS, flat
+from program import wait_until
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
 from mnist_cli.commands import shared_run
 from mnist_cli.data.loader import build_loader
-from mnist_cli.errors import MnistError, NonFiniteError
-from mnist_cli.places import is_own_network
+from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
+from mnist_cli.places import is_own_network, label
 from mnist_cli.training.device import Precision
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.place import place_of
 from mnist_cli.training.evaluate import predict
-from mnist_cli.training.loop import fit
+from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.session import Session
+from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 
@@ -42,6 +48,8 @@ GRADIENTS = [
 COUNT = 17
 """Two batches of eight, and one of a single image: the first rank has none of that."""
 BF16 = Precision("bf16", "cpu")
+RESUMED = ("example", own("Remembering"))
+"""One with dropout, which each rank draws otherwise, and one with buffers that each rank computes."""
 
 
 def settings(model: str, **values: Any) -> Any:
@@ -149,6 +157,31 @@ def single(ranks: Group) -> str:
     return ""
 
 
+def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
+    """A run that the second rank is asked to stop, and resumed; and the same never stopped."""
+    chosen = config(model=model, ema=0.9)
+    for number in range(2):
+        run = RunDirectory(folder / f"{label(model)}-{number}")
+        run.path.mkdir(exist_ok=True)
+        session, stop = Session(chosen, loaded(), CPU, FP32, run, ranks=ranks), StopRequest()
+        with contextlib.suppress(Interrupted):
+            for event in session.events(stop):
+                if number and ranks.rank and isinstance(event, StepResult) and event.batch == 2:
+                    stop.signal = signal.SIGINT
+    checkpoint = shared_run.read_checkpoint(lambda: run.last, model, ranks)
+    session = Session(chosen, loaded(), CPU, FP32, run, checkpoint, ranks)
+    position = f"{session.state.epoch}/{session.state.batch}"
+    events = session.events(StopRequest())
+    return [position, *session.differences, *(type(event).__name__ for event in events)]
+
+
+def orphaned(ranks: Group) -> list[int]:
+    """What is agreed where nobody is watched, and where whoever started the second rank is gone."""
+    agreed = [Group(ranks.rank, ranks.size, parent).agree(0) for parent in (0, os.getppid())]
+    gone = os.getppid() if ranks.leads else -1
+    return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
+
+
 def listening() -> list[str]:
     """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
     links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
@@ -184,6 +217,9 @@ def main(folder: Path) -> None:
             "evaluated": evaluated(ranks),
             "poisoned": poisoned(ranks),
             "unlike": unlike(ranks),
+            "orphaned": orphaned(ranks),
+            "resumed": {name: stopped_and_not(folder, name, ranks) for name in RESUMED},
+            "folder": str(folder),
             "agreed": [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)],
             "shared": [ranks.share(b"from 0" if ranks.leads else b"").decode(), str(ranks.share())],
             "earliest": ranks.earliest(["conv2", "conv1"][ranks.rank], ["", "conv1", "conv2"]),
@@ -193,7 +229,9 @@ def main(folder: Path) -> None:
             ),
             "listening": listening(),
         }
-        torch.save(answers, folder / f"{place.rank}.pt")
+        if ranks.leads:  # which the other does not wait for
+            wait_until((folder / "1.pt").exists)
+    torch.save(answers, folder / f"{place.rank}.pt")
 
 
 if __name__ == "__main__":

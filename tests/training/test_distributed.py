@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from bits import SECONDS, differences
 from program import TINY, finish, one_thread, start, wait_until
 from rank_process import (
@@ -19,6 +21,8 @@ from rank_process import (
     COUNT,
     GRADIENTS,
     NETWORKS,
+    OWN_NETWORKS,
+    RESUMED,
     augmented,
     evaluated,
     gradients,
@@ -31,10 +35,12 @@ from small_runs import MOVED, config, loaded
 from mnist_cli import cli
 from mnist_cli.commands import shared_run
 from mnist_cli.data.loader import Part
-from mnist_cli.errors import DeviceError, UsageError
-from mnist_cli.training.distributed import launch
-from mnist_cli.training.distributed.group import device_of
-from mnist_cli.training.distributed.place import Place, place_of
+from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
+from mnist_cli.places import label
+from mnist_cli.training.device import Precision
+from mnist_cli.training.distributed import group, launch
+from mnist_cli.training.distributed.group import Group, device_of
+from mnist_cli.training.distributed.place import STATUS, Place, place_of
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
@@ -44,17 +50,15 @@ TESTS = HERE.parent
 
 
 def free_port() -> int:
+    """A port that was free just now: whoever binds it must be ready to take another one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two ranks found, each by itself."""
-    folder = tmp_path_factory.mktemp("ranks")
+def start_ranks(folder: Path) -> list[subprocess.Popen[str]]:
     more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     more["PYTHONPATH"] = f"{HERE}{os.pathsep}{TESTS}"
-    ranks = [
+    return [
         subprocess.Popen(
             [sys.executable, HERE / "rank_process.py", folder],
             env=one_thread(**more, RANK=str(rank)),
@@ -63,8 +67,21 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         )
         for rank in range(2)
     ]
-    said = [rank.communicate(timeout=120)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two ranks found, each by itself."""
+    folder = tmp_path_factory.mktemp("ranks")
+    for _ in range(3):
+        ranks = start_ranks(folder)
+        said = ranks[0].communicate(timeout=120)[1]
+        if "EADDRINUSE" not in said:
+            break
+        ranks[1].kill()
+        ranks[1].communicate()
+    said += ranks[1].communicate(timeout=120)[1]
+    assert [rank.returncode for rank in ranks] == [0, 0], said
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -149,6 +166,26 @@ def test_what_a_network_remembers_is_the_same_on_both(answers: list[dict[str, An
     assert not differences(one, two)
 
 
+@pytest.mark.parametrize("model", RESUMED, ids=named)
+def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
+    answers: list[dict[str, Any]], model: str
+) -> None:
+    for rank in answers:
+        assert rank["resumed"][model] == [
+            "0/2",
+            *["StepResult", "EpochResult"],
+            *["StepResult"] * 3,
+            "EpochResult",
+        ]
+    folder, name = Path(answers[0]["folder"]), label(model)
+    for file in ("last.pt", "best.pt"):
+        one, two = (
+            torch.load(folder / f"{name}-{number}" / file, weights_only=True) for number in range(2)
+        )
+        assert not differences(one, two, ignore=SECONDS)
+        assert one["environment"]["ranks"] == 2
+
+
 def test_a_network_that_fails_on_no_images_is_refused() -> None:
     """Where a rank would get none; the way out that is named goes on."""
     spoilt, short = own("Spoilt"), own("Upright")
@@ -186,6 +223,11 @@ def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]
     assert "batch_size is 10 here and 8 there" in said
     assert "data is sha256:" in said
     assert "threads" not in said
+
+
+def test_a_rank_whose_starter_is_gone_stops_all(answers: list[dict[str, Any]]) -> None:
+    for rank in answers:
+        assert rank["orphaned"] == [0, 0, signal.SIGTERM]
 
 
 def test_ranks_agree_and_share(answers: list[dict[str, Any]]) -> None:
@@ -239,12 +281,27 @@ def test_the_place_is_read_from_the_environment() -> None:
     assert place_of({"RANK": "0", "WORLD_SIZE": "1"}) is None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
+def test_on_loopback_all_ranks_are_on_this_machine(host: str) -> None:
+    alone = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": host, "MASTER_PORT": "1"}
+    assert place_of(alone) == Place(1, 4, 1, 4, f"{host}:1")
+
+
+def test_launchers_are_watched_and_other_starters_are_not() -> None:
+    """A shell that has started ranks and ended is no reason to stop."""
+    launched = [{"TORCHELASTIC_RUN_ID": "none"}, {STATUS: "/nowhere/status.json"}]
+    places = [place_of(ENVIRONMENT | more) for more in ({}, *launched)]
+    assert [place.parent for place in places if place] == [0, os.getppid(), os.getppid()]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"WORLD_SIZE": ""}, "has RANK of a run by several processes, but not WORLD_SIZE"),
         ({"RANK": ""}, "has WORLD_SIZE of a run by several processes, but not RANK"),
         ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
+        ({"LOCAL_RANK": ""}, "has RANK and WORLD_SIZE of .*, but not LOCAL_RANK"),
+        ({"LOCAL_WORLD_SIZE": ""}, "but not LOCAL_WORLD_SIZE"),
         ({"RANK": "4"}, "RANK=4 and WORLD_SIZE=4, which cannot be"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two, which is no number"),
     ],
@@ -293,6 +350,42 @@ def test_a_device_for_each_rank_or_none(
     assert device_of("cpu", HERE_TWICE) == torch.device("cpu")
 
 
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[Group]:
+    """What several ranks do, done by one: a world of one is otherwise trained without any of it."""
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    yield Group(0, 1)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, GPU])])
+@pytest.mark.parametrize("model", ["conv4", *OWN_NETWORKS], ids=named)
+def test_a_group_of_one_computes_what_no_group_does(
+    group_of_one: Group, model: str, device: str
+) -> None:
+    """On a GPU as well, of which the tests of several ranks would need as many."""
+    there, bf16 = torch.device(device), Precision("bf16", device)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        exact = gradients(model, ALONE, 8, device=there)
+        torch.testing.assert_close(
+            gradients(model, group_of_one, 8, device=there), exact, rtol=1e-3, atol=1e-5
+        )
+        one, two = (gradients(model, ranks, 8, bf16, there) for ranks in (ALONE, group_of_one))
+    error = (together(one) - together(exact)).norm()
+    assert (together(two) - together(exact)).norm() < 2 * error
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif("torch.cuda.device_count() != 1", reason="needs one GPU")
+def test_one_gpu_is_not_shared_by_two_ranks() -> None:
+    with pytest.raises(DeviceError, match="2 ranks on this machine, and 1 GPU"):
+        device_of("cuda", HERE_TWICE)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif("torch.cuda.device_count() < 2", reason="needs two GPUs")
 @pytest.mark.parametrize("model", ["conv2", "conv4"])
@@ -307,13 +400,51 @@ def test_two_gpus_train_as_one(tmp_path: Path, model: str) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
+def test_loopback_is_named_to_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL takes a name for the beginning of one, unless it is told otherwise."""
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "lofty0")])
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "lofty0")
+    group._stay_on_this_machine(HERE_TWICE)
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "lofty0"  # the user knows better
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME")
+    group._stay_on_this_machine(HERE_TWICE)
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "=lo"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (dist.DistBackendError("NCCL error: unhandled cuda error, out of memory"), None),
+        (RuntimeError("[gloo/transport/tcp/buffer.cc:1] Cannot allocate memory"), None),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (dist.DistNetworkError("The client socket has failed"), RankError),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"), RankError),
+        (RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out"), RankTimeout),
+    ],
+)
+def test_memory_that_ran_out_is_no_rank_that_is_gone(
+    error: RuntimeError, kind: type[RankError] | None
+) -> None:
+    with (
+        pytest.raises(RuntimeError if kind is None else RankError) as caught,
+        Group(0, 2).explained(),
+    ):
+        raise error
+    assert type(caught.value) is (kind or type(error))
+
+
 def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
-    environment = one_thread(**ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1"})
-    environment |= {"MASTER_PORT": str(free_port()), "LOCAL_WORLD_SIZE": "4"}
+    environment = one_thread(**ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "4"})
     command = [sys.executable, "-m", "mnist_cli", *TINY, "--rank-timeout", "1"]
-    alone = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    with socket.socket() as taken:  # and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        environment["MASTER_PORT"] = str(taken.getsockname()[1])
+        alone = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
     assert alone.returncode == 1
     assert "rank 1: rank 1 of 4 did not meet the others at 127.0.0.1:" in alone.stderr
     assert "Traceback" not in alone.stderr
@@ -331,19 +462,16 @@ def test_one_process_alone_imports_nothing_of_it(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines()[-1] == "['mnist_cli.training.distributed.place']"
 
 
-RANKS = [*TINY, "--model", "conv4x0.25", "--set", "ema=0.9", "--nproc", "2"]
-EPOCHS = 60
+RANKS = [*TINY, "--model", "conv4x0.25", "--nproc", "2", "--json"]
+RANKS += ["--set", "schedule=constant"]  # so that a resumed run may end after fewer epochs
 
 
-def finished(process: subprocess.Popen[str]) -> None:
-    ended = finish(process)
-    assert ended.code == 0, ended.err
-    assert ended.document["test"]["count"] == 382
-    assert "differ" not in ended.err
-
-
-def interrupted(process: subprocess.Popen[str], run: Path) -> None:
-    """Ctrl-C once it has done an epoch."""
+def test_a_run_is_interrupted_and_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By as many ranks without a word; by one, which says so."""
+    run = tmp_path / "0001-digits-conv4x0.25"
+    process = start(*RANKS, "--epochs", 5000, "--runs", tmp_path)
     metrics = run / "metrics.jsonl"
     wait_until(lambda: process.poll() is not None or (metrics.is_file() and metrics.read_text()))
     process.send_signal(signal.SIGINT)
@@ -352,31 +480,17 @@ def interrupted(process: subprocess.Popen[str], run: Path) -> None:
     message = ended.document["error"]["message"]
     assert f"Resume with: mnist train --nproc 2 --resume {run}" in message
     assert not (run / "summary.json").exists()
-
-
-@pytest.fixture(scope="module")
-def stopped_and_not(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run of two ranks stopped by Ctrl-C and resumed, and the same never stopped."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("stopped", "whole")]
-    words = [*RANKS, "--epochs", EPOCHS, "--json", "--runs"]
-    stopped, whole = (folder / "0001-digits-conv4x0.25" for folder in folders)
-    interrupted(start(*words, folders[0]), stopped)
-    finished(start("train", "--nproc", 2, "--resume", stopped, "--json"))
-    finished(start(*words, folders[1]))
-    return stopped, whole
-
-
-def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
-    stopped_and_not: tuple[Path, Path],
-) -> None:
-    for name in ("last.pt", "best.pt"):
-        one, two = (torch.load(run / name, weights_only=True) for run in stopped_and_not)
-        assert not differences(one, two, ignore=SECONDS)
-        assert one["environment"]["ranks"] == 2
-
-
-def test_resumed_by_another_number_of_ranks_says_so(
-    stopped_and_not: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.run(["train", "--resume", str(stopped_and_not[0]), "--quiet"]) == 0
+    epochs = torch.load(run / "last.pt", weights_only=True)["position"]["epoch"] + 1
+    finished(start("train", "--nproc", 2, "--resume", run, "--epochs", epochs, "--json"))
+    document = torch.load(run / "last.pt", weights_only=True)
+    assert document["position"] == {"epoch": epochs, "batch": 0, "step": 3 * epochs}
+    assert document["environment"]["ranks"] == 2
+    assert cli.run(["train", "--resume", str(run), "--quiet"]) == 0
     assert "ranks: 2 then, 1 now" in capsys.readouterr().err
+
+
+def finished(process: subprocess.Popen[str]) -> None:
+    ended = finish(process)
+    assert ended.code == 0, ended.err
+    assert ended.document["test"]["count"] == 382
+    assert "differ" not in ended.err
