@@ -243,6 +243,8 @@ def _kill_ranks(folder: Path, spared: Collection[int] = ()) -> None:
 
 def _is_child(pid: int) -> bool:
     """Whether a number is still that of a process that this one has started."""
+    if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
+        return True
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:  # it has ended, and the number may be another's by now
