@@ -36,7 +36,7 @@ from mnist_cli.commands import (
 )
 from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
 from mnist_cli.own_source import blamed
-from mnist_cli.process import abandon_stdout, expected, explain
+from mnist_cli.process import Termination, abandon_stdout, end, expected, explain
 
 
 class _PlainHelp:
@@ -145,7 +145,7 @@ def main() -> NoReturn:
     except OSError as error:
         abandon_stdout()
         code = _report(explain(error), arguments)
-    sys.exit(code)
+    end(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -156,7 +156,7 @@ def run(arguments: list[str]) -> int:
     """
     try:
         return _invoke(arguments)
-    except _Termination:
+    except Termination:
         return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
@@ -270,12 +270,8 @@ def _report_bug(error: BaseException, arguments: list[str]) -> int:
     return MnistError.code
 
 
-class _Termination(KeyboardInterrupt):
-    """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
-
-
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Termination
+    raise Termination
 
 
 def _prepare_streams() -> None:

@@ -97,6 +97,26 @@ _TRIALS = ((3, True), (3, False), (1, False))
 """Images a batch, and whether in training mode: there a batch norm asks for more than one."""
 
 
+def try_on_none(model: str, classes: int) -> None:
+    """Train a throw-away network on a batch of no images, as a rank has where too few are left.
+
+    Raises:
+        UsageError: it fails, or gives figures that are not finite.
+    """
+    place = _place(model)
+    with torch.random.fork_rng(devices=[]):
+        network = _construct(place, classes)
+        scores = _scores(place, network, 0, training=True)
+        with _running(place, "fails on 0 images in training mode"):
+            scores.sum().backward()
+    gradients = ((name, p.grad) for name, p in network.named_parameters())
+    for name, tensor in chain(network.named_buffers(), gradients):
+        if tensor is not None and not bool(tensor.isfinite().all()):
+            raise UsageError(
+                f"{place.label}: training on 0 images leaves NaN or infinity in '{name}'"
+            )
+
+
 def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
     """How many classes another program's weights tell apart, if they are this network's.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mnist_cli.errors import MnistError, OutputError
 from mnist_cli.own_source import blamed
+
+RANK_MODULE = "mnist_cli.training.distributed.group"
+"""Imported by the ranks of a run that several processes share, and by nobody else."""
 
 
 def again(*words: str, module: str = "mnist_cli") -> list[str]:
@@ -19,6 +24,25 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
     """
     looks_here = bool({"", str(Path.cwd())} & set(sys.path[:1]))
     return [sys.executable, *([] if looks_here else ["-P"]), "-m", module, *words]
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+def end(code: int) -> NoReturn:
+    """End the process; as one of several ranks without tidying up."""
+    if RANK_MODULE in sys.modules:
+        leave(code)
+    sys.exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End without tidying up: threads of the ranks' connections can hang then, or abort."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def abandon_stdout() -> None:

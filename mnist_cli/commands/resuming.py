@@ -64,6 +64,7 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
             return rundir.create(request.runs, data.spec.name, config.model)
 
         shared_run.check_alike(config, precision, data, ranks, checkpoint)
+        shared_run.check_parts(config, data, ranks.size, resumed=True)
         with shared_run.held(find, ranks) as run:
             with begun(run, ranks):
                 session = Session(config, data, device, precision, run, checkpoint, ranks)

@@ -12,14 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from mnist_cli import __version__
-from mnist_cli.errors import MnistError, RankError, UsageError
+from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
 from mnist_cli.places import is_own_network, label
-from mnist_cli.process import abandon_stdout, expected
+from mnist_cli.process import Termination, abandon_stdout, expected, leave
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +60,38 @@ def check_ranks(config: TrainConfig, size: int) -> None:
         )
 
 
+def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bool) -> None:
+    """Refuse a network of the user's own that fails on no images, where a rank would get none.
+
+    Raises:
+        UsageError: with the network's own failure.
+    """
+    from mnist_cli.data.loader import last_batch
+    from mnist_cli.data.split import training_size
+
+    images = training_size(config.train_size, config.val_size, len(data.train))
+    left = last_batch(config, images)
+    if left >= size or not is_own_network(config.model):
+        return
+    from mnist_cli import own_network
+
+    try:
+        own_network.try_on_none(config.model, len(data.spec.classes))
+    except UsageError as error:
+        error.message = (
+            f"the last batch of an epoch has {left} images for {size} ranks, so that a rank has "
+            f"none, and {error.message}"
+        )
+        fewer = f"at most {left} ranks" if left > 1 else "one process"
+        dropped = "leave that batch out (--set drop_last=true), or " if images > left else ""
+        error.hint = (
+            f"Resume with {fewer}."
+            if resumed
+            else f"Train with {fewer}, or {dropped}take another batch_size or train_size."
+        )
+        raise
+
+
 def launch(
     arguments: Sequence[str], ranks: int, config: TrainConfig | None, *, patience: float
 ) -> None:
@@ -90,27 +120,30 @@ def as_rank(place: Place | None) -> Iterator[None]:
         return
     from mnist_cli.training.distributed import failures
 
+    # torch is imported below: of what it would warn in its words, we tell what matters in ours
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     launched, speaks = bool(place.status), place.rank == 0
-    place.register()
     if not speaks:
         _be_quiet()
+    if not place.register():
+        leave(Terminated.code)
     try:
         yield
-        _leave(0)
-    except KeyboardInterrupt:  # before or after training: the launcher got the signal too
+        leave(0)
+    except KeyboardInterrupt as stop:  # before or after training: the launcher got the signal too
         if not launched and speaks:
             raise
-        raise typer.Exit(130) from None
+        leave(Terminated.code if isinstance(stop, Termination) else Interrupted.code)
     except BrokenPipeError:  # whoever read us has gone: no failure
         if not launched:
             raise
         abandon_stdout()
-        _leave(0)
-    except Exception as error:
+        leave(0)
+    except (Exception, SystemExit) as error:  # a network of the user's own may call sys.exit()
         if known := expected(error):
             told = failures.write(known)
             if told and (launched or not speaks):
-                _leave(known.code)
+                leave(known.code)
             sys.stderr = sys.__stderr__
             known.message = known.message if speaks else f"rank {place.rank}: {known.message}"
             raise
@@ -119,16 +152,8 @@ def as_rank(place: Place | None) -> Iterator[None]:
             import traceback
 
             traceback.print_exc()
-            _leave(MnistError.code)
+            leave(MnistError.code)
         raise
-
-
-def _leave(code: int) -> NoReturn:
-    """End without tidying up: threads of the ranks' connections can hang then, or abort."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(code)
 
 
 def _be_quiet() -> None:

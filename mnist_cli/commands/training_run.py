@@ -107,6 +107,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
 
             _try_own_network(config.model, len(data.spec.classes))
             shared_run.check_alike(config, precision, data, ranks)
+            shared_run.check_parts(config, data, ranks.size, resumed=False)
             with shared_run.held(create, ranks) as run:
                 with begun(run, ranks):
                     session = Session(config, data, device, precision, run, ranks=ranks)

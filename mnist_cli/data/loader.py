@@ -9,9 +9,11 @@ same batches, but for rounding (torchvision divides by 255 first).
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Protocol
 
 import torch
@@ -74,6 +76,24 @@ def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     """The order (count,), int64 on the CPU, in which an epoch takes the training images."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(count, generator=generator)
+
+
+def last_batch(config: TrainConfig, images: int) -> int:
+    """How many images an epoch's last batch has, where the training set has ``images``."""
+    rest = images % config.batch_size
+    whole = not rest or (config.drop_last and images > config.batch_size)
+    return config.batch_size if whole else rest
+
+
+def start_method(device: torch.device, ranks: int) -> str | None:
+    """How worker processes are begun; None is Python's usual way, which may be to fork.
+
+    A rank on a GPU has threads of CUDA's and NCCL's, and a fork copies what they have locked.
+    """
+    if ranks == 1 or device.type != "cuda":
+        return None
+    ways = multiprocessing.get_all_start_methods()
+    return "forkserver" if "forkserver" in ways else "spawn"
 
 
 def build_loader(
@@ -171,6 +191,7 @@ class ConventionalLoader(_Batching):
             self._dataset,
             batch_sampler=[part for part in parts if part],
             num_workers=self._workers,
+            multiprocessing_context=self._workers_begin(),
             worker_init_fn=_leave_signals_to_the_main_process,
             generator=self.generator,
             pin_memory=self._device.type == "cuda",
@@ -183,6 +204,14 @@ class ConventionalLoader(_Batching):
                 )
         if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
             yield self._none()
+
+    def _workers_begin(self) -> BaseContext | None:
+        way = start_method(self._device, self.part.ranks) if self._workers else None
+        if way is None:
+            return None
+        context = multiprocessing.get_context(way)
+        context.set_forkserver_preload([__name__])  # else each worker imports torch
+        return context
 
     def _none(self) -> Batch:
         images, labels = self._split.images[:0].float(), self._split.labels[:0]

@@ -84,6 +84,11 @@ def validation_size(wanted: int | None, count: int) -> int:
     return min(VALIDATION, count // 10) if wanted is None else wanted
 
 
+def training_size(wanted: int, val_size: int | None, count: int) -> int:
+    """How many of ``count`` images :func:`cut_validation` leaves to train on; ``wanted`` 0 is all."""
+    return wanted or count - validation_size(val_size, count)
+
+
 def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed: int) -> TrainVal:
     """Cut ``val_size`` images off the training set, chosen by ``seed``, and keep the rest.
 

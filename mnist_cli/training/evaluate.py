@@ -127,10 +127,9 @@ def predict_members(
     batches = split.images.split(batch_size)[ranks.rank :: ranks.size]
     try:
         with explain_out_of_memory(min(batch_size, len(split)), option, first):
-            scores = [
-                _scores(model, images, normalisation, precision)
-                for images in batches or (split.images[:0],)
-            ]
+            scores = [_scores(model, images, normalisation, precision) for images in batches]
+            if not scores:  # more ranks than batches; a network may not bear 0 images
+                scores = [first(1)[:, :0]]
     finally:
         model.train(was_training)
     mine = torch.cat(scores, dim=1).cpu()

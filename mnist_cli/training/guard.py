@@ -144,6 +144,8 @@ def first_bad_module(model: nn.Module, images: Tensor) -> str:
 @torch.no_grad()
 def _first_bad_module(model: nn.Module, images: Tensor) -> str:
     found: list[str] = []
+    if len(images) == 1:  # a rank's part, perhaps: a batch norm asks for more than one
+        images = images.expand(2, *images.shape[1:])
 
     def look(name: str) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:

@@ -19,6 +19,7 @@ from mnist_cli.data.loader import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
+from mnist_cli.places import is_own_network
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import average
 from mnist_cli.training.evaluate import Score, predict, score
@@ -123,6 +124,8 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
         precision=state.precision,
         ranks=state.ranks,
     )
+    if is_own_network(state.config.model):
+        state.ranks.unite(state.eval_model)
     return score(log_probabilities, val.labels)
 
 
@@ -168,8 +171,11 @@ class Stepper:
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.ranks = state.ranks
+        self.own = is_own_network(state.config.model)
         self.forward: Forward = (
-            torch.compile(state.model) if state.config.compile else self.ranks.forward(state.model)
+            torch.compile(state.model)
+            if state.config.compile
+            else self.ranks.forward(state.model, own=self.own)
         )
 
     def twin(self) -> Stepper:
@@ -224,6 +230,8 @@ class Stepper:
             smoothing=state.config.label_smoothing,
         )
         norms = self._backward(ranks.weigh(loss, scores, total))
+        if self.own:
+            ranks.unite(state.model)
         with torch.no_grad():
             correct = (scores.argmax(-1) == labels).sum()
             loss, correct = ranks.pool(loss.detach(), correct, len(labels), total)

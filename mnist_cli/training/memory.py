@@ -64,7 +64,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explain_out_of_memory(
-    batch_size: int, option: str = TRAINING, rehearse: Callable[[int], object] | None = None
+    batch_size: int,
+    option: str = TRAINING,
+    rehearse: Callable[[int], object] | None = None,
+    multiple: int = 1,
 ) -> Iterator[None]:
     """Raise :class:`OutOfMemory` for what torch raises when memory runs out inside.
 
@@ -74,13 +77,14 @@ def explain_out_of_memory(
         rehearse: does the work for so many images, for its memory alone. Once what failed has
             been let go, it finds the largest of half of them, a quarter and so on that fits
             with room to spare; left out, half is named untried.
+        multiple: what a batch size must be a multiple of, where none is tried.
     """
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise explained(error, batch_size, option, rehearse) from error
+        raise explained(error, batch_size, option, rehearse, multiple) from error
 
 
 def explained(
@@ -88,13 +92,14 @@ def explained(
     batch_size: int,
     option: str = "",
     rehearse: Callable[[int], object] | None = None,
+    multiple: int = 1,
 ) -> OutOfMemory:
     """What :func:`explain_out_of_memory` raises for an error that says so."""
     detail = (str(error).strip().splitlines() or ["no detail given"])[0]
     if not option:
         hint = "Give it fewer images at once, or use --device cpu."
         return OutOfMemory(f"out of memory: {detail}", hint)
-    size, fits = batch_size // 2, ""
+    size, fits = batch_size // 2 // multiple * multiple, ""
     if rehearse is not None:
         _let_go(error)
         size, fits = _largest(size, rehearse), ", which fits"

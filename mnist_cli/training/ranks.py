@@ -33,9 +33,15 @@ class Ranks:
         """The part of each batch that is trained on here."""
         return Part(self.rank, self.size)
 
-    def forward(self, model: nn.Module) -> Forward:
-        """The network as it is trained: of several ranks, its gradients become their mean."""
+    def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
+        """The network as it is trained: of several ranks, its gradients become their mean.
+
+        ``own`` is one of the user's own, of which a step may leave parameters without a gradient.
+        """
         return model
+
+    def unite(self, model: nn.Module) -> None:
+        """Make the buffers that ranks have computed by themselves the leading rank's."""
 
     def seed(self, seed: int, step: int) -> None:
         """Let dropout draw other units here than on other ranks."""

@@ -151,7 +151,9 @@ class Session:
         rehearse = self._rehearse if self.ranks.size == 1 else None
         with (
             self._settings(),
-            explain_out_of_memory(self.config.batch_size, rehearse=rehearse),
+            explain_out_of_memory(
+                self.config.batch_size, rehearse=rehearse, multiple=self.ranks.size
+            ),
             explain_dead_worker(),
             self.ranks.explained(),
         ):

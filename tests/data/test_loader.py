@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from mnist_cli.config import TrainConfig
+from mnist_cli.data import loader as loaders
 from mnist_cli.data.loader import ConventionalLoader, DeviceLoader, build_loader, epoch_order
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError
@@ -86,6 +87,25 @@ def test_the_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
 def test_workers_change_nothing(augmentation: dict[str, float]) -> None:
     alone = batches("dataloader", 1, **augmentation)
     assert same(batches("dataloader", 1, **augmentation, workers=2), alone)
+
+
+def test_ranks_on_a_gpu_do_not_fork_their_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what workers are given can be sent to those that were not forked."""
+    gpu, cpu = torch.device("cuda", 1), torch.device("cpu")
+    assert loaders.start_method(gpu, ranks=2) in ("forkserver", "spawn")
+    assert loaders.start_method(gpu, ranks=1) is None
+    assert loaders.start_method(cpu, ranks=2) is None
+    way = loaders.start_method(gpu, ranks=2)
+    monkeypatch.setattr(loaders, "start_method", lambda device, ranks: way)
+    assert same(batches("dataloader", **MOVED, workers=1), batches("dataloader", **MOVED))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size", [5, 7, 23, 40])
+def test_how_many_images_the_last_batch_has(size: int, drop_last: bool) -> None:
+    settings = config("device", batch_size=size, drop_last=drop_last)
+    *_, (_, labels) = build_loader(settings, split(), NORMALISATION).epoch(0)
+    assert loaders.last_batch(settings, 23) == len(labels)
 
 
 def test_the_conventional_loader_may_begin_anywhere() -> None:

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from bits import SECONDS, flat
-from small_runs import MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
+from program import wait_until
+from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
 from mnist_cli.commands import shared_run
 from mnist_cli.data.loader import build_loader
-from mnist_cli.errors import MnistError, NonFiniteError
+from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
+from mnist_cli.places import is_own_network, label
+from mnist_cli.training.device import Precision
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.place import place_of
 from mnist_cli.training.evaluate import predict
-from mnist_cli.training.loop import fit
+from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.session import Session
+from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
-PLAIN_NETWORKS = ("conv2", "example", "oriented")
-NETWORKS = (*PLAIN_NETWORKS, "conv4")
+
+def own(name: str) -> str:
+    """A network of the user's own."""
+    return f"{Path(__file__).with_name('rank_networks.py')}:{name}"
+
+
+OWN_NETWORKS = (own("Unused"), own("Flat"), own("Deep"))
+NETWORKS = ("conv2", "example", "oriented", "conv4", *OWN_NETWORKS)
+GRADIENTS = [
+    (name, count)
+    for name in ("conv2", "conv4", *OWN_NETWORKS)
+    for count in (8, 7, 1)
+    if (name, count) != (own("Flat"), 1)  # one value a channel
+]
 COUNT = 17
 """Two batches of eight, and one of a single image: the first rank has none of that."""
+BF16 = Precision("bf16", "cpu")
+RESUMED = ("example", own("Remembering"))
+"""One with dropout, which each rank draws otherwise, and one with buffers that each rank computes."""
 
 
 def settings(model: str, **values: Any) -> Any:
     """One epoch of plain gradient descent: the weights then hold the sum of its gradients."""
-    return config(model=model, epochs=1, momentum=0.0, nesterov=False, **values)
+    plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.01}
+    return config(model=model, epochs=1, **plain, **values)
 
 
 def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
-    """Weights, buffers and figures after an epoch in which the last batch has one image."""
+    """Weights, buffers and figures after an epoch in which the last batch has one image.
+
+    Or two, where one would be one value a channel.
+    """
     torch.set_num_threads(1)
     chosen = settings(model, **values)
     state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
@@ -43,7 +70,8 @@ def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
         for module in state.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-    loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
+    count = COUNT + (model == own("Flat"))
+    loader = build_loader(chosen, split(count), NORMALISATION, ranks.part)
     events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
     result = events[-1].to_plain()  # type: ignore[union-attr]
     leaves = {path.lstrip("/"): leaf for path, leaf in flat(result).items()}
@@ -52,18 +80,25 @@ def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
     return {"weights": weights, "figures": figures}
 
 
-def gradients(model: str, ranks: Ranks, count: int) -> dict[str, Tensor]:
+def gradients(
+    model: str,
+    ranks: Ranks,
+    count: int,
+    precision: Precision = FP32,
+    device: torch.device = CPU,
+) -> dict[str, Tensor | None]:
     """What one batch of ``count`` images gives: forward and backward alone, by hand."""
     torch.set_num_threads(1)
-    state = state_of(settings(model))
-    forward = ranks.forward(state.model)
-    data = split(count)
+    network = state_of(settings(model)).model.to(device)
+    forward = ranks.forward(network, own=is_own_network(model))
+    data = split(count).to(device)
     mine = ranks.part.of(count)
     images = NORMALISATION(data.images[mine].float())
-    scores = forward(images)
-    loss = torch.nn.functional.cross_entropy(scores, data.labels[mine])
+    with precision.autocast():
+        scores = forward(images)
+    loss = torch.nn.functional.cross_entropy(scores.float(), data.labels[mine])
     ranks.weigh(loss, scores, count).backward()
-    return {name: p.grad.clone() for name, p in state.model.named_parameters()}  # type: ignore[union-attr]
+    return {name: p.grad for name, p in network.named_parameters()}
 
 
 def augmented(ranks: Ranks, **values: Any) -> list[Tensor]:
@@ -72,13 +107,13 @@ def augmented(ranks: Ranks, **values: Any) -> list[Tensor]:
     return [images for images, _ in loader.epoch(0)]
 
 
-def evaluated(ranks: Ranks) -> Tensor:
-    """The network's answers for 13 images, in batches of four."""
-    state = state_of(settings("conv4"))
+def evaluated(ranks: Ranks, count: int = 13, model: str = "conv4") -> Tensor:
+    """The network's answers for so many images, in batches of four."""
+    state = state_of(settings(model))
     precision = state.precision
     return predict(
         state.model,
-        split(13, 2, "val"),
+        split(count, 2, "val"),
         NORMALISATION,
         batch_size=4,
         precision=precision,
@@ -112,6 +147,41 @@ def unlike(ranks: Group) -> str:
     return ""
 
 
+def single(ranks: Group) -> str:
+    """A batch norm over one value a channel, on all ranks together."""
+    norm = synchronised(torch.nn.Sequential(torch.nn.BatchNorm1d(3))).train()
+    try:
+        norm(torch.ones(1, 3)[ranks.part.of(1)])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
+    """A run that the second rank is asked to stop, and resumed; and the same never stopped."""
+    chosen = config(model=model, ema=0.9)
+    for number in range(2):
+        run = RunDirectory(folder / f"{label(model)}-{number}")
+        run.path.mkdir(exist_ok=True)
+        session, stop = Session(chosen, loaded(), CPU, FP32, run, ranks=ranks), StopRequest()
+        with contextlib.suppress(Interrupted):
+            for event in session.events(stop):
+                if number and ranks.rank and isinstance(event, StepResult) and event.batch == 2:
+                    stop.signal = signal.SIGINT
+    checkpoint = shared_run.read_checkpoint(lambda: run.last, model, ranks)
+    session = Session(chosen, loaded(), CPU, FP32, run, checkpoint, ranks)
+    position = f"{session.state.epoch}/{session.state.batch}"
+    events = session.events(StopRequest())
+    return [position, *session.differences, *(type(event).__name__ for event in events)]
+
+
+def orphaned(ranks: Group) -> list[int]:
+    """What is agreed where nobody is watched, and where whoever started the second rank is gone."""
+    agreed = [Group(ranks.rank, ranks.size, parent).agree(0) for parent in (0, os.getppid())]
+    gone = os.getppid() if ranks.leads else -1
+    return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
+
+
 def listening() -> list[str]:
     """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
     links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
@@ -134,15 +204,22 @@ def main(folder: Path) -> None:
             "trained": {name: trained(name, ranks) for name in NETWORKS},
             "moved": trained("conv2", ranks, **MOVED),
             "gradients": {
-                f"{name}/{count}": gradients(name, ranks, count)
-                for name in ("conv2", "conv4")
-                for count in (8, 7, 1)
+                f"{name}/{count}": gradients(name, ranks, count) for name, count in GRADIENTS
             },
+            "bf16": {
+                f"{name}/{count}": gradients(name, ranks, count, BF16) for name, count in GRADIENTS
+            },
+            "single": single(ranks),
+            "few evaluated": evaluated(ranks, 3, own("Unused")),
+            "remembered": trained(own("Remembering"), ranks),
             "augmented": augmented(ranks),
             "by DataLoader": augmented(ranks, loader="dataloader"),
             "evaluated": evaluated(ranks),
             "poisoned": poisoned(ranks),
             "unlike": unlike(ranks),
+            "orphaned": orphaned(ranks),
+            "resumed": {name: stopped_and_not(folder, name, ranks) for name in RESUMED},
+            "folder": str(folder),
             "agreed": [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)],
             "shared": [ranks.share(b"from 0" if ranks.leads else b"").decode(), str(ranks.share())],
             "earliest": ranks.earliest(["conv2", "conv1"][ranks.rank], ["", "conv1", "conv2"]),
@@ -152,7 +229,9 @@ def main(folder: Path) -> None:
             ),
             "listening": listening(),
         }
-        torch.save(answers, folder / f"{place.rank}.pt")
+        if ranks.leads:  # which the other does not wait for
+            wait_until((folder / "1.pt").exists)
+    torch.save(answers, folder / f"{place.rank}.pt")
 
 
 if __name__ == "__main__":

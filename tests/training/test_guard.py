@@ -184,6 +184,13 @@ def test_the_first_bad_module_is_the_innermost_that_ran_first() -> None:
     assert first_bad_module(model, torch.ones(1, 4)) == ""
 
 
+def test_the_first_bad_module_is_found_of_one_image_too() -> None:
+    """Of which a rank's part may be; a batch norm in training mode asks for more."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 4), nn.BatchNorm1d(4), nn.Linear(4, 10))
+    network[3].weight.data.fill_(INF)
+    assert first_bad_module(network.train(), torch.ones(1, 1, 28, 28)) == "3"
+
+
 def test_where_outputs_are_finite_the_gradient_nearest_to_the_loss_is_named() -> None:
     model, images = Nested(), torch.ones(1, 4)
     model.front[1].weight.data.fill_(1)

@@ -57,6 +57,13 @@ def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) ->
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize(("size", "named"), [(128, "60"), (48, "24"), (30, "12")])
+def test_what_is_recommended_to_ranks_can_be_shared_by_them(size: int, named: str) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), size, multiple=6)
+    assert caught.value.hint == f"Try --set batch_size={named}."
+
+
 def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
     asked = []
 

@@ -73,8 +73,14 @@ def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> 
 
 
 def read(folder: Path) -> list[Failure]:
-    """What the ranks of this machine have left under ``folder``, the earliest first."""
-    found = [_parse(path) for path in folder.rglob("error.json")]
+    """What the ranks of this machine have left under ``folder``, the earliest first.
+
+    A file that does not say what ours do, as one that is being written, is passed over.
+    """
+    found = []
+    for path in folder.rglob("error.json"):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            found.append(_parse(path))
     return sorted(found, key=lambda failure: (failure.time, failure.rank))
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
 from typing import Any, cast
@@ -21,11 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
-from mnist_cli.training.distributed.norm import synchronised
+from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.memory import is_out_of_memory
 from mnist_cli.training.ranks import Forward, Ranks
 
-# Each rank computes the same buffers: none need be sent. torch renamed the setting in 2.14.
+# Each rank computes the same buffers of batch norm, and unite() sends others: none need be sent
+# here. torch renamed the setting in 2.14.
 _SETTINGS = signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _SETTINGS): False
@@ -39,14 +41,23 @@ LONGEST = 1 << 30
 class Group(Ranks):
     """Several ranks. Whatever one of them asks, all must ask, and in the same order."""
 
-    parent: int = field(default_factory=os.getppid)
+    parent: int = 0
 
-    def forward(self, model: nn.Module) -> Forward:
+    def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
         """See :meth:`Ranks.forward`."""
         device = next(model.parameters()).device
         here = [device.index] if device.type == "cuda" else None
-        shared = DistributedDataParallel(synchronised(model), device_ids=here, **_KEEP_BUFFERS)
+        shared = DistributedDataParallel(
+            synchronised(model), device_ids=here, find_unused_parameters=own, **_KEEP_BUFFERS
+        )
         return cast(Forward, shared)
+
+    def unite(self, model: nn.Module) -> None:
+        """See :meth:`Ranks.unite`."""
+        for buffer in own_buffers(model):
+            same = buffer.detach().contiguous()
+            dist.broadcast(same, 0)
+            buffer.detach().copy_(same)
 
     def seed(self, seed: int, step: int) -> None:
         """See :meth:`Ranks.seed`: each step anew, so that a checkpoint need not hold all ranks'."""
@@ -73,7 +84,7 @@ class Group(Ranks):
 
     def agree(self, signal_: int) -> int:
         """See :meth:`Ranks.agree`; that whoever started the ranks is gone counts as SIGTERM."""
-        if os.getppid() != self.parent:
+        if self.parent and os.getppid() != self.parent:
             signal_ = signal.SIGTERM
         return _extreme(signal_, dist.ReduceOp.MAX)
 
@@ -135,6 +146,8 @@ def device_of(name: str, place: Place) -> torch.device:
 def joined(place: Place, seconds: float) -> Iterator[Group]:
     """Meet the other ranks, work together while the context lasts, and part at its end.
 
+    None waits there: what the leading rank has left to do, it does alone and as long as it takes.
+
     Args:
         place: which rank this one is.
         seconds: how long to wait for another rank, at the meeting and at any time later.
@@ -145,9 +158,9 @@ def joined(place: Place, seconds: float) -> Iterator[Group]:
     with _explained(place.rank, place.size):
         _stay_on_this_machine(place)
         _meet(place, timedelta(seconds=seconds))
-        group = Group(place.rank, place.size)
-        yield group
-        group.agree(0)  # a rank that was stopped in the meantime is found now
+        yield Group(place.rank, place.size, place.parent)
+        if torch.cuda.is_initialized():  # others may still wait for what was sent last
+            torch.cuda.synchronize()
         dist.destroy_process_group()
 
 
@@ -177,7 +190,7 @@ def _stay_on_this_machine(place: Place) -> None:
     names = {name for _, name in socket.if_nameindex()}
     for loopback in names & {"lo", "lo0"}:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={loopback}")  # else what begins with it
 
 
 _SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken pipe", "gloo/")
@@ -189,8 +202,9 @@ def _explained(rank: int, size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lost = isinstance(error, dist.DistError) or any(sign in str(error) for sign in _SIGNS)
-        if not lost:
+        if is_out_of_memory(error):
+            raise
+        if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS):
             raise
         kind, why = RankError, "is gone"
         if "imed out" in str(error):

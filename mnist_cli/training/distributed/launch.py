@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -48,6 +50,7 @@ BACKEND = "mnist-loopback"
 GRACE = 30
 """Seconds that ranks have to end in good order before they are killed, at most."""
 POLL = 0.2
+STATUS_FILE = "status.json"
 
 
 @dataclass
@@ -120,14 +123,15 @@ def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
     _prepare_environment(ranks)
     with tempfile.TemporaryDirectory(prefix="mnist-ranks-") as name:
         folder = Path(name)
-        os.environ[STATUS] = str(folder / "status.json")
+        os.environ[STATUS] = str(folder / STATUS_FILE)
         try:
-            with _no_rank_left_behind(folder, min(GRACE, patience)):
+            with _signals_heard(folder), _no_rank_left_behind(folder, min(GRACE, patience)):
                 _elastic(folder, ranks)(*again(*arguments)[1:])
         except SignalException as error:
             _finish_stopped(folder, error)
         except ChildFailedError as error:
-            raise _failed(folder, error, ranks) from error
+            if not Status.read(folder / STATUS_FILE).done:  # else only its end went wrong
+                raise _failed(folder, error, ranks) from error
         finally:
             del os.environ[STATUS]
 
@@ -154,13 +158,14 @@ def _elastic(folder: Path, ranks: int) -> elastic_launch:
         local_addr="127.0.0.1",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+        signals_to_handle="SIGQUIT",  # the others are heard by _signals_heard
     )
     return elastic_launch(config, sys.executable)
 
 
 def _finish_stopped(folder: Path, error: SignalException) -> None:
     """Say how the ranks stopped; nothing where they had just ended by themselves."""
-    if Status.read(folder / "status.json").done:
+    if Status.read(folder / STATUS_FILE).done:
         return
     kind = Interrupted if error.sigval.name == "SIGINT" else Terminated
     told = [one.as_error() for one in failures.read(folder)]
@@ -171,7 +176,7 @@ def _finish_stopped(folder: Path, error: SignalException) -> None:
 def _failed(folder: Path, error: ChildFailedError, ranks: int) -> MnistError:
     """What the ranks' end follows from, by what they left and by how they ended."""
     told = failures.read(folder)
-    resume = Status.read(folder / "status.json").resume
+    resume = Status.read(folder / STATUS_FILE).resume
     go_on = f"Resume with: {resume}" if resume else ""
     for failure in told:
         if failure.kind == "internal":
@@ -199,24 +204,24 @@ def _end_of(process: ProcessFailure) -> str:
 
 @contextlib.contextmanager
 def _no_rank_left_behind(folder: Path, grace: float) -> Iterator[None]:
-    """Kill ranks that have not ended ``grace`` seconds after one has told its failure.
+    """Kill ranks that have not ended ``grace`` seconds after one has told its failure, or the end.
 
-    torch's launcher does so after 30 seconds, whatever it is told. A stopped process (SIGSTOP)
-    hears nothing else.
+    torch's launcher does so after 30 seconds, whatever it is told, and never after the end. A
+    stopped process (SIGSTOP) hears nothing else.
     """
     ended = threading.Event()
 
+    def over() -> set[int]:
+        """The ranks that have said how it went, and end by themselves."""
+        told = {failure.rank for failure in failures.read(folder)}
+        return told | {0} if Status.read(folder / STATUS_FILE).done else told
+
     def watch() -> None:
-        while not failures.read(folder):
+        while not over():
             if ended.wait(POLL):
                 return
-        if ended.wait(grace):
-            return
-        told = {failure.rank for failure in failures.read(folder)}
-        for path in folder.glob("*.pid"):
-            if int(path.stem) not in told:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(path.read_text()), signal.SIGKILL)
+        if not ended.wait(grace):
+            _kill_ranks(folder, spared=over())
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -225,3 +230,52 @@ def _no_rank_left_behind(folder: Path, grace: float) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
+
+
+def _kill_ranks(folder: Path, spared: Collection[int] = ()) -> None:
+    """Kill the ranks that have said which processes they are."""
+    for path in folder.glob("*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            rank, pid = int(path.stem), int(path.read_text())
+            if rank not in spared and _is_child(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_child(pid: int) -> bool:
+    """Whether a number is still that of a process that this one has started."""
+    if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
+        return True
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # it has ended, and the number may be another's by now
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _signals_heard(folder: Path) -> Iterator[None]:
+    """Let the first signal end the ranks in good order; a second Ctrl-C kills them and leaves.
+
+    SIGHUP counts as SIGTERM, unless the program was told to ignore it (nohup).
+    """
+    heard: list[int] = []
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        if heard and number == signal.SIGINT:
+            _kill_ranks(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(Interrupted.code)
+        if not heard:
+            heard.append(number)
+            passed_on = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+            raise SignalException(f"signal {number}", passed_on)
+
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    before = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """Batch norm over the batches of all ranks, on any device.
 
-torch's own SyncBatchNorm has kernels for CUDA only; there it is used, and here is its equal for
-everywhere else.
+torch's own SyncBatchNorm has kernels for CUDA only, and what it exchanges there has the images'
+type on ranks that have some and another one on a rank that has none.
 """
 
 from __future__ import annotations
@@ -14,47 +14,48 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronised(model: nn.Module) -> nn.Module:
     """A twin of the network that shares its tensors and whose batch norms see all ranks' images.
 
     The network itself stays as it is: what is saved, evaluated and inspected asks no other rank.
+    A buffer to which the twin assigns another tensor is the network's too.
     """
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    twin = copy.deepcopy(model, shared)
-    if next(twin.parameters()).is_cuda:
-        return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(twin))
-    for module in list(twin.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, RankBatchNorm2d(child))
+    tensors = chain(model.parameters(), model.buffers())
+    tables = chain.from_iterable((m._parameters, m._buffers) for m in model.modules())
+    twin = copy.deepcopy(model, {id(shared): shared for shared in chain(tensors, tables)})
+    for module in twin.modules():
+        if is_batch_norm(module):
+            kind = type(module)
+            module.__class__ = type(f"Rank{kind.__name__}", (RankBatchNorm, kind), {})
     return twin
 
 
-class RankBatchNorm2d(nn.BatchNorm2d):
-    """What ``BatchNorm2d`` would compute of all ranks' images (N, C, H, W) together.
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a module computes what torch's batch norm does, and no more."""
+    return isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward
 
-    Takes over the parameters and buffers of ``norm``. A rank's part of the images may be empty.
+
+def own_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers that each rank would compute by itself: all but those of batch norms."""
+    modules = [module for module in model.modules() if not is_batch_norm(module)]
+    buffers = chain.from_iterable(module.buffers(recurse=False) for module in modules)
+    return list({id(buffer): buffer for buffer in buffers}.values())
+
+
+class RankBatchNorm(_BatchNorm):
+    """What batch norm would compute of all ranks' images (N, C, …) together.
+
+    A rank's part of the images may be empty. In evaluation it is the batch norm that it was.
     """
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__(
-            norm.num_features,
-            norm.eps,
-            norm.momentum,
-            norm.affine,
-            norm.track_running_stats,
-            device="meta",
-        )
-        self._parameters.update(norm._parameters)
-        self._buffers.update(norm._buffers)
-        self.train(norm.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise by the batch's figures in training, by the running ones in evaluation."""
         if not self.training:
             return super().forward(images)
+        self._check_input_dim(images)  # type: ignore[no-untyped-call]
         mean, var, count = _of_all_ranks(images.detach())
         self._remember(mean, var * (count / (count - 1)))
         return cast(
@@ -64,34 +65,43 @@ class RankBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
             return
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        share = self.momentum
-        if share is None:  # the mean over all batches
-            share = 1 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(var, share)
+        share = 0.0 if self.momentum is None else self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the mean over all batches
+                share = 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(var.to(self.running_var.dtype), share)
 
 
 def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (C,), variance (C,), both float32, and count (), of all ranks' pixels.
+    """Mean (C,), variance (C,) and count (), of all ranks' pixels; float32, of float64 float64.
 
     Each rank's are put together by the parallel formula of Chan, Golub and LeVeque 1979: sums of
     squares would lose the digits that a small variance beside a large mean needs.
+
+    Raises:
+        ValueError: there is one value a channel, on all ranks together, as torch's batch norm does.
     """
-    channels = images.shape[1]
-    mine = torch.zeros(2 * channels + 1, device=images.device)
-    if images.numel():
-        var, mean = torch.var_mean(images.float(), dim=(0, 2, 3), correction=0)
-        mine = torch.cat([mean, var, mean.new_tensor([images.numel() // channels])])
+    channels, wide = images.shape[1], torch.promote_types(images.dtype, torch.float32)
+    here = images.numel() // channels
+    mine = torch.zeros(2 * channels + 1, device=images.device, dtype=wide)
+    if here:
+        var, mean = torch.var_mean(images.to(wide), dim=_all_but_channels(images), correction=0)
+        mine = torch.cat([mean, var, mean.new_tensor([here])])
     gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, mine)
     figures = torch.stack(gathered)
     means, variances = figures[:, :channels], figures[:, channels:-1]
     counts = figures[:, -1:]
     total = counts.sum()
+    if here < 2 and int(total) < 2:  # a rank that has two need not wait for the device
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got "
+            f"{int(total)} on all {len(figures)} ranks"
+        )
     mean = (counts * means).sum(0) / total
     var = (counts * (variances + (means - mean).square())).sum(0) / total
     return mean, var, total
@@ -113,7 +123,9 @@ class _Normalise(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(images, weight, bias, mean, var, count)
         ctx.eps = eps
-        return F.batch_norm(images, mean, var, weight, bias, training=False, eps=eps)
+        by = None if weight is None else weight.to(mean.dtype)
+        plus = None if bias is None else bias.to(mean.dtype)
+        return F.batch_norm(images, mean, var, by, plus, training=False, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -125,21 +137,27 @@ class _Normalise(torch.autograd.Function):
         images, weight, bias, mean, var, count = ctx.saved_tensors
         (gradient,) = gradients
         scale = torch.rsqrt(var + ctx.eps)
-        centred = images - _wide(mean)
-        by_bias = gradient.sum((0, 2, 3), dtype=torch.float32)
-        by_weight = (centred * gradient).sum((0, 2, 3)) * scale
+        centred = images - _wide(mean, images)
+        by_bias = gradient.sum(_all_but_channels(images), dtype=mean.dtype)
+        by_weight = (centred * gradient).sum(_all_but_channels(images)) * scale
         sums = torch.stack([by_bias, by_weight])
         dist.all_reduce(sums)
-        flow = gradient - _wide(sums[0] / count) - centred.mul_(_wide(scale * sums[1] / count))
+        flow = gradient - _wide(sums[0] / count, images)
+        flow = flow - centred.mul_(_wide(scale * sums[1] / count, images))
         factor = scale if weight is None else scale * weight
         return (
-            flow.mul_(_wide(factor)).to(images.dtype),
-            None if weight is None else by_weight,
-            None if bias is None else by_bias,
+            flow.mul_(_wide(factor, images)).to(images.dtype),
+            None if weight is None else by_weight.to(weight.dtype),
+            None if bias is None else by_bias.to(bias.dtype),
             *(None,) * 4,
         )
 
 
-def _wide(figures: Tensor) -> Tensor:
-    """A figure a channel (C,), to be taken with images (N, C, H, W)."""
-    return figures[:, None, None]
+def _all_but_channels(images: Tensor) -> tuple[int, ...]:
+    """The dimensions of images (N, C, …) over which a channel's mean is taken."""
+    return tuple(dimension for dimension in range(images.ndim) if dimension != 1)
+
+
+def _wide(figures: Tensor, images: Tensor) -> Tensor:
+    """A figure a channel (C,), to be taken with images (N, C, …)."""
+    return figures.view(-1, *[1] * (images.ndim - 2))

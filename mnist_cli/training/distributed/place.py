@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from mnist_cli.errors import UsageError
@@ -20,6 +21,7 @@ class Place:
     """Rank ``rank`` of ``size``, and the ``local_rank``-th of ``local_size`` on this machine.
 
     The ranks meet at ``address``. ``status`` is empty unless ``mnist train --nproc`` started them.
+    ``parent`` is the process whose end ends the ranks; 0 where a starter may end before them.
     """
 
     rank: int
@@ -28,6 +30,7 @@ class Place:
     local_size: int
     address: str
     status: str = ""
+    parent: int = 0
 
     @property
     def on_one_machine(self) -> bool:
@@ -43,16 +46,24 @@ class Place:
             return f"torchrun --nproc-per-node={self.size} -m mnist_cli train"
         return "torchrun, on each machine as before, … -m mnist_cli train"
 
-    def register(self) -> None:
-        """Tell ``mnist train --nproc``, where that started this rank, which process it is."""
-        if self.status:
-            path = Path(self.status).with_name(f"{self.rank}.pid")
-            with contextlib.suppress(OSError):  # the launcher is gone
-                path.write_text(str(os.getpid()))
+    def register(self) -> bool:
+        """Tell ``mnist train --nproc``, where that started this rank, which process it is.
+
+        Returns:
+            False where it is gone already: then nobody waits for this rank.
+        """
+        if not self.status:
+            return True
+        path = Path(self.status).with_name(f"{self.rank}.pid")
+        with contextlib.suppress(OSError):
+            _write_whole(path, str(os.getpid()))
+        return path.parent.is_dir()  # it went with the launcher
 
 
 def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
     """This process's place among the ranks; None where it trains alone.
+
+    Ask early: whoever started the ranks is known only as long as it lives.
 
     Raises:
         UsageError: the environment says half of it, or what cannot be.
@@ -68,11 +79,21 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
         )
     if size == 1:
         return None
-    local_rank = _number(environment, "LOCAL_RANK", str(rank))
-    local_size = _number(environment, "LOCAL_WORLD_SIZE", str(size))
     host, port = _required(environment, "MASTER_ADDR"), _number(environment, "MASTER_PORT")
+    here = _is_loopback(host)  # so all ranks are on this machine
+    local_rank = _number(environment, "LOCAL_RANK", str(rank) if here else "")
+    local_size = _number(environment, "LOCAL_WORLD_SIZE", str(size) if here else "")
     status = environment.get(STATUS, "")
-    return Place(rank, size, local_rank, local_size, f"{host}:{port}", status)
+    launched = status or environment.get("TORCHELASTIC_RUN_ID")
+    parent = os.getppid() if launched else 0
+    return Place(rank, size, local_rank, local_size, f"{host}:{port}", status, parent)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -86,15 +107,20 @@ class Status:
         """Leave it where ``mnist train --nproc`` reads it; nothing where that started no ranks."""
         if place is None or not place.status or place.rank:
             return
-        half = Path(f"{place.status}.half")
         with contextlib.suppress(OSError):  # the launcher is gone
-            half.write_text(json.dumps(asdict(self)))
-            half.replace(place.status)
+            _write_whole(Path(place.status), json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Status:
         """What was left there last."""
         return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that whoever reads it finds whole or not at all."""
+    half = path.with_name(f"{path.name}.half")
+    half.write_text(text)
+    half.replace(path)
 
 
 _WAY_OUT = "Start the ranks with torchrun or mnist train --nproc, or unset RANK and WORLD_SIZE."
