@@ -16,7 +16,7 @@ import torch
 
 from mnist_cli.choices import PRECISIONS
 from mnist_cli.errors import DeviceError
-from mnist_cli.training.memory import give_back_what_is_freed
+from mnist_cli.training.allocator import settle_allocator
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
@@ -187,6 +187,8 @@ def compute_settings(
 ) -> Iterator[None]:
     """Set torch's process-wide switches for a run, and put them back after it.
 
+    The C library's allocator is settled too, for the rest of the process.
+
     On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range) unless
     ``deterministic``, which also forbids algorithms whose bits differ from run to run.
     """
@@ -195,7 +197,7 @@ def compute_settings(
     before_cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
     before_deterministic = torch.are_deterministic_algorithms_enabled()
     before_tf32 = torch.backends.cudnn.allow_tf32
-    give_back_what_is_freed()
+    settle_allocator()
     try:
         if threads:
             torch.set_num_threads(threads)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -27,29 +25,6 @@ _SIGNS = (
 
 _ONEDNN = "could not create a primitive"
 """All that oneDNN says on the CPU, met under a limit of address space (torch 2.14)."""
-
-_MMAP_THRESHOLD = -3
-"""What glibc's malloc.h calls M_MMAP_THRESHOLD."""
-_LARGE = 1 << 20
-
-
-def give_back_what_is_freed() -> None:
-    """Have glibc give large blocks back to the system at once, where address space is limited.
-
-    It keeps them else, to use them again: quicker, but a small block behind them keeps them from
-    all that maps memory by itself, as oneDNN does for its code. After running out under such a
-    limit no batch fitted then, of a single image even (10 of 95 tries), and torch could crash.
-    """
-    if sys.platform != "linux" or not _address_space_is_limited():
-        return
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
-
-
-def _address_space_is_limited() -> bool:
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -153,34 +151,3 @@ def test_a_real_allocation_that_is_far_too_large_is_explained() -> None:
 
     with pytest.raises(OutOfMemory, match="out of memory at batch_size 8"):
         allocate()
-
-
-FREED = """
-import resource, sys, torch
-from mnist_cli.training.memory import give_back_what_is_freed
-
-def size():
-    lines = dict(line.split(":") for line in open("/proc/self/status"))
-    return int(lines["VmSize"].split()[0]) / 1024
-
-torch.set_num_threads(1)
-before = size()
-if sys.argv[1] == "limited":
-    room = int(before + 500) << 20
-    resource.setrlimit(resource.RLIMIT_AS, (room, room))
-give_back_what_is_freed()
-torch.ones(30 << 18)  # freed, glibc would take blocks as large as this from the heap from now on
-large, small = zip(*((torch.ones(5 << 18), torch.ones(1000)) for _ in range(50)))
-del large
-print(size() - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and asks glibc")
-def test_what_is_freed_is_given_back_where_address_space_is_limited() -> None:
-    def left(limited: str) -> float:
-        command = [sys.executable, "-c", FREED, limited]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    assert left("unlimited") > 200  # MiB: kept, since small blocks lie between
-    assert left("limited") < 5
