@@ -98,11 +98,13 @@ def plot(
     """
     from mnist_cli.report.console import print_json
 
-    names = _words("--only", only, PICTURES)
+    several = bool(targets and len(targets) > 1)
+    names = _words("--only", only, PICTURES) if only or not several else ["curves"]
     endings = _words("--format", formats, FORMATS)
-    if targets and len(targets) > 1:
-        chosen = names if only else ["curves"]
-        outcome = _overlay(targets, runs, chosen, out, endings)
+    network_flags = {"--model": model, "--dataset": dataset, "--device": device}
+    _warn_of_unused(names, {**network_flags, "--image": image or None})
+    if targets and several:
+        outcome = _overlay(targets, runs, names, out, endings)
     else:
         from mnist_cli.commands.plotting.material import Request, open_material
 
@@ -124,6 +126,16 @@ def _words(flag: str, text: str | None, known: dict[str, str] | tuple[str, ...])
         if word not in known:
             raise UsageError(f"{flag}: there is no '{word}'", f"Choose among {', '.join(known)}.")
     return [word for word in known if word in given]
+
+
+def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:
+    """Say which flags are for nothing, where all pictures are of the run's figures."""
+    from mnist_cli.commands.plotting.pictures import WITHOUT_NETWORK
+    from mnist_cli.report.console import warn
+
+    unused = [flag for flag, value in given.items() if value is not None]
+    if unused and WITHOUT_NETWORK.issuperset(names):
+        warn(f"{', '.join(unused)}: not used, since {' and '.join(names)} need no network")
 
 
 def _overlay(

@@ -117,6 +117,9 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     outcome = run("plot", *given, "--only", "curves")
     assert outcome.code == 2
     assert "another program's weights say nothing of their training" in outcome.err
+    outcome = run("plot", "theirs.pt", "theirs.pt")
+    assert outcome.code == 4
+    assert "theirs.pt: another program's weights say nothing of their training" in outcome.err
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
@@ -140,6 +143,16 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
     outcome = run("plot", copy, other)
     assert outcome.code == 2
     assert "0002-digits-conv2: the run has not ended an epoch yet" in outcome.err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_figures_do_not_need_is_said_to_be_unused(run: Run, copy: Path, several: bool) -> None:
+    runs = [copy, copy] if several else [copy, "--only", "curves"]
+    given = ("--model", "nowhere.py:Net", "--device", "cpu", "--image", "3")
+    outcome = run("plot", *runs, *given, "--format", "png")
+    assert outcome.code == 0, outcome.err
+    assert "--model, --device, --image: not used, since curves need no network" in outcome.err
+    assert "not used" not in run("plot", *runs, "--format", "png").err
 
 
 def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None:

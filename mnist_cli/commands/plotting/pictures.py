@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands.plotting.material import MISSING, CannotDraw, Material
+from mnist_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +142,8 @@ def read_curves(target: Path, runs: Path) -> Curves:
     try:
         return Curves(material.name, material.history, material.rates)
     except CannotDraw as error:
-        raise CannotDraw(f"{target}: {error.message}", "Leave it out.") from error
+        kind = CannotDraw if material.course else CheckpointError  # else another program's
+        raise kind(f"{target}: {error.message}", "Leave it out.") from error
 
 
 # --- the pictures: each writes its files and returns what to show of it
