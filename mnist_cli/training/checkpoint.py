@@ -26,12 +26,12 @@ from mnist_cli.files import atomic_write
 from mnist_cli.places import EXAMPLE, is_own_network, label
 from mnist_cli.training.archive import load_archive
 from mnist_cli.training.state import EpochResult
+from mnist_cli.training.weights import LISTED, Weights, check_weights
 
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1
 FOREIGN_KEYS = ("model_state_dict", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile prepend
-LISTED = 8  # differences that one message names
 GARBLED = (
     LookupError,
     TypeError,
@@ -42,8 +42,6 @@ GARBLED = (
     UsageError,
 )
 """What plain Python and torch raise when a value is not what it should be."""
-
-Weights = Mapping[str, Tensor]
 
 
 class OwnNetworkError(CheckpointError):
@@ -226,7 +224,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     )
     changes = _changes(document["model"].get("source"), name) if own else ()
     try:
-        _check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
+        check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
     except CheckpointError as error:
         if own and label(str(document["model"]["name"])) != label(name):
             raise OtherNetworkError(error.message, error.hint) from error
@@ -321,7 +319,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
         model, classes = recognised.name, recognised.classes
     else:
         classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
-    _check_weights(path, model, classes, weights)
+    check_weights(path, model, classes, weights)
     return Checkpoint(path, model, classes, weights)
 
 
@@ -340,53 +338,3 @@ def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
         f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs, "
         f"or your own: --model {EXAMPLE}.",
     )
-
-
-def _check_weights(
-    path: Path,
-    model: str,
-    classes: int,
-    weights: Weights,
-    members: int = 1,
-    changes: tuple[str, ...] = (),
-) -> None:
-    """Compare names, shapes and types with a fresh network's, and refuse what is not finite.
-
-    Raises:
-        CheckpointError: they differ; the differences are listed.
-    """
-    try:
-        expected = ensemble.expected_weights(model, classes, members)
-    except UsageError as error:
-        if is_own_network(model):
-            raise
-        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
-    differences = _differences(expected, weights)
-    if differences:
-        more = len(differences) - LISTED
-        listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
-        since = f" ({'; '.join(changes)})" if changes else ""
-        raise CheckpointError(f"{path} does not fit the network '{label(model)}'{since}: {listed}")
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(
-                f"{path}: weight '{name}' holds NaN or infinity",
-                "Take an earlier checkpoint, or train again with a lower learning rate.",
-            )
-
-
-def _differences(expected: Weights, found: Weights) -> list[str]:
-    missing = [f"{name} is missing" for name in expected if name not in found]
-    extra = [f"{name} is not part of it" for name in found if name not in expected]
-    wrong = [
-        f"{name} has {tuple(found[name].shape)} {_dtype(found[name])}, "
-        f"not {tuple(tensor.shape)} {_dtype(tensor)}"
-        for name, tensor in expected.items()
-        if name in found
-        and (found[name].shape != tensor.shape or found[name].dtype != tensor.dtype)
-    ]
-    return missing + extra + wrong
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

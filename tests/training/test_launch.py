@@ -145,14 +145,15 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    """As nohup sees to it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path, number: signal.Signals) -> None:
+    """As nohup sees to it, or a shell of its jobs in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with launch._signals_heard(tmp_path):
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 class _LeftError(BaseException):

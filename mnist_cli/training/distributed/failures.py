@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import MnistError, RankError, Stopped
+from mnist_cli.training.distributed.place import write_whole
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
@@ -63,11 +64,10 @@ def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> 
     if isinstance(error, MnistError):
         plain = {"code": error.code, "kind": error.kind, "hint": error.hint}
         message = error.message
-    half = Path(f"{named}.half")
     with contextlib.suppress(OSError):  # the folder is gone: nobody is there to read it
         more = {"py_callstack": message, "timestamp": str(int(time.time()))}
-        half.write_text(json.dumps({"message": {"message": message, "extraInfo": more}, **plain}))
-        half.replace(named)
+        told = {"message": {"message": message, "extraInfo": more}, **plain}
+        write_whole(Path(named), json.dumps(told))
         return True
     return False
 

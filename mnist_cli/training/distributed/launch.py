@@ -256,7 +256,8 @@ def _is_child(pid: int) -> bool:
 def _signals_heard(folder: Path) -> Iterator[None]:
     """Let the first signal end the ranks in good order; a second Ctrl-C kills them and leaves.
 
-    SIGHUP counts as SIGTERM, unless the program was told to ignore it (nohup).
+    SIGHUP counts as SIGTERM. One that is ignored stays so, as with one process: nohup and a
+    shell's background mean the ranks to go on.
     """
     heard: list[int] = []
 
@@ -270,10 +271,11 @@ def _signals_heard(folder: Path) -> Iterator[None]:
             passed_on = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
             raise SignalException(f"signal {number}", passed_on)
 
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        numbers.remove(signal.SIGHUP)
-    before = {number: signal.signal(number, hear) for number in numbers}
+    before = {
+        number: signal.signal(number, hear)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

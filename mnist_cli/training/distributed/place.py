@@ -56,7 +56,7 @@ class Place:
             return True
         path = Path(self.status).with_name(f"{self.rank}.pid")
         with contextlib.suppress(OSError):
-            _write_whole(path, str(os.getpid()))
+            write_whole(path, str(os.getpid()))
         return path.parent.is_dir()  # it went with the launcher
 
 
@@ -108,7 +108,7 @@ class Status:
         if place is None or not place.status or place.rank:
             return
         with contextlib.suppress(OSError):  # the launcher is gone
-            _write_whole(Path(place.status), json.dumps(asdict(self)))
+            write_whole(Path(place.status), json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Status:
@@ -116,7 +116,7 @@ class Status:
         return cls(**json.loads(path.read_text())) if path.is_file() else cls()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file that whoever reads it finds whole or not at all."""
     half = path.with_name(f"{path.name}.half")
     half.write_text(text)
