@@ -8,6 +8,7 @@ same batches, but for rounding (torchvision divides by 255 first).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import signal
@@ -176,6 +177,8 @@ class ConventionalLoader(_Batching):
         self.generator = torch.Generator()
         self._device = split.images.device
         self._workers = config.workers
+        if self._workers:
+            atexit.register(_end_workers)
         self._dataset = _ImageDataset(
             split.to(torch.device("cpu")), normalisation, self._augmentation, config.seed
         )
@@ -242,10 +245,26 @@ def _leave_signals_to_the_main_process(_worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of the group; only one may decide.
 
     Without it, workers that are not forked (Python 3.14, macOS) die in the middle of the batch
-    that the main process means to finish. They end when it tells them, or when it is gone.
+    that the main process means to finish. They end when it tells them, or when it is gone, or
+    by :func:`_end_workers`.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """SIGKILL for the workers that an error has left as the process ends.
+
+    An error's traceback can hold the DataLoader, which then tells its workers nothing. The exit
+    of multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
+    """
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if not left:
+        return
+    if hasattr(signal, "SIGCHLD"):  # for torch's handler of it, this would be an error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in left:
+        child.kill()
 
 
 class _ImageDataset(Dataset[tuple[Tensor, int]]):

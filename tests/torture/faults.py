@@ -145,6 +145,20 @@ def kill_a_worker(place: str, number: int) -> None:
     _on_call(place, number, befall)
 
 
+def lose_a_worker(number: int) -> None:
+    """SIGKILL for the first worker at its ``number``-th image, while it is waited for."""
+    from torch.utils.data import get_worker_info
+
+    def befall() -> None:
+        worker = get_worker_info()
+        assert worker is not None
+        if worker.id == 0:
+            time.sleep(0.2)  # the other batches are used up meanwhile
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _on_call("mnist_cli.data.loader:_ImageDataset.__getitem__", number, befall)
+
+
 def no_larger_than(place: str, number: int, size: int) -> None:
     """From a call on, no file may grow above ``size`` bytes: the system refuses the rest."""
 

@@ -50,10 +50,11 @@ def test_a_worker_that_is_killed(
     """A DataLoader worker killed: a clear error, no hang, and the run goes on."""
     slowest = 0.0
     steps = range(1, 10) if tally.full else [4]
-    for step in steps:
-        folder = tmp_path / str(step)
+    images = range(1, 96, 5) if tally.full else [40]  # of 96 that a worker loads in an epoch
+    faults = [["kill_a_worker", STEP, step] for step in steps]
+    for number, fault in enumerate([*faults, *(["lose_a_worker", image] for image in images)]):
+        folder = tmp_path / str(number)
         began = time.monotonic()
-        fault = ["kill_a_worker", STEP, step]
         done = warm.run(*RUN, *WORKERS, folder=folder, faults=[fault])
         slowest = max(slowest, time.monotonic() - began)
         told = done.code == 3 and "a worker process of the DataLoader died" in done.err
@@ -62,5 +63,5 @@ def test_a_worker_that_is_killed(
             "" if told or (done.code == 0 and not unlike(whole_with_workers, folder)) else done.err
         )
         wrong = wrong or ends_alike(warm, whole_with_workers, folder, *WORKERS)
-        tally.check(not wrong, f"before step {step}: {wrong}")
+        tally.check(not wrong, f"{fault}: exit code {done.code}: {wrong}")
     tally.note(f"told after {slowest:.1f} s at the latest, start and training included")
