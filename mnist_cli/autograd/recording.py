@@ -7,6 +7,8 @@ data or training.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -107,6 +109,22 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
             if leaf.grad is not None
         }
     return _recording(walked, seen, gradients)
+
+
+def kept_bytes(walked: Walk) -> int:
+    """Bytes of the gradients that :func:`record` with ``keep`` holds in the end, at the most.
+
+    One for each result of each node; where several arrive there, each of them and their sum.
+    What a segment that is only computed in backward brings is not known before.
+    """
+    fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
+    total = 0
+    for node, inputs in enumerate(walked.inputs):
+        for number, expected in enumerate(inputs):
+            size = math.prod(expected.shape) * (expected.dtype or torch.float32).itemsize
+            arriving = fan_in[node, number]
+            total += size * (arriving + 1 if arriving > 1 else 1)
+    return total
 
 
 def _hook(seen: _Seen, number: int) -> Any:

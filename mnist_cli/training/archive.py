@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.errors import CheckpointError
+from mnist_cli.training.memory import is_out_of_memory
 from mnist_cli.training.pickles import NOT_PLAIN, Unacceptable, judge_contents, judge_pickle
 
 # 216 MiB: the widest network there is (51 MiB), with Adam's and averaged weights. Reading takes
@@ -104,7 +105,7 @@ def _judge(path: Path, data: bytes) -> None:
             entries = archive.infolist()
             _judge_entries(path, entries, len(data))
             damaged = archive.testzip()
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
     except Exception as error:  # a stranger's bytes: zipfile lets struct.error and others through
         raise CheckpointError(f"{path} is damaged or cut short: {error}") from error
@@ -145,6 +146,8 @@ def _unpickle(path: Path, data: bytes) -> object:
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         # Whatever a hostile pickle makes torch raise: the message is ours, since torch's own
         # explains how to load the file unsafely.
         reason = NOT_PLAIN

@@ -17,6 +17,7 @@ import torch
 from mnist_cli.choices import PRECISIONS
 from mnist_cli.errors import DeviceError
 from mnist_cli.training.allocator import settle_allocator
+from mnist_cli.training.memory import ask_for_room
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
@@ -191,7 +192,11 @@ def compute_settings(
 
     On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range) unless
     ``deterministic``, which also forbids algorithms whose bits differ from run to run.
+
+    Raises:
+        OutOfMemory: there is not even the room that torch's libraries need for themselves.
     """
+    ask_for_room()
     before_threads = torch.get_num_threads()
     before_matmul = torch.get_float32_matmul_precision()
     before_cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)

@@ -1,9 +1,13 @@
-"""Turns a device's "out of memory" into one message that names a batch size that fits."""
+"""Turns a device's "out of memory" into one message that names a batch size that fits.
+
+And asks for memory beforehand, where to be refused it later would crash the process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -25,6 +29,29 @@ _SIGNS = (
 
 _ONEDNN = "could not create a primitive"
 """All that oneDNN says on the CPU, met under a limit of address space (torch 2.14)."""
+
+SPARE = 1 << 25
+"""Bytes that the libraries below torch are left for themselves: their code, their plans."""
+
+
+def ask_for_room(count: int = 0) -> None:
+    """Make sure that this process can have ``count`` bytes more, and :data:`SPARE`.
+
+    Where address space is limited (``ulimit -v``), oneDNN does not survive to be refused a few
+    kilobytes: of 800 tries with little left, 9 ended in its crash (torch 2.14). Refused here, they
+    end in a message.
+
+    Raises:
+        OutOfMemory: it cannot.
+    """
+    wanted = count + SPARE
+    try:
+        mmap.mmap(-1, wanted).close()  # address space, no memory: nothing is written
+    except OSError as error:
+        raise OutOfMemory(
+            f"out of memory: {wanted >> 20} MiB more are needed ({error.strerror})",
+            "Free some, raise the limit (ulimit -v), or give it fewer images at once.",
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.loop import Event, Stepper, StepResult, fit, report
-from mnist_cli.training.memory import explain_out_of_memory
+from mnist_cli.training.memory import ask_for_room, explain_out_of_memory
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.rundir import RunDirectory
@@ -113,6 +113,7 @@ class Session:
             self.state: TrainState = fresh_state(
                 config, device, precision, len(data.spec.classes), ranks
             )
+        ask_for_room()
         if resume is not None:
             self._check_data(resume)
             with self._settings():  # the threads that it will compute with are compared

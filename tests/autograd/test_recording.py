@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_cli.autograd import record, replay, walk
+from mnist_cli.autograd.recording import kept_bytes
 from mnist_cli.autograd.stats import StatsCollector, stats_of
 from mnist_cli.errors import UsageError
 
@@ -49,6 +50,26 @@ def test_what_leaves_is_what_arrives_where_nothing_is_added() -> None:
     graph = record(walk(case.root, case.names)).graph
     for node, position, edge in graph.edges():
         assert node.grad_out[position] == graph.nodes[edge.node].grad_in[edge.input_nr]
+
+
+@pytest.mark.parametrize("name", sorted(ZOO.keys() - {"one_of_many_outputs"}))
+def test_the_memory_of_kept_gradients_is_known_before(name: str) -> None:
+    case = ZOO[name]()
+    walked = walk(case.root, case.names)
+    expected = kept_bytes(walked)
+    recorded = record(walked, keep=True)
+    kept = [g for grads in (*recorded.grad_in, *recorded.grad_out) for g in grads if g is not None]
+    memories = [g.untyped_storage() for g in kept if g.layout == torch.strided]
+    taken = {memory.data_ptr(): memory.nbytes() for memory in memories}
+    assert expected >= sum(taken.values()) > 0
+
+
+def test_the_memory_of_kept_gradients_is_exact_for_a_network() -> None:
+    case = ZOO["conv_net_train"]()
+    walked = walk(case.root, case.names)
+    recorded = record(walked, keep=True)
+    arrived = [g for grads in recorded.grad_in for g in grads if g is not None]
+    assert kept_bytes(walked) == sum(gradient.nbytes for gradient in arrived)
 
 
 def test_kept_gradients_are_the_engines() -> None:

@@ -251,6 +251,23 @@ def test_too_large_a_file_is_refused_before_it_is_read(
         load_archive(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("zipfile.ZipFile.testzip", MemoryError()),
+        ("torch.load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+    ],
+)
+def test_memory_that_runs_out_is_not_laid_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    def fail(*_values: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    assert refused(tmp_path, GOOD).message.endswith("needs more memory than there is")
+
+
 def test_claims_of_more_bytes_than_there_are_are_refused(tmp_path: Path) -> None:
     """Sizes in the directory, which is at the end: 24 bytes after each entry's signature."""
     spoilt = bytearray(GOOD)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,7 @@ from small_runs import FP32, NORMALISATION, split
 
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.training.evaluate import predict
-from mnist_cli.training.memory import EVALUATION, TRAINING, explain_out_of_memory
+from mnist_cli.training.memory import EVALUATION, SPARE, TRAINING, explain_out_of_memory
 
 SIGNS: dict[str, Callable[[], Exception]] = {
     "CUDA": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
@@ -151,3 +153,37 @@ def test_a_real_allocation_that_is_far_too_large_is_explained() -> None:
 
     with pytest.raises(OutOfMemory, match="out of memory at batch_size 8"):
         allocate()
+
+
+LIMITED = """
+import resource, sys
+from mnist_cli.errors import OutOfMemory
+from mnist_cli.training.memory import SPARE, ask_for_room
+room, wanted = map(int, sys.argv[1:])
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + room
+ask_for_room(wanted)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    ask_for_room(wanted)
+except OutOfMemory as error:
+    print(error.code, error.message)
+else:
+    print("granted")
+assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was kept"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, and /proc")
+@pytest.mark.parametrize(
+    ("room", "wanted", "told"),
+    [
+        (SPARE + (80 << 20), 64 << 20, "granted"),
+        (SPARE + (48 << 20), 64 << 20, "7 out of memory: 96 MiB more are needed"),
+        (SPARE - (1 << 20), 0, "7 out of memory: 32 MiB more are needed"),
+    ],
+)
+def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, told: str) -> None:
+    words = [sys.executable, "-c", LIMITED, str(room), str(wanted)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(told)

@@ -53,11 +53,15 @@ def _make(subject: Subject, *, replay: bool) -> Dump:
     from mnist_cli.autograd import judge, record, trace_modules, walk
     from mnist_cli.autograd import replay as call_by_hand
     from mnist_cli.autograd.diagnosing import diagnose
+    from mnist_cli.autograd.recording import kept_bytes
     from mnist_cli.autograd.units import dead_units
+    from mnist_cli.training.memory import ask_for_room
 
     with trace_modules(subject.model) as modules:
         loss = subject.loss()
     walked = walk(loss, names=subject.model, modules=modules)
+    if subject.device.type == "cpu":
+        ask_for_room((2 if replay else 1) * kept_bytes(walked))
     recording = record(walked, keep=True)
     graph = recording.graph.with_context(**subject.context(), loss=loss.item())
     findings = diagnose(graph, dead_units=dead_units(recording))
