@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -149,48 +150,122 @@ def end(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.skipif(os.environ.get("TORTURE") != "full", reason="in make torture only")
-def test_two_machines(tally: Tally, tmp_path: Path) -> None:
-    """Two machines' launchers (torchrun), on loopback: one killed, the other ends."""
-    for _ in range(3):
-        ended, ranks = second_killed(tmp_path)
-        if "EADDRINUSE" not in ended[0].err:
-            break
+def wait_until_gone(ranks: list[int]) -> None:
+    """Fail, and kill them, if ranks do not end by themselves."""
     try:
         wait_until(lambda: not any(alive(rank) for rank in ranks))
     finally:
         for rank in ranks:
             end(rank)
+
+
+# --- several machines
+
+FULL = pytest.mark.skipif(os.environ.get("TORTURE") != "full", reason="in make torture only")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a launcher runs: its folder, its network namespace ("" is ours), and the address."""
+
+    folder: Path
+    namespace: str = ""
+    address: str = "127.0.0.1"
+
+    @property
+    def prefix(self) -> list[str]:
+        return ["ip", "netns", "exec", self.namespace] if self.namespace else []
+
+
+@FULL
+def test_two_machines(tally: Tally, tmp_path: Path) -> None:
+    """Two machines' launchers (torchrun), on loopback: one killed, the other ends."""
+    for _ in range(3):
+        ended, ranks = second_killed([Machine(tmp_path), Machine(tmp_path)])
+        if "EADDRINUSE" not in ended[0].err:
+            break
+    wait_until_gone(ranks)
     tally.check(len(ranks) == 2 and ended[0].code != 0, ended[0].err)
     tally.check(not damage(tmp_path), damage(tmp_path))
 
 
-def second_killed(folder: Path) -> tuple[list[Outcome], list[int]]:
+@FULL
+def test_two_networks(tally: Tally, machines: list[Machine]) -> None:
+    """Two machines with a network and a folder each: trained to the end; one killed, both end."""
+    first, second = (machine.folder for machine in machines)
+    ended = [finish(agent) for agent in start_agents(machines, TINY)]
+    tally.check([one.code for one in ended] == [0, 0], ended[0].err + ended[1].err)
+    whole = newest_run(first)
+    tally.check(whole is not None and (whole / "summary.json").is_file(), "no summary")
+    tally.check(not list(second.iterdir()), f"rank 1 wrote {list(second.iterdir())}")
+    ended, ranks = second_killed(machines)
+    wait_until_gone(ranks)
+    tally.check(len(ranks) == 2 and ended[0].code != 0, ended[0].err)
+    tally.check(not damage(first), damage(first))
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[list[Machine]]:
+    """Two network namespaces with a cable between them, as far as the kernel allows."""
+    names = [f"mnist-{os.getpid()}-{end}" for end in "ab"]
+    pair = [Machine(tmp_path / name, name, f"10.213.0.{i}") for i, name in enumerate(names, 1)]
+    cable = [f"m{os.getpid()}{end}" for end in "ab"]
+    laid = [["ip", "link", "add", cable[0], "type", "veth", "peer", "name", cable[1]]]
+    for machine, end in zip(pair, cable, strict=True):
+        inside = ["ip", "-n", machine.namespace]
+        laid += [
+            ["ip", "netns", "add", machine.namespace],
+            ["ip", "link", "set", end, "netns", machine.namespace],
+            [*inside, "address", "add", f"{machine.address}/24", "dev", end],
+            [*inside, "link", "set", end, "up"],
+            [*inside, "link", "set", "lo", "up"],
+        ]
+        machine.folder.mkdir()
+    try:
+        for words in laid:
+            try:
+                subprocess.run(words, check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"no network namespaces here: {error}")
+        yield pair
+    finally:
+        for words in [["link", "delete", cable[0]], *(["netns", "delete", name] for name in names)]:
+            with contextlib.suppress(OSError):
+                subprocess.run(["ip", *words], check=False, capture_output=True)
+
+
+def second_killed(machines: list[Machine]) -> tuple[list[Outcome], list[int]]:
     """How two agents end of which the second is killed, and the ranks that they had started."""
-    agents = start_agents(folder)
-    wait_until(lambda: _epochs(folder) or any(agent.poll() is not None for agent in agents))
+    before = newest_run(machines[0].folder)
+    agents = start_agents(machines, RUN)
+
+    def under_way() -> bool:
+        new = newest_run(machines[0].folder) != before
+        return new and _epochs(machines[0].folder) > 0
+
+    wait_until(lambda: under_way() or any(agent.poll() is not None for agent in agents))
     ranks = [rank for agent in agents for rank in children(agent.pid)]
     agents[1].kill()
     return [finish(agent) for agent in agents], ranks
 
 
-def start_agents(folder: Path) -> list[subprocess.Popen[str]]:
+def start_agents(machines: list[Machine], run: Sequence[str]) -> list[subprocess.Popen[str]]:
     """torchrun as on two machines; the port was free just now, and may be another's by now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    both = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    both = ["--nnodes=2", "--nproc-per-node=1", f"--master-addr={machines[0].address}"]
     both += [f"--master-port={port}"]
     return [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "torch.distributed.run", *both, f"--node-rank={node}"),
-                *("-m", "mnist_cli", *RUN),
+                *(*machine.prefix, sys.executable, "-m", "torch.distributed.run"),
+                *(*both, f"--node-rank={node}", "-m", "mnist_cli", *run),
             ],
-            cwd=folder,
+            cwd=machine.folder,
             env=one_thread(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for node in range(2)
+        for node, machine in enumerate(machines)
     ]

@@ -38,7 +38,7 @@ from mnist_cli.data.loader import Part
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
 from mnist_cli.places import label
 from mnist_cli.training.device import Precision
-from mnist_cli.training.distributed import group, launch
+from mnist_cli.training.distributed import launch
 from mnist_cli.training.distributed.group import Group, device_of
 from mnist_cli.training.distributed.place import STATUS, Place, place_of
 from mnist_cli.training.ranks import ALONE
@@ -398,20 +398,6 @@ def test_two_gpus_train_as_one(tmp_path: Path, model: str) -> None:
         run = sorted(tmp_path.iterdir())[-1]
         losses.append(torch.load(run / "last.pt", weights_only=True)["metrics"][-1]["train_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-
-
-def test_loopback_is_named_to_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NCCL takes a name for the beginning of one, unless it is told otherwise."""
-    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "lofty0")])
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
-    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
-    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "lofty0")
-    group._stay_on_this_machine(HERE_TWICE)
-    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
-    assert os.environ["NCCL_SOCKET_IFNAME"] == "lofty0"  # the user knows better
-    monkeypatch.delenv("NCCL_SOCKET_IFNAME")
-    group._stay_on_this_machine(HERE_TWICE)
-    assert os.environ["NCCL_SOCKET_IFNAME"] == "=lo"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
+from mnist_cli.training.distributed.network import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.place import Place
 from mnist_cli.training.memory import is_out_of_memory
@@ -156,7 +156,7 @@ def joined(place: Place, seconds: float) -> Iterator[Group]:
         RankError: the others do not come, or one is lost.
     """
     with _explained(place.rank, place.size):
-        _stay_on_this_machine(place)
+        choose_network(place)
         _meet(place, timedelta(seconds=seconds))
         yield Group(place.rank, place.size, place.parent)
         if torch.cuda.is_initialized():  # others may still wait for what was sent last
@@ -178,19 +178,9 @@ def _meet(place: Place, patience: timedelta) -> None:
         raise RankError(
             f"rank {place.rank} of {place.size} did not meet the others at {place.address} within "
             f"{patience.total_seconds():g} s: {_first_line(error)}",
-            "Are all of them started, and can they reach that address? --rank-timeout gives them "
-            "longer.",
+            "Are all of them started, and can they reach that address, and each other? "
+            "GLOO_SOCKET_IFNAME names the network to use, --rank-timeout gives them longer.",
         ) from error
-
-
-def _stay_on_this_machine(place: Place) -> None:
-    """Talk over loopback where all ranks are here, unless the user's environment says otherwise."""
-    if not place.on_one_machine:
-        return
-    names = {name for _, name in socket.if_nameindex()}
-    for loopback in names & {"lo", "lo0"}:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={loopback}")  # else what begins with it
 
 
 _SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken pipe", "gloo/")

@@ -1,0 +1,62 @@
+"""Which of a machine's networks the ranks talk over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from ipaddress import ip_address
+
+from mnist_cli.training.distributed.place import Place
+
+GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
+"""The environment's names for it; what the user has set there stands."""
+
+_SIOCGIFADDR = 0x8915
+"""Linux's request for an interface's address, netdevice(7)."""
+
+
+def choose_network(place: Place) -> None:
+    """Name loopback where all ranks are here, and else what gloo would not find by itself.
+
+    gloo has the others call the address that this machine's name stands for. On many machines
+    that is 127.0.1.1 or another of loopback's, where no other machine finds it: then it is told
+    the network that leads to MASTER_ADDR. NCCL never takes loopback by itself.
+    """
+    if place.on_one_machine:
+        names = {name for _, name in socket.if_nameindex()}
+        for loopback in names & {"lo", "lo0"}:
+            os.environ.setdefault(GLOO, loopback)
+            os.environ.setdefault(NCCL, f"={loopback}")  # else what begins with it
+    elif GLOO not in os.environ and _name_is_loopback():
+        host, _, port = place.address.rpartition(":")
+        if interface := _interface_towards(host, int(port)):
+            os.environ[GLOO] = interface
+
+
+def _name_is_loopback() -> bool:
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None)
+    except OSError:
+        return True  # a name that stands for nothing: gloo takes loopback then
+    return ip_address(str(found[0][4][0]).partition("%")[0]).is_loopback
+
+
+def _interface_towards(host: str, port: int) -> str:
+    """The interface over which an address of IPv4 is reached, as far as Linux tells; or ""."""
+    if sys.platform != "linux":
+        return ""
+    import fcntl
+
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))  # picks a route; nothing is sent
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # it has no such address
+                request = struct.pack("256s", name.encode()[:15])
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+                if socket.inet_ntoa(answer[20:24]) == own:
+                    return name
+    return ""

@@ -1,0 +1,89 @@
+"""Which network the ranks talk over: loopback for one machine, the master's for several."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from mnist_cli.training.distributed.network import GLOO, NCCL, choose_network
+from mnist_cli.training.distributed.place import Place
+
+HERE_TWICE = Place(0, 2, 0, 2, "127.0.0.1:29500")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the interface")
+
+
+def on_two_machines(host: str) -> Place:
+    return Place(0, 2, 0, 1, f"{host}:29500")
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing chosen yet, and what is chosen gone again after the test."""
+    for name in (GLOO, NCCL):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose name stands for its loopback, as on Debian."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+
+
+def test_loopback_is_named_to_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL takes a name for the beginning of one, unless it is told otherwise."""
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "lofty0")])
+    monkeypatch.setenv(NCCL, "lofty0")
+    choose_network(HERE_TWICE)
+    assert os.environ[GLOO] == "lo"
+    assert os.environ[NCCL] == "lofty0"  # the user knows better
+    monkeypatch.delenv(NCCL)
+    choose_network(HERE_TWICE)
+    assert os.environ[NCCL] == "=lo"
+
+
+@LINUX
+@pytest.mark.usefixtures("called")
+def test_gloo_is_told_the_network_that_leads_to_the_master() -> None:
+    choose_network(on_two_machines("127.0.0.1"))
+    assert os.environ[GLOO] == "lo"
+    assert NCCL not in os.environ  # it never takes loopback by itself, and is not made to
+
+
+@pytest.mark.usefixtures("called")
+def test_what_the_user_has_named_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GLOO, "eth7")
+    choose_network(on_two_machines("127.0.0.1"))
+    assert os.environ[GLOO] == "eth7"
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize("host", ["::1", "no-such-host.invalid"])
+def test_where_no_network_is_found_none_is_named(host: str) -> None:
+    choose_network(on_two_machines(host))
+    assert GLOO not in os.environ
+
+
+@pytest.mark.parametrize("address", ["203.0.113.5", "fe80::1%2"])
+def test_a_name_that_others_can_call_is_left_to_gloo(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_values: found)
+    choose_network(on_two_machines("127.0.0.1"))
+    assert GLOO not in os.environ
+
+
+@LINUX
+def test_a_name_that_stands_for_nothing_is_not_left_to_gloo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_values: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    choose_network(on_two_machines("127.0.0.1"))
+    assert os.environ[GLOO] == "lo"
