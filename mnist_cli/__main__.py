@@ -15,6 +15,7 @@ Measured with the preset ``fast`` on two cores (2 to 3 runs each, alternating): 
 def main() -> None:
     """Run the command line; Ctrl-C during the import is an interruption, not a traceback."""
     spin_briefly()
+    os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook's backend may be missing
     try:
         from mnist_cli.cli import main as run
     except KeyboardInterrupt:

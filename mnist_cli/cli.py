@@ -36,7 +36,14 @@ from mnist_cli.commands import (
 )
 from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
 from mnist_cli.own_source import blamed
-from mnist_cli.process import Termination, abandon_stdout, end, expected, explain
+from mnist_cli.process import (
+    Termination,
+    abandon_stdout,
+    end,
+    expected,
+    explain,
+    ignore_signals,
+)
 
 
 class _PlainHelp:
@@ -137,7 +144,12 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     try:
         code = run(arguments)
+        ignore_signals()  # one that comes now comes too late to change anything
         sys.stdout.flush()
+    except Termination:  # while an error was told
+        code = Terminated.code
+    except KeyboardInterrupt:
+        code = Interrupted.code
     except BrokenPipeError:
         # Whoever read us has gone (`| head`): end quietly, as other programs do.
         abandon_stdout()

@@ -58,6 +58,10 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
     return Layer(placed(values, Path()), origin, typed=True)
 
 
+MAX_BYTES = 1 << 20
+"""Of a configuration file."""
+
+
 def from_file(path: Path) -> Layer:
     """A layer from a TOML file.
 
@@ -65,7 +69,11 @@ def from_file(path: Path) -> Layer:
         UsageError: the file cannot be read, is no TOML, or holds tables.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # a pipe will do; /dev/zero has no end
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{path} is no configuration: it has more than {MAX_BYTES:,} bytes")
+        text = data.decode("utf-8").replace("\r\n", "\n")
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from mnist_cli.data import catalogue
+from mnist_cli.errors import UsageError
 
 EXAMPLE = "path/to/net.py:Net"
 
@@ -95,12 +96,24 @@ def slug(name: str) -> str:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    """Without a look at the file system: links stay what they are."""
+    """Without a look at the file system: links stay what they are.
+
+    Raises:
+        UsageError: it is no text, which a configuration could hold.
+    """
     try:
         known = Path(path).expanduser()
     except RuntimeError:  # a user without a home
         known = Path(path)
-    return os.path.normpath(Path.cwd() / folder / known)
+    found = os.path.normpath(Path.cwd() / folder / known)
+    try:
+        found.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the path {found!a} holds bytes that are no UTF-8 text, and a configuration is text",
+            "Rename it.",
+        ) from None
+    return found
 
 
 def _is_path(text: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +30,12 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
 
 class Termination(KeyboardInterrupt):
     """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+def ignore_signals() -> None:
+    """Let SIGINT and SIGTERM change nothing from here on: what this process is for is done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end(code: int) -> NoReturn:
@@ -61,6 +69,8 @@ def expected(error: BaseException) -> MnistError | None:
 
 def explain(error: OSError) -> OutputError:
     """An error of the system that no command has explained; without a path it was stdout's."""
+    if error.filename is None and error.errno == errno.ENOENT:  # no folder for temporary files
+        return OutputError(error.strerror or str(error))
     if error.filename is None:
         return OutputError(f"cannot write the output: {error.strerror or error}")
     return OutputError(f"cannot use {error.filename}: {error.strerror}")

@@ -37,7 +37,8 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
     command = [sys.executable, "-m", "mnist_cli", *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, text=True, env=one_thread(), **options)
+    environment = options.pop("environment", None) or one_thread()
+    return subprocess.Popen(command, text=True, env=environment, **options)
 
 
 def one_thread(**more: str) -> dict[str, str]:

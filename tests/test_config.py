@@ -283,3 +283,9 @@ def test_the_configuration_imports_no_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device of POSIX")
+def test_a_configuration_without_an_end_is_not_read_to_it() -> None:
+    with pytest.raises(UsageError, match="/dev/zero is no configuration: it has more than"):
+        from_file(Path("/dev/zero"))

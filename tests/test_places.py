@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,16 @@ def test_to_validate_runs_nothing_and_imports_no_torch(tmp_path: Path) -> None:
         "compose([from_flags({'model': 'net.py:Net'})]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("take", "word"),
+    [
+        (places.absolute_dataset, "st/b\udcff"),
+        (places.absolute_network, "st/b\udcff/net.py:Net"),
+    ],
+)
+def test_a_path_that_is_no_text_is_refused(take: Callable[[str, Path], object], word: str) -> None:
+    """config.toml could not hold it."""
+    with pytest.raises(UsageError, match=r"\\udcff.* holds bytes that are no UTF-8 text"):
+        take(word, Path())

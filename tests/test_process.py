@@ -46,6 +46,7 @@ def test_nothing_else_starts_an_interpreter() -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), OutputError, "cannot write the output"),
         (PermissionError(errno.EACCES, "denied", "a.png"), OutputError, "cannot use a.png: denied"),
+        (FileNotFoundError(errno.ENOENT, "No usable temp folder"), OutputError, "No usable temp"),
         (MemoryError(), OutOfMemory, "out of memory"),
         (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemory, "out of memory"),
         (CheckpointError("as it is"), CheckpointError, "as it is"),

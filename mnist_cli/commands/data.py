@@ -300,7 +300,7 @@ def _save(spec: DatasetSpec, split: Split, path: Path) -> None:
 
     titles = [f"{spec.classes[label]} · #{i}" for i, label in _numbered(split)]
     title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
-    save_samples(split.images.squeeze(1).numpy(), titles, path, title=title)
+    save_samples(split.images.squeeze(1).numpy(), titles, path, title=title, own=spec.own)
     note(f"wrote {path}")
 
 

@@ -115,9 +115,7 @@ def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool)
 
 def _taken(checkpoint: Checkpoint) -> str:
     """How drawings come to a network that was trained on the user's own data; else empty."""
-    from mnist_cli.commands.looking import own_ground
-
-    ground = own_ground(checkpoint)
+    ground = provenance.own_ground(checkpoint)
     return f"; drawings are taken whole, on {ground} ground as its images" if ground else ""
 
 

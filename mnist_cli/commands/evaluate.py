@@ -228,5 +228,12 @@ def _save_plots(subject: Subject, evaluation: Evaluation, folder: Path) -> None:
     where = {int(index): row for row, index in enumerate(subject.split.indices.tolist())}
     rows = torch.tensor([where[mistake.index] for mistake in worst], dtype=torch.int64)
     images = subject.split.images.index_select(0, rows).squeeze(1).numpy()
-    save_mistakes(worst, images, subject.classes, folder / "mistakes.png", name=name)
+    save_mistakes(
+        worst,
+        images,
+        subject.classes,
+        folder / "mistakes.png",
+        name=name,
+        own=subject.data.spec.own,
+    )
     note(f"wrote {folder / 'confusion.png'} and {folder / 'mistakes.png'}")

@@ -21,22 +21,10 @@ if TYPE_CHECKING:
 
     from mnist_cli.commands.reading import Reader
     from mnist_cli.insight.layers import Layer
-    from mnist_cli.training.checkpoint import Checkpoint
 
 SIDE = 280
 """Pixels of a drawing's side: ten for each of the form's, which are 28."""
-FIRST_LAYERS, MOST_MAPS = 3, 64
-LIGHT, DARK = "light", "dark"
-
-
-def own_ground(checkpoint: Checkpoint) -> str | None:
-    """Whether images of the user's own, if it was trained on such, are mostly light or dark.
-
-    So is the paper of a drawing for it, which is taken whole as those images were.
-    """
-    if checkpoint.data is None or not provenance.trained_on_own_data(checkpoint):
-        return None
-    return LIGHT if checkpoint.data.mean > 0.5 else DARK
+FIRST_LAYERS, MOST_MAPS, MOST_UNITS = 3, 64, 1024
 
 
 @dataclass(frozen=True)
@@ -85,15 +73,19 @@ class Looker:
         levels = pixels.astype(np.float32) / np.float32(255)
         return {"blank": True} if is_blank(levels) else self._answer(self._form(levels))
 
+    @property
+    def _on_light(self) -> bool:
+        """Whether ink takes brightness away, as in images of the user's own on light paper."""
+        return provenance.own_ground(self.reader.checkpoint) == provenance.LIGHT
+
     def _form(self, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """A drawing (H, W), ink 1 on paper 0, as ``mnist predict`` prepares pictures."""
         from mnist_cli.vision.fitting import fit
         from mnist_cli.vision.form import to_form
 
-        ground = own_ground(self.reader.checkpoint)
-        if ground is None:
+        if provenance.own_ground(self.reader.checkpoint) is None:
             return to_form(levels)
-        return fit(255 * (1 - levels if ground == LIGHT else levels))
+        return fit(255 * (1 - levels if self._on_light else levels))
 
     def _answer(self, form: npt.NDArray[np.uint8]) -> dict[str, Any]:
         import torch
@@ -103,40 +95,49 @@ class Looker:
         return {
             "blank": False,
             "form": _packed(form),
+            "ink": _packed(255 - form if self._on_light else form),
             "probabilities": probabilities,
             "saliency": self._saliency(image) if len(probabilities) > 1 else None,
             "layers": self._layers(image),
         }
 
     def _saliency(self, image: Tensor) -> dict[str, Any]:
+        """What more ink would do, pixel by pixel, to the score and to its lead."""
         from mnist_cli.insight.pixels import saliency
 
         found = saliency(self.reader.network, image, self.reader.normalisation)
+        sign = -1 if self._on_light else 1  # a gradient is by brightness
         return {
             "predicted": found.predicted,
             "rival": found.rival,
-            "gradient": _signed(found.gradient),
-            "difference": _signed(found.difference),
+            "gradient": _signed(sign * found.gradient),
+            "difference": _signed(sign * found.difference),
         }
 
     def _layers(self, image: Tensor) -> list[dict[str, Any]]:
-        """The first layers that answer with maps: name, operations, shape and the maps themselves."""
+        """The first layers: name, operations, shape and what they answer.
+
+        Those that answer with maps; where there is none, the hidden ones, each unit as a map of
+        one pixel.
+        """
         from mnist_cli.insight.layers import trace_layers
 
         normalised = self.reader.normalisation(image[None].float())
         layers = trace_layers(self.reader.network, normalised)
-        return [_layer(one) for one in layers if one.output.ndim == 4][:FIRST_LAYERS]
+        found = [one for one in layers if one.output.ndim == 4] or layers[:-1]
+        return [_layer(one) for one in found[:FIRST_LAYERS]]
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
-    count, height, width = layer.output.shape[1:]
+    maps = layer.output[0] if layer.output.ndim == 4 else layer.output[0][:, None, None]
+    count, height, width = maps.shape
     return {
         "name": layer.name,
         "operations": layer.operations,
         "count": count,
         "height": height,
         "width": width,
-        **_signed(layer.output[0, :MOST_MAPS]),
+        **_signed(maps[: MOST_MAPS if height > 1 else MOST_UNITS]),
     }
 
 

@@ -12,7 +12,7 @@ import typer
 from mnist_cli import choices
 from mnist_cli.commands import options
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.places import label, seen_from_here
+from mnist_cli.places import is_own_network, label, seen_from_here
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,6 +106,8 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
     from mnist_cli.training.rundir import newest
 
     name = seen_from_here(name)
+    if target is not None and name is None and is_own_network(target):
+        target, name = None, seen_from_here(target)
     if target is None and name is not None:
         return _fresh(name, classes, f"the network {label(name)}, with fresh weights")
     if target is not None and choices.width_of(target) is not None:

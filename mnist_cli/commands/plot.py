@@ -20,7 +20,7 @@ PICTURES = {
     "filters": "the first layer's filters and the second's",
     "activations": "each layer's answers to one image",
     "saliency": "the pixels that the answer hangs on",
-    "maximised": "for each class the image that the network is surest of",
+    "maximised": "for each class an image made for it, climbing its score",
     "confusion": "the confusion matrix of the test set",
     "mistakes": "the surest mistakes",
     "embedding": "the test set as a map, by PCA and t-SNE",

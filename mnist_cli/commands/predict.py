@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +90,7 @@ def predict(
     if not (as_json or as_csv or quiet):
         whole = "; pictures are taken whole and as they are" if as_it_is else ""
         note(f"{found.path}: {label(found.model)}{whole}")
+    _tell_of_folders(pictures)
     results = prepare(pictures, segment=segment, as_it_is=as_it_is)
     failures = [one for one in results if isinstance(one, Failure)]
     for failure in failures:
@@ -103,6 +105,20 @@ def predict(
         prediction.print_answers(answers, reader.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
+
+
+def _tell_of_folders(pictures: Sequence[str]) -> None:
+    """Say which folders lie in those that are named, since they are not looked into."""
+    from mnist_cli.report.console import warn
+
+    for one in pictures:
+        if not Path(one).is_dir():
+            continue
+        with contextlib.suppress(OSError):
+            entries = sorted(Path(one).iterdir())
+            within = [path.name for path in entries if path.is_dir()]
+            if 0 < len(within) < len(entries):  # a folder of folders is an error that says so
+                warn(f"{one}: folders in it are not looked into: {label(', '.join(within[:3]))}")
 
 
 def _hinted(failure: Failure, runs: Path) -> DataError:

@@ -139,6 +139,19 @@ def trained_on_own_data(checkpoint: Checkpoint) -> bool:
     return checkpoint.data is not None and places.is_own_data(checkpoint.data.name)
 
 
+LIGHT, DARK = "light", "dark"
+
+
+def own_ground(checkpoint: Checkpoint) -> str | None:
+    """Whether images of the user's own, if it was trained on such, are mostly light or dark.
+
+    So is the paper of a drawing for it, which is taken whole as those images were.
+    """
+    if checkpoint.data is None or not trained_on_own_data(checkpoint):
+        return None
+    return LIGHT if checkpoint.data.mean > 0.5 else DARK
+
+
 def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
     """Refuse images that the network cannot tell apart.
 
@@ -163,7 +176,11 @@ def elsewhere(checkpoint: Checkpoint, data: LoadedData) -> str:
             f"the images in {then} are not those that {checkpoint.path} was trained on: some of "
             "its training images may be among the test images now"
         )
-    return f"{checkpoint.path} was trained on {then}, not on {data.spec.name}"
+    told = f"{checkpoint.path} was trained on {then}, not on {data.spec.name}"
+    if places.is_own_data(then) and data.spec.own:
+        told += ": if they are the same images moved and changed, some of its training images may "
+        told += "be among the test images now"
+    return told
 
 
 def normalisation(checkpoint: Checkpoint | None, data: LoadedData) -> Normalisation:

@@ -14,7 +14,7 @@ from mnist_cli.commands.training_run import (
     load_data,
 )
 from mnist_cli.config import TrainConfig
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, OutputError, UsageError
 from mnist_cli.places import is_own_data, is_own_network
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.session import Session
@@ -48,9 +48,14 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
     named = _named("model", layers)
     own = named if is_own_network(named) else None
     with shared_run.joined(request.place, request.patience) as ranks:
-        checkpoint = shared_run.read_checkpoint(
-            lambda: _resume_from(target, request.runs), own, ranks
-        )
+        stamps: list[Stamp] = []
+
+        def find_file() -> Path:
+            found = _resume_from(target, request.runs)
+            stamps.append(_stamp(found))
+            return found
+
+        checkpoint = shared_run.read_checkpoint(find_file, own, ranks)
         path = checkpoint.path
         saved, dataset = _what_to_go_on_with(checkpoint, layers)
         config = _config_on_resume(saved, layers)
@@ -67,8 +72,35 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
         shared_run.check_parts(config, data, ranks.size, resumed=True)
         with shared_run.held(find, ranks) as run:
             with begun(run, ranks):
+                if ranks.leads and run.path == path.parent:
+                    _check_unchanged(path, stamps)
                 session = Session(config, data, device, precision, run, checkpoint, ranks)
             return drive(session, request)
+
+
+Stamp = tuple[int, int, int] | None
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes whenever a checkpoint is written: each is a file of its own, moved there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _check_unchanged(path: Path, stamps: list[Stamp]) -> None:
+    """Refuse to go on from what another process, whose lock has just gone, has overtaken.
+
+    Raises:
+        OutputError: the file is no longer the one that was read.
+    """
+    if _stamp(path) not in stamps:
+        raise OutputError(
+            f"{path} was written by another process after it was read here",
+            "That process has ended now: resume again.",
+        )
 
 
 def _what_to_go_on_with(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +76,11 @@ def _refuse_options_before(context: typer.Context, given: Container[str]) -> Non
     """An option of the list says nothing to a command that follows it: it is not passed over."""
     flags = [max(one.opts, key=len) for one in context.command.params if one.name in given]
     if flags:
-        command = context.invoked_subcommand
+        command = context.invoked_subcommand or ""
+        followed: Mapping[str, Any] = getattr(context.command, "commands", {})
+        named = {one.name for one in followed[command].params}
+        if not {one.name for one in context.command.params if one.name in given} <= named:
+            raise UsageError(f"mnist runs {command} has no {', '.join(flags)}", "Leave it out.")
         raise UsageError(
             f"{', '.join(flags)} before {command} says nothing to it",
             f"Write it at the end: mnist runs {command} … {flags[0]} …",

@@ -104,7 +104,10 @@ def train(
 
             summary = resuming.resume(resume, layers, request)
         if summary is not None:
-            _report(summary, kept=not dry_run, as_json=as_json)
+            from mnist_cli.training.signals import signals_ignored
+
+            with signals_ignored():  # all is done but to tell it
+                _report(summary, kept=not dry_run, as_json=as_json)
             shared_run.tell_launcher("", place, done=True)
         if dry_run:
             say.note("dry run: one batch went through everything; nothing was kept")

@@ -274,6 +274,7 @@ def _announce(session: Session, say: Speaker) -> None:
 
 def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     """Drive the session and show its events."""
+    from mnist_cli.data.loader import explain_dead_worker
     from mnist_cli.report.training import TrainingReport
     from mnist_cli.training.loop import Notice, StepResult
     from mnist_cli.training.tensorboard import open_log
@@ -282,7 +283,11 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     silent = request.say.silent
     report = TrainingReport(session.config.epochs, session.loader.images, silent=silent)
     folder = session.run.tensorboard if request.tensorboard and session.ranks.leads else None
-    with open_log(folder, first_step=state.step) as log, report.following():
+    with (
+        open_log(folder, first_step=state.step) as log,
+        report.following(),
+        explain_dead_worker(),  # it is told wherever this process is: also while it reports
+    ):
         for event in session.events(stop):
             if isinstance(event, StepResult):
                 if report.wants_figures:

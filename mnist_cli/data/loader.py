@@ -228,15 +228,21 @@ def explain_dead_worker() -> Iterator[None]:
     torch raises it from a signal handler: in the middle of a step as well as in the loader.
 
     Raises:
-        DataError: a worker died.
+        DataError: a worker died, or failed.
     """
     try:
         yield
     except RuntimeError as error:
+        lines = str(error).strip().splitlines()
         if "DataLoader worker" not in str(error):
             raise
+        if lines[0].startswith("Caught "):  # it lives, and tells of an error of its own
+            raise DataError(
+                f"a worker process of the DataLoader failed: {lines[-1]}",
+                "Try fewer workers, or --set loader=device.",
+            ) from error
         raise DataError(
-            f"a worker process of the DataLoader died: {str(error).splitlines()[0]}",
+            f"a worker process of the DataLoader died: {lines[0]}",
             "Was it killed for memory? Try fewer workers, or --set loader=device.",
         ) from error
 

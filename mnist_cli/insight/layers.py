@@ -21,6 +21,23 @@ FOLLOWING = {
     "maximum": "pool",  # out of slices, as in the network oriented
     "batch_norm": "norm",
     "relu": "ReLU",
+    "relu6": "ReLU6",
+    "leaky_relu": "leaky ReLU",
+    "prelu": "PReLU",
+    "elu": "ELU",
+    "selu": "SELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "mish": "Mish",
+    "softplus": "softplus",
+    "hardtanh": "clamp",
+    "hardswish": "hard swish",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "avg_pool2d": "average pool",
+    "group_norm": "norm",
+    "layer_norm": "norm",
+    "instance_norm": "norm",
     "log_softmax": "log-softmax",
 }
 

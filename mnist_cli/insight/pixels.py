@@ -69,7 +69,7 @@ class Ascent:
     Attributes:
         steps: how many.
         rate: a step's root mean square over the pixels, in brightness from 0 to 1.
-        decay: share of its brightness that each pixel loses a step: ink must earn its place.
+        decay: share of its ink that each pixel loses a step: it must earn its place.
         blur: σ in pixels of the Gaussian that the gradient is blurred by, against speckles.
         shift: the most pixels by which the image is moved before a step, at random: what only
             works in one place is not drawn.
@@ -98,18 +98,21 @@ def maximise(
     *,
     classes: int,
     size: int = 28,
+    ground: float = 0.0,
     ascent: Ascent = Ascent(),
 ) -> Maximised:
-    """For each class an image that the network is sure is one: gradient ascent on the pixels.
+    """For each class an image made for it: gradient ascent on the pixels, from faint noise.
 
-    Climbs the class's log-probability, all classes at once; pixels stay between black and white.
+    Climbs the class's log-probability, all classes at once; pixels stay between black and white,
+    and go back towards ``ground``, 0 or 1, the brightness of what nothing is drawn on.
 
     Source: Simonyan et al. 2013; decay and blur, Yosinski et al., "Understanding Neural Networks
     Through Deep Visualization", 2015; shifts, Mordvintsev, Olah and Tyka 2015.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(ascent.seed)
-    pixels = 0.1 * torch.rand(classes, 1, size, size, generator=generator)
+    noise = 0.1 * torch.rand(classes, 1, size, size, generator=generator)
+    pixels = (ground - noise).abs()
     pixels = pixels.to(device)
     shifts = (-ascent.shift, ascent.shift + 1)
     was_training = model.training
@@ -118,7 +121,8 @@ def maximise(
         for _ in range(ascent.steps):
             shift = torch.randint(*shifts, (2,), generator=generator).tolist()
             uphill = _uphill(model, normalisation, pixels, shift, ascent.blur)
-            pixels = ((1 - ascent.decay) * pixels + ascent.rate * uphill).clamp(0, 1)
+            kept = (1 - ascent.decay) * pixels + ascent.decay * ground
+            pixels = (kept + ascent.rate * uphill).clamp(0, 1)
         with torch.no_grad():
             answers = model(normalisation(255 * pixels)).float().softmax(1)
     finally:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mnist_cli.training.evaluate import Evaluation
 
 MOST_MISTAKES = 5
+MOST_LETTERS = 60
+"""Of classes' names over the columns of a table."""
 
 
 def print_evaluation(
@@ -54,9 +56,18 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
-    """Counts by true and predicted class: green what is right, red what is not."""
-    table = make_table("true \\ predicted", *classes, title="confusion matrix")
-    for true, (name, row) in enumerate(zip(classes, confusion, strict=True)):
+    """Counts by true and predicted class: green what is right, red what is not.
+
+    Where names would not fit over the columns, the classes' numbers stand there.
+    """
+    numbers = [str(number) for number in range(len(classes))]
+    by_number = sum(map(len, classes)) > MOST_LETTERS
+    heads = numbers if by_number else classes
+    names = [f"{number} {name}" for number, name in zip(numbers, classes, strict=True)]
+    table = make_table("true \\ predicted", *heads, title="confusion matrix")
+    for true, (name, row) in enumerate(
+        zip(names if by_number else classes, confusion, strict=True)
+    ):
         cells = [
             f"[green]{count}[/]" if true == said else f"[red]{count}[/]" if count else "."
             for said, count in enumerate(row)

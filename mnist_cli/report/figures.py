@@ -24,8 +24,9 @@ from matplotlib.ticker import (
 
 from mnist_cli.report.style import (
     AS_TRAINED,
+    ASLANT,
     IMAGES,
-    INK,
+    MOST_LETTERS,
     RATE,
     STYLE,
     TRAIN,
@@ -33,6 +34,8 @@ from mnist_cli.report.style import (
     long_names,
     marker_size,
     save,
+    shading,
+    short_names,
 )
 
 if TYPE_CHECKING:
@@ -131,8 +134,9 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
                 fontweight="bold" if row == column else "normal",
                 color="white" if dark else "#333333" if count else "#bbbbbb",
             )
-        axes.set_xticks(range(len(classes)), classes, rotation=45 if long_names(classes) else 0)
-        axes.set_yticks(range(len(classes)), classes)
+        names = short_names(classes)
+        axes.set_xticks(range(len(names)), names, **(ASLANT if long_names(names) else {}))
+        axes.set_yticks(range(len(names)), names)
         accuracy = evaluation.score.accuracy
         axes.set(
             title=f"Confusion matrix of {name}\n"
@@ -151,16 +155,21 @@ def save_mistakes(
     classes: Sequence[str],
     *paths: Path,
     name: str,
+    own: bool = False,
 ) -> None:
     """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer.
 
-    ``name`` is the run's, for the title.
+    ``name`` is the run's, for the title; ``own`` are images of the user's own.
     """
+    classes = short_names(classes)
     columns = 8
     rows = max(1, -(-len(mistakes) // columns))
     with rc_context(IMAGES):
-        comma = ",\n" if long_names(classes) else ", "
-        height = 1.65 if long_names(classes) else 1.5
+        comma, taken, height = ", ", "taken for ", 1.5
+        if long_names(classes):
+            comma, height = ",\n", 1.65
+        if max(map(len, classes)) > MOST_LETTERS // 2:
+            taken, height = "taken for\n", 1.8
         figure = Figure(figsize=(columns * 1.15, rows * height + 0.5), layout="constrained")
         figure.suptitle(
             f"The {len(mistakes)} most confident mistakes of {name}"
@@ -171,9 +180,9 @@ def save_mistakes(
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
-            axes.imshow(image, cmap=INK, vmin=0, vmax=255)
+            axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
             axes.set_title(
-                f"{classes[mistake.label]}{comma}taken for {classes[mistake.predicted]}\n"
+                f"{classes[mistake.label]}{comma}{taken}{classes[mistake.predicted]}\n"
                 f"{mistake.confidence:.0%} sure · #{mistake.index}",
                 fontsize=6.5,
                 fontweight="normal",
@@ -182,9 +191,13 @@ def save_mistakes(
 
 
 def save_samples(
-    images: npt.NDArray[np.uint8], titles: Sequence[str], *paths: Path, title: str
+    images: npt.NDArray[np.uint8],
+    titles: Sequence[str],
+    *paths: Path,
+    title: str,
+    own: bool = False,
 ) -> None:
-    """A grid of images (N, H, W), each under its title."""
+    """A grid of images (N, H, W), each under its title; ``own`` are the user's own."""
     columns = min(10, max(1, len(images)))
     rows = -(-len(images) // columns)
     with rc_context(IMAGES):
@@ -194,7 +207,7 @@ def save_samples(
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
-            axes.imshow(image, cmap=INK, vmin=0, vmax=255)
+            axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
             axes.set_title(text, fontsize=7, fontweight="normal")
         save(figure, *paths)
 
@@ -215,7 +228,7 @@ def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> N
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(positions, names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_xticks(positions, names, **ASLANT)
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)

@@ -16,16 +16,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_cli.report.style import (
     AMOUNT,
+    ASLANT,
     DIGITS,
     GAP,
     IMAGES,
-    INK,
     RATE,
     SIGNED,
     STYLE,
     TRAIN,
+    class_colours,
     long_names,
     save,
+    shading,
+    short_names,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from mnist_cli.insight.pixels import Maximised, Saliency
 
 Floats = npt.NDArray[np.float32]
+
+MOST_NAMED, LIKELIEST = 20, 5
+"""Classes that are all named in a picture, and how many are where there are more."""
 
 ROW = 16
 """Channels of a layer that are drawn, the strongest."""
@@ -132,6 +138,7 @@ def save_activations(
     classes: Sequence[str],
     *paths: Path,
     title: str,
+    own: bool = False,
 ) -> None:
     """One image's way through the network: each layer's strongest answers, then the classes'.
 
@@ -142,6 +149,7 @@ def save_activations(
         classes: their names.
         paths: where to.
         title: of the whole.
+        own: whether the image is of the user's own data.
     """
     hidden = layers[:-1]
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
@@ -150,7 +158,7 @@ def save_activations(
         figure.suptitle(title)
         ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
-        _ends(top, image, probabilities, classes)
+        _ends(top, image, probabilities, short_names(classes), own)
         if hidden:
             rows = below.subplots(len(hidden), 1, squeeze=False, height_ratios=heights)[:, 0]
             for axes, layer in zip(rows, hidden, strict=True):
@@ -160,18 +168,30 @@ def save_activations(
 
 
 def _ends(
-    figure: SubFigure, image: npt.NDArray[np.uint8], probabilities: Floats, classes: Sequence[str]
+    figure: SubFigure,
+    image: npt.NDArray[np.uint8],
+    probabilities: Floats,
+    classes: Sequence[str],
+    own: bool,
 ) -> None:
     """What goes in and what comes out."""
     first, last = figure.subplots(1, 2, width_ratios=[1, 2.6])
-    _ink(first, image, "the image")
+    _image(first, image, "the image", own)
     best = int(probabilities.argmax())
     colours = [DIGITS[0] if place == best else TRAIN for place in range(len(classes))]
     bars = last.bar(range(len(classes)), probabilities, color=colours, width=0.7)
-    last.bar_label(bars, [f"{p:.1%}" if p >= 0.0005 else "" for p in probabilities], fontsize=7)
-    last.set_xticks(range(len(classes)), classes, rotation=20 if long_names(classes) else 0)
+    few = len(classes) <= MOST_NAMED
+    told = range(len(classes)) if few else np.argsort(-probabilities)[:LIKELIEST].tolist()
+    shares = [f"{p:.1%}" if p >= 0.0005 and i in told else "" for i, p in enumerate(probabilities)]
+    last.bar_label(bars, shares, fontsize=7)
+    names = [classes[number] for number in told]
+    last.set_xticks(told, names, **(ASLANT if long_names(names) else {}))
     last.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    last.set(xlabel="class", ylabel="probability", ylim=(0, 1.12))
+    last.set(
+        xlabel="class" if few else f"class; the {LIKELIEST} likeliest are named",
+        ylabel="probability",
+        ylim=(0, 1.12),
+    )
     last.set_title("What the network says", loc="left")
     last.set_yticks([0, 0.5, 1])
     kinds = {"its answer, the likeliest class": DIGITS[0], "the other classes": TRAIN}
@@ -222,8 +242,8 @@ def _colours(sheet: Floats) -> dict[str, Any]:
     return {"cmap": AMOUNT, "vmin": 0, "vmax": most}
 
 
-def _ink(axes: Axes, image: npt.NDArray[Any], title: str, most: float = 255) -> None:
-    axes.imshow(image, cmap=INK, vmin=0, vmax=most)
+def _image(axes: Axes, image: npt.NDArray[Any], title: str, own: bool, most: float = 255) -> None:
+    axes.imshow(image, cmap=shading(own), vmin=0, vmax=most)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("#cccccc")
@@ -238,6 +258,7 @@ def save_saliency(
     classes: Sequence[str],
     *paths: Path,
     title: str,
+    own: bool = False,
 ) -> None:
     """An image (H, W), and which of its pixels the answer hangs on, alone and against a rival."""
     said, rival = classes[found.predicted], classes[found.rival]
@@ -245,7 +266,7 @@ def save_saliency(
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
         figure.suptitle(title)
         first, *others = figure.subplots(1, 3)
-        _ink(first, image, f"taken for {said}")
+        _image(first, image, f"taken for {said}", own)
         for axes, values, name, change in (
             (others[0], found.gradient, f"Why {said}", f"score of {said}"),
             (
@@ -264,9 +285,11 @@ def save_saliency(
         save(figure, *paths)
 
 
-def save_maximised(found: Maximised, classes: Sequence[str], *paths: Path, title: str) -> None:
+def save_maximised(
+    found: Maximised, classes: Sequence[str], *paths: Path, title: str, own: bool = False
+) -> None:
     """For each class the image that the network would call it, and how sure it is of it."""
-    columns = 5
+    classes, columns = short_names(classes), 5
     rows = -(-len(classes) // columns)
     with rc_context(IMAGES):
         between = "\n" if long_names(classes) else " "
@@ -277,7 +300,7 @@ def save_maximised(found: Maximised, classes: Sequence[str], *paths: Path, title
             axes.set_axis_off()
         pairs = zip(found.images.numpy(), found.confidences.tolist(), strict=True)
         for axes, name, (image, sure) in zip(grid.flat, classes, pairs, strict=False):
-            _ink(axes, image, f"{name}:{between}{sure:.1%} sure", 1.0)
+            _image(axes, image, f"{name}:{between}{sure:.1%} sure", own, 1.0)
         save(figure, *paths)
 
 
@@ -311,8 +334,9 @@ def save_embedding(
                 axes.set(xticklabels=[], yticklabels=[])
                 axes.tick_params(length=0)
         handles, names = axes.get_legend_handles_labels()
+        names = short_names(names)
         figure.legend(
-            handles, names, title="class", loc="outside lower center", ncols=10, markerscale=3.5,
+            handles, names, title="class", loc="outside lower center", ncols=4 if long_names(names) else 10, markerscale=3.5,
             handletextpad=0.1, columnspacing=1.2,
         )  # fmt: skip
         save(figure, *paths)
@@ -322,17 +346,18 @@ def _scatter(
     axes: Axes, points: Floats, labels: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> None:
     size = 9 if len(points) < 3000 else 4
+    colours = class_colours(len(classes))
     for number, name in enumerate(classes):
         mine = points[labels == number]
         # Points as pixels, even in an SVG: ten thousand circles would be megabytes.
         axes.scatter(
-            mine[:, 0], mine[:, 1], s=size, lw=0, alpha=0.6, color=DIGITS[number % len(DIGITS)],
+            mine[:, 0], mine[:, 1], s=size, lw=0, alpha=0.6, color=colours[number],
             label=name, rasterized=True,
         )  # fmt: skip
-    for number, name in enumerate(classes):
+    for number, name in enumerate(short_names(classes)):
         mine = points[labels == number]
-        if len(mine):
-            # The name too stands where its class lies: colour is never alone.
+        if len(mine) and len(classes) <= MOST_NAMED:
+            # The name too stands where its class lies: colour is not alone, while there is room.
             across, up = np.median(mine, axis=0).tolist()
             text = axes.text(
                 across, up, name, ha="center", va="center", fontweight="bold",

@@ -158,6 +158,8 @@ def _value(value: object) -> str:
     """As it stands in a TOML file, nearly; a long one, as a checksum, is cut, a path at its front."""
     if value is None or value in ("", []):
         return NOTHING
+    if isinstance(value, list):
+        return _value("; ".join(map(str, value)))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if len(text) <= LONGEST_VALUE:
         return text

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write
+
+rcdefaults()  # a matplotlibrc that lies about is not ours to follow
 
 TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -33,7 +38,9 @@ DIGITS = (
 MARKERS = "osD^vP"
 SINGLE = 7.0
 """Size of the marker of a single epoch."""
-INK, GAP = "gray_r", "#d4d4d4"
+INK, PLAIN, GAP = "gray_r", "gray", "#d4d4d4"
+"""A data set's strokes are bright and drawn as ink; pictures of the user's own as they are."""
+
 SIGNED, AMOUNT = "RdBu_r", "BuPu"  # colour maps: around 0 white, red above; from 0 white on
 
 DEPTH = "viridis"
@@ -49,6 +56,7 @@ AS_TRAINED = (
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
+    "text.parse_math": False,  # a name may hold a $
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "figure.titlesize": 11,
@@ -74,6 +82,37 @@ def long_names(classes: Sequence[str]) -> bool:
     return max(map(len, classes)) > 3
 
 
+def shading(own: bool) -> str:
+    """The colour map of images: of the user's own (``own``), or of a known data set."""
+    return PLAIN if own else INK
+
+
+MOST_LETTERS = 16
+"""Of a class's name in a picture."""
+
+ASLANT: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+"""Names below an axis that are longer than their places are wide."""
+
+
+def short_names(classes: Sequence[str]) -> list[str]:
+    """Names of classes as there is room for them in a picture; long ones lose their middle."""
+    names = map(_printable, classes)
+    return [one if len(one) <= MOST_LETTERS else f"{one[:9]}…{one[-6:]}" for one in names]
+
+
+def _printable(text: str) -> str:
+    """A file's name can hold bytes that are no text; no font has them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def class_colours(count: int) -> list[str]:
+    """A colour for each class: :data:`DIGITS`, or where they do not suffice hues all around."""
+    if count <= len(DIGITS):
+        return list(DIGITS[:count])
+    shades = (0.85, 0.55, 0.7)  # neighbours in hue differ in brightness
+    return [to_hex(hsv_to_rgb(i / count, 0.75, shades[i % 3])) for i in range(count)]
+
+
 def marker_size(usual: float, epochs: int) -> float:
     """A marker's size along a curve; larger where a single epoch is all, and no line shows it."""
     return usual if epochs > 1 else max(usual, SINGLE)
@@ -86,6 +125,8 @@ def save(figure: Figure, *paths: Path) -> None:
         UsageError: matplotlib knows no such format.
         OutputError: it cannot be written.
     """
+    for text in cast("list[Text]", figure.findobj(Text)):
+        text.set_text(_printable(text.get_text()))
     for path in paths:
         buffer = io.BytesIO()
         ending = check_format(path)

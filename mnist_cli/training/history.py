@@ -22,6 +22,8 @@ def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
         CheckpointError: it is missing or garbled; the message names the line.
     """
     path = run.metrics
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"cannot read {path}: it is no file")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:

@@ -93,6 +93,8 @@ class RunDirectory:
         for path in (self.best, self.last):
             if path.is_file():
                 return path
+        if not self.config.is_file() and not run_number(self.path):
+            raise CheckpointError(f"{self.path} is no run: it has no checkpoint", "Choose a run.")
         raise CheckpointError(
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
         )
@@ -104,7 +106,7 @@ class RunDirectory:
         Only looks: taking the lock to find out would keep a run from starting meanwhile.
         """
         try:
-            text = (self.path / OWNER).read_text(encoding="utf-8")
+            text = _read_owner(self.path / OWNER)
             pid, _, host = text.strip().partition(" on ")
             number, here = int(pid), host == host_name()
             return "" if here and not alive(number) else f"process {text.strip()}"
@@ -124,7 +126,7 @@ class RunDirectory:
             lock.acquire(timeout=0)
         except Timeout as error:
             with contextlib.suppress(OSError):
-                who = f"process {owner.read_text().strip()}"
+                who = f"process {_read_owner(owner).strip()}"
                 raise OutputError(
                     f"the run {self.path} is being written by {who}",
                     "Wait for it, stop it, or start another run.",
@@ -134,7 +136,7 @@ class RunDirectory:
             raise explain_os_error(error, self.path, "lock") from error
         try:
             with contextlib.suppress(OSError):
-                owner.write_text(f"{os.getpid()} on {host_name()}\n")
+                _write_owner(owner)
             clear_stale(self.path)
             yield
         finally:
@@ -159,6 +161,21 @@ class RunDirectory:
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""
         atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _read_owner(path: Path) -> str:
+    """What it says; a pipe under that name would have us wait for ever."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open(encoding="utf-8") as file:
+        return file.read(200)
+
+
+def _write_owner(path: Path) -> None:
+    """Say who writes the run, in a file of our own: a link under that name is not followed."""
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(f"{os.getpid()} on {host_name()}\n")
 
 
 def create(root: Path, dataset: str, model: str) -> RunDirectory:

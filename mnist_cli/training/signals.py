@@ -37,7 +37,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a :class:`StopRequest` while the context lasts.
 
     One that is ignored stays so: whoever started the process, as ``nohup``, or a shell a job in
-    the background, wanted it to go on. Outside the main thread, where Python delivers no signals, nothing is changed.
+    the background, wanted it to go on. Outside the main thread, where Python delivers no signals,
+    nothing is changed.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -50,6 +51,21 @@ def stop_on_signals() -> Iterator[StopRequest]:
     }
     try:
         yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def signals_ignored() -> Iterator[None]:
+    """Let SIGINT and SIGTERM change nothing while the context lasts: what is left is to be told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

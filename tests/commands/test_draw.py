@@ -84,6 +84,21 @@ def test_the_layers_are_those_of_a_hook(looker: Looker) -> None:
     assert abs(shown - expected).max() < layer["largest"] / 127
 
 
+def test_without_maps_the_hidden_units_are_shown(looker: Looker) -> None:
+    torch.manual_seed(0)
+    hidden, scores = torch.nn.Linear(784, 100), torch.nn.Linear(100, 10)
+    network = torch.nn.Sequential(torch.nn.Flatten(), hidden, torch.nn.ReLU(), scores)
+    vars(looker.reader)["model"] = vars(looker.reader)["network"] = network  # cached properties
+    answer = looker.look(rasterised(DIGITS["0"]))
+    (layer,) = answer["layers"]
+    assert (layer["count"], layer["height"], layer["width"]) == (100, 1, 1)
+    assert layer["operations"] == ("linear", "ReLU")
+    form = torch.as_tensor(unpacked(answer["form"], np.uint8).copy()).view(1, 1, 28, 28)
+    expected = hidden(looker.reader.normalisation(form.float()).flatten(1)).relu()[0]
+    shown = unpacked(layer["values"], np.int8) * layer["largest"] / 127
+    assert abs(shown - expected.detach().numpy()).max() < layer["largest"] / 127
+
+
 @pytest.mark.parametrize("level", [0, 1, 120])
 def test_a_blank_drawing_asks_nothing_of_the_network(looker: Looker, level: int) -> None:
     assert looker.look(bytes([level]) * SIDE**2) == {"blank": True}

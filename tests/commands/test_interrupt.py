@@ -15,6 +15,8 @@ import pytest
 import torch
 from program import TINY, Run, finish, one_thread, start, wait_until
 
+from mnist_cli.commands import shared_run
+
 EPOCHS = 25
 LONG = [*TINY, "--epochs", str(EPOCHS)]
 DIRECTORY = Path("runs/0001-digits-conv2")
@@ -131,6 +133,68 @@ def test_a_signal_that_the_shell_has_set_to_be_ignored(
     wait_until(lambda: len(metrics.read_text()) > length or process.poll() is not None)
     process.send_signal(other)
     assert finish(process).code == code
+
+
+AT_THE_END = """
+import atexit, os, sys
+place, number, *arguments = sys.argv[1:]
+sys.argv = ["mnist", *arguments]
+def strike(*values, **named):
+    os.kill(os.getpid(), int(number))
+    return None
+from mnist_cli.__main__ import main
+if place == "exit":
+    atexit.register(strike)
+else:
+    from mnist_cli.commands import train
+    told = train._report
+    train._report = lambda *values, **named: (strike(), told(*values, **named))
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["report", "exit"])
+def test_a_signal_when_all_is_done_changes_nothing(tmp_path: Path, number: int, place: str) -> None:
+    """While the summary is told, and while the interpreter ends."""
+    words = [sys.executable, "-c", AT_THE_END, place, str(int(number)), *TINY, "--quiet"]
+    ended = subprocess.run(
+        words, cwd=tmp_path, env=one_thread(), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "checkpoint" in ended.stdout
+
+
+def test_pictures_need_no_notebook(tmp_path: Path) -> None:
+    """Whose backend is named to all that it starts; nor is a matplotlibrc that lies there obeyed."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: red\n")
+    environment = one_thread(MPLBACKEND="module://no_such_backend.inline")
+    ended = finish(start(*TINY, "--quiet", cwd=tmp_path, environment=environment))
+    assert (ended.code, ended.err) == (0, "")
+    assert (tmp_path / DIRECTORY / "curves.png").is_file()
+
+
+def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read while the other still held the run, which then saves and ends before we take the lock."""
+    assert run(*TINY, "--quiet").code == 0
+    newer = (DIRECTORY / "last.pt").read_bytes()
+    read = shared_run.read_checkpoint
+
+    def read_and_be_overtaken(*values: Any) -> Any:
+        found = read(*values)
+        (DIRECTORY / "new").write_bytes(newer)
+        (DIRECTORY / "new").replace(DIRECTORY / "last.pt")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared_run, "read_checkpoint", read_and_be_overtaken)
+        refused = run("train", "--resume", DIRECTORY)
+    assert refused.code == 5
+    assert "was written by another process after it was read here" in refused.err
+    assert (DIRECTORY / "last.pt").read_bytes() == newer
+    assert run("train", "--resume", DIRECTORY).code == 0
 
 
 def test_two_processes_never_write_one_run() -> None:

@@ -8,11 +8,14 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from drawn import drawing
+from matplotlib.axes import Axes
 from own_files import SHAPES, both_splits, picture_folder, shape
 from PIL import Image
 from program import Outcome, Run, finish
@@ -20,6 +23,7 @@ from program import Outcome, Run, finish
 from mnist_cli import cli, models
 from mnist_cli.commands.looking import SIDE, Looker
 from mnist_cli.commands.reading import Reader
+from mnist_cli.insight.pixels import saliency
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.vision.fitting import IN_WORDS
 
@@ -267,6 +271,36 @@ def test_a_drawing_is_prepared_as_pictures_are(run: Run, run_of: Path, light: bo
     form = np.frombuffer(base64.b64decode(answer["form"]), np.uint8).reshape(28, 28)
     small = (255.0 - ink if light else ink).reshape(28, 10, 28, 10).mean(axis=(1, 3))
     assert abs(form - small).max() <= 1
+    outline = np.frombuffer(base64.b64decode(answer["ink"]), np.uint8).reshape(28, 28)
+    assert (outline == (255 - form if light else form)).all()
+    ink_says = saliency_of(answer)
+    brightness_says = saliency(
+        looker.reader.network, torch.tensor(form)[None], looker.reader.normalisation
+    ).gradient.numpy()
+    agreement = (ink_says * brightness_says).sum()
+    assert (agreement < 0) if light else (agreement > 0)
+
+
+def saliency_of(answer: dict[str, Any]) -> npt.NDArray[np.int8]:
+    values = base64.b64decode(answer["saliency"]["gradient"]["values"])
+    return np.frombuffer(values, np.int8).reshape(28, 28)
+
+
+def test_pictures_of_ones_own_are_shown_as_they_are(
+    run: Run, run_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a known data set are drawn as ink: dark where they are bright."""
+    maps: list[str] = []
+    imshow = Axes.imshow
+    monkeypatch.setattr(
+        Axes,
+        "imshow",
+        lambda self, *a, cmap=None, **n: (maps.append(cmap), imshow(self, *a, cmap=cmap, **n))[1],
+    )
+    words = ["--only", "saliency,mistakes,maximised", "--out", "p", "--quiet"]
+    assert run("plot", run_of, *words).code == 0
+    assert "gray" in maps
+    assert "gray_r" not in maps
 
 
 def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:

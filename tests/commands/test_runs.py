@@ -101,7 +101,11 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         (["compare", "1", "9"], 4, "there is no run 9"),
         (["compare", "1", "4"], 4, "cannot be compared: config.toml is garbled"),
         (["compare", "1", "notes"], 4, "it holds none of a run's files"),
-        (["--sort", "date", "compare", "1", "2"], 2, "--sort before compare says nothing to it"),
+        (
+            ["--sort", "date", "compare", "1", "2"],
+            2,
+            "mnist runs compare has no --sort\nLeave it out.",
+        ),
         (["--runs", "x", "compare", "1", "2"], 2, "mnist runs compare … --runs …"),
     ],
 )
@@ -156,7 +160,7 @@ def test_an_empty_value_is_a_dash(run: Run, folder: Path) -> None:
     path.write_text(json.dumps(environment))
     rows = [line.split() for line in run("runs", "compare", 1, 2).out.splitlines()]
     assert ["fallback", "-", "no", "network"] in rows
-    assert ["remarks", "-", "['cut']"] in rows
+    assert ["remarks", "-", "cut"] in rows
 
 
 def test_of_the_users_own_the_folder_is_left_out(run: Run, folder: Path) -> None:

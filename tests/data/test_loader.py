@@ -219,6 +219,19 @@ def test_a_worker_that_dies_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> 
         list(loader.epoch(0))
 
 
+def test_a_worker_that_fails_has_not_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a /dev/shm that is too small: the cause is in torch's last line."""
+    loader = build_loader(config("dataloader", workers=1), split(), NORMALISATION)
+    assert isinstance(loader, ConventionalLoader)
+
+    def fail(_self: object, _index: int) -> Any:
+        raise RuntimeError("unable to write to file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(type(loader._dataset), "__getitem__", fail)
+    with pytest.raises(DataError, match=r"failed: RuntimeError: unable to write .* \(28\)"):
+        list(loader.epoch(0))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_leaves_the_workers_working(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals

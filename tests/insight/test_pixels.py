@@ -71,6 +71,18 @@ def test_uphill_each_class_becomes_surer_and_pixels_stay_in_bounds() -> None:
     torch.testing.assert_close(found.confidences, answers.diagonal(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("ground", [0.0, 1.0])
+def test_what_no_class_asks_for_goes_back_to_the_ground(ground: float) -> None:
+    begin, end = (
+        maximise(
+            network("conv2"), NORMALISATION, classes=10, ground=ground, ascent=Ascent(steps, rate=0)
+        )
+        for steps in (0, 90)
+    )
+    assert 0.04 < float((begin.images - ground).abs().mean()) < 0.06
+    assert float((end.images - ground).abs().max()) < 0.001
+
+
 def test_the_same_seed_gives_the_same_images() -> None:
     net = network("conv2")
     images = [

@@ -19,7 +19,7 @@ from mnist_cli.training.norms import Norms
 from mnist_cli.training.state import EpochResult
 
 LONG = ("Trouser", "Ankle boot")
-LONG_TITLE = "Trouser,\ntaken for Ankle boot"
+LONG_TITLE = "Trouser,\ntaken for\nAnkle boot"
 
 
 def epoch(number: int, loss: float) -> EpochResult:
@@ -229,3 +229,30 @@ def test_on_an_ascii_terminal_pictures_are_ascii(
     assert "loss  #_  3 to 1" in shown
     assert "1  2" in shown
     assert "@@@@" in capsys.readouterr().out
+
+
+HOSTILE = [f"$x_{{$ {number:02d} Acer pseudoplatanus {number:02d}" for number in range(30)]
+HOSTILE[3] = "no text \udcff"
+
+
+def test_names_are_drawn_as_they_are_however_many_and_odd(tmp_path: Path) -> None:
+    """A $ begins no formula, and bytes that are no text stop nothing."""
+    labels = np.arange(30, dtype=np.int64)
+    points = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    insight_figures.save_embedding(
+        [("it", "x", "y", points, labels)], HOSTILE, tmp_path / "e.svg", title="$\\foo_{$"
+    )
+    figures.save_mistakes(
+        [Mistake(7, 0, 3, 0.9)],
+        np.zeros((1, 28, 28), np.uint8),
+        HOSTILE,
+        tmp_path / "m.png",
+        name="0008-$\\foo_{$ \udcff",
+    )
+    assert (tmp_path / "m.png").stat().st_size > 1000
+    names = style.short_names(HOSTILE)
+    assert len(set(names)) == 30  # cut in the middle: both ends tell them apart
+    assert max(map(len, names)) <= style.MOST_LETTERS
+    colours = style.class_colours(30)
+    assert len(set(colours)) == 30
+    assert style.class_colours(10) == list(style.DIGITS)

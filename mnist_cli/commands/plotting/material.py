@@ -278,10 +278,21 @@ class Material:
 
     @cached_property
     def maximised(self) -> Maximised:
-        """For each class the image that the network is surest of."""
+        """For each class an image made for it: the network's own idea of it."""
         from mnist_cli.insight.pixels import maximise
 
-        return maximise(self.network, self.normalisation, classes=self.checkpoint.classes)
+        light = provenance.own_ground(self.checkpoint) == provenance.LIGHT
+        return maximise(
+            self.network,
+            self.normalisation,
+            classes=self.checkpoint.classes,
+            ground=1.0 if light else 0.0,
+        )
+
+    @property
+    def own(self) -> bool:
+        """Whether its images are the user's own."""
+        return provenance.trained_on_own_data(self.checkpoint)
 
     @cached_property
     def evaluation(self) -> Evaluation:

@@ -88,13 +88,8 @@ def draw(
         except MISSING as error:
             if required:
                 raise
-            left_out[name] = _reason(error)
+            left_out[name] = f"{error.message}. {error.hint}" if error.hint else error.message
     return Outcome(str(material.path), drawn, left_out, previews)
-
-
-def _reason(error: CannotDraw | Any) -> str:
-    text = f"{error.message}. {error.hint}" if error.hint else error.message
-    return text if isinstance(error, CannotDraw) else f"{text} Or name them with --data-dir."
 
 
 def draw_overlay(
@@ -200,7 +195,9 @@ def _activations(material: Material, paths: Paths) -> Preview:
     image = material.followed[0].cpu().numpy()
     title = f"{material.caption} on its way through {material.network_name}"
     title = title[0].upper() + title[1:]
-    save_activations(image, layers, probabilities, material.classes, *paths, title=title)
+    save_activations(
+        image, layers, probabilities, material.classes, *paths, title=title, own=material.own
+    )
     said = material.classes[int(probabilities.argmax())]
     title = f"{material.caption}: taken for {said}, {probabilities.max():.1%} sure"
     if layers[0].output.ndim != 4:
@@ -216,7 +213,7 @@ def _saliency(material: Material, paths: Paths) -> Preview:
 
     found, image = material.saliency, material.followed[0].cpu().numpy()
     title = f"Saliency of {material.caption}: the gradient of {material.network_name} by its pixels"
-    save_saliency(image, found, material.classes, *paths, title=title)
+    save_saliency(image, found, material.classes, *paths, title=title, own=material.own)
     said, rival = (material.classes[number] for number in (found.predicted, found.rival))
     images = [image, _grey(found.gradient.numpy()), _grey(found.difference.numpy())]
     images = [one[1:-1, 1:-1] for one in images]  # three then fit into 80 columns
@@ -229,10 +226,10 @@ def _maximised(material: Material, paths: Paths) -> Preview:
 
     found, classes, ascent = material.maximised, material.classes, Ascent()
     title = (
-        f"Class maximisation: images that {material.network_name} is sure of "
+        f"Class maximisation: what {material.network_name} takes for each class "
         f"({ascent.steps} steps uphill, seed {ascent.seed})"
     )
-    save_maximised(found, classes, *paths, title=title)
+    save_maximised(found, classes, *paths, title=title, own=material.own)
     images = [_small(image) for image in (255 * found.images).numpy()]
     return Preview("maximised", images, list(classes))
 
@@ -256,7 +253,7 @@ def _mistakes(material: Material, paths: Paths) -> Preview:
     worst = material.evaluation.mistakes[:DRAWN_MISTAKES]
     rows = torch.tensor([mistake.index for mistake in worst], dtype=torch.int64)
     images = material.data.test.images.index_select(0, rows).squeeze(1).numpy()
-    save_mistakes(worst, images, material.classes, *paths, name=material.name)
+    save_mistakes(worst, images, material.classes, *paths, name=material.name, own=material.own)
     name = material.classes
     captions = [f"{name[one.label]}, taken for {name[one.predicted]}" for one in worst]
     return Preview("mistakes", [_small(image) for image in images[:5]], captions[:5])

@@ -39,7 +39,7 @@ def choose_network(place: Place) -> None:
 def _name_is_loopback() -> bool:
     try:
         found = socket.getaddrinfo(socket.gethostname(), None)
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: longer than a name may be
         return True  # a name that stands for nothing: gloo takes loopback then
     return ip_address(str(found[0][4][0]).partition("%")[0]).is_loopback
 
@@ -50,7 +50,10 @@ def _interface_towards(host: str, port: int) -> str:
         return ""
     import fcntl
 
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with (
+        contextlib.suppress(OSError, UnicodeError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
+    ):
         probe.connect((host, port))  # picks a route; nothing is sent
         own = probe.getsockname()[0]
         for _, name in socket.if_nameindex():

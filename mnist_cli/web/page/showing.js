@@ -33,17 +33,17 @@ const showPicture = (id, caption, label, paint) => {
   if (caption) byId(`${id}-caption`).textContent = caption;
 };
 
-const showSaliency = (saliency, form, classes) => {
+const showSaliency = (saliency, ink, classes) => {
   if (!saliency) return;
   const [said, rival] = [classes[saliency.predicted], classes[saliency.rival]];
   for (const [id, caption] of [['gradient', `why ${said}`], ['difference', `and not ${rival}`]]) {
     const values = unpack(saliency[id].values, Int8Array);
-    showPicture(id, caption, `Saliency: ${caption}`, (canvas) => paintSigned(canvas, values, form, SEEN));
+    showPicture(id, caption, `Saliency: ${caption}`, (canvas) => paintSigned(canvas, values, ink, SEEN));
   }
 };
 
 const layerCaption = ({ name, operations, count, width, height, largest }) =>
-  `${name}: ${operations.join(', ')} · ${count} maps of ${height}×${width} · at most ${largest.toPrecision(3)}`;
+  `${name}: ${operations.join(', ')} · ${height * width > 1 ? `${count} maps of ${height}×${width}` : `${count} units`} · at most ${largest.toPrecision(3)}`;
 
 const showLayers = (layers) => {
   const figures = byId('layers');
@@ -68,7 +68,7 @@ export const showAnswer = (answer, classes) => {
   byId('said').className = '';
   showBars(probabilities, best);
   showPicture('form', '', 'The drawing as the network sees it', (canvas) => paintGrey(canvas, form, SEEN));
-  showSaliency(answer.saliency, form, classes);
+  showSaliency(answer.saliency, unpack(answer.ink, Uint8Array), classes);
   showLayers(answer.layers);
 };
 
