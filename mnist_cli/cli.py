@@ -37,6 +37,7 @@ from mnist_cli.commands import (
 from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
 from mnist_cli.own_source import blamed
 from mnist_cli.process import (
+    HeldImport,
     Termination,
     abandon_stdout,
     end,
@@ -141,6 +142,8 @@ def main() -> NoReturn:
     _prepare_streams()
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, HeldImport)
     arguments = sys.argv[1:]
     try:
         code = run(arguments)

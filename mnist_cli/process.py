@@ -7,10 +7,14 @@ import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import NoReturn
 
-from mnist_cli.errors import MnistError, OutputError
+from mnist_cli.errors import Interrupted, MnistError, OutputError
 from mnist_cli.own_source import blamed
 
 RANK_MODULE = "mnist_cli.training.distributed.group"
@@ -30,6 +34,63 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
 
 class Termination(KeyboardInterrupt):
     """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+class HeldImport(PathFinder):
+    """Finds torch, and holds signals back while it is imported.
+
+    Its C code begins by importing numpy, and passes over a KeyboardInterrupt there: half a numpy
+    stayed behind, and what failed of it later was a traceback instead of exit code 130.
+    """
+
+    @classmethod
+    def find_spec(
+        cls,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.machinery.PathFinder`: torch alone, whose import is then held."""
+        if fullname != "torch":
+            return None
+        sys.meta_path.remove(cls)
+        spec = super().find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def held(module: ModuleType) -> None:
+                with signals_held():
+                    run(module)
+
+            spec.loader.exec_module = held  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Have SIGINT and SIGTERM wait until the context ends; a second SIGINT ends the process."""
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and came:
+            os._exit(Interrupted.code)
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, note)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 def ignore_signals() -> None:

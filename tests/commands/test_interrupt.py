@@ -135,6 +135,23 @@ def test_a_signal_that_the_shell_has_set_to_be_ignored(
     assert finish(process).code == code
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "error: terminated\n")],
+)
+def test_a_signal_while_torch_is_imported_is_not_lost(
+    tmp_path: Path, number: int, code: int, words: str
+) -> None:
+    """torch passes over a KeyboardInterrupt as it begins; so does this one."""
+    (tmp_path / "torch.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\n    done = True\n"
+        "except KeyboardInterrupt:\n    pass\nassert done\n"
+    )
+    environment = one_thread(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    ended = finish(start("doctor", cwd=tmp_path, environment=environment))
+    assert (ended.code, ended.out, ended.err) == (code, "", words)
+
+
 AT_THE_END = """
 import atexit, os, sys
 place, number, *arguments = sys.argv[1:]
