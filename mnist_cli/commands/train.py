@@ -63,10 +63,11 @@ def train(
     given = {**locals(), "compile": compile_}
     from mnist_cli import config as configs
     from mnist_cli.training.distributed.place import place_of
+    from mnist_cli.training.signals import handlers_put_back
 
     place = place_of()
     chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
-    with shared_run.as_rank(place):
+    with shared_run.as_rank(place), handlers_put_back():
         _refuse_contradictions(
             {
                 "--verify-resume": verify_resume,
@@ -88,7 +89,8 @@ def train(
 
         say = training_run.Speaker(silent=as_json or quiet)
         request = training_run.RunRequest(
-            data_dir, runs, say, tensorboard, dry_run, (dumps,), place, rank_timeout
+            *(data_dir, runs, say, tensorboard, dry_run, (dumps,), place, rank_timeout),
+            last=not verify_resume,
         )
         layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
         if verify_resume:
@@ -104,10 +106,7 @@ def train(
 
             summary = resuming.resume(resume, layers, request)
         if summary is not None:
-            from mnist_cli.training.signals import signals_ignored
-
-            with signals_ignored():  # all is done but to tell it
-                _report(summary, kept=not dry_run, as_json=as_json)
+            _report(summary, kept=not dry_run, as_json=as_json)
             shared_run.tell_launcher("", place, done=True)
         if dry_run:
             say.note("dry run: one batch went through everything; nothing was kept")

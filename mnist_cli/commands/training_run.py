@@ -61,7 +61,8 @@ class RunRequest:
 
     ``observers`` are called after each epoch; one that answers True ends the run there. ``place``
     is this process's among several that share the run, which wait ``patience`` seconds for each
-    other.
+    other. ``last`` says that the process has nothing else to do: once the run is done, signals
+    change nothing.
     """
 
     data_dir: Path
@@ -72,6 +73,7 @@ class RunRequest:
     observers: tuple[Observer, ...] = ()
     place: Place | None = None
     patience: float = 300.0
+    last: bool = False
 
     @property
     def observed(self) -> tuple[Observer, ...]:
@@ -233,6 +235,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
         summary = session.finish()
         if not request.dry_run:
             _draw_curves(session, run)
+        stop.done = request.last
     return summary
 
 

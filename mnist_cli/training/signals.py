@@ -13,10 +13,14 @@ from mnist_cli.errors import Interrupted, Stopped, Terminated
 
 
 class StopRequest:
-    """Whether somebody asked the process to stop, and with which signal."""
+    """Whether somebody asked the process to stop, and with which signal.
+
+    ``done`` is set where there is nothing left to stop: the signals are ignored from then on.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.done = False
 
     def __bool__(self) -> bool:
         return self.signal != 0
@@ -53,19 +57,17 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if request.done else handler)
 
 
 @contextlib.contextmanager
-def signals_ignored() -> Iterator[None]:
-    """Let SIGINT and SIGTERM change nothing while the context lasts: what is left is to be told."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def handlers_put_back() -> Iterator[None]:
+    """Put the handlers of SIGINT and SIGTERM back at the end, whatever is set meanwhile."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
