@@ -129,7 +129,7 @@ def _folder(path: Path) -> Iterator[None]:
             there = "is a file" if path.exists() else "is not there"
             raise DataError(
                 f"the data set {path} {there}",
-                "Name a folder: with one of images for each class, or with IDX files.",
+                "Name a folder, as with --dataset: one of images for each class in it, or IDX files.",
             )
         yield
     except OSError as error:

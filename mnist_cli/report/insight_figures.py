@@ -336,7 +336,8 @@ def save_embedding(
         handles, names = axes.get_legend_handles_labels()
         names = short_names(names)
         figure.legend(
-            handles, names, title="class", loc="outside lower center", ncols=4 if long_names(names) else 10, markerscale=3.5,
+            handles, names, title="class", loc="outside lower center",
+            ncols=4 if long_names(names) else 10, markerscale=3.5,
             handletextpad=0.1, columnspacing=1.2,
         )  # fmt: skip
         save(figure, *paths)

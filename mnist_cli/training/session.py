@@ -113,7 +113,7 @@ class Session:
             self.state: TrainState = fresh_state(
                 config, device, precision, len(data.spec.classes), ranks
             )
-        ask_for_room()
+        ask_for_room()  # refused here it leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
             with self._settings():  # the threads that it will compute with are compared
