@@ -115,10 +115,14 @@ class ExportMismatch(NumericsError):
 
 
 class OutOfMemory(MnistError):
-    """The device has too little memory for what was asked."""
+    """The device has too little memory for what was asked.
+
+    ``fits`` is a batch size that was tried and fits; None where none was tried, or none fits.
+    """
 
     code = 7
     kind = "memory"
+    fits: int | None = None
 
 
 class RankError(MnistError):

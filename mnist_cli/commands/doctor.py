@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mnist_cli.commands import options
+from mnist_cli.errors import UsageError
 
 
 def doctor(
@@ -19,12 +21,42 @@ def doctor(
             help="Exit 2 and say why, if this device cannot be had.",
         ),
     ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="Check on the device that training can be trusted; exit 6 if a claim fails.",
+        ),
+    ] = False,
     data_dir: options.DataDirOption = options.DATA_DIR,
     runs: options.RunsOption = options.RUNS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="With --prove: also write the table to this file, as Markdown.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Say what this machine has: versions, CPU, GPUs, memory, data, and what can be written."""
+    """Say what this machine has: versions, CPU, GPUs, memory, data, and what can be written.
+
+    With --prove, check one claim after the other on the device, in one to four minutes: arithmetic
+    and gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
+    It uses MNIST where --data-dir has it, else the bundled digits, and leaves no files behind.
+    """
+    if prove:
+        from mnist_cli.commands import doctor_prove
+
+        if runs != options.RUNS:
+            raise UsageError("--runs has no effect with --prove", "Omit it: no run is kept.")
+        doctor_prove.prove(device or "auto", data_dir, out, as_json=as_json)
+        return
+    if out is not None:
+        raise UsageError("--out needs --prove", "Add --prove, or redirect the output.")
     from mnist_cli.report.console import print_facts, print_json, warn
     from mnist_cli.training.device import resolve_device
     from mnist_cli.training.diagnosis import diagnose

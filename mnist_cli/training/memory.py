@@ -10,8 +10,10 @@ import gc
 import mmap
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mnist_cli.errors import OutOfMemory
 
@@ -52,6 +54,35 @@ def ask_for_room(count: int = 0) -> None:
             f"out of memory: {wanted >> 20} MiB more are needed ({error.strerror})",
             "Free some, raise the limit (ulimit -v), or give it fewer images at once.",
         ) from error
+
+
+def address_space() -> int:
+    """Bytes of address space that this process uses; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * mmap.PAGESIZE
+
+
+def with_room_for_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A forward pass that fails unless the backward pass may take as much memory again.
+
+    For trials of a batch size on the CPU. A backward pass that takes the last of a limited address
+    space crashes: oneDNN calls a kernel that it could not allocate (8 of 8 tries under
+    ``ulimit -v`` on a CPU with AVX-512 bf16 and without AMX, torch 2.14).
+
+    Raises:
+        OutOfMemory: when the returned function is called and the room is not there.
+    """
+
+    def careful(images: Tensor) -> Tensor:
+        before = address_space()
+        scores = forward(images)
+        ask_for_room(max(address_space() - before, 0))
+        return scores
+
+    return careful
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -112,7 +143,9 @@ def explained(
     else:
         hint = "The network itself does not fit this device."
     label = option.removeprefix("--set ").rstrip("= ")
-    return OutOfMemory(f"out of memory at {label} {batch_size}: {detail}", hint)
+    shortage = OutOfMemory(f"out of memory at {label} {batch_size}: {detail}", hint)
+    shortage.fits = size if size and fits else None
+    return shortage
 
 
 def _largest(size: int, rehearse: Callable[[int], object]) -> int:
@@ -125,7 +158,7 @@ def _largest(size: int, rehearse: Callable[[int], object]) -> int:
         try:
             rehearse(size + size // 2)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
                 raise
             _let_go(error)
             size //= 2

@@ -30,7 +30,11 @@ from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
 from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.loop import Event, Stepper, StepResult, fit, report
-from mnist_cli.training.memory import ask_for_room, explain_out_of_memory
+from mnist_cli.training.memory import (
+    ask_for_room,
+    explain_out_of_memory,
+    with_room_for_backward,
+)
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.rundir import RunDirectory
@@ -178,8 +182,11 @@ class Session:
         rate = LearningRate.of(self.config, self.loader.batches)
         images = torch.zeros(size, 1, 28, 28, device=self.device)
         labels = torch.zeros(size, dtype=torch.int64, device=self.device)
+        stepper = Stepper(self.state, rate).twin()
+        if self.device.type == "cpu":
+            stepper.forward = with_room_for_backward(stepper.forward)
         with contextlib.suppress(NonFiniteError):
-            Stepper(self.state, rate).twin()(images, labels, size)
+            stepper(images, labels, size)
 
     def _fit(self) -> Iterator[Event]:
         return fit(self.state, self.loader, self._val, self.data.normalisation, self.capturer)

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from bits import differences
-from recorded_graph import RecordingCapturer
 from small_runs import (
     CPU,
     DATA,
@@ -31,6 +30,7 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import build_loader
 from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError, UsageError
+from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.device import Precision, compute_settings

@@ -1,8 +1,8 @@
-"""What a CUDA graph does, on the CPU: operations recorded once, and done again on the same memory.
+"""A stand-in for CUDA graphs on any device: operations recorded once and repeated on the same memory.
 
-As a graph does, a replay runs no Python of the recorded function: a number that Python put into a
-call stays what it was, and a tensor is the memory that it was. As in a capture, nothing has been
-done when recording ends, and reading a figure back is an error.
+As with a CUDA graph, a replay runs no Python of the recorded function: a number that Python put
+into a call keeps its value, and a tensor is the memory that it was. As in a capture, the recorded
+operations have no effect until the replay, and reading a value back is an error.
 """
 
 from __future__ import annotations
@@ -25,25 +25,43 @@ READ_BACK = {
     aten.masked_select.default,
     aten.equal.default,
 }
-"""What a GPU would have to be waited for."""
+"""Operations that make the host wait for a GPU."""
 
 WRITES_UNSAID = {aten.native_batch_norm.default: {"running_mean", "running_var"}}
-"""Arguments that are written to, though the operation's schema does not say so."""
+"""Arguments that an operation writes to although its schema does not say so."""
 
 
 @dataclass
 class Call:
+    """One operation with its arguments and results."""
+
     func: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     results: list[Tensor]
 
 
+class NoReads(TorchDispatchMode):
+    """Raises on every operation that would make the host wait for a GPU.
+
+    ``Tensor.tolist`` and ``Tensor.numpy`` read the CPU's memory without an operation, so they are
+    not seen there.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run ``func`` unless it reads a value back."""
+        if func in READ_BACK or _boolean_index(func, args):
+            raise RuntimeError(f"{func} reads a value back to the host")
+        return func(*args, **(kwargs or {}))
+
+
 class Recorder(TorchDispatchMode):
-    """Keeps every call, and what the memory that calls write to held before."""
+    """Keeps every call, and the previous content of the memory that calls write to."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
         self._own: set[int] = set()
@@ -51,6 +69,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        """Run ``func`` and keep it."""
         kwargs = kwargs or {}
         if func in READ_BACK or _boolean_index(func, args):
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
@@ -73,6 +92,7 @@ class Recorder(TorchDispatchMode):
                     self._before.setdefault(_place(tensor), (flat, flat.clone()))
 
     def undo(self) -> None:
+        """Restore the memory that the recorded calls wrote to."""
         with torch.no_grad():
             for memory, before in self._before.values():
                 memory.copy_(before)
@@ -83,9 +103,10 @@ def _place(tensor: Tensor) -> int:
 
 
 def _memory(tensor: Tensor) -> Tensor:
-    """All the memory that a tensor is a view of, as bytes."""
+    """The whole memory that a tensor is a view of, as bytes."""
     storage = tensor.untyped_storage()
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (storage.nbytes(),))
+    empty = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    return empty.set_(storage, 0, (storage.nbytes(),), (1,))
 
 
 def _boolean_index(func: Any, args: tuple[Any, ...]) -> bool:
@@ -95,7 +116,7 @@ def _boolean_index(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 class RecordingCapturer:
-    """Stands in for :class:`mnist_cli.training.graphed.CudaCapturer`; counts what it is asked."""
+    """Stands in for :class:`mnist_cli.training.graphed.CudaCapturer` and counts its calls."""
 
     def __init__(self) -> None:
         self.rehearsals = 0
@@ -103,12 +124,14 @@ class RecordingCapturer:
         self.replayed: list[int] = []
 
     def rehearse(self, function: Callable[[], None]) -> None:
+        """See :meth:`mnist_cli.training.graphed.Capturer.rehearse`."""
         self.rehearsals += 1
         function()
 
     def capture(
         self, function: Callable[[], None], generator: torch.Generator
     ) -> Callable[[], None]:
+        """See :meth:`mnist_cli.training.graphed.Capturer.capture`."""
         drawn = torch.get_rng_state(), generator.get_state()
         recorder = Recorder()
         with recorder:

@@ -1,0 +1,110 @@
+"""``mnist doctor --prove``: check on this device each claim that training relies on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mnist_cli.errors import NumericsError
+
+if TYPE_CHECKING:
+    from mnist_cli.proving.claims import Row, Subject
+
+
+def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> None:
+    """Run the proofs, show each row as it arrives, and end with exit code 6 if one fails.
+
+    Args:
+        device: as ``--device``.
+        data_dir: where MNIST is; without it the bundled digits are used.
+        out: a file for the table in Markdown; None writes none.
+        as_json: print one JSON document instead of the rows.
+
+    Raises:
+        DeviceError: the device is not available.
+        OutputError: ``out`` cannot be written.
+        typer.Exit: a claim does not hold.
+    """
+    from mnist_cli.files import atomic_write, check_writable
+    from mnist_cli.proving.claims import prove
+    from mnist_cli.proving.proofs import PROOFS
+    from mnist_cli.report import proof as shown
+    from mnist_cli.report.console import print_json
+
+    if out is not None:
+        check_writable(out.parent)
+    started = perf_counter()
+    with tempfile.TemporaryDirectory(prefix="mnist-prove-") as folder:
+        subject = _subject(device, data_dir, Path(folder))
+        facts = _facts(subject)
+        rows: list[Row] = []
+        with shown.progress(facts, silent=as_json) as report:
+            for row in prove(subject, PROOFS):
+                rows.append(row)
+                report(row)
+    document = _document(facts, rows, perf_counter() - started)
+    if out is not None:
+        atomic_write(out, shown.markdown(document))
+    if as_json:
+        print_json(document)
+    else:
+        shown.print_verdict(document)
+    if not document["proven"]:
+        raise typer.Exit(NumericsError.code)
+
+
+def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
+    """The device and the data to prove on: MNIST where its files are, else the bundled digits."""
+    from mnist_cli.data import catalogue, store
+    from mnist_cli.data.load import load
+    from mnist_cli.proving.claims import Subject
+    from mnist_cli.training.device import resolve_device
+
+    chosen = resolve_device(device)
+    there = store.locate(catalogue.get("mnist"), data_dir).complete
+    return Subject(chosen, load("mnist" if there else "digits", data_dir), data_dir, folder)
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    """What the rows depend on."""
+    import platform
+
+    import torch
+
+    from mnist_cli import __version__
+    from mnist_cli.training.device import describe
+
+    return {
+        "device": subject.device_name,
+        "device_name": describe(subject.device),
+        "dataset": subject.dataset,
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "mnist_cli": __version__,
+    }
+
+
+def _document(facts: dict[str, Any], rows: Sequence[Row], seconds: float) -> dict[str, Any]:
+    return {
+        **facts,
+        "proven": all(row.passed is not False for row in rows),
+        "seconds": seconds,
+        "rows": [
+            {
+                "claim": row.claim,
+                "passed": row.passed,
+                "figure": row.figure,
+                "values": dict(row.values),
+                "seconds": row.seconds,
+            }
+            for row in rows
+        ],
+    }

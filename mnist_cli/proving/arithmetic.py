@@ -1,0 +1,136 @@
+"""One product, one convolution and one backward pass, against float64 on the CPU.
+
+The error of each entry is given in units of the type's rounding times the sum of the absolute
+terms, the unit in which the error of a sum of n products is bounded by n for every order of
+summation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mnist_cli.proving.claims import Row, Subject
+from mnist_cli.seeding import derive
+from mnist_cli.training.device import compute_settings, computes_bf16
+
+PARTIAL_SUMS = 8
+"""Roundings to the narrow type that one entry may see.
+
+Libraries sum in float32 and round the result once; cuBLAS may also round partial sums
+(``allow_bf16_reduced_precision_reduction``).
+"""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A number format as a device computes in it.
+
+    Attributes:
+        name: as people call it.
+        dtype: the type of the operands.
+        bits: significant bits that a product keeps, the leading one included.
+        exact: whether float32 operations must keep all their bits (no TF32).
+    """
+
+    name: str
+    dtype: torch.dtype
+    bits: int
+    exact: bool = True
+
+    @property
+    def unit(self) -> float:
+        """The largest relative error of one rounding."""
+        return 2.0**-self.bits
+
+    def limit(self, terms: int) -> float:
+        """The largest error of a sum of ``terms`` products, in this format's units."""
+        summed = terms * 2.0**-24 / self.unit  # the sum itself is in float32
+        return summed + (1 if self.dtype == torch.float32 else PARTIAL_SUMS)
+
+
+FP32 = Arithmetic("fp32", torch.float32, 24)
+TF32 = Arithmetic("tf32", torch.float32, 11, exact=False)
+BF16 = Arithmetic("bf16", torch.bfloat16, 8)
+FP16 = Arithmetic("fp16", torch.float16, 11)
+
+
+def formats(device: torch.device) -> tuple[Arithmetic, ...]:
+    """The formats that training uses on a device."""
+    if device.type != "cuda":
+        return (FP32, BF16)
+    return (FP32, TF32, BF16, FP16) if computes_bf16(device) else (FP32, FP16)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A function of two operands, and for each result the number of terms in an entry's sum."""
+
+    name: str
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    compute: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    terms: tuple[int, ...]
+
+
+def _product(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return (a @ b,)
+
+
+def _convolution(images: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    return (F.conv2d(images, weight),)
+
+
+def _backward(images: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of the sum of a convolution's output."""
+    images, weight = images.detach().requires_grad_(), weight.detach().requires_grad_()
+    return torch.autograd.grad(F.conv2d(images, weight).sum(), (images, weight))
+
+
+IMAGES, WEIGHT = (16, 32, 14, 14), (64, 32, 3, 3)
+OPERATIONS = (
+    Operation("product", ((128, 512), (512, 256)), _product, (512,)),
+    Operation("convolution", (IMAGES, WEIGHT), _convolution, (32 * 9,)),
+    Operation("backward pass", (IMAGES, WEIGHT), _backward, (64 * 9, 16 * 12 * 12)),
+)
+
+
+def check(subject: Subject) -> Iterator[Row]:
+    """A row for each operation and format."""
+    for arithmetic in formats(subject.device):
+        for operation in OPERATIONS:
+            yield measure(operation, arithmetic, subject.device)
+
+
+def measure(operation: Operation, arithmetic: Arithmetic, device: torch.device) -> Row:
+    """The row of one operation in one format."""
+    operands = [_operand(shape, arithmetic, i) for i, shape in enumerate(operation.shapes)]
+    exact = operation.compute(*operands)
+    scale = operation.compute(*(operand.abs() for operand in operands))
+    with compute_settings(device, deterministic=arithmetic.exact):
+        found = operation.compute(*(o.to(device, arithmetic.dtype) for o in operands))
+    errors = [_units(*of, unit=arithmetic.unit) for of in zip(found, exact, scale, strict=True)]
+    limits = [arithmetic.limit(terms) for terms in operation.terms]
+    worst = max(range(len(errors)), key=lambda i: errors[i] / limits[i])
+    return Row(
+        f"{operation.name} in {arithmetic.name} against float64",
+        passed=all(e <= limit for e, limit in zip(errors, limits, strict=True)),
+        figure=f"error {errors[worst]:.2g} roundings, at most {limits[worst]:.3g}",
+        values={"error_roundings": errors[worst], "limit_roundings": limits[worst]},
+    )
+
+
+def _operand(shape: tuple[int, ...], arithmetic: Arithmetic, number: int) -> Tensor:
+    """Normal numbers in float64 that the format holds exactly."""
+    generator = torch.Generator().manual_seed(derive(0, "proof-operand", number))
+    values = torch.randn(shape, generator=generator)
+    return values.to(arithmetic.dtype).double()
+
+
+def _units(found: Tensor, exact: Tensor, scale: Tensor, *, unit: float) -> float:
+    """The largest error in units of ``unit`` times ``scale``; infinity if an entry is no number."""
+    error = ((found.cpu().double() - exact).abs() / (unit * scale)).max().item()
+    return error if error == error else float("inf")

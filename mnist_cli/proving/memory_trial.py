@@ -1,0 +1,95 @@
+"""Runs out of memory on purpose, in a process of its own; started by :mod:`mnist_cli.proving.limits`.
+
+Prints one JSON document: the batch size that was refused, the one that the refusal proposed, and
+how many images a second run with the proposed size trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_cli.config import compose
+from mnist_cli.config_sources import Layer
+from mnist_cli.data.load import LoadedData, load
+from mnist_cli.errors import OutOfMemory
+from mnist_cli.training import rundir
+from mnist_cli.training.device import resolve_device, resolve_precision
+from mnist_cli.training.session import Session
+from mnist_cli.training.signals import StopRequest
+
+ROOM = 384 << 20
+"""Bytes that the trial leaves itself; the default network needs more for 1,415 images in bf16."""
+LARGEST = 8192
+FEW = 16
+
+
+def main() -> None:
+    """Read the order from the command line, and print the outcome."""
+    order = json.loads(sys.argv[1])
+    device = resolve_device(order["device"])
+    data = load(order["dataset"], Path(order["data_dir"]))
+    runs = Path(order["runs"])
+    _train(data, device, runs, FEW, 2 * FEW)  # libraries take their own memory now
+    if not _limit_memory(device):
+        sys.stdout.write("null\n")
+        return
+    large = min(LARGEST, len(data.train))
+    outcome: dict[str, Any] = {"refused": None, "proposed": None, "images": 0}
+    try:
+        _train(data, device, runs, large, large)
+    except OutOfMemory as error:
+        outcome |= {"refused": large, "proposed": error.fits}
+    if outcome["proposed"]:
+        size = outcome["proposed"]
+        outcome["images"] = _train(data, device, runs, size, min(2 * size, len(data.train)))
+    sys.stdout.write(json.dumps(outcome) + "\n")
+
+
+def _train(data: LoadedData, device: torch.device, runs: Path, batch: int, images: int) -> int:
+    """Train one epoch on ``images`` images; return their number."""
+    settings = {
+        "model": "conv4-wide",
+        "epochs": 1,
+        "batch_size": batch,
+        "train_size": images,
+        "val_size": 0,
+    }
+    config = compose([Layer(settings, {})])
+    run = rundir.create(runs, data.spec.name, config.model)
+    precision = resolve_precision(config.precision, device)
+    session = Session(config, data, device, precision, run)
+    for _ in session.events(StopRequest()):
+        pass
+    return session.loader.images
+
+
+def _limit_memory(device: torch.device) -> bool:
+    """Leave this process :data:`ROOM` bytes beyond what it uses; False where that is not possible."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        allowed = torch.cuda.memory_reserved(device) + ROOM
+        torch.cuda.set_per_process_memory_fraction(min(allowed / total, 1.0), device)
+        return True
+    return device.type == "cpu" and _limit_address_space()
+
+
+def _limit_address_space() -> bool:
+    """As ``ulimit -v``; only Linux says how much is used."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        used = pages * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
+    except (ImportError, OSError, ValueError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What rounding to fewer bits does to a network's gradient, emulated in float64.
+
+Gives limits for a device's error that do not come from the device: a computation that keeps p
+bits may be as far from float64 as this emulation with p bits is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.training.device import Precision
+
+Gradients = dict[str, Tensor]
+Loss = Callable[[Tensor], Tensor]
+
+
+def rounded(values: Tensor, bits: int) -> Tensor:
+    """Floating-point values rounded to ``bits`` significant bits; the exponent is not limited."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent)
+
+
+class _Rounding(torch.autograd.Function):
+    """Rounds values on the way forward and gradients on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, bits: int) -> Tensor:
+        ctx.bits = bits
+        return rounded(values, bits)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return rounded(gradient, ctx.bits), None
+
+
+def gradients(
+    model: nn.Module, images: Tensor, loss: Loss, precision: Precision | None = None
+) -> Gradients:
+    """The gradient of ``loss(model(images))`` for each parameter that has one, float64 on the CPU.
+
+    With a ``precision``, the network computes in it; the loss does not.
+    """
+    model.zero_grad(set_to_none=True)
+    with precision.autocast() if precision else contextlib.nullcontext():
+        scores = model(images)
+    loss(scores).backward()
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return {name: gradient.detach().cpu().double() for name, gradient in found.items()}
+
+
+def reference(model: nn.Module, images: Tensor, loss: Loss, bits: int | None = None) -> Gradients:
+    """The gradients in float64 on the CPU; with ``bits``, rounded wherever a module answers.
+
+    Args:
+        model: on any device; it is copied.
+        images: (N, 1, H, W), normalised.
+        loss: maps scores (N, classes) to ().
+        bits: significant bits of weights, images, modules' outputs and their gradients.
+    """
+    exact = copy.deepcopy(model).cpu().double()
+    there = images.cpu().double()
+    if bits is None:
+        return gradients(exact, there, loss)
+    for parameter in exact.parameters():
+        parameter.data = rounded(parameter.data, bits)
+    for module in exact.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda _m, _in, out: _Rounding.apply(out, bits))
+    return gradients(exact, rounded(there, bits), loss)
+
+
+def distance(found: Gradients, exact: Gradients) -> float:
+    """2-norm of the difference relative to that of ``exact``, over all parameters together."""
+    difference = torch.stack([(found[name] - exact[name]).norm() for name in exact]).norm()
+    whole = torch.stack([gradient.norm() for gradient in exact.values()]).norm()
+    return float(difference / whole)

@@ -1,0 +1,122 @@
+"""Training steps on the device: captured against one by one, and without a wait for the device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from mnist_cli.config import TrainConfig, compose, find_config, from_file
+from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.split import cut_validation
+from mnist_cli.proving.claims import Row, Subject
+from mnist_cli.proving.recorded_steps import NoReads, RecordingCapturer
+from mnist_cli.training import snapshot
+from mnist_cli.training.checkpoint import DataInfo
+from mnist_cli.training.device import compute_settings, resolve_precision
+from mnist_cli.training.digest import digests
+from mnist_cli.training.graphed import Capturer, CudaCapturer
+from mnist_cli.training.guard import DeferredGuard
+from mnist_cli.training.loop import Stepper, fit
+from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.state import TrainState, fresh_state
+
+PRESETS = ("default", "fast")
+"""Between them: SGD and Muon, batch norm and none, augmentation and none."""
+BATCHES, BATCH_SIZE = 20, 32
+"""Enough for both sizes of graph: eight steps and one."""
+
+
+class _Run:
+    """A short run of a preset on the device, one epoch, no files."""
+
+    def __init__(self, preset: str, subject: Subject) -> None:
+        self.config = _shortened(preset)
+        data, device = subject.data, subject.device
+        parts = cut_validation(
+            data.train, val_size=0, train_size=self.config.train_size, seed=self.config.seed
+        )
+        self.loader = DeviceLoader(self.config, parts.train.to(device), data.normalisation)
+        precision = resolve_precision(self.config.precision, device)
+        self.state: TrainState = fresh_state(self.config, device, precision, len(data.spec.classes))
+        # The guard that runs on CUDA; it reads nothing back within an epoch.
+        self.state.guard = DeferredGuard(device, self.state.optimizers)
+        self._data = data
+
+    def train(self, capturer: Capturer | None) -> dict[str, str]:
+        """Train, and return a hash of each part of the result."""
+        for _ in fit(self.state, self.loader, None, self._data.normalisation, capturer):
+            pass
+        spec = self._data.spec
+        info = DataInfo(spec.name, "", spec.classes, spec.mean, spec.std)
+        return digests(snapshot.capture(self.state, info, self.loader.generator))
+
+
+def _shortened(preset: str) -> TrainConfig:
+    config = compose([from_file(find_config(preset))])
+    short: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": BATCH_SIZE,
+        "train_size": BATCHES * BATCH_SIZE,
+        "val_size": 0,
+        "loader": "device",
+    }
+    return config.model_copy(update=short)
+
+
+def check_captured(subject: Subject) -> Iterator[Row]:
+    """A row for each preset: captured and replayed steps give the bits of steps one by one."""
+    with compute_settings(subject.device, deterministic=True):
+        for preset in PRESETS:
+            plain = _Run(preset, subject).train(None)
+            captured = _Run(preset, subject).train(_capturer(subject.device))
+            differing = [part for part in plain if plain[part] != captured[part]]
+            yield Row(
+                f"{_kind(subject.device)} against steps one by one, {preset}",
+                passed=not differing,
+                figure=f"{', '.join(differing)} differ"
+                if differing
+                else f"{BATCHES} steps, every bit equal",
+                values={"steps": BATCHES, "differing": differing},
+            )
+
+
+def _kind(device: torch.device) -> str:
+    return "steps in a CUDA graph" if device.type == "cuda" else "recorded steps"
+
+
+def _capturer(device: torch.device) -> Capturer:
+    return CudaCapturer(device) if device.type == "cuda" else RecordingCapturer()
+
+
+def check_waits(subject: Subject) -> Iterator[Row]:
+    """A row for each preset: no step of an epoch reads a value back to the host."""
+    for preset in PRESETS:
+        run = _Run(preset, subject)
+        stepper = Stepper(run.state, LearningRate.of(run.config, run.loader.batches))
+        run.state.model.train()
+        with compute_settings(subject.device), NoReads(), _no_synchronisation(subject.device):
+            for _ in stepper.epoch(run.loader):
+                pass
+        yield Row(
+            f"no wait for the device within an epoch, {preset}",
+            passed=True,
+            figure=f"{run.loader.batches} steps, no value read back",
+            values={"steps": run.loader.batches},
+        )
+
+
+@contextlib.contextmanager
+def _no_synchronisation(device: torch.device) -> Iterator[None]:
+    """On CUDA, let torch raise at every operation that synchronises."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

@@ -1,0 +1,84 @@
+"""The table of ``mnist doctor --prove``: on the terminal as it grows, and as Markdown."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from mnist_cli.report.console import speaks_unicode, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mnist_cli.proving.claims import Row
+
+MARKS: Mapping[bool | None, tuple[str, str, str]] = {
+    True: ("✓", "ok", "green"),
+    False: ("✗", "FAILED", "bold red"),
+    None: ("-", "-", "dim"),
+}
+"""For each verdict: the mark, its spelling in ASCII, its style."""
+
+
+@contextlib.contextmanager
+def progress(facts: Mapping[str, Any], *, silent: bool) -> Iterator[Callable[[Row], None]]:
+    """Show a heading and then each row; on a terminal a spinner says that more is to come."""
+    if silent:
+        yield lambda _row: None
+        return
+    console = stdout(wide=True)
+    console.print(
+        f"[bold]{escape(facts['device_name'])}[/] ({facts['device']}), torch {facts['torch']}, "
+        f"{facts['dataset']}"
+    )
+    waiting = (
+        stderr().status("proving; about one to four minutes")
+        if console.is_terminal
+        else contextlib.nullcontext()
+    )
+    with waiting:
+        yield lambda row: _print_row(console, row)
+
+
+def _print_row(console: Console, row: Row) -> None:
+    sign, ascii_sign, style = MARKS[row.passed]
+    mark = sign if speaks_unicode(console) else ascii_sign
+    console.print(f"[{style}]{mark}[/] {escape(row.claim)}: {escape(row.figure)}")
+
+
+def print_verdict(document: Mapping[str, Any]) -> None:
+    """One line: whether training on the device can be trusted."""
+    rows = document["rows"]
+    failed = [row["claim"] for row in rows if row["passed"] is False]
+    checked = sum(row["passed"] is not None for row in rows)
+    console = stdout(wide=True)
+    if failed:
+        console.print(
+            f"[bold red]{len(failed)} of {checked} claims fail[/]: {escape('; '.join(failed))}"
+        )
+        return
+    console.print(
+        f"[bold green]all {checked} claims hold[/] on {escape(document['device_name'])}, "
+        f"checked in {document['seconds']:.0f} s"
+    )
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The table as a Markdown section, with the hardware and the versions above it."""
+    cuda = f", CUDA {document['cuda']}" if document["cuda"] else ""
+    lines = [
+        f"{document['device_name']} (`{document['device']}`), {document['platform']}, "
+        f"Python {document['python']}, torch {document['torch']}{cuda}, "
+        f"mnist_cli {document['mnist_cli']}, data set {document['dataset']}, "
+        f"{document['seconds']:.0f} s in all:",
+        "",
+        "| | claim | figure | s |",
+        "| --- | --- | --- | ---: |",
+    ]
+    for row in document["rows"]:
+        cells = (MARKS[row["passed"]][0], row["claim"], row["figure"], f"{row['seconds']:.1f}")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
