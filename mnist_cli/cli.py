@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -34,7 +35,7 @@ from mnist_cli.commands import (
     runs,
     train,
 )
-from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated, UsageError
 from mnist_cli.own_source import blamed
 from mnist_cli.process import (
     HeldImport,
@@ -140,6 +141,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
+    warnings.showwarning = _show_warning
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
     if "torch" not in sys.modules:
@@ -161,6 +163,21 @@ def main() -> NoReturn:
         abandon_stdout()
         code = _report(explain(error), arguments)
     end(code)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **named: Any
+) -> None:
+    """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
+    if issubclass(category, Caution):
+        from mnist_cli.report.console import warn
+
+        warn(str(message))
+    else:
+        _python_shows_warning(message, category, *place, **named)
+
+
+_python_shows_warning = warnings.showwarning
 
 
 def run(arguments: list[str]) -> int:

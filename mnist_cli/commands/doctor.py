@@ -16,7 +16,7 @@ def doctor(
         typer.Option(
             "--device",
             metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Exit 2 and say why, if this device cannot be had.",
+            help="Exit 2 and say why, if this device is not available.",
         ),
     ] = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
@@ -24,8 +24,9 @@ def doctor(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Say what this machine has: versions, CPU, GPUs, memory, data, and what can be written."""
-    from mnist_cli.report.console import print_facts, print_json, warn
+    """Say whether the GPU works and what to do if not, then versions, CPU, memory and data."""
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.doctor import print_diagnosis
     from mnist_cli.training.device import resolve_device
     from mnist_cli.training.diagnosis import diagnose
 
@@ -34,21 +35,5 @@ def doctor(
     diagnosis = diagnose(data_dir, runs)
     if as_json:
         print_json(dataclasses.asdict(diagnosis))
-        return
-    print_facts("versions", diagnosis.versions)
-    print_facts("cpu", diagnosis.cpu)
-    print_facts("devices", diagnosis.devices)
-    for gpu in diagnosis.gpus:
-        print_facts(
-            f"cuda:{gpu.index}",
-            {
-                "name": gpu.name,
-                "compute capability": gpu.capability,
-                "memory": f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB free",
-            },
-        )
-    print_facts("chosen", diagnosis.chosen)
-    print_facts("data", diagnosis.data)
-    print_facts("folders", diagnosis.folders)
-    for problem in diagnosis.problems:
-        warn(problem)
+    else:
+        print_diagnosis(diagnosis)

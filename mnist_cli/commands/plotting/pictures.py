@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands.plotting.material import MISSING, CannotDraw, Material
 from mnist_cli.errors import CheckpointError
+from mnist_cli.packages import require, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,7 @@ def draw(
     """
     from mnist_cli.files import check_writable
 
+    require("matplotlib", "mnist plot")
     if not set(names) <= WITHOUT_NETWORK:
         assert material.checkpoint  # what is wrong with it is said before anything is written
     check_writable(folder)
@@ -89,6 +91,10 @@ def draw(
             if required:
                 raise
             left_out[name] = f"{error.message}. {error.hint}" if error.hint else error.message
+        except ImportError as error:
+            if required:
+                raise
+            left_out[name] = told(error)
     return Outcome(str(material.path), drawn, left_out, previews)
 
 
