@@ -7,6 +7,7 @@ turns such an error into a message and a code, and the only one that ends the pr
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
@@ -15,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 import typer.core
@@ -166,18 +167,23 @@ def main() -> NoReturn:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], *place: Any, **named: Any
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
     if issubclass(category, Caution):
         from mnist_cli.report.console import warn
 
         warn(str(message))
-    else:
-        _python_shows_warning(message, category, *place, **named)
-
-
-_python_shows_warning = warnings.showwarning
+        return
+    with contextlib.suppress(OSError):
+        (file or sys.stderr).write(
+            warnings.formatwarning(message, category, filename, lineno, line)
+        )
 
 
 def run(arguments: list[str]) -> int:

@@ -172,7 +172,7 @@ def _runs_folder(runs: Path, *, temporary: bool, writes: bool) -> Iterator[Path]
 
 
 def warn_of_threads(config: TrainConfig, request: RunRequest, device: torch.device) -> None:
-    """Warn of more threads than cores: 64 on two cores took 60 times as long as two.
+    """Warn of more threads than cores: 64 on two cores turned 2 s of training into over 100.
 
     torch's own number counts on the CPU, where a container may be allowed less than it sees.
     """
