@@ -7,14 +7,16 @@ turns such an error into a message and a code, and the only one that ends the pr
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 import typer.core
@@ -34,7 +36,7 @@ from mnist_cli.commands import (
     runs,
     train,
 )
-from mnist_cli.errors import Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated, UsageError
 from mnist_cli.own_source import blamed
 from mnist_cli.process import (
     HeldImport,
@@ -140,6 +142,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
+    warnings.showwarning = _show_warning
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
     if "torch" not in sys.modules:
@@ -161,6 +164,26 @@ def main() -> NoReturn:
         abandon_stdout()
         code = _report(explain(error), arguments)
     end(code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
+    if issubclass(category, Caution):
+        from mnist_cli.report.console import warn
+
+        warn(str(message))
+        return
+    with contextlib.suppress(OSError):
+        (file or sys.stderr).write(
+            warnings.formatwarning(message, category, filename, lineno, line)
+        )
 
 
 def run(arguments: list[str]) -> int:

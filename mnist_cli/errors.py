@@ -4,7 +4,8 @@
 
     MnistError
     ├── UsageError            2   a flag, key or value that makes no sense, or your own network fails
-    │   └── DeviceError       2   a device that was asked for and cannot be had
+    │   ├── DeviceError       2   a device that was asked for and is not available
+    │   └── DependencyError   2   a package that this command needs is not installed
     ├── DataError             3   data missing, damaged, or not what they claim to be
     ├── CheckpointError       4   a checkpoint missing, damaged, hostile or foreign
     ├── OutputError           5   disk full, read-only, directory or port in use
@@ -56,9 +57,15 @@ class UsageError(MnistError):
 
 
 class DeviceError(UsageError):
-    """A device or precision that was asked for by name and cannot be had."""
+    """A device or precision that was asked for by name and is not available."""
 
     kind = "device"
+
+
+class DependencyError(UsageError):
+    """A package that this command needs is not installed, or does not fit the others."""
+
+    kind = "dependency"
 
 
 class DataError(MnistError):
@@ -153,3 +160,10 @@ class Terminated(Stopped):
 
     code = 143
     kind = "terminated"
+
+
+class Caution(UserWarning):
+    """What the user must not miss, from where nothing may be printed: give it to ``warnings.warn``.
+
+    The command line prints it as one line; a library user sees and filters it as any warning.
+    """

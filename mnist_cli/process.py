@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from mnist_cli.errors import Interrupted, MnistError, OutputError
 from mnist_cli.own_source import blamed
+from mnist_cli.packages import explain_import
 
 RANK_MODULE = "mnist_cli.training.distributed.group"
 """Imported by the ranks of a run that several processes share, and by nobody else."""
@@ -123,7 +124,7 @@ def expected(error: BaseException) -> MnistError | None:
     """What no command has explained, as an error with a code of its own; None for a bug."""
     if isinstance(error, MnistError):
         return error
-    if known := _shortage(error) or blamed(error):
+    if known := _shortage(error) or blamed(error) or explain_import(error):
         return known
     return explain(error) if isinstance(error, OSError) else None
 

@@ -50,7 +50,9 @@ def bench(
     given = assignments or ()
 
     def named(*defaults: str) -> list[Recipe]:
-        return [_recipe(text, flags.RUNS, given, flagged) for text in recipes or defaults]
+        found = [_recipe(text, flags.RUNS, given, flagged) for text in recipes or defaults]
+        _warn_of_threads(found)
+        return found
 
     asked = Asked(data_dir, picture, as_json, silent=as_json or quiet)
     if inference:
@@ -60,6 +62,7 @@ def bench(
         # A recipe's own number of images is no limit here; one that was typed is.
         whole = ["train_size=0", *given]
         recipe = _recipe(text, flags.SCALING_RUNS, whole, flagged)
+        _warn_of_threads([recipe])
         _scaling(recipe, _factors(factors), asked)
     else:
         _recipes(
@@ -119,6 +122,15 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
     config = options.compose_config(name, assignments, flagged)
     return Recipe(Path(name).stem, config.to_plain(), int(count))
+
+
+def _warn_of_threads(recipes: Sequence[Recipe]) -> None:
+    """Warn once of more threads than cores; the workers' own warnings are not shown."""
+    from mnist_cli.cores import excess
+    from mnist_cli.report.console import warn
+
+    if too_many := excess(max(int(recipe.settings.get("threads", 0)) for recipe in recipes)):
+        warn(too_many)
 
 
 def _distinct(recipes: list[Recipe]) -> list[Recipe]:
@@ -210,7 +222,8 @@ def _inference(recipes: list[Recipe], asked: Asked) -> None:
 
 def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
     from mnist_cli.benchmark import scaling
-    from mnist_cli.benchmark.machine import cores, machine
+    from mnist_cli.benchmark.machine import machine
+    from mnist_cli.cores import cores
     from mnist_cli.report.bench import counted, point_line, print_growths
     from mnist_cli.report.console import print_json
 

@@ -11,6 +11,7 @@ from mnist_cli import places
 from mnist_cli.commands import options
 from mnist_cli.data import catalogue
 from mnist_cli.errors import DataError, UsageError
+from mnist_cli.packages import require
 
 if TYPE_CHECKING:
     from mnist_cli.data.fetch import FetchReport
@@ -247,6 +248,8 @@ def show(
     from mnist_cli.data.load import load
     from mnist_cli.report.console import note, print_json
 
+    if png is not None:
+        require("matplotlib", "--png")
     if {"count", "indices"} <= set(given):
         raise UsageError("--count and --indices contradict each other", "Give one of them.")
     if split not in ("train", "test"):

@@ -18,7 +18,7 @@ def doctor(
         typer.Option(
             "--device",
             metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Exit 2 and say why, if this device cannot be had.",
+            help="Exit 2 and say why, if this device is not available.",
         ),
     ] = None,
     prove: Annotated[
@@ -42,7 +42,7 @@ def doctor(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Say what this machine has: versions, CPU, GPUs, memory, data, and what can be written.
+    """Say whether the GPU works and what to do if not, then versions, CPU, memory and data.
 
     With --prove, check one claim after the other on the device, in one to four minutes: arithmetic
     and gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
@@ -57,7 +57,8 @@ def doctor(
         return
     if out is not None:
         raise UsageError("--out needs --prove", "Add --prove, or redirect the output.")
-    from mnist_cli.report.console import print_facts, print_json, warn
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.doctor import print_diagnosis
     from mnist_cli.training.device import resolve_device
     from mnist_cli.training.diagnosis import diagnose
 
@@ -66,21 +67,5 @@ def doctor(
     diagnosis = diagnose(data_dir, runs)
     if as_json:
         print_json(dataclasses.asdict(diagnosis))
-        return
-    print_facts("versions", diagnosis.versions)
-    print_facts("cpu", diagnosis.cpu)
-    print_facts("devices", diagnosis.devices)
-    for gpu in diagnosis.gpus:
-        print_facts(
-            f"cuda:{gpu.index}",
-            {
-                "name": gpu.name,
-                "compute capability": gpu.capability,
-                "memory": f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB free",
-            },
-        )
-    print_facts("chosen", diagnosis.chosen)
-    print_facts("data", diagnosis.data)
-    print_facts("folders", diagnosis.folders)
-    for problem in diagnosis.problems:
-        warn(problem)
+    else:
+        print_diagnosis(diagnosis)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
+from mnist_cli.packages import require
 from mnist_cli.places import label
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def evaluate(
     options.check_values(batch_size=batch_size)
     where = resolve_device(device or "auto")
     if plots is not None:
+        require("matplotlib", "--plots")
         check_writable(plots)
     subject = open_subject(
         checkpoint, runs, model=model, dataset=dataset, data_dir=data_dir, split=split

@@ -12,6 +12,7 @@ from mnist_cli.commands.training_run import (
     device_and_precision,
     drive,
     load_data,
+    warn_of_threads,
 )
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
@@ -60,6 +61,7 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
         saved, dataset = _what_to_go_on_with(checkpoint, layers)
         config = _config_on_resume(saved, layers)
         device, precision = device_and_precision(config, request.place, checkpoint)
+        warn_of_threads(config, request, device)
         data = load_data(config.model_copy(update={"dataset": dataset}), request)
 
         def find() -> RunDirectory:

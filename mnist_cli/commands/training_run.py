@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mnist_cli.commands import options, shared_run
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import RankError, Stopped
+from mnist_cli.packages import told
 from mnist_cli.places import is_own_network, label, network_place
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.session import Session
@@ -98,6 +99,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
 
     with shared_run.joined(request.place, request.patience) as ranks:
         device, precision = device_and_precision(config, request.place)
+        warn_of_threads(config, request, device)
         _run_own_file(config.model)
         with _runs_folder(request.runs, temporary=request.dry_run, writes=ranks.leads) as folder:
             data = load_data(config, request)
@@ -169,6 +171,24 @@ def _runs_folder(runs: Path, *, temporary: bool, writes: bool) -> Iterator[Path]
     yield runs
 
 
+def warn_of_threads(config: TrainConfig, request: RunRequest, device: torch.device) -> None:
+    """Warn of more threads than cores: 64 on two cores turned 2 s of training into over 100.
+
+    torch's own number counts on the CPU, where a container may be allowed less than it sees.
+    """
+    from mnist_cli.cores import excess
+
+    threads = config.threads
+    if not threads and device.type == "cpu":
+        import torch
+
+        threads = torch.get_num_threads()
+    place = request.place
+    too_many = excess(threads * (place.local_size if place else 1))
+    if too_many and not (place and place.rank):
+        request.say.warn(too_many)
+
+
 def load_data(config: TrainConfig, request: RunRequest) -> LoadedData:
     """The data set, and a warning that cannot be missed where another one stands in for it."""
     from mnist_cli.data.load import load
@@ -234,7 +254,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
             return None
         summary = session.finish()
         if not request.dry_run:
-            _draw_curves(session, run)
+            _draw_curves(session, run, request.say)
         stop.done = request.last
     return summary
 
@@ -306,10 +326,14 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
                     return
 
 
-def _draw_curves(session: Session, run: RunDirectory) -> None:
-    from mnist_cli.report.figures import save_learning_curves
+def _draw_curves(session: Session, run: RunDirectory, say: Speaker) -> None:
     from mnist_cli.training.history import learning_rates
 
+    try:
+        from mnist_cli.report.figures import save_learning_curves
+    except ImportError as error:
+        say.note(f"{run.curves.name} is not drawn: {told(error)}")
+        return
     history = session.state.history
     rates = learning_rates(session.config, history)
     save_learning_curves(history, rates, run.curves, title=f"Learning curves of {run.path.name}")

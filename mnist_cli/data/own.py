@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data import own_idx, own_pictures
+from mnist_cli.data import own_idx
 from mnist_cli.data.arrays import Arrays
 from mnist_cli.data.raw import Raw
 from mnist_cli.data.spec import DatasetSpec
@@ -112,13 +112,21 @@ def locate(path: Path) -> tuple[Path, ...]:
     """
     with _folder(path):
         files = own_idx.find(path)
-        return own_pictures.find(path).folders if files is None else tuple(files.values())
+        if files is not None:
+            return tuple(files.values())
+        from mnist_cli.data import own_pictures
+
+        return own_pictures.find(path).folders
 
 
 def _read_raw(path: Path, say: Callable[[str], None] | None) -> Raw:
     with _folder(path):
         raw = own_idx.read(path)
-        return raw if raw is not None else own_pictures.read(path, say)
+        if raw is not None:
+            return raw
+        from mnist_cli.data import own_pictures  # IDX files are read without Pillow
+
+        return own_pictures.read(path, say)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ trusted from then on. Checking costs 0.06 s for MNIST's training images (47 MB),
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,42 @@ def verify(spec: DatasetSpec, root: Path | str) -> list[FileReport]:
             missing = raw_folder(spec, located.root) / file.name
             reports.append(FileReport(missing, None, "unknown", False, "missing"))
     return reports
+
+
+def glance(located: Located) -> str:
+    """What shows, without reading the images, that files are not the data set's; "" if nothing.
+
+    Compares every size, of a gzip the one in its last four bytes, and reads the labels: three
+    sets have files of the same names and sizes, and no two have the same labels. Takes
+    milliseconds where :func:`verify` reads 55 MB. Only the copies that :func:`read` takes.
+    """
+    spec = located.spec
+    for file, copies in located.found.items():
+        path = copies[0]
+        try:
+            size = _size_unpacked(path)
+            if size != file.bytes:
+                return f"{path.name} holds {size:,} bytes, not {file.bytes:,}"
+            if file.kind == "labels":
+                content = idx.load(path, limit=file.bytes)
+                if judge(file, content) == "bad":
+                    return f"the labels in {path.name} are another data set's, or damaged"
+                _check(spec, file, content)
+        except OSError as error:
+            return f"{path.name}: {error.strerror}"
+        except DataError as error:
+            return error.message
+    return ""
+
+
+def _size_unpacked(path: Path) -> int:
+    """Bytes of a file, or of what a gzip of one member says that it holds (RFC 1952, ISIZE)."""
+    size = path.stat().st_size
+    if path.suffix != ".gz" or size < 4:
+        return size
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
 
 
 def judge(file: SourceFile, content: idx.Content) -> Verdict:

@@ -8,6 +8,7 @@ operations have no effect until the replay, and reading a value back is an error
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,20 +42,25 @@ class Call:
     results: list[Tensor]
 
 
-class NoReads(TorchDispatchMode):
-    """Raises on every operation that would make the host wait for a GPU.
-
-    ``Tensor.tolist`` and ``Tensor.numpy`` read the CPU's memory without an operation, so they are
-    not seen there.
-    """
+class _NoReads(TorchDispatchMode):
+    """See :func:`no_reads`."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run ``func`` unless it reads a value back."""
         if func in READ_BACK or _boolean_index(func, args):
             raise RuntimeError(f"{func} reads a value back to the host")
         return func(*args, **(kwargs or {}))
+
+
+def no_reads() -> AbstractContextManager[object]:
+    """A context that raises RuntimeError on every operation that would make the host wait for a GPU.
+
+    ``Tensor.tolist`` and ``Tensor.numpy`` read the CPU's memory without an operation, so they are
+    not seen there.
+    """
+    context: AbstractContextManager[object] = _NoReads()  # type: ignore[no-untyped-call]
+    return context
 
 
 class Recorder(TorchDispatchMode):

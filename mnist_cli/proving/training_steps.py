@@ -12,7 +12,7 @@ from mnist_cli.config import TrainConfig, compose, find_config, from_file
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.proving.claims import Row, Subject
-from mnist_cli.proving.recorded_steps import NoReads, RecordingCapturer
+from mnist_cli.proving.recorded_steps import RecordingCapturer, no_reads
 from mnist_cli.training import snapshot
 from mnist_cli.training.checkpoint import DataInfo
 from mnist_cli.training.device import compute_settings, resolve_precision
@@ -97,7 +97,7 @@ def check_waits(subject: Subject) -> Iterator[Row]:
         run = _Run(preset, subject)
         stepper = Stepper(run.state, LearningRate.of(run.config, run.loader.batches))
         run.state.model.train()
-        with compute_settings(subject.device), NoReads(), _no_synchronisation(subject.device):
+        with compute_settings(subject.device), no_reads(), _no_synchronisation(subject.device):
             for _ in stepper.epoch(run.loader):
                 pass
         yield Row(

@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, and why one cannot be had.
+"""Which device computes, in which precision, and why one is not available.
 
 Only ``auto`` may choose; a device or precision asked for by name is given or refused.
 """
@@ -9,13 +9,15 @@ import contextlib
 import os
 import platform
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from mnist_cli.choices import PRECISIONS
-from mnist_cli.errors import DeviceError
+from mnist_cli.errors import Caution, DeviceError
+from mnist_cli.gpu.probe import cuda_count, cuda_obstacle, current_index, mps_obstacle, unused_gpu
 from mnist_cli.training.allocator import settle_allocator
 from mnist_cli.training.memory import ask_for_room
 
@@ -26,71 +28,47 @@ AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
 def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` means on this machine.
 
+    A GPU is returned only if a kernel ran on it. Where ``auto`` uses the CPU although the driver
+    reports a GPU, it warns of that with a :class:`~mnist_cli.errors.Caution`.
+
     Raises:
-        DeviceError: a device named explicitly cannot be had; the message says why.
+        DeviceError: a device named explicitly is not available; the message gives the cause, the
+            hint the next step.
     """
     if not _NAME.fullmatch(name):
         raise DeviceError(
             f"--device {name}: no such device", "Choose one of auto, cpu, cuda, cuda:N, mps."
         )
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return _auto()
     if name == "cpu":
         return torch.device("cpu")
-    if name == "mps":
-        return _mps()
-    return _cuda(int(name.partition(":")[2] or 0))
-
-
-def _mps() -> torch.device:
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    cause = (
-        "this macOS or this machine does not offer it"
-        if torch.backends.mps.is_built()
-        else f"this torch ({torch.__version__}) is built without it; it exists on macOS only"
-    )
-    raise DeviceError(f"--device mps cannot be had: {cause}", "Use --device cpu or auto.")
-
-
-def _cuda(index: int) -> torch.device:
-    obstacle = cuda_obstacle()
-    if obstacle:
+    index = int(name.partition(":")[2] or 0)
+    obstacle = mps_obstacle() if name == "mps" else cuda_obstacle(index)
+    if obstacle is not None:
         raise DeviceError(
-            f"--device cuda cannot be had: {obstacle}",
-            "Use --device cpu or auto; `mnist doctor` says more.",
+            f"--device {name} is not available: {obstacle.detail}", obstacle.next_step
         )
-    count = torch.cuda.device_count()
-    if index >= count:
-        have = "cuda:0 only" if count == 1 else f"cuda:0 to cuda:{count - 1}"
-        raise DeviceError(f"--device cuda:{index} cannot be had: this machine has {have}")
-    return torch.device("cuda", index)
+    return torch.device("mps") if name == "mps" else torch.device("cuda", index)
 
 
-def cuda_obstacle() -> str:
-    """Why CUDA (or ROCm, which torch calls by the same name) cannot be used here; "" if it can."""
-    if torch.cuda.is_available():
-        return ""
-    if torch.version.cuda is None:
-        kind = "for ROCm, which finds no GPU" if torch.version.hip else "for the CPU only"
-        return f"this torch ({torch.__version__}) is built {kind}"
-    return _driver_obstacle()
-
-
-def _driver_obstacle() -> str:
-    """Ask CUDA itself to start, and put what it answers into words."""
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        answer = str(error).splitlines()[0]
-        if "too old" in answer:
-            return f"the NVIDIA driver is too old for CUDA {torch.version.cuda}: {answer}"
-        if "no nvidia driver" in answer.lower():
-            return "no NVIDIA driver was found on this machine"
-        return answer
-    return "the driver answers, but shows no GPU (is CUDA_VISIBLE_DEVICES empty?)"
+def _auto() -> torch.device:
+    if cuda_count():
+        index = current_index()
+        obstacle = cuda_obstacle(index)
+        if obstacle is None:
+            return torch.device("cuda", index)
+    elif torch.backends.mps.is_available():
+        return torch.device("mps")
+    else:
+        obstacle = unused_gpu()
+    if obstacle is not None:
+        warnings.warn(
+            f"the GPU is not used, because {obstacle.detail}. {obstacle.next_step}",
+            Caution,
+            stacklevel=3,
+        )
+    return torch.device("cpu")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 SIDE = 28
 SMALLEST = 4
@@ -31,6 +30,8 @@ def fit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     levels: npt.NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
     if levels.shape == (SIDE, SIDE):
         return levels
+    from PIL import Image  # not needed by images of 28 x 28
+
     factor = SIDE / max(levels.shape)
     height, width = (max(1, round(factor * side)) for side in levels.shape)
     way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC

@@ -273,7 +273,7 @@ def test_a_recipe_that_fails_says_why(run: Run) -> None:
     ("settings", "code", "kind", "words"),
     [
         (["lr=1e30", "train_size=192"], 6, "non-finite", ["the loss", "Lower the learning rate"]),
-        (["device=mps"], 2, "device", ["cannot be had"]),
+        (["device=mps"], 2, "device", ["is not available"]),
     ],
 )
 def test_a_workers_own_error_and_code_are_passed_on(

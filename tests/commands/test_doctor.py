@@ -5,12 +5,51 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from made_up import make
 from program import Run
 
-from mnist_cli import __version__
+from mnist_cli import __version__, cores
+from mnist_cli.data import catalogue, store
+from mnist_cli.gpu import nvidia, probe
+from mnist_cli.gpu.nvidia import Driver
+
+NO_DRIVER = "Found no NVIDIA driver on your system."
+BUSY = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
+DRIVER = Driver("580.65.06", "13.0", cards=2, nodes=("/dev/nvidia0",))
+
+
+class Gpus:
+    """A machine with GPUs of which some fail, made by replacing what torch and the system say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._set = monkeypatch.setattr
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        self._set(torch.version, "cuda", "13.0")
+        self._set(torch.version, "hip", None)
+        self._set(torch.backends.mps, "is_available", lambda: False)
+        self._set(platform, "system", lambda: "Linux")
+
+    def with_answers(self, *answers: str, driver: Driver = DRIVER, start: str = "") -> None:
+        properties = SimpleNamespace(major=9, minor=0, name="NVIDIA Test", total_memory=2**36)
+        self._set(nvidia, "read_driver", lambda: driver)
+        self._set(probe, "cuda_count", lambda: len(answers))
+        self._set(probe, "current_index", lambda: 0)
+        self._set(probe, "start", lambda: start)
+        self._set(probe, "run", lambda index: answers[index])
+        self._set(probe, "check_product", lambda name: answers[int(name.partition(":")[2])])
+        self._set(torch.cuda, "get_device_properties", lambda _index: properties)
+        self._set(torch.cuda, "mem_get_info", lambda _index: (2**35, 2**36))
+        self._set(torch.cuda, "get_device_name", lambda _device: "NVIDIA Test")
+        self._set(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    return Gpus(monkeypatch)
 
 
 def test_the_facts_are_this_machines(run: Run) -> None:
@@ -22,14 +61,77 @@ def test_the_facts_are_this_machines(run: Run) -> None:
     assert document["devices"]["cpu"] == "yes"
     assert document["devices"]["cuda"].startswith("yes" if torch.cuda.is_available() else "no: ")
     assert len(document["gpus"]) == torch.cuda.device_count()
+    assert document["cpu"]["cores for this process"] == str(cores.cores())
+
+
+def test_the_verdict_comes_first_and_agrees_with_the_document(run: Run) -> None:
+    gpu, lines = run("doctor", "--json").document["gpu"], run("doctor").out.splitlines()
+    assert lines[0] == gpu["verdict"]
+    assert lines[0].startswith("GPU: ready" if gpu["ready"] else "GPU: not usable, because ")
+    if not gpu["ready"]:
+        assert lines[1] == f"Next step: {gpu['next_step']}"
 
 
 def test_people_read_the_same(run: Run) -> None:
     document, text = run("doctor", "--json").document, run("doctor").out
-    for facts in (document["versions"], document["devices"], document["chosen"]):
-        for name, value in facts.items():
+    for key in ("versions", "devices", "chosen", "cuda", "data"):
+        for name, value in document[key].items():
             line = next(line for line in text.splitlines() if line.split("  ")[1:2] == [name])
             assert line.endswith(str(value))
+
+
+def test_two_gpus_that_work(run: Run, gpus: Gpus) -> None:
+    gpus.with_answers("", "")
+    document = run("doctor", "--json").document
+    assert document["gpu"] == {
+        "ready": True,
+        "verdict": "GPU: ready (cuda:0 NVIDIA Test, cuda:1 NVIDIA Test)",
+        **{"cause": "", "detail": "", "next_step": ""},
+    }
+    assert document["chosen"]["device auto"] == "cuda:0"
+    assert document["cuda"]["NVIDIA driver"] == "580.65.06"
+    assert [gpu["kernel"] for gpu in document["gpus"]] == [
+        "ok: a matrix product equals the CPU's"
+    ] * 2
+    out = run("doctor").out
+    assert "memory              64.0 GiB, 32.0 GiB free" in out
+
+
+def test_one_of_two_fails(run: Run, gpus: Gpus) -> None:
+    gpus.with_answers("", BUSY)
+    document = run("doctor", "--json").document
+    assert document["gpu"]["verdict"] == "GPU: ready (cuda:0 NVIDIA Test, 1 of 2 GPUs)"
+    assert document["gpus"][1]["kernel"].startswith("failed: cuda:1 is in use by another process")
+    assert document["devices"]["cuda"] == "yes"
+
+
+def test_a_gpu_that_computes_wrong_is_not_ready(run: Run, gpus: Gpus) -> None:
+    gpus.with_answers("wrong result: 1 of 16,384 entries of a matrix product")
+    document = run("doctor", "--json").document
+    assert (document["gpu"]["ready"], document["gpu"]["cause"]) == (False, "wrong-result")
+    assert document["devices"]["cuda"].startswith("no: ")
+    assert document["chosen"]["device auto"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("answers", "start", "driver", "cause"),
+    [
+        ((BUSY,), "", DRIVER, "busy"),
+        ((), NO_DRIVER, Driver(cards=0), "no-gpu"),
+        ((), NO_DRIVER, Driver(cards=1), "no-driver"),
+    ],
+)
+def test_the_refusal_of_a_device_says_what_doctor_says(
+    run: Run, gpus: Gpus, answers: tuple[str, ...], start: str, driver: Driver, cause: str
+) -> None:
+    gpus.with_answers(*answers, driver=driver, start=start)
+    gpu = run("doctor", "--json").document["gpu"]
+    assert gpu["cause"] == cause
+    for command in (["doctor"], ["train"], ["eval"]):
+        refused = run(*command, "--device", "cuda")
+        assert refused.code == 2
+        assert f"--device cuda is not available: {gpu['detail']}" in refused.err
+        assert gpu["next_step"] in refused.err
 
 
 def test_it_changes_nothing(run: Run, tmp_path: Path) -> None:
@@ -45,8 +147,48 @@ def test_a_device_that_makes_no_sense(run: Run) -> None:
     assert run("doctor", "--device", "abacus").code == 2
 
 
+def test_threads_above_the_limit_of_a_container_are_a_problem(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(cores, "usable_cores", lambda: 2)
+    outcome = run("doctor", "--json")
+    (problem,) = outcome.document["problems"]
+    assert "64 threads are more than this process can run at once: there are 2 cores" in problem
+
+
+@pytest.mark.mnist
+def test_real_mnist_is_told_from_what_has_its_names(run: Run, mnist_dir: Path) -> None:
+    data = run("doctor", "--json", "--data-dir", mnist_dir).document["data"]
+    assert str(mnist_dir) in data["mnist"]
+    assert not data["mnist"].startswith("not under")
+    for other in ("fashion-mnist", "kmnist"):
+        assert data[other].startswith("not under")
+        assert "another data set's, or damaged" in data[other]
+
+
+def test_images_are_not_read(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make()
+    monkeypatch.setattr(catalogue, "all_specs", lambda: (made.spec,))
+    monkeypatch.setattr(catalogue, "get", lambda _name: made.spec)
+    for name, content in made.archives.items():
+        (tmp_path / name).write_bytes(content)
+    read: list[str] = []
+    load = store.idx.load
+
+    def watched(path: Path, **options: object) -> object:
+        read.append(path.name)
+        return load(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.idx, "load", watched)
+    data = run("doctor", "--json", "--data-dir", tmp_path).document["data"]
+    assert data == {"made": str(tmp_path)}
+    assert read == ["train-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_is_named(run: Run) -> None:
-    gpu = run("doctor", "--device", "cuda", "--json").document["gpus"][0]
-    assert gpu["name"] == torch.cuda.get_device_name(0)
+    document = run("doctor", "--device", "cuda", "--json").document
+    assert document["gpus"][0]["name"] == torch.cuda.get_device_name(0)
+    assert document["gpu"]["ready"]

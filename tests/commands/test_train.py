@@ -161,7 +161,7 @@ def test_a_device_that_cannot_be_had_stops_before_data_are_read(
     monkeypatch.setattr("mnist_cli.data.load.load", unexpected)
     outcome = run(*command, "--device", "cuda", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (2, "device")
-    assert "cuda cannot be had: " in outcome.err
+    assert "--device cuda is not available: " in outcome.err
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below"])

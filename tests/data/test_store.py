@@ -300,3 +300,38 @@ def test_mnist_is_what_torchvision_reads(mnist_dir: Path, tmp_path: Path) -> Non
 def test_mnist_is_not_taken_for_another_set(mnist_dir: Path) -> None:
     with pytest.raises(DataError, match="it is MNIST's"):
         store.read(catalogue.get("kmnist"), "train", mnist_dir)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_glance_finds_nothing_wrong_with_genuine_files(
+    made: Made, tmp_path: Path, packed: bool
+) -> None:
+    lay(tmp_path, made.archives if packed else made.raw)
+    assert store.glance(store.locate(made.spec, tmp_path)) == ""
+
+
+def test_a_glance_sees_another_sets_labels_where_all_sizes_are_equal(
+    made: Made, tmp_path: Path
+) -> None:
+    lay(tmp_path, made.raw)
+    lay(tmp_path, {NAMES["test", "labels"]: make(seed=1).raw[NAMES["test", "labels"]]})
+    seen = store.glance(store.locate(made.spec, tmp_path))
+    assert seen == "the labels in t10k-labels-idx1-ubyte are another data set's, or damaged"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_glance_sees_a_size(made: Made, tmp_path: Path, packed: bool) -> None:
+    other = make(train=41)
+    lay(tmp_path, other.archives if packed else other.raw)
+    seen = store.glance(store.locate(made.spec, tmp_path))
+    assert seen.endswith(f"holds {16 + 41 * 784:,} bytes, not {16 + 40 * 784:,}")
+
+
+def test_a_glance_at_broken_files_reports_them(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, made.raw)
+    path = tmp_path / NAMES["train", "labels"]
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    assert path.name in store.glance(store.locate(made.spec, tmp_path))
+    for name in ("a.gz", "b"):
+        (tmp_path / name).write_bytes(b"12")
+        assert store._size_unpacked(tmp_path / name) == 2

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from mnist_cli.choices import PRECISIONS
-from mnist_cli.errors import DeviceError
+from mnist_cli.errors import Caution, DeviceError
+from mnist_cli.gpu import nvidia, probe
+from mnist_cli.gpu.nvidia import Driver
 from mnist_cli.training import device as devices
 from mnist_cli.training.device import (
     Precision,
@@ -26,10 +28,11 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps
 
 
 class Machine:
-    """Sets what torch says of the machine."""
+    """Sets what torch and the system say of the machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._set = monkeypatch.setattr
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def cuda(
         self,
@@ -38,11 +41,13 @@ class Machine:
         hip: str | None = None,
         count: int = 1,
         capability: tuple[int, int] = (9, 0),
-        answer: Exception | None = None,
+        answer: str = "",
+        kernel: str = "",
+        driver: Driver | None = None,
     ) -> None:
         def init() -> None:
             if answer:
-                raise answer
+                raise RuntimeError(answer)
 
         self._set(torch.version, "cuda", version)
         self._set(torch.version, "hip", hip)
@@ -52,6 +57,8 @@ class Machine:
         self._set(torch.cuda, "get_device_capability", lambda _device: capability)
         self._set(torch.cuda, "get_device_name", lambda _device=None: "NVIDIA Test")
         self._set(torch.cuda, "init", init)
+        self._set(probe, "run", lambda _index: kernel)
+        self._set(nvidia, "read_driver", lambda: driver or Driver(cards=0))
 
     def mps(self, available: bool, built: bool = True) -> None:
         self._set(torch.backends.mps, "is_available", lambda: available)
@@ -92,44 +99,77 @@ NONE_FOUND = (
     "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed "
     "a driver from http://…"
 )
+BUSY = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 
-REFUSALS: dict[str, tuple[str, Callable[[Machine], None], str]] = {
-    "CPU-only build": ("cuda", lambda m: m.cuda(False, version=None), "built for the CPU only"),
-    "ROCm without a GPU": ("cuda", lambda m: m.cuda(False, version=None, hip="6.2"), "for ROCm"),
-    "no driver": (
-        "cuda",
-        lambda m: m.cuda(False, answer=RuntimeError(NONE_FOUND)),
-        "no NVIDIA driver",
+REFUSALS: dict[str, tuple[str, Callable[[Machine], None], str, str]] = {
+    "CPU-only build": (
+        *("cuda", lambda m: m.cuda(False, version=None)),
+        *("built for the CPU only", "CUDA build"),
     ),
+    "ROCm without a GPU": (
+        *("cuda", lambda m: m.cuda(False, version=None, hip="6.2")),
+        *("for ROCm 6.2", "rocminfo"),
+    ),
+    "no driver": ("cuda", lambda m: m.cuda(False, answer=NONE_FOUND), "no NVIDIA driver", "580"),
     "driver too old": (
-        "cuda:3",
-        lambda m: m.cuda(False, answer=RuntimeError(TOO_OLD)),
-        "too old for CUDA 13.0",
+        *("cuda:3", lambda m: m.cuda(False, answer=TOO_OLD)),
+        *("too old for CUDA 13.0", "Update the driver to version 580"),
     ),
     "another answer": (
-        "cuda",
-        lambda m: m.cuda(False, answer=RuntimeError("CUDA unknown error - see dmesg\nmore")),
-        "CUDA unknown error - see dmesg",
+        *("cuda", lambda m: m.cuda(False, answer="CUDA error: never seen before\nmore")),
+        *("CUDA error: never seen before", "dmesg"),
     ),
-    "no GPU shown": ("cuda", lambda m: m.cuda(False), "shows no GPU"),
-    "one GPU": ("cuda:1", lambda m: m.cuda(), "this machine has cuda:0 only"),
-    "some GPUs": ("cuda:4", lambda m: m.cuda(count=4), "this machine has cuda:0 to cuda:3"),
-    "mps not built": ("mps", lambda m: m.mps(False, built=False), "built without it"),
-    "mps not there": ("mps", lambda m: m.mps(False), "this machine does not offer it"),
+    "no kernel runs": ("cuda", lambda m: m.cuda(kernel=BUSY), "cuda:0 is in use", "nvidia-smi"),
+    "one GPU": ("cuda:1", lambda m: m.cuda(), "this machine has cuda:0 only", "Choose"),
+    "some GPUs": (
+        *("cuda:4", lambda m: m.cuda(count=4)),
+        *("this machine has cuda:0 to cuda:3", "Choose"),
+    ),
+    "mps not built": (
+        *("mps", lambda m: m.mps(False, built=False)),
+        *("built without MPS", "macOS only"),
+    ),
+    "mps not there": ("mps", lambda m: m.mps(False), "does not offer MPS", "macOS 14"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_an_explicit_device_that_cannot_be_had_says_why(machine: Machine, case: str) -> None:
-    name, prepare, words = REFUSALS[case]
+def test_a_device_that_is_not_available_is_refused_with_a_next_step(
+    machine: Machine, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe.platform, "system", lambda: "Linux")
+    name, prepare, words, step = REFUSALS[case]
     prepare(machine)
     with pytest.raises(DeviceError) as caught:
         resolve_device(name)
+    assert caught.value.message.startswith(f"--device {name} is not available: ")
     assert words in caught.value.message
-    assert f"--device {name.partition(':')[0]}" in caught.value.message
+    assert step in caught.value.hint
     assert caught.value.code == 2
-    others = [other for key, (_, _, other) in REFUSALS.items() if key != case]
+    others = [other for key, (_, _, other, _) in REFUSALS.items() if key != case]
     assert not any(other in caught.value.message for other in others)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"kernel": BUSY}, {"available": False, "answer": TOO_OLD}],
+    ids=["busy", "driver too old"],
+)
+def test_auto_says_why_it_leaves_a_gpu_that_is_there(
+    machine: Machine, broken: dict[str, Any]
+) -> None:
+    machine.cuda(**broken)
+    with pytest.warns(Caution, match="the GPU is not used, because .*(in use|too old)"):
+        assert resolve_device("auto") == CPU
+
+
+@pytest.mark.parametrize(
+    "answer", [NONE_FOUND, "No CUDA GPUs are available", "Torch not compiled with CUDA enabled"]
+)
+def test_auto_is_silent_where_there_is_no_gpu_to_leave(machine: Machine, answer: str) -> None:
+    compiled = None if "compiled" in answer else "13.0"
+    machine.cuda(available=False, version=compiled, answer=answer)
+    assert resolve_device("auto") == CPU  # a warning would be an error here
 
 
 def test_rocm_goes_by_the_name_of_cuda(machine: Machine) -> None:
@@ -155,7 +195,7 @@ def test_on_a_real_machine_without_a_gpu_cuda_is_refused() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_on_a_real_machine_with_a_gpu_cuda_is_had() -> None:
+def test_on_a_real_machine_with_a_gpu_cuda_is_available() -> None:
     assert resolve_device("cuda").type == "cuda"
     assert resolve_device("auto").type == "cuda"
 

@@ -9,8 +9,9 @@ fewest crossings is kept (Sugiyama, Tagawa and Toda, 1981).
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 _SWEEPS = 12
@@ -85,16 +86,15 @@ def _ranks(
     items: int, links: Sequence[Link], first: Sequence[int], last: Sequence[int]
 ) -> list[int]:
     """Each item's layer, counted from the first."""
-    import networkx as nx
-
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(items))
-    graph.add_edges_from((link.target, link.source) for link in links)
-    graph.add_edges_from(
-        (end, item) for end in last[:1] for item in range(items) if item not in last
-    )
+    order = TopologicalSorter[int](dict.fromkeys(range(items), ()))
+    for link in links:
+        order.add(link.source, link.target)
+    for end in last[:1]:
+        for item in range(items):
+            if item not in last:
+                order.add(item, end)
     depth = [0] * items
-    for layer, members in enumerate(nx.topological_generations(graph)):
+    for layer, members in enumerate(_generations(order)):
         for member in members:
             depth[member] = layer
     for end in last:
@@ -105,6 +105,15 @@ def _ranks(
         depth[start] = deepest + 1
     bottom = max(depth, default=0)
     return [bottom - d for d in depth]
+
+
+def _generations(order: TopologicalSorter[int]) -> Iterator[tuple[int, ...]]:
+    """Items whose predecessors are done, all at once, again and again."""
+    order.prepare()
+    while order.is_active():
+        ready = order.get_ready()
+        yield ready
+        order.done(*ready)
 
 
 def _with_placeholders(items: int, links: Sequence[Link], ranks: list[int]) -> Layers:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli.autograd.render import FORMATS
 from mnist_cli.errors import UsageError
 from mnist_cli.files import atomic_write, check_writable
+from mnist_cli.packages import told
+from mnist_cli.report.console import note
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import Diagnosis
@@ -182,12 +184,19 @@ def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path
         atomic_write(path, _rendered(name, made.graph if name == "json" else shown, view, order))
         written.append(path)
     if PICTURES & set(wanted):
-        written.append(write_flow(made.graph, folder))
+        try:
+            written.append(write_flow(made.graph, folder))
+        except ImportError as error:
+            note(f"flow.png is not drawn: {told(error)}")
     return written
 
 
 def write_flow(graph: GradGraph, folder: Path) -> Path:
-    """Draw the gradient's norm by module into ``flow.png``."""
+    """Draw the gradient's norm by module into ``flow.png``.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
     from mnist_cli.autograd.diagnosing import gradient_flow
     from mnist_cli.report.figures import save_gradient_flow
 

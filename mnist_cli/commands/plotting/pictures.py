@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands.plotting.material import MISSING, CannotDraw, Material
 from mnist_cli.errors import CheckpointError
+from mnist_cli.packages import told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,8 @@ def draw(
     """Draw pictures by name; what cannot be had is left out unless it is ``required``.
 
     Raises:
-        MnistError: a picture that is required cannot be had, or nothing can be written.
+        MnistError: a picture that is required is not available, or nothing can be written.
+        ImportError: an optional package is missing, without which nothing was drawn.
     """
     from mnist_cli.files import check_writable
 
@@ -80,6 +82,7 @@ def draw(
     drawn: dict[str, list[Path]] = {}
     left_out: dict[str, str] = {}
     previews: list[Preview] = []
+    missing: ImportError | None = None
     for name in names:
         paths = [folder / f"{name}.{ending}" for ending in endings]
         try:
@@ -89,6 +92,12 @@ def draw(
             if required:
                 raise
             left_out[name] = f"{error.message}. {error.hint}" if error.hint else error.message
+        except ImportError as error:
+            if required:
+                raise
+            left_out[name], missing = told(error), error
+    if missing is not None and not drawn:
+        raise missing
     return Outcome(str(material.path), drawn, left_out, previews)
 
 

@@ -120,7 +120,7 @@ def device_of(name: str, place: Place) -> torch.device:
     """What ``auto``, ``cpu`` or ``cuda`` means for one of several ranks: a GPU each, or the CPU.
 
     Raises:
-        DeviceError: a device that cannot be had, or not by as many ranks.
+        DeviceError: a device that is not available, or not for as many ranks.
     """
     if name == "mps" or ":" in name:
         raise DeviceError(
@@ -129,15 +129,16 @@ def device_of(name: str, place: Place) -> torch.device:
         )
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    resolve_device("cuda")
-    count = torch.cuda.device_count()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        return resolve_device("cuda")  # which says why not
     if place.local_size > count:
         raise DeviceError(
             f"{place.local_size} ranks on this machine, and {count} "
             f"{'GPU' if count == 1 else 'GPUs'}: NCCL needs one for each rank",
             f"Start {count} ranks here, or use --device cpu.",
         )
-    device = torch.device("cuda", place.local_rank)
+    device = resolve_device(f"cuda:{place.local_rank}")
     torch.cuda.set_device(device)
     return device
 

@@ -34,6 +34,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from mnist_cli.cores import cores
 from mnist_cli.errors import (
     Interrupted,
     MnistError,
@@ -138,8 +139,7 @@ def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
 
 def _prepare_environment(ranks: int) -> None:
     """What the ranks inherit, apart from what the user's environment says already."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // ranks, 1)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // ranks, 1)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of what we tell in our words
     log = logging.getLogger("torch.distributed.elastic")
     log.addHandler(logging.NullHandler())

@@ -1,0 +1,97 @@
+"""How much of this machine the process may use: cores and memory, by affinity and by cgroup.
+
+A container sees all cores of its host, and its limit only in the files of its control group:
+version 2 in one tree, version 1 in a tree for each controller. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+UNLIMITED = 1 << 60
+"""Bytes from which a limit of version 1 means none: it writes the largest multiple of a page."""
+
+
+def cores() -> int:
+    """The number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def all_cores() -> int:
+    """The number of cores of the machine, whether or not this process may use them."""
+    return os.cpu_count() or 1
+
+
+def memory_in_words() -> str:
+    """The machine's memory; "unknown" where the system does not say."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return "unknown"
+    return f"{total / 2**30:.1f} GiB"
+
+
+def cpu_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> float | None:
+    """The cores' worth of time that the control group allows, such as 1.5; None without a limit."""
+    limits = []
+    for folder in _folders("cpu", cgroups, proc):
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        if not period:
+            quota = _text(folder / "cpu.cfs_quota_us")
+            period = _text(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def memory_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int | None:
+    """The bytes of memory that the control group allows; None without a limit."""
+    limits = []
+    for folder in _folders("memory", cgroups, proc):
+        text = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
+        if text.isdecimal() and int(text) < UNLIMITED:
+            limits.append(int(text))
+    return min(limits, default=None)
+
+
+def usable_cores() -> int:
+    """The number of threads that can really run at once here; at least 1."""
+    limit = cpu_limit()
+    return cores() if limit is None else max(1, min(cores(), math.ceil(limit)))
+
+
+def excess(threads: int) -> str:
+    """What is said of more threads than cores; "" where they fit. 0 is torch's own choice."""
+    available = usable_cores()
+    if threads <= available:
+        return ""
+    there = "is 1 core" if available == 1 else f"are {available} cores"
+    return (
+        f"{threads} threads are more than this process can run at once: there {there}. They wait "
+        f"for each other, which can take many times as long; use --threads {available} or less"
+    )
+
+
+def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
+    """The process's own group and those around it, in the tree of either version."""
+    for line in _text(proc / "self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        for root in [cgroups / controllers, cgroups / controller] if controllers else [cgroups]:
+            group = Path(path.lstrip("/"))
+            for folder in (group, *group.parents):
+                yield root / folder
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,6 @@
+"""Whether a GPU can be used here, and if not, why not and what to do about it.
+
+:mod:`~mnist_cli.gpu.nvidia` reads what the system knows of the driver, without torch.
+:mod:`~mnist_cli.gpu.obstacle` turns this and torch's own error into a cause with a next step.
+:mod:`~mnist_cli.gpu.probe` asks torch, and runs a kernel.
+"""

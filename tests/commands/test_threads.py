@@ -1,0 +1,74 @@
+"""More threads than cores: obeyed, and warned of once, wherever they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from program import TINY, Run
+
+from mnist_cli import cores
+from mnist_cli.errors import Caution
+
+WARNING = "warning: 3 threads are more than this process can run at once: there is 1 core"
+
+
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 1)
+
+
+def test_train_warns_once_and_obeys(run: Run, tmp_path: Path) -> None:
+    outcome = run(*TINY, "--threads", "3", "--json")
+    assert outcome.code == 0
+    assert outcome.err.count(WARNING) == 1
+    assert "use --threads 1 or less" in outcome.err
+    checkpoint = torch.load(next((tmp_path / "runs").rglob("last.pt")), weights_only=True)
+    assert checkpoint["environment"]["threads"] == 3
+
+
+def test_the_key_of_a_configuration_counts_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('threads = 3\nmodel = "notebook"\n')
+    outcome = run("train", "--config", "own.toml", "--dataset", "digits", "--dry-run")
+    assert outcome.code == 0
+    assert outcome.err.count(WARNING) == 1
+
+
+def test_threads_that_fit_are_no_reason_to_warn(run: Run) -> None:
+    assert "threads" not in run(*TINY, "--dry-run").err
+
+
+def test_torchs_own_choice_counts_on_the_cpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    outcome = run("train", "--config", "smoke", "--set", "threads=0", "--dry-run")
+    assert outcome.err.count(WARNING) == 1
+
+
+def test_a_resumed_run_warns(run: Run, tmp_path: Path) -> None:
+    assert run(*TINY).code == 0
+    outcome = run("train", "--resume", next((tmp_path / "runs").iterdir()), "--threads", "3")
+    assert (outcome.code, outcome.err.count(WARNING)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [["smoke:1", "example:1"], ["smoke:1", "--inference"], ["smoke", "--scaling"]]
+)
+def test_bench_warns_once(run: Run, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    def stop(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_cli.benchmark.launch.subprocess.run", stop)
+    outcome = run("bench", *more, "--threads", "3")
+    assert (outcome.code, outcome.err.count(WARNING)) == (130, 1)
+
+
+def test_a_caution_is_shown_as_the_programs_own_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from mnist_cli import cli
+
+    cli._show_warning(Caution("the GPU is not used"), Caution, "device.py", 7)
+    assert capsys.readouterr().err == "warning: the GPU is not used\n"
+    cli._show_warning(UserWarning("anything else"), UserWarning, "net.py", 7)
+    assert "net.py:7: UserWarning: anything else" in capsys.readouterr().err

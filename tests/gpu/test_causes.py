@@ -1,0 +1,229 @@
+"""Each cause of a GPU that does not work, from the texts that torch, CUDA and nvidia-smi print."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.gpu import archs
+from mnist_cli.gpu.nvidia import Card, Driver
+from mnist_cli.gpu.obstacle import Build, Cause, Evidence
+from mnist_cli.gpu.words import describe, explain
+
+CUDA_13 = Build(
+    "2.14.1+cu130", cuda="13.0", archs=("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+)
+CPU_BUILD = Build("2.14.1+cpu")
+ROCM = Build("2.14.1+rocm7.0", hip="7.0", archs=("gfx90a", "gfx942"))
+
+NODES = ("/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidiactl")
+H100 = Card("NVIDIA H100", "1", "81559", "Default")
+GOOD = Driver("580.65.06", "13.0", cards=1, nodes=NODES, table=(H100,))
+NO_SMI = replace(GOOD, table=())
+
+NOTHING = "No CUDA GPUs are available"
+NOT_FOUND = (
+    "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed "
+    "a driver from http://www.nvidia.com/Download/index.aspx"
+)
+TOO_OLD = (
+    "The NVIDIA driver on your system is too old (found version {}). Please update your GPU driver "
+    "by downloading and installing a new version from the URL: "
+    "http://www.nvidia.com/Download/index.aspx Alternatively, go to: https://pytorch.org to "
+    "install a PyTorch version that has been compiled with your version of the CUDA driver."
+)
+UNEXPECTED = (
+    "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling "
+    "NumCudaDevices() that might have already set an error? Error {}"
+)
+INITIALIZATION = "CUDA driver initialization failed, you might not have a CUDA gpu."
+UNKNOWN = (
+    "CUDA unknown error - this may be due to an incorrectly set up environment, e.g. changing env "
+    "variable CUDA_VISIBLE_DEVICES after program start. Setting the available devices to be zero."
+)
+MISMATCH = (
+    "Failed to initialize NVML: Driver/library version mismatch NVML library version: 570.133"
+)
+PERMISSIONS = "Failed to initialize NVML: Insufficient Permissions"
+NO_IMAGE = "CUDA error: no kernel image is available for execution on the device"
+FORKED = (
+    "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must "
+    "use the 'spawn' start method"
+)
+
+
+def at(answer: str, driver: Driver = GOOD, build: Build = CUDA_13, **more: object) -> Evidence:
+    return Evidence(build, answer, driver, **more)  # type: ignore[arg-type]
+
+
+CARD = {"index": 0, "name": "NVIDIA GeForce GTX 1080"}
+
+CASES: dict[str, tuple[Evidence, Cause, list[str]]] = {
+    "CPU build": (at("Torch not compiled with CUDA enabled", build=CPU_BUILD),
+                  Cause.CPU_BUILD, ["2.14.1+cpu", "torch build with CUDA; pytorch.org/get-started"]),
+    "CPU build without a GPU": (at("", Driver(cards=0), CPU_BUILD),
+                                Cause.CPU_BUILD, ["no NVIDIA GPU", "Use --device cpu"]),
+    "CPU build on a Mac": (at("", Driver(), CPU_BUILD, system="Darwin"),
+                           Cause.CPU_BUILD, ["not available on macOS", "--device mps"]),
+    "ROCm": (at(NOTHING, Driver(cards=0), ROCM),
+             Cause.ROCM_WITHOUT_GPU, ["ROCm 7.0", "rocminfo", "render"]),
+    "nothing at all": (at(NOT_FOUND, Driver(cards=0)),
+                       Cause.NO_GPU, ["no NVIDIA GPU", "--device cpu", "docker run --gpus all"]),
+    "Windows without a driver": (at(NOT_FOUND, Driver(), system="Windows"),
+                                 Cause.NO_GPU, ["no NVIDIA driver was found", "580"]),
+    "a card without a driver": (at(NOT_FOUND, Driver(cards=1)),
+                                Cause.NO_DRIVER, ["has an NVIDIA GPU, but no", "version 580 or newer"]),
+    "a container without devices": (at(NOTHING, Driver("550.54.15", cards=1)),
+                                    Cause.NOT_PASSED_ON, ["550.54.15", "no /dev/nvidia*", "--gpus all"]),
+    "a container without the library": (at(NOT_FOUND, GOOD),
+                                        Cause.NOT_PASSED_ON, ["libcuda.so.1", "--gpus all"]),
+    "a stub of the library": (at(UNEXPECTED.format("34: CUDA driver is a stub library")),
+                              Cause.NOT_PASSED_ON, ["libcuda.so.1"]),
+    "driver of CUDA 11": (at(TOO_OLD.format(11040), Driver("470.82.01", nodes=NODES)),
+                          Cause.DRIVER_TOO_OLD,
+                          ["driver 470.82.01 is too old for CUDA 13.0 (it supports CUDA 11.4)",
+                           "Update the driver to version 580 or newer."]),
+    "driver of CUDA 12": (at(TOO_OLD.format(12040), Driver("550.54.15", nodes=NODES)),
+                          Cause.DRIVER_TOO_OLD,
+                          ["it supports CUDA 12.4", "or install a torch build for CUDA 12"]),
+    "driver too old for 12": (at(TOO_OLD.format(11040), build=replace(CUDA_13, cuda="12.8")),
+                              Cause.DRIVER_TOO_OLD, ["CUDA 12.8", "version 525 or newer"]),
+    "PTX of a newer CUDA": (at("CUDA error: the provided PTX was compiled with an unsupported "
+                               "toolchain.", **CARD),
+                            Cause.DRIVER_TOO_OLD, ["supports CUDA 13.0"]),
+    "an update without a restart": (at(UNEXPECTED.format("804: forward compatibility was attempted "
+                                                         "on non supported HW"),
+                                       replace(NO_SMI, complaint=MISMATCH)),
+                                    Cause.DRIVER_MISMATCH, ["do not fit", "Restart the machine"]),
+    "mismatch 803": (at(UNEXPECTED.format("803: system has unsupported display driver / cuda driver "
+                                          "combination")),
+                     Cause.DRIVER_MISMATCH, ["Restart the machine"]),
+    "mismatch with 'unknown error'": (at(UNKNOWN, replace(NO_SMI, complaint=MISMATCH)),
+                                      Cause.DRIVER_MISMATCH, ["Restart the machine"]),
+    "cuda-compat": (at(UNEXPECTED.format("804: forward compatibility was attempted on non supported "
+                                         "HW")),
+                    Cause.FORWARD_COMPATIBILITY, ["cuda-compat", "LD_LIBRARY_PATH"]),
+    "hidden by nothing": (at(NOTHING, visible=""),
+                          Cause.HIDDEN, ["CUDA_VISIBLE_DEVICES=''", "unset", "index of `nvidia-smi -L` (0)"]),
+    "hidden by -1": (at(NOTHING, visible="-1"), Cause.HIDDEN, ["CUDA_VISIBLE_DEVICES='-1'"]),
+    "hidden by an index that is not there": (at(NOTHING, replace(GOOD, table=(H100,) * 4), visible="4"),
+                                             Cause.HIDDEN, ["CUDA_VISIBLE_DEVICES='4'", "(0 to 3)"]),
+    "hidden, of which nvidia-smi is missing": (at(NOTHING, NO_SMI, visible="7"), Cause.HIDDEN, ["'7'"]),
+    "a visible GPU that may not be opened": (
+        at(NOTHING, replace(GOOD, closed=("/dev/nvidia0",)), visible="0"),
+        Cause.NO_PERMISSION, ["may not open /dev/nvidia0", "usermod"]),
+    "permission": (at(NOTHING, replace(NO_SMI, closed=("/dev/nvidia0", "/dev/nvidiactl"))),
+                   Cause.NO_PERMISSION, ["/dev/nvidia0 and /dev/nvidiactl", "ls -l /dev/nvidia*"]),
+    "permission by SELinux": (at(NOTHING, replace(NO_SMI, complaint=PERMISSIONS)),
+                              Cause.NO_PERMISSION, ["--security-opt=label=disable"]),
+    "OS call": (at(UNEXPECTED.format("304: OS call failed or operation not supported on this OS"),
+                   replace(NO_SMI, closed=("/dev/nvidia-uvm",))),
+                Cause.NO_PERMISSION, ["/dev/nvidia-uvm"]),
+    "MIG without an instance": (at(NOTHING), Cause.NONE_SHOWN, ["shows no GPU", "mig -cgi"]),
+    "a card of Pascal": (at(NO_IMAGE, capability=(6, 1), **CARD),
+                         Cause.CARD_TOO_OLD,
+                         ["7.5, 8.0, 8.6, 9.0, 10.0 and 12.0", "GTX 1080, compute capability 6.1",
+                          "an older CUDA that has sm_61"]),
+    "a card of the future": (at(NO_IMAGE, capability=(13, 0), **CARD),
+                             Cause.CARD_TOO_NEW, ["newer torch", "sm_130"]),
+    "kernels that the driver does not find": (at("CUDA error: named symbol not found",
+                                                 capability=(9, 0), **CARD),
+                                              Cause.DRIVER_MISMATCH, ["Restart"]),
+    "full at start": (at("CUDA error: out of memory", replace(GOOD, table=(Card("H100", "81000",
+                         "81559", "Default"),)), index=0),
+                      Cause.OUT_OF_MEMORY, ["cuda:0 is full (81000 of 81559 MiB in use)", "--device cuda:N"]),
+    "full when counted": (at(UNEXPECTED.format("2: out of memory")), Cause.OUT_OF_MEMORY, ["nvidia-smi"]),
+    "no room for cuBLAS": (at("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling "
+                              "`cublasCreate(handle)`", index=0), Cause.OUT_OF_MEMORY, ["cuda:0"]),
+    "exclusive": (at("CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+                     replace(GOOD, table=(Card("H100", "3", "9", "Exclusive_Process"),)), index=0),
+                  Cause.BUSY, ["compute mode Exclusive_Process", "nvidia-smi -c DEFAULT"]),
+    "index": (at("no such GPU: 1", index=1), Cause.NO_SUCH_GPU, ["cuda:0 only", "Choose"]),
+    "index, some hidden": (at("no such GPU: 2", index=2, visible="0,1"),
+                           Cause.NO_SUCH_GPU, ["CUDA_VISIBLE_DEVICES='0,1'", "unset"]),
+    "NVSwitch": (at(UNEXPECTED.format("802: system not yet initialized")),
+                 Cause.NOT_INITIALIZED, ["nvidia-fabricmanager"]),
+    "fork": (at(FORKED, index=0), Cause.FORKED, ["spawn"]),
+    "fork, seen by CUDA": (at("CUDA error: initialization error", index=0), Cause.START_FAILED, ["nvidia-smi"]),
+    "initialization": (at(INITIALIZATION), Cause.START_FAILED, ["initialization failed", "nvidia_uvm"]),
+    "unknown error": (at(UNKNOWN), Cause.START_FAILED, ["CUDA unknown error", "modprobe", "restart"]),
+    "off the bus": (at(INITIALIZATION, replace(NO_SMI, complaint="Unable to determine the device "
+                       "handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system to recover this GPU")),
+                    Cause.FAULT, ["GPU is lost", "Xid"]),
+    "ECC": (at("CUDA error: uncorrectable ECC error encountered", index=0), Cause.FAULT, ["Xid"]),
+    "wrong result": (at("wrong result: 3 of 16,384 entries of a matrix product", index=1),
+                     Cause.WRONG_RESULT, ["cuda:1", "3 of 16,384", "Do not train"]),
+    "hangs": (at("no answer within 60 s", index=0), Cause.NO_ANSWER, ["60 s", "nvidia-smi"]),
+    "anything else": (at("CUDA error: something new. And more"), Cause.UNKNOWN,
+                      ["CUDA error: something new", "dmesg"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_cause_is_recognized_and_says_what_to_do(case: str) -> None:
+    evidence, cause, words = CASES[case]
+    obstacle = explain(evidence)
+    assert obstacle.cause is cause
+    for word in words:
+        assert word in f"{obstacle.detail}. {obstacle.next_step}"
+
+
+def test_every_cause_has_a_case() -> None:
+    mps = {Cause.MPS_NOT_BUILT, Cause.MPS_NOT_AVAILABLE, Cause.MPS_FAILED}  # see test_probe.py
+    assert {cause for _, cause, _ in CASES.values()} | mps == set(Cause)
+
+
+@pytest.mark.parametrize("cause", Cause)
+@pytest.mark.parametrize("evidence", [at(""), at("x", Driver(), CPU_BUILD)], ids=["most", "least"])
+def test_every_next_step_is_whole_sentences(cause: Cause, evidence: Evidence) -> None:
+    obstacle = describe(cause, evidence)
+    assert obstacle.detail
+    assert not obstacle.detail.endswith(".")
+    assert obstacle.next_step.endswith(".")
+    assert obstacle.next_step[0].isupper()
+    assert not re.search(r"  |index-url|download\.pytorch|None", f"{obstacle}".replace("=None", ""))
+
+
+def test_a_rocm_gpu_that_fails_is_not_called_a_missing_one() -> None:
+    assert explain(at("HIP error: out of memory", build=ROCM, index=0)).cause is Cause.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("built", "card", "runs"),
+    [
+        ("sm_80", (8, 0), True),
+        ("sm_80", (8, 9), True),  # later minor versions run it
+        ("sm_86", (8, 0), False),
+        ("sm_90", (10, 0), False),
+        ("compute_90", (12, 0), True),  # PTX is compiled for anything newer
+        ("compute_90", (8, 9), False),
+        ("sm_90a", (9, 0), True),
+        ("sm_90a", (9, 1), False),
+        ("sm_100f", (10, 3), True),
+        ("gfx90a", (9, 0), False),
+    ],
+)
+def test_which_card_runs_which_architecture(built: str, card: tuple[int, int], runs: bool) -> None:
+    assert archs.supports([built], card) is runs
+
+
+def test_architectures_agree_with_torch_where_torch_says_it() -> None:
+    torch_cuda = pytest.importorskip("torch.cuda")
+    compatible = getattr(torch_cuda, "_code_compatible_with_device", None)
+    if compatible is None or torch_cuda._device_requirement(80) is None:
+        pytest.skip("this torch has no table of its own")
+    integrated = {53, 62, 72, 87, 101, 110}  # Jetson boards, for which torch has exceptions
+    cards = {50, 52, 60, 61, 70, 75, 80, 86, 89, 90, 100, 103, 120, 121} - integrated
+    for code in (50, 60, 70, 75, 80, 86, 90, 100, 120):
+        for card in cards:
+            ours = archs.supports([f"sm_{code}"], divmod(card, 10))
+            assert ours == compatible(card, code), (code, card)
+
+
+def test_no_module_of_causes_imports_torch() -> None:
+    folder = Path(archs.__file__).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    assert [name for name, text in texts.items() if "import torch" in text] == ["probe.py"]
