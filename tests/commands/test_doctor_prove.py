@@ -1,0 +1,67 @@
+"""``mnist doctor --prove``: rows, verdict, exit code and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import Run
+
+from mnist_cli.proving import proofs
+from mnist_cli.proving.claims import Proof, Row, Subject
+
+
+def _good(_subject: Subject) -> Iterator[Row]:
+    yield Row("products", True, "error 1 | at most 2", {"error": 1.0})
+    yield Row("graphs", None, "no CUDA here")
+
+
+def _bad(_subject: Subject) -> Iterator[Row]:
+    yield Row("replay", False, "conv1.weight differs")
+
+
+def test_all_claims_hold_on_this_machine(run: Run, tmp_path: Path) -> None:
+    ended = run("doctor", "--prove", "--json", "--device", "cpu")
+    document = ended.document
+    assert [row for row in document["rows"] if row["passed"] is False] == []
+    assert ended.code == 0
+    assert document["proven"]
+    assert document["dataset"] == "digits"
+    assert document["seconds"] >= sum(row["seconds"] for row in document["rows"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_fails_is_exit_code_6(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs, "PROOFS", (Proof("good", _good), Proof("bad", _bad)))
+    ended = run("doctor", "--prove", "--out", "table.md")
+    assert ended.code == 6
+    assert "products: error 1 | at most 2" in ended.out
+    assert "1 of 2 claims fail: replay" in ended.out
+    table = Path("table.md").read_text(encoding="utf-8").splitlines()
+    assert "| ✓ | products | error 1 \\| at most 2 | 0.0 |" in table
+    assert "| ✗ | replay | conv1.weight differs | 0.0 |" in table
+    document = run("doctor", "--prove", "--json").document
+    assert not document["proven"]
+    assert [row["passed"] for row in document["rows"]] == [True, None, False]
+
+
+def test_claims_that_hold_are_exit_code_0(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs, "PROOFS", (Proof("good", _good),))
+    ended = run("doctor", "--prove")
+    assert ended.code == 0
+    assert "all 1 claims hold" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "table.md"], "--out needs --prove"),
+        (["--prove", "--runs", "elsewhere"], "--runs has no effect with --prove"),
+        (["--prove", "--device", "cuda:99"], "--device cuda:99"),
+    ],
+)
+def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
+    ended = run("doctor", *words)
+    assert ended.code == 2
+    assert said in ended.err

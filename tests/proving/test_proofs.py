@@ -1,0 +1,332 @@
+"""Each proof of ``mnist doctor --prove`` fails where its fault is injected.
+
+That whole commands pass theirs is for ``tests/commands/test_doctor_prove.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from injected import inject
+from torch import Tensor
+
+from mnist_cli import models
+from mnist_cli.data.load import LoadedData, load
+from mnist_cli.errors import Interrupted, NumericsError
+from mnist_cli.proving import (
+    arithmetic,
+    limits,
+    memory_trial,
+    preset_gradients,
+    programs,
+    training_steps,
+)
+from mnist_cli.proving.claims import Proof, Row, Subject, prove
+from mnist_cli.training import graphed, guard
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
+    return load("digits", tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture
+def subject(digits: LoadedData, tmp_path: Path) -> Subject:
+    return Subject(CPU, digits, tmp_path / "data", tmp_path)
+
+
+def failed(check: Any, subject: Subject) -> list[Row]:
+    """The rows that fail, a proof that cannot be carried out included."""
+    rows = list(prove(subject, [Proof("the proof", check)]))
+    return [row for row in rows if row.passed is False]
+
+
+# --- arithmetic
+
+
+def _spoiled(operation: arithmetic.Operation, dtype: torch.dtype, fault: Any) -> Any:
+    """The same operation, with a fault in one type alone."""
+
+    def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        results = operation.compute(a, b)
+        return tuple(map(fault, results)) if a.dtype == dtype else results
+
+    return dataclasses.replace(operation, compute=compute)
+
+
+@pytest.mark.parametrize("operation", arithmetic.OPERATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("kind", [arithmetic.FP32, arithmetic.BF16], ids=lambda one: one.name)
+def test_arithmetic_holds_and_faults_are_found(
+    operation: arithmetic.Operation, kind: arithmetic.Arithmetic
+) -> None:
+    assert arithmetic.measure(operation, kind, CPU).passed
+    for fault in (
+        lambda found: found * (1 + 64 * kind.unit * operation.terms[-1]),
+        lambda found: found * float("nan"),
+        lambda found: found.roll(1, -1),
+    ):
+        assert not arithmetic.measure(_spoiled(operation, kind.dtype, fault), kind, CPU).passed
+
+
+def test_tf32_does_not_pass_for_fp32() -> None:
+    """Operands cut to 11 bits, as a tensor core reads them."""
+
+    def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        if a.dtype == torch.float32:
+            a, b = a.half().float(), b.half().float()
+        return (a @ b,)
+
+    product = dataclasses.replace(arithmetic.OPERATIONS[0], compute=compute)
+    assert not arithmetic.measure(product, arithmetic.FP32, CPU).passed
+    assert arithmetic.measure(product, arithmetic.TF32, CPU).passed
+
+
+def test_sums_in_bf16_do_not_pass() -> None:
+    """Each partial sum rounded to bf16: what a device without a wide accumulator does."""
+
+    def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        if a.dtype != torch.bfloat16:
+            return (a @ b,)
+        total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.bfloat16)
+        for i in range(a.shape[1]):
+            total += a[:, i, None] * b[None, i]
+        return (total,)
+
+    product = dataclasses.replace(arithmetic.OPERATIONS[0], compute=compute)
+    row = arithmetic.measure(product, arithmetic.BF16, CPU)
+    assert (
+        row.values["error_roundings"]
+        > 5
+        * arithmetic.measure(arithmetic.OPERATIONS[0], arithmetic.BF16, CPU).values[
+            "error_roundings"
+        ]
+    )
+
+
+def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, names in (((8, 0), "fp32 tf32 bf16 fp16"), ((7, 5), "fp32 fp16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device, c=capability: c)
+        found = arithmetic.formats(torch.device("cuda", 0))
+        assert " ".join(one.name for one in found) == names
+
+
+# --- gradients
+
+
+def test_each_presets_gradient_holds(subject: Subject) -> None:
+    rows = list(preset_gradients.check(subject))
+    assert {row.claim.split()[2] for row in rows} == {
+        *("conv4", "conv4-wide", "oriented", "example", "notebook", "conv2"),
+    }
+    assert [row.figure for row in rows if not row.passed] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_that_is_wrong_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """A layer of the wrong weight: the last one's gradient is scaled, in one precision alone."""
+    sound = F.linear
+
+    def wrong(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        found = sound(images, weight, bias)
+        if found.dtype == dtype and found.requires_grad:
+            found.register_hook(lambda gradient: gradient * 1.5)
+        return found
+
+    monkeypatch.setattr(preset_gradients, "_precisions", _both)
+    monkeypatch.setattr(F, "linear", wrong)
+    config = preset_gradients.networks()["conv2"]
+    row = preset_gradients.measure("conv2", config, subject)
+    assert row.passed is False
+    errors, allowed = row.values["relative_error"], row.values["limit"]
+    spoiled = "bf16" if dtype == torch.bfloat16 else "fp32"
+    assert {key for key in errors if errors[key] > allowed[key]} == {spoiled}
+
+
+def _both(device: torch.device) -> Any:
+    return [preset_gradients.Precision(name, device.type) for name in ("fp32", "bf16")]
+
+
+def test_a_loss_that_is_wrong_is_found(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = models.loss
+
+    def wrong(scores: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        return sound(scores, labels, **settings) * (1.05 if scores.itemsize < 8 else 1)
+
+    monkeypatch.setattr(models, "loss", wrong)
+    config = preset_gradients.networks()["conv2"]
+    assert preset_gradients.measure("conv2", config, subject).passed is False
+
+
+# --- steps
+
+
+def test_captured_steps_hold_and_a_rate_that_was_frozen_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failed(training_steps.check_captured, subject) == []
+    monkeypatch.setattr(graphed, "_for_capture", lambda *_: contextlib.nullcontext())
+    assert len(failed(training_steps.check_captured, subject)) == len(training_steps.PRESETS)
+
+
+def test_steps_wait_for_nothing_and_a_value_read_back_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failed(training_steps.check_waits, subject) == []
+    monkeypatch.setattr(training_steps, "DeferredGuard", lambda *_: guard.ImmediateGuard())
+    rows = failed(training_steps.check_waits, subject)
+    assert "reads a value back to the host" in rows[0].figure
+
+
+# --- whole commands
+
+
+def test_one_wrong_bit_in_the_replay_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(
+        *(monkeypatch, tmp_path, "mnist_cli.autograd.replaying"),
+        """
+        sound = _deliver
+        def _deliver(state, position, edge, raw):
+            import torch
+            spoiled = raw
+            if raw is not None and raw.numel() > 1000:
+                spoiled = raw.contiguous().clone()
+                flat = spoiled.view(-1)
+                flat[7] = torch.nextafter(flat[7], torch.full_like(flat[7], 9e9))
+            return sound(state, position, edge, spoiled)
+        """,
+    )
+    rows = failed(programs.check_replay, subject)
+    assert rows
+    assert "differ" in rows[0].figure
+
+
+def test_an_optimiser_that_is_not_restored_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(
+        *(monkeypatch, tmp_path, "mnist_cli.training.snapshot"),
+        """
+        def _restore_optimizer(optimizer, saved):
+            pass
+        """,
+    )
+    assert "weights" in failed(programs.check_resume, subject)[0].figure
+
+
+def test_a_wrong_weight_of_two_processes_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(
+        *(monkeypatch, tmp_path, "mnist_cli.training.distributed.group"),
+        """
+        Group.weigh = lambda self, loss, scores, total: loss * 1.1
+        """,
+    )
+    (row,) = failed(programs.check_two_processes, subject)
+    assert row.values["relative_error"] > row.values["limit"] > row.values["of_one_process"]
+
+
+def test_a_refusal_that_proposes_nothing_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(
+        *(monkeypatch, tmp_path, "mnist_cli.training.memory"),
+        """
+        def _largest(size, rehearse):
+            return 0
+        """,
+    )
+    (row,) = limits.check_memory(subject)
+    if row.passed is None:
+        pytest.skip(row.figure)
+    assert not row.passed
+    assert "none proposed" in row.figure
+
+
+def test_a_limit_that_refuses_nothing_is_no_proof(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"refused": None, "proposed": None, "images": 0}
+    for answer, passed in ((None, None), (nothing, False)):
+        monkeypatch.setattr(
+            limits, "run_json", lambda *_, answer=answer, **__: programs.Ended(0, answer)
+        )
+        (row,) = limits.check_memory(subject)
+        assert row.passed is passed
+
+
+def test_memory_is_not_limited_where_the_system_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not memory_trial._limit_memory(torch.device("mps"))
+    monkeypatch.setattr(memory_trial, "Path", lambda _name: Path("/nowhere/statm"))
+    assert not memory_trial._limit_memory(CPU)
+
+
+def test_a_network_that_learns_nothing_is_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "TRIES", 1)
+    inject(
+        *(monkeypatch, tmp_path, "mnist_cli.training.optim"),
+        """
+        LearningRate.factor = lambda self, step: 0.0
+        """,
+    )
+    (row,) = failed(limits.check_fast, subject)
+    assert row.values["accuracy"] < 0.5
+
+
+def test_data_without_a_target_have_no_speed_row(subject: Subject, digits: LoadedData) -> None:
+    data = dataclasses.replace(digits, spec=dataclasses.replace(digits.spec, name="kmnist"))
+    (row,) = limits.check_fast(dataclasses.replace(subject, data=data))
+    assert row.passed is None
+
+
+def test_a_command_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "LIMIT", 0.05)
+    with pytest.raises(NumericsError, match="mnist doctor did not end within"):
+        programs.run_json("doctor", "--json")
+
+
+def test_a_command_that_prints_no_document_is_a_failure() -> None:
+    with pytest.raises(NumericsError, match="mnist doctor ended with exit code 0"):
+        programs.run_json("doctor")
+
+
+def test_a_command_that_fails_gives_its_message() -> None:
+    with pytest.raises(NumericsError, match="exit code 2: --device abacus"):
+        programs.run_json("doctor", "--device", "abacus", "--json")
+
+
+# --- the loop
+
+
+def test_a_proof_that_fails_early_is_a_row_and_the_others_go_on(subject: Subject) -> None:
+    def broken(_subject: Subject) -> Iterator[Row]:
+        yield Row("first", True, "fine")
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    rows = list(prove(subject, [Proof("broken", broken), Proof("broken", broken)]))
+    assert [row.passed for row in rows] == [True, False, True, False]
+    assert rows[1].figure == "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_a_signal_ends_the_proofs(subject: Subject) -> None:
+    def stopped(_subject: Subject) -> Iterator[Row]:
+        raise Interrupted("interrupted")
+        yield
+
+    with pytest.raises(Interrupted):
+        list(prove(subject, [Proof("stopped", stopped)]))
