@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
+
+from mnist_cli.process import cores
 
 
 def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -32,10 +33,3 @@ def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _each(details: Sequence[Mapping[str, Any]], key: str) -> str:
     """The values of all runs, each once: recipes may compute on different things."""
     return " and ".join(dict.fromkeys(str(one[key]) for one in details))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

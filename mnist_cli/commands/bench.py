@@ -113,7 +113,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
     from mnist_cli.benchmark.measure import Recipe
 
     name, colon, count = text.rpartition(":")
-    if not colon:
+    if not colon or text.endswith(".toml"):  # C:\\mine.toml has a colon, and no number of runs
         name, count = text, str(runs)
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
@@ -210,7 +210,8 @@ def _inference(recipes: list[Recipe], asked: Asked) -> None:
 
 def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
     from mnist_cli.benchmark import scaling
-    from mnist_cli.benchmark.machine import cores, machine
+    from mnist_cli.benchmark.machine import machine
+    from mnist_cli.process import cores
     from mnist_cli.report.bench import counted, point_line, print_growths
     from mnist_cli.report.console import print_json
 

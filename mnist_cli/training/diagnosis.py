@@ -112,7 +112,7 @@ def _cpu() -> dict[str, str]:
 
 def _memory() -> str:
     try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # type: ignore[attr-defined,unused-ignore]
     except (AttributeError, ValueError, OSError):
         return "unknown"
     return f"{total / 2**30:.1f} GiB"

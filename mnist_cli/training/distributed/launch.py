@@ -42,7 +42,7 @@ from mnist_cli.errors import (
     Stopped,
     Terminated,
 )
-from mnist_cli.process import again
+from mnist_cli.process import again, cores
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.place import STATUS, Status
 
@@ -50,6 +50,9 @@ BACKEND = "mnist-loopback"
 GRACE = 30
 """Seconds that ranks have to end in good order before they are killed, at most."""
 POLL = 0.2
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Windows has neither; there no ranks are started (place.check_system)."""
 STATUS_FILE = "status.json"
 
 
@@ -138,8 +141,7 @@ def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
 
 def _prepare_environment(ranks: int) -> None:
     """What the ranks inherit, apart from what the user's environment says already."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // ranks, 1)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // ranks, 1)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of what we tell in our words
     log = logging.getLogger("torch.distributed.elastic")
     log.addHandler(logging.NullHandler())
@@ -236,13 +238,15 @@ def _kill_ranks(folder: Path, spared: Collection[int] = ()) -> None:
     """Kill the ranks that have said which processes they are."""
     for path in folder.glob("*.pid"):
         with contextlib.suppress(OSError, ValueError):
-            rank, pid = int(path.stem), int(path.read_text())
+            rank, pid = int(path.stem), int(path.read_text(encoding="utf-8"))
             if rank not in spared and _is_child(pid):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
 
 
 def _is_child(pid: int) -> bool:
     """Whether a number is still that of a process that this one has started."""
+    if sys.platform == "win32":
+        return True
     if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
         return True
     try:
@@ -273,7 +277,7 @@ def _signals_heard(folder: Path) -> Iterator[None]:
 
     before = {
         number: signal.signal(number, hear)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGINT, signal.SIGTERM, HANGUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
