@@ -1,4 +1,7 @@
-"""Windows as far as Linux can imitate it: ``simulate()``, or ``python tests/windows.py train …``.
+"""Windows as far as Linux can imitate it.
+
+``python tests/windows.py train …`` runs the program so, ``PYTHONPATH=tests python -m pytest -p
+windows …`` the tests.
 
 What is imitated: the modules, attributes and signals that Windows lacks are missing for
 mnist_cli, `sys.platform` is "win32" there, `os.kill` ends processes, a file that is open cannot be
@@ -25,6 +28,8 @@ from os import PathLike
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import pytest
 
 POSIX_MODULES = frozenset(
     [
@@ -88,7 +93,7 @@ class _Instead(ModuleType):
     """A module of the standard library without some names, and with others in their place."""
 
     def __init__(self, real: ModuleType, hidden: frozenset[str] = frozenset(), **other: object):
-        vars(self).update(other, __name__=real.__name__, _real=real, _hidden=hidden)
+        vars(self).update(other, __name__=real.__name__, _real=real, _hidden=hidden, _was={})
 
     def __getattr__(self, name: str) -> Any:
         if name in vars(self)["_hidden"]:
@@ -96,7 +101,13 @@ class _Instead(ModuleType):
         return getattr(vars(self)["_real"], name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(vars(self)["_real"], name, value)
+        real = vars(self)["_real"]
+        vars(self)["_was"].setdefault(name, getattr(real, name, None))
+        setattr(real, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Put back what it was, as pytest's monkeypatch means it: the name is not of this module."""
+        setattr(vars(self)["_real"], name, vars(self)["_was"].pop(name))
 
 
 def _kill(pid: int, number: int) -> None:
@@ -186,6 +197,12 @@ def _open_files() -> set[str]:
 def _refused(what: str, number: int) -> OSError:
     sys.stderr.write(f"{COMPLAINT} {what}\n")
     return OSError(number, f"{COMPLAINT} {what}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Be Windows for a whole pytest: ``PYTHONPATH=tests python -m pytest -p windows …``."""
+    simulate(Path(__file__).parent)
 
 
 if __name__ == "__main__":
