@@ -1,7 +1,12 @@
 # `make` lists what can be made. Every target prepares what it needs, in a fresh clone too.
 PYTHON ?= python3
 VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+export PYTHONUTF8 := 1
+else
 BIN := $(VENV)/bin
+endif
 ARGS ?=
 TEST_ARGS ?=
 NEXT = 'What next: $(BIN)/mnist plot draws the run, $(BIN)/mnist predict FILE reads your pictures,' \
@@ -44,10 +49,12 @@ audit: $(VENV)/.dev ## look for known holes in the pinned versions; needs PyPI, 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-lint: $(VENV)/.dev ## check style, formatting and types
+lint: $(VENV)/.dev ## check style, formatting, and types on Linux, macOS and Windows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --no-warn-unreachable --cache-dir .mypy_cache/darwin
 
 format: $(VENV)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .

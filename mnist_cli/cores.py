@@ -30,7 +30,7 @@ def all_cores() -> int:
 def memory_in_words() -> str:
     """The machine's memory; "unknown" where the system does not say."""
     try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # type: ignore[attr-defined,unused-ignore]
     except (AttributeError, ValueError, OSError):
         return "unknown"
     return f"{total / 2**30:.1f} GiB"

@@ -3,6 +3,8 @@
 The order is: write a temporary file in the same folder, fsync it, rename it over the target,
 fsync the folder. Without the first fsync a power cut may leave an empty file under the new name;
 without the second it may undo the rename.
+
+What differs between Linux, macOS and Windows in all this is decided here.
 """
 
 from __future__ import annotations
@@ -12,12 +14,21 @@ import errno
 import os
 import re
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from mnist_cli.errors import OutputError
 
 _TEMPORARY = re.compile(r"^\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.tmp$")
+
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Seconds between attempts to replace a file that another program reads, on Windows."""
+
+_IN_USE = 32
+"""What Windows calls ERROR_SHARING_VIOLATION."""
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space"),
@@ -38,6 +49,8 @@ def explain_os_error(
 ) -> OutputError:
     """The one message for a failed write; ``size`` is how many bytes were needed."""
     cause, way_out = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "See the cause"))
+    if getattr(error, "winerror", None) == _IN_USE:
+        cause, way_out = "another program has it open", "Close it there"
     needed = f" ({size:,} bytes were needed)" if size is not None else ""
     return OutputError(f"cannot {doing} {path}: {cause}{needed}", f"{way_out}.")
 
@@ -54,9 +67,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            sync(file)
+        replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path, "write", len(content)) from error
@@ -65,9 +77,39 @@ def atomic_write(path: Path, data: bytes | str) -> None:
             temporary.unlink()
 
 
+def sync(file: IO[bytes]) -> None:
+    """Make what was written to ``file`` survive a power cut."""
+    file.flush()
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync of macOS leaves data in the drive's cache; some file systems know nothing else.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file.fileno())
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``, which may exist.
+
+    On Windows this fails while another program has ``target`` open, as a virus scanner does with
+    what has just been written: it is tried again for a second and a half.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    for pause in _PAUSES if sys.platform == "win32" else ():
+        with contextlib.suppress(PermissionError):
+            source.replace(target)
+            return
+        time.sleep(pause)
+    source.replace(target)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make what was created or renamed in ``folder`` survive a power cut (POSIX only)."""
-    if os.name != "posix":
+    """Make what was created or renamed in ``folder`` survive a power cut; not on Windows."""
+    if sys.platform == "win32":  # it opens no folders
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -122,12 +164,35 @@ def alive(pid: int) -> bool:
     if pid == os.getpid():
         return True
     try:
+        if sys.platform == "win32":
+            return _runs_on_windows(pid)
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no number of a process is as large
         return False
     except OSError:
         return True
     return True
+
+
+def _runs_on_windows(pid: int) -> bool:
+    """Whether a process runs, where ``os.kill(pid, 0)`` would send it Ctrl-C.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    running = False
+    if sys.platform == "win32":
+        import _winapi
+
+        try:
+            handle = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+        running = _winapi.WaitForSingleObject(handle, 0) == _winapi.WAIT_TIMEOUT
+        _winapi.CloseHandle(handle)
+    return running
 
 
 def check_writable(folder: Path) -> None:
@@ -141,8 +206,7 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with probe.open("wb") as file:
             file.write(b"\0" * 4096)
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
     except OSError as error:
         raise explain_os_error(error, folder, "write into") from error
     finally:

@@ -170,7 +170,7 @@ def siblings(path: Path) -> tuple[tuple[str, str], ...]:
         if isinstance(file, str) and file.endswith(".py") and _is_beside(file, str(path.parent))
     ]
     return tuple(
-        (str(one.relative_to(path.parent)), hashlib.sha256(one.read_bytes()).hexdigest())
-        for one in sorted(beside)
+        (one.relative_to(path.parent).as_posix(), hashlib.sha256(one.read_bytes()).hexdigest())
+        for one in sorted(beside, key=lambda one: one.parts)
         if one != path and one.is_file()
     )

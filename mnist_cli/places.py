@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from mnist_cli.data import catalogue
 from mnist_cli.errors import UsageError
@@ -28,7 +28,7 @@ class NetworkPlace:
     @property
     def label(self) -> str:
         """What it is called where the folder does not matter: ``net.py:Net``."""
-        return f"{self.path.name}:{self.name}"
+        return f"{_name(str(self.path))}:{self.name}"
 
 
 def network_place(model: str) -> NetworkPlace | None:
@@ -50,8 +50,11 @@ def is_file_alone(model: str) -> bool:
 
 
 def is_own_data(dataset: str) -> bool:
-    """Whether a data set's name, as a configuration holds it, means files of the user's."""
-    return PurePath(dataset).is_absolute()
+    """Whether a data set's name, as a configuration holds it, means files of the user's.
+
+    A checkpoint may come from another system, so the paths of both kinds count.
+    """
+    return any(kind(dataset).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
 
 
 def absolute_network(model: object, folder: Path) -> object:
@@ -83,7 +86,7 @@ def label(name: str) -> str:
     place = network_place(name)
     if place is not None:
         return place.label
-    return (PurePath(name).name or name) if is_own_data(name) else name
+    return (_name(name) or name) if is_own_data(name) else name
 
 
 def slug(name: str) -> str:
@@ -93,6 +96,12 @@ def slug(name: str) -> str:
     if place is not None and place.path.stem.lower() == place.name.lower():
         text = place.name
     return re.sub(r"[^\w.]+", "-", text)[:40].strip("-.") or "own"
+
+
+def _name(path: str) -> str:
+    """The last part of a path, be it one of Windows."""
+    windows = PureWindowsPath(path)
+    return windows.name if windows.is_absolute() else PurePath(path).name
 
 
 def _absolute(path: str, folder: Path) -> str:

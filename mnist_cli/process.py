@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,42 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
     """
     looks_here = bool({"", str(Path.cwd())} & set(sys.path[:1]))
     return [sys.executable, *([] if looks_here else ["-P"]), "-m", module, *words]
+
+
+def run(
+    *words: str, module: str = "mnist_cli", told: str = "", timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run this program, or a module of it, in a process of its own to its end.
+
+    Args:
+        words: the command line.
+        module: what is run.
+        told: what it reads from stdin.
+        timeout: seconds after which it is killed; None waits without limit.
+
+    Returns:
+        Its exit code, and what it wrote to stdout and stderr, in UTF-8 on every system.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time.
+    """
+    return subprocess.run(
+        again(*words, module=module),
+        input=told,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+        timeout=timeout,
+    )
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Words as a user types them: quoted as the shells of this system expect it."""
+    if sys.platform == "win32":
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)
 
 
 class Termination(KeyboardInterrupt):

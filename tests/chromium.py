@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import itertools
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-EXECUTABLE = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FOUND = next(filter(None, map(shutil.which, _NAMES)), None)
+EXECUTABLE = None if sys.platform == "win32" else _FOUND
+"""Not on Windows: the browser's pipe has the numbers of two descriptors."""
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -46,6 +48,8 @@ class Browser:
     """One page in one browser with a profile of its own; use as a context manager."""
 
     def __init__(self, width: int = 1200, height: int = 800) -> None:
+        import fcntl
+
         assert EXECUTABLE is not None
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         ours_in, theirs_out = os.pipe()

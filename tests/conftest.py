@@ -7,10 +7,20 @@ import signal
 from pathlib import Path
 
 import pytest
+from systems import LINUX
 
 # Of tests in a shell's background it is ignored, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# It forks the program, limits its memory and reads /proc: mounts, signals, pseudo-terminals.
+collect_ignore = [] if LINUX else ["torture"]
+
+
+def pytest_report_header() -> str:
+    """What is left out."""
+    return "" if LINUX else "tests/torture: left out, since it needs Linux"
 
 
 @pytest.fixture(scope="session", autouse=True)

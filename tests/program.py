@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from systems import skip_without_posix
+
 RECIPE = ["train_size=192", "val_size=64", "threads=1", "precision=fp32"]
 TINY = ["train", "--config", "smoke", *(word for pair in RECIPE for word in ("--set", pair))]
 """Nine steps on the bundled digits; one thread, so that every process computes the same bits."""
@@ -65,6 +67,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def shell(script: str, **environment: str) -> Outcome:
     """Run a script of bash in which ``mnist`` is the program."""
+    skip_without_posix()
     prelude = 'mnist() { "$PYTHON" -m mnist_cli "$@"; }\n'
     done = subprocess.run(
         ["bash", "-c", prelude + script],

@@ -7,12 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from systems import needs_posix
 
 from mnist_cli import cli
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("make") is None, reason="no make here"),
+    needs_posix,  # a shell script stands in for the program
+]
 
 
 def make_train(folder: Path, arguments: str) -> list[str]:

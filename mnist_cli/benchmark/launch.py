@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from mnist_cli.errors import MnistError
-from mnist_cli.process import again
+from mnist_cli.process import run
 
 WORKER = "mnist_cli.commands.bench_worker"
 
@@ -38,13 +37,7 @@ def launch(recipe: str, task: str, order: Mapping[str, Any]) -> Answer:
     # The folder is ours: it goes away even if the worker is killed.
     with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
         started = perf_counter()
-        done = subprocess.run(
-            again(task, module=WORKER),
-            input=json.dumps({**order, "runs": runs}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(task, module=WORKER, told=json.dumps({**order, "runs": runs}))
         seconds = perf_counter() - started
     if done.returncode:
         raise _crashed(recipe, done.returncode, done.stderr)

@@ -116,7 +116,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
     from mnist_cli.benchmark.measure import Recipe
 
     name, colon, count = text.rpartition(":")
-    if not colon:
+    if not colon or text.endswith(".toml"):  # C:\\mine.toml has a colon, and no number of runs
         name, count = text, str(runs)
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")

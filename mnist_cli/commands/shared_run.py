@@ -102,6 +102,9 @@ def launch(
     Raises:
         MnistError: why they failed or stopped.
     """
+    from mnist_cli.training.distributed.place import check_system
+
+    check_system()
     if config is not None:
         check_ranks(config, ranks)
     from mnist_cli.training.distributed.launch import launch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.errors import RankError, Stopped
 from mnist_cli.packages import told
 from mnist_cli.places import is_own_network, label, network_place
+from mnist_cli.process import command_line
 from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
@@ -267,7 +267,7 @@ def _where(session: Session, request: RunRequest) -> str:
     expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
     if request.data_dir != expected and not (spec.bundled or spec.own):
         words += ["--data-dir", str(request.data_dir)]
-    return shlex.join(words)
+    return command_line(words)
 
 
 def _announce(session: Session, say: Speaker) -> None:

@@ -10,18 +10,17 @@ from __future__ import annotations
 import dataclasses
 import random
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_cli import process
 from mnist_cli.commands.training_run import RunRequest, begin
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
 from mnist_cli.places import is_own_network
-from mnist_cli.process import again
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training.digest import digests
 from mnist_cli.training.rundir import RunDirectory
@@ -98,7 +97,7 @@ def _resume(run: Path, data_dir: Path, model: str) -> None:
     command = ["train", "--resume", str(run), "--quiet", "--data-dir", str(data_dir)]
     if is_own_network(model):
         command += ["--model", model]
-    done = subprocess.run(again(*command), capture_output=True, text=True, check=False)
+    done = process.run(*command)
     if done.returncode:
         said = done.stderr.strip() or "it said nothing"
         raise MnistError(f"the resumed run ended with exit code {done.returncode}: {said}")

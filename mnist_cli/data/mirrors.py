@@ -6,7 +6,6 @@ beside it, synced and renamed. Knows checksums and sizes, but no data sets, lock
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from mnist_cli.data.download import Limits, download
 from mnist_cli.data.web import DownloadError, allowed, is_loopback, reach
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.files import sync_folder, temporary_for
+from mnist_cli.files import replace, sync, sync_folder, temporary_for
 
 OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
@@ -145,9 +144,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+            sync(file)
+        replace(part, path)
         sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ class OwnData:
         """By split the file of each image, as seen from the folder; empty for IDX files."""
         root = self.spec.name
         return {
-            name: tuple(str(path.relative_to(root)) for path in arrays.sources)
+            name: tuple(path.relative_to(root).as_posix() for path in arrays.sources)
             for name, arrays in (("train", self.train), ("test", self.test))
             if len(arrays.sources) == len(arrays)
         }

@@ -19,6 +19,7 @@ from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.training import rundir
 from mnist_cli.training.device import resolve_device, resolve_precision
+from mnist_cli.training.memory import address_space
 from mnist_cli.training.session import Session
 from mnist_cli.training.signals import StopRequest
 
@@ -80,13 +81,14 @@ def _limit_memory(device: torch.device) -> bool:
 
 def _limit_address_space() -> bool:
     """As ``ulimit -v``; only Linux says how much is used."""
-    try:
-        import resource
+    used = address_space()
+    if not used or sys.platform == "win32":
+        return False
+    import resource
 
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        used = pages * resource.getpagesize()
+    try:
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
-    except (ImportError, OSError, ValueError):
+    except (OSError, ValueError):
         return False
     return True
 

@@ -15,7 +15,7 @@ from mnist_cli.config import TrainConfig, compose
 from mnist_cli.config_sources import Layer
 from mnist_cli.data.split import cut_validation
 from mnist_cli.errors import NumericsError
-from mnist_cli.process import again
+from mnist_cli.process import run
 from mnist_cli.proving import rounding
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.preset_gradients import loss_of
@@ -42,10 +42,9 @@ def run_json(*words: object, module: str = "mnist_cli", expected: Sequence[int] 
     Raises:
         NumericsError: it hangs, prints no JSON document, or ends with a code not in ``expected``.
     """
-    command = again(*map(str, words), module=module)
     name = f"mnist {words[0]}" if module == "mnist_cli" else module
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+        done = run(*map(str, words), module=module, timeout=LIMIT)
     except subprocess.TimeoutExpired:
         raise NumericsError(f"{name} did not end within {LIMIT} s") from None
     last = (done.stderr.strip().splitlines() or [""])[-1]

@@ -48,6 +48,8 @@ def _settled(environment: Mapping[str, str]) -> bool:
 
 
 def _address_space_is_limited() -> bool:
+    if sys.platform == "win32":
+        return False
     import resource
 
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,15 +135,19 @@ class RunDirectory:
             raise OutputError(f"the run {self.path} is in use by another process") from error
         except OSError as error:
             raise explain_os_error(error, self.path, "lock") from error
+        failed = True
         try:
             with contextlib.suppress(OSError):
                 _write_owner(owner)
             clear_stale(self.path)
             yield
+            failed = False
         finally:
             with contextlib.suppress(OSError):
                 owner.unlink()
             lock.release()
+            if failed and sys.platform == "win32":
+                self._remove_lock_alone()
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -157,6 +162,13 @@ class RunDirectory:
                         path.unlink(missing_ok=True)
                     self.path.rmdir()
             raise
+
+    def _remove_lock_alone(self) -> None:
+        """Finish what :meth:`begun` could not do: Windows removes no file that is open."""
+        with contextlib.suppress(OSError):
+            if [path.name for path in self.path.iterdir()] in ([], [LOCK]):
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""

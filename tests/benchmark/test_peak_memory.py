@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from systems import needs_posix
 
 from mnist_cli.benchmark.memory import peak_bytes
 
@@ -21,6 +22,7 @@ def peak_after(statement: str) -> int:
     return int(done.stdout)
 
 
+@needs_posix
 def test_memory_that_was_given_back_counts() -> None:
     plain, large = peak_after("pass"), peak_after("b'1' * (200 * 2**20)")
     assert 1 * MIB < plain < 150 * MIB
@@ -34,7 +36,7 @@ def test_what_the_parent_has_does_not_count() -> None:
     assert peak_after("pass") < 150 * MIB
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
+@needs_posix
 def test_without_proc_it_is_getrusages(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from program import finish, start
+from systems import skip_without_posix
 
 from mnist_cli.commands.looking import SIDE
 
@@ -45,6 +46,7 @@ class Address:
 @contextlib.contextmanager
 def drawing(*arguments: object) -> Iterator[Address]:
     """The command, from the moment that it says where it is."""
+    skip_without_posix()  # it is ended by a signal
     process = start("draw", *arguments)
     try:
         said = ""

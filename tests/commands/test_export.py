@@ -15,6 +15,7 @@ import pytest
 import torch
 from program import TINY, Run
 from safetensors import safe_open
+from systems import needs_posix
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import models
@@ -199,7 +200,12 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
         (["--out", "runs", "--format", "onnx"], 5, "--out runs is a folder, and names no file"),
         (["--out", "runs"], 5, "Name a file in it, as --out runs/best.onnx."),
         (["--out", "a-file/net.onnx"], 5, "a-file"),
-        (["--out", "/dev/null", "--format", "onnx", "--force"], 5, "/dev/null is not a file"),
+        pytest.param(
+            ["--out", "/dev/null", "--format", "onnx", "--force"],
+            5,
+            "/dev/null is not a file",
+            marks=needs_posix,
+        ),
         (["nothing.pt"], 4, "there is no checkpoint or run nothing.pt"),
         (["--verify", "--dataset", "cifar"], 2, "cifar"),
     ],

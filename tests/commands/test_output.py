@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from program import TINY, Run, shell
+from systems import needs_permissions
 
 from mnist_cli.report import console, figures, training
 from mnist_cli.training.evaluate import Score
@@ -62,7 +62,7 @@ def test_a_file_that_may_not_grow() -> None:
     assert not list(Path("runs").rglob("*.tmp"))
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+@needs_permissions
 def test_a_folder_that_may_not_be_written(run: Run) -> None:
     Path("locked").mkdir(mode=0o555)
     outcome = run(*TINY, "--runs", "locked/runs")

@@ -15,6 +15,7 @@ import torch
 from drawn import DIGITS, drawing, rasterised
 from own_files import NET, body, network_file
 from program import TINY, Outcome, Run, finish, start
+from systems import needs_posix
 
 from mnist_cli import own_source
 
@@ -216,6 +217,7 @@ def test_a_moved_file_goes_on_to_the_same_bits(run: Run, here: Path) -> None:
     assert all(torch.equal(last[name], tensor) for name, tensor in whole.items())
 
 
+@needs_posix
 def test_stopped_it_prints_the_command_that_resumes(run: Run) -> None:
     source = body("self.stop(x)") + (
         "    def stop(self, x):\n        import os, signal\n"

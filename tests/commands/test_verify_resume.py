@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from program import TINY, Run
+from systems import needs_posix
 
 from mnist_cli import process
 from mnist_cli.commands import verify_resume
@@ -58,6 +59,7 @@ def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.Monkey
     assert run(*SHORT, "--json").document["error"]["kind"] == "resume"
 
 
+@needs_posix
 def test_a_resumed_run_that_fails_says_what_it_said(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

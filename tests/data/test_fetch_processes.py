@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -18,9 +16,15 @@ import pytest
 from fetching import PATIENT, Serve, expected, files_in, run
 from made_up import Made
 from servers import Handler, Server
+from systems import NEEDS_POSIX, WINDOWS, needs_permissions
 
 from mnist_cli.data import fetch
 from mnist_cli.errors import OutputError
+
+if WINDOWS:
+    pytest.skip(NEEDS_POSIX, allow_module_level=True)
+
+import resource
 
 # The disk
 
@@ -33,7 +37,7 @@ def test_a_folder_that_cannot_be_made(made: Made, tmp_path: Path) -> None:
     assert "bytes were needed" in caught.value.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@needs_permissions
 def test_a_read_only_folder(made: Made, tmp_path: Path, serve: Serve) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="permission denied"):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from systems import needs_posix
 from torch import Tensor
 from torchvision import transforms
 
@@ -206,6 +207,7 @@ def test_an_amount_too_small_to_see_leaves_the_picture() -> None:
         torch.testing.assert_close(images, expected, atol=0.05, rtol=0)
 
 
+@needs_posix
 def test_a_worker_that_dies_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config("dataloader", workers=1)
     loader = build_loader(settings, split(), NORMALISATION)
@@ -232,6 +234,7 @@ def test_a_worker_that_fails_has_not_died(monkeypatch: pytest.MonkeyPatch) -> No
         list(loader.epoch(0))
 
 
+@needs_posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_leaves_the_workers_working(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals

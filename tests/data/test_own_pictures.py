@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from own_files import picture_folder
 from PIL import Image
+from systems import needs_posix
 
 from mnist_cli.data import own
 from mnist_cli.errors import DataError
@@ -161,6 +162,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_named(tmp_path: Path) -> N
     assert "take them out" in message
 
 
+@needs_posix
 def test_links_that_go_round_do_not_hang(tmp_path: Path) -> None:
     picture_folder(tmp_path, 2)
     (tmp_path / "bar" / "round").symlink_to(tmp_path, target_is_directory=True)

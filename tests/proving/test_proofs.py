@@ -270,7 +270,7 @@ def test_a_limit_that_refuses_nothing_is_no_proof(
 
 def test_memory_is_not_limited_where_the_system_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not memory_trial._limit_memory(torch.device("mps"))
-    monkeypatch.setattr(memory_trial, "Path", lambda _name: Path("/nowhere/statm"))
+    monkeypatch.setattr(memory_trial, "address_space", lambda: 0)
     assert not memory_trial._limit_memory(CPU)
 
 

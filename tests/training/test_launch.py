@@ -23,7 +23,8 @@ from mnist_cli.process import Termination
 from mnist_cli.training.distributed import failures, launch
 from mnist_cli.training.distributed.place import Place, Status
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
+if sys.platform != "linux":
+    pytest.skip("tried on Linux only", allow_module_level=True)
 
 ASLEEP = [sys.executable, "-c", "import time; time.sleep(100)"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from systems import needs_posix
 
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.files import host_name, temporary_for
@@ -148,7 +148,7 @@ def test_a_killed_process_frees_its_run_and_its_leftovers_are_cleared(tmp_path: 
         elsewhere = tmp_path / f".last.pt.another-machine.{child.pid}.tmp"
         left.write_bytes(b"half")
         elsewhere.write_bytes(b"half")
-        child.send_signal(signal.SIGKILL)
+        child.kill()
     with run.locked():
         assert not left.exists()
         assert elsewhere.exists()
@@ -156,6 +156,7 @@ def test_a_killed_process_frees_its_run_and_its_leftovers_are_cleared(tmp_path: 
         assert owner == f"{os.getpid()} on {host_name()}"
 
 
+@needs_posix
 def test_a_link_under_the_owners_name_is_not_followed(tmp_path: Path) -> None:
     run, precious = RunDirectory(tmp_path / "run"), tmp_path / "precious.txt"
     run.path.mkdir()
@@ -166,6 +167,7 @@ def test_a_link_under_the_owners_name_is_not_followed(tmp_path: Path) -> None:
     assert precious.read_text() == "mine"
 
 
+@needs_posix
 def test_a_pipe_under_the_owners_name_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.pid")
     run = RunDirectory(tmp_path)

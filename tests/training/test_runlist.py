@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_permissions, needs_posix
 
 from mnist_cli.errors import CheckpointError
 from mnist_cli.files import host_name
@@ -120,6 +121,7 @@ def test_a_garbled_file_is_named(tmp_path: Path, name: str, content: str | bytes
     assert run.model == ("" if name == "config.toml" else "conv4")
 
 
+@needs_posix
 @pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "summary.json"])
 def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path, "0001-mnist-conv4")
@@ -128,7 +130,7 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path, name: str) -> N
     assert read_run(folder).problem == f"{name} is not a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+@needs_permissions
 def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     folder = make(tmp_path, "0001-mnist-conv4")
     folder.chmod(0)
@@ -147,6 +149,7 @@ def test_values_of_wrong_types_count_as_not_there(tmp_path: Path) -> None:
     assert run.seconds == 4.0
 
 
+@needs_posix
 def test_every_folder_is_listed_by_number(tmp_path: Path) -> None:
     for name in ("0002-mnist-conv4", "10000-digits-conv2", "renamed"):
         make(tmp_path, name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
 
 import pytest
+from systems import needs_posix
 
 from mnist_cli.errors import Interrupted, Stopped, Terminated
 from mnist_cli.training.signals import StopRequest, stop_on_signals
@@ -24,7 +24,7 @@ def test_a_signal_becomes_a_request_and_handlers_go_back(
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with stop_on_signals() as stop:
         assert not stop
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop
         error = stop.error("stopped", "go on")
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
@@ -44,7 +44,7 @@ def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
         with stop_on_signals() as stop:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             assert not stop
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
@@ -53,9 +53,9 @@ def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
 
 def test_sigterm_after_sigint_ends_with_sigterms_code() -> None:
     with stop_on_signals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert isinstance(stop.error("x"), Terminated)
 
 
@@ -81,6 +81,7 @@ def wait_in_child(seconds: float) -> subprocess.Popen[str]:
     return child
 
 
+@needs_posix
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_ctrl_c_leaves_at_once_with_130(first: signal.Signals) -> None:
     with wait_in_child(60) as child:
@@ -92,6 +93,7 @@ def test_a_second_ctrl_c_leaves_at_once_with_130(first: signal.Signals) -> None:
         assert child.returncode == 130
 
 
+@needs_posix
 def test_one_ctrl_c_lets_the_work_finish() -> None:
     with wait_in_child(0.1) as child:
         child.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, seven
 from PIL import Image
+from systems import needs_posix
 
 from mnist_cli.errors import DataError
 from mnist_cli.vision import reading
@@ -123,6 +124,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
             reading.read_picture(name)
 
 
+@needs_posix
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     """Reading it could take for ever."""
     os.mkfifo(tmp_path / "pipe.png")

@@ -165,11 +165,7 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[], str]]] | None:
     """How single keys are read here; None where stdin is no terminal or the system has no way."""
-    if not sys.stdin or not sys.stdin.isatty():
-        return None
-    try:
-        import termios  # noqa: F401
-    except ImportError:
+    if sys.platform == "win32" or not sys.stdin or not sys.stdin.isatty():
         return None
     return _posix_keys
 
@@ -180,6 +176,8 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
 
     A key is empty where the window changed its size: nothing to do but to draw anew.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     import select
     import termios
     import tty
@@ -211,6 +209,8 @@ def _resizing() -> Iterator[int]:
 
     Drawing in the handler itself could meet a drawing under way.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     heard, told = os.pipe()
     os.set_blocking(told, False)
 

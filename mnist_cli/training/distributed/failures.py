@@ -85,7 +85,7 @@ def read(folder: Path) -> list[Failure]:
 
 
 def _parse(path: Path) -> Failure:
-    told: dict[str, Any] = json.loads(path.read_text())
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return Failure(
         rank=int(path.parent.name),
         code=told["code"],

@@ -51,6 +51,9 @@ BACKEND = "mnist-loopback"
 GRACE = 30
 """Seconds that ranks have to end in good order before they are killed, at most."""
 POLL = 0.2
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Windows has neither; there no ranks are started (place.check_system)."""
 STATUS_FILE = "status.json"
 
 
@@ -236,13 +239,15 @@ def _kill_ranks(folder: Path, spared: Collection[int] = ()) -> None:
     """Kill the ranks that have said which processes they are."""
     for path in folder.glob("*.pid"):
         with contextlib.suppress(OSError, ValueError):
-            rank, pid = int(path.stem), int(path.read_text())
+            rank, pid = int(path.stem), int(path.read_text(encoding="utf-8"))
             if rank not in spared and _is_child(pid):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
 
 
 def _is_child(pid: int) -> bool:
     """Whether a number is still that of a process that this one has started."""
+    if sys.platform == "win32":
+        return True
     if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
         return True
     try:
@@ -273,7 +278,7 @@ def _signals_heard(folder: Path) -> Iterator[None]:
 
     before = {
         number: signal.signal(number, hear)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGINT, signal.SIGTERM, HANGUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

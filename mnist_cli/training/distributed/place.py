@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from mnist_cli.errors import UsageError
+from mnist_cli.files import replace
 
 STATUS = "MNIST_CLI_RANKS_STATUS"
 """Names the file in which rank 0 tells :mod:`mnist_cli.training.distributed.launch` of the run."""
@@ -79,6 +81,7 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
         )
     if size == 1:
         return None
+    check_system()
     host, port = _required(environment, "MASTER_ADDR"), _number(environment, "MASTER_PORT")
     here = _is_loopback(host)  # so all ranks are on this machine
     local_rank = _number(environment, "LOCAL_RANK", str(rank) if here else "")
@@ -87,6 +90,19 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
     launched = status or environment.get("TORCHELASTIC_RUN_ID")
     parent = os.getppid() if launched else 0
     return Place(rank, size, local_rank, local_size, f"{host}:{port}", status, parent)
+
+
+def check_system() -> None:
+    """Refuse ranks where signals and process groups do not exist.
+
+    Raises:
+        UsageError: on Windows.
+    """
+    if sys.platform == "win32":
+        raise UsageError(
+            "several processes cannot share a run on Windows",
+            "Train with one process, or use the Windows Subsystem for Linux.",
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -113,14 +129,14 @@ class Status:
     @classmethod
     def read(cls, path: Path) -> Status:
         """What was left there last."""
-        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else cls()
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that whoever reads it finds whole or not at all."""
     half = path.with_name(f"{path.name}.half")
-    half.write_text(text)
-    half.replace(path)
+    half.write_text(text, encoding="utf-8")
+    replace(half, path)
 
 
 _WAY_OUT = "Start the ranks with torchrun or mnist train --nproc, or unset RANK and WORLD_SIZE."
