@@ -13,7 +13,7 @@ NEXT = 'What next: $(BIN)/mnist plot draws the run, $(BIN)/mnist predict FILE re
 	'$(BIN)/mnist draw lets you draw a digit and watch. $(BIN)/mnist --help lists the rest.'
 
 .DEFAULT_GOAL := help
-.PHONY: help train test torture audit lint format docs bench clean
+.PHONY: help train test gpu torture audit lint format docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
+
+# A GPU machine may have neither network nor all packages: this target installs nothing. It uses
+# the environment that other targets made, else the Python at hand with the torch that it has.
+DEVICE ?= cuda
+GPU_PYTHON ?= $(if $(wildcard $(VENV)/.run),$(BIN)/python,$(PYTHON))
+gpu: ## prove that the GPU can be trusted, run the tests marked cuda; gpu.md has the table
+	@rm -f gpu.md; status=0; \
+	$(GPU_PYTHON) -m mnist_cli doctor --prove --device $(DEVICE) --json --out gpu.md > gpu.json || status=1; \
+	test ! -f gpu.md || cat gpu.md; \
+	$(GPU_PYTHON) -m pytest -c tests/bare.ini --rootdir . -m cuda $(TEST_ARGS) \
+	  $$(grep -rl --include='test_*.py' 'mark\.cuda' tests) || status=1; \
+	exit $$status
 
 torture: $(VENV)/.dev ## kill it, starve it, feed it rubbish, at full size; prints the table
 	TORTURE=full $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600 tests/torture $(TEST_ARGS)

@@ -46,3 +46,33 @@ def test_it_ends_with_what_next(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", ["--quiet", "-q", "--json"])
 def test_not_where_it_is_to_be_quiet(tmp_path: Path, flag: str) -> None:
     assert make_train(tmp_path, f"--epochs 1 {flag}")[3:] == []
+
+
+def make_gpu(folder: Path, proven: int, tested: int) -> tuple[int, list[str]]:
+    """The exit code of ``make gpu`` and its calls, where Python is a script with these codes."""
+    python = folder / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'echo "$*" >> {folder}/calls\n'
+        f'case "$*" in *mnist_cli*) echo table > gpu.md; exit {proven};; esac\n'
+        f"exit {tested}\n"
+    )
+    python.chmod(0o755)
+    for name in ("Makefile", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    words = ["make", "--silent", "gpu", f"GPU_PYTHON={python}", "DEVICE=cuda:1"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert "table" in done.stdout
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("proven", "tested"), [(0, 0), (6, 0), (0, 1)])
+def test_the_gpu_is_proven_and_tested_whatever_fails_first(
+    tmp_path: Path, proven: int, tested: int
+) -> None:
+    code, calls = make_gpu(tmp_path, proven, tested)
+    assert (code == 0) == (proven == tested == 0)
+    assert calls[0] == "-m mnist_cli doctor --prove --device cuda:1 --json --out gpu.md"
+    assert calls[1].startswith("-m pytest -c tests/bare.ini --rootdir . -m cuda ")
+    assert "tests/training/test_graphed.py" in calls[1].split()
+    assert len(calls) == 2
