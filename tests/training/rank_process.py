@@ -66,7 +66,6 @@ def trained(
 
     The last batch has one image, or two, where one would be one value a channel.
     """
-    torch.set_num_threads(1)
     chosen = settings(model, **values)
     state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
     for module in state.model.modules():
@@ -99,7 +98,6 @@ def gradients(
 
     ``exact`` is in float64.
     """
-    torch.set_num_threads(1)
     network = state_of(settings(model)).model.to(device)
     if exact:
         in_float64(network)
@@ -210,6 +208,7 @@ def _table(name: str) -> list[str]:
 
 
 def main(folder: Path) -> None:
+    torch.set_num_threads(1)
     place = place_of()
     assert place is not None
     with joined(place, 60) as ranks:

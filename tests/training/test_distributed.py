@@ -50,6 +50,15 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent
 
 
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_the_ranks() -> Iterator[None]:
+    """One: where the same bits are promised, they are by the same number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def free_port() -> int:
     """A port that was free just now: whoever binds it must be ready to take another one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -58,7 +67,8 @@ def free_port() -> int:
 
 def start_ranks(folder: Path) -> list[subprocess.Popen[str]]:
     more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    more["PYTHONPATH"] = f"{HERE}{os.pathsep}{TESTS}"
+    paths = [str(HERE), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    more["PYTHONPATH"] = os.pathsep.join(paths)
     return [
         subprocess.Popen(
             [sys.executable, HERE / "rank_process.py", folder],
