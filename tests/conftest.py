@@ -24,11 +24,14 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Small work on one thread: more only wait for each other where tests run side by side."""
+def _few_threads() -> None:
+    """Small work on one thread: more only wait for each other where tests run side by side.
+
+    TEST_THREADS=2 runs the same tests on two.
+    """
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 
 @pytest.fixture

@@ -44,8 +44,11 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def one_thread(**more: str) -> dict[str, str]:
-    """The environment for a process that shares the machine with other tests."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    """The environment for a process that shares the machine with other tests.
+
+    With TEST_THREADS=2 it has two threads, as this process has then.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("TEST_THREADS", "1"), **more}
 
 
 def finish(process: subprocess.Popen[str]) -> Outcome:

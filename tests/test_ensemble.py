@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding import assert_as_accurate, in_float64, smooth
 from torch import Tensor, nn
 
 from mnist_cli import ensemble, models
@@ -54,25 +56,39 @@ def test_scores_gradients_and_running_figures_are_each_members_own(
     name: str, batched: bool
 ) -> None:
     """Member by member, as on a CPU, and batched, as on a GPU."""
-    alone = networks(name, layout=torch.channels_last)
-    together = Ensemble(alone).train()
+    together = Ensemble(networks(name, layout=torch.channels_last)).train()
     together.batched = batched
     images, labels = batch()
+    with smooth():
+        for _ in range(2):
+            found = together(images)
+            ensemble.loss(found, labels, **SETTINGS).backward()
+        for k in range(len(found)):
+            usual, exact = (
+                two_steps(change(networks(name, layout=torch.channels_last)[k]))
+                for change in (nn.Module.train, in_float64)
+            )
+            mine = {
+                key: tensor.grad if isinstance(tensor, nn.Parameter) else tensor
+                for key, tensor in together.state_dict(keep_vars=True).items()
+            }
+            member = {key.removeprefix("members."): tensor[k] for key, tensor in mine.items()}
+            assert_as_accurate({"scores": found[k], **member}, usual, exact)
+
+
+SETTINGS: dict[str, Any] = {"log_probabilities": False, "smoothing": 0.1}
+
+
+def two_steps(network: nn.Module) -> dict[str, Tensor]:
+    """A network's scores in a second forward, its gradients of both, and its buffers."""
+    images, labels = batch()
     for _ in range(2):
-        scores = together(images)
-        settings = {"log_probabilities": False, "smoothing": 0.1}
-        ensemble.loss(scores, labels, **settings).backward()
-        for k, network in enumerate(alone):
-            out = network(images)
-            assert_near(scores[k], out)
-            models.loss(out, labels, **settings).backward()
-    for k, network in enumerate(alone):
-        for key, parameter in network.named_parameters():
-            gradient = together.get_parameter(f"members.{key}").grad
-            assert gradient is not None
-            assert_near(gradient[k], parameter.grad)
-        for key, buffer in network.named_buffers():
-            assert_near(together.get_buffer(f"members.{key}")[k], buffer)
+        scores = network(images)
+        models.loss(scores, labels, **SETTINGS).backward()
+    kept = network.state_dict(keep_vars=True).items()
+    return {"scores": scores} | {
+        key: tensor.grad if isinstance(tensor, nn.Parameter) else tensor for key, tensor in kept
+    }
 
 
 @pytest.mark.cuda

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
+from rounding import assert_as_accurate, smooth
 
 from mnist_cli import models
 from mnist_cli.data.split import Normalisation
@@ -25,29 +28,46 @@ def network(name: str) -> torch.nn.Module:
 @pytest.mark.parametrize("name", ["conv2", "example", "oriented", "conv4"])
 def test_saliency_is_the_gradient_written_out(name: str) -> None:
     net = network(name).train()
-    found = saliency(net, image(), NORMALISATION)
+    with smooth():
+        found = saliency(net, image(), NORMALISATION)
+        usual, exact = (
+            written_out(network(name).to(kind)) for kind in (torch.float32, torch.float64)
+        )
     assert net.training
-    brightness = (image().float() / 255).requires_grad_()
-    scores = net.eval()((brightness[None] - 0.1307) / 0.3081)[0]
-    order = scores.argsort(descending=True).tolist()
+    order = exact.scores.argsort(descending=True).tolist()
     assert [found.predicted, found.rival] == order[:2]
-    (said,) = torch.autograd.grad(scores[order[0]], brightness, retain_graph=True)
-    (rival,) = torch.autograd.grad(scores[order[1]], brightness)
-    torch.testing.assert_close(found.gradient, said[0], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.difference, (said - rival)[0], rtol=1e-4, atol=1e-6)
-    probabilities = scores.detach().softmax(0)
-    torch.testing.assert_close(found.log_probabilities.exp(), probabilities, rtol=1e-4, atol=1e-6)
+    assert_as_accurate(found.gradient, usual.gradient, exact.gradient)
+    assert_as_accurate(found.difference, usual.difference, exact.difference)
+    answers = [one.scores.log_softmax(0) for one in (usual, exact)]
+    assert_as_accurate(found.log_probabilities, *answers)
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+class Written(NamedTuple):
+    scores: torch.Tensor
+    gradient: torch.Tensor
+    difference: torch.Tensor
+
+
+def written_out(net: torch.nn.Module) -> Written:
+    """Scores, the highest one's gradient by the pixels, and that of its lead."""
+    brightness = (image().to(next(net.parameters()).dtype) / 255).requires_grad_()
+    scores = net.eval()((brightness[None] - 0.1307) / 0.3081)[0]
+    first, second = scores.topk(2).values
+    (said,) = torch.autograd.grad(first, brightness, retain_graph=True)
+    (rival,) = torch.autograd.grad(second, brightness)
+    return Written(scores.detach(), said[0], (said - rival)[0])
 
 
 def test_a_brighter_pixel_changes_the_score_as_saliency_says() -> None:
     net = network("conv2").double().eval()
     plain = (image().double() / 255)[None]
-    found = saliency(network("conv2"), image(), NORMALISATION)
+    with smooth():
+        found = saliency(network("conv2"), image(), NORMALISATION)
     row, column = divmod(int(found.gradient.abs().argmax()), 28)
     step = torch.zeros_like(plain)
     step[0, 0, row, column] = 1e-6
-    with torch.no_grad():
+    with torch.no_grad(), smooth():
         above, below = (
             net((pixels - 0.1307) / 0.3081)[0, found.predicted]
             for pixels in (plain + step, plain - step)

@@ -31,7 +31,7 @@ class Flat(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         lines = self.lines(images.squeeze(1)).flatten(1)
-        return self.fc2(self.norm(self.fc1(lines)).relu())
+        return self.fc2(self.norm(self.fc1(lines)).tanh())
 
 
 class Deep(nn.Module):
@@ -46,7 +46,7 @@ class Deep(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         volumes = self.norm1(images.unsqueeze(2).expand(-1, -1, 3, -1, -1))
-        return self.fc(self.norm2(self.conv(volumes)).relu().flatten(1))
+        return self.fc(self.norm2(self.conv(volumes)).tanh().flatten(1))
 
 
 class Remembering(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from bits import SECONDS, flat
 from program import wait_until
+from rounding import in_float64, moves, smooth, weights_of
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
@@ -58,26 +59,30 @@ def settings(model: str, **values: Any) -> Any:
     return config(model=model, epochs=1, **plain, **values)
 
 
-def trained(model: str, ranks: Ranks = ALONE, **values: Any) -> dict[str, Any]:
-    """Weights, buffers and figures after an epoch in which the last batch has one image.
+def trained(
+    model: str, ranks: Ranks = ALONE, *, exact: bool = False, **values: Any
+) -> dict[str, Any]:
+    """How far an epoch moves weights and buffers, and its figures; ``exact`` is in float64.
 
-    Or two, where one would be one value a channel.
+    The last batch has one image, or two, where one would be one value a channel.
     """
-    torch.set_num_threads(1)
     chosen = settings(model, **values)
     state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
-    if model == "example":  # dropout draws otherwise on each rank
-        for module in state.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+    for module in state.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # each rank draws its own
+    if exact:
+        in_float64(state.model)
+    start = weights_of(state.model)
     count = COUNT + (model == own("Flat"))
     loader = build_loader(chosen, split(count), NORMALISATION, ranks.part)
-    events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
+    with smooth():
+        events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
     result = events[-1].to_plain()  # type: ignore[union-attr]
     leaves = {path.lstrip("/"): leaf for path, leaf in flat(result).items()}
     figures = {k: v for k, v in leaves.items() if k not in SECONDS and isinstance(v, int | float)}
-    weights = {name: t.clone() for name, t in state.model.state_dict().items()}
-    return {"weights": weights, "figures": figures}
+    weights = weights_of(state.model)
+    return {"weights": weights, "moved": moves(weights, start), "figures": figures}
 
 
 def gradients(
@@ -86,17 +91,24 @@ def gradients(
     count: int,
     precision: Precision = FP32,
     device: torch.device = CPU,
+    *,
+    exact: bool = False,
 ) -> dict[str, Tensor | None]:
-    """What one batch of ``count`` images gives: forward and backward alone, by hand."""
-    torch.set_num_threads(1)
+    """What one batch of ``count`` images gives: forward and backward alone, by hand.
+
+    ``exact`` is in float64.
+    """
     network = state_of(settings(model)).model.to(device)
+    if exact:
+        in_float64(network)
     forward = ranks.forward(network, own=is_own_network(model))
     data = split(count).to(device)
     mine = ranks.part.of(count)
     images = NORMALISATION(data.images[mine].float())
-    with precision.autocast():
+    with precision.autocast(), smooth():
         scores = forward(images)
-    loss = torch.nn.functional.cross_entropy(scores.float(), data.labels[mine])
+    scores = scores if exact else scores.float()
+    loss = torch.nn.functional.cross_entropy(scores, data.labels[mine])
     ranks.weigh(loss, scores, count).backward()
     return {name: p.grad for name, p in network.named_parameters()}
 
@@ -196,6 +208,7 @@ def _table(name: str) -> list[str]:
 
 
 def main(folder: Path) -> None:
+    torch.set_num_threads(1)
     place = place_of()
     assert place is not None
     with joined(place, 60) as ranks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import rounding
 import torch
 
 from mnist_cli.config import TrainConfig
@@ -67,6 +68,14 @@ def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
 
 def state_of(settings: TrainConfig, precision: Precision = FP32) -> TrainState:
     return fresh_state(settings, CPU, precision, 10)
+
+
+def in_float64(state: TrainState) -> TrainState:
+    """Make a run that has not begun compute in float64."""
+    rounding.in_float64(state.model)
+    if state.ema is not None:
+        rounding.in_float64(state.ema.double().module)
+    return state
 
 
 def validation(settings: TrainConfig) -> Split | None:

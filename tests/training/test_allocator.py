@@ -27,22 +27,22 @@ def work():
     return torch.ones(1000) if limited else None
 
 torch.set_num_threads(1)
+torch.ones(1000)
 before = size()
 limited = sys.argv[1] == "limited"
 if limited:
     room = int(before + 500) << 20
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
 settle_allocator()
+before, so_far = size(), faults()
 torch.ones(30 << 18)  # freed, glibc would take blocks as large as this from the heap from now on
-behind = work()
-left, so_far = size() - before, faults()
-more = work()
-print(left, (faults() - so_far) / 256)
+kept = [work() for _ in range(4)]
+print(size() - before, (faults() - so_far) / 256)
 """
 
 
 def left_and_mapped(limit: str = "none", **environment: str) -> tuple[float, float]:
-    """MiB that 250 freed ones leave with the process, and that the next 250 have mapped anew."""
+    """MiB that the process keeps after four rounds of 250 MiB each, and that they mapped."""
     chosen = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     command = [sys.executable, "-c", SCRIPT, limit]
     done = subprocess.run(
@@ -53,15 +53,19 @@ def left_and_mapped(limit: str = "none", **environment: str) -> tuple[float, flo
 
 
 def test_what_is_freed_is_kept_for_what_comes_next() -> None:
+    """What is kept is mapped once, so at most what the process has grown by is mapped.
+
+    One round alone says little: where glibc places its blocks, a round may need new pages.
+    """
     left, mapped = left_and_mapped()
     assert left > 200
-    assert mapped < 50
+    assert mapped < left
 
 
 def test_it_is_given_back_where_address_space_is_limited() -> None:
     left, mapped = left_and_mapped("limited")
     assert left < 5
-    assert mapped > 200
+    assert mapped > 4 * 200
 
 
 def test_the_environment_has_the_last_word() -> None:
@@ -69,4 +73,4 @@ def test_the_environment_has_the_last_word() -> None:
         {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)},
         {"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={1 << 20}"},
     ):
-        assert left_and_mapped(**settled)[1] > 200
+        assert left_and_mapped(**settled)[1] > 4 * 200

@@ -30,7 +30,8 @@ from rank_process import (
     own,
     trained,
 )
-from small_runs import MOVED, config, loaded
+from rounding import assert_as_accurate, assert_figures_as_accurate, relative_error
+from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
 from mnist_cli.commands import shared_run
@@ -49,6 +50,15 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent
 
 
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_the_ranks() -> Iterator[None]:
+    """One: where the same bits are promised, they are by the same number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def free_port() -> int:
     """A port that was free just now: whoever binds it must be ready to take another one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -57,7 +67,8 @@ def free_port() -> int:
 
 def start_ranks(folder: Path) -> list[subprocess.Popen[str]]:
     more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    more["PYTHONPATH"] = f"{HERE}{os.pathsep}{TESTS}"
+    paths = [str(HERE), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    more["PYTHONPATH"] = os.pathsep.join(paths)
     return [
         subprocess.Popen(
             [sys.executable, HERE / "rank_process.py", folder],
@@ -95,28 +106,18 @@ def test_the_gradients_of_two_ranks_are_those_of_one(
     answers: list[dict[str, Any]], model: str, count: int
 ) -> None:
     """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
-    one = gradients(model, ALONE, count)
-    for rank in answers:
-        two = rank["gradients"][f"{model}/{count}"]
-        assert two.keys() == one.keys()
-        torch.testing.assert_close(two, one, rtol=2e-4, atol=2e-6)
+    one, exact = gradients(model, ALONE, count), gradients(model, ALONE, count, exact=True)
+    assert_as_accurate(answers[0]["gradients"][f"{model}/{count}"], one, exact)
     assert not differences(answers[0]["gradients"], answers[1]["gradients"])
 
 
 @pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
-def test_in_bf16_two_ranks_are_no_farther_from_fp32_than_one(
+def test_in_bf16_two_ranks_are_as_accurate_as_one(
     answers: list[dict[str, Any]], model: str, count: int
 ) -> None:
-    """Their sums are rounded elsewhere, so an error as large again is left to them."""
-    exact, one = together(gradients(model, ALONE, count)), gradients(model, ALONE, count, BF16)
-    error = (together(one) - exact).norm()
-    two = answers[0]["bf16"][f"{model}/{count}"]
-    assert (together(two) - exact).norm() < 2 * error
-    assert error > 1e-4 * exact.norm()  # it did compute in bf16
-
-
-def together(gradients: dict[str, torch.Tensor | None]) -> torch.Tensor:
-    return torch.cat([one.flatten().double() for one in gradients.values() if one is not None])
+    exact, one = gradients(model, ALONE, count, exact=True), gradients(model, ALONE, count, BF16)
+    assert_as_accurate(answers[0]["bf16"][f"{model}/{count}"], one, exact)
+    assert relative_error(one, exact) > 1e-4  # it did compute in bf16
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
@@ -129,9 +130,9 @@ def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("model", NETWORKS, ids=named)
 def test_an_epoch_of_two_ranks_is_that_of_one(answers: list[dict[str, Any]], model: str) -> None:
     """Weights, running means and variances, and every figure that is reported."""
-    one, two = trained(model), answers[0]["trained"][model]
-    torch.testing.assert_close(two["weights"], one["weights"], rtol=1e-3, atol=1e-5)
-    assert two["figures"] == pytest.approx(one["figures"], rel=1e-3)
+    one, two, exact = trained(model), answers[0]["trained"][model], trained(model, exact=True)
+    assert_as_accurate(two["moved"], one["moved"], exact["moved"])
+    assert_figures_as_accurate(two["figures"], one["figures"], exact["figures"])
     for key in ("epoch", "step", "train_accuracy", "val_accuracy", "val_count", "lr"):
         assert two["figures"][key] == one["figures"][key]
     assert not differences(two, answers[1]["trained"][model])
@@ -145,8 +146,8 @@ def test_each_image_moves_as_it_would_in_one_process(answers: list[dict[str, Any
         torch.testing.assert_close(two, one, rtol=0, atol=0)
         assert [len(part) for part in answers[1][name]] == [4, 4, 1]
         assert sum(len(batch) for batch in two) == COUNT
-    moved = answers[0]["moved"]["figures"]
-    assert moved == pytest.approx(trained("conv2", **MOVED)["figures"], rel=1e-3)
+    one, exact = (trained("conv2", exact=exact, **MOVED)["figures"] for exact in (False, True))
+    assert_figures_as_accurate(answers[0]["moved"]["figures"], one, exact)
 
 
 def test_every_image_is_evaluated_once_and_all_ranks_know_all(
@@ -368,15 +369,14 @@ def test_a_group_of_one_computes_what_no_group_does(
     group_of_one: Group, model: str, device: str
 ) -> None:
     """On a GPU as well, of which the tests of several ranks would need as many."""
-    there, bf16 = torch.device(device), Precision("bf16", device)
+    there = torch.device(device)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        exact = gradients(model, ALONE, 8, device=there)
-        torch.testing.assert_close(
-            gradients(model, group_of_one, 8, device=there), exact, rtol=1e-3, atol=1e-5
-        )
-        one, two = (gradients(model, ranks, 8, bf16, there) for ranks in (ALONE, group_of_one))
-    error = (together(one) - together(exact)).norm()
-    assert (together(two) - together(exact)).norm() < 2 * error
+        exact = gradients(model, ALONE, 8, device=there, exact=True)
+        for precision in (FP32, Precision("bf16", device)):
+            one, two = (
+                gradients(model, ranks, 8, precision, there) for ranks in (ALONE, group_of_one)
+            )
+            assert_as_accurate(two, one, exact)
 
 
 @pytest.mark.cuda

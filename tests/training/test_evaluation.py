@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from rounding import assert_as_accurate
 from sklearn import metrics
 from small_runs import FP32, NORMALISATION, split, state_of
 from small_runs import config as small_config
@@ -157,13 +160,15 @@ def test_the_mode_comes_back_even_after_a_failure() -> None:
 
 
 @pytest.mark.parametrize("name", ["notebook", "conv4"])
-def test_scores_become_log_probabilities_whatever_the_network_returns(name: str) -> None:
+def test_scores_become_log_probabilities(name: str) -> None:
+    """Whatever it returns, in fp32 and in bf16."""
     model, images = state_of(small_config(model=name)).model.eval(), split(9)
     with torch.no_grad():
-        pixels = (images.images.float() / 255 - 0.1307) / 0.3081
-        expected = torch.log_softmax(model(pixels), 1)
-    found = predict(model, images, NORMALISATION, batch_size=4, precision=FP32)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    rough = predict(model, images, NORMALISATION, batch_size=4, precision=Precision("bf16", "cpu"))
-    assert rough.dtype == torch.float32
-    torch.testing.assert_close(rough, expected, rtol=0.1, atol=0.1)
+        pixels = (images.images.double() / 255 - 0.1307) / 0.3081
+        exact = torch.log_softmax(copy.deepcopy(model).double()(pixels), 1)
+        for precision in (FP32, Precision("bf16", "cpu")):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision is not FP32):
+                usual = torch.log_softmax(model(pixels.float()).float(), 1)
+            found = predict(model, images, NORMALISATION, batch_size=4, precision=precision)
+            assert found.dtype == torch.float32
+            assert_as_accurate(found, usual, exact)

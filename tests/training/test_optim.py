@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from rounding import assert_as_accurate, in_float64, moves, weights_of
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -163,13 +164,16 @@ def network() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 3, 3, bias=False),
         nn.BatchNorm2d(3),
-        nn.ReLU(),
+        nn.Softplus(),  # smooth: rounding must not decide where a gradient goes
         nn.Flatten(),
         nn.Linear(108, 4),
     )
 
 
-def trained(model: nn.Module, optimizers: list[Optimizer], steps: int = 5) -> list[torch.Tensor]:
+def trained(
+    model: nn.Module, optimizers: list[Optimizer], steps: int = 5
+) -> dict[str, torch.Tensor]:
+    start = weights_of(model)
     source = torch.Generator().manual_seed(1)
     for _ in range(steps):
         images = torch.randn(6, 1, 8, 8, generator=source)
@@ -179,7 +183,7 @@ def trained(model: nn.Module, optimizers: list[Optimizer], steps: int = 5) -> li
         nn.functional.cross_entropy(model(images), labels).backward()
         for optimizer in optimizers:
             optimizer.step()
-    return [parameter.detach().clone() for parameter in model.parameters()]
+    return moves(weights_of(model), start)
 
 
 PLAIN_TORCH: dict[str, tuple[dict[str, Any], Callable[[Any], Optimizer]]] = {
@@ -212,13 +216,14 @@ PLAIN_TORCH: dict[str, tuple[dict[str, Any], Callable[[Any], Optimizer]]] = {
 
 @pytest.mark.parametrize("case", PLAIN_TORCH)
 def test_an_optimiser_is_torchs_plain_one(case: str) -> None:
+    """Up to rounding: fused kernels round otherwise."""
     values, make = PLAIN_TORCH[case]
-    one, other = network(), network()
+    ours, theirs, exact = network(), network(), in_float64(network())
     settings = config(optimizer=case.split()[0], **values)
-    ours_trained = trained(one, build_optimizers(settings, one.parameters()))
-    theirs_trained = trained(other, [make(other.parameters())])
-    for a, b in zip(ours_trained, theirs_trained, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)  # fused kernels round otherwise
+    assert_as_accurate(
+        trained(ours, build_optimizers(settings, ours.parameters())),
+        *(trained(one, [make(one.parameters())]) for one in (theirs, exact)),
+    )
 
 
 def test_an_optimisers_steps_and_saving_do_not_import_torchs_compiler() -> None:
@@ -277,23 +282,51 @@ def test_without_matrices_or_without_others_one_optimiser_is_left() -> None:
     assert [type(o).__name__ for o in vectors] == ["AdamW"]
 
 
+def muon_in_float64(gradients: list[torch.Tensor], values: dict[str, Any]) -> torch.Tensor:
+    """How far Muon moves a matrix of zeros (rows, columns), without decay (Jordan 2024, Liu 2025)."""
+    moved = velocity = torch.zeros_like(gradients[0], dtype=torch.float64)
+    for gradient in gradients:
+        velocity = torch.lerp(gradient.double(), velocity, values["momentum"])
+        step = torch.lerp(gradient.double(), velocity, values["momentum"])
+        step = step if values["nesterov"] else velocity
+        x = step.T if step.shape[0] > step.shape[1] else step
+        x = x / x.norm()
+        for _ in range(values["ns_steps"]):
+            square = x @ x.T
+            x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+        size = 0.2 * max(step.shape) ** 0.5
+        moved = moved - values["lr"] * size * (x.T if step.shape[0] > step.shape[1] else x)
+    return moved
+
+
 @pytest.mark.parametrize(("nesterov", "ns_steps"), [(True, 5), (False, 5), (True, 3)])
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (10, 128)])
 def test_muon_is_torchs(shape: tuple[int, int], nesterov: bool, ns_steps: int) -> None:
+    """Up to rounding, which is that of bfloat16 in both."""
     torch.manual_seed(0)
-    mine = nn.Parameter(torch.randn(shape))
-    theirs = nn.Parameter(mine.detach().clone())
-    values = {"lr": 0.1, "weight_decay": 0.2, "momentum": 0.7, "nesterov": nesterov}
-    values["ns_steps"] = ns_steps
-    (ours,) = build_optimizers(config(optimizer="muon", **values), [mine])
-    torchs = torch.optim.Muon([theirs], **values, adjust_lr_fn="match_rms_adamw")
-    for _ in range(6):
-        mine.grad = torch.randn(shape)
-        theirs.grad = mine.grad.clone()
+    mine, theirs = (nn.Parameter(torch.zeros(shape)) for _ in range(2))
+    values = {"lr": 0.1, "momentum": 0.7, "nesterov": nesterov, "ns_steps": ns_steps}
+    decay = {"weight_decay": 0.0}
+    (ours,) = build_optimizers(config(optimizer="muon", **values, **decay), [mine])
+    torchs = torch.optim.Muon([theirs], **values, **decay, adjust_lr_fn="match_rms_adamw")
+    gradients = [torch.randn(shape) for _ in range(6)]
+    for gradient in gradients:
+        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
         ours.step(), torchs.step()
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert_as_accurate(mine, theirs, muon_in_float64(gradients, values))
     memories = ours.state[mine]["momentum_buffer"], torchs.state[theirs]["momentum_buffer"]
     torch.testing.assert_close(*memories, rtol=0, atol=0)
+
+
+def test_muon_decays_weights_as_torchs_does() -> None:
+    """By a share of the weight, which a gradient of zero leaves alone."""
+    mine, theirs = (nn.Parameter(torch.full((6, 4), 3.0)) for _ in range(2))
+    mine.grad, theirs.grad = torch.zeros(6, 4), torch.zeros(6, 4)
+    values = {"lr": 0.1, "weight_decay": 0.2}
+    build_optimizers(config(optimizer="muon", **values), [mine])[0].step()
+    torch.optim.Muon([theirs], **values, adjust_lr_fn="match_rms_adamw").step()
+    torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(mine, torch.full((6, 4), 3 * (1 - 0.1 * 0.2)))
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
@@ -304,11 +337,12 @@ def test_muon_makes_each_matrix_of_a_stack_orthogonal_alone(shape: tuple[int, in
     stack.grad = gradients.clone()
     (muon,) = build_optimizers(config(optimizer="muon", ensemble=3, lr=0.1), [stack])
     muon.step()
+    values = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "ns_steps": 5}
     for k in range(3):
         alone = nn.Parameter(torch.zeros(shape))
         alone.grad = gradients[k].clone()
         build_optimizers(config(optimizer="muon", lr=0.1), [alone])[0].step()
-        torch.testing.assert_close(stack[k], alone, rtol=2e-2, atol=1e-3)  # in bfloat16 within
+        assert_as_accurate(stack[k], alone, muon_in_float64([gradients[k]], values))
 
 
 def test_muon_of_an_ensemble_leaves_stacks_of_vectors_to_adamw() -> None:
