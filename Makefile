@@ -13,10 +13,10 @@ NEXT = 'What next: $(BIN)/mnist plot draws the run, $(BIN)/mnist predict FILE re
 	'$(BIN)/mnist draw lets you draw a digit and watch. $(BIN)/mnist --help lists the rest.'
 
 .DEFAULT_GOAL := help
-.PHONY: help train test gpu torture audit lint format docs bench clean
+.PHONY: help train test test-matrix gpu torture audit lint format docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Stamps: what is installed is installed again only when these files change. Once they are there,
 # no target needs the network.
@@ -41,6 +41,9 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
+
+test-matrix: $(VENV)/.dev ## run the tests that compute under other processors, users and torches
+	$(BIN)/python tests/matrix.py $(ARGS)
 
 # A GPU machine may have neither network nor all packages: this target installs nothing. It uses
 # the environment that other targets made, else the Python at hand with the torch that it has.
