@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,20 +32,6 @@ def _few_threads() -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _without_bf16() -> Iterator[None]:
-    """TEST_WITHOUT_BF16=1 lets `--precision auto` find a CPU without bf16, in this process."""
-    if not os.environ.get("TEST_WITHOUT_BF16"):
-        yield
-        return
-    from mnist_cli.training import device
-
-    with pytest.MonkeyPatch.context() as patch:
-        found = device.cpu_features() - {"avx512_bf16", "amx_bf16"}
-        patch.setattr(device, "cpu_features", lambda: found)
-        yield
 
 
 @pytest.fixture

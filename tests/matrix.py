@@ -8,6 +8,7 @@ Prints a Markdown table, and ends with exit code 1 if a test failed in any row.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import platform
 import re
@@ -74,6 +75,20 @@ def _one_core() -> Sequence[str]:
     return ("taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable)
 
 
+def _no_bf16() -> Sequence[str]:
+    """Python in a mount namespace in which /proc/cpuinfo does not list bf16."""
+    _x86()
+    hidden = Path(tempfile.gettempdir()) / f"cpuinfo-without-bf16-{os.getpid()}"
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    atexit.register(hidden.unlink, missing_ok=True)
+    hidden.write_text(re.sub(r" (avx512_bf16|amx_bf16)\b", "", info), encoding="utf-8")
+    script = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
+    words = ("unshare", "-rm", "sh", "-c", script, str(hidden))
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False).returncode:
+        raise NotHere("user namespaces are not allowed")
+    return (*words, sys.executable)
+
+
 def _ordinary_user() -> Sequence[str]:
     """Python as a user who is not root; of root's own installation, the system's of that version."""
     if os.geteuid() != 0:
@@ -119,24 +134,17 @@ def _install(folder: Path, python: Path, requirements: Sequence[str]) -> None:
     (folder / ".done").touch()
 
 
+PROCESSORS = {
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "no AVX": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "no AMX": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+    "MKL on another vendor's CPU": {"MKL_CBWR": "COMPATIBLE"},
+}
+"""What makes torch, oneDNN and MKL compute as on another x86-64 processor."""
+
 ROWS = (
-    Row(
-        "AVX2", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, _x86, processor=True
-    ),
-    Row(
-        "no AVX",
-        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-        _x86,
-        processor=True,
-    ),
-    Row("no AMX", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, _x86, processor=True),
-    Row(
-        "no bf16",
-        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "TEST_WITHOUT_BF16": "1"},
-        _x86,
-        processor=True,
-    ),
-    Row("MKL on another vendor's CPU", {"MKL_CBWR": "COMPATIBLE"}, _x86, processor=True),
+    *(Row(name, settings, _x86, processor=True) for name, settings in PROCESSORS.items()),
+    Row("no bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, _no_bf16, processor=True),
     Row("one core", {}, _one_core),
     Row("two threads", {"TEST_THREADS": "2"}),
     Row("ordinary user", {}, _ordinary_user),
@@ -156,7 +164,7 @@ def main() -> None:
         rows = [row for row in rows if row.processor]
     results = []
     for row in rows:
-        result = run(row, options.paths or PATHS, options.jobs)
+        result = run(row, options.paths, options.jobs)
         results.append(result)
         print(line(result), file=sys.stderr, flush=True)
         for failure in result.failures:
@@ -167,7 +175,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="*", help="tests; default: those that compute")
+    parser.add_argument(
+        "paths", nargs="*", help="tests, and options of pytest; default: those that compute"
+    )
     parser.add_argument("--rows", action="append", metavar="NAME", help="only this row")
     parser.add_argument("--jobs", default="2", metavar="N", help="processes of each row")
     parser.add_argument(
@@ -178,7 +188,9 @@ def _options() -> argparse.Namespace:
         help="a row, or the one of that name, under a Python that has the test packages",
     )
     parser.add_argument("--processor", action="store_true", help="only the rows of processors")
-    return parser.parse_args()
+    options, rest = parser.parse_known_args()
+    options.paths = [*(options.paths or PATHS), *rest]
+    return options
 
 
 def _other_python(text: str) -> Row:
