@@ -35,7 +35,11 @@ Run = Callable[..., Outcome]
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "mnist_cli", *map(str, arguments)]
+    return begin([sys.executable, "-m", "mnist_cli", *map(str, arguments)], **options)
+
+
+def begin(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a command of any program, its output piped, on one thread."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     environment = options.pop("environment", None) or one_thread()
     return subprocess.Popen(command, text=True, env=environment, **options)
