@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 
@@ -18,6 +19,10 @@ from mnist_cli.process import looks_here
 
 PRELOADED = ["mnist_cli.data.loader", "torchvision.transforms", "PIL.Image"]
 """What a fork server imports once, so that its workers do not: seconds for each of them."""
+SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
+"""What multiprocessing appends to the folder for temporary files."""
+SOCKET_NAME = 107 if sys.platform == "linux" else 103
+"""The most bytes that the name of a socket may have."""
 SAFE_PATH = "PYTHONSAFEPATH"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,12 +41,28 @@ def start_method(device: torch.device) -> str:
 
 
 def context(device: torch.device) -> BaseContext:
-    """The multiprocessing context that starts workers for ``device``; see :func:`start_method`."""
+    """The multiprocessing context that starts workers for ``device``; see :func:`start_method`.
+
+    Raises:
+        DataError: the workers could not send what they load.
+    """
+    _check_temporary_folder()
     atexit.register(_end)
     method = start_method(device)
     if method == "forkserver":
         _start_fork_server()
     return multiprocessing.get_context(method)
+
+
+def _check_temporary_folder() -> None:
+    """Refuse a path in which no socket can have a name: the first batch would never arrive."""
+    folder = tempfile.gettempdir()
+    longest = SOCKET_NAME - len(os.fsencode(SOCKET))
+    if os.name == "posix" and len(os.fsencode(folder)) > longest:
+        raise DataError(
+            f"the folder for temporary files has a path too long for the sockets of workers: {folder}",
+            f"Set TMPDIR to a path of at most {longest} bytes, or use --workers 0.",
+        )
 
 
 def _start_fork_server() -> None:

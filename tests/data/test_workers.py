@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,33 @@ def test_more_workers_than_cores_are_no_warning_of_torchs(monkeypatch: pytest.Mo
         warnings.simplefilter("always")
         assert same(list(loader(workers=2).epoch(0)), batches("dataloader"))
     assert not [str(warning.message) for warning in caught if "DataLoader" in str(warning.message)]
+
+
+@pytest.fixture
+def root() -> Iterator[str]:
+    """A short path, whatever the folder for temporary files is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sockets of POSIX")
+def test_a_temporary_folder_too_long_for_sockets_is_refused(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers' batches would never arrive: multiprocessing says nothing of the socket."""
+    with socket.socket(socket.AF_UNIX) as probe, pytest.raises(OSError, match="too long"):
+        probe.bind("x" * (workers.SOCKET_NAME + 1))
+    longest = workers.SOCKET_NAME - len(workers.SOCKET)
+    for length, refused in ((longest, False), (longest + 1, True)):
+        folder = Path(root) / ("x" * (length - len(root) - 1))
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        made = loader(workers=1)
+        if refused:
+            with pytest.raises(DataError, match="a path too long for the sockets"):
+                next(made.epoch(0))
+        else:
+            assert same(list(made.epoch(0)), batches("dataloader"))
 
 
 FORK_SERVER = """
