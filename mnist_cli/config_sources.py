@@ -17,6 +17,7 @@ from typing import Any
 from mnist_cli import places
 from mnist_cli.choices import preset_names, presets_dir
 from mnist_cli.errors import UsageError
+from mnist_cli.files import is_folder, is_there
 
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
     "model": places.absolute_network,
@@ -112,7 +113,7 @@ def find_config(name: str) -> Path:
         return presets_dir() / f"{name}.toml"
     try:
         path = Path(name).expanduser()
-        if path.exists() and not path.is_dir():
+        if is_there(path) and not is_folder(path):
             return path
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
         raise UsageError(f"--config {name}: cannot be read: {error}") from error

@@ -14,6 +14,7 @@ import errno
 import os
 import re
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +43,38 @@ _CAUSES = {
     errno.EISDIR: ("it is a folder, not a file", "Choose another name"),
     errno.ENOTDIR: ("a part of the path is not a folder", "Choose another folder"),
 }
+
+
+def status(path: Path) -> os.stat_result | None:
+    """What the system says of a path, links followed; None where nothing has that name.
+
+    ``Path.exists``, ``is_dir`` and ``is_file`` hide every error from Python 3.14 on, and "Permission
+    denied" would read "is not there".
+
+    Raises:
+        OSError: the system does not say.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte
+        return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name; see :func:`status`."""
+    return status(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder; see :func:`status`."""
+    found = status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a regular file; see :func:`status`."""
+    found = status(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def explain_os_error(

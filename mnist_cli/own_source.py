@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from mnist_cli.errors import UsageError
+from mnist_cli.files import is_regular
 
 MAX_BYTES = 1 << 24  # no network's source is as large
 _RUN: list[Path] = []
@@ -51,7 +52,7 @@ def load(path: Path) -> Source:
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():
+        if not is_regular(path):
             raise UsageError(f"there is no file {path}", "Name yours: --model path/to/net.py:Net.")
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes: no network's source")

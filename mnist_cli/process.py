@@ -31,8 +31,12 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
     a stranger's ``typer.py`` may lie there; ``-P`` keeps it from that, unless this process itself
     looks there, as one started in a source tree does.
     """
-    looks_here = bool({"", str(Path.cwd())} & set(sys.path[:1]))
-    return [sys.executable, *([] if looks_here else ["-P"]), "-m", module, *words]
+    return [sys.executable, *([] if looks_here() else ["-P"]), "-m", module, *words]
+
+
+def looks_here() -> bool:
+    """Whether this process looks for modules in the working directory first."""
+    return bool({"", str(Path.cwd())} & set(sys.path[:1]))
 
 
 def run(

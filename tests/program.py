@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from systems import skip_without_posix
@@ -37,10 +38,44 @@ Run = Callable[..., Outcome]
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "mnist_cli", *map(str, arguments)]
+    return begin([sys.executable, "-m", "mnist_cli", *map(str, arguments)], **options)
+
+
+def begin(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a command of any program, its output piped, on one thread."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     environment = options.pop("environment", None) or one_thread()
     return subprocess.Popen(command, text=True, env=environment, **options)
+
+
+HELD = """
+import sys, time
+from pathlib import Path
+marker, *arguments = sys.argv[1:]
+sys.argv = ["mnist", *arguments]
+from mnist_cli.training.loop import Stepper
+step, taken = Stepper.__call__, 0
+def held(self, *values):
+    global taken
+    taken += 1
+    if taken == 5:
+        Path(marker).touch()
+        while Path(marker).exists():
+            time.sleep(0.005)
+    return step(self, *values)
+Stepper.__call__ = held
+from mnist_cli.__main__ import main
+main()
+"""
+
+
+def start_held(marker: Path, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start a training that waits in its fifth step until ``marker``, which it makes, is removed."""
+    command = [sys.executable, "-c", HELD, str(marker), *map(str, arguments)]
+    process = begin(command, **options)
+    wait_until(lambda: marker.exists() or process.poll() is not None)
+    assert process.poll() is None, finish(process).err
+    return process
 
 
 def one_thread(**more: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from mnist_cli.files import (
     clear_stale,
     explain_os_error,
     host_name,
+    is_folder,
+    is_regular,
+    is_there,
     stale_temporaries,
     sync_folder,
 )
@@ -28,6 +32,27 @@ from mnist_cli.files import (
 
 def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    names = ("", "file", "dangling", "nowhere", "file/below", "null\0byte")
+    seen = {n: [ask(tmp_path / n) for ask in (is_there, is_folder, is_regular)] for n in names}
+    assert seen == {
+        "": [True, True, False],
+        "file": [True, False, True],
+        **dict.fromkeys(names[2:], [False] * 3),
+    }
+
+
+@pytest.mark.parametrize("ask", [is_there, is_folder, is_regular])
+def test_what_the_system_does_not_say_is_an_error_on_every_python(
+    tmp_path: Path, ask: Callable[[Path], bool]
+) -> None:
+    with pytest.raises(OSError, match="File name too long") as raised:
+        ask(tmp_path / ("x" * 300))
+    assert raised.value.errno == errno.ENAMETOOLONG
 
 
 def test_bytes_and_text_replace_what_was_there(tmp_path: Path) -> None:

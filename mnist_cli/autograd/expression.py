@@ -263,6 +263,8 @@ class _Reader:
             if rehearsal.numel() > MAX_ENTRIES:
                 self.refuse(f"the result would have {rehearsal.numel()} entries", node)
             result: Tensor = call(*values)
+        except ZeroDivisionError:  # Python's own words differ between its versions
+            self.refuse("this cannot be computed (division by zero)", node)
         except OverflowError:
             self.refuse("this cannot be computed (the number is too large)", node)
         except (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError) as error:

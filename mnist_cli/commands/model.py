@@ -12,6 +12,7 @@ import typer
 from mnist_cli import choices
 from mnist_cli.commands import options
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.files import is_there
 from mnist_cli.places import is_own_network, label, seen_from_here
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _check_exists(target: str, runs: Path) -> None:
 
     path = Path(target)
     try:
-        found = path.exists() or find_run(path, runs) is not None
+        found = is_there(path) or find_run(path, runs) is not None
     except OSError:
         return
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:

@@ -112,8 +112,6 @@ def _tell_of_folders(pictures: Sequence[str]) -> None:
     from mnist_cli.report.console import warn
 
     for one in pictures:
-        if not Path(one).is_dir():
-            continue
         with contextlib.suppress(OSError):
             entries = sorted(Path(one).iterdir())
             within = [path.name for path in entries if path.is_dir()]
@@ -124,9 +122,11 @@ def _tell_of_folders(pictures: Sequence[str]) -> None:
 def _hinted(failure: Failure, runs: Path) -> DataError:
     """Why a picture cannot be used; where it would be a run, how that is named."""
     path, error = failure.path, failure.error
-    if Path(path).exists() or not (path.isdecimal() or (runs / path).is_dir()):
-        return error
-    return DataError(error.message, f"If the run {path} is meant: --checkpoint {path}.")
+    with contextlib.suppress(OSError):  # the error itself names it
+        a_run = path.isdecimal() or (runs / path).is_dir()
+        if a_run and not Path(path).exists():
+            return DataError(error.message, f"If the run {path} is meant: --checkpoint {path}.")
+    return error
 
 
 def _answer(reader: Reader, results: list[Digit | Failure]) -> list[Answer | Failure]:

@@ -271,8 +271,15 @@ def _where(session: Session, request: RunRequest) -> str:
 
 
 def _announce(session: Session, say: Speaker) -> None:
+    from mnist_cli.cores import usable_cores
     from mnist_cli.training.device import describe
 
+    workers, available = session.config.workers, usable_cores()
+    if workers > available:
+        say.warn(
+            f"workers = {workers} is more than the {available} CPU core{'s' * (available > 1)} "
+            "available: they may slow each other down"
+        )
     if session.differences:
         say.warn(
             "this is not where the run was begun, so its bits may differ from here on: "
@@ -297,7 +304,7 @@ def _announce(session: Session, say: Speaker) -> None:
 
 def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
     """Drive the session and show its events."""
-    from mnist_cli.data.loader import explain_dead_worker
+    from mnist_cli.data.workers import explain_dead_worker
     from mnist_cli.report.training import TrainingReport
     from mnist_cli.training.loop import Notice, StepResult
     from mnist_cli.training.tensorboard import open_log

@@ -8,26 +8,24 @@ same batches, but for rounding (torchvision divides by 255 first).
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import multiprocessing
-import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnist_cli.config import TrainConfig
+from mnist_cli.data import workers
 from mnist_cli.data.augment import Augmentation
 from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.errors import DataError
 from mnist_cli.seeding import derive
 
 Batch = tuple[Tensor, Tensor]
+Draw = tuple[int, int]
+"""An epoch and an image of it, both counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,10 @@ class Loader(Protocol):
         """Images in batch ``batch`` of an epoch, of all ranks."""
         ...
 
+    def close(self) -> None:
+        """End the processes that it has started; a later epoch starts new ones."""
+        ...
+
 
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     """The order (count,), int64 on the CPU, in which an epoch takes the training images."""
@@ -84,17 +86,6 @@ def last_batch(config: TrainConfig, images: int) -> int:
     rest = images % config.batch_size
     whole = not rest or (config.drop_last and images > config.batch_size)
     return config.batch_size if whole else rest
-
-
-def start_method(device: torch.device, ranks: int) -> str | None:
-    """How worker processes are begun; None is Python's usual way, which may be to fork.
-
-    A rank on a GPU has threads of CUDA's and NCCL's, and a fork copies what they have locked.
-    """
-    if ranks == 1 or device.type != "cuda":
-        return None
-    ways = multiprocessing.get_all_start_methods()
-    return "forkserver" if "forkserver" in ways else "spawn"
 
 
 def build_loader(
@@ -130,6 +121,9 @@ class _Batching:
     def count(self, batch: int) -> int:
         """See :meth:`Loader.count`."""
         return min(self.size, self.images - batch * self.size)
+
+    def close(self) -> None:
+        """See :meth:`Loader.close`."""
 
 
 class DeviceLoader(_Batching):
@@ -170,37 +164,31 @@ class DeviceLoader(_Batching):
 
 
 class ConventionalLoader(_Batching):
-    """torch's DataLoader over single images, with torchvision's transforms and workers."""
+    """torch's DataLoader over single images, with torchvision's transforms and workers.
+
+    Its workers start with the first epoch and live until :meth:`close`.
+    """
 
     def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
         super().__init__(config, split, normalisation)
         self.generator = torch.Generator()
         self._device = split.images.device
         self._workers = config.workers
-        if self._workers:
-            atexit.register(_end_workers)
         self._dataset = _ImageDataset(
             split.to(torch.device("cpu")), normalisation, self._augmentation, config.seed
         )
+        self._drawn: list[list[Draw]] = []
+        self._loader: DataLoader[tuple[Tensor, int]] | None = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Loader.epoch`; what an image draws depends on seed, epoch and image alone."""
-        self._dataset.epoch = epoch
-        # DataLoader draws its workers' seeds from it: once an epoch, stopped in between or not.
         self.generator.manual_seed(derive(self._seed, "workers", epoch))
         batches = [b.tolist() for b in self._order(epoch, start).split(self.size)]
         parts = [batch[self.part.of(len(batch))] for batch in batches]
-        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-            self._dataset,
-            batch_sampler=[part for part in parts if part],
-            num_workers=self._workers,
-            multiprocessing_context=self._workers_begin(),
-            worker_init_fn=_leave_signals_to_the_main_process,
-            generator=self.generator,
-            pin_memory=self._device.type == "cuda",
-        )
-        with explain_dead_worker():
-            for images, labels in loader:
+        # The DataLoader reads this list anew in each epoch.
+        self._drawn[:] = [[(epoch, image) for image in part] for part in parts if part]
+        with workers.explain_dead_worker():
+            for images, labels in self._begin():
                 yield (
                     images.to(self._device, non_blocking=True),
                     labels.to(self._device, non_blocking=True),
@@ -208,80 +196,48 @@ class ConventionalLoader(_Batching):
         if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
             yield self._none()
 
-    def _workers_begin(self) -> BaseContext | None:
-        way = start_method(self._device, self.part.ranks) if self._workers else None
-        if way is None:
-            return None
-        context = multiprocessing.get_context(way)
-        context.set_forkserver_preload([__name__])  # else each worker imports torch
-        return context
+    def _begin(self) -> Iterator[Any]:
+        if self._loader is not None:
+            return iter(self._loader)
+        with workers.signals_blocked(), warnings.catch_warnings():
+            # Of more workers than cores; the command says so in its own words.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            self._loader = self._build()
+            return iter(self._loader)
+
+    def _build(self) -> DataLoader[tuple[Tensor, int]]:
+        context = workers.context(self._device) if self._workers else None
+        return DataLoader(
+            self._dataset,
+            batch_sampler=self._drawn,  # its numbers are pairs
+            num_workers=self._workers,
+            persistent_workers=bool(self._workers),
+            multiprocessing_context=context,
+            worker_init_fn=workers.ignore_signals,
+            generator=torch.Generator(),  # no draw depends on it, nor on the global one
+            pin_memory=self._device.type == "cuda",
+        )
+
+    def close(self) -> None:
+        """See :meth:`Loader.close`."""
+        self._loader = None
 
     def _none(self) -> Batch:
         images, labels = self._split.images[:0].float(), self._split.labels[:0]
         return images.to(self._device), labels.to(self._device)
 
 
-@contextlib.contextmanager
-def explain_dead_worker() -> Iterator[None]:
-    """Turn torch's error about a worker that died into ours, wherever it comes up.
-
-    torch raises it from a signal handler: in the middle of a step as well as in the loader.
-
-    Raises:
-        DataError: a worker died, or failed.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        lines = str(error).strip().splitlines()
-        if "DataLoader worker" not in str(error):
-            raise
-        if lines[0].startswith("Caught "):  # it lives, and tells of an error of its own
-            raise DataError(
-                f"a worker process of the DataLoader failed: {lines[-1]}",
-                "Try fewer workers, or --set loader=device.",
-            ) from error
-        raise DataError(
-            f"a worker process of the DataLoader died: {lines[0]}",
-            "Was it killed for memory? Try fewer workers, or --set loader=device.",
-        ) from error
-
-
-def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; only one may decide.
-
-    Without it, workers that are not forked (Python 3.14, macOS) die in the middle of the batch
-    that the main process means to finish. They end when it tells them, or when it is gone, or
-    by :func:`_end_workers`.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end_workers() -> None:
-    """SIGKILL for the workers that an error has left as the process ends.
-
-    An error's traceback can hold the DataLoader, which then tells its workers nothing. The exit
-    of multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
-    """
-    left = [child for child in multiprocessing.active_children() if child.daemon]
-    if not left:
-        return
-    if hasattr(signal, "SIGCHLD"):  # for torch's handler of it, this would be an error
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for child in left:
-        child.kill()
-
-
 class _ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Single images through torchvision's transforms, as torchvision's own MNIST gives them."""
+    """Single images through torchvision's transforms, as torchvision's own MNIST gives them.
+
+    An image is asked for with its epoch: a worker lives longer than one, and keeps no state.
+    """
 
     def __init__(
         self, split: Split, normalisation: Normalisation, augmentation: Augmentation, seed: int
     ) -> None:
         from torchvision import transforms
 
-        self.epoch = 0
         self._seed = seed
         self._images = split.images.squeeze(1)
         self._labels = split.labels.tolist()
@@ -299,14 +255,15 @@ class _ImageDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         from PIL import Image
 
+        epoch, index = draw
         picture = Image.fromarray(self._images[index].numpy())
         if not self._random:
             return self._transform(picture), self._labels[index]
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive(self._seed, "image", self.epoch, index))
+            torch.default_generator.manual_seed(derive(self._seed, "image", epoch, index))
             return self._transform(picture), self._labels[index]
 
 

@@ -24,6 +24,7 @@ from mnist_cli.data.arrays import Arrays
 from mnist_cli.data.raw import Raw
 from mnist_cli.data.spec import DatasetSpec
 from mnist_cli.errors import DataError
+from mnist_cli.files import is_folder, is_there
 from mnist_cli.places import label
 
 TEST_SHARE = 5
@@ -133,8 +134,8 @@ def _read_raw(path: Path, say: Callable[[str], None] | None) -> Raw:
 def _folder(path: Path) -> Iterator[None]:
     """Look into a folder; what the system refuses becomes one message."""
     try:
-        if not path.is_dir():
-            there = "is a file" if path.exists() else "is not there"
+        if not is_folder(path):
+            there = "is a file" if is_there(path) else "is not there"
             raise DataError(
                 f"the data set {path} {there}",
                 "Name a folder, as with --dataset: one of images for each class in it, or IDX files.",

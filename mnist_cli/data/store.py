@@ -29,6 +29,7 @@ from mnist_cli.data import bundled, catalogue, idx
 from mnist_cli.data.arrays import Arrays
 from mnist_cli.data.spec import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
 from mnist_cli.errors import DataError
+from mnist_cli.files import is_regular
 
 CHECKSUMS = "checksums.json"
 CHECKSUMS_FORMAT = "mnist-cli/checksums"
@@ -198,7 +199,7 @@ def _copies(file: SourceFile, folders: tuple[Path, ...]) -> Iterator[Path]:
         plain = [folder / name for name in (file.name, dotted)]
         gzipped = [folder / f"{name}.gz" for name in (file.name, dotted)]
         known = file.md5 or not file.archive_md5 or file.name in _recorded(folder)
-        yield from (p for p in (plain + gzipped if known else gzipped + plain) if p.is_file())
+        yield from (p for p in (plain + gzipped if known else gzipped + plain) if is_regular(p))
 
 
 def _recorded(folder: Path) -> dict[str, str]:

@@ -22,6 +22,9 @@ from mnist_cli.files import (
     clear_stale,
     explain_os_error,
     host_name,
+    is_folder,
+    is_regular,
+    is_there,
 )
 from mnist_cli.places import slug
 
@@ -244,11 +247,11 @@ def newest(root: Path) -> RunDirectory:
     Raises:
         CheckpointError: there is none.
     """
-    folders = root.iterdir() if root.is_dir() else ()
+    folders = root.iterdir() if is_folder(root) else ()
     runs = sorted((path for path in folders if run_number(path)), key=run_number, reverse=True)
     for path in runs:
         run = RunDirectory(path)
-        if run.best.is_file() or run.last.is_file():
+        if is_regular(run.best) or is_regular(run.last):
             return run
     raise CheckpointError(
         f"no run with a checkpoint under {root}/",
@@ -265,12 +268,12 @@ def find_run(target: Path, root: Path) -> Path | None:
         CheckpointError: several runs have that number.
         OSError: a place cannot be looked into.
     """
-    if target.exists():
-        return target if target.is_dir() else None
-    if (root / target).is_dir():
+    if is_there(target):
+        return target if is_folder(target) else None
+    if is_folder(root / target):
         return root / target
     name = str(target)
-    if not name.isdecimal() or not root.is_dir():
+    if not name.isdecimal() or not is_folder(root):
         return None
     visible = (path for path in root.iterdir() if not path.name.startswith("."))
     found = sorted(path for path in visible if run_number(path) == int(name) and path.is_dir())
@@ -304,7 +307,7 @@ def _find(target: Path | None, root: Path) -> Path:
     folder = find_run(target, root)
     if folder is not None:
         return RunDirectory(folder).checkpoint()
-    if not target.exists():
+    if not is_there(target):
         raise CheckpointError(
             f"there is no checkpoint or run {target}",
             f"Leave it out to take the newest run under {root}/.",

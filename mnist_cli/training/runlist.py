@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import CheckpointError
+from mnist_cli.files import is_regular, is_there
 from mnist_cli.training.rundir import RunDirectory, find_run, run_number
 
 FINISHED, RUNNING, UNFINISHED = "finished", "running", "unfinished"
@@ -115,7 +116,7 @@ def read_run(path: Path) -> RunRecord:
 
 def _read(run: RunDirectory) -> RunRecord:
     files = (run.config, run.environment, run.metrics, run.summary)
-    if not run_number(run.path) and not any(path.is_file() for path in (*files, run.last)):
+    if not run_number(run.path) and not any(map(is_regular, (*files, run.last))):
         return RunRecord(run.path, FOREIGN, "it holds none of a run's files")
     config = _mapping(run.config, tomllib.loads)
     environment = _mapping(run.environment, json.loads)
@@ -233,9 +234,9 @@ def _figures(line: str) -> dict[str, Any]:
 
 def _text_of(path: Path) -> str | None:
     """The text of a plain file; None where there is nothing of that name."""
-    if not path.exists():
+    if not is_there(path):
         return None
-    if not path.is_file():
+    if not is_regular(path):
         raise _Garbled(f"{path.name} is not a file")
     if path.stat().st_size > MAX_BYTES:
         raise _Garbled(f"{path.name} is far too large")

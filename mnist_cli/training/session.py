@@ -20,8 +20,9 @@ from torch import nn
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import build_loader, explain_dead_worker
+from mnist_cli.data.loader import build_loader
 from mnist_cli.data.split import Split, cut_validation
+from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.files import atomic_write
 from mnist_cli.training import checkpoint as checkpoints
@@ -161,6 +162,7 @@ class Session:
             ),
             explain_dead_worker(),
             self.ranks.explained(),
+            contextlib.closing(self.loader),
         ):
             if self.ranks.leads:
                 self._write_preamble()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.errors import DataError
+from mnist_cli.files import is_folder
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.ink import find_ink
@@ -60,13 +61,20 @@ def prepare(
     return results
 
 
+def _is_folder(path: str) -> bool:
+    try:
+        return is_folder(Path(path))
+    except OSError:  # as a name that is too long; whoever reads the picture says so
+        return False
+
+
 def expand(path: str) -> list[str]:
     """The pictures that a name means: those in a folder by their endings, ``img2`` before ``img10``.
 
     Raises:
         DataError: a folder without pictures, or one that cannot be read.
     """
-    if path == STDIN or not Path(path).is_dir():
+    if path == STDIN or not _is_folder(path):
         return [path]
     try:
         entries = list(Path(path).iterdir())

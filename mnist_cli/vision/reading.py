@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_cli.errors import DataError
+from mnist_cli.files import is_regular, is_there
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 ENDINGS = frozenset(
@@ -78,7 +79,7 @@ def _read_bytes(path: str) -> bytes:
         if path == STDIN:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
-            if not Path(path).is_file():
+            if not is_regular(Path(path)):
                 raise _no_file(path)
             with Path(path).open("rb") as file:
                 # No more than there is: so much memory is taken before the first byte is read.
@@ -94,7 +95,7 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _no_file(path: str) -> DataError:
-    if not Path(path).exists():
+    if not is_there(Path(path)):
         return DataError(f"there is no picture {path}")
     return DataError(
         f"{path} is not a regular file, but a pipe, a device or the like",

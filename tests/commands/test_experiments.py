@@ -136,3 +136,12 @@ def test_gradcheck_agrees(run: Run) -> None:
     document = run(*asked, "--json").document
     assert document["worst_error"] < document["tolerance"]
     assert {one["name"] for one in document["parameters"]} >= {"conv1.weight", "fc2.bias"}
+
+
+def test_a_gradient_longer_than_any_file_name(run: Run) -> None:
+    """Written out, a hundred numbers are no file's name."""
+    numbers = str([0.5] * 100)
+    assert len(numbers) > 255
+    call = ("inspect-grad", "--expr", "2 * x", "--at", f"x={numbers}", "--grad", numbers, "--json")
+    outcome = run(*call)
+    assert outcome.code == 0, outcome.err

@@ -8,12 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from program import TINY, Run, finish, one_thread, start, wait_until
+from program import TINY, Outcome, Run, finish, one_thread, start, start_held, wait_until
 
 from mnist_cli.commands import shared_run
 
@@ -24,13 +25,19 @@ DIRECTORY = Path("runs/0001-digits-conv2")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def start_and_wait(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A run in its second epoch, or soon after."""
-    process = start(*LONG, *arguments, **options)
-    metrics = DIRECTORY / "metrics.jsonl"
-    wait_until(lambda: (metrics.is_file() and metrics.read_text()) or process.poll() is not None)
-    assert process.poll() is None, finish(process).err
-    return process
+MARKER = Path("held")
+
+
+def start_and_hold(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """A run that waits in a step of its second epoch, until :data:`MARKER` is removed."""
+    return start_held(MARKER, *LONG, *arguments, **options)
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> Outcome:
+    """Send a signal in the middle of a step, and let the run go on from there."""
+    process.send_signal(number)
+    MARKER.unlink()
+    return finish(process)
 
 
 def weights_and_metrics(directory: Path) -> tuple[dict[str, torch.Tensor], Any, list[Any]]:
@@ -42,9 +49,7 @@ def weights_and_metrics(directory: Path) -> tuple[dict[str, torch.Tensor], Any, 
 
 
 def test_ctrl_c_in_the_second_epoch_then_resume_ends_with_the_same_bits(run: Run) -> None:
-    process = start_and_wait()
-    process.send_signal(signal.SIGINT)
-    stopped = finish(process)
+    stopped = stop(start_and_hold(), signal.SIGINT)
     assert stopped.code == 130
     assert f"everything up to there is in {DIRECTORY}/last.pt" in stopped.err
     assert f"Resume with: mnist train --resume {DIRECTORY}" in stopped.err
@@ -60,9 +65,7 @@ def test_ctrl_c_in_the_second_epoch_then_resume_ends_with_the_same_bits(run: Run
 
 
 def test_sigterm_with_json_is_one_document(run: Run) -> None:
-    process = start_and_wait("--json")
-    process.send_signal(signal.SIGTERM)
-    stopped = finish(process)
+    stopped = stop(start_and_hold("--json"), signal.SIGTERM)
     assert stopped.code == 143
     error = stopped.document["error"]
     assert (error["code"], error["kind"]) == (143, "terminated")
@@ -71,8 +74,9 @@ def test_sigterm_with_json_is_one_document(run: Run) -> None:
 
 def test_ctrl_c_reaches_loader_processes_too() -> None:
     flags = ["--loader", "dataloader", "--workers", 2]
-    process = start_and_wait(*flags, start_new_session=True)
+    process = start_and_hold(*flags, start_new_session=True)
     os.killpg(process.pid, signal.SIGINT)
+    MARKER.unlink()
     stopped = finish(process)
     assert stopped.code == 130
     assert "Traceback" not in stopped.err
@@ -80,9 +84,11 @@ def test_ctrl_c_reaches_loader_processes_too() -> None:
 
 
 def test_a_second_ctrl_c_leaves_a_run_that_can_be_resumed(run: Run) -> None:
-    process = start_and_wait()
-    for _ in range(2):
+    """Two that arrive as one are one: they are sent until it has left, in the middle of a step."""
+    process = start_and_hold()
+    while process.poll() is None:
         process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     assert finish(process).code == 130
     assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
 
@@ -215,11 +221,10 @@ def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
 
 
 def test_two_processes_never_write_one_run() -> None:
-    process = start_and_wait("--epochs", 5000)
+    process = start_and_hold()
     try:
         second = finish(start("train", "--resume", DIRECTORY))
     finally:
-        process.send_signal(signal.SIGINT)
-        finish(process)
+        stop(process, signal.SIGINT)
     assert second.code == 5
     assert f"is being written by process {process.pid}" in second.err

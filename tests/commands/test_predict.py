@@ -176,3 +176,9 @@ def test_a_run_in_the_place_of_a_network_is_told_how_it_is_named(run: Run, train
 
 def test_the_usage_is_as_click_writes_it(run: Run) -> None:
     assert "mnist predict [OPTIONS] {IMAGE}..." in " ".join(run("predict", "--help").out.split())
+
+
+def test_a_name_that_is_too_long_is_said_to_be(run: Run, trained: Path) -> None:
+    outcome = run("predict", "x" * 300, "--checkpoint", trained)
+    assert outcome.code == 3
+    assert "File name too long" in outcome.err

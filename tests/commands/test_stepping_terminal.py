@@ -14,11 +14,11 @@ from subprocess import Popen
 
 import pytest
 from program import start
+from terminals import open_terminal
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
-import pty
 import termios
 
 STEP = re.compile(r"step (\d+) of (\d+)")
@@ -65,7 +65,7 @@ class Terminal:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
-    side, program_side = pty.openpty()
+    side, program_side = open_terminal()
     termios.tcsetwinsize(side, (12, 40))
     ends = {"stdin": program_side, "stdout": program_side, "stderr": program_side}
     asked = ("--model", "conv2", "--batch", "2", "--precision", "fp32", "--step")

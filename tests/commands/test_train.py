@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +215,18 @@ def test_resume_of_a_run_that_has_ended_reads_the_test_set_again(run: Run, train
 def test_resume_of_another_programs_weights_is_refused(run: Run) -> None:
     torch.save({"weight": torch.zeros(2, 2)}, "weights.pt")
     assert run("train", "--resume", "weights.pt").code == 4
+
+
+def test_more_workers_than_cores_are_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one core and on 64."""
+    words = (*TINY, "--epochs", 1, "--loader", "dataloader", "--workers", 2)
+    warned = {}
+    for cores in (1, 64):
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False
+        )
+        outcome = run(*words)
+        assert outcome.code == 0
+        warned[cores] = "workers = 2 is more than the 1 CPU core available" in outcome.err
+        assert "UserWarning" not in outcome.err
+    assert warned == {1: True, 64: False}

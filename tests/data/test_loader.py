@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from systems import needs_posix
+from loading import MOVED, NORMALISATION, batches, config, same, split
 from torch import Tensor
 from torchvision import transforms
 
-from mnist_cli.config import TrainConfig
 from mnist_cli.data import loader as loaders
 from mnist_cli.data.loader import ConventionalLoader, DeviceLoader, build_loader, epoch_order
-from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.errors import DataError
-
-NORMALISATION = Normalisation(0.1307, 0.3081)
-PLAIN = {"shift": 0, "rotate": 0, "scale": 0, "shear": 0}
-MOVED = {"shift": 2, "rotate": 10, "scale": 0.1, "shear": 5, "erase": 0.5}
-
-
-def split(count: int = 23) -> Split:
-    rng = np.random.default_rng(0)
-    return Split.of(
-        "train", rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), rng.integers(0, 10, count)
-    )
-
-
-def config(loader: str, **values: Any) -> TrainConfig:
-    return TrainConfig(**{"batch_size": 5, "seed": 3, **PLAIN, **values, "loader": loader})
-
-
-def batches(
-    loader: str, epoch: int = 0, start: int = 0, **values: Any
-) -> list[tuple[Tensor, Tensor]]:
-    made = build_loader(config(loader, **values), split(), NORMALISATION)
-    return [(images.clone(), labels.clone()) for images, labels in made.epoch(epoch, start)]
-
-
-def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
-    return len(one) == len(other) and all(
-        torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(one, other, strict=True)
-    )
 
 
 def by_hand(epoch: int) -> list[tuple[Tensor, Tensor]]:
@@ -82,23 +46,6 @@ def test_the_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
     assert len({tuple(order) for order in orders}) == len(orders)
     torch.manual_seed(1)
     assert epoch_order(0, 0, 50).tolist() == orders[0]
-
-
-@pytest.mark.parametrize("augmentation", [PLAIN, MOVED], ids=["plain", "augmented"])
-def test_workers_change_nothing(augmentation: dict[str, float]) -> None:
-    alone = batches("dataloader", 1, **augmentation)
-    assert same(batches("dataloader", 1, **augmentation, workers=2), alone)
-
-
-def test_ranks_on_a_gpu_do_not_fork_their_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what workers are given can be sent to those that were not forked."""
-    gpu, cpu = torch.device("cuda", 1), torch.device("cpu")
-    assert loaders.start_method(gpu, ranks=2) in ("forkserver", "spawn")
-    assert loaders.start_method(gpu, ranks=1) is None
-    assert loaders.start_method(cpu, ranks=2) is None
-    way = loaders.start_method(gpu, ranks=2)
-    monkeypatch.setattr(loaders, "start_method", lambda device, ranks: way)
-    assert same(batches("dataloader", **MOVED, workers=1), batches("dataloader", **MOVED))
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
@@ -205,48 +152,3 @@ def test_an_amount_too_small_to_see_leaves_the_picture() -> None:
         batches("dataloader", 0, **tiny), by_hand(0), strict=True
     ):
         torch.testing.assert_close(images, expected, atol=0.05, rtol=0)
-
-
-@needs_posix
-def test_a_worker_that_dies_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config("dataloader", workers=1)
-    loader = build_loader(settings, split(), NORMALISATION)
-    assert isinstance(loader, ConventionalLoader)
-
-    def die(_index: int) -> Any:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(type(loader._dataset), "__getitem__", lambda _self, i: die(i))
-    with pytest.raises(DataError, match="worker process of the DataLoader died"):
-        list(loader.epoch(0))
-
-
-def test_a_worker_that_fails_has_not_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with a /dev/shm that is too small: the cause is in torch's last line."""
-    loader = build_loader(config("dataloader", workers=1), split(), NORMALISATION)
-    assert isinstance(loader, ConventionalLoader)
-
-    def fail(_self: object, _index: int) -> Any:
-        raise RuntimeError("unable to write to file </torch_1>: No space left on device (28)")
-
-    monkeypatch.setattr(type(loader._dataset), "__getitem__", fail)
-    with pytest.raises(DataError, match=r"failed: RuntimeError: unable to write .* \(28\)"):
-        list(loader.epoch(0))
-
-
-@needs_posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_processes_leaves_the_workers_working(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    """The main process finishes its batch then, and needs them for it."""
-    loader = build_loader(config("dataloader", workers=1), split(), NORMALISATION)
-    assert isinstance(loader, ConventionalLoader)
-    plain, expected = type(loader._dataset).__getitem__, batches("dataloader")
-
-    def hit(self: Any, index: int) -> Any:
-        os.kill(os.getpid(), number)
-        return plain(self, index)
-
-    monkeypatch.setattr(type(loader._dataset), "__getitem__", hit)
-    assert same(list(loader.epoch(0)), expected)

@@ -123,9 +123,7 @@ def test_paths_that_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "is a file" in refusal(tmp_path / "file")
     assert "is not there" in refusal(tmp_path / "nowhere")
-    assert "cannot be" in refusal(tmp_path / ("x" * 300)) or "cannot read" in refusal(
-        tmp_path / ("x" * 300)
-    )
+    assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
 
 def bomb() -> bytes:

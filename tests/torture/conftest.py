@@ -7,7 +7,7 @@ takes to believe it, and prints the table that docs/reliability.md holds.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from readers import lay_picture
@@ -18,12 +18,27 @@ from warm import WORKERS, Warm, Whole, train_whole
 COLUMNS = ("fault", "tries", "survived", "worst case")
 
 
+SKIPPED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test, or a fixture of it, has skipped it."""
+    report = yield
+    item.stash[SKIPPED] = item.stash.get(SKIPPED, False) or report.skipped
+    return report
+
+
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """The row of this test; the first line of its docstring is the fault's name."""
     title = (request.function.__doc__ or request.function.__name__).splitlines()[0].strip(" .")
     row = Tally(title, os.environ.get("TORTURE") == "full")
     yield row
+    if request.node.stash.get(SKIPPED, False):
+        return
     request.node.user_properties.append(
         ("torture", [row.fault, str(row.tries), str(row.survived), row.worst])
     )

@@ -51,8 +51,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder]
     try:
         subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no small disk can be mounted here; RLIMIT_FSIZE is tried instead")
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", b"").decode(errors="replace") or str(error)).splitlines()[
+            0
+        ]
+        pytest.skip(f"no small disk can be mounted ({said}); RLIMIT_FSIZE is tried instead")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 

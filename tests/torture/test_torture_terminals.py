@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 from program import Outcome
 from readers import PICTURE
 from tally import Tally
+from terminals import open_terminal
 from warm import RUN, Warm, Whole
 
 ESCAPE = "\x1b"
@@ -151,7 +151,7 @@ def on_a_terminal(
     warm: Warm, case: Case, folder: Path, environment: dict[str, str | None]
 ) -> tuple[str, int, str]:
     """What a terminal was shown, the exit code, and stderr."""
-    ours, theirs = pty.openpty()
+    ours, theirs = open_terminal()
     shown: list[bytes] = []
     reader = threading.Thread(target=read_all, args=(ours, shown))
     reader.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.errors import DataError, UsageError
+from mnist_cli.files import is_there
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison
@@ -59,7 +60,7 @@ def other_side(against: str, request: Request) -> GradGraph:
         return _made(replace(request, training=MODES[against]))
     if against == "cpu" or against.startswith("cuda") or against == "mps":
         return _made(replace(request, device=against))
-    if Path(against).exists():
+    if is_there(Path(against)):
         return graph_of(against, request)
     raise UsageError(
         f"--against {against}: no such file, and none of "

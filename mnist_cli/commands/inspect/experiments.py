@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.errors import UsageError
+from mnist_cli.files import is_regular
 from mnist_cli.seeding import derive
 
 if TYPE_CHECKING:
@@ -158,12 +160,21 @@ def _gradient(
     if text == "random":
         generator = torch.Generator().manual_seed(derive(seed, "gradient"))
         return torch.randn(shape, generator=generator).to(device, dtype)
-    values = _from_file(Path(text)) if Path(text).is_file() else _parsed(text)
+    values = _from_file(Path(text)) if _is_file(text) else _parsed(text)
     if values.numel() == 1 and not values.shape:
         values = values.expand(shape).clone()
     elif values.dim() == 1 and values.numel() == math.prod(shape):
         values = values.reshape(shape)
     return values.to(device, dtype)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return is_regular(Path(text))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # as a long list of numbers is
+            return False
+        raise
 
 
 def _parsed(text: str) -> Tensor:

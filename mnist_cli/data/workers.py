@@ -1,0 +1,154 @@
+"""The worker processes of a DataLoader: how they start, which signals they get, how they end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.context import BaseContext
+
+import torch
+
+from mnist_cli.errors import DataError
+from mnist_cli.process import looks_here
+
+PRELOADED = ["mnist_cli.data.loader", "torchvision.transforms", "PIL.Image"]
+"""What a fork server imports once, so that its workers do not: seconds for each of them."""
+SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
+"""What multiprocessing appends to the folder for temporary files."""
+SOCKET_NAME = 107 if sys.platform == "linux" else 103
+"""The most bytes that the name of a socket may have."""
+SAFE_PATH = "PYTHONSAFEPATH"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def start_method(device: torch.device) -> str:
+    """How worker processes start: ``fork``, ``forkserver`` or ``spawn``.
+
+    Python's default depends on its version, and that of 3.14 imports torch in each worker. A fork
+    takes milliseconds. It is safe on Linux without CUDA: a worker computes on one thread and uses
+    nothing that another thread of the main process may have locked. CUDA and NCCL have threads of
+    their own, and system libraries of macOS do not survive a fork.
+    """
+    if sys.platform != "linux":
+        return "spawn"
+    return "forkserver" if device.type == "cuda" else "fork"
+
+
+def context(device: torch.device) -> BaseContext:
+    """The multiprocessing context that starts workers for ``device``; see :func:`start_method`.
+
+    Raises:
+        DataError: the workers could not send what they load.
+    """
+    _check_temporary_folder()
+    atexit.register(_end)
+    method = start_method(device)
+    if method == "forkserver":
+        _start_fork_server()
+    return multiprocessing.get_context(method)
+
+
+def _check_temporary_folder() -> None:
+    """Refuse a path in which no socket can have a name: the first batch would never arrive."""
+    folder = tempfile.gettempdir()
+    longest = SOCKET_NAME - len(os.fsencode(SOCKET))
+    if os.name == "posix" and len(os.fsencode(folder)) > longest:
+        raise DataError(
+            f"the folder for temporary files has a path too long for the sockets of workers: {folder}",
+            f"Set TMPDIR to a path of at most {longest} bytes, or use --workers 0.",
+        )
+
+
+def _start_fork_server() -> None:
+    """Start the fork server, unless it runs; it imports what workers need meanwhile.
+
+    Python starts it so that it looks for modules in the working directory first, and a stranger's
+    ``torch.py`` may lie there.
+    """
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(PRELOADED)
+    before = os.environ.get(SAFE_PATH)
+    if not looks_here():
+        os.environ[SAFE_PATH] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop(SAFE_PATH, None)
+        if before is not None:
+            os.environ[SAFE_PATH] = before
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block SIGINT and SIGTERM in the processes that start inside, for as long as they live.
+
+    The main process receives what arrived meanwhile at the end of the block. Windows has no such
+    mask; there :func:`ignore_signals` alone protects the workers.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals(_worker: int) -> None:
+    """Ignore SIGINT and SIGTERM in a worker: the main process decides what they mean.
+
+    Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
+    its workers to finish the batch. They end when it tells them, when it is gone, or by
+    :func:`_end`.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end() -> None:
+    """Kill the workers that an error has left as the process ends.
+
+    An error's traceback can hold the DataLoader, which then tells its workers nothing. The exit
+    of multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
+    """
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if not left:
+        return
+    if hasattr(signal, "SIGCHLD"):  # for torch's handler of it, this would be an error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in left:
+        child.kill()
+
+
+@contextlib.contextmanager
+def explain_dead_worker() -> Iterator[None]:
+    """Turn torch's error about a worker that died into ours, wherever it comes up.
+
+    torch raises it from a signal handler: in the middle of a step as well as in the loader.
+
+    Raises:
+        DataError: a worker died, or failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lines = str(error).strip().splitlines()
+        if "DataLoader worker" not in str(error):
+            raise
+        if lines[0].startswith("Caught "):  # it lives, and reports an error of its own
+            raise DataError(
+                f"a worker process of the DataLoader failed: {lines[-1]}",
+                "Try fewer workers, or --set loader=device.",
+            ) from error
+        raise DataError(
+            f"a worker process of the DataLoader died: {lines[0]}",
+            "Was it killed for memory? Try fewer workers, or --set loader=device.",
+        ) from error
