@@ -108,7 +108,7 @@ def cards_on_pci(sys_bus: Path = Path("/sys/bus/pci/devices")) -> int | None:
 
 def _word(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
