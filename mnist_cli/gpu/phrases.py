@@ -8,7 +8,7 @@ from mnist_cli.gpu.obstacle import Evidence
 
 LISTS = "https://pytorch.org/get-started/locally shows the command"
 CONTAINER = (
-    "Start a container with `docker run --gpus all`; the host needs the NVIDIA Container Toolkit."
+    "For a container, use `docker run --gpus all`; the host needs the NVIDIA Container Toolkit."
 )
 WITHOUT_GPU = "Without a GPU, --device auto trains on the CPU."
 WSL = "In WSL, install the NVIDIA driver on Windows, not inside WSL; then run `wsl --shutdown`."
