@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
-from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact, trace_modules, walk
+from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact
 from mnist_cli.autograd.diagnosing import parameter_table
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.commands.inspect import comparing, experiments, numeric
@@ -20,20 +20,10 @@ from mnist_cli.commands.inspect.dump import (
     write_dump,
 )
 from mnist_cli.commands.inspect.stepping import step_through
-from mnist_cli.commands.inspect.subject import Request, Subject, open_subject
+from mnist_cli.commands.inspect.subject import Request, Subject
 from mnist_cli.report import gradients as shown
 from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines
-from mnist_cli.report.console import note, print_json, warn
-
-
-def opened(request: Request, *, quiet: bool) -> Subject:
-    """The network and the batch that were asked for, said unless ``quiet``."""
-    subject = open_subject(request)
-    for text in subject.notes:
-        warn(text)
-    if not quiet:
-        note(subject.describe())
-    return subject
+from mnist_cli.report.console import note, print_json
 
 
 def expression(
@@ -62,7 +52,7 @@ def node(
     if as_json:
         print_json(called.document())
         return
-    lines = list(node_lines(called.node, called.walk.graph))
+    lines = list(node_lines(called.node, called.graph))
     if called.grads:
         lines += call_lines(called.node.name, called.grads, called.results)
     shown.print_lines([*lines, *cut_lines([*called.grads, *called.results])])
@@ -80,10 +70,9 @@ def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
 
 def step(subject: Subject) -> None:
     """``--step``: the replay, node by node."""
-    with trace_modules(subject.model) as modules:
-        loss = subject.loss()
-    walked = walk(loss, names=subject.model, modules=modules, saved=False)
-    step_through(walked.graph, list(replay_steps(walked)))
+    with subject.walked(saved=False) as walked:
+        steps = list(replay_steps(walked))
+    step_through(walked.graph, steps)
 
 
 def compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.query import Path as ParameterPath
     from mnist_cli.autograd.render.picture import Direction
-    from mnist_cli.autograd.replaying import Replay
-    from mnist_cli.autograd.walking import Walk
     from mnist_cli.commands.inspect.subject import Subject
 
 DEFAULT_FORMATS = "text,json,svg,html"
@@ -31,47 +29,32 @@ MANY = 400
 
 @dataclass(frozen=True, eq=False)
 class Dump:
-    """A recorded graph, what is wrong with it in words, and the live walk and replay behind it."""
+    """A recorded graph, what is wrong with it in words, and the order of the replay's calls."""
 
     graph: GradGraph
     findings: tuple[Diagnosis, ...]
-    walk: Walk
-    replay: Replay | None = None
+    order: tuple[int, ...] | None = None
 
 
 def make_dump(subject: Subject, *, replay: bool) -> Dump:
-    """Walk and record the loss of a subject; ``replay`` also calls every node by hand.
-
-    All under one set of switches: on CUDA the engine and the replay may pick different
-    algorithms, and differ in the last bits, unless the subject is deterministic.
-    """
-    from mnist_cli.training.device import compute_settings
-
-    with compute_settings(subject.device, deterministic=subject.deterministic):
-        return _make(subject, replay=replay)
-
-
-def _make(subject: Subject, *, replay: bool) -> Dump:
-    from mnist_cli.autograd import judge, record, trace_modules, walk
+    """Walk and record the loss of a subject; ``replay`` also calls every node by hand."""
+    from mnist_cli.autograd import dead_units, diagnose, judge, record
     from mnist_cli.autograd import replay as call_by_hand
-    from mnist_cli.autograd.diagnosing import diagnose
-    from mnist_cli.autograd.recording import kept_bytes
-    from mnist_cli.autograd.units import dead_units
+    from mnist_cli.autograd.recording import kept_bytes, root_tensor
     from mnist_cli.training.memory import ask_for_room
 
-    with trace_modules(subject.model) as modules:
-        loss = subject.loss()
-    walked = walk(loss, names=subject.model, modules=modules)
-    if subject.device.type == "cpu":
-        ask_for_room((2 if replay else 1) * kept_bytes(walked))
-    recording = record(walked, keep=True)
-    graph = recording.graph.with_context(**subject.context(), loss=loss.item())
-    findings = diagnose(graph, dead_units=dead_units(recording))
-    if not replay:
-        return Dump(graph, findings, walked)
-    replayed = call_by_hand(walked)
-    graph = replace(graph, replay=judge(replayed, recording))
-    return Dump(graph, findings, walked, replayed)
+    with subject.walked() as walked:
+        if subject.device.type == "cpu":
+            ask_for_room((2 if replay else 1) * kept_bytes(walked))
+        recording = record(walked, keep=True)
+        loss = root_tensor(walked).item()
+        graph = recording.graph.with_context(**subject.context(), loss=loss)
+        findings = diagnose(graph, dead_units=dead_units(recording))
+        if not replay:
+            return Dump(graph, findings)
+        replayed = call_by_hand(walked)
+        graph = replace(graph, replay=judge(replayed, recording))
+        return Dump(graph, findings, tuple(replayed.order))
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -177,7 +160,7 @@ def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path
     if wanted:
         check_writable(folder)
     shown = view.of(made.graph)
-    order = made.replay.order if made.replay is not None and view.whole(made.graph) else None
+    order = made.order if view.whole(made.graph) else None
     written = []
     for name in wanted:
         path = folder / f"graph.{FORMATS[name].extension}"

@@ -117,23 +117,21 @@ class CalledNode:
     def __init__(
         self, subject: Subject, wanted: str, grad: str | None, *, create_graph: bool
     ) -> None:
-        from mnist_cli.autograd import call_node, trace_modules, walk
-        from mnist_cli.autograd.query import find_node
+        from mnist_cli.autograd import call_node, find_node
 
-        with trace_modules(subject.model) as modules:
-            loss = subject.loss()
-        self.walk = walk(loss, names=subject.model, modules=modules)
-        self.node = find_node(self.walk.graph, wanted)
-        live = self.walk.nodes[self.node.id]
         self.grads: tuple[Tensor | None, ...] = ()
         self.results: tuple[Tensor | None, ...] = ()
-        if self.node.parameter is not None and grad is None and not create_graph:
-            return
-        self.grads = tuple(
-            _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
-            for one in self.walk.inputs[self.node.id]
-        )
-        self.results = call_node(live, *self.grads, create_graph=create_graph)
+        with subject.walked() as walked:
+            self.graph = walked.graph
+            self.node = find_node(walked.graph, wanted)
+            if self.node.parameter is not None and grad is None and not create_graph:
+                return
+            self.grads = tuple(
+                _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
+                for one in walked.inputs[self.node.id]
+            )
+            live = walked.nodes[self.node.id]
+            self.results = call_node(live, *self.grads, create_graph=create_graph)
 
     def document(self) -> dict[str, Any]:
         """As plain values."""
