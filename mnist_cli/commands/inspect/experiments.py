@@ -15,7 +15,7 @@ from mnist_cli.seeding import derive
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mnist_cli.autograd.experiment import Experiment, NodeCall
+    from mnist_cli.autograd.experimenting import Experiment, NodeCall
     from mnist_cli.autograd.graph import Node
     from mnist_cli.commands.inspect.subject import Subject
 
@@ -41,7 +41,7 @@ def run_expression(
     Raises:
         UsageError: any of them cannot be read.
     """
-    from mnist_cli.autograd.experiment import experiment
+    from mnist_cli.autograd.experimenting import experiment
     from mnist_cli.autograd.expression import evaluate
     from mnist_cli.autograd.values import parse_binding
 
@@ -99,7 +99,7 @@ def node_document(node: Node) -> dict[str, Any]:
 def _numbers(tensor: Tensor | None) -> Any:
     """Nested lists; what JSON cannot hold is a string, as in a dump."""
     from mnist_cli.autograd.document import plain as writable
-    from mnist_cli.autograd.experiment import plain
+    from mnist_cli.autograd.experimenting import plain
 
     return writable(plain(tensor))
 
