@@ -1,4 +1,4 @@
-"""``inspect-grad``: the settings that every question computes under."""
+"""``inspect-grad``: the settings that every question computes under, and what is made once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from inspected import SMALL, saved
 from program import Run
 
 from mnist_cli import models
+from mnist_cli.autograd import folding, loads
+from mnist_cli.autograd.render import layout, svg
 from mnist_cli.training import device
 
 
@@ -86,3 +88,33 @@ def test_every_question_computes_under_the_settings_asked_for(
     }
     after = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
     assert after == before
+
+
+def test_a_dump_is_folded_and_laid_out_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, **options: calls.append(name) or real(*args, **options)
+        )
+
+    counted(folding, "_group")
+    counted(layout, "Scene")
+    weights = saved("conv2", tmp_path)
+    outcome = run("inspect-grad", weights, *SMALL, "--fold", "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert sorted(calls) == ["Scene", "_group"]
+
+
+def test_pictures_of_one_layout_are_those_of_their_own(run: Run, tmp_path: Path) -> None:
+    weights = saved("conv2", tmp_path)
+    words = ["--format", "json,svg,html,dot,mermaid", "--direction", "right", "--out", tmp_path]
+    assert run("inspect-grad", weights, *SMALL, *words).code == 0
+    graph = loads((tmp_path / "graph.json").read_text())
+    assert (tmp_path / "graph.svg").read_text() == svg.render(graph, direction="right")
+    assert '"direction":"right"' in (tmp_path / "graph.html").read_text()
+    assert "rankdir=RL" in (tmp_path / "graph.dot").read_text()
+    assert (tmp_path / "graph.mmd").read_text().startswith("flowchart RL\n")
