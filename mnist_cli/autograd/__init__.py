@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
     from mnist_cli.autograd.document import dumps as dumps
+    from mnist_cli.autograd.experimenting import experiment as experiment
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
     from mnist_cli.autograd.numeric import gradcheck as gradcheck
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.reading import loads as loads
     from mnist_cli.autograd.recording import Recording as Recording
     from mnist_cli.autograd.recording import record as record
+    from mnist_cli.autograd.render import draw as draw
     from mnist_cli.autograd.replaying import Replay as Replay
     from mnist_cli.autograd.replaying import call_node as call_node
     from mnist_cli.autograd.replaying import replay as replay
@@ -53,12 +55,14 @@ _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
     "document": ("dumps",),
+    "experimenting": ("experiment",),
     "folding": ("fold",),
     "graph": ("GradGraph",),
     "numeric": ("gradcheck",),
     "query": ("find_node", "find_nodes", "path_to", "select"),
     "reading": ("loads",),
     "recording": ("Recording", "record"),
+    "render": ("draw",),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),
     "tracing": ("trace_modules",),
     "units": ("dead_units", "first_not_finite"),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mnist_cli.autograd.diagnosing import backward_order, place_of
+from mnist_cli.autograd.diagnosing import backward_order, joint_norm, place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
 
 
@@ -196,8 +196,8 @@ def _node_difference(a: Node, b: Node) -> NodeDifference:
         module=a.module,
         difference=worst.difference,
         figure=worst.figure,
-        first_norm=_norm(a.grad_in),
-        second_norm=_norm(b.grad_in),
+        first_norm=joint_norm(a.grad_in),
+        second_norm=joint_norm(b.grad_in),
     )
 
 
@@ -211,7 +211,7 @@ def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[Para
 
 def _parameter_difference(one: Parameter, other: Parameter) -> ParameterDifference:
     gap = _gap(one.grad, other.grad)
-    norms = (_norm((one.grad,)), _norm((other.grad,)))
+    norms = (joint_norm((one.grad,)), joint_norm((other.grad,)))
     return ParameterDifference(one.name, gap.difference, gap.figure, *norms)
 
 
@@ -249,8 +249,3 @@ def _relative(a: float, b: float, scale: float) -> float:
         return 0.0
     gap = abs(a - b) / scale if scale else math.inf
     return math.inf if math.isnan(gap) else gap
-
-
-def _norm(parts: Sequence[Stats | None]) -> float | None:
-    norms = [stats.norm for stats in parts if stats is not None]
-    return math.hypot(*norms) if norms else None

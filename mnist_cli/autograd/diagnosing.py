@@ -6,7 +6,7 @@ Works on plain data, also on a dump read back; knows nothing of torch, and print
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
@@ -141,7 +141,7 @@ def _point(
         if edge is not None and module_of.get(edge.node, module) != module
     ]
     own = [p.grad for p in graph.parameters if p.name.rpartition(".")[0] == module]
-    return FlowPoint(module, len(nodes), _norm(arriving), _norm(leaving), _norm(own))
+    return FlowPoint(module, len(nodes), joint_norm(arriving), joint_norm(leaving), joint_norm(own))
 
 
 def diagnose(
@@ -275,6 +275,7 @@ def _rms(stats: Stats) -> float:
     return stats.norm / math.sqrt(count) if count else 0.0
 
 
-def _norm(parts: list[Stats | None]) -> float | None:
+def joint_norm(parts: Sequence[Stats | None]) -> float | None:
+    """The 2-norm of several gradients taken as one vector; None if none was recorded."""
     norms = [stats.norm for stats in parts if stats is not None]
     return math.hypot(*norms) if norms else None

@@ -30,16 +30,6 @@ STATS_FLOATS = ("norm", "mean", "std", "min", "max", "zeros")
 """The figures of a gradient that are floats, in the order of the document."""
 
 
-def to_dict(graph: GradGraph) -> dict[str, Any]:
-    """The document as plain dicts, lists, strings and finite numbers."""
-    return {
-        **_head(graph),
-        "nodes": [node_to_dict(node) for node in graph.nodes],
-        "parameters": [_parameter(parameter) for parameter in graph.parameters],
-        **_tail(graph),
-    }
-
-
 def dumps(graph: GradGraph) -> str:
     """The document as text with one node and one parameter a line.
 

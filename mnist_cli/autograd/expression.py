@@ -2,7 +2,7 @@
 
 What may stand in it: numbers, names that were given values, ``+ - * / ** @``, unary minus and
 plus, parentheses, and calls of :data:`FUNCTIONS`. Everything else is an error that shows where.
-Knows nothing of nodes: :mod:`mnist_cli.autograd.experiment` calls them.
+Knows nothing of nodes: :mod:`mnist_cli.autograd.experimenting` calls them.
 """
 
 from __future__ import annotations

@@ -14,14 +14,6 @@ from torch import Tensor
 
 from mnist_cli.autograd.graph import Stats
 
-
-def stats_of(tensor: Tensor) -> Stats:
-    """Figures of one tensor, computed in float64 (float32 where the device has no float64)."""
-    collector = StatsCollector()
-    place = collector.add(tensor)
-    return collector.results()[place]
-
-
 PENDING_ENTRIES = 4_000_000
 """Entries that may wait to be computed together: 32 MiB as float64."""
 

@@ -6,7 +6,7 @@ Knows tensors that stand side by side; runs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -80,11 +80,6 @@ def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Co
         return Comparison(name, True, 0.0, 0)
     gap = _gaps(_numbers(ours)[different], _numbers(theirs)[different])
     return Comparison(name, False, gap.absolute, gap.ulp)
-
-
-def same_bits(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors agree in shape, dtype and every bit."""
-    return compare_tensors("", ours, theirs).equal
 
 
 def _numbers(tensor: Tensor) -> Tensor:
@@ -168,8 +163,3 @@ def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) ->
         "though all nodes called before it got the same: a hook on the tensor or the node "
         "changed it, or the calls before it do not give the same bits twice.",
     )
-
-
-def by_name(verdict: Verdict) -> Mapping[str, Comparison]:
-    """The parameters' comparisons by name."""
-    return {one.name: one for one in verdict.parameters}

@@ -58,7 +58,7 @@ def inspect_grad(
     options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
     from mnist_cli.commands.inspect import dump as dumps
-    from mnist_cli.commands.inspect.subject import Request
+    from mnist_cli.commands.inspect.subject import Request, opened
 
     if expr is not None:
         into = (orders or flags.ORDERS) if create_graph else None
@@ -85,7 +85,7 @@ def inspect_grad(
     if compare is not None:
         answers.compare(compare, request, tolerance, as_json=as_json)
         return
-    subject = answers.opened(request, quiet=quiet or as_json)
+    subject = opened(request, quiet=quiet or as_json)
     if step:
         answers.step(subject)
     elif node is not None:

@@ -11,7 +11,7 @@ from mnist_cli.report.steps import describe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mnist_cli.autograd.experiment import Experiment, NodeCall
+    from mnist_cli.autograd.experimenting import Experiment, NodeCall
     from mnist_cli.autograd.graph import GradGraph, Node
 
 SMALL = 20

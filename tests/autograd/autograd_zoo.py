@@ -24,6 +24,18 @@ class Case:
         return self.model if self.model is not None else self.leaves
 
 
+def same_bits(ours: Tensor | None, theirs: Tensor | None) -> bool:
+    """Whether two tensors agree in shape, dtype and every byte; compared by torch alone."""
+    if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return ours is theirs
+    return torch.equal(_bytes(ours), _bytes(theirs))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    dense = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
+    return dense.resolve_conj().resolve_neg().reshape(-1).contiguous().view(torch.uint8)
+
+
 ZOO: dict[str, Callable[[], Case]] = {}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnist_cli.autograd import replay
-from mnist_cli.autograd.experiment import Experiment, experiment, fitted, plain
+from mnist_cli.autograd.experimenting import Experiment, experiment, fitted, plain
 from mnist_cli.autograd.expression import FUNCTIONS, evaluate, names_in
 from mnist_cli.autograd.values import parse_binding, parse_value
 from mnist_cli.errors import UsageError

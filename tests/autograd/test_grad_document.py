@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import json
 import math
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_cli.autograd.document import dumps, to_dict
+from mnist_cli.autograd.document import dumps
 from mnist_cli.autograd.graph import (
     Comparison,
     Edge,
@@ -101,7 +100,6 @@ def test_what_is_written_is_read_back(graph: GradGraph) -> None:
     text = dumps(graph)
     assert loads(text) == graph
     assert dumps(loads(text)) == text
-    assert json.loads(text) == to_dict(graph)
 
 
 def small() -> GradGraph:
@@ -129,7 +127,7 @@ def small() -> GradGraph:
 
 
 def test_the_layout_of_the_contract() -> None:
-    document = to_dict(small())
+    document = json.loads(dumps(small()))
     assert document["format"] == "mnist-cli/grad-graph"
     assert document["version"] == 1
     assert (document["torch"], document["loss"], document["batch"]) == ("2.11", 0.5, [3, 14])
@@ -196,7 +194,7 @@ DAMAGE = [
 
 @pytest.mark.parametrize(("where", "value", "message"), DAMAGE)
 def test_what_is_wrong_is_named(where: tuple[str | int, ...], value: object, message: str) -> None:
-    document = copy.deepcopy(to_dict(small()))
+    document = json.loads(dumps(small()))
     *way, last = where
     place = document
     for key in way:
@@ -211,7 +209,7 @@ def test_what_is_wrong_is_named(where: tuple[str | int, ...], value: object, mes
 
 @pytest.mark.parametrize("key", ["id", "name", "outputs", "next"])
 def test_what_is_missing_is_named(key: str) -> None:
-    document = to_dict(small())
+    document = json.loads(dumps(small()))
     del document["nodes"][0][key]
     with pytest.raises(DataError, match=f"node 0 has no '{key}'"):
         from_dict(document)

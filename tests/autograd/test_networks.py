@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from autograd_zoo import same_bits
 
 from mnist_cli.autograd import dumps, judge, loads, record, replay, trace_modules, walk
-from mnist_cli.autograd.verdict import same_bits
 from mnist_cli.models import REGISTRY, build, loss
 
 

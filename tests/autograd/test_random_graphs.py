@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.utils.checkpoint as checkpointing
-from autograd_zoo import Scale
+from autograd_zoo import Scale, same_bits
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from mnist_cli.autograd import judge, record, replay, walk
-from mnist_cli.autograd.verdict import same_bits
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_cli.autograd import record, replay, walk
+from mnist_cli.autograd.graph import Stats
 from mnist_cli.autograd.recording import kept_bytes
-from mnist_cli.autograd.stats import StatsCollector, stats_of
+from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.errors import UsageError
 
 
@@ -190,6 +191,12 @@ def test_a_gradient_gathered_twice_in_one_backward_is_recorded_as_it_arrived() -
 
 
 # ------------------------------------------------------------------ figures
+
+
+def stats_of(tensor: torch.Tensor) -> Stats:
+    collector = StatsCollector()
+    collector.add(tensor)
+    return collector.results()[0]
 
 
 VALUES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40)

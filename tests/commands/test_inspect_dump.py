@@ -325,6 +325,9 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
     [
         (["--format", "jpeg"], 2, "choose from text, json, dot, mermaid, svg, html"),
         (["--format", ","], 2, "names nothing"),
+        (["--direction", "up"], 2, "choose down or right"),
+        (["--format", "json,text", "--direction", "right"], 2, "no effect on --format json,text"),
+        (["--format", "json", "--direction", "down"], 2, "no effect on --format json"),
         (["--batch", "0"], 2, "choose 1 to"),
         (["--batch", "99999"], 2, "choose 1 to"),
         (["--batch", "4", "--indices", "1"], 2, "contradict"),

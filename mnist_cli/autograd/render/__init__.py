@@ -6,39 +6,76 @@ asked for, so that a text tree does not wait for a layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.autograd.render.picture import Direction, Layout
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a graph: its name, the file's extension, and what it is for."""
+    """One way to write a graph: ``options`` are those of :meth:`render` that have an effect on it."""
 
     name: str
     extension: str
-    purpose: str
     _module: str
+    options: frozenset[str] = frozenset()
     _function: str = "render"
 
-    def render(self, graph: GradGraph) -> str:
-        """The graph in this format, with the renderer's own defaults."""
-        renderer = getattr(import_module(self._module), self._function)
-        return cast("Callable[[GradGraph], str]", renderer)(graph)
+    def render(
+        self,
+        graph: GradGraph,
+        *,
+        direction: Direction = "down",
+        order: Sequence[int] | None = None,
+        plan: Layout | None = None,
+    ) -> str:
+        """The graph in this format; see :func:`draw`. ``plan`` is its layout, if it exists."""
+        given = {"direction": direction, "order": order, "plan": plan}
+        return self.renderer(graph, **{name: given[name] for name in self.options})
 
+    @property
+    def renderer(self) -> Callable[..., str]:
+        """The function that writes a graph in this format, with options of its own."""
+        return cast("Callable[..., str]", getattr(import_module(self._module), self._function))
+
+
+_DIRECTED = frozenset({"direction"})
+_LAID_OUT = _DIRECTED | {"plan"}
 
 #: Every format by its name.
 FORMATS = {
     f.name: f
     for f in (
-        Format("text", "txt", "a tree for the terminal", f"{__name__}.tree"),
-        Format("json", "json", "everything, as data", "mnist_cli.autograd.document", "dumps"),
-        Format("dot", "dot", "Graphviz", f"{__name__}.dot"),
-        Format("mermaid", "mmd", "Mermaid, as Markdown pages show it", f"{__name__}.mermaid"),
-        Format("svg", "svg", "a picture", f"{__name__}.svg"),
-        Format("html", "html", "a page to explore", f"{__name__}.html"),
+        Format("text", "txt", f"{__name__}.tree"),
+        Format("json", "json", "mnist_cli.autograd.document", _function="dumps"),
+        Format("dot", "dot", f"{__name__}.dot", _DIRECTED),
+        Format("mermaid", "mmd", f"{__name__}.mermaid", _DIRECTED),
+        Format("svg", "svg", f"{__name__}.svg", _LAID_OUT),
+        Format("html", "html", f"{__name__}.html", _LAID_OUT | {"order"}),
     )
 }
+
+
+def draw(graph: GradGraph, name: str = "html", **options: Any) -> str:
+    """Draw a graph, recorded or only walked, in one of :data:`FORMATS`.
+
+    Args:
+        graph: the graph.
+        name: text, json, dot, mermaid, svg or html.
+        options: those of the format's renderer. ``direction`` of the forward pass, "down" or
+            "right" (all but text and json); ``order`` of a replay's calls (html).
+
+    Raises:
+        UsageError: no such format.
+        TypeError: the format does not have that option.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"no format '{name}'", f"Choose from {', '.join(FORMATS)}.")
+    return FORMATS[name].renderer(graph, **options)

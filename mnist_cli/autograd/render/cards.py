@@ -95,14 +95,13 @@ def shortened(string: str, longest: int = _LONGEST) -> str:
     return f"{string[:head]}…{string[-(longest - 1 - head) :]}"
 
 
-def operation(node: Node, norm: float | None, *, caption: str = "", saved: bool = True) -> Card:
+def operation(node: Node, norm: float | None, *, caption: str = "") -> Card:
     """The card of an operation: its name, what it receives a gradient for, what it keeps.
 
     Args:
         node: the node.
         norm: of the gradient that arrives there, if known.
         caption: the module to name above it; empty where a frame around it does.
-        saved: show the saved tensors.
     """
     name, suffix = labels.split_name(labels.visible(node.name))
     name, caption = shortened(name), shortened(labels.visible(caption))
@@ -128,7 +127,7 @@ def operation(node: Node, norm: float | None, *, caption: str = "", saved: bool 
     if figure and norm is not None:
         texts.append(Text(width - _PAD - 12, y, figure, "norm", "end"))
         dot = Dot(width - _PAD - 4, y - 3.9, norm)
-    chips = _chips(node.saved if saved else (), width, y + 8)
+    chips = _chips(node.saved, width, y + 8)
     bottom = max((chip.y + chip.height for chip in chips), default=y)
     return Card("operation", width, bottom + 10, tuple(texts), chips, dot)
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.render import calls, labels, style
+from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
-_HEAD = """digraph grad {
-  graph [rankdir=BT, fontname="Helvetica", fontsize=11, labeljust=l, style="rounded,filled", \
+_HEAD = """digraph grad {{
+  graph [rankdir={rankdir}, fontname="Helvetica", fontsize=11, labeljust=l, style="rounded,filled", \
 color="#c9d3df", fillcolor="#5b739412", nodesep=0.3, ranksep=0.35];
   node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=10, \
 color="#4a6fa5", fillcolor="#ffffff", margin="0.14,0.07"];
@@ -30,11 +31,17 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
 
 
-def render(graph: GradGraph) -> str:
-    """DOT text of the graph: edges point as the gradient flows, forward from top to bottom."""
+def render(graph: GradGraph, *, direction: Direction = "down") -> str:
+    """DOT text of the graph; its edges point the way the gradient flows.
+
+    Args:
+        graph: the graph.
+        direction: "down" or "right", the direction of the forward pass.
+    """
     scale = style.scale(graph)
     grouping = calls.grouping(graph)
-    lines = [_HEAD, f"  label={quoted(' · '.join(labels.counts(graph.totals())))};"]
+    lines = [_HEAD.format(rankdir=BACKWARD[direction])]
+    lines.append(f"  label={quoted(' · '.join(labels.counts(graph.totals())))};")
     lines += _members(graph, grouping)
     for node, position, edge in graph.edges():
         norm = labels.edge_norm(node, position)

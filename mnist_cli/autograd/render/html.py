@@ -28,21 +28,23 @@ _LEGEND_WIDTH = 340.0
 def render(
     graph: GradGraph,
     *,
-    replay_order: Sequence[int] | None = None,
     direction: Direction = "down",
+    order: Sequence[int] | None = None,
+    plan: Layout | None = None,
 ) -> str:
     """A whole HTML document.
 
     Args:
         graph: the graph.
-        replay_order: ids of nodes in the order in which they were called; the engine's own
-            order, worked out from the graph, where None.
-        direction: "down" or "right": which way forward goes.
+        direction: "down" or "right", the direction of the forward pass.
+        order: ids of the nodes in the order of a replay's calls; default, the engine's order,
+            computed from the graph.
+        plan: the layout, if it exists already; it sets the direction.
     """
-    plan = layout(graph, direction=direction)
+    plan = plan or layout(graph, direction=direction)
     scale = style.scale(graph)
     signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
-    order = topology.engine_order(graph) if replay_order is None else list(replay_order)
+    order = topology.engine_order(graph) if order is None else order
     css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
     return _filled(

@@ -24,15 +24,14 @@ _PAD = 16.0
 _TITLE = 32.0
 
 
-def layout(graph: GradGraph, *, direction: Direction = "down", saved: bool = True) -> Layout:
+def layout(graph: GradGraph, *, direction: Direction = "down") -> Layout:
     """Place a graph's nodes, module calls and edges.
 
     Args:
         graph: the graph.
         direction: "down" or "right": which way forward goes.
-        saved: leave room for the saved tensors on the cards.
     """
-    return _Builder(Scene(graph, direction, saved=saved)).build()
+    return _Builder(Scene(graph, direction)).build()
 
 
 @dataclass

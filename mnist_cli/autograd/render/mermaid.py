@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.render import calls, labels, style
+from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
 # Mermaid's own limits; they can be raised only where it is embedded, not from within a chart.
 _MOST_EDGES = 500
@@ -32,11 +33,16 @@ def _plain(character: str) -> bool:
     return character.isalnum() or character in _PLAIN
 
 
-def render(graph: GradGraph) -> str:
-    """A flowchart whose edges point as the gradient flows, forward from top to bottom."""
+def render(graph: GradGraph, *, direction: Direction = "down") -> str:
+    """A flowchart whose edges point the way the gradient flows.
+
+    Args:
+        graph: the graph.
+        direction: "down" or "right", the direction of the forward pass.
+    """
     scale = style.scale(graph)
     grouping = calls.grouping(graph)
-    lines = ["flowchart BT", *_members(graph, grouping)]
+    lines = [f"flowchart {BACKWARD[direction]}", *_members(graph, grouping)]
     levels: dict[str, list[int]] = {}
     for number, (node, position, edge) in enumerate(graph.edges()):
         label = f'|":{edge.input_nr}"|' if edge.input_nr else ""

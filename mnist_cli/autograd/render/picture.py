@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mnist_cli.autograd.render import calls, cards
+if TYPE_CHECKING:
+    from mnist_cli.autograd.render import calls, cards
 
 Direction = Literal["down", "right"]
+BACKWARD: Mapping[Direction, str] = {"down": "BT", "right": "RL"}
+"""The direction of the gradient for each direction of the forward pass, in DOT and Mermaid."""
+
 Point = tuple[float, float]
 
 

@@ -35,7 +35,7 @@ class Scene:
         ancestors: for each area itself and those around it, the whole picture last.
     """
 
-    def __init__(self, graph: GradGraph, direction: Direction, *, saved: bool) -> None:
+    def __init__(self, graph: GradGraph, direction: Direction) -> None:
         self.graph, self.direction = graph, direction
         self.grouping = calls.grouping(graph)
         self.ancestors = {
@@ -43,7 +43,7 @@ class Scene:
         }
         self.call_of: list[int | None] = list(self.grouping.call_of)
         self.node_of = list(range(len(graph)))
-        self.cards = self._cards(saved=saved)
+        self.cards = self._cards()
         self.edges = self._edges()
         self._make_room()
 
@@ -62,7 +62,7 @@ class Scene:
         common = next(area for area in up if area in down)
         return [*up[: up.index(common) + 1], *reversed(down[: down.index(common)])]
 
-    def _cards(self, *, saved: bool) -> list[cards.Card]:
+    def _cards(self) -> list[cards.Card]:
         parameters = labels.parameters_by_node(self.graph)
         result = []
         for node, call in zip(self.graph.nodes, self.call_of, strict=True):
@@ -73,7 +73,7 @@ class Scene:
                 result.append(cards.parameter(node, record, norm, within=path))
             else:
                 caption = "" if node.module in (path, node.name) else node.module
-                result.append(cards.operation(node, norm, caption=caption, saved=saved))
+                result.append(cards.operation(node, norm, caption=caption))
         return result
 
     def _edges(self) -> list[Edge]:

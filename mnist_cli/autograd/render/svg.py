@@ -19,15 +19,15 @@ _MARGIN = 28.0
 _NARROWEST = 450.0
 
 
-def render(graph: GradGraph, *, direction: Direction = "down", saved: bool = True) -> str:
+def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | None = None) -> str:
     """A self-contained SVG document.
 
     Args:
         graph: the graph.
-        direction: "down" or "right": which way forward goes.
-        saved: show the tensors that are kept for backward.
+        direction: "down" or "right", the direction of the forward pass.
+        plan: the layout, if it exists already; it sets the direction.
     """
-    plan = layout(graph, direction=direction, saved=saved)
+    plan = plan or layout(graph, direction=direction)
     broken = columns(plan)
     scale = style.scale(graph)
     width = max(broken.width, _NARROWEST) + 2 * _MARGIN

@@ -7,33 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
-from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact, trace_modules, walk
-from mnist_cli.autograd.diagnosing import parameter_table
+from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact
+from mnist_cli.autograd.diagnosing import Diagnosis, parameter_table
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.commands.inspect import comparing, experiments, numeric
-from mnist_cli.commands.inspect.dump import (
-    Dump,
-    View,
-    folder_for,
-    make_dump,
-    path_document,
-    write_dump,
-)
+from mnist_cli.commands.inspect.dump import View, folder_for, make_dump, path_document, write_dump
 from mnist_cli.commands.inspect.stepping import step_through
-from mnist_cli.commands.inspect.subject import Request, Subject, open_subject
-from mnist_cli.report import gradients as shown
+from mnist_cli.commands.inspect.subject import Request, Subject
+from mnist_cli.report import gradients as report
 from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines
-from mnist_cli.report.console import note, print_json, warn
-
-
-def opened(request: Request, *, quiet: bool) -> Subject:
-    """The network and the batch that were asked for, said unless ``quiet``."""
-    subject = open_subject(request)
-    for text in subject.notes:
-        warn(text)
-    if not quiet:
-        note(subject.describe())
-    return subject
+from mnist_cli.report.console import note, print_json
 
 
 def expression(
@@ -51,7 +34,7 @@ def expression(
     if as_json:
         print_json(experiments.expression_document(experiment))
     else:
-        shown.print_lines(list(experiment_lines(experiment)))
+        report.print_lines(list(experiment_lines(experiment)))
 
 
 def node(
@@ -62,17 +45,17 @@ def node(
     if as_json:
         print_json(called.document())
         return
-    lines = list(node_lines(called.node, called.walk.graph))
+    lines = list(node_lines(called.node, called.graph))
     if called.grads:
         lines += call_lines(called.node.name, called.grads, called.results)
-    shown.print_lines([*lines, *cut_lines([*called.grads, *called.results])])
+    report.print_lines([*lines, *cut_lines([*called.grads, *called.results])])
 
 
 def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
     """``--gradcheck``: sampled gradients against central differences."""
     checks = numeric.check_gradients(subject, samples)
     if not as_json:
-        shown.print_checks(checks)
+        report.print_checks(checks)
     numeric.require_close(checks)
     if as_json:
         print_json(numeric.document(checks))
@@ -80,10 +63,9 @@ def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
 
 def step(subject: Subject) -> None:
     """``--step``: the replay, node by node."""
-    with trace_modules(subject.model) as modules:
-        loss = subject.loss()
-    walked = walk(loss, names=subject.model, modules=modules, saved=False)
-    step_through(walked.graph, list(replay_steps(walked)))
+    with subject.walked(saved=False) as walked:
+        steps = list(replay_steps(walked))
+    step_through(walked.graph, steps)
 
 
 def compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:
@@ -115,7 +97,7 @@ def _report_comparison(
     if as_json:
         print_json(comparing.document(comparison, names, differences))
     else:
-        shown.print_comparison(comparison, names, differences)
+        report.print_comparison(comparison, names, differences)
 
 
 def path(subject: Subject, parameter: str, *, as_json: bool) -> None:
@@ -124,7 +106,7 @@ def path(subject: Subject, parameter: str, *, as_json: bool) -> None:
     if as_json:
         print_json(path_document(found))
     else:
-        shown.print_path(found)
+        report.print_path(found)
 
 
 def dump(
@@ -135,9 +117,14 @@ def dump(
     With ``as_json`` stdout holds one document: the dump, or else what differs.
     """
     made = make_dump(subject, replay=replay)
+    shown, whole = view.of(made.graph)
     if not as_json:
-        _show(made, view, quiet=quiet)
-    for file in write_dump(made, view, folder_for(subject, out), text=out is not None):
+        if "text" in view.formats and not quiet:
+            _show(shown, view.findings(made), whole=whole)
+        if made.graph.replay is not None:
+            report.print_verdict(made.graph.replay)
+    folder = folder_for(subject, out)
+    for file in write_dump(made, view, shown, folder, whole=whole, text=out is not None):
         if not (quiet or as_json):
             note(f"wrote {file}")
     if made.graph.replay is not None:
@@ -146,11 +133,8 @@ def dump(
         sys.stdout.write(dumps(made.graph))
 
 
-def _show(made: Dump, view: View, *, quiet: bool) -> None:
-    if "text" in view.formats and not quiet:
-        shown.print_tree(view.of(made.graph))
-        shown.print_parameters(parameter_table(view.part(made.graph)))
-        shown.print_diagnoses(view.findings(made), renumbered=not view.whole(made.graph))
-        shown.print_lines([""])
-    if made.graph.replay is not None:
-        shown.print_verdict(made.graph.replay)
+def _show(graph: GradGraph, findings: Sequence[Diagnosis], *, whole: bool) -> None:
+    report.print_tree(graph)
+    report.print_parameters(parameter_table(graph))
+    report.print_diagnoses(findings, renumbered=not whole)
+    report.print_lines([""])

@@ -7,13 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.commands.inspect.dump import make_dump
+from mnist_cli.commands.inspect.subject import Request, opened
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.files import is_there
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison
     from mnist_cli.autograd.graph import GradGraph
-    from mnist_cli.commands.inspect.subject import Request
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 MODES = {"train": True, "eval": False}
@@ -69,14 +70,7 @@ def other_side(against: str, request: Request) -> GradGraph:
 
 
 def _made(request: Request) -> GradGraph:
-    from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import open_subject
-    from mnist_cli.report.console import warn
-
-    subject = open_subject(request)
-    for text in subject.notes:
-        warn(text)
-    return make_dump(subject, replay=False).graph
+    return make_dump(opened(request, quiet=True), replay=False).graph
 
 
 SETTING = ("model", "mode", "precision", "device", "dataset", "split", "batch", "seed", "epoch")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from mnist_cli.autograd.render import FORMATS
+from mnist_cli.commands.inspect.dump import parse_formats
 from mnist_cli.errors import UsageError
 
 QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
@@ -56,12 +58,24 @@ def check(given: Mapping[str, object]) -> None:
                 raise _contradiction([*asked, other])
     if given.get("fold") is False and "depth" in given:
         raise _contradiction(["no_fold", "depth"])
+    if "direction" in given and "formats" in given:
+        _require_directed(parse_formats(str(given["formats"])))
     for options, needed in ALONE:
         for name in options:
             if name in given and not set(needed) & set(given):
                 raise _alone(name, " or ".join(map(_spelled, needed)))
     if "orders" in given and not {"expr", "create_graph"} <= set(given):
         raise _alone("orders", "--expr … --create-graph")
+
+
+def _require_directed(names: Iterable[str]) -> None:
+    """Refuse ``--direction`` if it has no effect on any of these formats."""
+    directed = [name for name, one in FORMATS.items() if "direction" in one.options]
+    if not set(directed) & set(names):
+        raise UsageError(
+            f"--direction has no effect on --format {','.join(names)}",
+            f"It goes with {', '.join(directed)}.",
+        )
 
 
 def _contradiction(names: Iterable[str]) -> UsageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,60 +17,42 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.query import Path as ParameterPath
     from mnist_cli.autograd.render.picture import Direction
-    from mnist_cli.autograd.replaying import Replay
-    from mnist_cli.autograd.walking import Walk
     from mnist_cli.commands.inspect.subject import Subject
 
 DEFAULT_FORMATS = "text,json,svg,html"
 TEXT = "text"
-PICTURES = {"svg", "html"}
 MANY = 400
 """Nodes above which a picture is folded to modules, unless asked otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dump:
-    """A recorded graph, what is wrong with it in words, and the live walk and replay behind it."""
+    """A recorded graph, what is wrong with it in words, and the order of the replay's calls."""
 
     graph: GradGraph
     findings: tuple[Diagnosis, ...]
-    walk: Walk
-    replay: Replay | None = None
+    order: tuple[int, ...] | None = None
 
 
 def make_dump(subject: Subject, *, replay: bool) -> Dump:
-    """Walk and record the loss of a subject; ``replay`` also calls every node by hand.
-
-    All under one set of switches: on CUDA the engine and the replay may pick different
-    algorithms, and differ in the last bits, unless the subject is deterministic.
-    """
-    from mnist_cli.training.device import compute_settings
-
-    with compute_settings(subject.device, deterministic=subject.deterministic):
-        return _make(subject, replay=replay)
-
-
-def _make(subject: Subject, *, replay: bool) -> Dump:
-    from mnist_cli.autograd import judge, record, trace_modules, walk
+    """Walk and record the loss of a subject; ``replay`` also calls every node by hand."""
+    from mnist_cli.autograd import dead_units, diagnose, judge, record
     from mnist_cli.autograd import replay as call_by_hand
-    from mnist_cli.autograd.diagnosing import diagnose
-    from mnist_cli.autograd.recording import kept_bytes
-    from mnist_cli.autograd.units import dead_units
+    from mnist_cli.autograd.recording import kept_bytes, root_tensor
     from mnist_cli.training.memory import ask_for_room
 
-    with trace_modules(subject.model) as modules:
-        loss = subject.loss()
-    walked = walk(loss, names=subject.model, modules=modules)
-    if subject.device.type == "cpu":
-        ask_for_room((2 if replay else 1) * kept_bytes(walked))
-    recording = record(walked, keep=True)
-    graph = recording.graph.with_context(**subject.context(), loss=loss.item())
-    findings = diagnose(graph, dead_units=dead_units(recording))
-    if not replay:
-        return Dump(graph, findings, walked)
-    replayed = call_by_hand(walked)
-    graph = replace(graph, replay=judge(replayed, recording))
-    return Dump(graph, findings, walked, replayed)
+    with subject.walked() as walked:
+        if subject.device.type == "cpu":
+            ask_for_room((2 if replay else 1) * kept_bytes(walked))
+        recording = record(walked, keep=True)
+        loss = root_tensor(walked).item()
+        graph = recording.graph.with_context(**subject.context(), loss=loss)
+        findings = diagnose(graph, dead_units=dead_units(recording))
+        if not replay:
+            return Dump(graph, findings)
+        replayed = call_by_hand(walked)
+        graph = replace(graph, replay=judge(replayed, recording))
+        return Dump(graph, findings, tuple(replayed.order))
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -90,16 +71,14 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def parse_direction(text: str | None) -> Direction:
-    """The direction of ``--direction``, checked; down where it is left out.
+    """The direction of ``--direction``, checked; the default is down.
 
     Raises:
         UsageError: another word.
     """
-    if text in (None, "down"):
-        return "down"
-    if text == "right":
-        return "right"
-    raise UsageError(f"--direction {text}: choose down or right")
+    if text not in (None, "down", "right"):
+        raise UsageError(f"--direction {text}: choose down or right")
+    return "right" if text == "right" else "down"
 
 
 def folder_for(subject: Subject, out: Path | None) -> Path:
@@ -124,22 +103,20 @@ class View:
     depth: int | None = None
     direction: Direction = "down"
 
-    def part(self, graph: GradGraph) -> GradGraph:
-        """The module that is asked for, or everything."""
-        from mnist_cli.autograd.query import select
+    def of(self, graph: GradGraph) -> tuple[GradGraph, bool]:
+        """The part to show, folded if required, and whether it is the whole graph.
 
-        return graph if self.module is None else select(graph, self.module)
+        Raises:
+            UsageError: no such module.
+        """
+        from mnist_cli.autograd import fold, select
 
-    def of(self, graph: GradGraph) -> GradGraph:
-        """The part to show, folded if it is to be."""
-        from mnist_cli.autograd.folding import fold
-
-        shown = self.part(graph)
+        shown = graph if self.module is None else select(graph, self.module)
         large = len(shown) > MANY and self.module is None
         wanted = large if self.fold is None else self.fold
         if wanted or self.depth is not None:
             shown = fold(shown, self.depth or 1)
-        return shown
+        return shown, len(shown) == len(graph)
 
     def findings(self, made: Dump) -> tuple[Diagnosis, ...]:
         """What is wrong with the part that is shown."""
@@ -149,10 +126,6 @@ class View:
             return made.findings
         return tuple(one for one in made.findings if inside(_module_of(one, made), self.module))
 
-    def whole(self, graph: GradGraph) -> bool:
-        """Whether the graph is shown as it is."""
-        return len(self.of(graph)) == len(graph)
-
 
 def _module_of(finding: Diagnosis, made: Dump) -> str:
     """The module that a finding is about; of a parameter the one that holds it."""
@@ -161,29 +134,39 @@ def _module_of(finding: Diagnosis, made: Dump) -> str:
     return "" if finding.node is None else made.graph.nodes[finding.node].module
 
 
-def write_dump(made: Dump, view: View, folder: Path, *, text: bool) -> list[Path]:
-    """Write ``graph.*`` and ``flow.png``: the data whole, the pictures of the graph as viewed.
+def write_dump(
+    made: Dump, view: View, shown: GradGraph, folder: Path, *, whole: bool, text: bool
+) -> list[Path]:
+    """Write ``graph.*`` and ``flow.png``: the data whole, the pictures of the part shown.
 
     Args:
         made: the dump.
-        view: formats, and the part to draw.
-        folder: made if it is not there.
-        text: write the tree as a file too, rather than leave it to the terminal.
+        view: the formats, and the direction of the pictures.
+        shown: the graph that ``view`` shows.
+        folder: created if it does not exist.
+        whole: ``shown`` is the whole graph.
+        text: write the tree to a file too.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: a file cannot be written.
     """
-    wanted = [name for name in view.formats if name != TEXT or text]
-    if wanted:
+    formats = [FORMATS[name] for name in view.formats if name != TEXT or text]
+    if formats:
         check_writable(folder)
-    shown = view.of(made.graph)
-    order = made.replay.order if made.replay is not None and view.whole(made.graph) else None
+    pictures = any("plan" in one.options for one in formats)
+    plan = None
+    if pictures:
+        from mnist_cli.autograd.render.layout import layout
+
+        plan = layout(shown, direction=view.direction)
+    order = made.order if whole else None
     written = []
-    for name in wanted:
-        path = folder / f"graph.{FORMATS[name].extension}"
-        atomic_write(path, _rendered(name, made.graph if name == "json" else shown, view, order))
+    for one in formats:
+        path = folder / f"graph.{one.extension}"
+        graph = made.graph if one.name == "json" else shown
+        atomic_write(path, one.render(graph, direction=view.direction, order=order, plan=plan))
         written.append(path)
-    if PICTURES & set(wanted):
+    if pictures:
         try:
             written.append(write_flow(made.graph, folder))
         except ImportError as error:
@@ -204,16 +187,6 @@ def write_flow(graph: GradGraph, folder: Path) -> Path:
     title = f"Gradient flow of {graph.context.get('model', 'the graph')}"
     save_gradient_flow(gradient_flow(graph), path, title=title)
     return path
-
-
-def _rendered(name: str, graph: GradGraph, view: View, order: Sequence[int] | None) -> str:
-    from mnist_cli.autograd.render import html, svg
-
-    if name == "html":
-        return html.render(graph, replay_order=order, direction=view.direction)
-    if name == "svg":
-        return svg.render(graph, direction=view.direction)
-    return FORMATS[name].render(graph)
 
 
 def path_document(path: ParameterPath) -> dict[str, Any]:

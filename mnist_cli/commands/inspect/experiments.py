@@ -15,7 +15,7 @@ from mnist_cli.seeding import derive
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mnist_cli.autograd.experiment import Experiment, NodeCall
+    from mnist_cli.autograd.experimenting import Experiment, NodeCall
     from mnist_cli.autograd.graph import Node
     from mnist_cli.commands.inspect.subject import Subject
 
@@ -41,7 +41,7 @@ def run_expression(
     Raises:
         UsageError: any of them cannot be read.
     """
-    from mnist_cli.autograd.experiment import experiment
+    from mnist_cli.autograd.experimenting import experiment
     from mnist_cli.autograd.expression import evaluate
     from mnist_cli.autograd.values import parse_binding
 
@@ -99,7 +99,7 @@ def node_document(node: Node) -> dict[str, Any]:
 def _numbers(tensor: Tensor | None) -> Any:
     """Nested lists; what JSON cannot hold is a string, as in a dump."""
     from mnist_cli.autograd.document import plain as writable
-    from mnist_cli.autograd.experiment import plain
+    from mnist_cli.autograd.experimenting import plain
 
     return writable(plain(tensor))
 
@@ -117,23 +117,21 @@ class CalledNode:
     def __init__(
         self, subject: Subject, wanted: str, grad: str | None, *, create_graph: bool
     ) -> None:
-        from mnist_cli.autograd import call_node, trace_modules, walk
-        from mnist_cli.autograd.query import find_node
+        from mnist_cli.autograd import call_node, find_node
 
-        with trace_modules(subject.model) as modules:
-            loss = subject.loss()
-        self.walk = walk(loss, names=subject.model, modules=modules)
-        self.node = find_node(self.walk.graph, wanted)
-        live = self.walk.nodes[self.node.id]
         self.grads: tuple[Tensor | None, ...] = ()
         self.results: tuple[Tensor | None, ...] = ()
-        if self.node.parameter is not None and grad is None and not create_graph:
-            return
-        self.grads = tuple(
-            _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
-            for one in self.walk.inputs[self.node.id]
-        )
-        self.results = call_node(live, *self.grads, create_graph=create_graph)
+        with subject.walked() as walked:
+            self.graph = walked.graph
+            self.node = find_node(walked.graph, wanted)
+            if self.node.parameter is not None and grad is None and not create_graph:
+                return
+            self.grads = tuple(
+                _gradient(grad, one.shape, one.dtype, one.device, subject.seed)
+                for one in walked.inputs[self.node.id]
+            )
+            live = walked.nodes[self.node.id]
+            self.results = call_node(live, *self.grads, create_graph=create_graph)
 
     def document(self) -> dict[str, Any]:
         """As plain values."""

@@ -185,7 +185,7 @@ DirectionFlag = Annotated[
     typer.Option(
         "--direction",
         metavar="down|right",
-        help="Which way forward goes in the pictures; left out, down.",
+        help="Direction of the forward pass in dot, mermaid, svg and html. Default: down.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

@@ -33,9 +33,10 @@ def check_gradients(subject: Subject, samples: int) -> tuple[GradientCheck, ...]
         images=subject.images.double(),
         precision=Precision("fp32", subject.device.type),
     )
-    return gradcheck(
-        double.loss, dict(model.named_parameters()), samples=samples, seed=subject.seed
-    )
+    with subject.settings():
+        return gradcheck(
+            double.loss, dict(model.named_parameters()), samples=samples, seed=subject.seed
+        )
 
 
 def document(checks: Sequence[GradientCheck]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.places import is_own_network, label, seen_from_here
+from mnist_cli.report.console import note, warn
 from mnist_cli.seeding import derive
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mnist_cli.autograd import Walk
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
     from mnist_cli.training.checkpoint import Checkpoint
@@ -87,6 +90,30 @@ class Subject:
             smoothing=self.smoothing,
         )
 
+    def settings(self) -> AbstractContextManager[None]:
+        """The switches of torch under which everything of this subject is computed.
+
+        On CUDA the engine and a node called by hand may choose different algorithms, and differ
+        in the last bits, unless ``deterministic``.
+        """
+        from mnist_cli.training.device import compute_settings
+
+        return compute_settings(self.device, deterministic=self.deterministic)
+
+    @contextmanager
+    def walked(self, *, saved: bool = True) -> Iterator[Walk]:
+        """Walk the graph of a fresh loss; the block runs under :meth:`settings`.
+
+        Args:
+            saved: also read what each node keeps for backward.
+        """
+        from mnist_cli.autograd import trace_modules, walk
+
+        with self.settings():
+            with trace_modules(self.model) as modules:
+                loss = self.loss()
+            yield walk(loss, names=self.model, modules=modules, saved=saved)
+
     def context(self) -> dict[str, Any]:
         """What the dump says of where it came from; no path and no time, so that bytes repeat."""
         import torch
@@ -111,6 +138,16 @@ class Subject:
             f"{origin}{self.name} in {mode} mode, the loss of {len(self.indices)} "
             f"{self.split} images of {self.dataset}, {self.precision.name} on {self.device}"
         )
+
+
+def opened(request: Request, *, quiet: bool) -> Subject:
+    """The network and the batch of a request, with its notes as warnings; named unless ``quiet``."""
+    subject = open_subject(request)
+    for text in subject.notes:
+        warn(text)
+    if not quiet:
+        note(subject.describe())
+    return subject
 
 
 def open_subject(request: Request) -> Subject:

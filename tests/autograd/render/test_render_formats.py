@@ -15,9 +15,13 @@ import chromium
 import pytest
 import render_graphs
 
+from mnist_cli.autograd import draw
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.reading import loads
 from mnist_cli.autograd.render import FORMATS, dot, html, labels, mermaid, style, svg
+from mnist_cli.autograd.render.layout import layout
+from mnist_cli.autograd.render.picture import Direction
+from mnist_cli.errors import UsageError
 
 GRAPHS = {
     "network": render_graphs.network(),
@@ -106,6 +110,67 @@ def test_graphviz_draws_clusters_nested_like_the_modules() -> None:
     read = dot_json(dot.render(GRAPHS["network"]))
     titles = {o["label"] for o in read["objects"] if o["name"].startswith("cluster_")}
     assert titles == {"head", "block", "block.fc", "stem"}
+
+
+# ---- the direction of DOT and Mermaid
+
+AWAY = {"TB": (0, 1), "BT": (0, -1), "LR": (1, 0), "RL": (-1, 0)}
+"""Which way an edge leads from its tail, on a screen whose y grows downwards: both languages."""
+FORWARD = {"down": (0, 1), "right": (1, 0)}
+
+
+@pytest.mark.parametrize("direction", FORWARD)
+def test_edges_lead_against_the_forward_pass(direction: Direction) -> None:
+    graph = GRAPHS["network"]
+    rank = re.search(r"\brankdir=(\w+)", dot.render(graph, direction=direction))
+    chart = re.match(r"flowchart (\w+)\n", mermaid.render(graph, direction=direction))
+    assert rank is not None
+    assert chart is not None
+    x, y = FORWARD[direction]
+    assert AWAY[rank[1]] == AWAY[chart[1]] == (-x, -y)
+
+
+@pytest.mark.parametrize("direction", FORWARD)
+def test_graphviz_places_the_root_where_the_forward_pass_ends(direction: Direction) -> None:
+    graph = GRAPHS["network"]
+    read = json.loads(graphviz(dot.render(graph, direction=direction), "json0"))
+    names = {o["_gvid"]: o for o in read["objects"]}
+    x, y = FORWARD[direction]
+    assert len(read["edges"]) == graph.totals().edges
+    for edge in read["edges"]:
+        tail, head = (
+            [float(number) for number in names[edge[end]]["pos"].split(",")]
+            for end in ("tail", "head")
+        )
+        forward = (tail[0] - head[0]) * x - (tail[1] - head[1]) * y  # y grows upwards here
+        assert forward > 0
+
+
+def test_the_default_direction_is_down() -> None:
+    for one in (dot, mermaid, svg, html):
+        assert one.render(GRAPHS["network"]) == one.render(GRAPHS["network"], direction="down")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_lists_the_options_that_have_an_effect(name: str) -> None:
+    graph, one = GRAPHS["network"], FORMATS[name]
+    changed = {
+        option: one.render(graph, **{option: value}) != one.render(graph)
+        for option, value in {
+            "direction": "right",
+            "order": [1, 0],
+            "plan": layout(graph, direction="right"),
+        }.items()
+    }
+    assert {option for option, differs in changed.items() if differs} == one.options
+
+
+def test_draw_refuses_what_it_does_not_know() -> None:
+    assert draw(GRAPHS["network"]) == html.render(GRAPHS["network"])
+    with pytest.raises(UsageError, match="no format 'jpeg'"):
+        draw(GRAPHS["network"], "jpeg")
+    with pytest.raises(TypeError, match="direction"):
+        draw(GRAPHS["network"], "json", direction="right")
 
 
 # ---- Mermaid
@@ -218,15 +283,6 @@ def test_svg_marks_the_root_alarms_and_inputs_without_gradient() -> None:
     assert "input 1 needs no gradient" in hints
 
 
-def test_svg_without_saved_tensors_is_lower() -> None:
-    graph = GRAPHS["network"]
-    height = [
-        float(ET.fromstring(svg.render(graph, saved=s)).get("height", "")) for s in (True, False)
-    ]
-    assert height[0] > height[1]
-    assert not any("mat1" in t for t in texts(ET.fromstring(svg.render(graph, saved=False))))
-
-
 def test_colours_follow_the_norm_and_tell_zero_and_nan_apart() -> None:
     scale = style.Scale(-3, 2)
     levels = [scale.level(10.0**power) for power in range(-3, 3)]
@@ -284,7 +340,7 @@ def test_html_allows_only_its_own_script_and_style() -> None:
 
 def test_html_takes_the_replay_s_own_order() -> None:
     order = [0, 1, 2]
-    page = html.render(GRAPHS["network"], replay_order=order)
+    page = html.render(GRAPHS["network"], order=order)
     data = re.search(r'id="graph-data">(.*?)</script>', page, re.DOTALL)
     assert data is not None
     assert json.loads(data[1])["order"] == order

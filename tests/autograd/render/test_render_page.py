@@ -233,7 +233,7 @@ def test_slider_goes_through_the_steps_in_the_engine_s_order(page: Page) -> None
 
 def test_given_order_buttons_and_keys_of_the_replay(page: Page) -> None:
     order = list(range(13))
-    browser = page.open(NETWORK, replay_order=order)
+    browser = page.open(NETWORK, order=order)
     browser.click("#forth")
     browser.key("]")
     browser.key("]")
@@ -256,7 +256,7 @@ def test_play_runs_to_the_end_and_stops(page: Page) -> None:
 
 
 def test_replay_lights_the_folded_box_of_a_hidden_node(page: Page) -> None:
-    browser = page.open(NETWORK, replay_order=[0, 1, 5, 6, 7])
+    browser = page.open(NETWORK, order=[0, 1, 5, 6, 7])
     browser.click("#fold-all")
     for _ in range(4):
         browser.key("]")
