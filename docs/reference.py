@@ -24,7 +24,7 @@ HEAD = """# Reference
 Every command with its arguments and options, as `--help` gives them. Written by
 `docs/reference.py` from the program itself; `make docs` writes it anew, and a test compares.
 
-The [README](../README.md) has the exit codes, what a run directory holds, and examples."""
+The [guide](guide.md) has examples, the exit codes, and what a run directory holds."""
 
 
 def reference() -> str:

@@ -1,4 +1,4 @@
-"""What the README promises and what the program has are the same."""
+"""What README and guide say and what the program has are the same."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mnist_cli import choices, cli, config, errors
 from mnist_cli.commands import options
 
 README = Path(__file__).parent.parent / "README.md"
+GUIDE = README.parent / "docs" / "guide.md"
 PAGES = [README, *sorted((README.parent / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
-def readme() -> str:
-    return README.read_text(encoding="utf-8")
+def guide() -> str:
+    return GUIDE.read_text(encoding="utf-8")
 
 
 def command_names() -> list[str]:
@@ -47,26 +48,26 @@ def error_codes() -> set[int]:
 
 
 @pytest.mark.parametrize("name", command_names())
-def test_every_command_is_in_the_table(readme: str, name: str) -> None:
-    assert re.search(rf"^\| `{re.escape(name)}[ `]", readme, re.MULTILINE)
+def test_every_command_is_in_the_table(guide: str, name: str) -> None:
+    assert re.search(rf"^\| `{re.escape(name)}[ `]", guide, re.MULTILINE)
 
 
-def test_no_command_is_promised_that_is_not_there(readme: str) -> None:
-    promised = re.findall(r"^\| `(mnist [^`]*)`", readme, re.MULTILINE)
+def test_no_command_is_promised_that_is_not_there(guide: str) -> None:
+    promised = re.findall(r"^\| `(mnist [^`]*)`", guide, re.MULTILINE)
     words = [" ".join(re.findall(r"(?<=\s)[a-z-]+(?![^\s])", f" {text}")) for text in promised]
     assert set(words) == set(command_names())
 
 
-def test_the_exit_codes_are_those_of_the_errors(readme: str) -> None:
-    section = readme.split("### Exit codes")[1].split("\n#")[0]
+def test_the_exit_codes_are_those_of_the_errors(guide: str) -> None:
+    section = guide.split("## Exit codes")[1].split("\n#")[0]
     assert {
         int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)
     } == error_codes()
 
 
 @pytest.mark.parametrize("name", [*choices.MODELS, *choices.preset_names()])
-def test_networks_and_presets_are_named(readme: str, name: str) -> None:
-    assert f"`{name}`" in readme
+def test_networks_and_presets_are_named(guide: str, name: str) -> None:
+    assert f"`{name}`" in guide
 
 
 def test_the_tests_that_hold_promises_exist() -> None:
@@ -95,8 +96,9 @@ def find(words: list[str]) -> tuple[Any, str, list[str]]:
 
 
 def examples() -> list[str]:
-    """Every line of the README's shell blocks that calls the program."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    """Every line of the shell blocks of README and guide that calls the program."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (README, GUIDE))
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
     return re.findall(r"^mnist .*$", "".join(blocks), re.M)
 
 
@@ -167,17 +169,17 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_code_in_the_readme_runs_and_says_what_it_says(
-    readme: str, capsys: pytest.CaptureFixture[str]
+def test_the_code_in_the_guide_runs_and_prints_what_it_says(
+    guide: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
-    exec(compile(code, "README.md", "exec"), {})
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
+    exec(compile(code, "guide.md", "exec"), {})
     (said,) = re.findall(r"print\(.*\)  # (\w+)", code)
     assert capsys.readouterr().out == f"{said}\n"
 
 
-def test_a_call_of_the_readme_prints_what_calculus_says(
-    readme: str, capsys: pytest.CaptureFixture[str]
+def test_a_call_of_the_guide_prints_what_calculus_says(
+    guide: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = [line for line in examples() if "--expr" in line]
     assert line == 'mnist inspect-grad --expr "x * y" --at x=2 --at y=3 --grad 0.1'

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
-README_PROMISES = {
+GUIDE_PROMISES = {
     "equals the uninterrupted one, bit for bit": "Interrupted and resumed equals uninterrupted",
     "`mnist train --verify-resume` proves it on your machine": "prove it on your machine",
     "never costs more than the batches since": "costs at most the batches since",
@@ -19,7 +19,7 @@ README_PROMISES = {
     "safe against power loss": "Safe against power loss",
     "can make the program fail, never execute": "can make the program fail, never execute",
 }
-"""What the README says in its paragraph, and how the row begins that names its tests."""
+"""What the guide says in its paragraph, and how the row begins that names its tests."""
 
 
 def promises() -> dict[str, str]:
@@ -28,27 +28,27 @@ def promises() -> dict[str, str]:
     return dict(row.strip("| ").rsplit(" | ", 1) for row in rows if row.startswith("|"))
 
 
-def readme_paragraph() -> str:
-    (found,) = re.findall(r"^\*\*What is promised\.\*\* (.*)$", readme(), re.MULTILINE)
+def guide_paragraph() -> str:
+    (found,) = re.findall(r"^\*\*What is promised\.\*\* (.*)$", guide(), re.MULTILINE)
     return str(found)
 
 
-def readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+def guide() -> str:
+    return (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("said", README_PROMISES)
-def test_what_the_readme_promises_names_a_test(said: str) -> None:
-    assert said in readme_paragraph()
-    (holds,) = [tests for row, tests in promises().items() if README_PROMISES[said] in row]
+@pytest.mark.parametrize("said", GUIDE_PROMISES)
+def test_what_the_guide_promises_names_a_test(said: str) -> None:
+    assert said in guide_paragraph()
+    (holds,) = [tests for row, tests in promises().items() if GUIDE_PROMISES[said] in row]
     assert "`tests/" in holds
 
 
-def test_no_sentence_of_the_readme_promises_anything_else() -> None:
-    *sentences, pointer = re.split(r"(?<=\.) (?=[A-Z\[])", readme_paragraph())
-    assert "(docs/reliability.md)" in pointer
+def test_no_sentence_of_the_guide_promises_anything_else() -> None:
+    *sentences, pointer = re.split(r"(?<=\.) (?=[A-Z\[])", guide_paragraph())
+    assert "(reliability.md)" in pointer
     for sentence in sentences:
-        assert any(said in sentence for said in README_PROMISES), f"add it above: {sentence}"
+        assert any(said in sentence for said in GUIDE_PROMISES), f"add it above: {sentence}"
 
 
 def faults() -> list[tuple[str, str]]:
