@@ -9,8 +9,7 @@ BIN := $(VENV)/bin
 endif
 ARGS ?=
 TEST_ARGS ?=
-NEXT = 'What next: $(BIN)/mnist plot draws the run, $(BIN)/mnist predict FILE reads your pictures,' \
-	'$(BIN)/mnist draw lets you draw a digit and watch. $(BIN)/mnist --help lists the rest.'
+QUIET = $(filter -q --quiet --json,$(ARGS))
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-matrix gpu torture audit lint format docs bench clean
@@ -26,7 +25,9 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@echo 'Installing torch and the other packages into $(VENV). On Linux this downloads about 3 GB, once,'
+	@echo 'and takes 5.5 GB of disk. README.md says how to use a smaller, CPU-only torch.'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
@@ -35,9 +36,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 
 train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump the gradients
 	$(BIN)/mnist train $(ARGS)
-	$(BIN)/mnist eval
-	$(BIN)/mnist inspect-grad --replay
-	$(if $(filter -q --quiet --json,$(ARGS)),,@printf '%s\n' $(NEXT))
+	$(BIN)/mnist inspect-grad --replay --format json,svg,html
+	$(if $(QUIET),$(BIN)/mnist eval,@scores=$$($(BIN)/mnist eval) && printf '%s\n' "$$scores" | head -n 1)
+	$(if $(QUIET),,@printf '%s\n' \
+	  'Open grad/graph.html in the run directory above: the gradient graph. curves.png: the training.' \
+	  'Next: $(BIN)/mnist eval          per-class figures and mistakes' \
+	  '      $(BIN)/mnist draw --open   draw a digit and watch the network read it' \
+	  '      $(BIN)/mnist --help        plot, predict, inspect-grad and all other commands')
 
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)

@@ -23,7 +23,7 @@ def make_train(folder: Path, arguments: str) -> list[str]:
     """What it prints, line by line, where everything is installed already."""
     (folder / "bin").mkdir()
     program = folder / "bin" / "mnist"
-    program.write_text('#!/bin/sh\necho "called: $*"\n')
+    program.write_text('#!/bin/sh\necho "called: $*"\ncase $1 in eval) echo "second line";; esac\n')
     program.chmod(0o755)
     for stamp in (".python", ".run"):
         (folder / stamp).touch()
@@ -32,20 +32,26 @@ def make_train(folder: Path, arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_it_ends_with_what_next(tmp_path: Path) -> None:
+CALLS = ["train --epochs 1", "inspect-grad --replay --format json,svg,html", "eval"]
+
+
+def test_it_ends_with_the_accuracy_and_what_next(tmp_path: Path) -> None:
+    """Of what `mnist eval` prints, the first line."""
     lines = make_train(tmp_path, "--epochs 1")
-    calls = ["train --epochs 1", "eval", "inspect-grad --replay"]
-    assert lines[:3] == [f"called: {call}" for call in calls]
-    told = " ".join(lines[3:])
-    for name in ("plot", "predict", "draw"):
-        assert f"{tmp_path}/bin/mnist {name} " in told
+    assert lines[:3] == [f"called: {call}" for call in CALLS]
+    assert "second line" not in lines
+    shown = " ".join(lines[3:])
+    for name in ("eval", "draw"):
+        assert f"{tmp_path}/bin/mnist {name} " in shown
         assert name in {command.name for command in cli.app.registered_commands}
-    assert len(lines) == 5
+    assert len(lines) == 3 + 4
 
 
 @pytest.mark.parametrize("flag", ["--quiet", "-q", "--json"])
 def test_not_where_it_is_to_be_quiet(tmp_path: Path, flag: str) -> None:
-    assert make_train(tmp_path, f"--epochs 1 {flag}")[3:] == []
+    lines = make_train(tmp_path, f"--epochs 1 {flag}")
+    assert lines[0] == f"called: train --epochs 1 {flag}"
+    assert lines[1:] == [f"called: {CALLS[1]}", f"called: {CALLS[2]}", "second line"]
 
 
 def make_gpu(folder: Path, proven: int, tested: int) -> tuple[int, list[str]]:
