@@ -54,7 +54,12 @@ test-matrix: $(VENV)/.dev ## run the tests that compute under imitated CPUs, oth
 # the environment that other targets made, else the Python at hand with the torch that it has.
 DEVICE ?= cuda
 GPU_PYTHON ?= $(if $(wildcard $(VENV)/.run),$(BIN)/python,$(PYTHON))
+CORE = torch numpy typer rich pydantic tomlkit filelock pytest
 gpu: ## check training on the GPU and run its tests; gpu.md has the results
+	@$(GPU_PYTHON) -c 'import sys; from importlib.util import find_spec; \
+	  gone = [name for name in "$(CORE)".split() if find_spec(name) is None]; \
+	  sys.exit(sys.executable + " lacks " + ", ".join(gone) + ": choose another Python with \
+	GPU_PYTHON=..., or see CONTRIBUTING.md for the packages to bring" if gone else 0)'
 	@rm -f gpu.md; status=0; \
 	$(GPU_PYTHON) -m mnist_cli doctor --prove --device $(DEVICE) --json --out gpu.md > gpu.json || status=1; \
 	test ! -f gpu.md || cat gpu.md; \

@@ -40,7 +40,11 @@ def looks_here() -> bool:
 
 
 def run(
-    *words: str, module: str = "mnist_cli", told: str = "", timeout: float | None = None
+    *words: str,
+    module: str = "mnist_cli",
+    told: str = "",
+    timeout: float | None = None,
+    temporary: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run this program, or a module of it, in a process of its own to its end.
 
@@ -49,6 +53,7 @@ def run(
         module: what is run.
         told: what it reads from stdin.
         timeout: seconds after which it is killed; None waits without limit.
+        temporary: its folder for temporary files; what it leaves there is the caller's.
 
     Returns:
         Its exit code, and what it wrote to stdout and stderr, in UTF-8 on every system.
@@ -62,10 +67,14 @@ def run(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **_temporary(temporary)},
         check=False,
         timeout=timeout,
     )
+
+
+def _temporary(folder: Path | None) -> dict[str, str]:
+    return {} if folder is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -158,6 +158,9 @@ def main() -> None:
     options = _options()
     given = {row.name: row for row in map(_other_python, options.python)}
     rows = list({**{row.name: row for row in ROWS}, **given}.values())
+    unknown = set(options.rows or ()) - {row.name for row in rows}
+    if unknown:
+        sys.exit(f"no such row: {', '.join(unknown)}; choose {', '.join(r.name for r in rows)}")
     if options.rows:
         rows = [row for row in rows if row.name in options.rows]
     if options.processor:
@@ -170,7 +173,13 @@ def main() -> None:
         for failure in result.failures:
             print(f"    {failure}", file=sys.stderr, flush=True)
     print("\n".join(table(results)))
-    sys.exit(any(result.passed is False for result in results))
+    sys.exit(verdict(results))
+
+
+def verdict(results: Sequence[Result]) -> int:
+    """The exit code: 1 if a row failed, or if none ran."""
+    ran = [result for result in results if result.passed is not None]
+    return int(not ran or any(not result.passed for result in ran))
 
 
 def _options() -> argparse.Namespace:
@@ -194,7 +203,9 @@ def _options() -> argparse.Namespace:
 
 
 def _other_python(text: str) -> Row:
-    name, _, command = text.partition("=")
+    name, equals, command = text.partition("=")
+    if not equals or shutil.which((shlex.split(command) or [""])[0]) is None:
+        sys.exit(f"--python {text}: not of the form NAME=COMMAND, or there is no such command")
     return Row(name, python=lambda: tuple(shlex.split(command)))
 
 

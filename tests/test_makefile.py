@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def make_gpu(folder: Path, proven: int, tested: int) -> tuple[int, list[str]]:
     python = folder / "python"
     python.write_text(
         "#!/bin/sh\n"
+        'case "$*" in -c*) exit 0;; esac\n'  # the look for packages
         f'echo "$*" >> {folder}/calls\n'
         f'case "$*" in *mnist_cli*) echo table > gpu.md; exit {proven};; esac\n'
         f"exit {tested}\n"
@@ -82,3 +84,12 @@ def test_the_gpu_is_proven_and_tested_whatever_fails_first(
     assert calls[1].startswith("-m pytest -c tests/bare.ini --rootdir . -m cuda ")
     assert "tests/training/test_graphed.py" in calls[1].split()
     assert len(calls) == 2
+
+
+def test_a_package_that_the_gpu_machine_lacks_is_named(tmp_path: Path) -> None:
+    """A Python with nothing installed."""
+    words = ["make", "--silent", "gpu", f"GPU_PYTHON={sys.executable} -S -I"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "lacks torch, numpy, typer" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -50,3 +50,19 @@ def test_a_row_that_cannot_run_says_why() -> None:
 def test_the_paths_are_there() -> None:
     for path in matrix.PATHS:
         assert (matrix.ROOT / path.removeprefix("--ignore=")).exists()
+
+
+def test_nothing_that_ran_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = matrix.Result("elsewhere", None, "not run: no such machine", 0)
+    sound, broken = (matrix.Result("here", passed, "1", 0) for passed in (True, False))
+    assert matrix.verdict([elsewhere]) == matrix.verdict([sound, broken]) == matrix.verdict([]) == 1
+    assert matrix.verdict([sound, elsewhere]) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--rows", "nosuch"], ["--python", "x"], ["--python", "x=/no/python"]]
+)
+def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["matrix.py", *words])
+    with pytest.raises(SystemExit, match="no such"):
+        matrix.main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.errors import DependencyError, NumericsError
+from mnist_cli.errors import DependencyError, NumericsError, OutputError
 
 if TYPE_CHECKING:
     import torch
@@ -29,17 +29,17 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
 
     Raises:
         DeviceError: the device is not available.
-        OutputError: ``out`` cannot be written.
+        OutputError: ``out`` is a folder, or cannot be written.
         typer.Exit: a claim does not hold.
     """
-    from mnist_cli.files import atomic_write, check_writable
+    from mnist_cli.files import atomic_write
     from mnist_cli.proving.claims import prove
     from mnist_cli.proving.proofs import PROOFS
     from mnist_cli.report import proof as shown
     from mnist_cli.report.console import print_json
 
     if out is not None:
-        check_writable(out.parent)
+        _check_file(out)
     started = perf_counter()
     with tempfile.TemporaryDirectory(prefix="mnist-prove-") as folder:
         subject = _subject(device, data_dir, Path(folder))
@@ -60,15 +60,30 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         raise typer.Exit(NumericsError.code)
 
 
+def _check_file(out: Path) -> None:
+    """Find out before the first row whether the table can be written."""
+    from mnist_cli.files import check_writable, is_folder
+
+    if not out.name or is_folder(out):
+        raise OutputError(f"--out {out}: it is a folder, not a file", "Name a file: gpu.md.")
+    check_writable(out.parent)
+
+
 def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     """The device and the data to prove on: MNIST where its files are, else the bundled digits."""
     from mnist_cli.data import catalogue, store
     from mnist_cli.data.load import load
     from mnist_cli.proving.claims import Subject
+    from mnist_cli.report.console import note, warn
     from mnist_cli.training.device import resolve_device
 
     chosen = resolve_device(device)
-    there = store.locate(catalogue.get("mnist"), data_dir).complete
+    located = store.locate(catalogue.get("mnist"), data_dir)
+    there = located.complete
+    if not there:
+        say = note if len(located.missing) == len(located.spec.files) else warn
+        names = ", ".join(file.name for file in located.missing)
+        say(f"using the bundled digits: MNIST is not complete under {data_dir} ({names} missing)")
     try:
         data = load("mnist" if there else "digits", data_dir)
     except DependencyError as error:

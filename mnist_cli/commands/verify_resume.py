@@ -72,7 +72,7 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         with begin(config, request) as whole:
             steps = config.epochs * whole.loader.batches
             _train_until(whole, steps + 1)
-        chosen = random.SystemRandom().randint(1, steps)
+        chosen = random.SystemRandom().randint(1, max(steps - 1, 1))  # something is left to do
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
         _resume(stopped.run.path, request.data_dir, config.model)

@@ -43,6 +43,8 @@ _SIGNS = (
     ("GPU is lost", Cause.FAULT),
     ("unspecified launch failure", Cause.FAULT),
     ("illegal memory access", Cause.FAULT),
+    ("misaligned address", Cause.FAULT),
+    ("illegal instruction", Cause.FAULT),
     ("wrong result", Cause.WRONG_RESULT),
     ("no answer", Cause.NO_ANSWER),
 )

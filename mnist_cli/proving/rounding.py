@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -80,3 +80,9 @@ def distance(found: Gradients, exact: Gradients) -> float:
     difference = torch.stack([(found[name] - exact[name]).norm() for name in exact]).norm()
     whole = torch.stack([gradient.norm() for gradient in exact.values()]).norm()
     return float(difference / whole)
+
+
+def worst(model: nn.Module, images: Tensor, loss: Loss, bits: Sequence[int]) -> float:
+    """The largest distance from float64 among emulations with these numbers of bits."""
+    exact = reference(model, images, loss)
+    return max(distance(reference(model, images, loss, few), exact) for few in bits)

@@ -141,6 +141,15 @@ def cpu_features() -> frozenset[str]:
     return frozenset()
 
 
+def rate_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which a captured step reads its learning rate from the device's memory.
+
+    CUDA's fused optimisers read a float32, and MPS has no float64; the CPU's read what Python has.
+    Steps taken one by one round their rate to it too, so that both give the same bits.
+    """
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
 def describe(device: torch.device) -> str:
     """The device's own name, as ``NVIDIA H100`` or the CPU's model."""
     if device.type == "cuda":

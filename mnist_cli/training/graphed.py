@@ -29,7 +29,7 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.errors import UsageError
 from mnist_cli.places import is_own_network
-from mnist_cli.training.device import Precision
+from mnist_cli.training.device import Precision, rate_dtype
 
 if TYPE_CHECKING:
     from mnist_cli.training.loop import Stepper
@@ -259,8 +259,7 @@ class Program:
             self.full, loader.size
         )
         self.rest = self.order.new_zeros(0)
-        # CUDA's fused kernels read a float32; others take the float64 that Python would give.
-        dtype = torch.float32 if device.type == "cuda" else torch.float64
+        dtype = rate_dtype(device)
         self.rates = torch.zeros(self.full, dtype=dtype, device=device)
         self.rate = torch.zeros((), dtype=dtype, device=device)
         self.batch = torch.zeros(1, dtype=torch.int64, device=device)

@@ -72,7 +72,8 @@ class DeferredGuard:
 
     def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
         self._found = torch.zeros((), device=device)
-        self._first = torch.zeros(3, dtype=torch.float64, device=device)
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._first = torch.zeros(3, dtype=self._dtype, device=device)
         for optimizer in optimizers:
             optimizer.found_inf = self._found  # type: ignore[attr-defined]
             optimizer.grad_scale = None  # type: ignore[attr-defined]
@@ -82,8 +83,8 @@ class DeferredGuard:
         bad = (~torch.isfinite(loss + grad_norm)).float()
         first = bad * (1 - self._found)
         if not isinstance(step, Tensor):
-            step = torch.full_like(loss, step, dtype=torch.float64)
-        figures = torch.stack([step.double(), loss.double(), grad_norm.double()])
+            step = torch.full_like(loss, step, dtype=self._dtype)
+        figures = torch.stack([one.to(self._dtype) for one in (step, loss, grad_norm)])
         self._first.copy_(torch.where(first.bool(), figures, self._first))
         self._found.copy_(torch.maximum(self._found, bad))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from mnist_cli.errors import NonFiniteError
 from mnist_cli.places import is_own_network
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import average
+from mnist_cli.training.device import rate_dtype
 from mnist_cli.training.evaluate import Score, predict, score
 from mnist_cli.training.graphed import Capturer, Graphed
 from mnist_cli.training.guard import build_guard, where_it_began
@@ -161,7 +162,7 @@ class Stepper:
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
         self.state = state
-        self.schedule = schedule
+        self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
         # Of the last step, which an epoch reports even if it was resumed after its last batch.
         self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
         self.foreach = state.device.type != "mps"  # torch has no such kernels there

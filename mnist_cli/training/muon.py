@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.training.device import rate_dtype
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that brings singular values near 1, from Jordan et al."""
 
@@ -66,8 +68,11 @@ class Muon(Optimizer):
         ahead = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
         change = orthogonal(ahead, group["ns_steps"]).to(parameter.dtype)
         size = 0.2 * math.sqrt(max(parameter.shape[-2:]))  # AdamW's steps are about as large
-        moved = parameter * (1 - group["lr"] * group["weight_decay"])
-        moved -= change * (group["lr"] * size)
+        rate = group["lr"]
+        if not isinstance(rate, Tensor) and rate_dtype(parameter.device) == torch.float32:
+            rate = torch.tensor(rate, dtype=torch.float32)  # rounds as a rate on the device does
+        moved = parameter * (1 - rate * group["weight_decay"])
+        moved -= change * (rate * size)
         _replace(state["momentum_buffer"], mean, skip)
         _replace(parameter, moved, skip)
 

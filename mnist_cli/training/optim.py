@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -125,6 +126,8 @@ class LearningRate:
     steps_per_epoch: int
     warmup_epochs: float
     settings: Mapping[str, Any]
+    single: bool = False
+    """Whether rates are rounded to float32, as a device reads them."""
 
     @classmethod
     def of(cls, config: TrainConfig, steps_per_epoch: int) -> LearningRate:
@@ -186,6 +189,7 @@ class LearningRate:
     def apply(self, optimizers: Sequence[Optimizer], lr: float, step: int) -> float:
         """Set the learning rate of step ``step`` in every optimiser, and return it."""
         value = lr * self.factor(step)
+        value = float(np.float32(value)) if self.single else value
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):

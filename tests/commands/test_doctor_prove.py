@@ -65,3 +65,23 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
     ended = run("doctor", *words)
     assert ended.code == 2
     assert said in ended.err
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_a_folder_for_the_table_is_refused_before_the_first_row(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(proofs, "PROOFS", None)  # nothing may be proven
+    Path("folder").mkdir()
+    ended = run("doctor", "--prove", "--out", name)
+    assert ended.code == 5
+    assert "it is a folder, not a file" in ended.err
+
+
+def test_data_that_are_not_whole_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs, "PROOFS", (Proof("good", _good),))
+    Path("data").mkdir()
+    Path("data/t10k-labels-idx1-ubyte").write_bytes(b"")
+    said = run("doctor", "--prove").err
+    assert "warning: using the bundled digits: MNIST is not complete under data" in said
+    assert "train-images-idx3-ubyte" in said

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mnist_cli import models
 from mnist_cli.data.load import LoadedData, load
-from mnist_cli.errors import Interrupted, NumericsError
+from mnist_cli.errors import Interrupted, NumericsError, UsageError
 from mnist_cli.proving import (
     arithmetic,
     limits,
@@ -29,7 +29,8 @@ from mnist_cli.proving import (
     training_steps,
 )
 from mnist_cli.proving.claims import Proof, Row, Subject, prove
-from mnist_cli.training import graphed, guard
+from mnist_cli.proving.recorded_steps import RecordingCapturer
+from mnist_cli.training import graphed, guard, loop, muon
 
 CPU = torch.device("cpu")
 
@@ -179,6 +180,31 @@ def test_captured_steps_hold_and_a_rate_that_was_frozen_is_found(
     assert len(failed(training_steps.check_captured, subject)) == len(training_steps.PRESETS)
 
 
+def test_steps_that_are_not_captured_are_found(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes on without graphs where capturing fails; the proof must not."""
+
+    class Refusing(RecordingCapturer):
+        def capture(self, function: Any, generator: torch.Generator) -> Any:
+            raise UsageError("--cuda-graph is not available: not here")
+
+    monkeypatch.setattr(training_steps, "_capturer", lambda _device: Refusing())
+    (row,) = failed(training_steps.check_captured, subject)
+    assert "not here" in row.figure
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_rates_in_float32_as_on_cuda(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, spoilt: bool
+) -> None:
+    """Captured steps read them from memory, the others must round theirs."""
+    for module in (graphed, loop, muon)[: 1 if spoilt else 3]:
+        monkeypatch.setattr(module, "rate_dtype", lambda _device: torch.float32)
+    names = [row.claim for row in failed(training_steps.check_captured, subject)]
+    assert bool(names) is spoilt
+
+
 def test_steps_wait_for_nothing_and_a_value_read_back_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,20 +320,20 @@ def test_data_without_a_target_have_no_speed_row(subject: Subject, digits: Loade
     assert row.passed is None
 
 
-def test_a_command_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(programs, "LIMIT", 0.05)
-    with pytest.raises(NumericsError, match="mnist doctor did not end within"):
-        programs.run_json("doctor", "--json")
+    with pytest.raises(NumericsError, match="mnist doctor hangs, or is too slow"):
+        programs.run_json("doctor", "--json", folder=tmp_path)
 
 
-def test_a_command_that_prints_no_document_is_a_failure() -> None:
+def test_a_command_that_prints_no_document_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(NumericsError, match="mnist doctor ended with exit code 0"):
-        programs.run_json("doctor")
+        programs.run_json("doctor", folder=tmp_path)
 
 
-def test_a_command_that_fails_gives_its_message() -> None:
+def test_a_command_that_fails_gives_its_message(tmp_path: Path) -> None:
     with pytest.raises(NumericsError, match="exit code 2: --device abacus"):
-        programs.run_json("doctor", "--device", "abacus", "--json")
+        programs.run_json("doctor", "--device", "abacus", "--json", folder=tmp_path)
 
 
 # --- the loop
