@@ -16,7 +16,7 @@ from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
 SEED = 20261124
 CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
-STEP = "mnist_cli.training.loop:Stepper.__call__"
+STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
     "reading the data": ("mnist_cli.data.load:load", 1),
