@@ -43,10 +43,9 @@ from mnist_cli.process import (
     Termination,
     abandon_stdout,
     end,
-    expected,
-    explain,
     ignore_signals,
 )
+from mnist_cli.training.expected_errors import expected, explain
 
 
 class _PlainHelp:

@@ -20,7 +20,7 @@ from mnist_cli.benchmark.memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.places import label
-from mnist_cli.process import expected
+from mnist_cli.training.expected_errors import expected
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 

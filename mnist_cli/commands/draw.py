@@ -12,7 +12,7 @@ import typer
 from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
 from mnist_cli.places import label
-from mnist_cli.process import expected
+from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
     from mnist_cli.commands.looking import Looker

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli import __version__
 from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
 from mnist_cli.places import is_own_network, label
-from mnist_cli.process import Termination, abandon_stdout, expected, leave
+from mnist_cli.process import Termination, abandon_stdout, leave
+from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
     import torch
