@@ -54,7 +54,7 @@ def measure_inference(
             "batch_sizes": list(batch_sizes),
             "repeats": recipe.repeats,
         }
-        result = launch(recipe.name, "inference", order).result
+        result = launch(recipe.name, "inference", order, recipe.worker).result
         batches = tuple(_summary(batch) for batch in result["batches"])
         yield InferenceSummary(recipe.name, recipe.repeats, batches, result["details"])
 

@@ -121,7 +121,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
     config = options.compose_config(name, assignments, flagged)
-    return Recipe(Path(name).stem, config.to_plain(), int(count))
+    return Recipe(Path(name).stem, config.to_plain(), int(count), flags.WORKER)
 
 
 def _warn_of_threads(recipes: Sequence[Recipe]) -> None:
@@ -233,7 +233,7 @@ def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
     points = scaling.plan(recipe, factors, images, cores())
     asked.note(f"{counted(len(points) * recipe.repeats, 'training')}, one after the other")
     runs = []
-    for one in scaling.measure_points(recipe.name, points, recipe.repeats, asked.data_dir):
+    for one in scaling.measure_points(recipe, points, asked.data_dir):
         runs.append(one)
         asked.note(point_line(one))
     growths = scaling.growths(runs)

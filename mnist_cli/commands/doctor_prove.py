@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.errors import NumericsError
 
 if TYPE_CHECKING:
@@ -60,14 +61,16 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
 
 def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     """The device and the data to prove on: MNIST where its files are, else the bundled digits."""
-    from mnist_cli.data import catalogue, store
+    from mnist_cli.data import catalogue
+    from mnist_cli.data import store
     from mnist_cli.data.load import load
     from mnist_cli.proving.claims import Subject
     from mnist_cli.training.device import resolve_device
 
     chosen = resolve_device(device)
     there = store.locate(catalogue.get("mnist"), data_dir).complete
-    return Subject(chosen, load("mnist" if there else "digits", data_dir), data_dir, folder)
+    data = load("mnist" if there else "digits", data_dir)
+    return Subject(chosen, data, data_dir, folder, WORKER)
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

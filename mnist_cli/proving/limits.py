@@ -68,7 +68,7 @@ def _measure(
     given = {"dataset": subject.dataset, "device": subject.device_name, **changes}
     config = compose([from_file(find_config(name)), Layer(given, {})])
     done: list[Measurement] = []
-    recipe = Recipe(name, config.to_plain(), tries)
+    recipe = Recipe(name, config.to_plain(), tries, subject.worker)
     for one in measure([recipe], subject.data_dir, target, warm_up=False):
         done.append(one)
         if one.seconds_to(target) is not None:

@@ -37,7 +37,7 @@ CHANGED = {
 
 def recipe(name: str = "fast", **settings: object) -> Recipe:
     config = compose([from_file(find_config(name)), Layer(settings, {})])
-    return Recipe(name, config.to_plain(), 1)
+    return Recipe(name, config.to_plain(), 1, "no.worker")
 
 
 def points(name: str, factor: str, images: int = MNIST, cores: int = 2) -> list[Point]:

@@ -18,6 +18,7 @@ from injected import inject
 from torch import Tensor
 
 from mnist_cli import models
+from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import Interrupted, NumericsError
 from mnist_cli.proving import (
@@ -41,7 +42,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
 
 @pytest.fixture
 def subject(digits: LoadedData, tmp_path: Path) -> Subject:
-    return Subject(CPU, digits, tmp_path / "data", tmp_path)
+    return Subject(CPU, digits, tmp_path / "data", tmp_path, WORKER)
 
 
 def failed(check: Any, subject: Subject) -> list[Row]:

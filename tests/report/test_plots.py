@@ -11,9 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from mnist_cli.commands.plotting.pictures import Preview
 from mnist_cli.report import datasets, figures, insight_figures, plots, run_figures, style
-from mnist_cli.report.plots import sparkline
+from mnist_cli.report.plots import Preview, sparkline
 from mnist_cli.training.evaluate import Evaluation, Mistake, Score
 from mnist_cli.training.norms import Norms
 from mnist_cli.training.state import EpochResult
