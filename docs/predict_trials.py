@@ -19,8 +19,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
+from mnist_cli import catalogue
 from mnist_cli.commands.reading import Reader
-from mnist_cli.data import catalogue, store
+from mnist_cli.data import store
 from mnist_cli.errors import DataError
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training.device import compute_settings, resolve_device

@@ -61,7 +61,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
 
 def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     """The device and the data to prove on: MNIST where its files are, else the bundled digits."""
-    from mnist_cli.data import catalogue
+    from mnist_cli import catalogue
     from mnist_cli.data import store
     from mnist_cli.data.load import load
     from mnist_cli.proving.claims import Subject
