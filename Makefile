@@ -42,14 +42,14 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 test: $(VENV)/.dev ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
 
-test-matrix: $(VENV)/.dev ## run the tests that compute under other processors, users and torches
+test-matrix: $(VENV)/.dev ## run the tests that compute under imitated CPUs, other users and torch versions
 	$(BIN)/python tests/matrix.py $(ARGS)
 
 # A GPU machine may have neither network nor all packages: this target installs nothing. It uses
 # the environment that other targets made, else the Python at hand with the torch that it has.
 DEVICE ?= cuda
 GPU_PYTHON ?= $(if $(wildcard $(VENV)/.run),$(BIN)/python,$(PYTHON))
-gpu: ## prove that the GPU can be trusted, run the tests marked cuda; gpu.md has the table
+gpu: ## check training on the GPU and run its tests; gpu.md has the results
 	@rm -f gpu.md; status=0; \
 	$(GPU_PYTHON) -m mnist_cli doctor --prove --device $(DEVICE) --json --out gpu.md > gpu.json || status=1; \
 	test ! -f gpu.md || cat gpu.md; \

@@ -66,14 +66,13 @@ def usable_cores() -> int:
 
 
 def excess(threads: int) -> str:
-    """What is said of more threads than cores; "" where they fit. 0 is torch's own choice."""
+    """The warning about more threads than cores; "" if they fit. 0 is torch's own choice."""
     available = usable_cores()
     if threads <= available:
         return ""
-    there = "is 1 core" if available == 1 else f"are {available} cores"
+    there = "1 core" if available == 1 else f"{available} cores"
     return (
-        f"{threads} threads are more than this process can run at once: there {there}. They wait "
-        f"for each other, which can take many times as long; use --threads {available} or less"
+        f"{threads} threads on {there} can be many times slower; use --threads {available} or fewer"
     )
 
 
@@ -92,6 +91,6 @@ def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

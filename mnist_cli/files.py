@@ -91,11 +91,15 @@ def explain_os_error(
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Replace ``path`` by ``data`` in one step that survives a crash and a power cut.
 
+    A character device, such as ``/dev/null``, is written to and stays what it is.
+
     Raises:
         OutputError: it cannot be written; the file is the old one, whole (or the new one, if only
             its name could not be made durable), and no temporary is left.
     """
     content = data.encode() if isinstance(data, str) else data
+    if _is_device(path):
+        return _write_to_device(path, content)
     temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
@@ -108,6 +112,21 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        return stat.S_ISCHR(path.lstat().st_mode)
+    except (OSError, ValueError):  # nothing there, or what writing will complain about
+        return False
+
+
+def _write_to_device(path: Path, content: bytes) -> None:
+    try:
+        with path.open("wb") as device:
+            device.write(content)
+    except OSError as error:
+        raise explain_os_error(error, path, "write", len(content)) from error
 
 
 def sync(file: IO[bytes]) -> None:

@@ -7,6 +7,7 @@ by the function that uses it; :func:`explain_import` then turns the import error
 from __future__ import annotations
 
 import importlib.util
+from importlib import metadata
 
 from mnist_cli.errors import DependencyError
 
@@ -49,7 +50,7 @@ def require(package: str, what: str) -> None:
     if importlib.util.find_spec(imported_as) is None:
         raise DependencyError(
             f"{what} needs the package {package}, which is not installed",
-            f"Install it with: pip install {package}",
+            _how_to_install(package),
         )
 
 
@@ -68,12 +69,11 @@ def told(error: ImportError) -> str:
 def explain_import(error: BaseException) -> DependencyError | None:
     """The failed import of an optional package as an error with a way out; None for any other.
 
-    A torchvision that was built for another torch fails at import too, as a RuntimeError.
+    A torchvision that does not match torch fails at import too, as a RuntimeError.
     """
     if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
         return DependencyError(
-            "torchvision was built for another torch than the one that is installed",
-            "Install both in one command and from one place; pytorch.org/get-started shows it.",
+            "torchvision does not match the installed torch", _how_to_install("torchvision")
         )
     if not isinstance(error, ImportError) or error.name is None:
         return None
@@ -81,8 +81,29 @@ def explain_import(error: BaseException) -> DependencyError | None:
     if package is None:
         return None
     purpose = f" ({_PURPOSE[package]})" if package in _PURPOSE else ""
+    needed = f"this command needs the package {package}{purpose}, which"
     if isinstance(error, ModuleNotFoundError):
-        message = f"this needs the package {package}{purpose}, which is not installed"
-    else:
-        message = f"this needs the package {package}{purpose}, which cannot be imported: {error}"
-    return DependencyError(message, f"Install it with: pip install {package}")
+        return DependencyError(f"{needed} is not installed", _how_to_install(package))
+    return DependencyError(
+        f"{needed} cannot be imported: {error}", _how_to_install(package, broken=True)
+    )
+
+
+def _how_to_install(package: str, *, broken: bool = False) -> str:
+    """The way out. pip replaces the torch of a GPU machine if torchvision asks for another one."""
+    if package == "torchvision":
+        return (
+            f"Install the torchvision release that matches torch {_torch_version()}; "
+            "https://pytorch.org/get-started/previous-versions lists the pairs."
+        )
+    if broken:  # pip takes what is installed for good, so that a plain install changes nothing
+        return f"Install it again with: pip install --force-reinstall --no-deps {package}"
+    return f"Install it with: pip install {package}"
+
+
+def _torch_version() -> str:
+    """The release of torch, such as 2.14.1, without importing it."""
+    try:
+        return metadata.version("torch").partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return "(see `mnist doctor`)"

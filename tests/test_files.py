@@ -63,6 +63,22 @@ def test_bytes_and_text_replace_what_was_there(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["a.bin"]
 
 
+@pytest.mark.skipif(WINDOWS or os.geteuid() != 0, reason="only root makes device files")
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    null, full = tmp_path / "null", tmp_path / "full"
+    for path, minor in ((null, 3), (full, 7)):
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    try:
+        null.write_bytes(b"")
+    except PermissionError:
+        pytest.skip("device files do not work in this folder (nodev)")
+    atomic_write(null, b"anything")
+    with pytest.raises(OutputError, match="the disk is full"):
+        atomic_write(full, b"anything")
+    assert all(stat.S_ISCHR(device.stat().st_mode) for device in (null, full))
+    assert entries(tmp_path) == ["full", "null"]
+
+
 def test_the_order_is_write_fsync_rename_fsync_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

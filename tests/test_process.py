@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def test_what_lies_in_the_working_directory_is_not_run(
     (tmp_path / "typer.py").write_text("raise SystemExit('a stranger ran')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["/usr/bin", *sys.path[1:]])  # as the script `mnist` has it
-    monkeypatch.setenv("PYTHONPATH", str(SOURCE.parent))  # installed, however the tests are run
+    paths = [str(SOURCE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))  # installed, however tests are run
     done = subprocess.run(process.again("--version"), capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"mnist {mnist_cli.__version__}\n", "")
 

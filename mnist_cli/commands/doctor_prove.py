@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.commands.bench_flags import WORKER
-from mnist_cli.errors import NumericsError
+from mnist_cli.errors import DependencyError, NumericsError
 
 if TYPE_CHECKING:
+    import torch
+
     from mnist_cli.proving.claims import Row, Subject
 
 
@@ -24,7 +26,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         device: as ``--device``.
         data_dir: where MNIST is; without it the bundled digits are used.
         out: a file for the table in Markdown; None writes none.
-        as_json: print one JSON document instead of the rows.
+        as_json: print one JSON document on stdout, and the rows on stderr.
 
     Raises:
         DeviceError: the device is not available.
@@ -44,7 +46,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         subject = _subject(device, data_dir, Path(folder))
         facts = _facts(subject)
         rows: list[Row] = []
-        with shown.progress(facts, silent=as_json) as report:
+        with shown.progress(facts, on_stderr=as_json) as report:
             for row in prove(subject, PROOFS):
                 rows.append(row)
                 report(row)
@@ -69,13 +71,18 @@ def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
 
     chosen = resolve_device(device)
     there = store.locate(catalogue.get("mnist"), data_dir).complete
-    data = load("mnist" if there else "digits", data_dir)
+    try:
+        data = load("mnist" if there else "digits", data_dir)
+    except DependencyError as error:
+        error.hint += f", or name the folder with MNIST's files: --data-dir (now {data_dir})"
+        raise
     return Subject(chosen, data, data_dir, folder, WORKER)
 
 
 def _facts(subject: Subject) -> dict[str, Any]:
     """What the rows depend on."""
     import platform
+    from datetime import UTC, datetime
 
     import torch
 
@@ -83,16 +90,30 @@ def _facts(subject: Subject) -> dict[str, Any]:
     from mnist_cli.training.device import describe
 
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "device": subject.device_name,
         "device_name": describe(subject.device),
         "dataset": subject.dataset,
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
+        **_gpu_facts(subject.device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "mnist_cli": __version__,
     }
+
+
+def _gpu_facts(device: torch.device) -> dict[str, Any]:
+    """The GPU's memory in bytes and its driver's version; None on other devices."""
+    if device.type != "cuda":
+        return {"device_memory": None, "driver": None}
+    import torch
+
+    from mnist_cli.gpu.nvidia import module_version
+
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return {"device_memory": memory, "driver": module_version() or None}
 
 
 def _document(facts: dict[str, Any], rows: Sequence[Row], seconds: float) -> dict[str, Any]:

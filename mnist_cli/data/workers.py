@@ -60,7 +60,7 @@ def _check_temporary_folder() -> None:
     longest = SOCKET_NAME - len(os.fsencode(SOCKET))
     if os.name == "posix" and len(os.fsencode(folder)) > longest:
         raise DataError(
-            f"the folder for temporary files has a path too long for the sockets of workers: {folder}",
+            f"the path of the temporary directory is too long for worker sockets: {folder}",
             f"Set TMPDIR to a path of at most {longest} bytes, or use --workers 0.",
         )
 
@@ -146,9 +146,9 @@ def explain_dead_worker() -> Iterator[None]:
         if lines[0].startswith("Caught "):  # it lives, and reports an error of its own
             raise DataError(
                 f"a worker process of the DataLoader failed: {lines[-1]}",
-                "Try fewer workers, or --set loader=device.",
+                "Use fewer workers, or --loader device.",
             ) from error
         raise DataError(
             f"a worker process of the DataLoader died: {lines[0]}",
-            "Was it killed for memory? Try fewer workers, or --set loader=device.",
+            "It may have run out of memory. Use fewer workers, or --loader device.",
         ) from error

@@ -1,10 +1,12 @@
-"""Finds the cause of a GPU that does not work. Imports no torch.
+"""Finds why a GPU does not work. Imports no torch.
 
 The texts that are looked for are those of torch (``c10/cuda/CUDAFunctions.cpp``), of the CUDA
 runtime (``cudaGetErrorString``) and of nvidia-smi.
 """
 
 from __future__ import annotations
+
+import re
 
 from mnist_cli.gpu.archs import is_newer_than_build, supports
 from mnist_cli.gpu.nvidia import Driver
@@ -27,6 +29,7 @@ _SIGNS = (
     ("named symbol not found", Cause.CARD_TOO_OLD),
     ("out of memory", Cause.OUT_OF_MEMORY),
     ("_ALLOC_FAILED", Cause.OUT_OF_MEMORY),
+    ("CUBLAS_STATUS_NOT_INITIALIZED", Cause.OUT_OF_MEMORY),
     ("busy or unavailable", Cause.BUSY),
     ("system not yet initialized", Cause.NOT_INITIALIZED),
     ("forked subprocess", Cause.FORKED),
@@ -39,6 +42,7 @@ _SIGNS = (
     ("ECC error", Cause.FAULT),
     ("GPU is lost", Cause.FAULT),
     ("unspecified launch failure", Cause.FAULT),
+    ("illegal memory access", Cause.FAULT),
     ("wrong result", Cause.WRONG_RESULT),
     ("no answer", Cause.NO_ANSWER),
 )
@@ -59,31 +63,44 @@ def find_cause(evidence: Evidence) -> Cause:
         if not started and sign in evidence.driver.complaint:
             return cause
     shows_nothing = any(text in answer for text in _NOTHING_SHOWN) or not answer
-    if not started and (shows_nothing or "invalid device ordinal" in answer) and _hides(evidence):
-        return Cause.HIDDEN
+    # CUDA finds no GPU by the variable either way; which error it reports depends on its version.
+    unknown_index = "invalid device ordinal" in answer
+    if not started and evidence.visible is not None and (shows_nothing or unknown_index):
+        if _hides(evidence.visible, evidence.driver):
+            return Cause.HIDDEN
+        shows_nothing = True
     if "Found no NVIDIA driver" in answer or "OS call failed" in answer or shows_nothing:
-        return _of_missing(evidence.driver, no_driver="no NVIDIA driver" in answer)
+        return _of_missing(evidence, no_driver="no NVIDIA driver" in answer)
     cause = next((cause for sign, cause in _SIGNS if sign in answer), Cause.UNKNOWN)
     return _of_card(cause, evidence) if cause is Cause.CARD_TOO_OLD else cause
 
 
-def _hides(evidence: Evidence) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES leaves no GPU: CUDA reads it up to the first unknown entry."""
-    if evidence.visible is None:
-        return False
-    first = evidence.visible.partition(",")[0].strip()
-    count = len(evidence.driver.table)
-    return not (first.isdecimal() and int(first) < count)
+def _hides(visible: str, driver: Driver) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES is known to leave no GPU: its first entry names none.
+
+    CUDA reads it up to the first entry that is no GPU. Without a list of nvidia-smi, a number or
+    a UUID may be right; nvidia-smi's list has no instances of MIG.
+    """
+    first = visible.partition(",")[0].strip()
+    number = re.match(r"\d+", first)
+    if number:
+        return bool(driver.table) and int(number[0]) >= len(driver.table)
+    if first.startswith("GPU-"):
+        return bool(driver.table) and not any(c.uuid.startswith(first) for c in driver.table)
+    return not first.startswith("MIG-")
 
 
-def _of_missing(driver: Driver, *, no_driver: bool) -> Cause:
+def _of_missing(evidence: Evidence, *, no_driver: bool) -> Cause:
     """Why CUDA sees neither driver nor GPU, by what the system has."""
+    driver = evidence.driver
     if driver.closed:
         return Cause.NO_PERMISSION
     if driver.loaded:
         # The driver is the host's; a container lacks the device files or the library.
-        return Cause.NOT_PASSED_ON if no_driver or not driver.nodes else Cause.NONE_SHOWN
-    return Cause.NO_DRIVER if driver.cards or not no_driver else Cause.NO_GPU
+        lacks_files = evidence.system == "Linux" and not driver.nodes
+        return Cause.NOT_PASSED_ON if no_driver or lacks_files else Cause.NONE_SHOWN
+    installed = driver.installed and driver.cards is None
+    return Cause.NO_DRIVER if driver.cards or installed or not no_driver else Cause.NO_GPU
 
 
 def _of_card(cause: Cause, evidence: Evidence) -> Cause:
@@ -92,5 +109,5 @@ def _of_card(cause: Cause, evidence: Evidence) -> Cause:
     if capability is None or not archs:
         return cause
     if supports(archs, capability):
-        return Cause.DRIVER_MISMATCH  # the kernels are there; the driver does not find them
+        return Cause.KERNEL_MISSING
     return Cause.CARD_TOO_NEW if is_newer_than_build(archs, capability) else cause

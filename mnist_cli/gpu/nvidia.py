@@ -18,7 +18,7 @@ from pathlib import Path
 TIMEOUT = 10.0
 """Seconds that nvidia-smi may take: it hangs on a card that has fallen off the bus."""
 
-_FIELDS = ("name", "driver_version", "memory.used", "memory.total", "compute_mode")
+_FIELDS = ("name", "driver_version", "memory.used", "memory.total", "compute_mode", "uuid")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Card:
     used: str = ""
     total: str = ""
     mode: str = ""
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Driver:
         closed: those of the device files that this user may not open.
         complaint: what nvidia-smi printed instead of a table; "" if it works or is not there.
         table: what nvidia-smi says of each card.
+        wsl: whether this is Windows Subsystem for Linux, whose driver belongs to Windows.
     """
 
     version: str = ""
@@ -52,26 +54,40 @@ class Driver:
     closed: tuple[str, ...] = ()
     complaint: str = ""
     table: tuple[Card, ...] = ()
+    wsl: bool = False
 
     @property
     def loaded(self) -> bool:
         """Whether the driver is known to be loaded."""
         return bool(self.version)
 
+    @property
+    def installed(self) -> bool:
+        """Whether nvidia-smi, which comes with the driver, is there but finds no driver loaded."""
+        return "communicate with the NVIDIA driver" in self.complaint
+
 
 def read_driver(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> Driver:
     """Everything about the driver; asks nvidia-smi, for at most :data:`TIMEOUT` seconds."""
     nodes = device_files(dev)
+    wsl = in_wsl(proc, dev)
     table, version, complaint = ask_smi()
     return Driver(
         version=module_version(proc) or version,
         cuda=newest_cuda(),
-        cards=cards_on_pci(),
+        cards=None if wsl else cards_on_pci(),  # WSL shows no card on the bus
         nodes=nodes,
         closed=tuple(node for node in nodes if not os.access(node, os.R_OK | os.W_OK)),
         complaint=complaint,
         table=table,
+        wsl=wsl,
     )
+
+
+def in_wsl(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> bool:
+    """Whether this is Windows Subsystem for Linux, or a container in it."""
+    release = _word(proc / "sys/kernel/osrelease")
+    return "microsoft" in release.lower() or (dev / "dxg").exists()
 
 
 def module_version(proc: Path = Path("/proc")) -> str:
@@ -108,7 +124,7 @@ def cards_on_pci(sys_bus: Path = Path("/sys/bus/pci/devices")) -> int | None:
 
 def _word(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
@@ -159,5 +175,5 @@ def parse_smi(out: str, err: str, code: int) -> tuple[tuple[Card, ...], str, str
     if code or not rows:
         text = " ".join(f"{out}\n{err}".split())
         return (), "", text or f"nvidia-smi ended with code {code}"
-    cards = tuple(Card(name, used, total, mode) for name, _, used, total, mode in rows)
+    cards = tuple(Card(row[0], *row[2:]) for row in rows)
     return cards, rows[0][1], ""

@@ -24,6 +24,7 @@ class Cause(StrEnum):
     NO_PERMISSION = "no-permission"
     CARD_TOO_OLD = "card-too-old"
     CARD_TOO_NEW = "card-too-new"
+    KERNEL_MISSING = "kernel-missing"
     OUT_OF_MEMORY = "out-of-memory"
     BUSY = "busy"
     NO_SUCH_GPU = "no-such-gpu"

@@ -88,12 +88,22 @@ def unused_gpu() -> GpuObstacle | None:
     A machine without driver or GPU, and a GPU that someone has hidden, are no surprise.
     """
     if not torch.version.cuda:
-        return None
+        return _unused_by_build()
     answer = start()
     quiet = ("Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device")
     if not answer or any(text in answer for text in quiet):
         return None
     return explain(collect(answer))
+
+
+def _unused_by_build() -> GpuObstacle | None:
+    """The same where torch is not built for CUDA: only nvidia-smi, if it is there, lists a GPU."""
+    if _visible() in ("", "-1"):
+        return None
+    table, version, _ = nvidia.ask_smi()
+    if not table:
+        return None
+    return explain(collect("", driver=nvidia.Driver(version=version, table=table)))
 
 
 def mps_obstacle(*, product: bool = False) -> GpuObstacle | None:

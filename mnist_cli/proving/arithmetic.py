@@ -18,13 +18,6 @@ from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import compute_settings, computes_bf16
 
-PARTIAL_SUMS = 8
-"""Roundings to the narrow type that one entry may see.
-
-Libraries sum in float32 and round the result once; cuBLAS may also round partial sums
-(``allow_bf16_reduced_precision_reduction``).
-"""
-
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -34,12 +27,16 @@ class Arithmetic:
         name: as people call it.
         dtype: the type of the operands.
         bits: significant bits that a product keeps, the leading one included.
+        roundings: units of error besides the sum's. One for the result; 8 where partial sums may
+            be rounded too, as cuBLAS does (``allow_bf16_reduced_precision_reduction``); 4 for
+            TF32, which may cut both operands off.
         exact: whether float32 operations must keep all their bits (no TF32).
     """
 
     name: str
     dtype: torch.dtype
     bits: int
+    roundings: int
     exact: bool = True
 
     @property
@@ -49,18 +46,17 @@ class Arithmetic:
 
     def limit(self, terms: int) -> float:
         """The largest error of a sum of ``terms`` products, in this format's units."""
-        summed = terms * 2.0**-24 / self.unit  # the sum itself is in float32
-        return summed + (1 if self.dtype == torch.float32 else PARTIAL_SUMS)
+        return self.roundings + terms * 2.0**-24 / self.unit  # the sum itself is in float32
 
 
-FP32 = Arithmetic("fp32", torch.float32, 24)
-TF32 = Arithmetic("tf32", torch.float32, 11, exact=False)
-BF16 = Arithmetic("bf16", torch.bfloat16, 8)
-FP16 = Arithmetic("fp16", torch.float16, 11)
+FP32 = Arithmetic("fp32", torch.float32, 24, roundings=1)
+TF32 = Arithmetic("tf32", torch.float32, 11, roundings=4, exact=False)
+BF16 = Arithmetic("bf16", torch.bfloat16, 8, roundings=8)
+FP16 = Arithmetic("fp16", torch.float16, 11, roundings=8)
 
 
 def formats(device: torch.device) -> tuple[Arithmetic, ...]:
-    """The formats that training uses on a device."""
+    """The formats to check on a device."""
     if device.type != "cuda":
         return (FP32, BF16)
     return (FP32, TF32, BF16, FP16) if computes_bf16(device) else (FP32, FP16)

@@ -18,7 +18,7 @@ TARGETS: Mapping[str, tuple[str, float]] = {"mnist": ("fast", 0.99), "digits": (
 
 ``fast`` ends at 99.09% on average, with a standard deviation of 0.09 between seeds, so one seed of
 six ends below 99%: up to three are tried. ``smoke`` ends at 90 to 93% of the 382 test digits, of
-which 85% is five standard errors away.
+which 85% is at least three standard errors below.
 """
 
 

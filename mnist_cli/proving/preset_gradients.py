@@ -25,7 +25,7 @@ BITS = {"fp32": 13, "bf16": 5}
 bf16 has 8: emulated with 8, the error is within 25% of the CPU's own for each network, and 5 leave
 a factor of about 2.5. fp32 has 24, but two activations that are next to each other under a max
 pool can fall either way in the last bit, and move the gradient by far more than one rounding does.
-13 bits let that happen many times, and are fewer than what TF32 (11 bits) needs to pass.
+13 bits allow many such flips.
 """
 
 

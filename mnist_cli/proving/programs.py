@@ -129,10 +129,10 @@ ONE_STEP: Mapping[str, Any] = {
 def check_two_processes(subject: Subject) -> Iterator[Row]:
     """One row: two processes take the step that one process takes.
 
-    On the GPUs through NCCL where there are two, else on the CPU through gloo.
+    On cuda:0 and cuda:1 through NCCL where there are two GPUs, else on the CPU through gloo.
     """
     gpus = torch.cuda.device_count() if subject.device.type == "cuda" else 0
-    device, backend = ("cuda", "NCCL") if gpus > 1 else ("cpu", "gloo")
+    device, backend = ("cuda", "NCCL") if gpus > 1 else ("cpu", "gloo on the CPU")
     config = compose([Layer(ONE_STEP, {})])
     exact, limit = _expected_step(config, subject)
     errors = {

@@ -24,18 +24,15 @@ MARKS: Mapping[bool | None, tuple[str, str, str]] = {
 
 
 @contextlib.contextmanager
-def progress(facts: Mapping[str, Any], *, silent: bool) -> Iterator[Callable[[Row], None]]:
+def progress(facts: Mapping[str, Any], *, on_stderr: bool) -> Iterator[Callable[[Row], None]]:
     """Show a heading and then each row; on a terminal a spinner says that more is to come."""
-    if silent:
-        yield lambda _row: None
-        return
-    console = stdout(wide=True)
+    console = stderr() if on_stderr else stdout(wide=True)
     console.print(
         f"[bold]{escape(facts['device_name'])}[/] ({facts['device']}), torch {facts['torch']}, "
         f"{facts['dataset']}"
     )
     waiting = (
-        stderr().status("proving; about one to four minutes")
+        stderr().status("about a minute on two CPU cores")
         if console.is_terminal
         else contextlib.nullcontext()
     )
@@ -59,6 +56,7 @@ def print_verdict(document: Mapping[str, Any]) -> None:
         console.print(
             f"[bold red]{len(failed)} of {checked} claims fail[/]: {escape('; '.join(failed))}"
         )
+        console.print("Do not trust training on this device. docs/gpu.md says what to do.")
         return
     console.print(
         f"[bold green]all {checked} claims hold[/] on {escape(document['device_name'])}, "
@@ -68,10 +66,9 @@ def print_verdict(document: Mapping[str, Any]) -> None:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """The table as a Markdown section, with the hardware and the versions above it."""
-    cuda = f", CUDA {document['cuda']}" if document["cuda"] else ""
     lines = [
-        f"{document['device_name']} (`{document['device']}`), {document['platform']}, "
-        f"Python {document['python']}, torch {document['torch']}{cuda}, "
+        f"{document['date']}, {document['device_name']} (`{document['device']}`{_gpu(document)}), "
+        f"{document['platform']}, Python {document['python']}, torch {document['torch']}, "
         f"mnist_cli {document['mnist_cli']}, data set {document['dataset']}, "
         f"{document['seconds']:.0f} s in all:",
         "",
@@ -82,3 +79,11 @@ def markdown(document: Mapping[str, Any]) -> str:
         cells = (MARKS[row["passed"]][0], row["claim"], row["figure"], f"{row['seconds']:.1f}")
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _gpu(document: Mapping[str, Any]) -> str:
+    """Memory, driver and CUDA of a GPU; empty for other devices."""
+    if document["device_memory"] is None:
+        return ""
+    memory = f"{document['device_memory'] / 2**30:.0f} GiB"
+    return f", {memory}, driver {document['driver'] or 'unknown'}, CUDA {document['cuda']}"

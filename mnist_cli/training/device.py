@@ -29,7 +29,8 @@ def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` means on this machine.
 
     A GPU is returned only if a kernel ran on it. Where ``auto`` uses the CPU although the driver
-    reports a GPU, it warns of that with a :class:`~mnist_cli.errors.Caution`.
+    reports a GPU, it warns of that with a :class:`~mnist_cli.errors.Caution`; so it does where
+    torch is built without CUDA and nvidia-smi lists a GPU.
 
     Raises:
         DeviceError: a device named explicitly is not available; the message gives the cause, the
@@ -99,7 +100,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     4 seeds each, standard errors 0.01 and 0.03).
 
     Raises:
-        DeviceError: a precision named explicitly cannot be had on the device.
+        DeviceError: a precision named explicitly is not available on the device.
     """
     if name not in PRECISIONS:
         raise DeviceError(
@@ -109,12 +110,12 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
-            "--precision fp16 cannot be had on the CPU: its gradients underflow there unscaled",
+            "--precision fp16 is not available on the CPU: its gradients underflow there unscaled",
             "Use --precision bf16 or fp32.",
         )
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError(
-            f"--precision bf16 cannot be had on {torch.cuda.get_device_name(device)}",
+            f"--precision bf16 is not available on {torch.cuda.get_device_name(device)}",
             "Use --precision fp16 or fp32.",
         )
     return Precision(name, device.type)

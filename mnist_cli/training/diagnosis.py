@@ -74,9 +74,18 @@ class Diagnosis:
     folders: dict[str, str]
     problems: tuple[str, ...] = field(default=())
 
+    def usable(self, device: torch.device) -> bool:
+        """Whether a device that is available has also passed its matrix product."""
+        if device.type == "cuda":
+            return self.gpus[device.index or 0].works
+        return self.devices[device.type] == "yes"
 
-def diagnose(data_dir: Path, runs: Path) -> Diagnosis:
+
+def diagnose(data_dir: Path, runs: Path, device: torch.device | None = None) -> Diagnosis:
     """Look at GPUs, versions, CPU, data and folders; writes nothing but a probe file.
+
+    Without ``device``, the verdict is that a GPU is ready if any of them is; a GPU that is given
+    must be ready itself.
 
     Runs a matrix product on each GPU: :func:`mnist_cli.gpu.probe.cuda_obstacle` says why
     deterministic training must not follow in this process.
@@ -84,19 +93,20 @@ def diagnose(data_dir: Path, runs: Path) -> Diagnosis:
     driver = nvidia.read_driver()
     gpus, obstacles = _gpus(driver)
     mps = probe.mps_obstacle(product=True)
-    cuda = obstacles[0] if obstacles else None
+    cuda = obstacles.get(0)
     folders = {str(runs): _writable(runs), str(data_dir): _writable(data_dir)}
-    device = _auto(gpus, mps)
+    automatic = _auto(gpus, mps)
+    named = _named(device, obstacles, mps)
     return Diagnosis(
-        gpu=_verdict(gpus, cuda, mps),
+        gpu=_refusal(named) if named else _verdict(gpus, cuda, mps),
         versions=_versions(),
         cpu=_cpu(),
         devices={"cpu": "yes", "cuda": _state(cuda), "mps": _state(mps)},
         gpus=gpus,
         cuda=_cuda(driver),
         chosen={
-            "device auto": str(device),
-            "precision auto": resolve_precision("auto", device).name,
+            "device auto": str(automatic),
+            "precision auto": resolve_precision("auto", automatic).name,
         },
         data={spec.name: _data_state(spec.name, data_dir) for spec in catalogue.all_specs()},
         folders=folders,
@@ -104,20 +114,28 @@ def diagnose(data_dir: Path, runs: Path) -> Diagnosis:
     )
 
 
-def _gpus(driver: nvidia.Driver) -> tuple[tuple[Gpu, ...], list[GpuObstacle]]:
-    """The GPUs that torch sees; the obstacle of each that does not work, or of CUDA as a whole."""
+def _gpus(driver: nvidia.Driver) -> tuple[tuple[Gpu, ...], dict[int, GpuObstacle]]:
+    """The GPUs that torch sees; the obstacles by index, of CUDA as a whole under 0."""
     count = probe.cuda_count()
     if not count:
         whole = probe.cuda_obstacle(driver=driver)
-        return (), [whole] if whole else []
-    found, obstacles = [], []
+        return (), {0: whole} if whole else {}
+    found, obstacles = [], {}
     for index in range(count):
         obstacle = probe.cuda_obstacle(index, product=True, driver=driver)
         if obstacle is not None:
-            obstacles.append(obstacle)
+            obstacles[index] = obstacle
         found.append(_gpu(index, obstacle))
-    # `cuda` means the first one: its own obstacle, if it has one, is what stands in the way.
-    return tuple(found), obstacles if not found[0].works else []
+    return tuple(found), obstacles
+
+
+def _named(
+    device: torch.device | None, obstacles: dict[int, GpuObstacle], mps: GpuObstacle | None
+) -> GpuObstacle | None:
+    """The obstacle of the GPU that the user asked about."""
+    if device is None or device.type == "cpu":
+        return None
+    return mps if device.type == "mps" else obstacles.get(device.index or 0)
 
 
 def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
@@ -149,6 +167,10 @@ def _verdict(gpus: tuple[Gpu, ...], cuda: GpuObstacle | None, mps: GpuObstacle |
     if mps is None:
         return Verdict(True, "GPU: ready (mps)")
     obstacle = mps if platform.system() == "Darwin" or cuda is None else cuda
+    return _refusal(obstacle)
+
+
+def _refusal(obstacle: GpuObstacle) -> Verdict:
     return Verdict(
         False,
         f"GPU: not usable, because {obstacle.detail}",

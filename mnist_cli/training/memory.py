@@ -59,7 +59,7 @@ def ask_for_room(count: int = 0) -> None:
 def address_space() -> int:
     """Bytes of address space that this process uses; 0 where the system does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     except (OSError, ValueError, IndexError):
         return 0
     return pages * mmap.PAGESIZE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -208,7 +209,7 @@ def test_many_at_once_get_the_answers_to_their_own_drawings(trained: Path) -> No
 def test_the_browser_is_opened(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Path("browser.py")
     script.write_text("import sys; open('opened', 'w').write(sys.argv[1])")
-    monkeypatch.setenv("BROWSER", f"{sys.executable} {script.resolve()} %s")
+    monkeypatch.setenv("BROWSER", shlex.join([sys.executable, str(script.resolve())]) + " %s")
     with drawing(trained, "--open") as there:
         opened = Path("opened")
         wait_until(lambda: opened.is_file() and opened.read_text())

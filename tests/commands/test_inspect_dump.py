@@ -340,7 +340,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--model", "notebook"], 4, "holds the network 'conv2'"),
         (["--model", "nosuch"], 2, "nosuch"),
         (["--device", "tpu"], 2, "no such device"),
-        (["--precision", "fp16", "--device", "cpu"], 2, "cannot be had on the CPU"),
+        (["--precision", "fp16", "--device", "cpu"], 2, "is not available on the CPU"),
         (["--dataset", "nosuch"], 2, "nosuch"),
         (["--step", "--path", "fc1.weight"], 2, "contradict"),
         (["--node", "0", "--replay"], 2, "contradict"),

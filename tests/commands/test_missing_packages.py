@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -141,8 +142,8 @@ def test_the_core_needs_none_of_them(
     assert {name: (end.code, end.err) for name, end in ends.items() if end.code} == {}
     versions = json.loads(ends["doctor"].out)["versions"]
     assert {versions[package] for package in OPTIONAL.values()} == {"not installed"}
-    assert "curves.png is not drawn: this needs the package matplotlib" in ends["train"].err
-    assert "flow.png is not drawn: this needs the package matplotlib" in ends["grad"].err
+    assert "curves.png is not drawn: this command needs the package matplotlib" in ends["train"].err
+    assert "flow.png is not drawn: this command needs the package matplotlib" in ends["grad"].err
     run = next((tmp_path / "runs").iterdir())
     assert (run / "last.pt").is_file()
     assert not (run / "curves.png").exists()
@@ -158,6 +159,8 @@ REFUSED = {
     "safetensors": ["export", "--format", "safetensors"],
     "tensorboard": ["train", *SMALL, "--dataset", "own", "--tensorboard"],
 }
+TORCH = metadata.version("torch").partition("+")[0]
+MATCHING = f"Install the torchvision release that matches torch {TORCH}"
 PICTURES = [["eval", "--plots", "plots"], ["data", "show", "own", "--png", "show.png"]]
 
 
@@ -169,7 +172,7 @@ def test_what_needs_one_names_it(without: Callable[..., Commands], images: Path)
     for package, end in zip([*REFUSED, "matplotlib", "matplotlib"], ends, strict=True):
         assert end.code == 2, (package, end)
         assert package in end.err
-        assert "pip install" in end.err
+        assert (MATCHING if package == "torchvision" else "pip install") in end.err
         assert "Traceback" not in end.err
 
 
@@ -194,23 +197,31 @@ def test_one_that_is_missing_stops_only_what_needs_it(
     for (command, code), end in zip(SINGLE[name], ends, strict=True):
         assert end.code == code, (command, end)
         assert "Traceback" not in end.err
-        assert bool(code) <= ("pip install" in end.err)
+        assert bool(code) <= ("pip install" in end.err or MATCHING in end.err)
     if name == "torchvision":
-        assert "left out maximised: this needs the package torchvision" in ends[-1].err
+        assert "left out maximised: this command needs the package torchvision" in ends[-1].err
+
+
+AGAIN = "pip install --force-reinstall --no-deps pillow"
+NO_OPERATOR = RuntimeError("operator torchvision::nms does not exist")
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "words", "way_out"),
     [
-        (ModuleNotFoundError("no", name="sklearn.datasets"), "scikit-learn"),
-        (ImportError("libjpeg.so.8: cannot open", name="PIL._imaging"), "libjpeg.so.8"),
-        (RuntimeError("operator torchvision::nms does not exist"), "built for another torch"),
+        (ModuleNotFoundError("no", name="sklearn.datasets"), "scikit-learn", "pip install scikit"),
+        (ImportError("libjpeg.so.8: cannot open", name="PIL._imaging"), "libjpeg.so.8", AGAIN),
+        (ModuleNotFoundError("no", name="torchvision"), "torchvision", MATCHING),
+        (ImportError("undefined symbol", name="torchvision._C"), "undefined symbol", MATCHING),
+        (NO_OPERATOR, "does not match the installed torch", MATCHING),
     ],
 )
-def test_what_is_known_of_a_failed_import(error: Exception, words: str) -> None:
+def test_what_is_known_of_a_failed_import(error: Exception, words: str, way_out: str) -> None:
     known = explain_import(error)
     assert known is not None
     assert words in known.message
+    assert way_out in known.hint
+    assert ("pip install" in known.hint) is ("torchvision" not in known.message)
     assert (known.code, known.kind) == (2, "dependency")
 
 

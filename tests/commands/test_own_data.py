@@ -190,7 +190,7 @@ def test_data_verify_counts_and_path_names_the_folders(run: Run, own: Path) -> N
         {"class": name, "train": 16, "test": 4} for name in SHAPES
     ]
     assert "bar" in run("data", "verify", own / "pics").out
-    places = run("data", "path", own / "pics").out.split()
+    places = run("data", "path", own / "pics").out.splitlines()
     assert places == [str(own / "pics" / name) for name in SHAPES]
 
 

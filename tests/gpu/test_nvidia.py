@@ -42,6 +42,28 @@ def test_device_files_are_those_of_cards(tmp_path: Path) -> None:
     assert names == ["dxg", "nvidia-uvm", "nvidia0", "nvidia12", "nvidiactl"]
 
 
+@pytest.mark.parametrize(
+    ("release", "node", "wsl"),
+    [
+        ("5.15.167.4-microsoft-standard-WSL2", "null", True),
+        ("4.4.0-19041-Microsoft", "null", True),
+        ("6.12.48-custom", "dxg", True),
+        ("6.12.48+deb13-amd64", "nvidia0", False),
+    ],
+)
+def test_wsl_is_known_by_its_kernel_or_its_device(
+    tmp_path: Path, release: str, node: str, wsl: bool
+) -> None:
+    place = tmp_path / "proc/sys/kernel/osrelease"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"{release}\n", encoding="utf-8")
+    (tmp_path / node).touch()
+    driver = nvidia.read_driver(tmp_path / "proc", tmp_path)
+    assert driver.wsl is wsl
+    if wsl:
+        assert driver.cards is None  # its bus shows a device of Microsoft's in place of the card
+
+
 def test_cards_on_pci_are_nvidias_displays_and_accelerators(tmp_path: Path) -> None:
     devices = {
         "0": ("0x10de", "0x030000"),  # display
@@ -62,11 +84,14 @@ def test_versions_as_cuda_encodes_them(number: int, words: str) -> None:
 
 
 def test_the_table_of_nvidia_smi() -> None:
-    out = "NVIDIA H100 80GB HBM3, 580.65.06, 1, 81559, Default\nNVIDIA T4, 580.65.06, 9, 15360, Default\n"
+    out = (
+        "NVIDIA H100 80GB HBM3, 580.65.06, 1, 81559, Default, GPU-1a\n"
+        "NVIDIA T4, 580.65.06, 9, 15360, Prohibited, GPU-2b\n"
+    )
     cards, version, complaint = nvidia.parse_smi(out, "", 0)
-    assert [(card.name, card.used, card.total) for card in cards] == [
-        ("NVIDIA H100 80GB HBM3", "1", "81559"),
-        ("NVIDIA T4", "9", "15360"),
+    assert [(card.name, card.used, card.total, card.mode, card.uuid) for card in cards] == [
+        ("NVIDIA H100 80GB HBM3", "1", "81559", "Default", "GPU-1a"),
+        ("NVIDIA T4", "9", "15360", "Prohibited", "GPU-2b"),
     ]
     assert (version, complaint) == ("580.65.06", "")
 
@@ -97,7 +122,7 @@ def program(folder: Path, body: str) -> str:
 def test_a_real_program_is_asked_and_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = "A, 580.1, 1, 2, Default"
+    line = "A, 580.1, 1, 2, Default, GPU-1"
     assert nvidia.ask_smi(program(tmp_path, f"print({line!r})"))[1] == "580.1"
     monkeypatch.setattr(nvidia, "TIMEOUT", 0.5)
     answer = nvidia.ask_smi(program(tmp_path, "import time; time.sleep(300)"))

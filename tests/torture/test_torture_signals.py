@@ -140,7 +140,7 @@ def test_a_signal_in_other_commands(warm: Warm, whole: Whole, tally: Tally) -> N
 def test_a_signal_while_downloading(warm: Warm, tally: Tally, tmp_path: Path) -> None:
     """SIGINT and SIGTERM in a download: nothing half is left."""
     proxies = {name: None for low in PROXIES for name in (low, low.upper())}
-    for part in (0, 1, 100_000) if tally.full else (100_000,):
+    for part in (0, 1, 1_000_000) if tally.full else (1_000_000,):
         for number in CODES:
             folder = tmp_path / f"{number}-{part}"
             with socket.create_server(("127.0.0.1", 0)) as server:
@@ -161,7 +161,7 @@ def test_a_signal_while_downloading(warm: Warm, tally: Tally, tmp_path: Path) ->
             tally.check(not wrong, f"signal {number} after {part:,} bytes: {wrong}")
 
 
-BUFFER = 64_000
+BUFFER = 500_000
 """More bytes than a file keeps to itself before it writes them."""
 
 

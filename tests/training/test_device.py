@@ -13,7 +13,7 @@ import torch
 from mnist_cli.choices import PRECISIONS
 from mnist_cli.errors import Caution, DeviceError
 from mnist_cli.gpu import nvidia, probe
-from mnist_cli.gpu.nvidia import Driver
+from mnist_cli.gpu.nvidia import Card, Driver
 from mnist_cli.training import device as devices
 from mnist_cli.training.device import (
     Precision,
@@ -59,6 +59,7 @@ class Machine:
         self._set(torch.cuda, "init", init)
         self._set(probe, "run", lambda _index: kernel)
         self._set(nvidia, "read_driver", lambda: driver or Driver(cards=0))
+        self._set(nvidia, "ask_smi", lambda: ((), "", ""))
 
     def mps(self, available: bool, built: bool = True) -> None:
         self._set(torch.backends.mps, "is_available", lambda: available)
@@ -104,7 +105,7 @@ BUSY = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 REFUSALS: dict[str, tuple[str, Callable[[Machine], None], str, str]] = {
     "CPU-only build": (
         *("cuda", lambda m: m.cuda(False, version=None)),
-        *("built for the CPU only", "CUDA build"),
+        *("built for the CPU only", "a torch build with CUDA"),
     ),
     "ROCm without a GPU": (
         *("cuda", lambda m: m.cuda(False, version=None, hip="6.2")),
@@ -119,11 +120,16 @@ REFUSALS: dict[str, tuple[str, Callable[[Machine], None], str, str]] = {
         *("cuda", lambda m: m.cuda(False, answer="CUDA error: never seen before\nmore")),
         *("CUDA error: never seen before", "dmesg"),
     ),
-    "no kernel runs": ("cuda", lambda m: m.cuda(kernel=BUSY), "cuda:0 is in use", "nvidia-smi"),
-    "one GPU": ("cuda:1", lambda m: m.cuda(), "this machine has cuda:0 only", "Choose"),
+    "no kernel runs": ("cuda", lambda m: m.cuda(kernel=BUSY), "cuda:0 as busy", "nvidia-smi"),
+    "one GPU": (
+        "cuda:1",
+        lambda m: m.cuda(),
+        "torch sees only cuda:0",
+        "Use a device in this range",
+    ),
     "some GPUs": (
         *("cuda:4", lambda m: m.cuda(count=4)),
-        *("this machine has cuda:0 to cuda:3", "Choose"),
+        *("torch sees cuda:0 to cuda:3", "Use a device in this range"),
     ),
     "mps not built": (
         *("mps", lambda m: m.mps(False, built=False)),
@@ -159,7 +165,7 @@ def test_auto_says_why_it_leaves_a_gpu_that_is_there(
     machine: Machine, broken: dict[str, Any]
 ) -> None:
     machine.cuda(**broken)
-    with pytest.warns(Caution, match="the GPU is not used, because .*(in use|too old)"):
+    with pytest.warns(Caution, match="the GPU is not used, because .*(as busy|too old)"):
         assert resolve_device("auto") == CPU
 
 
@@ -170,6 +176,25 @@ def test_auto_is_silent_where_there_is_no_gpu_to_leave(machine: Machine, answer:
     compiled = None if "compiled" in answer else "13.0"
     machine.cuda(available=False, version=compiled, answer=answer)
     assert resolve_device("auto") == CPU  # a warning would be an error here
+
+
+@pytest.mark.parametrize(
+    ("hip", "words"), [(None, "built for the CPU only"), ("7.0", "built for ROCm 7.0")]
+)
+def test_auto_warns_of_a_gpu_that_the_build_cannot_use(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, hip: str | None, words: str
+) -> None:
+    """The usual case on Windows, where pip installs a CPU build: only nvidia-smi knows the GPU."""
+    machine.cuda(available=False, version=None, hip=hip)
+    listed = ((Card("NVIDIA GeForce RTX 4090"),), "580.65.06", "")
+    monkeypatch.setattr(nvidia, "ask_smi", lambda: listed)
+    with pytest.warns(
+        Caution, match=f"the GPU is not used, because .*{words}.*torch build with CUDA"
+    ):
+        assert resolve_device("auto") == CPU
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert resolve_device("auto") == CPU  # a warning would be an error here
 
 
 def test_rocm_goes_by_the_name_of_cuda(machine: Machine) -> None:
@@ -223,9 +248,9 @@ def test_a_precision_asked_for_is_had_or_refused(machine: Machine) -> None:
     machine.cuda(capability=(7, 5))
     assert resolve_precision("bf16", CPU).name == "bf16"  # emulated, but what was asked for
     assert resolve_precision("fp16", CUDA).name == "fp16"
-    with pytest.raises(DeviceError, match="fp16 cannot be had on the CPU"):
+    with pytest.raises(DeviceError, match="fp16 is not available on the CPU"):
         resolve_precision("fp16", CPU)
-    with pytest.raises(DeviceError, match="bf16 cannot be had on NVIDIA Test"):
+    with pytest.raises(DeviceError, match="bf16 is not available on NVIDIA Test"):
         resolve_precision("bf16", CUDA)
     with pytest.raises(DeviceError, match="no such precision") as caught:
         resolve_precision("fp64", CPU)
