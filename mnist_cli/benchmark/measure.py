@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.benchmark.launch import launch
+from mnist_cli.benchmark.worker_process import launch
 
 
 @dataclass(frozen=True)

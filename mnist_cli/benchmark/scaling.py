@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-from mnist_cli.benchmark.launch import launch
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.worker_process import launch
 from mnist_cli.choices import SCALABLE, WIDTHS, width_of
 from mnist_cli.config import AUGMENTATIONS, TrainConfig
 from mnist_cli.errors import UsageError

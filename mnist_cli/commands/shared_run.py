@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
-    from mnist_cli.training.distributed.place import Place
+    from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.rundir import RunDirectory
 
@@ -103,7 +103,7 @@ def launch(
     Raises:
         MnistError: why they failed or stopped.
     """
-    from mnist_cli.training.distributed.place import check_system
+    from mnist_cli.training.distributed.rank_environment import check_system
 
     check_system()
     if config is not None:
@@ -285,6 +285,6 @@ def resuming(place: Place | None) -> str:
 def tell_launcher(resume: str, place: Place | None, *, done: bool = False) -> None:
     """Let ``mnist train --nproc`` know how the run is resumed, and at last that it is done."""
     if place is not None:
-        from mnist_cli.training.distributed.place import Status
+        from mnist_cli.training.distributed.rank_environment import Status
 
         Status(resume, done).write(place)

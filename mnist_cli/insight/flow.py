@@ -17,8 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from mnist_cli.insight.called_operations import watch_forward
 from mnist_cli.insight.operations import describe, formula
-from mnist_cli.insight.watching import watch_forward
 
 Shape = tuple[int, ...]
 KINDS = ("trained", "fixed", "statistics")

@@ -24,7 +24,7 @@ from mnist_cli.benchmark.scaling import (
 from mnist_cli.choices import preset_names, width_of
 from mnist_cli.config import Layer, TrainConfig, compose, find_config, from_file
 from mnist_cli.errors import UsageError
-from mnist_cli.report.bench import sentences
+from mnist_cli.report.bench_tables import sentences
 
 MNIST = 60_000
 CHANGED = {

@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from program import Run
 
 from mnist_cli.benchmark import machine, measure, summary
-from mnist_cli.benchmark.launch import Answer
 from mnist_cli.benchmark.measure import Measurement, Recipe
+from mnist_cli.benchmark.worker_process import Answer
 from mnist_cli.commands.bench_flags import WORKER
 
 

@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_leaves_at_once(
 
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-SCORES = "mnist_cli.training.evaluate:_scores"
+SCORES = "mnist_cli.training.scoring:_scores"
 ELSEWHERE = (
     (["eval"], SCORES),
     (["inspect-grad"], "mnist_cli.autograd.walking:walk"),

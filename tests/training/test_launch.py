@@ -20,7 +20,7 @@ from mnist_cli.commands import shared_run
 from mnist_cli.errors import DataError, RankError
 from mnist_cli.process import Termination
 from mnist_cli.training.distributed import failures, group, launch
-from mnist_cli.training.distributed.place import Place, Status
+from mnist_cli.training.distributed.rank_environment import Place, Status
 
 if sys.platform != "linux":
     pytest.skip("tried on Linux only", allow_module_level=True)

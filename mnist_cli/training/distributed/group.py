@@ -21,9 +21,9 @@ from mnist_cli.errors import DeviceError, RankError, RankTimeout
 from mnist_cli.process import leave_at_end
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
-from mnist_cli.training.distributed.network import choose_network
+from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
-from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.memory import is_out_of_memory
 from mnist_cli.training.ranks import Forward, Ranks
 

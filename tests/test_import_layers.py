@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import mnist_cli
 
 SOURCE = Path(mnist_cli.__file__).parent
 ROOT = SOURCE.parent
+TWICE = {"calls.py", "comparing.py", "numeric.py"}
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -50,6 +52,12 @@ def test_the_table_lists_every_package() -> None:
     assert {Path(path).stem for path in listed} == packages()
     assert len(set(listed)) == len(listed)
     assert all((ROOT / path).exists() for path in listed)
+
+
+def test_no_file_name_stands_in_two_packages() -> None:
+    """But for those of ``TWICE``, which are to be renamed; the list only shrinks."""
+    count = Counter(path.name for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+    assert {name for name, number in count.items() if number > 1} == TWICE
 
 
 def module_of(path: Path) -> str:
