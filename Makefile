@@ -74,9 +74,10 @@ audit: $(VENV)/.dev ## look for known holes in the pinned versions; needs PyPI, 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-lint: $(VENV)/.dev ## check style, formatting, and types on Linux, macOS and Windows
+lint: $(VENV)/.dev ## check style, formatting, layers, and types on Linux, macOS and Windows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --no-warn-unreachable --cache-dir .mypy_cache/darwin

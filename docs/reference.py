@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from mnist_cli import cli
 from mnist_cli.config import CHOOSERS, TrainConfig
-from mnist_cli.config_messages import permitted
+from mnist_cli.config.messages import permitted
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """# Reference

@@ -43,10 +43,9 @@ from mnist_cli.process import (
     Termination,
     abandon_stdout,
     end,
-    expected,
-    explain,
     ignore_signals,
 )
+from mnist_cli.training.expected_errors import expected, explain
 
 
 class _PlainHelp:
@@ -270,7 +269,7 @@ def _bad_value(error: Exception) -> str:
     from pydantic import ValidationError
 
     from mnist_cli.config import TrainConfig
-    from mnist_cli.config_messages import complaint, number, permitted
+    from mnist_cli.config.messages import complaint, number, permitted
 
     option, cause = getattr(error, "param", None), error.__cause__
     if option is None or not isinstance(cause, ValidationError):

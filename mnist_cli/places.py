@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
-from mnist_cli.data import catalogue
+from mnist_cli import catalogue
 from mnist_cli.errors import UsageError
 
 EXAMPLE = "path/to/net.py:Net"

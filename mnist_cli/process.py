@@ -1,9 +1,8 @@
-"""This program as a process: starting it again, its streams, and what the system refuses it."""
+"""This program as a process: starting it again, its signals, its streams and its end."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import signal
@@ -16,12 +15,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from mnist_cli.errors import Interrupted, MnistError, OutputError
-from mnist_cli.own_source import blamed
-from mnist_cli.packages import explain_import
+from mnist_cli.errors import Interrupted
 
-RANK_MODULE = "mnist_cli.training.distributed.group"
-"""Imported by the ranks of a run that several processes share, and by nobody else."""
+_leaves_at_end = False
 
 
 def again(*words: str, module: str = "mnist_cli") -> list[str]:
@@ -151,9 +147,15 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def leave_at_end() -> None:
+    """Make :func:`end` leave without tidying up; every rank of a shared run calls this."""
+    global _leaves_at_end
+    _leaves_at_end = True
+
+
 def end(code: int) -> NoReturn:
-    """End the process; as one of several ranks without tidying up."""
-    if RANK_MODULE in sys.modules:
+    """End the process; after :func:`leave_at_end` without tidying up."""
+    if _leaves_at_end:
         leave(code)
     sys.exit(code)
 
@@ -169,34 +171,3 @@ def leave(code: int) -> NoReturn:
 def abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush cannot fail again."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-
-
-def expected(error: BaseException) -> MnistError | None:
-    """What no command has explained, as an error with a code of its own; None for a bug."""
-    if isinstance(error, MnistError):
-        return error
-    if known := _shortage(error) or blamed(error) or explain_import(error):
-        return known
-    return explain(error) if isinstance(error, OSError) else None
-
-
-def explain(error: OSError) -> OutputError:
-    """An error of the system that no command has explained; without a path it was stdout's."""
-    if error.filename is None and error.errno == errno.ENOENT:  # no folder for temporary files
-        return OutputError(error.strerror or str(error))
-    if error.filename is None:
-        return OutputError(f"cannot write the output: {error.strerror or error}")
-    return OutputError(f"cannot use {error.filename}: {error.strerror}")
-
-
-def _shortage(error: BaseException) -> MnistError | None:
-    """What no command has explained of memory that ran out; None for any other error."""
-    if "torch" not in sys.modules and not isinstance(error, MemoryError):
-        return None
-    from mnist_cli.training.memory import explained, is_out_of_memory
-
-    if not is_out_of_memory(error):
-        return None
-    shortage = explained(error, 0)
-    shortage.__cause__ = error  # for --debug
-    return shortage

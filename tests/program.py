@@ -53,7 +53,7 @@ import sys, time
 from pathlib import Path
 marker, *arguments = sys.argv[1:]
 sys.argv = ["mnist", *arguments]
-from mnist_cli.training.loop import Stepper
+from mnist_cli.training.step import Stepper
 step, taken = Stepper.__call__, 0
 def held(self, *values):
     global taken

@@ -164,7 +164,7 @@ def test_files_are_written_as_bytes() -> None:
             if name == "write_text" or (name == "open" and {"w", "x", "a"} & set(modes)):
                 found.add(path.relative_to(SOURCE).as_posix())
     devnull = {"cli.py", "process.py", "commands/shared_run.py"}
-    assert found == devnull | {"training/rundir.py", "training/distributed/place.py"}
+    assert found == devnull | {"training/rundir.py", "training/distributed/rank_environment.py"}
 
 
 # --- files

@@ -1,7 +1,7 @@
-"""The adapter's other half: what a node keeps for backward.
+"""What a backward node keeps for backward.
 
-Reads ``_saved_*`` and ``_raw_saved_*`` of single nodes and unpacks nothing. Knows neither
-graphs nor which tensors share memory.
+Reads the saved values of single nodes through :mod:`mnist_cli.autograd.torch_private` and unpacks
+nothing. Knows neither graphs nor which tensors share memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.node import freed, is_custom, name
 
 
@@ -41,7 +42,7 @@ def kept(node: Node) -> Kept:
         _read_custom(node, found)
     else:
         _read_slots(node, found, "")
-    inner = getattr(node, "_wrapped_node", None)
+    inner = torch_private.wrapped_node(node)
     if inner is not None:
         _read_slots(inner, found, f"{name(inner)}.")
     elif name(node) == "CopySlices":
@@ -49,19 +50,10 @@ def kept(node: Node) -> Kept:
     return found
 
 
-@functools.cache
-def _slots(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Names of a built-in node's slots, and whether each holds tensors."""
-    names = dir(kind)
-    raw = {n.removeprefix("_raw_saved_") for n in names if n.startswith("_raw_saved_")}
-    slots = [n.removeprefix("_saved_") for n in names if n.startswith("_saved_")]
-    return tuple((slot, slot in raw) for slot in slots)
-
-
 def _read_slots(node: Node, found: Kept, prefix: str) -> None:
-    for slot, is_tensor in _slots(type(node)):
+    for slot, is_tensor in torch_private.slots(type(node)):
         if is_tensor:
-            raw = getattr(node, f"_raw_saved_{slot}")
+            raw = torch_private.raw_saved(node, slot)
             _read_raw(node, slot, raw, found, prefix)
             continue
         value = _public(node, slot)
@@ -84,7 +76,7 @@ def _read_raw(node: Node, slot: str, raw: Any, found: Kept, prefix: str) -> None
 def _public(node: Node, slot: str) -> Any:
     """The slot as torch shows it: of a tensor, unpacked and checked."""
     try:
-        return getattr(node, f"_saved_{slot}")
+        return torch_private.saved(node, slot)
     except RuntimeError as error:
         if "freed" in str(error):
             raise freed(name(node)) from error
@@ -123,10 +115,12 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 def _read_custom(node: Any, found: Kept) -> None:
     """A Python Function: what it saved for backward, and what else hangs on its ``ctx``."""
     try:
-        saved = node._raw_saved_tensors or ()
+        saved = torch_private.raw_saved_of_function(node)
     except RuntimeError as error:
         raise freed(name(node)) from error
-    for position, raw in enumerate(saved):
+    if saved is None:
+        found.unreadable.append("saved_tensors: hidden in this version of torch")
+    for position, raw in enumerate(saved or ()):
         public = functools.partial(_custom_saved, node, position)
         _take(f"saved_tensors[{position}]", raw, public, found)
     for key, value in sorted(vars(node).items()):

@@ -1,10 +1,8 @@
-"""The adapter to torch's private view of a backward node: what it is, and how to call it.
+"""A backward node: what it is, and how to call it.
 
-``_input_metadata``, ``_sequence_nr``, ``_saved_*`` and what is like them may change with any
-release. Only this module and its neighbour touch them; where a version does not tell, they
-say so in words instead of failing.
-Knows single nodes; nothing of graphs, names or modules. What a node keeps for backward is
-read next door, in :mod:`mnist_cli.autograd.kept`.
+What torch keeps private is read through :mod:`mnist_cli.autograd.torch_private`. Knows single
+nodes; nothing of graphs, names or modules. :mod:`mnist_cli.autograd.kept` reads what a node saves
+for backward.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node
 
+from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.graph import TensorMeta
 from mnist_cli.errors import UsageError
 
@@ -62,22 +60,22 @@ def variable(node: Node) -> Tensor | None:
 
 def is_custom(node: Node) -> bool:
     """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
-    return isinstance(node, BackwardCFunction)
+    return torch_private.is_function(node)
 
 
 def sequence(node: Node) -> int:
     """The thread's counter when the node was made; :data:`LAST_SEQUENCE` for AccumulateGrad."""
-    return int(node._sequence_nr())
+    return torch_private.sequence_number(node)
 
 
 def sequence_counter() -> int:
     """The number that the next node made in this thread will bear."""
-    return int(torch._C._autograd._get_sequence_nr())
+    return torch_private.next_sequence_number()
 
 
 def backward_number() -> int:
     """Which run of the engine is under way in this thread; -1 outside of any."""
-    return int(torch._C._current_graph_task_id())
+    return torch_private.backward_id()
 
 
 def edges(node: Node) -> tuple[tuple[Node | None, int], ...]:
@@ -87,7 +85,7 @@ def edges(node: Node) -> tuple[tuple[Node | None, int], ...]:
 
 def inputs(node: Node) -> tuple[Input, ...]:
     """What gradients it expects, one for each result of the forward operation."""
-    expected = tuple(_input(meta) for meta in node._input_metadata)
+    expected = tuple(_input(meta) for meta in torch_private.input_metadata(node))
     leaf = variable(node)
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
@@ -128,7 +126,7 @@ def _dtype_handed_over(
 
 def _mentions(node: Node, method: str) -> bool:
     """Whether a Function's forward calls a method of ``ctx`` whose effect cannot be read back."""
-    source = node._forward_cls  # type: ignore[attr-defined]
+    source = torch_private.function_of(node)
     codes = (getattr(one, "__code__", None) for one in (source.forward, source.setup_context))
     return any(code is not None and method in code.co_names for code in codes)
 
@@ -223,15 +221,13 @@ def _handed_over(node: Node, grads: Grads) -> Grads:
     def seen(*handed: Tensor | None) -> NoReturn:
         raise _SeenError(handed)
 
-    node.apply = node.apply_boxed = seen  # type: ignore[attr-defined]
+    roots = [GradientEdge(node, i) for i, _ in known]
     try:
-        roots = [GradientEdge(node, i) for i, _ in known]
-        torch.autograd.backward(roots, [grad for _, grad in known], retain_graph=True)
+        with torch_private.apply_replaced(node, seen):
+            torch.autograd.backward(roots, [grad for _, grad in known], retain_graph=True)
     except _SeenError as answer:
         return answer.grads
-    finally:
-        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
-    return grads
+    raise torch_private.changed("calls no replaced apply", f"calling {name(node)} by hand")
 
 
 def _all_missing(node: Node, grads: Grads) -> Grads:

@@ -21,6 +21,7 @@ from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.stats import StatsCollector
+from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
 
@@ -178,19 +179,14 @@ def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
     """
     known = list(leaves)
     grads = [leaf.grad for leaf in known]
-    hooks = [leaf._post_accumulate_grad_hooks for leaf in known]
-    held = [None if one is None else dict(one) for one in hooks]
     try:
-        for leaf, hook in zip(known, hooks, strict=True):
+        for leaf in known:
             leaf.grad = None
-            if hook is not None:
-                hook.clear()
-        yield
+        with without_hooks_after_accumulation(known):
+            yield
     finally:
-        for leaf, grad, hook, entries in zip(known, grads, hooks, held, strict=True):
+        for leaf, grad in zip(known, grads, strict=True):
             leaf.grad = grad
-            if hook is not None:
-                hook.update(entries)
 
 
 @contextmanager

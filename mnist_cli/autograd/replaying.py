@@ -18,6 +18,7 @@ from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.queueing import ReadyQueue, dependencies
 from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
+from mnist_cli.autograd.torch_private import hooks_before_accumulation
 from mnist_cli.autograd.walking import Names, Walk, walk
 from mnist_cli.errors import UsageError
 
@@ -290,9 +291,8 @@ def _gather(state: _State, name: str, grad: Tensor | None) -> None:
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:
     """A leaf's own hooks act on the gradient before it is gathered."""
-    hooks = leaf._backward_hooks or {}
     grad = grads[0]
-    for hook in list(hooks.values()):
+    for hook in hooks_before_accumulation(leaf):
         changed = hook(grad) if grad is not None else None
         grad = grad if changed is None else changed
     return (grad,)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.benchmark.launch import launch
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.worker_process import launch
 
 BATCH_SIZES = (1, 10, 100, 1000, 10_000)
 
@@ -54,7 +54,7 @@ def measure_inference(
             "batch_sizes": list(batch_sizes),
             "repeats": recipe.repeats,
         }
-        result = launch(recipe.name, "inference", order).result
+        result = launch(recipe.name, "inference", order, recipe.worker).result
         batches = tuple(_summary(batch) for batch in result["batches"])
         yield InferenceSummary(recipe.name, recipe.repeats, batches, result["details"])
 

@@ -15,7 +15,7 @@ def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Date, hardware and versions, with what the workers said of themselves.
 
     Args:
-        details: of each run, as :func:`mnist_cli.commands.bench_worker.details` makes them.
+        details: of each run, as the worker reports them.
     """
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

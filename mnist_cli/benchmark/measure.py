@@ -7,16 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.benchmark.launch import launch
+from mnist_cli.benchmark.worker_process import launch
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration under a name, and how often it is to be run."""
+    """A configuration under a name.
+
+    Attributes:
+        name: the name in tables and messages.
+        settings: the configuration as plain values.
+        repeats: number of counted runs.
+        worker: the module that runs it in a process of its own.
+    """
 
     name: str
     settings: Mapping[str, Any]
     repeats: int
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def measure(
 def _measure_once(recipe: Recipe, seed: int, data_dir: Path, target: float) -> Measurement:
     settings = {**recipe.settings, "seed": seed}
     order = {"settings": settings, "data_dir": str(data_dir), "target": target}
-    answer = launch(recipe.name, "train", order)
+    answer = launch(recipe.name, "train", order, recipe.worker)
     result = answer.result
     return Measurement(
         recipe=recipe.name,

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-from mnist_cli.benchmark.launch import launch
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.worker_process import launch
 from mnist_cli.choices import SCALABLE, WIDTHS, width_of
 from mnist_cli.config import AUGMENTATIONS, TrainConfig
 from mnist_cli.errors import UsageError
@@ -140,7 +140,7 @@ def available_images(recipe: Recipe, data_dir: Path) -> int:
         MnistError: the recipe cannot be run.
     """
     order = {"settings": {**recipe.settings, **ALONE}, "data_dir": str(data_dir)}
-    count: int = launch(recipe.name, "images", order).result["images"]
+    count: int = launch(recipe.name, "images", order, recipe.worker).result["images"]
     return count
 
 
@@ -199,24 +199,22 @@ def _by_threads(base: Mapping[str, Any], images: int, cores: int) -> list[Point]
     return [Point("threads", count, images, {**base, "threads": count}) for count in counts]
 
 
-def measure_points(
-    name: str, points: Sequence[Point], repeats: int, data_dir: Path
-) -> Iterator[PointRun]:
-    """Train every point, then every point again, so often; one process after the other.
+def measure_points(recipe: Recipe, points: Sequence[Point], data_dir: Path) -> Iterator[PointRun]:
+    """Train every point once, then again for each repeat; one process after the other.
 
     Raises:
         MnistError: a worker failed; its own error is passed on.
     """
-    for turn in range(repeats):
+    for turn in range(recipe.repeats):
         for point in points:
             settings = {**point.settings, "seed": turn}
             seeded = Point(point.factor, point.value, point.images, settings)
-            yield _measure_once(name, seeded, data_dir)
+            yield _measure_once(recipe, seeded, data_dir)
 
 
-def _measure_once(name: str, point: Point, data_dir: Path) -> PointRun:
+def _measure_once(recipe: Recipe, point: Point, data_dir: Path) -> PointRun:
     order = {"settings": dict(point.settings), "data_dir": str(data_dir)}
-    result = launch(name, "steps", order).result
+    result = launch(recipe.name, "steps", order, recipe.worker).result
     return PointRun(
         point=point,
         train_seconds=result["train_seconds"],

@@ -91,7 +91,7 @@ class Asked:
         from mnist_cli.files import check_writable
 
         if self.picture is not None:
-            from mnist_cli.report.style import check_format
+            from mnist_cli.report.figure_style import check_format
 
             check_format(self.picture)
             check_writable(self.picture.parent)
@@ -121,7 +121,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(f"{text}: '{count}' is no number of runs", "As in: mnist bench fast:10")
     config = options.compose_config(name, assignments, flagged)
-    return Recipe(Path(name).stem, config.to_plain(), int(count))
+    return Recipe(Path(name).stem, config.to_plain(), int(count), flags.WORKER)
 
 
 def _warn_of_threads(recipes: Sequence[Recipe]) -> None:
@@ -167,7 +167,7 @@ def _recipes(recipes: list[Recipe], target: float, asked: Asked) -> None:
     from mnist_cli.benchmark.machine import machine
     from mnist_cli.benchmark.measure import measure
     from mnist_cli.benchmark.summary import ratios, summarise
-    from mnist_cli.report.bench import counted, print_summaries, run_line
+    from mnist_cli.report.bench_tables import counted, print_summaries, run_line
     from mnist_cli.report.console import print_json
 
     asked.check_picture()
@@ -200,7 +200,7 @@ def _recipes(recipes: list[Recipe], target: float, asked: Asked) -> None:
 def _inference(recipes: list[Recipe], asked: Asked) -> None:
     from mnist_cli.benchmark.inference import measure_inference
     from mnist_cli.benchmark.machine import machine
-    from mnist_cli.report.bench import counted, print_inference
+    from mnist_cli.report.bench_tables import counted, print_inference
     from mnist_cli.report.console import print_json
 
     asked.check_picture()
@@ -224,7 +224,7 @@ def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
     from mnist_cli.benchmark import scaling
     from mnist_cli.benchmark.machine import machine
     from mnist_cli.cores import cores
-    from mnist_cli.report.bench import counted, point_line, print_growths
+    from mnist_cli.report.bench_tables import counted, point_line, print_growths
     from mnist_cli.report.console import print_json
 
     scaling.check(recipe, factors)
@@ -233,7 +233,7 @@ def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
     points = scaling.plan(recipe, factors, images, cores())
     asked.note(f"{counted(len(points) * recipe.repeats, 'training')}, one after the other")
     runs = []
-    for one in scaling.measure_points(recipe.name, points, recipe.repeats, asked.data_dir):
+    for one in scaling.measure_points(recipe, points, asked.data_dir):
         runs.append(one)
         asked.note(point_line(one))
     growths = scaling.growths(runs)

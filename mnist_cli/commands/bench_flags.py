@@ -16,6 +16,8 @@ INFERENCE_RECIPES = ("fast:5", "default:5")
 SCALING_RECIPE = "fast:1"
 RUNS, SCALING_RUNS = 5, 1
 TARGET = 0.99
+WORKER = "mnist_cli.commands.bench_worker"
+"""The module that trains a recipe in a process of its own."""
 
 RecipesArgument = Annotated[
     list[str] | None,

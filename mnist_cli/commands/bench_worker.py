@@ -3,7 +3,7 @@
 Tasks: ``train`` is the real command, files and all, with the test set read after each epoch;
 ``steps`` is its training alone, after a warm-up in the same process; ``images`` tells how many
 there are to train on; ``inference`` evaluates a fresh network at several batch sizes. Prints one
-JSON document; :mod:`mnist_cli.benchmark.launch` reads it.
+JSON document; :mod:`mnist_cli.benchmark.worker_process` reads it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.benchmark.memory import peak_bytes
+from mnist_cli.benchmark.peak_memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
 from mnist_cli.config import Layer, TrainConfig, compose
 from mnist_cli.places import label
-from mnist_cli.process import expected
+from mnist_cli.training.expected_errors import expected
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import EpochResult
 
@@ -197,7 +197,7 @@ def _passes(bench: Bench, batch_sizes: list[int]) -> list[Pass]:
 
     import torch
 
-    from mnist_cli.training.evaluate import predict
+    from mnist_cli.training.scoring import predict
     from mnist_cli.training.state import fresh_model
 
     data = bench.data

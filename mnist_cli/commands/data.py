@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import places
+from mnist_cli import catalogue, places
 from mnist_cli.commands import options
-from mnist_cli.data import catalogue
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.packages import require
 
 if TYPE_CHECKING:
+    from mnist_cli.catalogue.spec import DatasetSpec
     from mnist_cli.data.fetch import FetchReport
-    from mnist_cli.data.spec import DatasetSpec
     from mnist_cli.data.split import Split
     from mnist_cli.data.store import FileReport
 

@@ -58,7 +58,7 @@ def doctor(
     if out is not None:
         raise UsageError("--out needs --prove", "Add --prove, or redirect the output.")
     from mnist_cli.report.console import print_json
-    from mnist_cli.report.doctor import print_diagnosis
+    from mnist_cli.report.doctor_findings import print_diagnosis
     from mnist_cli.training.device import resolve_device
     from mnist_cli.training.diagnosis import diagnose
 

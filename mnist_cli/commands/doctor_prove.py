@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.errors import DependencyError, NumericsError, OutputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def _check_file(out: Path) -> None:
 
 def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     """The device and the data to prove on: MNIST where its files are, else the bundled digits."""
-    from mnist_cli.data import catalogue, store
+    from mnist_cli import catalogue
+    from mnist_cli.data import store
     from mnist_cli.data.load import load
     from mnist_cli.proving.claims import Subject
     from mnist_cli.report.console import note, warn
@@ -89,7 +91,7 @@ def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     except DependencyError as error:
         error.hint += f", or name the folder with MNIST's files: --data-dir (now {data_dir})"
         raise
-    return Subject(chosen, data, data_dir, folder)
+    return Subject(chosen, data, data_dir, folder, WORKER)
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import typer
 from mnist_cli.commands import options, provenance
 from mnist_cli.errors import Terminated
 from mnist_cli.places import label
-from mnist_cli.process import expected
+from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
-    from mnist_cli.commands.looking import Looker
-    from mnist_cli.commands.reading import Reader
+    from mnist_cli.commands.digit_reader import Reader
+    from mnist_cli.commands.drawing_answers import Looker
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.web.server import PageServer
 
@@ -54,8 +54,8 @@ def draw(
 
     It is served to this machine alone. Ctrl-C stops it, which is its normal end: exit code 0.
     """
-    from mnist_cli.commands.looking import SIDE, Looker
-    from mnist_cli.commands.reading import Reader
+    from mnist_cli.commands.digit_reader import Reader
+    from mnist_cli.commands.drawing_answers import SIDE, Looker
     from mnist_cli.training.device import compute_settings, resolve_device
     from mnist_cli.training.signals import stop_on_signals
     from mnist_cli.web.server import PageServer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
     from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.evaluate import Evaluation
+    from mnist_cli.training.scoring import Evaluation
 
 DRAWN_MISTAKES = 32
 
@@ -169,8 +169,8 @@ def _evaluate(
     """By default in the precision and batches of the training run: the same figures to the bit."""
     from mnist_cli.config import TrainConfig
     from mnist_cli.training.device import compute_settings, resolve_precision
-    from mnist_cli.training.evaluate import evaluate as judge
-    from mnist_cli.training.evaluate import predict_members
+    from mnist_cli.training.scoring import evaluate as judge
+    from mnist_cli.training.scoring import predict_members
 
     checkpoint = subject.checkpoint
     config = checkpoint.config

@@ -14,7 +14,7 @@ from mnist_cli.errors import ExportMismatch, OutputError, UsageError
 from mnist_cli.exporting import formats
 from mnist_cli.files import atomic_write, check_writable
 from mnist_cli.places import label
-from mnist_cli.report.export import Facts
+from mnist_cli.report.export_result import Facts
 
 if TYPE_CHECKING:
     from mnist_cli.commands.evaluate import Subject
@@ -86,7 +86,7 @@ def export(
     --verify on the test set too. A file that is there is replaced with --force alone.
     """
     from mnist_cli.report.console import note, print_json
-    from mnist_cli.report.export import print_export
+    from mnist_cli.report.export_result import print_export
 
     _refuse_folder(out)
     chosen = formats.choose(format, out)
@@ -225,7 +225,7 @@ def _compare(source: Checkpoint, answer: Answer, images: Split) -> Agreement:
     from mnist_cli.config import TrainConfig
     from mnist_cli.exporting.agreement import answers, compare
     from mnist_cli.training.device import resolve_precision
-    from mnist_cli.training.evaluate import predict
+    from mnist_cli.training.scoring import predict
 
     size = (source.config or TrainConfig()).eval_batch_size
     reference = predict(

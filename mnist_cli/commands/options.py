@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import choices
-from mnist_cli.data import catalogue
+from mnist_cli import catalogue, choices
 from mnist_cli.errors import UsageError
 from mnist_cli.places import is_own_network
 

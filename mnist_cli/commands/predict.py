@@ -14,7 +14,7 @@ from mnist_cli.errors import DataError, UsageError
 from mnist_cli.places import label
 
 if TYPE_CHECKING:
-    from mnist_cli.commands.reading import Reader
+    from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.report.prediction import Answer
     from mnist_cli.vision.digits import Digit, Failure
 
@@ -71,7 +71,7 @@ def predict(
 
     A picture that cannot be used is named and the others are still done; the exit code is then 3.
     """
-    from mnist_cli.commands.reading import Reader
+    from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error
     from mnist_cli.training.device import resolve_device

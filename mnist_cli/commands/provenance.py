@@ -194,7 +194,7 @@ def normalisation(checkpoint: Checkpoint | None, data: LoadedData) -> Normalisat
 
 def own_normalisation(checkpoint: Checkpoint) -> Normalisation:
     """The one that the network was trained with; MNIST's for another program's."""
-    from mnist_cli.data import catalogue
+    from mnist_cli import catalogue
     from mnist_cli.data.split import Normalisation
 
     source = checkpoint.data or catalogue.get("mnist")

@@ -58,7 +58,7 @@ def show(
         _refuse_options_before(context, given)
         return
     from mnist_cli.report.console import note, print_json
-    from mnist_cli.report.runs import print_runs
+    from mnist_cli.report.run_table import print_runs
     from mnist_cli.training.runlist import sort_runs
 
     if sort not in SORTS:
@@ -129,7 +129,7 @@ def compare(
     Every run's result stands below, the same or not.
     """
     from mnist_cli.report.console import print_json
-    from mnist_cli.report.runs import print_comparison
+    from mnist_cli.report.run_table import print_comparison
     from mnist_cli.training.runlist import differences, open_run
 
     if len(folders) < 2:

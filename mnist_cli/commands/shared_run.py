@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli import __version__
 from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
 from mnist_cli.places import is_own_network, label
-from mnist_cli.process import Termination, abandon_stdout, expected, leave
+from mnist_cli.process import Termination, abandon_stdout, leave
+from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
-    from mnist_cli.training.distributed.place import Place
+    from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.rundir import RunDirectory
 
@@ -102,7 +103,7 @@ def launch(
     Raises:
         MnistError: why they failed or stopped.
     """
-    from mnist_cli.training.distributed.place import check_system
+    from mnist_cli.training.distributed.rank_environment import check_system
 
     check_system()
     if config is not None:
@@ -284,6 +285,6 @@ def resuming(place: Place | None) -> str:
 def tell_launcher(resume: str, place: Place | None, *, done: bool = False) -> None:
     """Let ``mnist train --nproc`` know how the run is resumed, and at last that it is done."""
     if place is not None:
-        from mnist_cli.training.distributed.place import Status
+        from mnist_cli.training.distributed.rank_environment import Status
 
         Status(resume, done).write(place)

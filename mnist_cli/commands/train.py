@@ -62,7 +62,7 @@ def train(
     """
     given = {**locals(), "compile": compile_}
     from mnist_cli import config as configs
-    from mnist_cli.training.distributed.place import place_of
+    from mnist_cli.training.distributed.rank_environment import place_of
     from mnist_cli.training.signals import handlers_put_back
 
     place = place_of()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
     from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.device import Precision
-    from mnist_cli.training.distributed.place import Place
+    from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.session import Summary
     from mnist_cli.training.signals import StopRequest

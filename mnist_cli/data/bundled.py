@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data.arrays import Arrays
-from mnist_cli.data.spec import HEIGHT, WIDTH, SplitName
+from mnist_cli.catalogue.spec import HEIGHT, WIDTH, SplitName
+from mnist_cli.data.records import Arrays
 
 FIRST_TEST_IMAGE = 1_415
 BOX = 20

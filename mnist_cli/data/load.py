@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from mnist_cli import places
-from mnist_cli.data import catalogue, idx, store
-from mnist_cli.data.spec import DatasetSpec, SplitName
+from mnist_cli import catalogue, places
+from mnist_cli.catalogue.spec import DatasetSpec, SplitName
+from mnist_cli.data import idx, store
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError
 

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.data import own_idx
-from mnist_cli.data.arrays import Arrays
-from mnist_cli.data.raw import Raw
-from mnist_cli.data.spec import DatasetSpec
+from mnist_cli.data.records import Arrays, Raw
 from mnist_cli.errors import DataError
 from mnist_cli.files import is_folder, is_there
 from mnist_cli.places import label

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.catalogue.spec import Kind, SplitName
 from mnist_cli.data import idx
-from mnist_cli.data.arrays import Arrays
-from mnist_cli.data.raw import MAX_IMAGES, Raw
-from mnist_cli.data.spec import Kind, SplitName
+from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 

@@ -1,6 +1,6 @@
 """A folder of images by class: ``path/CLASS/…``, or ``path/train/CLASS/…`` and ``path/test/CLASS/…``.
 
-What may be read, and how it is kept from doing harm, is :mod:`mnist_cli.vision.reading`'s business.
+What may be read, and how it is kept from doing harm, is :mod:`mnist_cli.vision.image_files`'s business.
 Classes are told by their folders' names, in the order of the alphabet, or of the numbers where all
 are numbers. Folders in a class's folder belong to it; links to folders in there are not followed.
 """
@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data.arrays import Arrays
-from mnist_cli.data.raw import MAX_IMAGES, Raw
+from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
-from mnist_cli.vision.reading import ENDINGS, read_picture
+from mnist_cli.vision.image_files import ENDINGS, read_picture
 
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 LISTED = 5

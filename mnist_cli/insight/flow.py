@@ -14,12 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from mnist_cli.insight.called_operations import watch_forward
 from mnist_cli.insight.operations import describe, formula
-from mnist_cli.insight.watching import watch_forward
 
 Shape = tuple[int, ...]
 KINDS = ("trained", "fixed", "statistics")
@@ -131,7 +130,8 @@ def _kinds(model: nn.Module) -> dict[str, str]:
         for name, parameter in model.named_parameters()
     }
     for path, module in model.named_modules():
-        kind = "statistics" if isinstance(module, _NormBase) else "fixed"
+        # Batch and instance norms alone have this attribute.
+        kind = "statistics" if hasattr(module, "track_running_stats") else "fixed"
         for name, _ in module.named_buffers(path, recurse=False):
             kinds[name] = kind
     return kinds

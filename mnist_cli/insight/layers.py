@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mnist_cli.insight.watching import watch_forward
+from mnist_cli.insight.called_operations import watch_forward
 
 WEIGHTED = {"conv2d": "convolution", "linear": "linear"}
 FOLLOWING = {

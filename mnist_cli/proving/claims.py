@@ -25,12 +25,14 @@ class Subject:
         data: the data set, on the CPU.
         data_dir: where its files are.
         folder: an empty folder for runs and dumps; the caller removes it.
+        worker: the module that trains recipes, each in a process of its own.
     """
 
     device: torch.device
     data: LoadedData
     data_dir: Path
     folder: Path
+    worker: str
 
     @property
     def dataset(self) -> str:

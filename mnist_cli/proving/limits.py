@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_cli.benchmark.measure import Measurement, Recipe, measure
 from mnist_cli.config import compose, find_config, from_file
-from mnist_cli.config_sources import Layer
+from mnist_cli.config.sources import Layer
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.programs import run_json
 
@@ -71,7 +71,7 @@ def _measure(name: str, target: float, subject: Subject, **changes: Any) -> list
     given = {"dataset": subject.dataset, "device": subject.device_name, **changes}
     config = compose([from_file(find_config(name)), Layer(given, {})])
     done: list[Measurement] = []
-    recipe = Recipe(name, config.to_plain(), TRIES)
+    recipe = Recipe(name, config.to_plain(), TRIES, subject.worker)
     for one in measure([recipe], subject.data_dir, target, warm_up=False):
         done.append(one)
         if one.seconds_to(target) is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mnist_cli.config import compose
-from mnist_cli.config_sources import Layer
+from mnist_cli.config.sources import Layer
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.training import rundir

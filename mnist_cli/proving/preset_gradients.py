@@ -78,12 +78,16 @@ def _precisions(device: torch.device) -> list[Precision]:
     return [fp32] if chosen == fp32 else [fp32, chosen]
 
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
 def _without_dropout(model: nn.Module) -> nn.Module:
     """The network in training mode, but for dropout, which each device draws differently."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, NORMS)]
     model.train(bool(norms))
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, DROPOUTS):
             module.eval()
     return model
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mnist_cli.config import TrainConfig, compose
-from mnist_cli.config_sources import Layer
+from mnist_cli.config.sources import Layer
 from mnist_cli.data.split import cut_validation
 from mnist_cli.errors import NumericsError
 from mnist_cli.process import run

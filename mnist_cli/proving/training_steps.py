@@ -19,9 +19,10 @@ from mnist_cli.training.device import compute_settings, resolve_precision
 from mnist_cli.training.digest import digests
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
 from mnist_cli.training.guard import DeferredGuard
-from mnist_cli.training.loop import Stepper, fit
+from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.state import TrainState, fresh_state
+from mnist_cli.training.step import Stepper
 
 PRESETS = ("default", "fast")
 """Between them: SGD and Muon, batch norm and none, augmentation and none."""

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 
-from mnist_cli.report.bench import FACTOR_NAMES
-from mnist_cli.report.style import (
+from mnist_cli.report.bench_tables import FACTOR_NAMES
+from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
     RATE,

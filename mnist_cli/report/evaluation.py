@@ -11,7 +11,7 @@ from rich.table import Table
 from mnist_cli.report.console import make_table, percent, stdout
 
 if TYPE_CHECKING:
-    from mnist_cli.training.evaluate import Evaluation
+    from mnist_cli.training.scoring import Evaluation
 
 MOST_MISTAKES = 5
 MOST_LETTERS = 60

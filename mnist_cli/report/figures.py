@@ -22,7 +22,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist_cli.report.style import (
+from mnist_cli.report.figure_style import (
     AS_TRAINED,
     ASLANT,
     IMAGES,
@@ -40,7 +40,7 @@ from mnist_cli.report.style import (
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
-    from mnist_cli.training.evaluate import Evaluation, Mistake
+    from mnist_cli.training.scoring import Evaluation, Mistake
     from mnist_cli.training.state import EpochResult
 
 

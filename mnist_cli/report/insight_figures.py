@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_cli.report.style import (
+from mnist_cli.report.figure_style import (
     AMOUNT,
     ASLANT,
     DIGITS,

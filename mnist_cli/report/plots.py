@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,31 @@ from mnist_cli.report.datasets import print_images
 from mnist_cli.report.evaluation import confusion_table
 
 if TYPE_CHECKING:
-    from mnist_cli.commands.plotting.pictures import Preview
+    import numpy as np
+    import numpy.typing as npt
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the terminal shows of a picture: a line, and what it has of the rest.
+
+    Attributes:
+        title: the line.
+        images: grey (H, W), uint8, of one height.
+        captions: of the images.
+        curves: by name.
+        confusion: a confusion matrix, and the classes' names.
+        chart: a plane as text, a line a row.
+    """
+
+    title: str
+    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    confusion: tuple[Sequence[Sequence[int]], Sequence[str]] | None = None
+    chart: Sequence[str] = ()
 
 
 def print_pictures(

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnist_cli.report.figures import finish_curves, over_epochs
-from mnist_cli.report.style import (
+from mnist_cli.report.figure_style import (
     AS_TRAINED,
     DEEPEST,
     DEPTH,
@@ -25,6 +24,7 @@ from mnist_cli.report.style import (
     marker_size,
     save,
 )
+from mnist_cli.report.figures import finish_curves, over_epochs
 
 if TYPE_CHECKING:
     from mnist_cli.training.norms import Norms

@@ -26,7 +26,7 @@ from mnist_cli.files import atomic_write
 from mnist_cli.places import EXAMPLE, is_own_network, label
 from mnist_cli.training.archive import load_archive
 from mnist_cli.training.state import EpochResult
-from mnist_cli.training.weights import LISTED, Weights, check_weights
+from mnist_cli.training.weight_check import LISTED, Weights, check_weights
 
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from mnist_cli import __version__, cores
-from mnist_cli.data import catalogue, store
+from mnist_cli import __version__, catalogue, cores
+from mnist_cli.data import store
 from mnist_cli.errors import OutputError
 from mnist_cli.files import check_writable
 from mnist_cli.gpu import nvidia, probe

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,9 +30,7 @@ from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.errors import UsageError
 from mnist_cli.places import is_own_network
 from mnist_cli.training.device import Precision, rate_dtype
-
-if TYPE_CHECKING:
-    from mnist_cli.training.loop import Stepper
+from mnist_cli.training.step import Stepper
 
 STEPS = 8
 """Steps of the larger of two graphs; the other holds one, for what is left over."""

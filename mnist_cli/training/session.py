@@ -29,8 +29,7 @@ from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.checkpoint import Checkpoint, DataInfo
 from mnist_cli.training.device import Precision, compute_settings, describe
-from mnist_cli.training.evaluate import Score, predict, score
-from mnist_cli.training.loop import Event, Stepper, StepResult, fit, report
+from mnist_cli.training.loop import Event, StepResult, fit, report
 from mnist_cli.training.memory import (
     ask_for_room,
     explain_out_of_memory,
@@ -39,8 +38,10 @@ from mnist_cli.training.memory import (
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.scoring import Score, predict, score
 from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import EpochResult, TrainState, fresh_state
+from mnist_cli.training.step import Stepper
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from mnist_cli.places import is_own_network
 from mnist_cli.seeding import derive
 from mnist_cli.training.averaging import build_average
 from mnist_cli.training.device import Precision, synchronize
-from mnist_cli.training.evaluate import Score
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.norms import Norms
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.scoring import Score
 
 
 @dataclass(frozen=True)

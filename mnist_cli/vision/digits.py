@@ -15,8 +15,8 @@ from mnist_cli.errors import DataError
 from mnist_cli.files import is_folder
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
+from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import find_ink
-from mnist_cli.vision.reading import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from systems import needs_posix
 
-from mnist_cli.benchmark.memory import peak_bytes
+from mnist_cli.benchmark.peak_memory import peak_bytes
 
-ASK = "from mnist_cli.benchmark.memory import peak_bytes; {}; print(peak_bytes())"
+ASK = "from mnist_cli.benchmark.peak_memory import peak_bytes; {}; print(peak_bytes())"
 MIB = 2**20
 
 

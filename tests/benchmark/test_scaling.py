@@ -24,7 +24,7 @@ from mnist_cli.benchmark.scaling import (
 from mnist_cli.choices import preset_names, width_of
 from mnist_cli.config import Layer, TrainConfig, compose, find_config, from_file
 from mnist_cli.errors import UsageError
-from mnist_cli.report.bench import sentences
+from mnist_cli.report.bench_tables import sentences
 
 MNIST = 60_000
 CHANGED = {
@@ -37,7 +37,7 @@ CHANGED = {
 
 def recipe(name: str = "fast", **settings: object) -> Recipe:
     config = compose([from_file(find_config(name)), Layer(settings, {})])
-    return Recipe(name, config.to_plain(), 1)
+    return Recipe(name, config.to_plain(), 1, "no.worker")
 
 
 def points(name: str, factor: str, images: int = MNIST, cores: int = 2) -> list[Point]:

@@ -16,12 +16,13 @@ from matplotlib.image import imread
 from program import Run
 
 from mnist_cli.benchmark import machine, measure, summary
-from mnist_cli.benchmark.launch import Answer
 from mnist_cli.benchmark.measure import Measurement, Recipe
+from mnist_cli.benchmark.worker_process import Answer
+from mnist_cli.commands.bench_flags import WORKER
 
 
 def recipes(*counts: int) -> list[Recipe]:
-    return [Recipe(f"r{number}", {}, count) for number, count in enumerate(counts)]
+    return [Recipe(f"r{number}", {}, count, "no.worker") for number, count in enumerate(counts)]
 
 
 def measured(
@@ -149,7 +150,8 @@ class Orders:
 
     tasks: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
-    def __call__(self, recipe: str, task: str, order: dict[str, Any]) -> Answer:
+    def __call__(self, recipe: str, task: str, order: dict[str, Any], worker: str) -> Answer:
+        assert worker == WORKER
         self.tasks.append((recipe, task, order))
         return Answer(getattr(self, task)(**order), 9.0)
 

@@ -11,7 +11,7 @@ import torch
 from mnist_cli.commands import bench_worker
 from mnist_cli.config import compose, find_config, from_assignments, from_file
 from mnist_cli.errors import UsageError
-from mnist_cli.training import evaluate
+from mnist_cli.training import scoring
 from mnist_cli.training.session import Session
 
 SETTINGS = ["train_size=100", "batch_size=32", "val_size=0", "precision=fp32", "threads=1"]
@@ -87,14 +87,14 @@ def test_each_batch_size_is_evaluated_once_more_than_it_is_counted(
 ) -> None:
     monkeypatch.setattr(bench_worker, "MOST_BATCHES", 20)
     passes = []
-    predict = evaluate.predict
+    predict = scoring.predict
 
     def watched(model: Any, split: Any, *args: Any, batch_size: int, **rest: Any) -> Any:
         scores = predict(model, split, *args, batch_size=batch_size, **rest)
         passes.append((batch_size, len(scores)))
         return scores
 
-    monkeypatch.setattr(evaluate, "predict", watched)
+    monkeypatch.setattr(scoring, "predict", watched)
     result = bench_worker.inference({**order, "batch_sizes": [1, 10, 382, 1000], "repeats": 3})
     assert passes == [(1, 20), (10, 200), (382, 382)] * 4
     assert [(one["batch_size"], one["images"]) for one in result["batches"]] == passes[:3]

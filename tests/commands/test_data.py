@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from program import Run
 from sklearn.datasets import load_digits
 
-from mnist_cli.data import catalogue
+from mnist_cli import catalogue
 from mnist_cli.errors import DataError
 from mnist_cli.report import blocks
 

@@ -21,10 +21,9 @@ from program import TINY, Run, finish, wait_until
 from rounding import smooth
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import models
-from mnist_cli.commands.looking import SIDE, Looker
-from mnist_cli.commands.reading import Reader
-from mnist_cli.data import catalogue
+from mnist_cli import catalogue, models
+from mnist_cli.commands.digit_reader import Reader
+from mnist_cli.commands.drawing_answers import SIDE, Looker
 from mnist_cli.errors import DataError
 from mnist_cli.training import checkpoint as checkpoints
 

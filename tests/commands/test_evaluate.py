@@ -14,8 +14,8 @@ from program import TINY, Run
 from sklearn import metrics
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import models
-from mnist_cli.data import catalogue, store
+from mnist_cli import catalogue, models
+from mnist_cli.data import store
 
 
 def answers(run_directory: Path) -> tuple[list[int], list[int], torch.Tensor]:

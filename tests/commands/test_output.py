@@ -13,7 +13,7 @@ from program import TINY, Run, shell
 from systems import needs_permissions
 
 from mnist_cli.report import console, figures, training
-from mnist_cli.training.evaluate import Score
+from mnist_cli.training.scoring import Score
 from mnist_cli.training.state import EpochResult
 
 TRAIN = " ".join(TINY)

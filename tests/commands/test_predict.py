@@ -13,8 +13,8 @@ from PIL import Image
 from program import Run, shell
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import models
-from mnist_cli.data import bundled, catalogue
+from mnist_cli import catalogue, models
+from mnist_cli.data import bundled
 
 TEST = bundled.read("test")
 

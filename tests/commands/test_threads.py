@@ -58,7 +58,7 @@ def test_bench_warns_once(run: Run, monkeypatch: pytest.MonkeyPatch, more: list[
     def stop(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mnist_cli.benchmark.launch.run", stop)
+    monkeypatch.setattr("mnist_cli.benchmark.worker_process.run", stop)
     outcome = run("bench", *more, "--threads", "3")
     assert (outcome.code, outcome.err.count(WARNING)) == (130, 1)
 

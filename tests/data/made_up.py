@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mnist_cli.data.catalogue import DIGITS
-from mnist_cli.data.spec import Bundle, DatasetSpec, SourceFile
+from mnist_cli.catalogue import DIGITS
+from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 
 NAMES = {
     ("train", "images"): "train-images-idx3-ubyte",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mnist_cli.data import bundled, catalogue, store
+from mnist_cli import catalogue
+from mnist_cli.data import bundled, store
 
 SPEC = catalogue.get("digits")
 

@@ -11,7 +11,8 @@ import torchvision.datasets as tv
 from fetching import Serve, expected, files_in, run
 from made_up import Made, make, md5
 
-from mnist_cli.data import catalogue, fetch, store
+from mnist_cli import catalogue
+from mnist_cli.data import fetch, store
 from mnist_cli.errors import DataError
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from made_up import Made
 
-from mnist_cli.data import catalogue, fetch, load, store
+from mnist_cli import catalogue
+from mnist_cli.data import fetch, load, store
 from mnist_cli.errors import DataError, MnistError, UsageError
 
 

@@ -12,7 +12,8 @@ import pytest
 import torchvision.datasets as tv
 from made_up import NAMES, Made, idx_bytes, make, md5
 
-from mnist_cli.data import catalogue, store
+from mnist_cli import catalogue
+from mnist_cli.data import store
 from mnist_cli.errors import DataError
 
 

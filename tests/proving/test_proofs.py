@@ -18,6 +18,7 @@ from injected import inject
 from torch import Tensor
 
 from mnist_cli import models
+from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import Interrupted, NumericsError, UsageError
 from mnist_cli.proving import (
@@ -30,7 +31,7 @@ from mnist_cli.proving import (
 )
 from mnist_cli.proving.claims import Proof, Row, Subject, prove
 from mnist_cli.proving.recorded_steps import RecordingCapturer
-from mnist_cli.training import graphed, guard, loop, muon
+from mnist_cli.training import graphed, guard, muon, step
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
 
 @pytest.fixture
 def subject(digits: LoadedData, tmp_path: Path) -> Subject:
-    return Subject(CPU, digits, tmp_path / "data", tmp_path)
+    return Subject(CPU, digits, tmp_path / "data", tmp_path, WORKER)
 
 
 def failed(check: Any, subject: Subject) -> list[Row]:
@@ -199,7 +200,7 @@ def test_rates_in_float32_as_on_cuda(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, spoilt: bool
 ) -> None:
     """Captured steps read them from memory, the others must round theirs."""
-    for module in (graphed, loop, muon)[: 1 if spoilt else 3]:
+    for module in (graphed, step, muon)[: 1 if spoilt else 3]:
         monkeypatch.setattr(module, "rate_dtype", lambda _device: torch.float32)
     names = [row.claim for row in failed(training_steps.check_captured, subject)]
     assert bool(names) is spoilt

@@ -11,11 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from mnist_cli.commands.plotting.pictures import Preview
-from mnist_cli.report import datasets, figures, insight_figures, plots, run_figures, style
-from mnist_cli.report.plots import sparkline
-from mnist_cli.training.evaluate import Evaluation, Mistake, Score
+from mnist_cli.report import datasets, figure_style, figures, insight_figures, plots, run_figures
+from mnist_cli.report.plots import Preview, sparkline
 from mnist_cli.training.norms import Norms
+from mnist_cli.training.scoring import Evaluation, Mistake, Score
 from mnist_cli.training.state import EpochResult
 
 LONG = ("Trouser", "Ankle boot")
@@ -152,7 +151,9 @@ def test_pictures_have_no_date_and_repeat(tmp_path: Path) -> None:
     for name in ("a", "b"):
         figure = Figure()
         figure.subplots().plot([1, 2], [3, 4])
-        style.save(figure, *(tmp_path / f"{name}.{ending}" for ending in ("svg", "pdf", "png")))
+        figure_style.save(
+            figure, *(tmp_path / f"{name}.{ending}" for ending in ("svg", "pdf", "png"))
+        )
     for ending in ("svg", "pdf", "png"):
         one, two = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
         assert one == two
@@ -250,9 +251,9 @@ def test_names_are_drawn_as_they_are_however_many_and_odd(tmp_path: Path) -> Non
         name="0008-$\\foo_{$ \udcff",
     )
     assert (tmp_path / "m.png").stat().st_size > 1000
-    names = style.short_names(HOSTILE)
+    names = figure_style.short_names(HOSTILE)
     assert len(set(names)) == 30  # cut in the middle: both ends tell them apart
-    assert max(map(len, names)) <= style.MOST_LETTERS
-    colours = style.class_colours(30)
+    assert max(map(len, names)) <= figure_style.MOST_LETTERS
+    colours = figure_style.class_colours(30)
     assert len(set(colours)) == 30
-    assert style.class_colours(10) == list(style.DIGITS)
+    assert figure_style.class_colours(10) == list(figure_style.DIGITS)

@@ -119,7 +119,7 @@ def mirrors_at(address: str) -> None:
     def wrap(get: Callable[..., Any]) -> Callable[..., Any]:
         return lambda name: dataclasses.replace(get(name), mirrors=(address,))
 
-    _around("mnist_cli.data.catalogue:get", wrap)
+    _around("mnist_cli.catalogue:get", wrap)
 
 
 def linger(place: str, number: int, marker: str) -> None:

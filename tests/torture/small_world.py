@@ -28,7 +28,8 @@ UNKNOWN = replace(
 
 PREPARE = """
 import base64, pickle
-from mnist_cli.data import catalogue, fetch
+from mnist_cli import catalogue
+from mnist_cli.data import fetch
 specs = pickle.loads(base64.b64decode({specs!r}))
 catalogue._CATALOGUE.update({{spec.name: spec for spec in specs}})
 fetch.fetch.__kwdefaults__.update(connect_timeout=2.0, slow_timeout=2.0)

@@ -10,7 +10,7 @@ from program import wait_until
 from tally import Tally
 from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run, unlike
 
-STEP = "mnist_cli.training.loop:Stepper.__call__"
+STEP = "mnist_cli.training.step:Stepper.__call__"
 
 
 def test_two_runs_in_one_directory(

@@ -16,7 +16,7 @@ from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
 SEED = 20261124
 CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
-STEP = "mnist_cli.training.loop:Stepper.__call__"
+STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
     "reading the data": ("mnist_cli.data.load:load", 1),
@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_leaves_at_once(
 
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-SCORES = "mnist_cli.training.evaluate:_scores"
+SCORES = "mnist_cli.training.scoring:_scores"
 ELSEWHERE = (
     (["eval"], SCORES),
     (["inspect-grad"], "mnist_cli.autograd.walking:walk"),

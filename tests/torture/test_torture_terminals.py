@@ -46,7 +46,7 @@ class Case:
         return "a traceback" * ("Traceback" in said and code != 1)
 
 
-SCORES, STEP = "mnist_cli.training.evaluate:_scores", "mnist_cli.training.loop:Stepper.__call__"
+SCORES, STEP = "mnist_cli.training.scoring:_scores", "mnist_cli.training.step:Stepper.__call__"
 DIVERGING = ["--model", "notebook", "--optimizer", "sgd", "--schedule", "constant", "--lr", "1e30"]
 COMMANDS = {
     "train": Case(["train", "--config", "smoke", "--epochs", "1", "--dry-run"]),

@@ -23,11 +23,11 @@ from mnist_cli.places import is_own_network, label
 from mnist_cli.training.device import Precision
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
-from mnist_cli.training.distributed.place import place_of
-from mnist_cli.training.evaluate import predict
+from mnist_cli.training.distributed.rank_environment import place_of
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
 from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state

@@ -8,8 +8,8 @@ from typing import Any
 import rounding
 import torch
 
+from mnist_cli import catalogue
 from mnist_cli.config import TrainConfig
-from mnist_cli.data import catalogue
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.loader import Loader, build_loader
 from mnist_cli.data.split import Normalisation, Split, cut_validation

@@ -25,7 +25,7 @@ from mnist_cli.training import snapshot
 from mnist_cli.training.checkpoint import Checkpoint
 from mnist_cli.training.loop import fit
 from mnist_cli.training.state import TrainState
-from mnist_cli.training.weights import LISTED
+from mnist_cli.training.weight_check import LISTED
 
 
 def trained(**values: Any) -> tuple[TrainState, dict[str, Any]]:

@@ -41,7 +41,7 @@ from mnist_cli.places import label
 from mnist_cli.training.device import Precision
 from mnist_cli.training.distributed import launch
 from mnist_cli.training.distributed.group import Group, device_of
-from mnist_cli.training.distributed.place import STATUS, Place, place_of
+from mnist_cli.training.distributed.rank_environment import STATUS, Place, place_of
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
@@ -445,7 +445,10 @@ def test_one_process_alone_imports_nothing_of_it(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", script, *TINY, "--quiet", "--runs", str(tmp_path)]
     done = subprocess.run(command, env=one_thread(), capture_output=True, text=True, check=True)
-    assert done.stderr.strip().splitlines()[-1] == "['mnist_cli.training.distributed.place']"
+    assert (
+        done.stderr.strip().splitlines()[-1]
+        == "['mnist_cli.training.distributed.rank_environment']"
+    )
 
 
 RANKS = [*TINY, "--model", "conv4x0.25", "--nproc", "2", "--json"]

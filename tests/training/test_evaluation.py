@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mnist_cli.data.split import Split
 from mnist_cli.training.device import Precision
-from mnist_cli.training.evaluate import evaluate, predict, score
+from mnist_cli.training.scoring import evaluate, predict, score
 
 CLASSES = tuple("abcdefghij")
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli import cli
-from mnist_cli.data import bundled, catalogue
+from mnist_cli import catalogue, cli
+from mnist_cli.data import bundled
 from mnist_cli.training import checkpoint as checkpoints
 
 FORMATS = Path(__file__).with_name("formats")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -20,8 +19,8 @@ from mnist_cli import process
 from mnist_cli.commands import shared_run
 from mnist_cli.errors import DataError, RankError
 from mnist_cli.process import Termination
-from mnist_cli.training.distributed import failures, launch
-from mnist_cli.training.distributed.place import Place, Status
+from mnist_cli.training.distributed import failures, group, launch
+from mnist_cli.training.distributed.rank_environment import Place, Status
 
 if sys.platform != "linux":
     pytest.skip("tried on Linux only", allow_module_level=True)
@@ -192,7 +191,19 @@ def test_rank_0_of_torchrun_says_first_what_interrupted_it(left: list[int]) -> N
     with pytest.raises(Termination), shared_run.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
         raise Termination
     assert not left
-    importlib.import_module(process.RANK_MODULE)  # as every rank does
+
+
+def test_a_rank_that_tried_to_meet_the_others_ends_without_tidying_up(
+    left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> NoReturn:
+        raise RankError("nobody came")
+
+    monkeypatch.setattr(process, "_leaves_at_end", False)
+    monkeypatch.setattr(group, "choose_network", lambda _place: None)
+    monkeypatch.setattr(group, "_meet", refused)
+    with pytest.raises(RankError), group.joined(Place(0, 2, 0, 2, "127.0.0.1:1"), 1):
+        pytest.fail("it met somebody")
     with pytest.raises(_LeftError):
         process.end(143)
     assert left == [143]
@@ -205,7 +216,7 @@ def test_a_rank_whose_launcher_has_left_does_not_begin(left: list[int], tmp_path
 
 
 def test_no_process_but_a_rank_ends_so(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, process.RANK_MODULE, raising=False)
+    monkeypatch.setattr(process, "_leaves_at_end", False)
     with pytest.raises(SystemExit) as ended:
         process.end(3)
     assert ended.value.code == 3

@@ -18,8 +18,8 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data.loader import epoch_order
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import Precision
-from mnist_cli.training.evaluate import Score
 from mnist_cli.training.loop import StepResult, fit
+from mnist_cli.training.scoring import Score
 from mnist_cli.training.state import EpochResult, TrainState, fresh_model
 
 VAL = split(10, 2, "val")

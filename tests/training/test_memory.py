@@ -13,8 +13,8 @@ import torch
 from small_runs import FP32, NORMALISATION, split
 
 from mnist_cli.errors import OutOfMemory
-from mnist_cli.training.evaluate import predict
 from mnist_cli.training.memory import EVALUATION, SPARE, TRAINING, explain_out_of_memory
+from mnist_cli.training.scoring import predict
 
 SIGNS: dict[str, Callable[[], Exception]] = {
     "CUDA": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),

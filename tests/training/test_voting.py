@@ -30,10 +30,10 @@ from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import snapshot
-from mnist_cli.training.evaluate import evaluate, predict, predict_members, score
 from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import build_optimizers
+from mnist_cli.training.scoring import evaluate, predict, predict_members, score
 from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_model
 

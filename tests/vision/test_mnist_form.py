@@ -11,7 +11,8 @@ from pictures import Pixels, half_shadow, seven, shaded, slanting_shadow
 from PIL import Image
 from scipy import ndimage
 
-from mnist_cli.data import bundled, catalogue, store
+from mnist_cli import catalogue
+from mnist_cli.data import bundled, store
 from mnist_cli.errors import DataError
 from mnist_cli.vision import form
 from mnist_cli.vision.form import stroke_width, to_form

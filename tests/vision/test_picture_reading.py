@@ -18,14 +18,14 @@ from PIL import Image
 from systems import needs_posix
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision import reading
+from mnist_cli.vision import image_files
 from mnist_cli.vision.digits import expand
 
 DARK = seven()
 
 
 def grey_of(data: bytes) -> np.ndarray:
-    return reading.decode(data, "it").grey
+    return image_files.decode(data, "it").grey
 
 
 def test_grey_levels_are_the_files() -> None:
@@ -68,9 +68,9 @@ def test_what_is_transparent_is_paper_of_the_other_colour(level: int) -> None:
 def test_a_large_photograph_is_reduced_and_says_by_how_much() -> None:
     large = Image.fromarray(DARK).resize((4000, 3000))
     for kind in ("PNG", "JPEG"):
-        picture = reading.decode(encoded(large, kind), "it")
+        picture = image_files.decode(encoded(large, kind), "it")
         height, width = picture.grey.shape
-        assert max(height, width) <= reading.WORKING_SIDE
+        assert max(height, width) <= image_files.WORKING_SIDE
         assert picture.scale * width == pytest.approx(4000, rel=0.01)
 
 
@@ -104,7 +104,7 @@ def bomb(width: int, height: int) -> bytes:
 )
 def test_what_is_no_picture(data: bytes, said: str) -> None:
     with pytest.raises(DataError, match="it") as failure:
-        reading.decode(data, "it")
+        image_files.decode(data, "it")
     assert said in failure.value.message
 
 
@@ -115,13 +115,13 @@ def test_damage_is_never_a_crash(kind: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(DataError):
-        assert reading.decode(bytes(whole), "it").grey.ndim == 2
+        assert image_files.decode(bytes(whole), "it").grey.ndim == 2
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     for name in (str(tmp_path / "none.png"), str(tmp_path), "a\0b"):
         with pytest.raises(DataError):
-            reading.read_picture(name)
+            image_files.read_picture(name)
 
 
 @needs_posix
@@ -130,7 +130,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("/dev/zero", str(tmp_path / "pipe.png")):
         with pytest.raises(DataError, match=f"{name} is not a regular file") as caught:
-            reading.read_picture(name)
+            image_files.read_picture(name)
         assert "stdin" in caught.value.hint
 
 
@@ -142,7 +142,7 @@ def test_folders_in_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_more_bytes_than_a_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_BYTES", 10)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 10)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(encoded(DARK))))
     with pytest.raises(DataError, match="more than 10 bytes"):
-        reading.read_picture("-")
+        image_files.read_picture("-")

@@ -14,7 +14,7 @@ from pictures import seven
 from PIL import Image
 
 from mnist_cli.vision.digits import digits_of
-from mnist_cli.vision.reading import decode
+from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.segmenting import cut_whole
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mnist_cli.commands import provenance
-from mnist_cli.commands.reading import Reader
+from mnist_cli.commands.digit_reader import Reader
 from mnist_cli.errors import DataError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mnist_cli.insight.layers import Layer
     from mnist_cli.insight.pixels import Maximised, Saliency
     from mnist_cli.training.checkpoint import Checkpoint, Course
-    from mnist_cli.training.evaluate import Evaluation
     from mnist_cli.training.norms import Norms
+    from mnist_cli.training.scoring import Evaluation
     from mnist_cli.training.state import EpochResult
 
 
@@ -302,7 +302,7 @@ class Material:
             NonFiniteError: the network's answers are not finite.
         """
         from mnist_cli.training.device import compute_settings
-        from mnist_cli.training.evaluate import evaluate, predict_members
+        from mnist_cli.training.scoring import evaluate, predict_members
 
         with compute_settings(self.device):
             answers = predict_members(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands.plotting.material import MISSING, CannotDraw, Material
 from mnist_cli.errors import CheckpointError
 from mnist_cli.packages import told
+from mnist_cli.report.plots import Preview
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,27 +23,6 @@ WITHOUT_NETWORK = frozenset({"curves", "ratios"})
 """Pictures of the run's figures alone, for which a network of the user's own need not be named."""
 
 Paths = Sequence[Path]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What the terminal shows of a picture: a line, and what it has of the rest.
-
-    Attributes:
-        title: the line.
-        images: grey (H, W), uint8, of one height.
-        captions: of the images.
-        curves: by name.
-        confusion: a confusion matrix, and the classes' names.
-        chart: a plane as text, a line a row.
-    """
-
-    title: str
-    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    confusion: tuple[Sequence[Sequence[int]], Sequence[str]] | None = None
-    chart: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import MnistError, RankError, Stopped
-from mnist_cli.training.distributed.place import write_whole
+from mnist_cli.training.distributed.rank_environment import write_whole
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 

@@ -18,11 +18,12 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
+from mnist_cli.process import leave_at_end
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
-from mnist_cli.training.distributed.network import choose_network
+from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
-from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.memory import is_out_of_memory
 from mnist_cli.training.ranks import Forward, Ranks
 
@@ -156,6 +157,8 @@ def joined(place: Place, seconds: float) -> Iterator[Group]:
     Raises:
         RankError: the others do not come, or one is lost.
     """
+    # Threads of the connections can hang or abort when the interpreter tidies up.
+    leave_at_end()
     with _explained(place.rank, place.size):
         choose_network(place)
         _meet(place, timedelta(seconds=seconds))

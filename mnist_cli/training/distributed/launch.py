@@ -45,7 +45,7 @@ from mnist_cli.errors import (
 )
 from mnist_cli.process import again
 from mnist_cli.training.distributed import failures
-from mnist_cli.training.distributed.place import STATUS, Status
+from mnist_cli.training.distributed.rank_environment import STATUS, Status
 
 BACKEND = "mnist-loopback"
 GRACE = 30

@@ -1,6 +1,6 @@
 """What is known of a data set: its files with their sizes and checksums, its figures, its makers.
 
-Types alone, without one data set: :mod:`mnist_cli.data.catalogue` has those. Imports nothing heavy.
+Types alone, without one data set: :mod:`mnist_cli.catalogue` has those. Imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from mnist_cli.training.distributed.network import GLOO, NCCL, choose_network
-from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.distributed.interfaces import GLOO, NCCL, choose_network
+from mnist_cli.training.distributed.rank_environment import Place
 
 HERE_TWICE = Place(0, 2, 0, 2, "127.0.0.1:29500")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the interface")

@@ -9,7 +9,7 @@ import struct
 import sys
 from ipaddress import ip_address
 
-from mnist_cli.training.distributed.place import Place
+from mnist_cli.training.distributed.rank_environment import Place
 
 GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 """The environment's names for it; what the user has set there stands."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from mnist_cli.commands.reading import Reader
+    from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.insight.layers import Layer
 
 SIDE = 280

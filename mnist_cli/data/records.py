@@ -1,4 +1,4 @@
-"""One split of a data set as numpy arrays, wherever it came from."""
+"""Data that a reader hands on as numpy arrays, wherever it found them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.data import idx
+
+MAX_IMAGES = 1_000_000
+"""In both splits together: 784 MB as bytes of 28×28."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +38,22 @@ class Arrays:
     def fingerprint(self) -> str:
         """``sha256:…`` over images and labels: two splits that differ anywhere differ here."""
         return idx.fingerprint(self.images, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """Images of 28×28 and labels from 0; ``test`` is None where nothing is set apart for it.
+
+    Attributes:
+        classes: their names, in the order of the labels.
+        train: the training images.
+        test: the test images.
+        sources: the files, or the classes' folders, that they came from.
+        remarks: what was done to them, a sentence each.
+    """
+
+    classes: tuple[str, ...]
+    train: Arrays
+    test: Arrays | None
+    sources: tuple[Path, ...]
+    remarks: tuple[str, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 
-from mnist_cli.data.spec import Bundle, DatasetSpec, Kind, SourceFile, SplitName, idx_bytes
+from mnist_cli.catalogue.spec import Bundle, DatasetSpec, Kind, SourceFile, SplitName, idx_bytes
 from mnist_cli.errors import UsageError
 
 DIGITS = tuple("0123456789")

@@ -12,8 +12,6 @@ from typing import Any
 from mnist_cli.errors import MnistError
 from mnist_cli.process import run
 
-WORKER = "mnist_cli.commands.bench_worker"
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -23,13 +21,14 @@ class Answer:
     seconds: float
 
 
-def launch(recipe: str, task: str, order: Mapping[str, Any]) -> Answer:
-    """Let a process of its own do a task of :mod:`mnist_cli.commands.bench_worker`.
+def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Answer:
+    """Run one task of a worker module in a process of its own.
 
     Args:
         recipe: what is measured, for the message of a failure.
         task: the task's name.
-        order: what the task wants to know; plain values.
+        order: the arguments of the task; plain values.
+        worker: the module to run, which reads the order from stdin and prints its result.
 
     Raises:
         MnistError: the worker failed; its own error, with its own exit code.
@@ -37,7 +36,7 @@ def launch(recipe: str, task: str, order: Mapping[str, Any]) -> Answer:
     # The folder is ours: it goes away even if the worker is killed.
     with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
         started = perf_counter()
-        done = run(task, module=WORKER, told=json.dumps({**order, "runs": runs}))
+        done = run(task, module=worker, told=json.dumps({**order, "runs": runs}))
         seconds = perf_counter() - started
     if done.returncode:
         raise _crashed(recipe, done.returncode, done.stderr)

@@ -1,7 +1,7 @@
 """The configuration of a training run: one frozen, validated object, composed from layers.
 
 The layers are the defaults, a preset or TOML file, ``--set`` and flags, or a checkpoint's own
-(:mod:`mnist_cli.config_sources`), the later ones winning. Every value remembers which layer it
+(:mod:`mnist_cli.config.sources`), the later ones winning. Every value remembers which layer it
 came from, so that a message about it can name the flag or the file's line.
 
 Imports no torch: ``--help`` and a wrong flag answer at once.
@@ -23,9 +23,9 @@ from mnist_cli.choices import (
     is_known_model,
     unknown_model,
 )
-from mnist_cli.config_messages import conflict as _conflict
-from mnist_cli.config_messages import explain, unknown_key
-from mnist_cli.config_sources import Layer, find_config, from_assignments, from_file, from_flags
+from mnist_cli.config.messages import conflict as _conflict
+from mnist_cli.config.messages import explain, unknown_key
+from mnist_cli.config.sources import Layer, find_config, from_assignments, from_file, from_flags
 from mnist_cli.places import EXAMPLE, is_own_network
 
 __all__ = [

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torchvision.datasets as tv
 
-from mnist_cli.data import catalogue, store
-from mnist_cli.data.spec import DatasetSpec
+from mnist_cli import catalogue
+from mnist_cli.catalogue.spec import DatasetSpec
+from mnist_cli.data import store
 from mnist_cli.errors import UsageError
 
 TORCHVISION = {
@@ -136,7 +137,7 @@ def test_owner_knows_archives_and_extracted_files() -> None:
 
 def test_importing_it_is_light() -> None:
     code = (
-        "import sys, mnist_cli.data.catalogue;"
+        "import sys, mnist_cli.catalogue;"
         "sys.exit(any(m in sys.modules for m in ('numpy', 'torch', 'torchvision', 'sklearn')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

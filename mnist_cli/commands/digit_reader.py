@@ -75,7 +75,7 @@ class Reader:
 
         from mnist_cli.config import TrainConfig
         from mnist_cli.data.split import Split
-        from mnist_cli.training.evaluate import predict
+        from mnist_cli.training.scoring import predict
 
         split = Split.of("pictures", forms, np.zeros(len(forms), dtype=np.int64))
         size = (self.checkpoint.config or TrainConfig()).eval_batch_size

@@ -1,0 +1,181 @@
+"""Every private attribute of torch that autograd inspection reads, each in a function of its own.
+
+torch may change or drop them with any release. Where one is missing, a function answers without
+it if it can, and otherwise raises an error that names it and what it was for. Knows single nodes
+and tensors; nothing of graphs, names or modules.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from mnist_cli.errors import DependencyError
+
+TESTED = "2.10, 2.11 or 2.14"
+
+_MISSING = object()
+
+
+def _required(owner: object, path: str, purpose: str) -> Any:
+    """The attribute that ``path`` names, with dots; an error in words where it is missing."""
+    found = owner
+    for name in path.split("."):
+        found = getattr(found, name, _MISSING)
+        if found is _MISSING:
+            raise changed(f"has no {path}", purpose)
+    return found
+
+
+def changed(what: str, purpose: str) -> DependencyError:
+    """The error for a torch that no longer is as this module knows it."""
+    return DependencyError(
+        f"torch {torch.__version__} {what}: it is needed for {purpose}",
+        f"Install a tested version of torch: {TESTED}.",
+    )
+
+
+def is_function(node: Node) -> bool:
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
+
+    Where torch no longer has the base class of such nodes, the Function that they keep tells.
+    """
+    base = getattr(torch.autograd.function, "BackwardCFunction", None)
+    return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
+
+
+def function_of(node: Node) -> type[torch.autograd.Function]:
+    """The class that made a Function's node.
+
+    Raises:
+        DependencyError: this torch does not keep it.
+    """
+    kept: type[torch.autograd.Function] = _required(
+        node, "_forward_cls", "a custom Function's node"
+    )
+    return kept
+
+
+def sequence_number(node: Node) -> int:
+    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad.
+
+    Raises:
+        DependencyError: this torch does not tell it.
+    """
+    return int(_required(node, "_sequence_nr", "the order of the nodes")())
+
+
+def next_sequence_number() -> int:
+    """The number of the next node that this thread makes.
+
+    Raises:
+        DependencyError: this torch does not tell it.
+    """
+    return int(_required(torch, "_C._autograd._get_sequence_nr", "finding a node's module")())
+
+
+def backward_id() -> int:
+    """The run of the engine that is under way in this thread; -1 outside of any.
+
+    Raises:
+        DependencyError: this torch does not tell it.
+    """
+    return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+
+
+def input_metadata(node: Node) -> Sequence[Any]:
+    """What the node expects of each incoming gradient: objects with shape, dtype and device.
+
+    Raises:
+        DependencyError: this torch does not tell it.
+    """
+    metadata: Sequence[Any] = _required(node, "_input_metadata", "the shape of a gradient")
+    return metadata
+
+
+def wrapped_node(node: Node) -> Node | None:
+    """The node inside a CopySlices; None for any other, and before torch 2.14."""
+    return getattr(node, "_wrapped_node", None)
+
+
+@functools.cache
+def slots(kind: type[Node]) -> tuple[tuple[str, bool], ...]:
+    """Names of a built-in node's saved values, and whether each holds tensors.
+
+    Empty where this torch shows none.
+    """
+    names = dir(kind)
+    raw = {n.removeprefix("_raw_saved_") for n in names if n.startswith("_raw_saved_")}
+    saved = [n.removeprefix("_saved_") for n in names if n.startswith("_saved_")]
+    return tuple((slot, slot in raw) for slot in saved)
+
+
+def saved(node: Node, slot: str) -> Any:
+    """A slot of :func:`slots`: a tensor is unpacked and checked.
+
+    Raises:
+        RuntimeError: torch's, where the graph was freed or a tensor was overwritten.
+    """
+    return getattr(node, f"_saved_{slot}")
+
+
+def raw_saved(node: Node, slot: str) -> Any:
+    """A slot that holds tensors, as they are packed."""
+    return getattr(node, f"_raw_saved_{slot}")
+
+
+def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
+    """A Function's saved tensors, as they are packed; None where this torch does not show them.
+
+    Raises:
+        RuntimeError: torch's, where the graph was freed.
+    """
+    # A property that raises is one that is there, so hasattr is not the question to ask.
+    if not hasattr(type(node), "_raw_saved_tensors"):
+        return None
+    return node._raw_saved_tensors or ()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Have the engine call ``replacement`` in place of a Function's backward, for a while."""
+    node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
+
+
+def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
+    """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient.
+
+    Raises:
+        DependencyError: this torch does not tell them.
+    """
+    hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
+    return list((hooks or {}).values())
+
+
+@contextmanager
+def without_hooks_after_accumulation(leaves: Sequence[Tensor]) -> Iterator[None]:
+    """Take away hooks that act once ``.grad`` is there, as an optimiser's in backward, for a while.
+
+    Raises:
+        DependencyError: this torch does not tell them.
+    """
+    purpose = "keeping optimisers from stepping during an inspection"
+    found = [_required(leaf, "_post_accumulate_grad_hooks", purpose) for leaf in leaves]
+    held = [(hooks, dict(hooks)) for hooks in found if hooks is not None]
+    try:
+        for hooks, _ in held:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, entries in held:
+            hooks.update(entries)

@@ -1,0 +1,50 @@
+"""Turns exceptions that no command has explained into expected errors.
+
+Imports torch only where it is loaded already: without it, only Python itself runs out of memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from mnist_cli.errors import MnistError, OutputError
+from mnist_cli.own_source import blamed
+from mnist_cli.packages import explain_import
+
+
+def expected(error: BaseException) -> MnistError | None:
+    """The expected error that any exception stands for.
+
+    Returns:
+        An :class:`MnistError` as it is. An error with a code and a hint for memory that ran out,
+        a failure in the user's own file, a missing optional package and a failure of the system.
+        None for a bug.
+    """
+    if isinstance(error, MnistError):
+        return error
+    if known := _shortage(error) or blamed(error) or explain_import(error):
+        return known
+    return explain(error) if isinstance(error, OSError) else None
+
+
+def explain(error: OSError) -> OutputError:
+    """The :class:`OutputError` for a failure of the system; without a path it was stdout's."""
+    if error.filename is None and error.errno == errno.ENOENT:  # no folder for temporary files
+        return OutputError(error.strerror or str(error))
+    if error.filename is None:
+        return OutputError(f"cannot write the output: {error.strerror or error}")
+    return OutputError(f"cannot use {error.filename}: {error.strerror}")
+
+
+def _shortage(error: BaseException) -> MnistError | None:
+    """The error for memory that ran out; None for any other error."""
+    if "torch" not in sys.modules and not isinstance(error, MemoryError):
+        return None
+    from mnist_cli.training.memory import explained, is_out_of_memory
+
+    if not is_out_of_memory(error):
+        return None
+    shortage = explained(error, 0)
+    shortage.__cause__ = error  # for --debug
+    return shortage
