@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import exp, log
+from math import exp, inf, log
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
@@ -98,11 +98,19 @@ class PowerLaw:
         if len({x for x, _ in pairs}) < 2:
             return None
         line = linear_regression([log(x) for x, _ in pairs], [log(y) for _, y in pairs])
-        return cls(line.slope, exp(line.intercept))
+        return cls(line.slope, _exp(line.intercept))
 
     def __call__(self, x: float) -> float:
         """The y that it gives for ``x``."""
         return float(self.scale * x**self.exponent)
+
+
+def _exp(power: float) -> float:
+    """e to the power; infinity where that is no float, as for a steep law of two near points."""
+    try:
+        return exp(power)
+    except OverflowError:
+        return inf
 
 
 @dataclass(frozen=True)
