@@ -106,7 +106,7 @@ class PowerLaw:
 
 
 def _exp(power: float) -> float:
-    """e to the power; infinity where that is no float, as for a steep law of two near points."""
+    """The exponential; infinity where that is no float, as for a steep law of two near points."""
     try:
         return exp(power)
     except OverflowError:
