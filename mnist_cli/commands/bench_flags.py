@@ -23,7 +23,7 @@ RecipesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE[:RUNS]",
-        help=f"Presets or TOML files, each with how often to run it, else {RUNS} times "
+        help=f"Presets or TOML files, each with its number of runs, else {RUNS} "
         f"(--scaling: {SCALING_RUNS}). Left out: {' '.join(RECIPES)} "
         f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {SCALING_RECIPE}).",
         show_default=False,
@@ -36,7 +36,7 @@ TargetOption = Annotated[
         metavar="FRACTION",
         min=0.0,
         max=1.0,
-        help="Test accuracy to reach; a run ends at the first epoch that does. "
+        help="Test accuracy to reach; a run ends at the first epoch that reaches it. "
         f"{TARGET} if left out.",
         rich_help_panel=WHAT,
     ),
@@ -45,7 +45,7 @@ InferenceFlag = Annotated[
     bool,
     typer.Option(
         "--inference",
-        help="Instead: images a second of evaluating each recipe's network, by batch size.",
+        help="Measure evaluation instead: images per second of each recipe's network, by batch size.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -53,7 +53,7 @@ ScalingFlag = Annotated[
     bool,
     typer.Option(
         "--scaling",
-        help="Instead: how one recipe's seconds and memory grow with images, batch size, "
+        help="Measure instead how one recipe's seconds and memory grow with images, batch size, "
         "network width and threads.",
         rich_help_panel=WHAT,
     ),
@@ -63,7 +63,7 @@ FactorsOption = Annotated[
     typer.Option(
         "--factors",
         metavar="A,B,…",
-        help="Of --scaling only these: images, batch, width, threads.",
+        help="Factors of --scaling: images, batch, width, threads.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -72,7 +72,7 @@ PictureOption = Annotated[
     typer.Option(
         "--picture",
         metavar="FILE",
-        help="Draw what was measured, in the format of the name's ending.",
+        help="Draw the result to this file; the suffix decides the format.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

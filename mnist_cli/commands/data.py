@@ -42,11 +42,13 @@ def fetch(
     data_dir: options.DataDirOption = options.DATA_DIR,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest time in all."),
+        typer.Option("--timeout", metavar="SECONDS", min=1, help="Time limit in seconds."),
     ] = None,
     mirror: Annotated[
         list[str] | None,
-        typer.Option("--mirror", metavar="URL", help="Ask this address instead; many times."),
+        typer.Option(
+            "--mirror", metavar="URL", help="Download from this address instead; repeatable."
+        ),
     ] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -217,23 +219,23 @@ def show(
         str,
         typer.Argument(
             metavar="NAME|PATH",
-            help=f"auto (MNIST, or else the bundled digits), {', '.join(catalogue.names())}; "
+            help=f"auto (MNIST, else the bundled digits), {', '.join(catalogue.names())}; "
             "or a path to your own.",
             autocompletion=options.complete(["auto", *catalogue.names()]),
         ),
     ] = "auto",
     split: Annotated[
-        str, typer.Option("--split", metavar="train|test", help="Which images.")
+        str, typer.Option("--split", metavar="train|test", help="Training or test split.")
     ] = "train",
     count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="How many images.")
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="Number of images.")
     ] = 10,
     indices: Annotated[
         str | None,
-        typer.Option("--indices", metavar="I,J,…", help="These images, by number."),
+        typer.Option("--indices", metavar="I,J,…", help="Images to show, by number."),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option("--png", metavar="FILE", help="Write a picture instead.")
+        Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG file instead.")
     ] = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PortOption = Annotated[
     int,
     typer.Option(
-        "--port", metavar="N", min=0, max=65535, help="Where to listen; 0 takes a free port."
+        "--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 chooses a free one."
     ),
 ]
 OpenFlag = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]

@@ -26,7 +26,7 @@ DRAWN_MISTAKES = 32
 SplitFlag = Annotated[
     str,
     typer.Option(
-        "--split", metavar="test|val|train", help="Which images.", rich_help_panel=options.DATA
+        "--split", metavar="test|val|train", help="Split to evaluate.", rich_help_panel=options.DATA
     ),
 ]
 BatchSizeFlag = Annotated[
@@ -35,7 +35,7 @@ BatchSizeFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
-        help="Images at once.",
+        help="Images per batch.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -45,7 +45,7 @@ PlotsFlag = Annotated[
         "--plots",
         metavar="DIR",
         rich_help_panel=options.OUTPUT,
-        help="Write confusion.png and mistakes.png there.",
+        help="Folder for confusion.png and mistakes.png.",
     ),
 ]
 

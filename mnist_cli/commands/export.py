@@ -30,8 +30,8 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(formats.FORMATS),
-        help="ONNX, a program of torch.export, or the weights alone; left out, what the name "
-        "given with --out ends with, else onnx.",
+        help="ONNX, a torch.export program, or only the weights. Default: by the suffix of "
+        "--out, else onnx.",
         autocompletion=options.complete(list(formats.FORMATS)),
     ),
 ]
@@ -41,22 +41,20 @@ OutOption = Annotated[
         "--out",
         "-o",
         metavar="FILE",
-        help="Where to write; left out, beside the checkpoint under its name.",
+        help="File to write. Default: beside the checkpoint, under its name.",
         rich_help_panel=options.OUTPUT,
     ),
 ]
 ForceFlag = Annotated[
     bool,
-    typer.Option(
-        "--force", "-f", help="Replace a file that is there.", rich_help_panel=options.OUTPUT
-    ),
+    typer.Option("--force", "-f", help="Replace an existing file.", rich_help_panel=options.OUTPUT),
 ]
 VerifyFlag = Annotated[
     bool,
     typer.Option(
         "--verify",
-        help="Try it on the whole test set first: the largest difference is told, and if one "
-        "prediction is another nothing is written and the exit code is 6.",
+        help="Compare with the network on the whole test set first and print the largest "
+        "difference. If a prediction differs, write nothing and exit with code 6.",
     ),
 ]
 

@@ -28,8 +28,8 @@ NetworkArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME|CHECKPOINT",
-        help="A network's name, or a checkpoint, a run or its number; left out, the newest run "
-        "under --runs, or where there is none the default network.",
+        help="A network's name, a checkpoint, a run or its number. Default: the newest run "
+        "under --runs, or the default network if there is none.",
         autocompletion=options.complete(choices.MODELS),
         show_default=False,
     ),
@@ -41,13 +41,13 @@ ClassesOption = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help=f"Classes of a network given by its name; {CLASSES} if left out.",
+        help=f"Number of classes of a network given by its name. Default: {CLASSES}.",
     ),
 ]
 BatchSizeOption = Annotated[
     int,
     typer.Option(
-        "--batch-size", "-b", metavar="N", min=1, max=MAX_IMAGES, help="Images of the forward."
+        "--batch-size", "-b", metavar="N", min=1, max=MAX_IMAGES, help="Images in the forward pass."
     ),
 ]
 

@@ -46,7 +46,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
-        help="Where to compute. Only auto may choose; a device named here is had or refused.",
+        help="Device to compute on. Only auto may choose; a named device is used, or the command fails.",
         autocompletion=complete(["auto", "cpu", "cuda", "mps"]),
         rich_help_panel=COMPUTE,
     ),
@@ -56,7 +56,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         metavar="|".join(choices.PRECISIONS),
-        help="How to compute; auto is bf16 where the hardware has it, else fp32.",
+        help="Precision. auto is bf16 if the hardware computes in it, else fp32.",
         autocompletion=complete(choices.PRECISIONS),
         rich_help_panel=COMPUTE,
     ),
@@ -66,7 +66,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|FILE.py:CLASS",
-        help=f"The network: {choices.known_models()}.",
+        help=f"Network: {choices.known_models()}.",
         autocompletion=complete(choices.MODELS),
     ),
 ]
@@ -75,9 +75,9 @@ DatasetOption = Annotated[
     typer.Option(
         "--dataset",
         metavar="NAME|PATH",
-        help=f"auto, {', '.join(catalogue.names())}; or your own: a folder with one of images for "
-        "each class, or with IDX files. auto is MNIST, or the bundled digits where MNIST cannot "
-        "be had.",
+        help=f"auto, {', '.join(catalogue.names())}; or your own: a folder that holds one folder "
+        "of images per class, or IDX files. auto is MNIST; it falls back to scikit-learn's digits "
+        "if MNIST is neither on disk nor downloadable.",
         autocompletion=complete(["auto", *catalogue.names()]),
         rich_help_panel=DATA,
     ),
@@ -88,14 +88,14 @@ DataDirOption = Annotated[
         "--data-dir",
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
-        help="Where data sets lie: a torchvision root, or a folder with the IDX files.",
+        help="Folder of the data sets: a torchvision root, or one with the IDX files.",
         rich_help_panel=DATA,
     ),
 ]
 RunsOption = Annotated[
     Path,
     typer.Option(
-        "--runs", metavar="DIR", help="Where run directories lie.", rich_help_panel=OUTPUT
+        "--runs", metavar="DIR", help="Folder of the run directories.", rich_help_panel=OUTPUT
     ),
 ]
 ThreadsOption = Annotated[
@@ -109,7 +109,7 @@ ThreadsOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", help="Where everything random comes from."),
+    typer.Option("--seed", metavar="N", help="Seed of every random choice."),
 ]
 ConfigOption = Annotated[
     str | None,
@@ -127,7 +127,7 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="Set any key of the configuration; may be given many times.",
+        help="Set any key of the configuration; repeatable.",
         autocompletion=_complete_set,
     ),
 ]
@@ -153,7 +153,7 @@ CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A checkpoint, a run directory or a run's number; left out, the newest run under "
+        help="A checkpoint, a run directory or a run's number. Default: the newest run under "
         "--runs.",
         show_default=False,
     ),

@@ -18,11 +18,11 @@ PICTURES = {
     "curves": "loss, accuracy and learning rate over the epochs",
     "ratios": "gradients and ratios of update to weight by layer, over the epochs",
     "filters": "the first layer's filters and the second's",
-    "activations": "each layer's answers to one image",
-    "saliency": "the pixels that the answer hangs on",
-    "maximised": "for each class an image made for it, climbing its score",
+    "activations": "each layer's activations for one image",
+    "saliency": "the pixels that decide the answer",
+    "maximised": "for each class, an image that maximises its score",
     "confusion": "the confusion matrix of the test set",
-    "mistakes": "the surest mistakes",
+    "mistakes": "the most confident mistakes",
     "embedding": "the test set as a map, by PCA and t-SNE",
 }
 FORMATS = ("png", "svg", "pdf")
@@ -31,8 +31,8 @@ RunsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="RUN",
-        help="A run directory or a checkpoint; left out, the newest run under --runs. "
-        "Of several runs the curves are drawn over each other.",
+        help="A run directory or a checkpoint. Default: the newest run under --runs. "
+        "For several runs, their curves are drawn in one figure.",
         show_default=False,
     ),
 ]
@@ -41,7 +41,8 @@ OnlyOption = Annotated[
     typer.Option(
         "--only",
         metavar="NAME,…",
-        help="These alone: " + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
+        help="Pictures to draw: "
+        + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
         autocompletion=options.complete(list(PICTURES)),
     ),
 ]
@@ -51,7 +52,7 @@ ImageOption = Annotated[
         "--image",
         metavar="INDEX",
         min=0,
-        help="The test image to follow through the network, by its number.",
+        help="Number of the test image to follow through the network.",
     ),
 ]
 FormatOption = Annotated[
@@ -59,7 +60,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(FORMATS),
-        help="One format, or several with commas.",
+        help="Format, or a comma-separated list.",
         autocompletion=options.complete(FORMATS),
         rich_help_panel=options.OUTPUT,
     ),
@@ -70,7 +71,7 @@ OutOption = Annotated[
         "--out",
         "-o",
         metavar="DIR",
-        help="Where to write; left out, the run's plots/, for several runs ./plots/.",
+        help="Folder to write to. Default: plots/ in the run, ./plots/ for several runs.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

@@ -32,18 +32,18 @@ CheckpointOption = Annotated[
         "--checkpoint",
         "-k",
         metavar="CHECKPOINT",
-        help="A checkpoint or a run directory; left out, the newest run under --runs.",
+        help="A checkpoint or a run directory. Default: the newest run under --runs.",
     ),
 ]
 SegmentFlag = Annotated[
     bool,
-    typer.Option("--segment", help="Find many digits in each picture, and take them as one reads."),
+    typer.Option("--segment", help="Find several digits in each picture, in reading order."),
 ]
 CsvFlag = Annotated[
     bool,
     typer.Option(
         "--csv",
-        help="Print a line a digit, with commas, and everything else on stderr.",
+        help="Print one CSV line per digit, and everything else on stderr.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

@@ -23,7 +23,7 @@ SortOption = Annotated[
     typer.Option(
         "--sort",
         metavar="|".join(SORTS),
-        help="The order: by number and name, the best first, the quickest first, the newest first.",
+        help="Sort by number and name, best first, quickest first, or newest first.",
         autocompletion=options.complete(SORTS),
     ),
 ]
@@ -31,7 +31,7 @@ ComparedArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
-        help="Two runs or more: folders, their names under --runs, or their numbers, as 12.",
+        help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
         show_default=False,
     ),
 ]

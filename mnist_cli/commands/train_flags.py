@@ -24,7 +24,13 @@ EpochsFlag = Annotated[
 ]
 BatchSizeFlag = Annotated[
     int | None,
-    typer.Option("--batch-size", "-b", metavar="N", help="Images a step.", rich_help_panel=RECIPE),
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="Images per optimisation step.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 LrFlag = Annotated[
     float | None,
@@ -41,7 +47,7 @@ OptimizerFlag = Annotated[
         "--optimizer",
         metavar="|".join(choices.OPTIMIZERS),
         rich_help_panel=RECIPE,
-        help="How weights are updated.",
+        help="Optimiser.",
     ),
 ]
 ScheduleFlag = Annotated[
@@ -50,7 +56,7 @@ ScheduleFlag = Annotated[
         "--schedule",
         metavar="|".join(choices.SCHEDULES),
         rich_help_panel=RECIPE,
-        help="How the learning rate goes over the run.",
+        help="Schedule of the learning rate.",
     ),
 ]
 EnsembleFlag = Annotated[
@@ -59,7 +65,7 @@ EnsembleFlag = Annotated[
         "--ensemble",
         metavar="N",
         rich_help_panel=RECIPE,
-        help="Train N networks at once, from different weights; they vote.",
+        help="Train N networks at once, from different weights, which vote.",
     ),
 ]
 LoaderFlag = Annotated[
@@ -68,7 +74,7 @@ LoaderFlag = Annotated[
         "--loader",
         metavar="|".join(choices.LOADERS),
         rich_help_panel=options.DATA,
-        help="device: the whole set lives there; dataloader: torch's, image by image.",
+        help="device: the data set stays on the device; dataloader: torch's DataLoader, image by image.",
     ),
 ]
 WorkersFlag = Annotated[
@@ -76,7 +82,7 @@ WorkersFlag = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Processes of --loader dataloader.",
+        help="Worker processes of --loader dataloader.",
         rich_help_panel=options.DATA,
     ),
 ]
@@ -84,7 +90,7 @@ CompileFlag = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="torch.compile the network.",
+        help="Compile the network with torch.compile.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -92,7 +98,7 @@ CudaGraphFlag = Annotated[
     bool | None,
     typer.Option(
         "--cuda-graph/--no-cuda-graph",
-        help="CUDA: capture steps and replay them; left out, wherever it can be done.",
+        help="CUDA: capture steps in a graph and replay it. Default: wherever possible.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -104,8 +110,8 @@ NprocFlag = Annotated[
         min=1,
         max=1024,
         rich_help_panel=options.COMPUTE,
-        help="Processes of this machine that share each batch: on GPUs one each, on CPUs with "
-        "their cores divided. For several machines: torchrun … -m mnist_cli train.",
+        help="Processes on this machine that share each batch: one per GPU, or with the CPU's "
+        "cores divided. For several machines, use torchrun … -m mnist_cli train.",
     ),
 ]
 RankTimeoutFlag = Annotated[
@@ -115,7 +121,7 @@ RankTimeoutFlag = Annotated[
         metavar="SECONDS",
         min=1,
         rich_help_panel=options.COMPUTE,
-        help="How long those processes wait for one that does not answer.",
+        help="Seconds that processes wait for one that does not answer.",
     ),
 ]
 DeterministicFlag = Annotated[
@@ -123,7 +129,7 @@ DeterministicFlag = Annotated[
     typer.Option(
         "--deterministic/--no-deterministic",
         rich_help_panel=options.COMPUTE,
-        help="CUDA: the same bits each time, slower. A CPU always does so.",
+        help="CUDA: the same bits in each run, slower. A CPU always repeats its bits.",
     ),
 ]
 EarlyStoppingFlag = Annotated[
@@ -141,7 +147,7 @@ TargetAccuracyFlag = Annotated[
         "--target-accuracy",
         metavar="FRACTION",
         rich_help_panel=STOPPING,
-        help="Stop once the validation accuracy reaches this, as 0.99.",
+        help="Stop when the validation accuracy reaches this, for example 0.99.",
     ),
 ]
 CheckpointEveryFlag = Annotated[
@@ -150,7 +156,7 @@ CheckpointEveryFlag = Annotated[
         "--checkpoint-every",
         metavar="N",
         rich_help_panel=STOPPING,
-        help="Batches between checkpoints, besides one each epoch.",
+        help="Batches between checkpoints, in addition to one per epoch.",
     ),
 ]
 ResumeFlag = Annotated[
@@ -159,7 +165,7 @@ ResumeFlag = Annotated[
         "--resume",
         metavar="RUN|FILE",
         rich_help_panel=STOPPING,
-        help="Go on with a run where it stopped, to the same bits.",
+        help="Continue a run where it stopped, to the same bits.",
     ),
 ]
 DryRunFlag = Annotated[
@@ -167,7 +173,7 @@ DryRunFlag = Annotated[
     typer.Option(
         "--dry-run",
         rich_help_panel=STOPPING,
-        help="One batch through everything; nothing is kept.",
+        help="Run one batch through everything and keep nothing.",
     ),
 ]
 VerifyResumeFlag = Annotated[
@@ -175,8 +181,8 @@ VerifyResumeFlag = Annotated[
     typer.Option(
         "--verify-resume",
         rich_help_panel=STOPPING,
-        help="Prove that a run stopped at a random batch and resumed ends with the bits of one "
-        "never stopped, by hash; exit 6 if not. Two short epochs; nothing is kept.",
+        help="Prove by hashes that a run stopped at a random batch and resumed ends with the bits "
+        "of an uninterrupted one; exit 6 if not. Two short epochs; nothing is kept.",
     ),
 ]
 TensorboardFlag = Annotated[
@@ -184,7 +190,7 @@ TensorboardFlag = Annotated[
     typer.Option(
         "--tensorboard",
         rich_help_panel=options.OUTPUT,
-        help="Write TensorBoard events into the run.",
+        help="Write TensorBoard events into the run directory.",
     ),
 ]
 DumpGradFlag = Annotated[
@@ -193,6 +199,6 @@ DumpGradFlag = Annotated[
         "--dump-grad",
         metavar="EPOCHS",
         rich_help_panel=options.OUTPUT,
-        help="After these epochs, as 1,5,last, dump one batch's gradients into the run.",
+        help="Epochs after which to dump one batch's gradients into the run, such as 1,5,last.",
     ),
 ]

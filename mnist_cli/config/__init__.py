@@ -80,63 +80,69 @@ class TrainConfig(BaseModel):
     # What is trained on what
     dataset: str = Field(
         "auto",
-        description="data set; auto is MNIST, or the bundled digits where it cannot be had; "
+        description="data set; auto is MNIST, or the bundled digits if MNIST is not available; "
         "or a path to your own",
     )
-    model: str = Field(
-        "conv4", description=f"network, by its name in the registry; or your own, {EXAMPLE}"
-    )
-    seed: int = Field(0, ge=0, lt=2**63, description="where everything random comes from")
+    model: str = Field("conv4", description=f"name of a network, or your own, {EXAMPLE}")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random choice")
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the training set")
-    train_size: int = Field(0, ge=0, description="train on so many images only; 0 is all of them")
+    train_size: int = Field(0, ge=0, description="number of training images; 0 is all")
     val_size: int | None = Field(
         None,
         ge=0,
-        description="images cut from the training set to choose best.pt by; 0 is none; left out, "
-        "5000, or a tenth of a set that is smaller than 50,000",
+        description="number of images cut from the training set to choose best.pt by; 0 is none. "
+        "Default: 5000, or a tenth of a set smaller than 50,000",
     )
 
     ensemble: int = Field(
-        1, ge=1, le=100, description="networks to train at once, from different weights; they vote"
+        1,
+        ge=1,
+        le=100,
+        description="number of networks to train at once, from different weights, which vote",
     )
 
     # Batches
     loader: Loader = Field(
         "device",
-        description="device: the set lives there as uint8; dataloader: torch's, an image at a time",
+        description="device: the data set stays on the device as uint8; dataloader: torch's DataLoader",
     )
     workers: int = Field(
-        0, ge=0, le=256, description="processes of loader = dataloader; 0 is the main one"
+        0,
+        ge=0,
+        le=256,
+        description="worker processes of loader = dataloader; 0 loads in the main process",
     )
-    batch_size: int = Field(128, ge=1, le=2**31 - 1, description="images a step")
+    batch_size: int = Field(128, ge=1, le=2**31 - 1, description="images per optimisation step")
     # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
     # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped anew.
     eval_batch_size: int = Field(
-        250, ge=1, le=2**31 - 1, description="images at once where no gradient is needed"
+        250, ge=1, le=2**31 - 1, description="images per batch in evaluation"
     )
-    drop_last: bool = Field(
-        False, description="leave out an epoch's last batch where it is not full"
-    )
+    drop_last: bool = Field(False, description="skip an epoch's last batch if it is not full")
 
     # Augmentation of the training images; 0 is off
-    shift: float = Field(2.0, ge=0, le=28, description="shift by up to so many pixels each way")
-    rotate: float = Field(
-        10.0, ge=0, le=180, description="rotate by up to so many degrees each way"
+    shift: float = Field(
+        2.0, ge=0, le=28, description="shift by up to this number of pixels in each direction"
     )
-    scale: float = Field(0.1, ge=0, lt=1, description="scale by up to this fraction each way")
-    shear: float = Field(5.0, ge=0, le=80, description="shear by up to so many degrees each way")
+    rotate: float = Field(
+        10.0, ge=0, le=180, description="rotate by up to this number of degrees in each direction"
+    )
+    scale: float = Field(
+        0.1, ge=0, lt=1, description="scale by up to this fraction, larger or smaller"
+    )
+    shear: float = Field(
+        5.0, ge=0, le=80, description="shear by up to this number of degrees in each direction"
+    )
     erase: float = Field(0.0, ge=0, le=1, description="probability of erasing a random rectangle")
 
     # Optimiser
     optimizer: Optimizer = Field("sgd", description="muon: Muon for matrices, AdamW for the rest")
-    lr: float = Field(
-        0.2, gt=0, description="learning rate; the highest one that the schedule reaches"
-    )
+    lr: float = Field(0.2, gt=0, description="learning rate; the highest of the schedule")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (adamw, muon: decoupled)")
     momentum: float | None = Field(None, ge=0, lt=1, description="sgd, muon")
     nesterov: bool | None = Field(None, description="sgd, muon: Nesterov's momentum")
     ns_steps: int | None = Field(
-        None, ge=1, le=100, description="muon: Newton-Schulz iterations a step"
+        None, ge=1, le=100, description="muon: Newton-Schulz iterations per step"
     )
     beta1: float | None = Field(
         None, ge=0, lt=1, description="adam, adamw, muon: decay of the mean"
@@ -150,7 +156,7 @@ class TrainConfig(BaseModel):
     )
 
     # Schedule of the learning rate, by the step
-    schedule: Schedule = Field("onecycle", description="how the learning rate goes over the run")
+    schedule: Schedule = Field("onecycle", description="schedule of the learning rate")
     warmup: float = Field(
         0.0, ge=0, description="epochs of linear warm-up before the schedule (not onecycle)"
     )
@@ -175,17 +181,17 @@ class TrainConfig(BaseModel):
         0.0,
         ge=0,
         lt=1,
-        description="decay a step of an average of the weights, used to evaluate; 0 is off",
+        description="decay per step of an average of the weights, used in evaluation; 0 is off",
     )
 
     # When to stop before the last epoch
     early_stopping: int = Field(
         0,
         ge=0,
-        description="stop after so many epochs without a better validation accuracy; 0 is off",
+        description="stop after this number of epochs without a better validation accuracy; 0 is off",
     )
     target_accuracy: float = Field(
-        0.0, ge=0, le=1, description="stop once the validation accuracy reaches this; 0 is off"
+        0.0, ge=0, le=1, description="stop when the validation accuracy reaches this; 0 is off"
     )
 
     # On what, and how
@@ -193,22 +199,22 @@ class TrainConfig(BaseModel):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
     )
     precision: Precision = Field(
-        "auto", description="auto is bf16 where the hardware computes in it, else fp32"
+        "auto", description="auto is bf16 if the hardware computes in it, else fp32"
     )
     channels_last: bool = Field(
         True,
-        description="keep images and weights in channels-last memory order; left out, not for a "
-        "network of your own, which may rely on the usual order (x.view)",
+        description="keep images and weights in channels-last memory order. Default: true, but "
+        "false for a network of your own, which may rely on the usual order (x.view)",
     )
-    compile: bool = Field(False, description="torch.compile the network")
+    compile: bool = Field(False, description="compile the network with torch.compile")
     cuda_graph: Literal["auto"] | bool = Field(
         "auto",
-        description="CUDA: capture steps in a graph and replay it; auto does where it can be done",
+        description="CUDA: capture steps in a graph and replay it; auto does so wherever possible",
     )
-    deterministic: bool = Field(False, description="CUDA: the same bits each time, slower")
+    deterministic: bool = Field(False, description="CUDA: the same bits in each run, slower")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 is torch's choice")
     checkpoint_every: int = Field(
-        0, ge=0, description="batches between checkpoints besides those at epoch ends; 0 is off"
+        0, ge=0, description="batches between checkpoints, in addition to one per epoch; 0 is off"
     )
 
     @model_validator(mode="before")

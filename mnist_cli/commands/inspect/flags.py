@@ -26,8 +26,8 @@ StepFlag = Annotated[
     bool,
     typer.Option(
         "--step",
-        help="Go through the replay node by node: what comes in, the call, what comes out, "
-        "where it goes. With keys in a terminal, else as text.",
+        help="Go through the replay node by node: inputs, call, outputs and where they go. "
+        "With keys in a terminal, else as text.",
     ),
 ]
 ExprFlag = Annotated[
@@ -35,8 +35,8 @@ ExprFlag = Annotated[
     typer.Option(
         "--expr",
         metavar="FORMULA",
-        help='Instead of a network: a formula, as "x * y" or "a @ b"; its node is described '
-        "and called.",
+        help='Use a formula instead of a network, such as "x * y" or "a @ b": describe its node '
+        "and call it.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -45,7 +45,7 @@ AtFlag = Annotated[
     typer.Option(
         "--at",
         metavar="NAME=VALUE",
-        help="A number or JSON list for each name of --expr; many times.",
+        help="A number or JSON list for a name of --expr; repeatable.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -54,7 +54,7 @@ ConstFlag = Annotated[
     typer.Option(
         "--const",
         metavar="NAME=VALUE",
-        help="As --at, of a name that needs no gradient; many times.",
+        help="Like --at, for a name that needs no gradient; repeatable.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -63,7 +63,7 @@ NodeFlag = Annotated[
     typer.Option(
         "--node",
         metavar="ID|NAME",
-        help="Describe this node of the network in full, and call it.",
+        help="Describe this node of the network in full and call it.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -72,7 +72,7 @@ GradFlag = Annotated[
     typer.Option(
         "--grad",
         metavar="VALUE",
-        help="What to call it with: ones, random, a number, a JSON list, or a file (.json, .pt).",
+        help="Gradient to call it with: ones, random, a number, a JSON list, or a file (.json, .pt).",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -80,7 +80,7 @@ CreateGraphFlag = Annotated[
     bool,
     typer.Option(
         "--create-graph",
-        help="Keep grad mode on: the results have a grad_fn themselves; --expr goes on into it.",
+        help="Keep grad mode on, so that results have a grad_fn; --expr continues into it.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -93,7 +93,7 @@ OrdersFlag = Annotated[
         metavar="N",
         min=1,
         max=20,
-        help=f"How many derivatives --create-graph goes through; left out, {ORDERS}.",
+        help=f"Number of derivatives for --create-graph. Default: {ORDERS}.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -102,7 +102,7 @@ PathFlag = Annotated[
     typer.Option(
         "--path",
         metavar="PARAMETER",
-        help="Only the chain from the loss to this parameter, with the norm at each step.",
+        help="Show only the chain from the loss to this parameter, with the norm at each step.",
         rich_help_panel=SHOWN,
     ),
 ]
@@ -111,7 +111,7 @@ ModuleFlag = Annotated[
     typer.Option(
         "--module",
         metavar="PREFIX",
-        help="Show this module's part of the graph only.",
+        help="Show only this module's part of the graph.",
         rich_help_panel=SHOWN,
     ),
 ]
@@ -119,7 +119,7 @@ FoldFlag = Annotated[
     bool | None,
     typer.Option(
         "--fold/--no-fold",
-        help=f"Show each call of a module as one node; left out, above {MANY} nodes.",
+        help=f"Show each call of a module as one node. Default: on above {MANY} nodes.",
         rich_help_panel=SHOWN,
     ),
 ]
@@ -129,7 +129,7 @@ DepthFlag = Annotated[
         "--depth",
         metavar="N",
         min=1,
-        help="Fold modules below N levels.",
+        help="Fold modules below this level.",
         rich_help_panel=SHOWN,
     ),
 ]
@@ -138,7 +138,7 @@ CompareFlag = Annotated[
     typer.Option(
         "--compare",
         metavar="A B",
-        help="Two dumps (.json), checkpoints or runs, node by node.",
+        help="Compare two dumps (.json), checkpoints or runs, node by node.",
         rich_help_panel=COMPARED,
     ),
 ]
@@ -147,7 +147,7 @@ AgainstFlag = Annotated[
     typer.Option(
         "--against",
         metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
-        help="The same batch under another precision, device or mode, or a dump.",
+        help="Compare with another precision, device or mode on the same batch, or with a dump.",
         rich_help_panel=COMPARED,
     ),
 ]
@@ -160,7 +160,7 @@ ToleranceFlag = Annotated[
         "--tolerance",
         metavar="X",
         min=0.0,
-        help="Relative difference that counts as none.",
+        help="Ignore relative differences up to this.",
         rich_help_panel=COMPARED,
     ),
 ]
@@ -168,7 +168,7 @@ GradcheckFlag = Annotated[
     bool,
     typer.Option(
         "--gradcheck",
-        help="Hold sampled entries of each parameter's gradient against central differences "
+        help="Compare sampled entries of each parameter's gradient with central differences "
         f"in float64, on {GRADCHECK_BATCH} images; exit 6 where they contradict.",
     ),
 ]
@@ -176,9 +176,7 @@ SAMPLES = 5
 
 SamplesFlag = Annotated[
     int,
-    typer.Option(
-        "--samples", metavar="N", min=1, help="Entries of each parameter for --gradcheck."
-    ),
+    typer.Option("--samples", metavar="N", min=1, help="Entries per parameter for --gradcheck."),
 ]
 DirectionFlag = Annotated[
     str | None,
@@ -195,7 +193,7 @@ FormatsFlag = Annotated[
         "--format",
         "-f",
         metavar="LIST",
-        help="Of text, json, dot, mermaid, svg, html, with commas between.",
+        help="Comma-separated list of text, json, dot, mermaid, svg and html.",
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -203,8 +201,8 @@ DeterministicFlag = Annotated[
     bool,
     typer.Option(
         "--deterministic/--no-deterministic",
-        help="CUDA: only algorithms that repeat their bits; without, a replay may differ in the "
-        "last ones. A CPU always repeats.",
+        help="CUDA: use only algorithms that repeat their bits. Otherwise a replay may differ in "
+        "the last bits. A CPU always repeats its bits.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -213,14 +211,14 @@ OutFlag = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Where files go; left out, grad/ in the run.",
+        help="Folder for the files. Default: grad/ in the run.",
         rich_help_panel=options.OUTPUT,
     ),
 ]
 BatchFlag = Annotated[
     int | None,
     typer.Option(
-        "--batch", metavar="N", help="So many images, by the seed.", rich_help_panel=BATCH
+        "--batch", metavar="N", help="Number of images, drawn with --seed.", rich_help_panel=BATCH
     ),
 ]
 IndicesFlag = Annotated[
@@ -228,7 +226,7 @@ IndicesFlag = Annotated[
     typer.Option(
         "--indices",
         metavar="I,J,…",
-        help="These images, by their numbers in the file.",
+        help="Images to use, by their numbers in the file.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -237,7 +235,7 @@ SplitFlag = Annotated[
     typer.Option(
         "--split",
         metavar="train|val|test",
-        help="Where the images are from; train and val as the run cut them.",
+        help="Split of the images; train and val are the run's own.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -245,7 +243,7 @@ TrainingFlag = Annotated[
     bool,
     typer.Option(
         "--train/--eval",
-        help="The network's mode: with dropout and the batch's own norms, or without.",
+        help="Mode of the network: training (dropout, batch statistics) or evaluation.",
         rich_help_panel=BATCH,
     ),
 ]
