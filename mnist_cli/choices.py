@@ -26,7 +26,7 @@ MODELS = ("notebook", "example", "conv2", "oriented", "conv4", "conv4-wide")
 """Names of the registered networks; :mod:`mnist_cli.models` holds the modules themselves."""
 
 SCALABLE = ("conv2", "oriented", "conv4")
-"""Those that can be had at another width: ``conv2x0.5`` has half of each layer's channels."""
+"""Networks that accept a width factor: ``conv2x0.5`` has half of each layer's channels."""
 
 WIDTHS = (0.125, 8.0)
 """The narrowest and the widest; beyond, a checkpoint might be larger than one may be."""

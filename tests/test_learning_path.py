@@ -26,7 +26,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.timeout(900)  # 15 seconds of one core, where that is to be had
+@pytest.mark.timeout(900)  # 15 seconds of one core, where one is free
 @pytest.mark.usefixtures("reader")
 def test_every_command_and_its_output() -> None:
     assert len(PAGES) == 5

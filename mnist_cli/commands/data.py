@@ -257,7 +257,7 @@ def show(
         raise UsageError(f"--split {split}: choose train or test")
     data = load(name, data_dir, say=note)
     if data.fallback:
-        note(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
+        note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
     chosen = _choose(data.split(split), count, indices)
     if png is not None:
         _save(data.spec, chosen, png)

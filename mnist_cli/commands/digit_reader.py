@@ -44,7 +44,7 @@ class Reader:
         """How the network computes.
 
         Raises:
-            DeviceError: the precision that was named cannot be had.
+            DeviceError: the precision that was named is not available.
         """
         from mnist_cli.training.device import resolve_precision
 
@@ -68,7 +68,7 @@ class Reader:
 
         Raises:
             NonFiniteError: the network's answers are not finite.
-            DeviceError: the precision cannot be had.
+            DeviceError: the precision is not available.
             OutOfMemory: the device has too little.
         """
         import numpy as np

@@ -75,7 +75,7 @@ def evaluate(
     from mnist_cli.report.evaluation import print_evaluation
     from mnist_cli.training.device import resolve_device
 
-    # What cannot be had is said before any data are read.
+    # What is not available is said before any data are read.
     options.check_values(batch_size=batch_size)
     where = resolve_device(device or "auto")
     if plots is not None:
@@ -141,7 +141,7 @@ def open_subject(
     """Read a checkpoint, then the images; a split by name, ``val`` being the run's own.
 
     Raises:
-        UsageError, CheckpointError, DataError: what was asked for cannot be had.
+        UsageError, CheckpointError, DataError: what was asked for is not available.
     """
     provenance.check_split(split)
     checkpoint = provenance.open_checkpoint(target, runs, model)
@@ -156,7 +156,7 @@ def _load(checkpoint: Checkpoint, dataset: str | None, data_dir: Path) -> Loaded
     trained_on = checkpoint.data.name if checkpoint.data is not None else "auto"
     data = load(dataset or trained_on, data_dir, say=note, whole=False)
     if data.fallback:
-        warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
+        warn(f"MNIST is not available; these are scikit-learn's bundled digits ({data.fallback})")
     provenance.check_classes(checkpoint, data)
     if other := provenance.elsewhere(checkpoint, data):
         warn(other)

@@ -34,7 +34,7 @@ def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Check
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another network.
-        UsageError: the network's name means nothing, or the user's own cannot be had.
+        UsageError: the network's name means nothing, or the user's own is not available.
     """
     from mnist_cli.report.console import warn
     from mnist_cli.training import checkpoint as checkpoints

@@ -153,7 +153,7 @@ def device_and_precision(
     if checkpoint is not None and name == "auto":
         name = checkpoint.document.get("environment", {}).get("precision", name)
     precision = resolve_precision(name, device)
-    check(config, device, precision, size)  # what cannot be had is said before any data are read
+    check(config, device, precision, size)  # what is not available is said before any data are read
     return device, precision
 
 
@@ -196,7 +196,7 @@ def load_data(config: TrainConfig, request: RunRequest) -> LoadedData:
     data = load(config.dataset, request.data_dir, say=request.say.note)
     if data.fallback:
         request.say.warn(
-            f"MNIST cannot be had, so this run uses scikit-learn's bundled digits instead "
+            f"MNIST is not available, so this run uses scikit-learn's bundled digits instead "
             f"({data.fallback}). Its accuracy says nothing about MNIST."
         )
     return data

@@ -1,6 +1,6 @@
 """From a data set's name to its two splits: what is on disk, what is fetched, what is bundled.
 
-``auto`` means MNIST, and only where MNIST is neither on disk nor to be had the bundled digits;
+``auto`` means MNIST, and only where MNIST is neither on disk nor downloadable the bundled digits;
 a data set that was named never falls back. A path means data of the user's own.
 """
 
@@ -79,7 +79,7 @@ def load(
         whole: read the training images now, and find out now whether they are sound.
 
     Raises:
-        DataError: it cannot be had, or is damaged.
+        DataError: it is not available, or is damaged.
     """
     name = str(places.absolute_dataset(name, Path()))
     if places.is_own_data(name):

@@ -96,7 +96,7 @@ class Mirrors:
             return url
         tried = "; ".join(str(failure) for failure in self.failures[before:]) or "it has no mirror"
         raise DataError(
-            f"{self._title} cannot be had: no mirror gave {path.name} ({tried})", self._hint
+            f"{self._title} is not available: no mirror gave {path.name} ({tried})", self._hint
         )
 
     def _download(self, url: str, path: Path, md5: str | None, max_bytes: int) -> None:

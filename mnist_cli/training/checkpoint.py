@@ -137,7 +137,7 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
 
     Raises:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
-        UsageError: the user's own network cannot be had.
+        UsageError: the user's own network is not available.
     """
     document = load_archive(path)
     if _says_a_format(document):

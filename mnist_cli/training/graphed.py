@@ -91,7 +91,7 @@ def _refusal(error: BaseException) -> BaseException:
     if isinstance(error, torch.OutOfMemoryError):
         return error
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"--cuda-graph cannot be had: {reason}", "Use --no-cuda-graph.")
+    return UsageError(f"--cuda-graph is not available: {reason}", "Use --no-cuda-graph.")
 
 
 def obstacle(
@@ -129,7 +129,7 @@ def captures(
 
 
 def check(config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1) -> None:
-    """Refuse a graph that was asked for and cannot be had.
+    """Refuse a graph that was asked for and is not available.
 
     Raises:
         UsageError: with the reason.
@@ -137,7 +137,7 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
-            f"--cuda-graph cannot be had: {why_not}",
+            f"--cuda-graph is not available: {why_not}",
             "Leave it out, or give --no-cuda-graph where a resumed run asks for it: auto captures "
             "wherever it can be done.",
         )

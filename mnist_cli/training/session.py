@@ -82,7 +82,7 @@ class Session:
             the same methods, and know the run's path.
 
     Raises:
-        UsageError: the configuration asks for what cannot be had.
+        UsageError: the configuration asks for what is not available.
         CheckpointError: ``resume`` does not fit the configuration or the data.
     """
 

@@ -102,7 +102,7 @@ def test_without_mnist_the_bundled_digits_with_a_warning(
     assert outcome.code == 0
     assert outcome.document["dataset"] == "digits"
     assert "no mirror can be reached" in outcome.document["fallback"]
-    assert outcome.err.count("warning: MNIST cannot be had") == 1
+    assert outcome.err.count("warning: MNIST is not available") == 1
     record = json.loads(Path(outcome.document["run"], "environment.json").read_text())
     assert record["fallback"] == outcome.document["fallback"]
 
@@ -123,7 +123,9 @@ def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
 ) -> None:
     outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")
     assert outcome.code == 2
-    assert "--cuda-graph cannot be had: the device is cpu" in outcome.document["error"]["message"]
+    assert (
+        "--cuda-graph is not available: the device is cpu" in outcome.document["error"]["message"]
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,12 +144,12 @@ def test_what_a_run_has_to_tell_as_it_goes_on_is_a_warning(
             function()
 
         def capture(self, *_: object) -> Callable[[], None]:
-            raise UsageError("--cuda-graph cannot be had: an operation is not permitted")
+            raise UsageError("--cuda-graph is not available: an operation is not permitted")
 
     monkeypatch.setattr(graphed, "build_capturer", lambda *_: Refusing())
     outcome = run(*TINY, "--epochs", 2, "--quiet")
     assert outcome.code == 0
-    assert outcome.err.count("warning: --cuda-graph cannot be had: an operation") == 1
+    assert outcome.err.count("warning: --cuda-graph is not available: an operation") == 1
     assert "steps are taken one by one" in outcome.err
 
 

@@ -57,7 +57,7 @@ WAYS_IN = READERS | ALSO
 def taken_in(name: str, end: End) -> bool:
     """Whether a reader was content with what it read, and did nothing that it should not.
 
-    Of ``mnist draw`` that it went on to serve its page, on the port that is not to be had.
+    Of ``mnist draw`` that it went on to serve its page, on a port that is taken.
     """
     if name != "draw":
         return end.code == 0 and not end.seen

@@ -214,7 +214,7 @@ class Refusing(RecordingCapturer):
     """A capturer on whose device nothing can be captured."""
 
     def capture(self, function: Any, generator: torch.Generator) -> Any:
-        raise UsageError("--cuda-graph cannot be had: not here")
+        raise UsageError("--cuda-graph is not available: not here")
 
 
 def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
@@ -370,7 +370,9 @@ def test_of_a_failed_capture_the_first_error_is_told(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(UsageError) as caught:
         graphed.CudaCapturer(CUDA).capture(wait, torch.Generator())
-    assert caught.value.message == "--cuda-graph cannot be had: CUDA error: operation not permitted"
+    assert (
+        caught.value.message == "--cuda-graph is not available: CUDA error: operation not permitted"
+    )
 
 
 def test_running_out_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

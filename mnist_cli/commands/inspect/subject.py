@@ -154,7 +154,7 @@ def open_subject(request: Request) -> Subject:
     """Bring network and batch together, and load nothing that is not needed.
 
     Raises:
-        UsageError, CheckpointError, DataError: what was asked for cannot be had.
+        UsageError, CheckpointError, DataError: what was asked for is not available.
     """
     from mnist_cli.training.device import resolve_device, resolve_precision
 
@@ -238,7 +238,7 @@ def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[
         name = request.dataset or (found.data.name if found.data is not None else "auto")
     data = load(name, request.data_dir, say=notes.append)
     if data.fallback:
-        notes.append(f"MNIST cannot be had; these are the bundled digits ({data.fallback})")
+        notes.append(f"MNIST is not available; these are the bundled digits ({data.fallback})")
     if found is not None:
         provenance.check_classes(found, data)
         notes += _remarks(found, data)

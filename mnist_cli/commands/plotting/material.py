@@ -46,7 +46,7 @@ def open_material(request: Request) -> Material:
     """Find the checkpoint; everything else waits until a picture needs it.
 
     Raises:
-        UsageError, CheckpointError: there is none, or the device cannot be had.
+        UsageError, CheckpointError: there is none, or the device is not available.
     """
     from mnist_cli.training.device import resolve_device
     from mnist_cli.training.rundir import find_checkpoint
@@ -74,7 +74,7 @@ class Material:
 
     @cached_property
     def course(self) -> Course | None:
-        """What the file tells of its training, whether or not its network can be had.
+        """What the file tells of its training, whether or not its network is available.
 
         Raises:
             CheckpointError: it is damaged.
@@ -179,7 +179,9 @@ class Material:
         trained_on = checkpoint.data.name if checkpoint.data is not None else "auto"
         data = load(request.dataset or trained_on, request.data_dir, download=False, whole=False)
         if data.fallback:
-            warn(f"MNIST cannot be had; these are scikit-learn's bundled digits ({data.fallback})")
+            warn(
+                f"MNIST is not available; these are scikit-learn's bundled digits ({data.fallback})"
+            )
         provenance.check_classes(checkpoint, data)
         if other := provenance.elsewhere(checkpoint, data):
             warn(other)

@@ -48,7 +48,7 @@ def draw(
     folder: Path,
     endings: Sequence[str],
 ) -> Outcome:
-    """Draw pictures by name; what cannot be had is left out unless it is ``required``.
+    """Draw pictures by name; what is not available is left out unless it is ``required``.
 
     Raises:
         MnistError: a picture that is required is not available, or nothing can be written.
