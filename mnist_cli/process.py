@@ -168,6 +168,20 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+@contextlib.contextmanager
+def stdout_discarded() -> Iterator[None]:
+    """Discard what libraries below Python write to stdout, where ``--json`` has its one document."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush cannot fail again."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

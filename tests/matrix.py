@@ -235,8 +235,9 @@ def run(row: Row, paths: Sequence[str], jobs: str) -> Result:
 
 def _environment(row: Row, folder: str) -> dict[str, str]:
     """A home and a folder for temporary files that any user may write."""
-    own = {"HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**os.environ, **own, "PYTHONPATH": str(ROOT), **row.environment}
+    own = {"HOME": folder, "TMPDIR": folder, "HYPOTHESIS_STORAGE_DIRECTORY": folder}
+    own |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **own, **row.environment}
 
 
 def counts(lines: Sequence[str]) -> str:

@@ -141,6 +141,9 @@ def _directions(turns: int) -> list[tuple[float, float]]:
     return [(math.cos(math.tau * k / turns), math.sin(math.tau * k / turns)) for k in range(turns)]
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.10."), reason="torch 2.10 imports SymPy for any meta tensor"
+)
 def test_expected_weights_import_no_compiler() -> None:
     """Some operations on the meta device import SymPy and more, for a second."""
     code = (

@@ -38,3 +38,11 @@ def test_nothing_else_starts_an_interpreter() -> None:
     users = [path.name for path in SOURCE.rglob("*.py") if "sys.executable" in path.read_text()]
     assert set(users) <= {"process.py", "launch.py"}  # torch's launcher is given the interpreter
     assert not [path for path in SOURCE.rglob("*.py") if '"-m", "' in path.read_text()]
+
+
+def test_what_libraries_write_to_stdout_is_discarded(capfd: pytest.CaptureFixture[str]) -> None:
+    print("before")
+    with process.stdout_discarded():
+        os.write(1, b"[Gloo] Rank 0 is connected\n")
+    os.write(1, b"after\n")
+    assert capfd.readouterr().out == "before\nafter\n"

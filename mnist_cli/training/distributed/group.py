@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
-from mnist_cli.process import leave_at_end
+from mnist_cli.process import leave_at_end, stdout_discarded
 from mnist_cli.seeding import derive
 from mnist_cli.training.device import resolve_device
 from mnist_cli.training.distributed.interfaces import choose_network
@@ -175,9 +175,10 @@ def _meet(place: Place, patience: timedelta) -> None:
     try:
         store, _, _ = next(rendezvous("env://", place.rank, place.size, timeout=patience))
         store.set_timeout(patience)
-        dist.init_process_group(
-            backend, store=store, rank=place.rank, world_size=place.size, timeout=patience
-        )
+        with stdout_discarded():  # gloo of torch 2.10 announces itself there
+            dist.init_process_group(
+                backend, store=store, rank=place.rank, world_size=place.size, timeout=patience
+            )
     except (RuntimeError, OSError) as error:
         raise RankError(
             f"rank {place.rank} of {place.size} did not meet the others at {place.address} within "
