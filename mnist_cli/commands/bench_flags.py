@@ -37,7 +37,7 @@ TargetOption = Annotated[
         min=0.0,
         max=1.0,
         help="Test accuracy to reach; a run ends at the first epoch that reaches it. "
-        f"{TARGET} if left out.",
+        f"Default: {TARGET}.",
         rich_help_panel=WHAT,
     ),
 ]
