@@ -13,6 +13,10 @@ from systems import LINUX
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# `make test` hands its own flags on, --print-directory among them, to what tests make.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
 
 # It forks the program, limits its memory and reads /proc: mounts, signals, pseudo-terminals.
 collect_ignore = [] if LINUX else ["torture"]
