@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from mnist_cli import catalogue
+from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.commands.digit_reader import Reader
 from mnist_cli.data import store
+from mnist_cli.devices.device import compute_settings, resolve_device
 from mnist_cli.errors import DataError
-from mnist_cli.training import checkpoint as checkpoints
-from mnist_cli.training.device import compute_settings, resolve_device
-from mnist_cli.training.rundir import find_checkpoint
+from mnist_cli.runs.directory import find_checkpoint
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.segmenting import cut_whole

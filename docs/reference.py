@@ -15,8 +15,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from mnist_cli import cli
-from mnist_cli.config import CHOOSERS, TrainConfig
 from mnist_cli.config.messages import permitted
+from mnist_cli.config.schema import CHOOSERS, TrainConfig
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """# Reference

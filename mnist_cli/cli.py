@@ -22,6 +22,13 @@ import typer
 import typer.core
 
 from mnist_cli import __version__
+from mnist_cli.base.process import (
+    HeldImport,
+    Termination,
+    abandon_stdout,
+    end,
+    ignore_signals,
+)
 from mnist_cli.commands import (
     bench,
     data,
@@ -37,14 +44,7 @@ from mnist_cli.commands import (
     train,
 )
 from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated, UsageError
-from mnist_cli.own_source import blamed
-from mnist_cli.process import (
-    HeldImport,
-    Termination,
-    abandon_stdout,
-    end,
-    ignore_signals,
-)
+from mnist_cli.networks.source import blamed
 from mnist_cli.training.expected_errors import expected, explain
 
 
@@ -268,8 +268,8 @@ def _bad_value(error: Exception) -> str:
     """
     from pydantic import ValidationError
 
-    from mnist_cli.config import TrainConfig
     from mnist_cli.config.messages import complaint, number, permitted
+    from mnist_cli.config.schema import TrainConfig
 
     option, cause = getattr(error, "param", None), error.__cause__
     if option is None or not isinstance(cause, ValidationError):

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import typer
 
-from mnist_cli import choices, cli, config, errors
+from mnist_cli import cli, errors
 from mnist_cli.commands import options
+from mnist_cli.config import choices
+from mnist_cli.config import schema as config
 
 README = Path(__file__).parent.parent / "README.md"
 GUIDE = README.parent / "docs" / "guide.md"

@@ -19,8 +19,9 @@ from systems import LINUX
 from windows import COMPLAINT
 
 import mnist_cli
-from mnist_cli import files, places, process
+from mnist_cli.base import files, process
 from mnist_cli.commands import bench
+from mnist_cli.config import names as places
 from mnist_cli.errors import OutputError
 
 SOURCE = Path(mnist_cli.__file__).parent
@@ -126,7 +127,7 @@ def test_the_commands_work_on_windows(tmp_path: Path) -> None:
 FAILS_AT_ITS_START = """
 import contextlib, pathlib, windows
 windows.simulate()
-from mnist_cli.training import rundir
+from mnist_cli.runs import directory as rundir
 run = rundir.create(pathlib.Path("runs"), "mnist", "conv4")
 with contextlib.suppress(KeyError), run.locked(), run.begun():
     raise KeyError
@@ -163,8 +164,8 @@ def test_files_are_written_as_bytes() -> None:
             modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
             if name == "write_text" or (name == "open" and {"w", "x", "a"} & set(modes)):
                 found.add(path.relative_to(SOURCE).as_posix())
-    devnull = {"cli.py", "process.py", "commands/shared_run.py"}
-    assert found == devnull | {"training/rundir.py", "training/distributed/rank_environment.py"}
+    devnull = {"cli.py", "base/process.py", "commands/shared_run.py"}
+    assert found == devnull | {"runs/directory.py", "training/distributed/rank_environment.py"}
 
 
 # --- files

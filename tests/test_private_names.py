@@ -26,8 +26,8 @@ TORCH: Mapping[str, set[str]] = {
         *("_python_dispatch", "_pytree", "_schema", "_local_scalar_dense"),
     },
     "training/distributed/norm.py": {"_BatchNorm", "_parameters", "_buffers", "_check_input_dim"},
-    "training/checkpoint.py": {"_orig_mod"},  # in the keys of a compiled network's weights
-    "training/pickles.py": {
+    "checkpoints/checkpoint.py": {"_orig_mod"},  # in the keys of a compiled network's weights
+    "checkpoints/pickles.py": {
         *("_utils", "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"),
         *("_rebuild_sparse_tensor", "_rebuild_meta_tensor_no_storage"),
     },

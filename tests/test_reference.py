@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from mnist_cli import cli, config
+from mnist_cli import cli
+from mnist_cli.config import schema as config
 
 DOCS = Path(__file__).parent.parent / "docs"
 PROGRAM = runpy.run_path(str(DOCS / "reference.py"))

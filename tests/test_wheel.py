@@ -42,7 +42,7 @@ def test_it_holds_the_presets_and_all_of_the_package(wheel: Path) -> None:
 def test_presets_are_found_in_an_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = (
-        "import mnist_cli.choices as c, mnist_cli.config as k;"
+        "import mnist_cli.config.choices as c, mnist_cli.config.schema as k;"
         "print(c.__file__); print(*c.preset_names());"
         "print(all(k.from_file(k.find_config(n)).values for n in c.preset_names()))"
     )

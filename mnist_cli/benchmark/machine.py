@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from mnist_cli.cores import cores
+from mnist_cli.base.cores import cores
 
 
 def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.summary import Spread
 from mnist_cli.benchmark.worker_process import launch
-from mnist_cli.choices import SCALABLE, WIDTHS, width_of
-from mnist_cli.config import AUGMENTATIONS, TrainConfig
+from mnist_cli.config.choices import SCALABLE, WIDTHS, width_of
+from mnist_cli.config.schema import AUGMENTATIONS, TrainConfig
 from mnist_cli.errors import UsageError
 
 FACTORS = ("images", "batch", "width", "threads")

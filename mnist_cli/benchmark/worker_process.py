@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from mnist_cli.base.process import run
 from mnist_cli.errors import MnistError
-from mnist_cli.process import run
 
 
 @dataclass(frozen=True)

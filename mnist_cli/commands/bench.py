@@ -88,7 +88,7 @@ class Asked:
 
     def check_picture(self) -> None:
         """Find out before the first run, not after the last, whether it can be written."""
-        from mnist_cli.files import check_writable
+        from mnist_cli.base.files import check_writable
 
         if self.picture is not None:
             from mnist_cli.report.figure_style import check_format
@@ -126,7 +126,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
 
 def _warn_of_threads(recipes: Sequence[Recipe]) -> None:
     """Warn once of more threads than cores; the workers' own warnings are not shown."""
-    from mnist_cli.cores import excess
+    from mnist_cli.base.cores import excess
     from mnist_cli.report.console import warn
 
     if too_many := excess(max(int(recipe.settings.get("threads", 0)) for recipe in recipes)):
@@ -221,9 +221,9 @@ def _inference(recipes: list[Recipe], asked: Asked) -> None:
 
 
 def _scaling(recipe: Recipe, factors: Sequence[str], asked: Asked) -> None:
+    from mnist_cli.base.cores import cores
     from mnist_cli.benchmark import scaling
     from mnist_cli.benchmark.machine import machine
-    from mnist_cli.cores import cores
     from mnist_cli.report.bench_tables import counted, point_line, print_growths
     from mnist_cli.report.console import print_json
 

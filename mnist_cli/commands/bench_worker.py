@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.benchmark.peak_memory import peak_bytes
 from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
-from mnist_cli.config import Layer, TrainConfig, compose
-from mnist_cli.places import label
+from mnist_cli.config.names import label
+from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.expected_errors import expected
 from mnist_cli.training.session import Session
-from mnist_cli.training.state import EpochResult
 
 if TYPE_CHECKING:
     import torch
 
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
 
 Order = Mapping[str, Any]
 
@@ -97,7 +97,7 @@ class Bench:
     def of(cls, order: Order, *, whole: bool) -> Bench:
         """As the order says; ``whole`` reads the training images too."""
         from mnist_cli.data.load import load
-        from mnist_cli.training.device import resolve_device, resolve_precision
+        from mnist_cli.devices.device import resolve_device, resolve_precision
 
         config = _config(order)
         device = resolve_device(config.device)
@@ -108,7 +108,7 @@ class Bench:
     @property
     def details(self) -> dict[str, Any]:
         """What must be known of the machine."""
-        from mnist_cli.training.device import describe
+        from mnist_cli.devices.device import describe
 
         return {
             **_details(self.config, describe(self.device)),
@@ -119,7 +119,7 @@ class Bench:
 
     def session(self, runs: Path, **changes: Any) -> Session:
         """A fresh run in a directory of its own."""
-        from mnist_cli.training import rundir
+        from mnist_cli.runs import directory as rundir
 
         config = self.config.model_copy(update=changes)
         run = rundir.create(runs, self.data.spec.name, config.model)
@@ -158,7 +158,7 @@ def _drive(session: Session) -> None:
 
 def inference(order: Order) -> dict[str, Any]:
     """Evaluate a fresh network on the test set, the batch sizes in turn, after a warm-up."""
-    from mnist_cli.training.device import compute_settings
+    from mnist_cli.devices.device import compute_settings
 
     bench = Bench.of(order, whole=False)
     config = bench.config

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import catalogue, places
+from mnist_cli import catalogue
+from mnist_cli.base.packages import require
 from mnist_cli.commands import options
+from mnist_cli.config import names as places
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.packages import require
 
 if TYPE_CHECKING:
     from mnist_cli.catalogue.spec import DatasetSpec

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.split import Normalisation
-    from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Reader:
     @cached_property
     def network(self) -> nn.Module:
         """The network to look into: of an ensemble its first member."""
-        from mnist_cli.ensemble import first_member
+        from mnist_cli.networks.ensemble import first_member
 
         return first_member(self.model).eval()
 
@@ -46,7 +46,7 @@ class Reader:
         Raises:
             DeviceError: the precision that was named is not available.
         """
-        from mnist_cli.training.device import resolve_precision
+        from mnist_cli.devices.device import resolve_precision
 
         name = provenance.precision_name(self.precision_name, self.checkpoint, self.device)
         return resolve_precision(name, self.device)
@@ -73,7 +73,7 @@ class Reader:
         """
         import numpy as np
 
-        from mnist_cli.config import TrainConfig
+        from mnist_cli.config.schema import TrainConfig
         from mnist_cli.data.split import Split
         from mnist_cli.training.scoring import predict
 

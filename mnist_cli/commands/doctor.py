@@ -57,10 +57,10 @@ def doctor(
         return
     if out is not None:
         raise UsageError("--out needs --prove", "Add --prove, or redirect the output.")
+    from mnist_cli.devices.device import resolve_device
+    from mnist_cli.proving.diagnosis import diagnose
     from mnist_cli.report.console import print_json
     from mnist_cli.report.doctor_findings import print_diagnosis
-    from mnist_cli.training.device import resolve_device
-    from mnist_cli.training.diagnosis import diagnose
 
     chosen = None if device is None else resolve_device(device)
     named = None if device == "auto" else chosen

@@ -33,7 +33,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         OutputError: ``out`` is a folder, or cannot be written.
         typer.Exit: a claim does not hold.
     """
-    from mnist_cli.files import atomic_write
+    from mnist_cli.base.files import atomic_write
     from mnist_cli.proving.claims import prove
     from mnist_cli.proving.proofs import PROOFS
     from mnist_cli.report import proof as shown
@@ -63,7 +63,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
 
 def _check_file(out: Path) -> None:
     """Find out before the first row whether the table can be written."""
-    from mnist_cli.files import check_writable, is_folder
+    from mnist_cli.base.files import check_writable, is_folder
 
     if not out.name or is_folder(out):
         raise OutputError(f"--out {out}: it is a folder, not a file", "Name a file: gpu.md.")
@@ -75,9 +75,9 @@ def _subject(device: str, data_dir: Path, folder: Path) -> Subject:
     from mnist_cli import catalogue
     from mnist_cli.data import store
     from mnist_cli.data.load import load
+    from mnist_cli.devices.device import resolve_device
     from mnist_cli.proving.claims import Subject
     from mnist_cli.report.console import note, warn
-    from mnist_cli.training.device import resolve_device
 
     chosen = resolve_device(device)
     located = store.locate(catalogue.get("mnist"), data_dir)
@@ -102,7 +102,7 @@ def _facts(subject: Subject) -> dict[str, Any]:
     import torch
 
     from mnist_cli import __version__
-    from mnist_cli.training.device import describe
+    from mnist_cli.devices.device import describe
 
     return {
         "date": datetime.now(UTC).date().isoformat(),

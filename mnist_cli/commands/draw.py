@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
+from mnist_cli.config.names import label
 from mnist_cli.errors import Terminated
-from mnist_cli.places import label
 from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.commands.drawing_answers import Looker
-    from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.web.server import PageServer
 
 PortOption = Annotated[
@@ -56,7 +56,7 @@ def draw(
     """
     from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.commands.drawing_answers import SIDE, Looker
-    from mnist_cli.training.device import compute_settings, resolve_device
+    from mnist_cli.devices.device import compute_settings, resolve_device
     from mnist_cli.training.signals import stop_on_signals
     from mnist_cli.web.server import PageServer
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands import provenance
+from mnist_cli.config.names import label
 from mnist_cli.errors import DataError, NonFiniteError
-from mnist_cli.places import label
 
 if TYPE_CHECKING:
     import numpy as np

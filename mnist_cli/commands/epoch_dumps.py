@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.config.names import label
 from mnist_cli.errors import UsageError
-from mnist_cli.places import label
 
 if TYPE_CHECKING:
+    from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.session import Session
-    from mnist_cli.training.state import EpochResult
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     and draws from forked generators: the run goes on to the same bits as without a dump.
     """
     from mnist_cli.autograd import dumps
+    from mnist_cli.base.files import atomic_write, check_writable
     from mnist_cli.commands.inspect.dump import make_dump
     from mnist_cli.commands.inspect.subject import Subject, choose_batch
     from mnist_cli.commands.provenance import cut
-    from mnist_cli.ensemble import first_member
-    from mnist_cli.files import atomic_write, check_writable
+    from mnist_cli.networks.ensemble import first_member
 
     state, config, data = session.state, session.config, session.data
     batch = choose_batch(cut(config, data).train, None, config.seed)

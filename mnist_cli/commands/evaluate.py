@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli.base.packages import require
 from mnist_cli.commands import options, provenance
-from mnist_cli.packages import require
-from mnist_cli.places import label
+from mnist_cli.config.names import label
 
 if TYPE_CHECKING:
     import torch
 
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
-    from mnist_cli.training.checkpoint import Checkpoint
     from mnist_cli.training.scoring import Evaluation
 
 DRAWN_MISTAKES = 32
@@ -70,10 +70,10 @@ def evaluate(
     Reads this program's checkpoints and run directories, and the state_dicts of other programs
     (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
     """
-    from mnist_cli.files import check_writable
+    from mnist_cli.base.files import check_writable
+    from mnist_cli.devices.device import resolve_device
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.evaluation import print_evaluation
-    from mnist_cli.training.device import resolve_device
 
     # What is not available is said before any data are read.
     options.check_values(batch_size=batch_size)
@@ -167,8 +167,8 @@ def _evaluate(
     subject: Subject, device: torch.device, precision_name: str | None, batch_size: int | None
 ) -> Evaluation:
     """By default in the precision and batches of the training run: the same figures to the bit."""
-    from mnist_cli.config import TrainConfig
-    from mnist_cli.training.device import compute_settings, resolve_precision
+    from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.devices.device import compute_settings, resolve_precision
     from mnist_cli.training.scoring import evaluate as judge
     from mnist_cli.training.scoring import predict_members
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli.base.files import atomic_write, check_writable
 from mnist_cli.commands import options, provenance
+from mnist_cli.config.names import label
 from mnist_cli.errors import ExportMismatch, OutputError, UsageError
 from mnist_cli.exporting import formats
-from mnist_cli.files import atomic_write, check_writable
-from mnist_cli.places import label
 from mnist_cli.report.export_result import Facts
 
 if TYPE_CHECKING:
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.commands.evaluate import Subject
     from mnist_cli.data.split import Split
     from mnist_cli.exporting.agreement import Agreement
     from mnist_cli.exporting.classifier import Answer
-    from mnist_cli.training.checkpoint import Checkpoint
 
 RANDOM_IMAGES = 64
 
@@ -201,9 +201,9 @@ def _random_images() -> Split:
     """Grey noise: what it shows does not matter to whether two programs compute the same."""
     import torch
 
+    from mnist_cli.base.seeding import derive
     from mnist_cli.data.split import Split
     from mnist_cli.exporting.classifier import IMAGE
-    from mnist_cli.seeding import derive
 
     generator = torch.Generator().manual_seed(derive(0, "export"))
     shape = (RANDOM_IMAGES, *IMAGE)
@@ -220,9 +220,9 @@ def _compare(source: Checkpoint, answer: Answer, images: Split) -> Agreement:
     """
     import torch
 
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.devices.device import resolve_precision
     from mnist_cli.exporting.agreement import answers, compare
-    from mnist_cli.training.device import resolve_precision
     from mnist_cli.training.scoring import predict
 
     size = (source.config or TrainConfig()).eval_batch_size

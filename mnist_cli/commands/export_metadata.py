@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from mnist_cli import __version__
 from mnist_cli.commands import provenance
+from mnist_cli.config.names import label
 from mnist_cli.exporting.formats import Format
-from mnist_cli.places import label
 from mnist_cli.vision.fitting import IN_WORDS
 
 if TYPE_CHECKING:
-    from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.runlist import RunRecord
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
+    from mnist_cli.runs.listing import RunRecord
 
 RAW_INPUT = (
     "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, {levels}; the graph normalises "
@@ -89,7 +89,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
 
 def _tested(checkpoint: Checkpoint) -> RunRecord | None:
     """The run that the checkpoint lies in, if it is this file that the test set was read with."""
-    from mnist_cli.training.runlist import FINISHED, read_run
+    from mnist_cli.runs.listing import FINISHED, read_run
 
     run = read_run(checkpoint.path.parent)
     tested = run.state == FINISHED and run.checkpoint == checkpoint.path.name

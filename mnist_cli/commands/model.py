@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import choices
+from mnist_cli.base.files import is_there
 from mnist_cli.commands import options
+from mnist_cli.config import choices
+from mnist_cli.config.names import is_own_network, label, seen_from_here
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.files import is_there
-from mnist_cli.places import is_own_network, label, seen_from_here
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.insight.flow import Flow
-    from mnist_cli.training.checkpoint import Checkpoint
 
 CLASSES = 10
 MAX_IMAGES = 4096  # their activations are really computed: beyond, they may not fit the memory
@@ -104,7 +104,7 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
         CheckpointError: the checkpoint cannot be read.
     """
     from mnist_cli.commands import provenance
-    from mnist_cli.training.rundir import newest
+    from mnist_cli.runs.directory import newest
 
     name = seen_from_here(name)
     if target is not None and name is None and is_own_network(target):
@@ -133,7 +133,7 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
 
 def _check_exists(target: str, runs: Path) -> None:
     """Where there is nothing of that name, say what a name may be; a path is left to others."""
-    from mnist_cli.training.rundir import find_run
+    from mnist_cli.runs.directory import find_run
 
     path = Path(target)
     try:
@@ -150,7 +150,7 @@ def _check_exists(target: str, runs: Path) -> None:
 
 
 def _default(classes: int | None, runs: Path) -> Shown:
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.config.schema import TrainConfig
 
     name = TrainConfig().model
     return _fresh(name, classes, f"no run under {runs}/: {name}, the default network")
@@ -158,7 +158,7 @@ def _default(classes: int | None, runs: Path) -> Shown:
 
 def _fresh(name: str, classes: int | None, origin: str) -> Shown:
     """A network as `mnist train` would begin with it, its memory order included."""
-    from mnist_cli import config as configs
+    from mnist_cli.config import schema as configs
     from mnist_cli.training.state import fresh_model
 
     config = configs.compose([configs.from_flags({"model": name})])
@@ -167,7 +167,7 @@ def _fresh(name: str, classes: int | None, origin: str) -> Shown:
 
 
 def _saved(checkpoint: Checkpoint) -> Shown:
-    from mnist_cli.ensemble import first_member
+    from mnist_cli.networks.ensemble import first_member
 
     members = checkpoint.members
     voting = f"{members} networks that vote, of which this is the first: " if members > 1 else ""
@@ -184,8 +184,8 @@ def _saved(checkpoint: Checkpoint) -> Shown:
 def _follow(shown: Shown, batch_size: int) -> Flow:
     import torch
 
+    from mnist_cli.devices.memory import explain_out_of_memory
     from mnist_cli.insight.flow import follow
-    from mnist_cli.training.memory import explain_out_of_memory
 
     with explain_out_of_memory(batch_size, "--batch-size "):
         return follow(shown.network, torch.zeros(batch_size, 1, 28, 28))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli import catalogue, choices
+from mnist_cli import catalogue
+from mnist_cli.config import choices
+from mnist_cli.config.names import is_own_network
 from mnist_cli.errors import UsageError
-from mnist_cli.places import is_own_network
 
 if TYPE_CHECKING:
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.config.schema import TrainConfig
 
 COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
 
@@ -36,7 +37,7 @@ def _complete_config(incomplete: str) -> list[str]:
 
 
 def _complete_set(incomplete: str) -> list[str]:
-    from mnist_cli import config as configs
+    from mnist_cli.config import schema as configs
 
     return [f"{key}=" for key in configs.KEYS if key.startswith(incomplete)]
 
@@ -176,10 +177,10 @@ def compose_config(
     """Defaults, then ``--config``, then ``--set``, then flags.
 
     Raises:
-        UsageError: see :func:`mnist_cli.config.compose`; or a recipe, which may be a stranger's,
+        UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
             names a network's source, which only a flag or ``--set`` may do.
     """
-    from mnist_cli import config as configs
+    from mnist_cli.config import schema as configs
 
     typed = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
     if config is None:

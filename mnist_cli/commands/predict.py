@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
+from mnist_cli.config.names import label
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.places import label
 
 if TYPE_CHECKING:
     from mnist_cli.commands.digit_reader import Reader
@@ -72,9 +72,9 @@ def predict(
     A picture that cannot be used is named and the others are still done; the exit code is then 3.
     """
     from mnist_cli.commands.digit_reader import Reader
+    from mnist_cli.devices.device import resolve_device
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error
-    from mnist_cli.training.device import resolve_device
     from mnist_cli.vision.digits import Failure, prepare
 
     if as_json and as_csv:
@@ -133,8 +133,8 @@ def _answer(reader: Reader, results: list[Digit | Failure]) -> list[Answer | Fai
     """The results in their order, each digit with its probabilities."""
     import numpy as np
 
+    from mnist_cli.devices.device import compute_settings
     from mnist_cli.report.prediction import Answer
-    from mnist_cli.training.device import compute_settings
     from mnist_cli.vision.digits import Digit
 
     forms = [one.form for one in results if isinstance(one, Digit)]

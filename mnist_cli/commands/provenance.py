@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnist_cli import places
-from mnist_cli.choices import is_known_model, unknown_model
+from mnist_cli.config import names as places
+from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import CheckpointError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Normalisation, Split, TrainVal
-    from mnist_cli.training.checkpoint import Checkpoint
 
 
 def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
@@ -36,9 +36,9 @@ def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Check
         CheckpointError: there is none, it is damaged, or of another network.
         UsageError: the network's name means nothing, or the user's own is not available.
     """
+    from mnist_cli.checkpoints import checkpoint as checkpoints
     from mnist_cli.report.console import warn
-    from mnist_cli.training import checkpoint as checkpoints
-    from mnist_cli.training.rundir import find_checkpoint
+    from mnist_cli.runs.directory import find_checkpoint
 
     _check_model(model)
     path = find_checkpoint(target, runs)
@@ -67,7 +67,7 @@ def told(checkpoint: Checkpoint) -> str:
 
 def title_name(path: Path) -> str:
     """What the titles of pictures call a checkpoint: its run's name, or the file's."""
-    from mnist_cli.training.rundir import RunDirectory
+    from mnist_cli.runs.directory import RunDirectory
 
     parent = path.resolve().parent
     return parent.name if RunDirectory(parent).metrics.is_file() else path.name

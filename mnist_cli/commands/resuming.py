@@ -14,15 +14,15 @@ from mnist_cli.commands.training_run import (
     load_data,
     warn_of_threads,
 )
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.names import is_own_data, is_own_network
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
-from mnist_cli.places import is_own_data, is_own_network
-from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.session import Session
 
 if TYPE_CHECKING:
-    from mnist_cli import config as configs
-    from mnist_cli.training.checkpoint import Checkpoint
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
+    from mnist_cli.config import schema as configs
     from mnist_cli.training.session import Summary
 
 FREE_ON_RESUME = frozenset(
@@ -44,7 +44,7 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
         CheckpointError: there is nothing to resume from.
         UsageError: ``layers`` would change what the result means.
     """
-    from mnist_cli.training import rundir
+    from mnist_cli.runs import directory as rundir
 
     named = _named("model", layers)
     own = named if is_own_network(named) else None
@@ -138,7 +138,7 @@ def _named(key: str, layers: list[configs.Layer]) -> str:
 
 def _resume_from(target: Path, runs: Path) -> Path:
     """The file to go on from: of a run, ``last.pt``."""
-    from mnist_cli.training import rundir
+    from mnist_cli.runs import directory as rundir
 
     folder = rundir.find_run(target, runs)
     if folder is None:
@@ -151,7 +151,7 @@ def _resume_from(target: Path, runs: Path) -> Path:
 
 def _config_on_resume(saved: TrainConfig, layers: list[configs.Layer]) -> TrainConfig:
     """The checkpoint's configuration with what may change; anything else is refused."""
-    from mnist_cli import config as configs
+    from mnist_cli.config import schema as configs
 
     wanted = configs.compose([configs.Layer(saved.to_plain(), {}), *layers])
     free = FREE_ON_RESUME | ({"epochs"} if saved.schedule in {"constant", "step"} else set())

@@ -12,7 +12,7 @@ from mnist_cli.commands import options
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_cli.training.runlist import RunRecord
+    from mnist_cli.runs.listing import RunRecord
 
 SORTS = ("name", "accuracy", "seconds", "date")
 
@@ -59,7 +59,7 @@ def show(
         return
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.run_table import print_runs
-    from mnist_cli.training.runlist import sort_runs
+    from mnist_cli.runs.listing import sort_runs
 
     if sort not in SORTS:
         raise UsageError(f"--sort {sort}: no such order", f"Choose one of {', '.join(SORTS)}.")
@@ -93,7 +93,7 @@ def _list(root: Path) -> list[RunRecord]:
     Raises:
         UsageError: it is none, or cannot be looked into.
     """
-    from mnist_cli.training.runlist import list_runs
+    from mnist_cli.runs.listing import list_runs
 
     try:
         return list_runs(root)
@@ -130,7 +130,7 @@ def compare(
     """
     from mnist_cli.report.console import print_json
     from mnist_cli.report.run_table import print_comparison
-    from mnist_cli.training.runlist import differences, open_run
+    from mnist_cli.runs.listing import differences, open_run
 
     if len(folders) < 2:
         raise UsageError("one run alone has nothing to be compared with", "Name two or more.")

@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli import __version__
+from mnist_cli.base.process import Termination, abandon_stdout, leave
+from mnist_cli.config.names import is_own_network, label
 from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
-from mnist_cli.places import is_own_network, label
-from mnist_cli.process import Termination, abandon_stdout, leave
 from mnist_cli.training.expected_errors import expected
 
 if TYPE_CHECKING:
     import torch
 
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
+    from mnist_cli.runs.directory import RunDirectory
     from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
-    from mnist_cli.training.rundir import RunDirectory
 
 OWN = frozenset({"device", "threads", "workers"})
 """Keys of the configuration in which ranks may differ."""
@@ -74,7 +74,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     left = last_batch(config, images)
     if left >= size or not is_own_network(config.model):
         return
-    from mnist_cli import own_network
+    from mnist_cli.networks import own as own_network
 
     try:
         own_network.try_on_none(config.model, len(data.spec.classes))
@@ -183,7 +183,7 @@ def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
 def resolve_device(name: str, place: Place | None) -> torch.device:
     """The device that ``name`` means here: for one of several ranks, its own."""
     if place is None:
-        from mnist_cli.training.device import resolve_device
+        from mnist_cli.devices.device import resolve_device
 
         return resolve_device(name)
     from mnist_cli.training.distributed.group import device_of
@@ -196,7 +196,7 @@ def read_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -
 
     ``model`` is the user's own network, where one is named.
     """
-    from mnist_cli.training import checkpoint as checkpoints
+    from mnist_cli.checkpoints import checkpoint as checkpoints
 
     if ranks.size == 1:
         return checkpoints.read(find(), model)
@@ -214,7 +214,7 @@ def read_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -
 @contextlib.contextmanager
 def held(find: Callable[[], RunDirectory], ranks: Ranks) -> Iterator[RunDirectory]:
     """The run directory that the leading rank finds or makes, and holds; others know its path."""
-    from mnist_cli.training.rundir import RunDirectory
+    from mnist_cli.runs.directory import RunDirectory
 
     if not ranks.leads:
         yield RunDirectory(Path(os.fsdecode(ranks.share())))
@@ -265,7 +265,7 @@ def _identity(
 
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
     if is_own_network(config.model):
-        from mnist_cli import own_network
+        from mnist_cli.networks import own as own_network
 
         recorded = own_network.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}

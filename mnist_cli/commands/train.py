@@ -13,7 +13,7 @@ from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.commands.training_run import RunRequest
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.training.session import Summary
 
 
@@ -61,7 +61,7 @@ def train(
     set, chooses best.pt; the test set is read once, at the end.
     """
     given = {**locals(), "compile": compile_}
-    from mnist_cli import config as configs
+    from mnist_cli.config import schema as configs
     from mnist_cli.training.distributed.rank_environment import place_of
     from mnist_cli.training.signals import handlers_put_back
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli import choices
 from mnist_cli.commands import options
+from mnist_cli.config import choices
 
 RECIPE, STOPPING = "Recipe", "Stopping and saving"
 

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.base.packages import told
+from mnist_cli.base.process import command_line
 from mnist_cli.commands import options, shared_run
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.names import is_own_network, label, network_place
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import RankError, Stopped
-from mnist_cli.packages import told
-from mnist_cli.places import is_own_network, label, network_place
-from mnist_cli.process import command_line
-from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.session import Session
-from mnist_cli.training.state import EpochResult
 
 if TYPE_CHECKING:
     import torch
 
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
     from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.session import Summary
@@ -95,7 +95,7 @@ def train_anew(config: TrainConfig, request: RunRequest) -> Summary | None:
 @contextlib.contextmanager
 def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     """A session on fresh weights in a new run directory, which it holds meanwhile."""
-    from mnist_cli.training import rundir
+    from mnist_cli.runs import directory as rundir
 
     with shared_run.joined(request.place, request.patience) as ranks:
         device, precision = device_and_precision(config, request.place)
@@ -126,7 +126,7 @@ def begun(run: RunDirectory, ranks: Ranks) -> AbstractContextManager[None]:
 def _run_own_file(model: str) -> None:
     """Find out before any data are read whether a network's file can be run and has the class."""
     if place := network_place(model):
-        from mnist_cli import own_network
+        from mnist_cli.networks import own as own_network
 
         own_network.network_class(place)
 
@@ -134,7 +134,7 @@ def _run_own_file(model: str) -> None:
 def _try_own_network(model: str, classes: int) -> None:
     """Try a network of the user's own before a run directory is made for it."""
     if is_own_network(model):
-        from mnist_cli import own_network
+        from mnist_cli.networks import own as own_network
 
         own_network.check(model, classes)
 
@@ -143,7 +143,7 @@ def device_and_precision(
     config: TrainConfig, place: Place | None, checkpoint: Checkpoint | None = None
 ) -> tuple[torch.device, Precision]:
     """Device and precision, before any data are read; a resumed run keeps its precision."""
-    from mnist_cli.training.device import resolve_precision
+    from mnist_cli.devices.device import resolve_precision
     from mnist_cli.training.graphed import check
 
     size = place.size if place else 1
@@ -160,7 +160,7 @@ def device_and_precision(
 @contextlib.contextmanager
 def _runs_folder(runs: Path, *, temporary: bool, writes: bool) -> Iterator[Path]:
     """Where the run directory goes; found unwritable now, before data are read."""
-    from mnist_cli.files import check_writable
+    from mnist_cli.base.files import check_writable
 
     if temporary:
         with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
@@ -176,7 +176,7 @@ def warn_of_threads(config: TrainConfig, request: RunRequest, device: torch.devi
 
     torch's own number counts on the CPU, where a container may be allowed less than it sees.
     """
-    from mnist_cli.cores import excess
+    from mnist_cli.base.cores import excess
 
     threads = config.threads
     if not threads and device.type == "cpu":
@@ -271,8 +271,8 @@ def _where(session: Session, request: RunRequest) -> str:
 
 
 def _announce(session: Session, say: Speaker) -> None:
-    from mnist_cli.cores import usable_cores
-    from mnist_cli.training.device import describe
+    from mnist_cli.base.cores import usable_cores
+    from mnist_cli.devices.device import describe
 
     workers, available = session.config.workers, usable_cores()
     if workers > available:
@@ -334,7 +334,7 @@ def _follow(session: Session, stop: StopRequest, request: RunRequest) -> None:
 
 
 def _draw_curves(session: Session, run: RunDirectory, say: Speaker) -> None:
-    from mnist_cli.training.history import learning_rates
+    from mnist_cli.training.optim import learning_rates
 
     try:
         from mnist_cli.report.figures import save_learning_curves

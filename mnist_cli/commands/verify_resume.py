@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli import process
+from mnist_cli.base import process
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.digest import digests
 from mnist_cli.commands.training_run import RunRequest, begin
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.names import is_own_network
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
-from mnist_cli.places import is_own_network
-from mnist_cli.training import checkpoint as checkpoints
-from mnist_cli.training.digest import digests
-from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.session import Session
 from mnist_cli.training.signals import StopRequest
 

@@ -1,6 +1,6 @@
 """Where the values of a configuration come from: flags, ``--set``, TOML files, presets.
 
-Judges no value: :func:`mnist_cli.config.compose` does. Of keys it knows those whose values may be
+Judges no value: :func:`mnist_cli.config.schema.compose` does. Of keys it knows those whose values may be
 paths: they are made absolute here, where it is known from which folder they are seen.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli import places
-from mnist_cli.choices import preset_names, presets_dir
+from mnist_cli.base.files import is_folder, is_there
+from mnist_cli.config import names as places
+from mnist_cli.config.choices import preset_names, presets_dir
 from mnist_cli.errors import UsageError
-from mnist_cli.files import is_folder, is_there
 
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
     "model": places.absolute_network,

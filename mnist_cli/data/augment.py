@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from typing import IO, BinaryIO, Literal
 
 from filelock import FileLock, Timeout
 
+from mnist_cli.base.files import clear_stale, explain_os_error
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
 from mnist_cli.data.download import SLOW_SECONDS
 from mnist_cli.data.mirrors import Failure, Mirrors, Patience, replacing
 from mnist_cli.errors import DataError, OutputError
-from mnist_cli.files import clear_stale, explain_os_error
 
 LOCK = ".fetch.lock"
 CONNECT_SECONDS = 10.0

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from mnist_cli import catalogue, places
+from mnist_cli import catalogue
 from mnist_cli.catalogue.spec import DatasetSpec, SplitName
+from mnist_cli.config import names as places
 from mnist_cli.data import idx, store
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.base.seeding import derive
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data import workers
 from mnist_cli.data.augment import Augmentation
 from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.seeding import derive
 
 Batch = tuple[Tensor, Tensor]
 Draw = tuple[int, int]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from mnist_cli.base.files import replace, sync, sync_folder, temporary_for
 from mnist_cli.data.download import Limits, download
 from mnist_cli.data.web import DownloadError, allowed, is_loopback, reach
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.files import replace, sync, sync_folder, temporary_for
 
 OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
@@ -138,7 +138,7 @@ class Mirrors:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file that appears at ``path`` when it is whole, even through a power failure.
 
-    For what is too big or too slow to come for :func:`mnist_cli.files.atomic_write`.
+    For what is too big or too slow to come for :func:`mnist_cli.base.files.atomic_write`.
     """
     part = temporary_for(path)
     try:

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
+from mnist_cli.config.names import label
 from mnist_cli.data import own_idx
 from mnist_cli.data.records import Arrays, Raw
 from mnist_cli.errors import DataError
-from mnist_cli.files import is_folder, is_there
-from mnist_cli.places import label
 
 TEST_SHARE = 5
 """Of so many images of a class one is for the test set."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnist_cli.base.seeding import derive
 from mnist_cli.errors import UsageError
-from mnist_cli.seeding import derive
 
 VALIDATION = 5000
 

@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli import catalogue
+from mnist_cli.base.files import is_regular
 from mnist_cli.catalogue.spec import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
 from mnist_cli.data import bundled, idx
 from mnist_cli.data.records import Arrays
 from mnist_cli.errors import DataError
-from mnist_cli.files import is_regular
 
 CHECKSUMS = "checksums.json"
 CHECKSUMS_FORMAT = "mnist-cli/checksums"

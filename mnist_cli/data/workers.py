@@ -14,8 +14,8 @@ from multiprocessing.context import BaseContext
 
 import torch
 
+from mnist_cli.base.process import looks_here
 from mnist_cli.errors import DataError
-from mnist_cli.process import looks_here
 
 PRELOADED = ["mnist_cli.data.loader", "torchvision.transforms", "PIL.Image"]
 """What a fork server imports once, so that its workers do not: seconds for each of them."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation
-from mnist_cli.ensemble import Ensemble
+from mnist_cli.networks.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         """Copy a network or an ensemble, in the usual memory order.
 
         Args:
-            model: what :meth:`mnist_cli.training.checkpoint.Checkpoint.build_model` gives.
+            model: what :meth:`mnist_cli.checkpoints.checkpoint.Checkpoint.build_model` gives.
             normalisation: the one that the network was trained with.
         """
         super().__init__()

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnist_cli.base.seeding import derive
+from mnist_cli.devices.device import compute_settings, computes_bf16
 from mnist_cli.proving.claims import Row, Subject
-from mnist_cli.seeding import derive
-from mnist_cli.training.device import compute_settings, computes_bf16
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnist_cli.benchmark.measure import Measurement, Recipe, measure
-from mnist_cli.config import compose, find_config, from_file
+from mnist_cli.config.schema import compose, find_config, from_file
 from mnist_cli.config.sources import Layer
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.programs import run_json

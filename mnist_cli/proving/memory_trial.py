@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from mnist_cli.config import compose
+from mnist_cli.config.schema import compose
 from mnist_cli.config.sources import Layer
 from mnist_cli.data.load import LoadedData, load
+from mnist_cli.devices.device import resolve_device, resolve_precision
+from mnist_cli.devices.memory import address_space
 from mnist_cli.errors import OutOfMemory
-from mnist_cli.training import rundir
-from mnist_cli.training.device import resolve_device, resolve_precision
-from mnist_cli.training.memory import address_space
+from mnist_cli.runs import directory as rundir
 from mnist_cli.training.session import Session
 from mnist_cli.training.signals import StopRequest
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mnist_cli import models
-from mnist_cli.choices import preset_names
-from mnist_cli.config import TrainConfig, compose, find_config, from_file
+from mnist_cli.base.seeding import derive
+from mnist_cli.config.choices import preset_names
+from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
+from mnist_cli.devices.device import Precision, compute_settings, resolve_precision
+from mnist_cli.networks import registry as models
 from mnist_cli.proving import rounding
 from mnist_cli.proving.claims import Row, Subject
-from mnist_cli.seeding import derive
-from mnist_cli.training.device import Precision, compute_settings, resolve_precision
 from mnist_cli.training.state import fresh_model
 
 IMAGES = 32

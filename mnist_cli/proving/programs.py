@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from mnist_cli.config import TrainConfig, compose
+from mnist_cli.base.process import run
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.config.schema import TrainConfig, compose
 from mnist_cli.config.sources import Layer
 from mnist_cli.data.split import cut_validation
+from mnist_cli.devices.device import resolve_precision
 from mnist_cli.errors import NumericsError
-from mnist_cli.process import run
 from mnist_cli.proving import rounding
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.preset_gradients import BITS, loss_of
-from mnist_cli.training import checkpoint as checkpoints
-from mnist_cli.training.device import resolve_precision
-from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.state import fresh_model
 
 LIMIT = 300

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.training.device import Precision
+from mnist_cli.devices.device import Precision
 
 Gradients = dict[str, Tensor]
 Loss = Callable[[Tensor], Tensor]

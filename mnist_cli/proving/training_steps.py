@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from mnist_cli.config import TrainConfig, compose, find_config, from_file
+from mnist_cli.checkpoints.checkpoint import DataInfo
+from mnist_cli.checkpoints.digest import digests
+from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.data.split import cut_validation
+from mnist_cli.devices.device import compute_settings, resolve_precision
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.recorded_steps import RecordingCapturer, no_reads
 from mnist_cli.training import snapshot
-from mnist_cli.training.checkpoint import DataInfo
-from mnist_cli.training.device import compute_settings, resolve_precision
-from mnist_cli.training.digest import digests
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import fit

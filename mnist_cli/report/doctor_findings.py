@@ -12,7 +12,7 @@ from rich.markup import escape
 from mnist_cli.report.console import print_facts, speaks_unicode, stdout, warn
 
 if TYPE_CHECKING:
-    from mnist_cli.training.diagnosis import Diagnosis, Gpu, Verdict
+    from mnist_cli.proving.diagnosis import Diagnosis, Gpu, Verdict
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:

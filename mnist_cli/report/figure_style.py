@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
-from mnist_cli.files import atomic_write
 
 rcdefaults()  # a matplotlibrc that lies about is not ours to follow
 

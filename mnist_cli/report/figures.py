@@ -40,8 +40,8 @@ from mnist_cli.report.figure_style import (
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
+    from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.scoring import Evaluation, Mistake
-    from mnist_cli.training.state import EpochResult
 
 
 LARGEST = 14.0

@@ -27,8 +27,7 @@ from mnist_cli.report.figure_style import (
 from mnist_cli.report.figures import finish_curves, over_epochs
 
 if TYPE_CHECKING:
-    from mnist_cli.training.norms import Norms
-    from mnist_cli.training.state import EpochResult
+    from mnist_cli.runs.results import EpochResult, Norms
 
 
 def save_overlay(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.places import label, slug
+from mnist_cli.config.names import label, slug
 from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mnist_cli.training.runlist import RunRecord
+    from mnist_cli.runs.listing import RunRecord
 
 NOTHING = "-"
 TEXTUAL = ("run", "data set", "network", "device", "date")

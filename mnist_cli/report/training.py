@@ -12,8 +12,8 @@ from rich.markup import escape
 from mnist_cli.report.console import percent, stdout
 
 if TYPE_CHECKING:
+    from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.session import Summary
-    from mnist_cli.training.state import EpochResult
 
 
 class TrainingReport:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import sys
 
+from mnist_cli.base.packages import explain_import
 from mnist_cli.errors import MnistError, OutputError
-from mnist_cli.own_source import blamed
-from mnist_cli.packages import explain_import
+from mnist_cli.networks.source import blamed
 
 
 def expected(error: BaseException) -> MnistError | None:
@@ -41,7 +41,7 @@ def _shortage(error: BaseException) -> MnistError | None:
     """The error for memory that ran out; None for any other error."""
     if "torch" not in sys.modules and not isinstance(error, MemoryError):
         return None
-    from mnist_cli.training.memory import explained, is_out_of_memory
+    from mnist_cli.devices.memory import explained, is_out_of_memory
 
     if not is_out_of_memory(error):
         return None

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_cli.ensemble import Ensemble
 from mnist_cli.errors import NonFiniteError
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training.muon import Muon
 from mnist_cli.training.ranks import ALONE, Ranks
 

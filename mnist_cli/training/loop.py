@@ -11,16 +11,17 @@ from dataclasses import dataclass
 
 import torch
 
+from mnist_cli.base.seeding import derive
+from mnist_cli.config.names import is_own_network
 from mnist_cli.data.loader import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
-from mnist_cli.places import is_own_network
-from mnist_cli.seeding import derive
+from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.graphed import Capturer, Graphed
 from mnist_cli.training.norms import by_parameter, trained
 from mnist_cli.training.optim import LearningRate
-from mnist_cli.training.scoring import Score, predict, score
-from mnist_cli.training.state import EpochResult, TrainState
+from mnist_cli.training.scoring import predict, score
+from mnist_cli.training.state import TrainState
 from mnist_cli.training.step import Stepper, add_origin
 
 

@@ -10,46 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from typing import Any
+from dataclasses import astuple
 
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.ensemble import Ensemble
+from mnist_cli.networks.ensemble import Ensemble
+from mnist_cli.runs.results import Norms
 
 RULE_OF_THUMB = 1e-3
 """A healthy ratio of update to weight, from the source above."""
-
-
-@dataclass(frozen=True)
-class Norms:
-    """2-norms of a parameter, or of all of a layer's together, in one step.
-
-    Attributes:
-        gradient: of what the optimiser was given: clipped, where the run clips.
-        weight: of the weight before the step.
-        update: of all that the step changed: rate, momentum and weight decay included.
-    """
-
-    gradient: float
-    weight: float
-    update: float
-
-    @property
-    def gradient_to_weight(self) -> float:
-        """NaN where the weight is all zero, as a bias may be when it begins."""
-        return self.gradient / self.weight if self.weight else math.nan
-
-    @property
-    def update_to_weight(self) -> float:
-        """NaN where the weight is all zero, as a bias may be when it begins."""
-        return self.update / self.weight if self.weight else math.nan
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Norms:
-        """The inverse of :func:`vars`."""
-        return cls(float(plain["gradient"]), float(plain["weight"]), float(plain["update"]))
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.muon import Muon
 
 
@@ -201,3 +202,16 @@ class LearningRate:
 
 def _cosine_between(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def learning_rates(
+    config: TrainConfig, history: Sequence[EpochResult]
+) -> list[tuple[float, float]]:
+    """The course of the learning rate over these epochs: see :meth:`LearningRate.course`.
+
+    Empty where their numbers make no sense.
+    """
+    if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
+        return []
+    last = history[-1]
+    return LearningRate.of(config, last.step // last.epoch).course(config.lr, last.epoch)

@@ -9,25 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.ensemble import Ensemble, vote
-from mnist_cli.training.device import Precision
-from mnist_cli.training.memory import EVALUATION, explain_out_of_memory
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.memory import EVALUATION, explain_out_of_memory
+from mnist_cli.networks.ensemble import Ensemble, vote
+from mnist_cli.runs.results import Score
 from mnist_cli.training.ranks import ALONE, Ranks
 
 CALIBRATION_BINS = 15
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean loss (cross-entropy, nats) and accuracy (a fraction of 1) over ``count`` images."""
-
-    loss: float
-    accuracy: float
-    count: int
-
-    def to_plain(self) -> dict[str, float | int]:
-        """As a dict of plain numbers."""
-        return {"loss": self.loss, "accuracy": self.accuracy, "count": self.count}
 
 
 @dataclass(frozen=True)

@@ -18,29 +18,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.base.files import atomic_write
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.loader import build_loader
 from mnist_cli.data.split import Split, cut_validation
 from mnist_cli.data.workers import explain_dead_worker
-from mnist_cli.errors import CheckpointError, NonFiniteError
-from mnist_cli.files import atomic_write
-from mnist_cli.training import checkpoint as checkpoints
-from mnist_cli.training import graphed, snapshot
-from mnist_cli.training.checkpoint import Checkpoint, DataInfo
-from mnist_cli.training.device import Precision, compute_settings, describe
-from mnist_cli.training.loop import Event, StepResult, fit, report
-from mnist_cli.training.memory import (
+from mnist_cli.devices.device import Precision, compute_settings, describe
+from mnist_cli.devices.memory import (
     ask_for_room,
     explain_out_of_memory,
     with_room_for_backward,
 )
+from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.results import EpochResult, Score
+from mnist_cli.training import graphed, snapshot
+from mnist_cli.training.loop import Event, StepResult, fit, report
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import ALONE, Ranks
-from mnist_cli.training.rundir import RunDirectory
-from mnist_cli.training.scoring import Score, predict, score
+from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.signals import StopRequest
-from mnist_cli.training.state import EpochResult, TrainState, fresh_state
+from mnist_cli.training.state import TrainState, fresh_state
 from mnist_cli.training.step import Stepper
 
 

@@ -1,6 +1,6 @@
 """A run in progress as a checkpoint's document, and back: what resuming to the same bits takes.
 
-Knows the state and the document; nothing of files, which :mod:`mnist_cli.training.checkpoint`
+Knows the state and the document; nothing of files, which :mod:`mnist_cli.checkpoints.checkpoint`
 reads and writes.
 """
 
@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mnist_cli import __version__
+from mnist_cli.base.seeding import derive
+from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
+from mnist_cli.config.names import is_own_network, label
+from mnist_cli.devices.device import cpu_name
 from mnist_cli.errors import CheckpointError
-from mnist_cli.places import is_own_network, label
-from mnist_cli.seeding import derive
 from mnist_cli.training import norms
-from mnist_cli.training.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
-from mnist_cli.training.device import cpu_name
 from mnist_cli.training.graphed import captures
 from mnist_cli.training.state import TrainState
 
@@ -63,7 +63,7 @@ def _source(model: str) -> dict[str, Any]:
     """Where a network of the user's own came from: told, and never followed."""
     if not is_own_network(model):
         return {}
-    from mnist_cli import own_network
+    from mnist_cli.networks import own as own_network
 
     return {"source": own_network.provenance(model)}
 

@@ -2,90 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from mnist_cli import models
-from mnist_cli.config import TrainConfig
-from mnist_cli.ensemble import join
-from mnist_cli.places import is_own_network
-from mnist_cli.seeding import derive
+from mnist_cli.base.seeding import derive
+from mnist_cli.config.names import is_own_network
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.devices.device import Precision, synchronize
+from mnist_cli.networks import registry as models
+from mnist_cli.networks.ensemble import join
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.averaging import build_average
-from mnist_cli.training.device import Precision, synchronize
 from mnist_cli.training.guard import Guard, build_guard
-from mnist_cli.training.norms import Norms
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
-from mnist_cli.training.scoring import Score
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One epoch's figures, as a line of ``metrics.jsonl``.
-
-    ``epoch`` counts from 1; ``loss`` and ``accuracy`` are of the training images as they were
-    trained on (augmented, before each step); ``grad_norm`` is the mean over steps of the whole
-    gradient's 2-norm before clipping; ``seconds`` are the steps alone. ``norms`` are those of
-    each trained parameter, by name, in the epoch's middle step; empty where an older program
-    measured none. Of an ensemble these are the members' means, and ``val`` is of their
-    vote.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    accuracy: float
-    val: Score | None
-    lr: float
-    grad_norm: float
-    images_per_second: float
-    seconds: float
-    norms: Mapping[str, Norms] = field(default_factory=dict)
-
-    def to_plain(self) -> dict[str, Any]:
-        """As plain numbers, flat but for the norms; without a validation set its are None."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "train_loss": self.loss,
-            "train_accuracy": self.accuracy,
-            "val_loss": self.val.loss if self.val else None,
-            "val_accuracy": self.val.accuracy if self.val else None,
-            "val_count": self.val.count if self.val else None,
-            "lr": self.lr,
-            "grad_norm": self.grad_norm,
-            "images_per_second": self.images_per_second,
-            "seconds": self.seconds,
-            "norms": {name: dict(vars(norms)) for name, norms in self.norms.items()},
-        }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> EpochResult:
-        """The inverse of :meth:`to_plain`."""
-        val = None
-        if plain["val_count"] is not None:
-            figures = float(plain["val_loss"]), float(plain["val_accuracy"])
-            val = Score(*figures, int(plain["val_count"]))
-        return cls(
-            epoch=int(plain["epoch"]),
-            step=int(plain["step"]),
-            loss=float(plain["train_loss"]),
-            accuracy=float(plain["train_accuracy"]),
-            val=val,
-            lr=float(plain["lr"]),
-            grad_norm=float(plain["grad_norm"]),
-            images_per_second=float(plain["images_per_second"]),
-            seconds=float(plain["seconds"]),
-            norms={name: Norms.from_plain(of) for name, of in plain.get("norms", {}).items()},
-        )
 
 
 @dataclass

@@ -14,13 +14,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli import ensemble, models
+from mnist_cli.config.names import is_own_network
 from mnist_cli.data.loader import Loader
-from mnist_cli.ensemble import Ensemble
+from mnist_cli.devices.device import rate_dtype
 from mnist_cli.errors import NonFiniteError
-from mnist_cli.places import is_own_network
+from mnist_cli.networks import ensemble
+from mnist_cli.networks import registry as models
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training.averaging import average
-from mnist_cli.training.device import rate_dtype
 from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate

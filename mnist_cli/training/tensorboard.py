@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import UsageError
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.norms import by_layer
-from mnist_cli.training.state import EpochResult
 
 TAGS = {
     "loss/train": "train_loss",

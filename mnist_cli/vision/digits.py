@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.base.files import is_folder
 from mnist_cli.errors import DataError
-from mnist_cli.files import is_folder
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import DataError
-from mnist_cli.files import is_regular, is_there
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 ENDINGS = frozenset(

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_cli import models
 from mnist_cli.autograd import call_node, walk
 from mnist_cli.autograd.expression import FUNCTIONS, evaluate
 from mnist_cli.autograd.meanings import MEANINGS, meaning
 from mnist_cli.autograd.replaying import replay
+from mnist_cli.networks import registry as models
 
 # ------------------------------------------------------------------ formulas
 

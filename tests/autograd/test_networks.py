@@ -7,7 +7,7 @@ import torch
 from autograd_zoo import same_bits
 
 from mnist_cli.autograd import dumps, judge, loads, record, replay, trace_modules, walk
-from mnist_cli.models import REGISTRY, build, loss
+from mnist_cli.networks.registry import REGISTRY, build, loss
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

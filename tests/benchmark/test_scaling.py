@@ -21,8 +21,8 @@ from mnist_cli.benchmark.scaling import (
     growths,
     plan,
 )
-from mnist_cli.choices import preset_names, width_of
-from mnist_cli.config import Layer, TrainConfig, compose, find_config, from_file
+from mnist_cli.config.choices import preset_names, width_of
+from mnist_cli.config.schema import Layer, TrainConfig, compose, find_config, from_file
 from mnist_cli.errors import UsageError
 from mnist_cli.report.bench_tables import sentences
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli import catalogue, models
+from mnist_cli import catalogue
 from mnist_cli.data import store
+from mnist_cli.networks import registry as models
 
 SMALL = ("--dataset", "digits", "--batch", "4", "--precision", "fp32")
 """A batch that takes no time, in the precision that plain torch computes in."""

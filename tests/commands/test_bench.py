@@ -190,7 +190,7 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> Orders:
     orders = Orders()
     for module in ("measure", "scaling", "inference"):
         monkeypatch.setattr(f"mnist_cli.benchmark.{module}.launch", orders)
-    monkeypatch.setattr("mnist_cli.cores.cores", lambda: 2)
+    monkeypatch.setattr("mnist_cli.base.cores.cores", lambda: 2)
     return orders
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnist_cli.commands import bench_worker
-from mnist_cli.config import compose, find_config, from_assignments, from_file
+from mnist_cli.config.schema import compose, find_config, from_assignments, from_file
 from mnist_cli.errors import UsageError
 from mnist_cli.training import scoring
 from mnist_cli.training.session import Session

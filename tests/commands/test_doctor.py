@@ -12,7 +12,8 @@ import torch
 from made_up import make
 from program import Run
 
-from mnist_cli import __version__, catalogue, cores
+from mnist_cli import __version__, catalogue
+from mnist_cli.base import cores
 from mnist_cli.data import store
 from mnist_cli.gpu import nvidia, probe
 from mnist_cli.gpu.nvidia import Driver

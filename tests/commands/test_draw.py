@@ -21,11 +21,12 @@ from program import TINY, Run, finish, wait_until
 from rounding import smooth
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import catalogue, models
+from mnist_cli import catalogue
+from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.commands.digit_reader import Reader
 from mnist_cli.commands.drawing_answers import SIDE, Looker
 from mnist_cli.errors import DataError
-from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.networks import registry as models
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

@@ -14,8 +14,9 @@ from program import TINY, Run
 from sklearn import metrics
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import catalogue, models
+from mnist_cli import catalogue
 from mnist_cli.data import store
+from mnist_cli.networks import registry as models
 
 
 def answers(run_directory: Path) -> tuple[list[int], list[int], torch.Tensor]:

@@ -18,11 +18,12 @@ from safetensors import safe_open
 from systems import needs_posix
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import catalogue, models
+from mnist_cli import catalogue
 from mnist_cli.commands import export as command
 from mnist_cli.data import store
 from mnist_cli.exporting import onnx_model
 from mnist_cli.exporting.classifier import Answer
+from mnist_cli.networks import registry as models
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from inspected import SMALL, plain_gradients, saved
 from program import Run, finish, start
 
-from mnist_cli import autograd, models
+from mnist_cli import autograd
 from mnist_cli.autograd import Replay, Walk, loads
 from mnist_cli.data.load import load
-from mnist_cli.models import REGISTRY
+from mnist_cli.networks import registry as models
+from mnist_cli.networks.registry import REGISTRY
 
 
 def no_constant(name: str) -> None:

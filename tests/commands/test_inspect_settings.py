@@ -11,10 +11,10 @@ import torch
 from inspected import SMALL, saved
 from program import Run
 
-from mnist_cli import models
 from mnist_cli.autograd import folding, loads
 from mnist_cli.autograd.render import layout, svg
-from mnist_cli.training import device
+from mnist_cli.devices import device
+from mnist_cli.networks import registry as models
 
 
 class Seen(torch.autograd.Function):

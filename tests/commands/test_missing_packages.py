@@ -21,7 +21,7 @@ from made_up import make
 from PIL import Image
 
 import mnist_cli
-from mnist_cli.packages import OPTIONAL, explain_import
+from mnist_cli.base.packages import OPTIONAL, explain_import
 
 ROOT = Path(mnist_cli.__file__).parent.parent
 HIDDEN = {

@@ -10,7 +10,7 @@ import torch
 from program import TINY, Run
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnist_cli import models
+from mnist_cli.networks import registry as models
 
 
 def torch_count(name: str, batch: int) -> int:

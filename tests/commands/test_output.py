@@ -13,8 +13,7 @@ from program import TINY, Run, shell
 from systems import needs_permissions
 
 from mnist_cli.report import console, figures, training
-from mnist_cli.training.scoring import Score
-from mnist_cli.training.state import EpochResult
+from mnist_cli.runs.results import EpochResult, Score
 
 TRAIN = " ".join(TINY)
 SHARED = f"{TRAIN} --epochs 1 --nproc 2 --json"

@@ -17,7 +17,7 @@ from own_files import NET, body, network_file
 from program import TINY, Outcome, Run, finish, start
 from systems import needs_posix
 
-from mnist_cli import own_source
+from mnist_cli.networks import source as own_source
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "net.py"
 OWN = (*TINY, "--quiet", "--model", "net.py:Net")
@@ -309,7 +309,7 @@ def test_a_path_in_a_checkpoint_is_never_imported(
     run_files: list[Path] = []
     load = own_source.load.__wrapped__
     monkeypatch.setattr(
-        "mnist_cli.own_network.load", lambda path: [run_files.append(path), load(path)][1]
+        "mnist_cli.networks.own.load", lambda path: [run_files.append(path), load(path)][1]
     )
 
     def attempts(*more: object) -> list[Outcome]:

@@ -13,10 +13,10 @@ import torch
 from matplotlib.image import imread
 from program import TINY, Run
 
-from mnist_cli import models
 from mnist_cli.commands.plot import PICTURES
 from mnist_cli.commands.plotting.material import Request, open_material
 from mnist_cli.commands.plotting.pictures import DRAW
+from mnist_cli.networks import registry as models
 
 QUICK = "filters,activations,saliency,mistakes"
 

@@ -13,8 +13,9 @@ from PIL import Image
 from program import Run, shell
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import catalogue, models
+from mnist_cli import catalogue
 from mnist_cli.data import bundled
+from mnist_cli.networks import registry as models
 
 TEST = bundled.read("test")
 

@@ -13,7 +13,7 @@ import pytest
 from program import Run
 
 from mnist_cli.commands import runs as command
-from mnist_cli.training import runlist
+from mnist_cli.runs import listing as runlist
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from program import TINY, Run
 
-from mnist_cli import cores
+from mnist_cli.base import cores
 from mnist_cli.errors import Caution
 
 WARNING = "warning: 3 threads on 1 core can be many times slower"

@@ -10,9 +10,9 @@ import torch
 from program import TINY, Run
 from systems import needs_posix
 
-from mnist_cli import process
+from mnist_cli.base import process
 from mnist_cli.commands import verify_resume
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
 
 SHORT = [*TINY, "--verify-resume", "--epochs", 1]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import build_loader
 from mnist_cli.data.split import Normalisation, Split
 

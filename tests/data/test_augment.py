@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.augment import Augmentation
 
 Draw = Callable[..., Tensor]

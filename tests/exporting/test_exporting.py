@@ -15,11 +15,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
-from mnist_cli import models
 from mnist_cli.data.split import Normalisation
-from mnist_cli.ensemble import join
 from mnist_cli.exporting import agreement, formats
 from mnist_cli.exporting.classifier import Classifier
+from mnist_cli.networks import registry as models
+from mnist_cli.networks.ensemble import join
 
 MEAN, STD = 0.1307, 0.3081
 METADATA = {"model": "a network", "classes": '["0", "ä"]'}

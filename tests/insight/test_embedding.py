@@ -8,9 +8,9 @@ from rounding import assert_as_accurate, in_float64
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from mnist_cli import models
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.insight import embedding
+from mnist_cli.networks import registry as models
 
 
 def points(count: int = 300, size: int = 20) -> torch.Tensor:

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnist_cli import choices, models
+from mnist_cli.config import choices
 from mnist_cli.insight import flow
 from mnist_cli.insight.flow import Flow, Weights, follow
 from mnist_cli.insight.operations import formula
+from mnist_cli.networks import registry as models
 
 NETWORKS = [*models.REGISTRY, *(f"{name}x0.375" for name in choices.SCALABLE), "conv4x1.5"]
 

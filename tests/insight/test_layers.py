@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mnist_cli import models
 from mnist_cli.insight.layers import features, trace_layers
+from mnist_cli.networks import registry as models
 
 
 def network(name: str) -> nn.Module:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from rounding import assert_as_accurate, smooth
 
-from mnist_cli import models
 from mnist_cli.data.split import Normalisation
 from mnist_cli.insight.pixels import Ascent, maximise, saliency
+from mnist_cli.networks import registry as models
 
 NORMALISATION = Normalisation(0.1307, 0.3081)
 

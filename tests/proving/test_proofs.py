@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from injected import inject
 from torch import Tensor
 
-from mnist_cli import models
 from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import Interrupted, NumericsError, UsageError
+from mnist_cli.networks import registry as models
 from mnist_cli.proving import (
     arithmetic,
     limits,
@@ -270,7 +270,7 @@ def test_a_refusal_that_proposes_nothing_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     inject(
-        *(monkeypatch, tmp_path, "mnist_cli.training.memory"),
+        *(monkeypatch, tmp_path, "mnist_cli.devices.memory"),
         """
         def _largest(size, rehearse):
             return 0

@@ -13,9 +13,8 @@ from rich.console import Console
 
 from mnist_cli.report import datasets, figure_style, figures, insight_figures, plots, run_figures
 from mnist_cli.report.plots import Preview, sparkline
-from mnist_cli.training.norms import Norms
-from mnist_cli.training.scoring import Evaluation, Mistake, Score
-from mnist_cli.training.state import EpochResult
+from mnist_cli.runs.results import EpochResult, Norms, Score
+from mnist_cli.training.scoring import Evaluation, Mistake
 
 LONG = ("Trouser", "Ankle boot")
 LONG_TITLE = "Trouser,\ntaken for\nAnkle boot"

@@ -42,7 +42,7 @@ def _on_call(place: str, number: int, befall: Callable[[], None]) -> None:
     _around(place, wrap)
 
 
-SAVE = "mnist_cli.training.checkpoint:write"
+SAVE = "mnist_cli.checkpoints.checkpoint:write"
 
 
 def draw_nothing() -> None:

@@ -16,8 +16,8 @@ import torch
 from readers import document, replaced, saved
 from victim import Victim
 
-from mnist_cli.training.archive import MAX_BYTES
-from mnist_cli.training.pickles import MAX_CALLS, MAX_PICKLE
+from mnist_cli.checkpoints.archive import MAX_BYTES
+from mnist_cli.checkpoints.pickles import MAX_CALLS, MAX_PICKLE
 
 # --- code
 

@@ -14,7 +14,7 @@ from tally import Tally
 from warm import RUN, Warm, Whole, ends_alike
 
 SEED = 20261124
-SAVE = "mnist_cli.training.checkpoint:write"
+SAVE = "mnist_cli.checkpoints.checkpoint:write"
 NOBODY = 65534
 
 
@@ -87,7 +87,7 @@ WRITERS = {
     "plot": ["plot", "--only", "filters,confusion", "--out", "written"],
     "data show": ["data", "show", "digits", "-n", "2", "--png", "written.png"],
 }
-FILES = "mnist_cli.files:temporary_for"
+FILES = "mnist_cli.base.files:temporary_for"
 
 
 def test_other_commands_on_a_full_disk(warm: Warm, whole: Whole, tally: Tally) -> None:

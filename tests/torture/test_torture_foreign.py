@@ -12,7 +12,7 @@ from tally import Tally
 from torch import Tensor
 from victim import Victim
 
-from mnist_cli import models
+from mnist_cli.networks import registry as models
 
 Weights = dict[str, Tensor]
 

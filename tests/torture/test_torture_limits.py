@@ -16,7 +16,7 @@ from readers import COMMANDS, PICTURE, READERS, SMALL, good, saved
 from tally import Tally
 from victim import MEGABYTE, End, Victim
 
-from mnist_cli import models
+from mnist_cli.networks import registry as models
 
 SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 STOPPED = re.compile(

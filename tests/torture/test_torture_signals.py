@@ -25,9 +25,9 @@ PLACES = {
     "the last step": (STEP, 9),
     "an epoch's first step": (STEP, 4),
     "validation": ("mnist_cli.training.loop:_validate", 2),
-    "saving": ("mnist_cli.training.checkpoint:write", 6),
-    "between rename and fsync": ("mnist_cli.files:sync_folder", 9),
-    "writing metrics": ("mnist_cli.training.rundir:RunDirectory.write_metrics", 3),
+    "saving": ("mnist_cli.checkpoints.checkpoint:write", 6),
+    "between rename and fsync": ("mnist_cli.base.files:sync_folder", 9),
+    "writing metrics": ("mnist_cli.runs.directory:RunDirectory.write_metrics", 3),
     "reading the test set": ("mnist_cli.training.session:Session.score_test", 1),
 }
 SHORT = ["saving", "validation"]
@@ -118,10 +118,10 @@ SCORES = "mnist_cli.training.scoring:_scores"
 ELSEWHERE = (
     (["eval"], SCORES),
     (["inspect-grad"], "mnist_cli.autograd.walking:walk"),
-    (["inspect-grad"], "mnist_cli.files:sync_folder"),
+    (["inspect-grad"], "mnist_cli.base.files:sync_folder"),
     (["predict", PICTURE], SCORES),
     (["plot", "--only", "confusion", "--format", "svg"], SCORES),
-    (["plot", "--only", "filters", "--format", "svg"], "mnist_cli.files:sync_folder"),
+    (["plot", "--only", "filters", "--format", "svg"], "mnist_cli.base.files:sync_folder"),
 )
 
 

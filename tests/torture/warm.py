@@ -18,7 +18,7 @@ import torch
 from bits import SECONDS, differences
 from program import TINY, Outcome, one_thread
 
-from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.checkpoints import checkpoint as checkpoints
 
 HERE = Path(__file__).parent
 RUN = [*TINY, "--checkpoint-every", "1"]

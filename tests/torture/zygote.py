@@ -25,7 +25,7 @@ IMPORTED = (
     *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.commands.training_run"),
     *("mnist_cli.report.figures", "mnist_cli.data.load", "mnist_cli.data.fetch", "PIL.Image"),
     *("mnist_cli.report.training", "mnist_cli.training.tensorboard", "mnist_cli.report.evaluation"),
-    *("mnist_cli.training.scoring", "mnist_cli.training.diagnosis", "rich.progress"),
+    *("mnist_cli.training.scoring", "mnist_cli.proving.diagnosis", "rich.progress"),
     *(
         "matplotlib.backends.backend_svg",
         "mnist_cli.report.insight_figures",

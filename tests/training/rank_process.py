@@ -17,16 +17,16 @@ from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_o
 from torch import Tensor
 
 from mnist_cli.commands import shared_run
+from mnist_cli.config.names import is_own_network, label
 from mnist_cli.data.loader import build_loader
+from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
-from mnist_cli.places import is_own_network, label
-from mnist_cli.training.device import Precision
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.rank_environment import place_of
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
-from mnist_cli.training.rundir import RunDirectory
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
 from mnist_cli.training.signals import StopRequest

@@ -9,13 +9,13 @@ import rounding
 import torch
 
 from mnist_cli import catalogue
-from mnist_cli.config import TrainConfig
+from mnist_cli.checkpoints.checkpoint import DataInfo
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.loader import Loader, build_loader
 from mnist_cli.data.split import Normalisation, Split, cut_validation
-from mnist_cli.training.checkpoint import DataInfo
-from mnist_cli.training.device import Precision
-from mnist_cli.training.rundir import RunDirectory
+from mnist_cli.devices.device import Precision
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import TrainState, fresh_state
 

@@ -14,7 +14,7 @@ from small_runs import config as small_config
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Split
-from mnist_cli.training.device import Precision
+from mnist_cli.devices.device import Precision
 from mnist_cli.training.scoring import evaluate, predict, score
 
 CLASSES = tuple("abcdefghij")

@@ -26,14 +26,14 @@ from small_runs import (
     split,
 )
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import build_loader
-from mnist_cli.ensemble import Ensemble
+from mnist_cli.devices.device import Precision, compute_settings
 from mnist_cli.errors import NonFiniteError, UsageError
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.proving.recorded_steps import RecordingCapturer
-from mnist_cli.training import checkpoint as checkpoints
 from mnist_cli.training import graphed, snapshot
-from mnist_cli.training.device import Precision, compute_settings
 from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
 from mnist_cli.training.loop import Notice, StepResult, fit
 from mnist_cli.training.signals import StopRequest

@@ -14,13 +14,13 @@ from rounding import TIMES, assert_as_accurate, moves, relative_error, smooth
 from small_runs import CPU, FP32, NORMALISATION, config, in_float64, loader_of, split, state_of
 from torch import Tensor, nn
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.base.seeding import derive
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import epoch_order
-from mnist_cli.seeding import derive
-from mnist_cli.training.device import Precision
+from mnist_cli.devices.device import Precision
+from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.loop import StepResult, fit
-from mnist_cli.training.scoring import Score
-from mnist_cli.training.state import EpochResult, TrainState, fresh_model
+from mnist_cli.training.state import TrainState, fresh_model
 
 VAL = split(10, 2, "val")
 

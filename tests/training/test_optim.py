@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.training.optim import LearningRate, build_optimizers
 
 
@@ -230,7 +230,7 @@ def test_an_optimisers_steps_and_saving_do_not_import_torchs_compiler() -> None:
     """It costs a second, and torch's own optimisers import it when they are built."""
     code = (
         "import sys, torch\n"
-        "from mnist_cli.config import Layer, compose\n"
+        "from mnist_cli.config.schema import Layer, compose\n"
         "from mnist_cli.training.optim import build_optimizers\n"
         "for name in ('sgd', 'adam', 'adamw', 'adadelta', 'muon'):\n"
         "    weight = torch.nn.Parameter(torch.ones(3, 3))\n"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_runs import CPU
 
-from mnist_cli.config import compose, find_config, from_file
+from mnist_cli.config.schema import compose, find_config, from_file
 from mnist_cli.data.load import load
 from mnist_cli.data.loader import build_loader
-from mnist_cli.training.device import resolve_precision
+from mnist_cli.devices.device import resolve_precision
 from mnist_cli.training.loop import fit
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import fresh_state

@@ -19,14 +19,15 @@ from small_runs import (
     state_of,
 )
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import Loader
+from mnist_cli.devices.device import Precision
 from mnist_cli.errors import CheckpointError
-from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training import snapshot
-from mnist_cli.training.device import Precision
 from mnist_cli.training.loop import fit
-from mnist_cli.training.state import EpochResult, TrainState
+from mnist_cli.training.state import TrainState
 
 VAL = split(6, 2, "val")
 

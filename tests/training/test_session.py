@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from bits import differences
 from small_runs import CPU, MOVED, config, loaded, session_in, split
 
-from mnist_cli.config import TrainConfig
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.split import Normalisation
 from mnist_cli.errors import (
     CheckpointError,
@@ -26,12 +27,11 @@ from mnist_cli.errors import (
     OutputError,
     Terminated,
 )
-from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.session import Session, Summary
 from mnist_cli.training.signals import StopRequest
-from mnist_cli.training.state import EpochResult
 
 CLOCK = ("seconds", "images_per_second")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.errors import UsageError
-from mnist_cli.training.scoring import Score
-from mnist_cli.training.state import EpochResult
+from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.tensorboard import TAGS, open_log
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

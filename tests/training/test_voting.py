@@ -25,10 +25,10 @@ from small_runs import (
 )
 from torch import Tensor, nn
 
-from mnist_cli.config import TrainConfig
-from mnist_cli.ensemble import Ensemble
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, NonFiniteError
-from mnist_cli.training import checkpoint as checkpoints
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training import snapshot
 from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.base.files import is_there
 from mnist_cli.commands.inspect.dump import make_dump
 from mnist_cli.commands.inspect.subject import Request, opened
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.files import is_there
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.autograd.render import FORMATS
+from mnist_cli.base.files import atomic_write, check_writable
+from mnist_cli.base.packages import told
 from mnist_cli.errors import UsageError
-from mnist_cli.files import atomic_write, check_writable
-from mnist_cli.packages import told
 from mnist_cli.report.console import note
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def make_dump(subject: Subject, *, replay: bool) -> Dump:
     from mnist_cli.autograd import dead_units, diagnose, judge, record
     from mnist_cli.autograd import replay as call_by_hand
     from mnist_cli.autograd.recording import kept_bytes, root_tensor
-    from mnist_cli.training.memory import ask_for_room
+    from mnist_cli.devices.memory import ask_for_room
 
     with subject.walked() as walked:
         if subject.device.type == "cpu":

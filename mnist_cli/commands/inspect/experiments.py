@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.base.files import is_regular
+from mnist_cli.base.seeding import derive
 from mnist_cli.errors import UsageError
-from mnist_cli.files import is_regular
-from mnist_cli.seeding import derive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,6 +196,6 @@ def _from_file(path: Path) -> Tensor:
             return parse_value(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the gradient {path}: {error}") from error
-    from mnist_cli.training.archive import load_tensor
+    from mnist_cli.checkpoints.archive import load_tensor
 
     return load_tensor(path)

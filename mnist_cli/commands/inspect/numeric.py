@@ -24,7 +24,7 @@ BATCH = 8
 def check_gradients(subject: Subject, samples: int) -> tuple[GradientCheck, ...]:
     """Check sampled entries of every parameter, on a float64 copy of the network."""
     from mnist_cli.autograd.numeric import gradcheck
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
 
     model = copy.deepcopy(subject.model).double()
     double = replace(

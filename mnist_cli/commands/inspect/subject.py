@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.choices import is_known_model, unknown_model
+from mnist_cli.base.seeding import derive
 from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
+from mnist_cli.config.choices import is_known_model, unknown_model
+from mnist_cli.config.names import is_own_network, label, seen_from_here
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.places import is_own_network, label, seen_from_here
 from mnist_cli.report.console import note, warn
-from mnist_cli.seeding import derive
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from mnist_cli.autograd import Walk
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
-    from mnist_cli.training.checkpoint import Checkpoint
-    from mnist_cli.training.device import Precision
+    from mnist_cli.devices.device import Precision
 
 DEFAULT_BATCH = 64
 
@@ -76,7 +76,7 @@ class Subject:
         """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
         import torch
 
-        from mnist_cli import models
+        from mnist_cli.networks import registry as models
 
         network = self.model if model is None else model
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -96,7 +96,7 @@ class Subject:
         On CUDA the engine and a node called by hand may choose different algorithms, and differ
         in the last bits, unless ``deterministic``.
         """
-        from mnist_cli.training.device import compute_settings
+        from mnist_cli.devices.device import compute_settings
 
         return compute_settings(self.device, deterministic=self.deterministic)
 
@@ -156,7 +156,7 @@ def open_subject(request: Request) -> Subject:
     Raises:
         UsageError, CheckpointError, DataError: what was asked for is not available.
     """
-    from mnist_cli.training.device import resolve_device, resolve_precision
+    from mnist_cli.devices.device import resolve_device, resolve_precision
 
     provenance.check_split(request.split)
     device = resolve_device(request.device or "auto")
@@ -194,8 +194,8 @@ def _find(request: Request) -> Checkpoint | None:
     A network that is named without a checkpoint is taken fresh; one of the user's own only where
     the newest run is not of it, since a checkpoint of it cannot be read without naming it.
     """
-    from mnist_cli.training.checkpoint import OtherNetworkError
-    from mnist_cli.training.rundir import find_checkpoint
+    from mnist_cli.checkpoints.checkpoint import OtherNetworkError
+    from mnist_cli.runs.directory import find_checkpoint
 
     model, named = request.model, request.target is not None
     if model is not None and not is_known_model(model):
@@ -217,7 +217,7 @@ def _find(request: Request) -> Checkpoint | None:
 
 
 def _default_model() -> str:
-    from mnist_cli.config import TrainConfig
+    from mnist_cli.config.schema import TrainConfig
 
     return TrainConfig().model
 
@@ -265,8 +265,8 @@ def _seed(request: Request, found: Checkpoint | None) -> int:
 
 
 def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: int) -> nn.Module:
-    from mnist_cli.config import TrainConfig
-    from mnist_cli.ensemble import first_member
+    from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.networks.ensemble import first_member
     from mnist_cli.training.state import fresh_model
 
     if found is not None:

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mnist_cli.checkpoints.checkpoint import Checkpoint, Course
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Normalisation, Split
     from mnist_cli.insight.layers import Layer
     from mnist_cli.insight.pixels import Maximised, Saliency
-    from mnist_cli.training.checkpoint import Checkpoint, Course
-    from mnist_cli.training.norms import Norms
+    from mnist_cli.runs.results import EpochResult, Norms
     from mnist_cli.training.scoring import Evaluation
-    from mnist_cli.training.state import EpochResult
 
 
 class CannotDraw(UsageError):
@@ -48,8 +47,8 @@ def open_material(request: Request) -> Material:
     Raises:
         UsageError, CheckpointError: there is none, or the device is not available.
     """
-    from mnist_cli.training.device import resolve_device
-    from mnist_cli.training.rundir import find_checkpoint
+    from mnist_cli.devices.device import resolve_device
+    from mnist_cli.runs.directory import find_checkpoint
 
     device = resolve_device(request.device or "auto")
     return Material(request, device, find_checkpoint(request.target, request.runs))
@@ -79,14 +78,14 @@ class Material:
         Raises:
             CheckpointError: it is damaged.
         """
-        from mnist_cli.training.checkpoint import read_course
+        from mnist_cli.checkpoints.checkpoint import read_course
 
         return read_course(self.path)
 
     @property
     def folder(self) -> Path:
         """Where its pictures go: into the run directory, or beside the checkpoint."""
-        from mnist_cli.training.rundir import RunDirectory
+        from mnist_cli.runs.directory import RunDirectory
 
         return RunDirectory(self.path.parent).plots
 
@@ -103,8 +102,8 @@ class Material:
             CannotDraw: not one has ended, or they are not known.
             CheckpointError: ``metrics.jsonl`` is garbled.
         """
-        from mnist_cli.training.history import read_history
-        from mnist_cli.training.rundir import RunDirectory
+        from mnist_cli.runs.directory import RunDirectory
+        from mnist_cli.runs.history import read_history
 
         run, target = RunDirectory(self.path.parent), self.request.target
         whole = target is None or target.resolve() != self.path.resolve()
@@ -118,8 +117,8 @@ class Material:
     @property
     def rates(self) -> list[tuple[float, float]]:
         """The course of the learning rate over those epochs: epochs done and the rate then."""
-        from mnist_cli.config import TrainConfig
-        from mnist_cli.training.history import learning_rates
+        from mnist_cli.config.schema import TrainConfig
+        from mnist_cli.training.optim import learning_rates
 
         return learning_rates(self.course.config if self.course else TrainConfig(), self.history)
 
@@ -303,7 +302,7 @@ class Material:
         Raises:
             NonFiniteError: the network's answers are not finite.
         """
-        from mnist_cli.training.device import compute_settings
+        from mnist_cli.devices.device import compute_settings
         from mnist_cli.training.scoring import evaluate, predict_members
 
         with compute_settings(self.device):
@@ -330,7 +329,7 @@ class Material:
     @property
     def batch_size(self) -> int:
         """Images at once: the run's own."""
-        from mnist_cli.config import TrainConfig
+        from mnist_cli.config.schema import TrainConfig
 
         return (self.checkpoint.config or TrainConfig()).eval_batch_size
 

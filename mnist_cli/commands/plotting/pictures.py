@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.base.packages import told
 from mnist_cli.commands.plotting.material import MISSING, CannotDraw, Material
 from mnist_cli.errors import CheckpointError
-from mnist_cli.packages import told
 from mnist_cli.report.plots import Preview
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mnist_cli.training.state import EpochResult
+    from mnist_cli.runs.results import EpochResult
 
 DRAWN_MISTAKES = 32
 WITHOUT_NETWORK = frozenset({"curves", "ratios"})
@@ -54,7 +54,7 @@ def draw(
         MnistError: a picture that is required is not available, or nothing can be written.
         ImportError: an optional package is missing, without which nothing was drawn.
     """
-    from mnist_cli.files import check_writable
+    from mnist_cli.base.files import check_writable
 
     if not set(names) <= WITHOUT_NETWORK:
         assert material.checkpoint  # what is wrong with it is said before anything is written
@@ -92,7 +92,7 @@ def draw_overlay(
     Raises:
         MnistError: one of them cannot be read, or has not ended an epoch.
     """
-    from mnist_cli.files import check_writable
+    from mnist_cli.base.files import check_writable
     from mnist_cli.report.run_figures import save_overlay
 
     found = [read_curves(target, runs) for target in targets]

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from mnist_cli.base.process import leave_at_end, stdout_discarded
+from mnist_cli.base.seeding import derive
+from mnist_cli.devices.device import resolve_device
+from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
-from mnist_cli.process import leave_at_end, stdout_discarded
-from mnist_cli.seeding import derive
-from mnist_cli.training.device import resolve_device
 from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.rank_environment import Place
-from mnist_cli.training.memory import is_out_of_memory
 from mnist_cli.training.ranks import Forward, Ranks
 
 # Each rank computes the same buffers of batch norm, and unite() sends others: none need be sent

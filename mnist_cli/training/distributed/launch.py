@@ -34,7 +34,8 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from mnist_cli.cores import cores
+from mnist_cli.base.cores import cores
+from mnist_cli.base.process import again
 from mnist_cli.errors import (
     Interrupted,
     MnistError,
@@ -43,7 +44,6 @@ from mnist_cli.errors import (
     Stopped,
     Terminated,
 )
-from mnist_cli.process import again
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.rank_environment import STATUS, Status
 

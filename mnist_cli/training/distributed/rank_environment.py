@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from mnist_cli.base.files import replace
 from mnist_cli.errors import UsageError
-from mnist_cli.files import replace
 
 STATUS = "MNIST_CLI_RANKS_STATUS"
 """Names the file in which rank 0 tells :mod:`mnist_cli.training.distributed.launch` of the run."""

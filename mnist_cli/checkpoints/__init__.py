@@ -1,0 +1,1 @@
+"""The checkpoint format: reading, writing and judging files of weights."""

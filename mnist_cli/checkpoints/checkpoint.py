@@ -1,0 +1,341 @@
+"""Checkpoints: what is in one, and how to write and read it without being harmed.
+
+A checkpoint is one file that ``torch.load(path, weights_only=True)`` reads: plain types and
+tensors. :func:`read` verifies the archive before anything in it is unpickled, and accepts the
+state_dicts of other programs too; :class:`Checkpoint` is what it makes of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.base.files import atomic_write
+from mnist_cli.checkpoints.archive import load_archive
+from mnist_cli.checkpoints.weight_check import LISTED, Weights, check_weights
+from mnist_cli.config.choices import PRECISIONS, is_known_model
+from mnist_cli.config.names import EXAMPLE, is_own_network, label
+from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.networks import ensemble
+from mnist_cli.networks import registry as models
+from mnist_cli.runs.results import EpochResult
+
+FORMAT = "mnist-cli/checkpoint"
+VERSION = 1
+FOREIGN_KEYS = ("model_state_dict", "state_dict")
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile prepend
+GARBLED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    UsageError,
+)
+"""What plain Python and torch raise when a value is not what it should be."""
+
+
+class OwnNetworkError(CheckpointError):
+    """It holds a network of the user's own, whose file has not been named."""
+
+
+class OtherNetworkError(CheckpointError):
+    """It holds another network than the one that was named."""
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What the network was trained on, as much as using it needs."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, for the file."""
+        return {**vars(self), "classes": list(self.classes)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read and found sound.
+
+    ``weights`` are those to evaluate (the averaged ones where weights were averaged).
+    For a state_dict of another program ``document`` is empty and ``config``, ``data`` are None.
+    ``model`` is what the user named, where the network is of the user's own; ``changes`` are then
+    how its source differs from the one that was trained, in words.
+    """
+
+    path: Path
+    model: str
+    classes: int
+    weights: Weights
+    config: TrainConfig | None = None
+    data: DataInfo | None = None
+    history: tuple[EpochResult, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    changes: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another program's state_dict: weights, and nothing else."""
+        return self.config is None
+
+    @property
+    def members(self) -> int:
+        """How many networks vote; 1 where there is no ensemble."""
+        return self.config.ensemble if self.config is not None else 1
+
+    def build_model(self) -> nn.Module:
+        """The network with these weights, or the ensemble, on the CPU, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):
+            networks = [models.build(self.model, self.classes) for _ in range(self.members)]
+        if self.config is not None and self.config.channels_last:
+            networks = [network.to(memory_format=torch.channels_last) for network in networks]
+        model = ensemble.join(networks, batched=False if is_own_network(self.model) else None)
+        model.load_state_dict(dict(self.weights))
+        return model.eval()
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """The document as the bytes of one file."""
+    buffer = io.BytesIO()
+    torch.save(dict(document), buffer)
+    return buffer.getvalue()
+
+
+def write(document: Mapping[str, Any], *paths: Path) -> None:
+    """Write the document to each path, atomically; encoded once.
+
+    Raises:
+        OutputError: disk full, read-only; what was there before is whole.
+    """
+    data = encode(document)
+    for path in paths:
+        atomic_write(path, data)
+
+
+def read(path: Path, model: str | None = None) -> Checkpoint:
+    """Read a checkpoint of ours, or a state_dict as other programs save it.
+
+    Args:
+        path: the file.
+        model: the network's name, for a state_dict whose network is not to be recognised. A
+            network in a file of the user's own is asked for here, by its absolute path: the file
+            is executed, and what the checkpoint says of it is not followed.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
+        UsageError: the user's own network is not available.
+    """
+    document = load_archive(path)
+    if _says_a_format(document):
+        return _read_own(path, document, model)
+    return _read_foreign(path, document, model)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a run was configured and how it went, without its network."""
+
+    config: TrainConfig
+    history: tuple[EpochResult, ...]
+
+
+def read_course(path: Path) -> Course | None:
+    """What a checkpoint of ours tells of its training; None for another program's weights.
+
+    No network is built: one of the user's own need not be named.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile or of another version.
+    """
+    document = load_archive(path)
+    if not _says_a_format(document):
+        return None
+    _check_format(path, document)
+    with _garbled(path):
+        return Course(_config_of(document["config"]), _history_of(document["metrics"]))
+
+
+def _says_a_format(document: Mapping[str, Any]) -> bool:
+    return "format" in document and not isinstance(document["format"], Tensor)
+
+
+def _check_format(path: Path, document: Mapping[str, Any]) -> None:
+    if document["format"] != FORMAT:
+        raise CheckpointError(f"{path} is a {document['format']!r:.60}, not a {FORMAT}")
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version!r:.20}; this program reads version {VERSION}",
+            "Use the version of mnist_cli that wrote it, or a newer one.",
+        )
+
+
+@contextlib.contextmanager
+def _garbled(path: Path) -> Iterator[None]:
+    """Say of what a document's values raise inside that they are not what they should be."""
+    try:
+        yield
+    except GARBLED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
+        ) from error
+
+
+def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+    _check_format(path, document)
+    with _garbled(path):
+        config = _config_of(document["config"])
+        name = str(document["model"]["name"])
+        if own := is_own_network(config.model) or is_own_network(name):
+            name = _named_anew(path, name, document["model"], model)
+            config = config.model_copy(update={"model": name})
+        data = _data_of(document["data"])
+        history = _history_of(document["metrics"])
+        weights = _tensors(document["model"]["weights"])
+        if document["ema"] is not None:
+            weights = _averaged(document["ema"])
+        _check_environment(document["environment"])
+    if model is not None and model != name:
+        raise OtherNetworkError(f"{path} holds the network '{name}', not '{label(model)}'")
+    checkpoint = Checkpoint(
+        path=path,
+        model=name,
+        classes=len(data.classes),
+        weights=weights,
+        config=config,
+        data=data,
+        history=history,
+        document=document,
+    )
+    changes = _changes(document["model"].get("source"), name) if own else ()
+    try:
+        check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
+    except CheckpointError as error:
+        if own and label(str(document["model"]["name"])) != label(name):
+            raise OtherNetworkError(error.message, error.hint) from error
+        raise
+    return replace(checkpoint, changes=changes)
+
+
+def _named_anew(path: Path, name: str, recorded: Mapping[str, Any], model: str | None) -> str:
+    """The network's file as the user named it: what a checkpoint names is never imported."""
+    if model is not None and is_own_network(model):
+        return model
+    source = recorded.get("source")
+    place = str(source.get("path", "")) if isinstance(source, Mapping) else ""
+    where = f", in {place!r:.200} when it was trained" if place else ""
+    raise OwnNetworkError(
+        f"{path} holds a network from a file of its user's own: {label(name)!r:.80}{where}",
+        f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}.",
+    )
+
+
+def _changes(source: object, model: str) -> tuple[str, ...]:
+    from mnist_cli.networks import own as own_network
+
+    return own_network.changes(model, source if isinstance(source, Mapping) else {})
+
+
+def _config_of(plain: object) -> TrainConfig:
+    if not isinstance(plain, dict):
+        raise TypeError("its configuration is no table")
+    return compose([Layer(plain, {})])
+
+
+def _history_of(lines: Any) -> tuple[EpochResult, ...]:
+    return tuple(EpochResult.from_plain(dict(line)) for line in lines)
+
+
+def _data_of(plain: Mapping[str, Any]) -> DataInfo:
+    data = DataInfo(
+        name=str(plain["name"]),
+        fingerprint=str(plain["fingerprint"]),
+        classes=tuple(str(name) for name in plain["classes"]),
+        mean=float(plain["mean"]),
+        std=float(plain["std"]),
+    )
+    if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
+        raise ValueError(f"no classes, or a mean of {data.mean} and a deviation of {data.std}")
+    return data
+
+
+def _check_environment(environment: object) -> None:
+    if not isinstance(environment, Mapping) or environment["precision"] not in PRECISIONS[1:]:
+        raise ValueError("its environment names no precision")
+
+
+def _averaged(state: object) -> Weights:
+    """The weights inside an AveragedModel's state."""
+    return {
+        name.removeprefix("module."): tensor
+        for name, tensor in _tensors(state).items()
+        if name != "n_averaged"
+    }
+
+
+def _tensors(state: object) -> Weights:
+    if not isinstance(state, Mapping) or not state:
+        raise TypeError("no weights where weights should be")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(f"{name!r:.60} is no named tensor")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise TypeError(f"{name:.60} is a tensor without plain memory")
+    return state
+
+
+def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
+    for key in FOREIGN_KEYS:
+        if isinstance(document.get(key), Mapping):
+            document = document[key]
+            break
+    try:
+        weights = _tensors(document)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {error}",
+            f"A dict with a state_dict under {' or '.join(FOREIGN_KEYS)} is read too.",
+        ) from error
+    weights = _strip_wrappers(weights)
+    if model is None:
+        recognised = models.recognise(weights)
+        if recognised is None:
+            raise _unrecognised(path, weights)
+        model, classes = recognised.name, recognised.classes
+    else:
+        classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
+    check_weights(path, model, classes, weights)
+    return Checkpoint(path, model, classes, weights)
+
+
+def _strip_wrappers(weights: Weights) -> Weights:
+    """Take off what wrappers prepend, in whatever order they were put around the network."""
+    for prefix in WRAPPERS * 2:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
+    shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
+    return CheckpointError(
+        f"{path}: no known network has weights of these names and shapes: {shapes}",
+        f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs, "
+        f"or your own: --model {EXAMPLE}.",
+    )

@@ -1,0 +1,1 @@
+"""The networks: the registry, ensembles, and networks of the user's own."""

@@ -1,0 +1,192 @@
+"""Networks of one kind trained at once, in one pass over the data, which then vote.
+
+Each member keeps to itself: its gradient is that of its own mean loss, its batch norm counts its
+own figures, its dropout draws its own units. What they share is the batches.
+
+Knows nothing of data, training or files.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from mnist_cli.errors import UsageError
+from mnist_cli.networks import registry as models
+
+
+class Ensemble(nn.Module):
+    """N networks as one: every parameter and buffer holds all members' along its first dimension.
+
+    Optimisers that work element by element, averages of the weights and checkpoints need not know.
+
+    ``batched`` says whether the members are computed all at once: None is on a GPU, False never,
+    for modules that :func:`torch.func.vmap` cannot take.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        """Take over the weights of ``networks``, and the memory order that each has them in."""
+        super().__init__()
+        self.size = len(networks)
+        self.batched: bool | None = None
+        self.log_probabilities = bool(getattr(networks[0], "log_probabilities", False))
+        self.members = copy.deepcopy(networks[0])
+        for path, module in self.members.named_modules():
+            others = [network.get_submodule(path) for network in networks]
+            for name, parameter in module.named_parameters(recurse=False):
+                stacked = _stack([other.get_parameter(name) for other in others])
+                setattr(module, name, nn.Parameter(stacked, parameter.requires_grad))
+            for name, _ in module.named_buffers(recurse=False):
+                setattr(module, name, _stack([other.get_buffer(name) for other in others]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, 1, 28, 28) to what :meth:`scores` says, or in evaluation to the vote.
+
+        Returns:
+            In training every member's scores (N, B, classes); in evaluation the log-probabilities
+            (B, classes), float32, that they vote for.
+        """
+        scores = self.scores(images)
+        return scores if self.training else vote(torch.log_softmax(scores.float(), 2))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Every member's scores (N, B, classes) for images (B, 1, 28, 28).
+
+        On a GPU all members' operations are batched into one; on a CPU one member follows the
+        other: batched, a step of four networks took 1.5 to 2.8 times as long there, on one
+        thread (docs/speed.md).
+        """
+        batched = images.is_cuda if self.batched is None else self.batched
+        return self._all_at_once(images) if batched else self._one_by_one(images)
+
+    def _all_at_once(self, images: Tensor) -> Tensor:
+        def scores(state: dict[str, Tensor]) -> Tensor:
+            return cast(Tensor, functional_call(self.members, state, (images,)))
+
+        return vmap(scores, randomness="different")(self._state())
+
+    def _one_by_one(self, images: Tensor) -> Tensor:
+        parts = {name: tensor.unbind(0) for name, tensor in self._state().items()}
+        states = [{name: part[k] for name, part in parts.items()} for k in range(self.size)]
+        return torch.stack([functional_call(self.members, state, (images,)) for state in states])
+
+    def _state(self) -> dict[str, Tensor]:
+        return dict(self.members.named_parameters()) | dict(self.members.named_buffers())
+
+    def member(self, number: int) -> nn.Module:
+        """A copy of member ``number``, counted from 0, as a network of its own."""
+        alone = copy.deepcopy(self.members)
+        for module in alone.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                own = nn.Parameter(parameter.detach()[number].clone(), parameter.requires_grad)
+                setattr(module, name, own)
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer[number].clone())
+        return alone
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of one shape as (N, …), each with its strides: channels-last ones stay so."""
+    first = tensors[0].detach()
+    stacked = first.new_empty(0).new_empty_strided(
+        (len(tensors), *first.shape), (first.numel(), *first.stride())
+    )
+    for mine, tensor in zip(stacked, tensors, strict=True):
+        mine.copy_(tensor.detach())
+    return stacked
+
+
+def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Module:
+    """The network that there is, or the ensemble of several, computed as ``batched`` says.
+
+    Raises:
+        UsageError: several of a kind whose layers share a weight: stacked, they would not.
+    """
+    if len(networks) == 1:
+        return networks[0]
+    first: dict[int, str] = {}
+    for name, parameter in networks[0].named_parameters(remove_duplicate=False):
+        if (other := first.setdefault(id(parameter), name)) != name:
+            raise UsageError(
+                f"ensemble: {other} and {name} of the network are one weight, which the members "
+                "of an ensemble cannot share among themselves",
+                "Train it alone.",
+            )
+    joined = Ensemble(networks)
+    joined.batched = batched
+    return joined
+
+
+def first_member(model: nn.Module) -> nn.Module:
+    """A copy of the network, or of an ensemble's first member."""
+    return model.member(0) if isinstance(model, Ensemble) else copy.deepcopy(model)
+
+
+def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tensor]:
+    """Names, shapes and types of the weights of so many networks.
+
+    Raises:
+        UsageError: no network of that name.
+    """
+    alone = models.expected_weights(name, classes)
+    if members == 1:
+        return alone
+    return {
+        f"members.{key}": tensor.new_empty((members, *tensor.shape))
+        for key, tensor in alone.items()
+    }
+
+
+def vote(log_probabilities: Tensor) -> Tensor:
+    """Logarithm (B, classes) of the mean of the members' probabilities, given theirs (N, B, classes)."""
+    return torch.logsumexp(log_probabilities, 0) - math.log(len(log_probabilities))
+
+
+# --- training: what would couple the members, taken for each of them
+
+
+def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: float) -> Tensor:
+    """Sum () of the members' mean losses, each as :func:`mnist_cli.networks.registry.loss` has it.
+
+    Of a sum each member gets the gradient that it would get alone.
+
+    Args:
+        scores: (N, B, classes), of every member.
+        labels: (B,), int64.
+        log_probabilities: whether the scores are log-probabilities already.
+        smoothing: share of the target spread over all classes.
+    """
+    everyones = models.loss(
+        scores.flatten(0, 1),
+        labels.repeat(len(scores)),
+        log_probabilities=log_probabilities,
+        smoothing=smoothing,
+    )
+    return everyones * len(scores)
+
+
+@torch.no_grad()
+def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The 2-norm (N,) of each member's gradient, given tensors (N, …)."""
+    norms = [
+        torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) if g.ndim > 1 else g.abs()
+        for g in gradients
+    ]
+    return cast(Tensor, torch.linalg.vector_norm(torch.stack(norms), dim=0))
+
+
+@torch.no_grad()
+def clip_gradients(gradients: Sequence[Tensor], max_norm: float, norms: Tensor) -> None:
+    """Scale each member's gradient (N, …) to a 2-norm of at most ``max_norm``, in place.
+
+    As :func:`torch.nn.utils.clip_grads_with_norm_` does for one network.
+    """
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factors.view(-1, *(1,) * (gradient.ndim - 1)))

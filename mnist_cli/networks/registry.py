@@ -1,0 +1,327 @@
+"""The networks and their registry.
+
+Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, classes). Those
+whose origin ends in a log-softmax keep it, return log-probabilities and say so in
+``log_probabilities``: their loss is the negative log-likelihood, the others' the cross-entropy.
+
+Knows nothing of data or training. A network in a file of the user's own goes by the file's name, and
+is :mod:`mnist_cli.networks.own`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnist_cli.config.choices import unknown_model, width_of
+from mnist_cli.config.names import is_own_network
+from mnist_cli.errors import UsageError
+
+
+class Notebook(nn.Module):
+    """The network of the notebook series "PyTorch MNIST example dissected".
+
+    5×5 convolution to 10 channels, pool, ReLU; 5×5 to 20, Dropout2d, pool, ReLU; 320 to 50,
+    ReLU, dropout; 10. It is the network of the PyTorch MNIST example as of 2017-2018, with the
+    same weight names, so that checkpoints of either load.
+
+    Source: github.com/motus/pytorch-annotated, github.com/pytorch/examples (mnist).
+    """
+
+    log_probabilities = True
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 10, kernel_size=5)
+        self.conv2 = nn.Conv2d(10, 20, kernel_size=5)
+        self.conv2_drop = nn.Dropout2d()
+        self.fc1 = nn.Linear(320, 50)
+        self.fc2 = nn.Linear(50, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to log-probabilities (N, classes)."""
+        x = F.relu(F.max_pool2d(self.conv1(images), 2))
+        x = F.relu(F.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
+        x = F.relu(self.fc1(x.flatten(1)))
+        x = F.dropout(x, training=self.training)
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+class Example(nn.Module):
+    """The network of today's PyTorch MNIST example, weight names included.
+
+    3×3 convolution to 32 channels, ReLU; 3×3 to 64, ReLU, pool, dropout ¼; 9216 to 128, ReLU,
+    dropout ½; 10. 1.2 million parameters, nearly all in the first linear layer.
+
+    Source: github.com/pytorch/examples, mnist/main.py.
+    """
+
+    log_probabilities = True
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, 1)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1)
+        self.dropout1 = nn.Dropout(0.25)
+        self.dropout2 = nn.Dropout(0.5)
+        self.fc1 = nn.Linear(9216, 128)
+        self.fc2 = nn.Linear(128, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to log-probabilities (N, classes)."""
+        x = F.relu(self.conv1(images))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = self.dropout1(x).flatten(1)
+        x = self.dropout2(F.relu(self.fc1(x)))
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+class Conv2(nn.Module):
+    """A small network: two convolutions and two linear layers, 215,000 parameters.
+
+    5×5 to 24 channels, ReLU, pool; 3×3 to 32, ReLU, pool; 800 to 256, ReLU; 10. Without
+    dropout or batch norm, since neither pays in an epoch or two. ``width`` multiplies what is
+    between the image and the classes.
+
+    Source: the shape published in github.com/tuomaso/train_mnist_fast, written anew.
+    """
+
+    log_probabilities = False
+
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
+        super().__init__()
+        first, second, hidden = (round(width * channels) for channels in (24, 32, 256))
+        self.conv1 = nn.Conv2d(1, first, kernel_size=5)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=3)
+        self.fc1 = nn.Linear(25 * second, hidden)
+        self.fc2 = nn.Linear(hidden, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to logits (N, classes)."""
+        x = F.relu(F.max_pool2d(self.conv1(images), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(self.fc1(x.flatten(1)))
+        out: Tensor = self.fc2(x)
+        return out
+
+
+class Oriented(nn.Module):
+    """Our fast network: fixed oriented filters, one convolution, two linear layers, 72,000 parameters.
+
+    The border of 2 pixels is left out; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
+    3×3 to 32, pool, ReLU; 512 to 128, ReLU; 10. The first layer is not trained, so nothing flows
+    back through the largest activations, which is more than half of the work of a step.
+    ``width`` multiplies what is between the filters and the classes.
+    """
+
+    log_probabilities = False
+
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
+        super().__init__()
+        channels, hidden = round(32 * width), round(128 * width)
+        self.register_buffer("bank", oriented_bank())
+        self.conv = nn.Conv2d(16, channels, kernel_size=3)
+        self.fc1 = nn.Linear(16 * channels, hidden)
+        self.fc2 = nn.Linear(hidden, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to logits (N, classes)."""
+        x = F.conv2d(images[:, :, 2:-2, 2:-2], self.get_buffer("bank"))
+        # A pool out of slices: without a gradient it takes a third of max_pool2d's time.
+        x = torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
+        x = F.relu(torch.maximum(x[..., 0::2], x[..., 1::2]))
+        x = F.relu(F.max_pool2d(self.conv(x), 2))
+        x = F.relu(self.fc1(x.flatten(1)))
+        out: Tensor = self.fc2(x)
+        return out
+
+
+def oriented_bank(size: int = 5) -> Tensor:
+    """Edge and line detectors (16, 1, size, size), float32, each with mean 0 and 2-norm 0.6.
+
+    Eight edges, 45° apart: the first derivative of a round Gaussian of σ = 1.6 pixels. Four
+    light lines and four dark ones, 45° apart: the second derivative, negated or not, of a
+    Gaussian of σ = 1 across and 1.6 along. In this order; channels-last in memory.
+
+    Source: derivatives of Gaussians as models of the early visual system, Koenderink and van
+    Doorn 1987; turned to several angles, Freeman and Adelson 1991.
+    """
+    edges = [_derivative(size, turn / 8, across=1.6, along=1.6, order=1) for turn in range(8)]
+    lines = [_derivative(size, turn / 8, across=1.0, along=1.6, order=2) for turn in range(4)]
+    filters = torch.stack([*edges, *lines, *(-line for line in lines)])
+    filters = filters - filters.mean((1, 2), keepdim=True)
+    filters = 0.6 * filters / torch.linalg.vector_norm(filters, dim=(1, 2), keepdim=True)
+    bank: Tensor = filters[..., None].permute(0, 3, 1, 2)
+    return bank
+
+
+def _derivative(size: int, turn: float, *, across: float, along: float, order: int) -> Tensor:
+    """A Gaussian's first or second derivative (size, size), ``turn`` of a full turn, up to scale.
+
+    ``across`` and ``along`` are the σ in pixels in the derivative's direction and at right angles.
+    """
+    # On the CPU wherever the network is built: on the meta device these operations import SymPy.
+    centred = torch.arange(size, device="cpu") - (size - 1) / 2
+    y, x = torch.meshgrid(centred, centred, indexing="ij")
+    angle = 2 * math.pi * turn
+    u = x * math.cos(angle) + y * math.sin(angle)
+    v = y * math.cos(angle) - x * math.sin(angle)
+    gaussian = torch.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
+    derivative: Tensor = (u if order == 1 else 1 - u**2 / across**2) * gaussian
+    return derivative
+
+
+class Conv4(nn.Module):
+    """Our default network: four convolutions with batch norm and one linear layer.
+
+    5×5 to 32 channels, pool; 3×3 to 64, padded; 3×3 to 64, pool; 3×3 to 96; each with batch
+    norm and ReLU; 864 to 10. Pooling comes before the norm and the ReLU: the same figures as
+    after a ReLU, on a quarter of the pixels. 120,000 parameters. ``width`` multiplies what is
+    between the image and the classes.
+    """
+
+    log_probabilities = False
+
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
+        super().__init__()
+        base = round(32 * width)
+        self.conv1 = nn.Conv2d(1, base, 5, bias=False)
+        self.norm1 = nn.BatchNorm2d(base)
+        self.conv2 = nn.Conv2d(base, 2 * base, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(2 * base)
+        self.conv3 = nn.Conv2d(2 * base, 2 * base, 3, bias=False)
+        self.norm3 = nn.BatchNorm2d(2 * base)
+        self.conv4 = nn.Conv2d(2 * base, 3 * base, 3, bias=False)
+        self.norm4 = nn.BatchNorm2d(3 * base)
+        self.fc = nn.Linear(27 * base, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to logits (N, classes)."""
+        x = F.relu(self.norm1(F.max_pool2d(self.conv1(images), 2)))
+        x = F.relu(self.norm2(self.conv2(x)))
+        x = F.relu(self.norm3(F.max_pool2d(self.conv3(x), 2)))
+        x = F.relu(self.norm4(self.conv4(x)))
+        out: Tensor = self.fc(x.flatten(1))
+        return out
+
+
+class Conv4Wide(Conv4):
+    """The default network at twice the width, for the ``accurate`` preset; 462,000 parameters."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__(classes, width=2)
+
+
+MAX_CLASSES = 100_000
+
+Builder = Callable[[int], nn.Module]
+
+REGISTRY: Mapping[str, Builder] = {
+    "notebook": Notebook,
+    "example": Example,
+    "conv2": Conv2,
+    "oriented": Oriented,
+    "conv4": Conv4,
+    "conv4-wide": Conv4Wide,
+}
+
+
+SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
+    "conv2": Conv2,
+    "oriented": Oriented,
+    "conv4": Conv4,
+}
+"""Those that :data:`mnist_cli.config.choices.SCALABLE` names: they take a width after the classes."""
+
+
+def build(name: str, classes: int = 10) -> nn.Module:
+    """Make the network ``name`` with fresh weights, drawn from torch's global generator.
+
+    Of the form ``path/net.py:Net`` it executes that file: the user must have named it.
+
+    Raises:
+        UsageError: no network of that name.
+    """
+    if is_own_network(name):
+        from mnist_cli.networks import own as own_network
+
+        return own_network.build(name, classes)
+    known = width_of(name)
+    if known is None:
+        raise UsageError(*unknown_model(name))
+    if name in REGISTRY:
+        return REGISTRY[name](classes)
+    base, width = known
+    return SCALED[base](classes, width)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A registered network that a state_dict fits: its name and number of classes."""
+
+    name: str
+    classes: int
+
+
+def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
+    """Find the registered network whose weights have exactly these names and shapes.
+
+    Their order is free, since some programs sort them; so is the number of classes.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in REGISTRY:
+        classes = count_classes(name, weights)
+        if classes is None:
+            continue
+        expected = expected_weights(name, classes)
+        if {key: tuple(tensor.shape) for key, tensor in expected.items()} == shapes:
+            return Recognised(name, classes)
+    return None
+
+
+def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
+    """Names, shapes and types of a network's weights, without their memory.
+
+    Raises:
+        UsageError: no network of that name.
+    """
+    if is_own_network(name):
+        from mnist_cli.networks import own as own_network
+
+        return own_network.expected_weights(name, classes)
+    with torch.device("meta"):
+        return build(name, classes).state_dict()
+
+
+def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
+    """How many classes ``weights`` tell apart, if they are the network ``name``'s; else None.
+
+    Read off the last layer's bias, which ends every registered network's state_dict.
+    """
+    if is_own_network(name):
+        from mnist_cli.networks import own as own_network
+
+        return own_network.count_classes(name, weights)
+    bias = weights.get(list(expected_weights(name, 1))[-1])
+    if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MAX_CLASSES:
+        return None
+    return len(bias)
+
+
+def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: float) -> Tensor:
+    """Mean loss () of scores (N, classes) for labels (N,), int64.
+
+    Negative log-likelihood where the scores are log-probabilities already, else cross-entropy.
+    With label smoothing it is cross-entropy for both: log-softmax leaves log-probabilities
+    as they are. Scores in half precision are widened to float32 first.
+    """
+    if scores.itemsize < 4:
+        scores = scores.float()
+    if log_probabilities and not smoothing:
+        return F.nll_loss(scores, labels)
+    return F.cross_entropy(scores, labels, label_smoothing=smoothing)

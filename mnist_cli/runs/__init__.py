@@ -1,0 +1,1 @@
+"""Run directories: making, finding, listing and reading them."""

@@ -1,0 +1,315 @@
+"""Run directories: ``runs/NNNN-<dataset>-<model>/``, what lies in one, and who is writing to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnist_cli.base.files import (
+    alive,
+    atomic_write,
+    check_writable,
+    clear_stale,
+    explain_os_error,
+    host_name,
+    is_folder,
+    is_regular,
+    is_there,
+)
+from mnist_cli.config.names import slug
+from mnist_cli.errors import CheckpointError, OutputError
+
+LOCK, OWNER = "run.lock", "run.pid"
+_NUMBERED = re.compile(r"^\.?(\d{4,})-")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths inside a run directory."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """What the run was made with and on."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, to resume from."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that the validation set prefers."""
+        return self.path / "best.pt"
+
+    @property
+    def summary(self) -> Path:
+        """The result: there once the run has ended."""
+        return self.path / "summary.json"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def gradients(self) -> Path:
+        """Gradient dumps."""
+        return self.path / "grad"
+
+    @property
+    def plots(self) -> Path:
+        """What ``mnist plot`` draws."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    def checkpoint(self) -> Path:
+        """The checkpoint to use the run by: the best, or the last where none was chosen.
+
+        Raises:
+            CheckpointError: it has none yet.
+        """
+        for path in (self.best, self.last):
+            if path.is_file():
+                return path
+        if not self.config.is_file() and not run_number(self.path):
+            raise CheckpointError(f"{self.path} is no run: it has no checkpoint", "Choose a run.")
+        raise CheckpointError(
+            f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
+        )
+
+    @property
+    def writer(self) -> str:
+        """Which process is writing it, as far as this machine can tell; empty if none is.
+
+        Only looks: taking the lock to find out would keep a run from starting meanwhile.
+        """
+        try:
+            text = _read_owner(self.path / OWNER)
+            pid, _, host = text.strip().partition(" on ")
+            number, here = int(pid), host == host_name()
+            return "" if here and not alive(number) else f"process {text.strip()}"
+        except (OSError, ValueError, OverflowError):
+            return ""
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the system frees it if the process dies.
+
+        Raises:
+            OutputError: another process holds it; the message says which.
+        """
+        lock = FileLock(self.path / LOCK)
+        owner = self.path / OWNER
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            with contextlib.suppress(OSError):
+                who = f"process {_read_owner(owner).strip()}"
+                raise OutputError(
+                    f"the run {self.path} is being written by {who}",
+                    "Wait for it, stop it, or start another run.",
+                ) from error
+            raise OutputError(f"the run {self.path} is in use by another process") from error
+        except OSError as error:
+            raise explain_os_error(error, self.path, "lock") from error
+        failed = True
+        try:
+            with contextlib.suppress(OSError):
+                _write_owner(owner)
+            clear_stale(self.path)
+            yield
+            failed = False
+        finally:
+            with contextlib.suppress(OSError):
+                owner.unlink()
+            lock.release()
+            if failed and sys.platform == "win32":
+                self._remove_lock_alone()
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[None]:
+        """Remove the directory again if what begins a run fails inside, and has written nothing."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                own = {self.path / name for name in (LOCK, OWNER)}
+                if own >= set(self.path.iterdir()):
+                    for path in own:
+                        path.unlink(missing_ok=True)
+                    self.path.rmdir()
+            raise
+
+    def _remove_lock_alone(self) -> None:
+        """Finish what :meth:`begun` could not do: Windows removes no file that is open."""
+        with contextlib.suppress(OSError):
+            if [path.name for path in self.path.iterdir()] in ([], [LOCK]):
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+
+    def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""
+        atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _read_owner(path: Path) -> str:
+    """What it says; a pipe under that name would have us wait for ever."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open(encoding="utf-8") as file:
+        return file.read(200)
+
+
+def _write_owner(path: Path) -> None:
+    """Say who writes the run, in a file of our own: a link under that name is not followed."""
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(f"{os.getpid()} on {host_name()}\n")
+
+
+def create(root: Path, dataset: str, model: str) -> RunDirectory:
+    """Make the next numbered run directory; safe when several processes do so at once.
+
+    A number is reserved by an atomic mkdir of its own, since two runs of one number may have
+    different names.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    check_writable(root)
+    named = f"{slug(dataset)}-{slug(model)}"
+    _clear_dead_runs(root)
+    number = max((run_number(path) for path in root.iterdir()), default=0) + 1
+    try:
+        while True:
+            reservation = root / f".{number:04d}-reserved"
+            try:
+                reservation.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            if any(run_number(path) == number for path in root.iterdir() if path != reservation):
+                reservation.rmdir()
+                number += 1
+                continue
+            return RunDirectory(reservation.rename(root / f"{number:04d}-{named}"))
+    except OSError as error:
+        raise explain_os_error(error, root, "make a run directory in") from error
+
+
+def _clear_dead_runs(root: Path) -> None:
+    """Remove what processes left that were killed before their first checkpoint.
+
+    Nobody resumes such a run, so nobody else clears it; its folder stays, with what it says.
+    """
+    clear_stale(root)
+    for path in root.iterdir():
+        if run_number(path) and not RunDirectory(path).last.is_file():
+            with contextlib.suppress(OSError):  # a file, or just renamed by another process
+                clear_stale(path)
+
+
+def run_number(path: Path) -> int:
+    """The number in a run directory's name; 0 where it has none."""
+    match = _NUMBERED.match(path.name)
+    return int(match[1]) if match else 0
+
+
+def newest(root: Path) -> RunDirectory:
+    """The run with the highest number that has a checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folders = root.iterdir() if is_folder(root) else ()
+    runs = sorted((path for path in folders if run_number(path)), key=run_number, reverse=True)
+    for path in runs:
+        run = RunDirectory(path)
+        if is_regular(run.best) or is_regular(run.last):
+            return run
+    raise CheckpointError(
+        f"no run with a checkpoint under {root}/",
+        "Train one with `mnist train`, or name a checkpoint.",
+    )
+
+
+def find_run(target: Path, root: Path) -> Path | None:
+    """The folder that an argument means: as it is named, under ``root``, or by a run's number.
+
+    None where there is no such folder; a file that is there is none either.
+
+    Raises:
+        CheckpointError: several runs have that number.
+        OSError: a place cannot be looked into.
+    """
+    if is_there(target):
+        return target if is_folder(target) else None
+    if is_folder(root / target):
+        return root / target
+    name = str(target)
+    if not name.isdecimal() or not is_folder(root):
+        return None
+    visible = (path for path in root.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in visible if run_number(path) == int(name) and path.is_dir())
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{len(found)} runs under {root}/ have the number {name}: "
+            + ", ".join(path.name for path in found),
+            "Name one of them in full.",
+        )
+    return found[0] if found else None
+
+
+def find_checkpoint(target: Path | None, root: Path) -> Path:
+    """The checkpoint that an argument means: a file, a run or its number, or the newest run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    try:
+        return _find(target, root)
+    except OSError as error:
+        place = root if target is None else target
+        raise CheckpointError(
+            f"cannot look for a checkpoint in {place}: {error.strerror}"
+        ) from error
+
+
+def _find(target: Path | None, root: Path) -> Path:
+    if target is None:
+        return newest(root).checkpoint()
+    folder = find_run(target, root)
+    if folder is not None:
+        return RunDirectory(folder).checkpoint()
+    if not is_there(target):
+        raise CheckpointError(
+            f"there is no checkpoint or run {target}",
+            f"Leave it out to take the newest run under {root}/.",
+        )
+    return target

@@ -1,0 +1,43 @@
+"""The epochs of a run, as its directory or its checkpoint tells them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mnist_cli.errors import CheckpointError
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.results import EpochResult
+
+GARBLED = (LookupError, TypeError, ValueError, AttributeError)
+
+
+def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
+    """What ``metrics.jsonl`` holds: none where the first epoch has not ended.
+
+    Raises:
+        CheckpointError: it is missing or garbled; the message names the line.
+    """
+    path = run.metrics
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"cannot read {path}: it is no file")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{run.path} has no {path.name}: it is no run directory", "Name a run directory."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise CheckpointError(f"cannot read {path}: {reason}") from error
+    return tuple(_result(path, number, line) for number, line in enumerate(lines, 1))
+
+
+def _result(path: Path, number: int, line: str) -> EpochResult:
+    try:
+        return EpochResult.from_plain(dict(json.loads(line)))
+    except GARBLED as error:
+        raise CheckpointError(
+            f"{path}, line {number}, is not an epoch's figures: {error!r:.100}",
+            "`mnist plot RUN/last.pt` draws what the checkpoint holds.",
+        ) from error

@@ -1,0 +1,282 @@
+"""Writing files so that a crash leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from systems import WINDOWS, needs_permissions, needs_posix
+
+from mnist_cli.base.files import (
+    atomic_write,
+    check_writable,
+    clear_stale,
+    explain_os_error,
+    host_name,
+    is_folder,
+    is_regular,
+    is_there,
+    stale_temporaries,
+    sync_folder,
+)
+from mnist_cli.errors import OutputError
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    names = ("", "file", "dangling", "nowhere", "file/below", "null\0byte")
+    seen = {n: [ask(tmp_path / n) for ask in (is_there, is_folder, is_regular)] for n in names}
+    assert seen == {
+        "": [True, True, False],
+        "file": [True, False, True],
+        **dict.fromkeys(names[2:], [False] * 3),
+    }
+
+
+@pytest.mark.parametrize("ask", [is_there, is_folder, is_regular])
+def test_what_the_system_does_not_say_is_an_error_on_every_python(
+    tmp_path: Path, ask: Callable[[Path], bool]
+) -> None:
+    with pytest.raises(OSError, match="File name too long") as raised:
+        ask(tmp_path / ("x" * 300))
+    assert raised.value.errno == errno.ENAMETOOLONG
+
+
+def test_bytes_and_text_replace_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    atomic_write(target, b"old, and longer")
+    atomic_write(target, "new ü")
+    assert target.read_bytes() == "new ü".encode()
+    assert entries(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.skipif(WINDOWS or os.geteuid() != 0, reason="only root makes device files")
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    null, full = tmp_path / "null", tmp_path / "full"
+    for path, minor in ((null, 3), (full, 7)):
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    try:
+        null.write_bytes(b"")
+    except PermissionError:
+        pytest.skip("device files do not work in this folder (nodev)")
+    atomic_write(null, b"anything")
+    with pytest.raises(OutputError, match="the disk is full"):
+        atomic_write(full, b"anything")
+    assert all(stat.S_ISCHR(device.stat().st_mode) for device in (null, full))
+    assert entries(tmp_path) == ["full", "null"]
+
+
+def test_the_order_is_write_fsync_rename_fsync_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between any two steps must find one whole file; see the module's docstring."""
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    seen: list[tuple[str, bytes]] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append((_kind(fd), target.read_bytes())), fsync(fd))[1]
+    )
+    monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append(_named(a)), replace(a, b))[1])
+    atomic_write(target, b"new")
+    steps = [("file of 3", b"old"), ("rename", b"new"), ("folder", b"new")]
+    assert seen == (steps[:2] if WINDOWS else steps)
+
+
+def _kind(descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    return "folder" if stat.S_ISDIR(status.st_mode) else f"file of {status.st_size}"
+
+
+def _named(path: Path) -> tuple[str, bytes]:
+    return "rename", path.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int, words: str
+) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    owner: Any = os if step == "fsync" else Path
+    monkeypatch.setattr(owner, {"write": "open"}.get(step, step), fail)
+    with pytest.raises(OutputError) as caught:
+        atomic_write(target, b"new")
+    monkeypatch.undo()
+    assert words in caught.value.message
+    assert str(target) in caught.value.message
+    assert "3 bytes were needed" in caught.value.message
+    assert caught.value.hint
+    assert target.read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.bin"]
+
+
+def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
+    """A real refusal by the system in the middle of writing, as a full disk gives one."""
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from mnist_cli.errors import OutputError; from mnist_cli.base.files import atomic_write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try: atomic_write(Path(sys.argv[1]), b'x' * 100_000)\n"
+        "except OutputError as error: print(error.message)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True
+    )
+    assert "larger than this system allows (100,000 bytes were needed)" in ran.stdout
+    assert target.read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.bin"]
+
+
+@needs_posix
+def test_a_folder_that_cannot_be_synced_is_not_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    atomic_write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@needs_posix
+def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_folder(tmp_path)
+
+
+def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        atomic_write(tmp_path / "missing" / "a", b"")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="not a folder"):
+        atomic_write(tmp_path / "file" / "a", b"")
+
+
+def test_temporaries_of_the_dead_are_found_and_those_of_the_living_left(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here = host_name()
+    left = tmp_path / f".last.pt.{here}.{dead.pid}.tmp"
+    left.write_bytes(b"half")
+    (tmp_path / f".last.pt.{here}.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".best.pt.{here}.{os.getppid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"of no machine")
+    (tmp_path / ".last.pt.tmp").write_bytes(b"not ours")
+    (tmp_path / "last.pt").write_bytes(b"whole")
+    assert list(stale_temporaries(tmp_path)) == [left]
+
+
+@needs_posix
+def test_the_holder_of_the_lock_knows_that_a_listed_writer_is_dead(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still to be waited for
+    left = tmp_path / f".last.pt.{host_name()}.{killed.pid}.tmp"
+    left.write_bytes(b"half")
+    (tmp_path / f".last.pt.{host_name()}.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.pt.another-machine.{killed.pid}.tmp").write_bytes(b"half")
+    assert list(stale_temporaries(tmp_path)) == []
+    assert list(stale_temporaries(tmp_path, alone=True)) == [left]
+    killed.communicate()
+
+
+def killed_while_writing(path: Path, host: str) -> None:
+    """A process of a machine called ``host`` dies before its file has its name."""
+    code = (
+        "import os, socket, sys; from pathlib import Path; from mnist_cli.base.files import atomic_write\n"
+        "socket.gethostname = lambda: sys.argv[2]\n"
+        "Path.replace = lambda *_: os._exit(9)\n"
+        "atomic_write(Path(sys.argv[1]), b'half')\n"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code, str(path), host], check=False).returncode == 9
+    )
+
+
+@pytest.mark.parametrize("host", ["gpu-17.cluster.example.org", "Björn's Mac", "a.123", "x" * 200])
+def test_what_another_machine_left_is_never_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Its process ids say nothing here: on a shared file system its writer may be alive."""
+    killed_while_writing(tmp_path / "last.pt", host)
+    (left,) = entries(tmp_path)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == [left]
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == []
+
+
+def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert entries(tmp_path / "a" / "b") == []
+
+
+def test_check_writable_tells_a_full_disk_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        check_writable(tmp_path)
+    assert entries(tmp_path) == []
+
+
+def test_check_writable_refuses_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot write into"):
+        check_writable(tmp_path / "runs")
+
+
+@needs_permissions
+def test_check_writable_refuses_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="permission denied"):
+            check_writable(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_an_error_without_a_number_is_still_explained(tmp_path: Path) -> None:
+    error = explain_os_error(OSError("strange"), tmp_path, "write")
+    assert "strange" in error.message

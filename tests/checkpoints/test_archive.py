@@ -1,0 +1,373 @@
+"""Hostile, damaged and foreign files: always a CheckpointError, and nothing of them is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import random
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mnist_cli.checkpoints import archive
+from mnist_cli.checkpoints.archive import load_archive
+from mnist_cli.errors import CheckpointError
+
+
+def saved(document: Any, **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(document, buffer, **how)
+    return buffer.getvalue()
+
+
+DOCUMENT = {"weights": {"a": torch.arange(300.0), "b": torch.ones(3, 2)}, "epoch": 3, "name": "x"}
+GOOD = saved(DOCUMENT)
+
+
+def refused(tmp_path: Path, data: bytes) -> CheckpointError:
+    path = tmp_path / "a.pt"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError) as caught:
+        load_archive(path)
+    assert str(path) in caught.value.message
+    assert "weights_only" not in str(caught.value)  # torch's own advice is to load it unsafely
+    return caught.value
+
+
+def rezip(
+    data: bytes,
+    change: Callable[[str, bytes], bytes | None] = lambda _name, content: content,
+    more: tuple[tuple[str, bytes], ...] = (),
+    compression: int = zipfile.ZIP_STORED,
+) -> bytes:
+    """The same archive through zipfile, entries changed, left out (None) or added."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for entry in old.infolist():
+            content = change(entry.filename, old.read(entry))
+            if content is not None:
+                new.writestr(entry.filename, content)
+        for name, content in more:
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def test_what_torch_save_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(GOOD)
+    document = load_archive(tmp_path / "a.pt")
+    assert document.keys() == DOCUMENT.keys()
+    assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]
+
+
+def test_a_zip_made_again_without_compression_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(rezip(GOOD))
+    assert load_archive(tmp_path / "a.pt")["epoch"] == 3
+
+
+# --- truth
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 30, 100, 500, -1000, -100, -22, -5, -1])
+def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
+    refused(tmp_path, GOOD[:length])
+
+
+def test_a_flipped_bit_in_any_entry_is_refused(tmp_path: Path) -> None:
+    """torch itself reads such a file without a word; see the module's docstring."""
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as whole:
+        names = [entry.filename for entry in whole.infolist() if entry.file_size]
+        contents = {name: whole.read(name) for name in names}
+    for name in names:
+        at = GOOD.index(contents[name])
+        spoilt = bytearray(GOOD)
+        spoilt[at + len(contents[name]) // 2] ^= 0x10
+        assert "checksum" in refused(tmp_path, bytes(spoilt)).message, name
+
+
+def test_torch_reads_a_flipped_weight_without_a_word() -> None:
+    """The reason for the check above; should this fail, torch has learnt to look."""
+    at = GOOD.index(struct.pack("<f", 299.0))
+    spoilt = GOOD[:at] + struct.pack("<f", 7.0) + GOOD[at + 4 :]
+    assert torch.load(io.BytesIO(spoilt), weights_only=True)["weights"]["a"][299] == 7
+
+
+@given(st.data())
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_bytes_changed_anywhere_never_raise_anything_else(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    spoilt = bytearray(GOOD)
+    # Near the ends are the headers and the directory, of which there is more to get wrong.
+    places = st.one_of(
+        st.integers(0, len(GOOD) - 1),
+        st.integers(len(GOOD) - 600, len(GOOD) - 1),
+        st.integers(0, 99),
+    )
+    for _ in range(data.draw(st.integers(1, 6))):
+        spoilt[data.draw(places)] = data.draw(st.integers(0, 255))
+    path = tmp_path / "a.pt"
+    path.write_bytes(spoilt)
+    try:
+        document = load_archive(path)
+    except CheckpointError:
+        return
+    # What was changed is padding, then, or a field that neither reader looks at.
+    assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]
+
+
+@given(st.binary(max_size=200), st.booleans())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_bytes_are_refused(tmp_path: Path, data: bytes, like_a_zip: bool) -> None:
+    refused(tmp_path, b"PK\x03\x04" + data if like_a_zip else data)
+
+
+@given(st.binary(max_size=60))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_pickle_inside_is_refused_or_a_mapping(tmp_path: Path, program: bytes) -> None:
+    data = rezip(GOOD, lambda name, old: program if name.endswith("data.pkl") else old)
+    (tmp_path / "a.pt").write_bytes(data)
+    try:
+        load_archive(tmp_path / "a.pt")
+    except CheckpointError as error:
+        assert error.hint  # noqa: PT017
+
+
+# --- shapes of files
+
+
+def _tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("pickle")
+        entry.size = 4
+        tar.addfile(entry, io.BytesIO(b"abcd"))
+    return buffer.getvalue()
+
+
+def _torchscript() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as new:
+        new.writestr("m/data.pkl", pickle.dumps({}))
+        new.writestr("m/constants.pkl", pickle.dumps(()))
+        new.writestr("m/code/__torch__.py", "def forward(self): pass")
+    return buffer.getvalue()
+
+
+def _zip(**entries: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as new:
+        for name, content in entries.items():
+            new.writestr(name, content)
+    return buffer.getvalue()
+
+
+FILES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "legacy": (
+        lambda: saved(DOCUMENT, _use_new_zipfile_serialization=False),
+        "not a zip as torch.save writes",
+    ),
+    "tar": (_tar, "not a zip"),
+    "a bare pickle": (lambda: pickle.dumps({"a": 1}), "not a zip"),
+    "safetensors": (lambda: struct.pack("<Q", 2) + b"{}", "not a zip"),
+    "a web page": (lambda: b"<!DOCTYPE html><html></html>", "not a zip"),
+    "TorchScript": (_torchscript, "TorchScript"),
+    "a zip of something else": (lambda: _zip(readme=b"hello"), "not one that torch.save wrote"),
+    "an empty zip": (lambda: _zip(), "not a zip"),
+    "compressed": (
+        lambda: rezip(GOOD, compression=zipfile.ZIP_DEFLATED),
+        "entries are not compressed",
+    ),
+    "a bomb": (
+        lambda: rezip(
+            GOOD, more=(("archive/data/9", bytes(10**6)),), compression=zipfile.ZIP_DEFLATED
+        ),
+        "not compressed",
+    ),
+    "a missing weight": (
+        lambda: rezip(GOOD, lambda name, old: None if name.endswith("data/0") else old),
+        "cannot be read",
+    ),
+    "a short weight": (
+        lambda: rezip(GOOD, lambda name, old: old[:-8] if name.endswith("data/0") else old),
+        "refused",
+    ),
+    "a list": (lambda: saved([1, 2]), "holds a list"),
+    "a tensor": (lambda: saved(torch.ones(2)), "holds a Tensor"),
+    "a whole module": (lambda: saved(torch.nn.Linear(2, 2)), "could run code"),
+    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "not a zip"),
+    "two zips": (lambda: GOOD[: len(GOOD) // 2] + GOOD, "refused"),
+    "a comment with a directory in it": (
+        lambda: GOOD[:-2] + struct.pack("<H", 22) + GOOD[-22:],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_other_files_are_refused_with_their_reason(tmp_path: Path, case: str) -> None:
+    make, words = FILES[case]
+    assert words in refused(tmp_path, make()).message
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    evil = ((f"{_folder()}/data.pkl", pickle.dumps({"a": 1})),)
+    assert "two of one name" in refused(tmp_path, rezip(GOOD, more=evil)).message
+
+
+def _folder() -> str:
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as whole:
+        return whole.namelist()[0].partition("/")[0]
+
+
+def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 4)
+    assert "too many entries" in refused(tmp_path, GOOD).message
+
+
+def test_too_large_a_file_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.pt"
+    with path.open("wb") as file:
+        file.truncate(archive.MAX_BYTES + 1)  # sparse: no byte is written
+    monkeypatch.setattr(Path, "read_bytes", lambda _self: pytest.fail("it was read"))
+    with pytest.raises(CheckpointError, match="no checkpoint of an MNIST network"):
+        load_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("zipfile.ZipFile.testzip", MemoryError()),
+        ("torch.load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+    ],
+)
+def test_memory_that_runs_out_is_not_laid_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    def fail(*_values: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    assert refused(tmp_path, GOOD).message.endswith("needs more memory than there is")
+
+
+def test_claims_of_more_bytes_than_there_are_are_refused(tmp_path: Path) -> None:
+    """Sizes in the directory, which is at the end: 24 bytes after each entry's signature."""
+    spoilt = bytearray(GOOD)
+    at = spoilt.index(b"PK\x01\x02")
+    struct.pack_into("<II", spoilt, at + 20, 1 << 30, 1 << 30)
+    refused(tmp_path, bytes(spoilt))
+
+
+def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+    spoilt = bytearray(GOOD)
+    spoilt[spoilt.index(b"PK\x01\x02") + 8] |= 1
+    refused(tmp_path, bytes(spoilt))
+
+
+def test_a_tensor_that_claims_more_than_its_bytes_is_refused(tmp_path: Path) -> None:
+    """BININT2 300, the number of elements in the pickle, made 65,535."""
+
+    def claim(name: str, old: bytes) -> bytes:
+        if not name.endswith("data.pkl"):
+            return old
+        assert old.count(b"M\x2c\x01") == 2
+        return old.replace(b"M\x2c\x01", b"M\xff\xff")
+
+    refused(tmp_path, rezip(GOOD, claim))
+
+
+# --- code
+
+
+class Evil:
+    """Makes a folder when it is unpickled: what could do that could do anything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("unsafe_switch", [False, True])
+@pytest.mark.parametrize("format", ["zip", "legacy", "pickle"])
+def test_code_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsafe_switch: bool, format: str
+) -> None:
+    proof = tmp_path / "proof"
+    if unsafe_switch:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    document = {"state_dict": {"a": torch.ones(2)}, "more": Evil(proof)}
+    data = {
+        "zip": lambda: saved(document),
+        "legacy": lambda: saved(document, _use_new_zipfile_serialization=False),
+        "pickle": lambda: pickle.dumps(document),
+    }[format]()
+    error = refused(tmp_path, data)
+    assert not proof.exists()
+    assert "could run code" in error.message or "not a zip" in error.message
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == ("1" if unsafe_switch else None)
+
+
+@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE")
+def test_with_the_unsafe_switch_torch_would_have_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the file above is a real attack, where a caller does not say ``weights_only``."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.load(io.BytesIO(saved({"more": Evil(tmp_path / "proof")})))
+    assert (tmp_path / "proof").is_dir()
+
+
+def test_a_deep_pickle_is_refused(tmp_path: Path) -> None:
+    depth = 200_000
+    deep = b"\x80\x02" + b"(" * depth + b"t" * depth + b"."
+    refused(tmp_path, rezip(GOOD, lambda n, old: deep if n.endswith("data.pkl") else old))
+
+
+# --- paths
+
+
+def test_a_missing_file_a_folder_and_a_device_are_refused(tmp_path: Path) -> None:
+    for path, words in (
+        (tmp_path / "gone.pt", "there is no checkpoint"),
+        (tmp_path, "is not a file"),
+        (Path(os.devnull), "is not a file"),
+        (tmp_path / ("x" * 300), "cannot read"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            load_archive(path)
+
+
+def test_random_cuts_and_swaps_are_refused_or_harmless(tmp_path: Path) -> None:
+    """Whole blocks misplaced, as a broken transfer leaves them."""
+    chance = random.Random(0)
+    for _ in range(60):
+        a, b = sorted(chance.sample(range(len(GOOD)), 2))
+        refused(tmp_path, GOOD[:a] + GOOD[b:])
+        block = GOOD[a : a + 64]
+        if b + 64 <= len(GOOD) and block != GOOD[b : b + 64]:
+            (tmp_path / "b.pt").write_bytes(GOOD[:b] + block + GOOD[b + 64 :])
+            try:
+                document = load_archive(tmp_path / "b.pt")
+            except CheckpointError:
+                continue
+            assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]

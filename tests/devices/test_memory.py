@@ -1,0 +1,189 @@
+"""Running out of memory: one message that names a batch size to try."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from small_runs import FP32, NORMALISATION, split
+
+from mnist_cli.devices.memory import EVALUATION, SPARE, TRAINING, explain_out_of_memory
+from mnist_cli.errors import OutOfMemory
+from mnist_cli.training.scoring import predict
+
+SIGNS: dict[str, Callable[[], Exception]] = {
+    "CUDA": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
+    "CUDA elsewhere": lambda: RuntimeError("CUDA error: out of memory"),
+    "CPU": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    "Windows": lambda: RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
+    "cuBLAS": lambda: RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+    "MPS": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 2 GB)"),
+    "oneDNN": lambda: RuntimeError("could not create a primitive"),
+    "Python": MemoryError,
+}
+
+
+def run(error: Exception, batch_size: int = 64, option: str = TRAINING, **options: Any) -> None:
+    with explain_out_of_memory(batch_size, option, **options):
+        raise error
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_every_way_to_run_out_is_explained(sign: str) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        run(SIGNS[sign]())
+    assert "batch_size 64" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint == "Try --set batch_size=32."
+    assert caught.value.code == 7
+
+
+@pytest.mark.parametrize(
+    ("option", "label", "hint"),
+    [
+        (EVALUATION, "at eval_batch_size 1001: no", "Try --set eval_batch_size=500."),
+        ("--batch-size ", "at --batch-size 1001: no", "Try --batch-size 500."),
+        ("", "out of memory: no", "Give it fewer images at once, or use --device cpu."),
+    ],
+)
+def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) -> None:
+    with pytest.raises(OutOfMemory, match=label) as caught:
+        run(MemoryError("no"), 1001, option)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(("size", "named"), [(128, "60"), (48, "24"), (30, "12")])
+def test_what_is_recommended_to_ranks_can_be_shared_by_them(size: int, named: str) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), size, multiple=6)
+    assert caught.value.hint == f"Try --set batch_size={named}."
+
+
+def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
+    asked = []
+
+    def rehearse(size: int) -> None:
+        asked.append(size)
+        if size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), 64, rehearse=rehearse)
+    assert caught.value.hint == "Try --set batch_size=8, which fits."
+    assert asked == [48, 24, 12]
+
+
+def test_what_failed_is_let_go_before_another_size_is_tried() -> None:
+    class Large:
+        pass
+
+    alive: list[weakref.ref[Large]] = []
+
+    def work() -> None:
+        large = Large()
+        alive.append(weakref.ref(large))
+        raise MemoryError
+
+    def rehearse(_size: int) -> None:
+        assert alive[0]() is None
+
+    with (
+        pytest.raises(OutOfMemory, match="at batch_size 8"),
+        explain_out_of_memory(8, rehearse=rehearse),
+    ):
+        work()
+
+
+def test_a_batch_of_one_cannot_be_made_smaller() -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), 1)
+    assert caught.value.hint == "The network itself does not fit this device."
+
+
+def test_where_nothing_smaller_fits_nothing_is_named() -> None:
+    def rehearse(_size: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemory) as caught:
+        run(MemoryError(), 8, rehearse=rehearse)
+    assert caught.value.hint == "Nothing smaller fits now, down to one image: free some memory."
+
+
+def test_a_rehearsal_that_fails_otherwise_is_no_size_that_does_not_fit() -> None:
+    def rehearse(_size: int) -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(MemoryError(), 64, rehearse=rehearse)
+
+
+def test_a_size_that_fits_is_found_for_an_evaluation() -> None:
+    """A network that can take six images at once, asked to take eight."""
+
+    class Narrow(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 6:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return images.flatten(1)[:, :10]
+
+    with pytest.raises(OutOfMemory) as caught:
+        predict(Narrow(), split(20), NORMALISATION, batch_size=8, precision=FP32)
+    assert caught.value.hint == "Try --set eval_batch_size=4, which fits."
+    assert len(predict(Narrow(), split(20), NORMALISATION, batch_size=4, precision=FP32)) == 20
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        run(RuntimeError("size mismatch"))
+    with pytest.raises(ValueError, match="no"):
+        run(ValueError("no"))
+    with pytest.raises(RuntimeError, match="descriptor"):
+        run(RuntimeError("could not create a primitive descriptor iterator"))
+
+
+def test_a_real_allocation_that_is_far_too_large_is_explained() -> None:
+    def allocate() -> None:
+        with explain_out_of_memory(8):
+            torch.empty(2**46, dtype=torch.float64)  # half a petabyte: no overcommit grants it
+
+    with pytest.raises(OutOfMemory, match="out of memory at batch_size 8"):
+        allocate()
+
+
+LIMITED = """
+import resource, sys
+from mnist_cli.errors import OutOfMemory
+from mnist_cli.devices.memory import SPARE, ask_for_room
+room, wanted = map(int, sys.argv[1:])
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + room
+ask_for_room(wanted)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    ask_for_room(wanted)
+except OutOfMemory as error:
+    print(error.code, error.message)
+else:
+    print("granted")
+assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was kept"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, and /proc")
+@pytest.mark.parametrize(
+    ("room", "wanted", "told"),
+    [
+        (SPARE + (80 << 20), 64 << 20, "granted"),
+        (SPARE + (48 << 20), 64 << 20, "7 out of memory: 96 MiB more are needed"),
+        (SPARE - (1 << 20), 0, "7 out of memory: 32 MiB more are needed"),
+    ],
+)
+def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, told: str) -> None:
+    words = [sys.executable, "-c", LIMITED, str(room), str(wanted)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(told)
