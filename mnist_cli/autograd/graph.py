@@ -2,24 +2,49 @@
 
 Knows nothing of torch: it can be read, drawn, queried and compared on a machine without it.
 :func:`mnist_cli.autograd.walk` makes one from a tensor, the renderers draw one, and
-:mod:`mnist_cli.autograd.document` and :mod:`mnist_cli.autograd.reading` are its JSON form.
+:mod:`mnist_cli.autograd.document` reads and writes its JSON form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
+
+
+class _Count:
+    """Has pydantic refuse a negative number, where it reads a document."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), "ge": 0}
+
+
+class _Figure:
+    """Has pydantic accept the three strings that stand for numbers which JSON cannot hold."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_figure, handler(source))
+
+
+def _figure(value: object) -> object:
+    return float(str(value)) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+Count = Annotated[int, _Count()]
+Figure = Annotated[float, _Figure()]
+Shape = tuple[Count, ...]
 
 
 @dataclass(frozen=True)
 class TensorMeta:
     """What is known of a tensor without its values: shape, and dtype as ``"float32"``."""
 
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
 
 
@@ -31,15 +56,15 @@ class Stats:
     All others are taken over every entry, so that one NaN makes them NaN.
     """
 
-    shape: tuple[int, ...]
-    norm: float
-    mean: float
-    std: float
-    min: float
-    max: float
-    zeros: float
-    nan: int
-    inf: int
+    shape: Shape
+    norm: Figure
+    mean: Figure
+    std: Figure
+    min: Figure
+    max: Figure
+    zeros: Figure
+    nan: Count
+    inf: Count
 
     @property
     def finite(self) -> bool:
@@ -60,9 +85,9 @@ class Saved:
     """A tensor kept for backward; equal ``storage`` numbers share one memory."""
 
     slot: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
-    bytes: int
+    bytes: Count
     storage: int
 
 
@@ -99,7 +124,7 @@ class Parameter:
 
     name: str
     node: int | None
-    shape: tuple[int, ...]
+    shape: Shape
     grad: Stats | None = None
     weight: Stats | None = None
     frozen: bool = False
@@ -115,8 +140,8 @@ class Comparison:
 
     name: str
     equal: bool
-    max_abs_diff: float
-    max_ulp: int
+    max_abs_diff: Figure
+    max_ulp: Count
 
 
 @dataclass(frozen=True)
@@ -128,7 +153,7 @@ class Verdict:
     """
 
     exact: bool
-    calls: int
+    calls: Count
     parameters: tuple[Comparison, ...]
     nodes: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()

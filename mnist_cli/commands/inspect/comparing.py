@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +101,14 @@ def document(
     """The comparison as plain values; what cannot be a JSON number is a string."""
     from mnist_cli.autograd.document import plain
 
-    def _plain(one: Any) -> Any:
-        return None if one is None else plain(asdict(one))
-
     return {
         "first": names[0],
         "second": names[1],
         "setting": list(differences),
         "same": comparison.same,
         "tolerance": comparison.tolerance,
-        "first_difference": _plain(comparison.first),
+        "first_difference": plain(comparison.first),
         "structure": list(comparison.structure),
-        "parameters": [_plain(one) for one in comparison.parameters],
-        "nodes": [_plain(one) for one in comparison.nodes],
+        "parameters": [plain(one) for one in comparison.parameters],
+        "nodes": [plain(one) for one in comparison.nodes],
     }

@@ -90,10 +90,10 @@ def _call_document(call: NodeCall) -> dict[str, Any]:
 
 def node_document(node: Node) -> dict[str, Any]:
     """A node as it stands in a dump, with what it computes in words."""
-    from mnist_cli.autograd.document import node_to_dict
+    from mnist_cli.autograd.document import plain
     from mnist_cli.autograd.meanings import meaning
 
-    return {**node_to_dict(node), "meaning": meaning(node.name)}
+    return {**plain(node), "meaning": meaning(node.name)}
 
 
 def _numbers(tensor: Tensor | None) -> Any:

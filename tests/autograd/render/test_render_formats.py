@@ -16,8 +16,8 @@ import pytest
 import render_graphs
 
 from mnist_cli.autograd import draw
+from mnist_cli.autograd.document import loads
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.autograd.reading import loads
 from mnist_cli.autograd.render import FORMATS, dot, html, labels, mermaid, style, svg
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.picture import Direction
