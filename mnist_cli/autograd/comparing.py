@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mnist_cli.autograd.diagnosing import backward_order, joint_norm, place_of
+from mnist_cli.autograd.diagnosing import joint_norm, place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.order import backward_order, operations
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,11 @@ Pairs = list[tuple[Node, Node]]
 
 
 def _align(first: GradGraph, second: GradGraph) -> tuple[Pairs, list[str]]:
-    ours, theirs = _inner(first), _inner(second)
+    ours, theirs = operations(first), operations(second)
     pairs, notes = _match(ours, theirs)
     leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
     pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
     return pairs, notes
-
-
-def _inner(graph: GradGraph) -> list[Node]:
-    """All operations in forward order, which inserted nodes disturb only where they stand."""
-    order = [node for node in backward_order(graph) if node.parameter is None]
-    return order[::-1]
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.order import backward_order, operations
 
 RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
 """Beginnings of the names of nodes that pass a gradient or block it entry by entry."""
@@ -113,9 +114,8 @@ def _row(one: Parameter) -> ParameterRow:
 def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
     """Every module in the order in which its forward began; for the figure of the flow."""
     members: dict[str, list[Node]] = {}
-    for node in sorted(graph.nodes, key=_forward_key):
-        if node.parameter is None:
-            members.setdefault(node.module, []).append(node)
+    for node in operations(graph):
+        members.setdefault(node.module, []).append(node)
     module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
     return tuple(_point(graph, name, nodes, module_of) for name, nodes in members.items())
 
@@ -164,17 +164,6 @@ def diagnose(
         *_scale(graph, limits),
         *_dead_relus(graph, limits, dead_units or {}),
     )
-
-
-def backward_order(graph: GradGraph) -> list[Node]:
-    """The nodes as a backward pass meets them: the one made last comes first, leaves last."""
-    inner = [node for node in graph.nodes if node.parameter is None]
-    leaves = [node for node in graph.nodes if node.parameter is not None]
-    return sorted(inner, key=_forward_key, reverse=True) + leaves
-
-
-def _forward_key(node: Node) -> tuple[int, int]:
-    return (node.sequence if node.sequence is not None else -1, -node.id)
 
 
 def place_of(node: Node) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Saved, Stats, TensorMeta
-from mnist_cli.autograd.query import inside, topological
+from mnist_cli.autograd.order import operations
+from mnist_cli.autograd.query import inside
 
 
 @dataclass
@@ -70,12 +71,8 @@ def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> li
     Edges lead from later to earlier operations, so that contracting a run of neighbours in
     that order cannot make a cycle, while contracting all calls of a shared module could.
     """
-    inner = [node for node in graph.nodes if node.parameter is None]
-    rank = {number: place for place, number in enumerate(topological(graph))}
     groups: list[_Group] = []
-    for node in sorted(
-        inner, key=lambda n: (n.sequence if n.sequence is not None else -1, -rank[n.id])
-    ):
+    for node in operations(graph):
         name = _key(node.module, depth, prefixes)
         if not (groups and name and groups[-1].name == name):
             groups.append(_Group(name))

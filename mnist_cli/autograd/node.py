@@ -1,7 +1,7 @@
 """A backward node: what it is, and how to call it.
 
 What torch keeps private is read through :mod:`mnist_cli.autograd.torch_private`. Knows single
-nodes; nothing of graphs, names or modules. :mod:`mnist_cli.autograd.kept` reads what a node saves
+nodes; nothing of graphs, names or modules. :mod:`mnist_cli.autograd.saved` reads what a node saves
 for backward.
 """
 
@@ -20,9 +20,6 @@ from mnist_cli.autograd.graph import TensorMeta
 from mnist_cli.errors import UsageError
 
 Grads = tuple[Tensor | None, ...]
-
-LAST_SEQUENCE = 2**64 - 1
-"""What AccumulateGrad answers for its sequence number, so that the engine runs it at once."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def is_custom(node: Node) -> bool:
 
 
 def sequence(node: Node) -> int:
-    """The thread's counter when the node was made; :data:`LAST_SEQUENCE` for AccumulateGrad."""
+    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad."""
     return torch_private.sequence_number(node)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.order import engine_order
 from mnist_cli.errors import UsageError
 
 
@@ -168,26 +169,11 @@ def _trace_back(
 def _routes(graph: GradGraph, goal: int) -> int:
     """How many different chains lead there: each node passes on the sum of what it has."""
     counts = {graph.root: 1}
-    for number in topological(graph):
+    for number in engine_order(graph):
         for way in graph.nodes[number].next:
             if way is not None:
                 counts[way.node] = counts.get(way.node, 0) + counts.get(number, 0)
     return counts.get(goal, 0)
-
-
-def topological(graph: GradGraph) -> list[int]:
-    """Ids so that every edge leads to a later one."""
-    waiting = [0] * len(graph.nodes)
-    for _, _, edge in graph.edges():
-        waiting[edge.node] += 1
-    order = [node.id for node in graph.nodes if waiting[node.id] == 0]
-    for number in order:
-        for way in graph.nodes[number].next:
-            if way is not None:
-                waiting[way.node] -= 1
-                if waiting[way.node] == 0:
-                    order.append(way.node)
-    return order
 
 
 # ---------------------------------------------------------------------------- a part

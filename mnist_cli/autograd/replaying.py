@@ -16,7 +16,8 @@ from torch.autograd.graph import Node as LiveNode
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
-from mnist_cli.autograd.queueing import ReadyQueue, dependencies
+from mnist_cli.autograd.order import dependencies
+from mnist_cli.autograd.ready_queue import ReadyQueue
 from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
 from mnist_cli.autograd.torch_private import hooks_before_accumulation
 from mnist_cli.autograd.walking import Names, Walk, walk

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd.diagnosing import DeadUnits, is_relu
-from mnist_cli.autograd.kept import kept
+from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
 
@@ -75,9 +76,8 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     Raises:
         UsageError: the graph was already freed.
     """
-    inner = [node for node in walked.graph.nodes if node.sequence is not None]
-    for node in sorted(inner, key=lambda one: one.sequence or 0):
-        tensors = kept(walked.nodes[node.id]).tensors
+    for node in operations(walked.graph):
+        tensors = saved_by(walked.nodes[node.id]).tensors
         bad = [slot for slot, tensor in tensors if not _finite(tensor)]
         if bad:
             made = all(slot.startswith("result") for slot in bad)

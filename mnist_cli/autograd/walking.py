@@ -17,7 +17,8 @@ from torch.autograd.graph import get_gradient_edge
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
-from mnist_cli.autograd.kept import kept as kept_by
+from mnist_cli.autograd.order import LAST_SEQUENCE
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.tracing import ModuleTrace
 from mnist_cli.errors import UsageError
 
@@ -146,7 +147,7 @@ def _describe(
     return Node(
         id=number,
         name=adapter.name(node),
-        sequence=None if sequence == adapter.LAST_SEQUENCE else sequence,
+        sequence=None if sequence == LAST_SEQUENCE else sequence,
         outputs=tuple(expected.meta() for expected in inputs),
         next=targets,
     )
@@ -233,7 +234,7 @@ def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) 
     hidden: dict[str, list[int]] = defaultdict(list)
     result = []
     for node in nodes:
-        kept = kept_by(live[node.id])
+        kept = saved_by(live[node.id])
         tensors = []
         for slot, tensor in kept.tensors:
             number, size = storages.number(tensor)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mnist_cli.autograd import replay, torch_private, walk
-from mnist_cli.autograd.kept import kept
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.errors import DependencyError
 
 NODE: Any = SimpleNamespace()
@@ -99,9 +99,9 @@ def test_saved_tensors_that_are_hidden_are_reported(
 ) -> None:
     node = doubled.grad_fn
     assert node is not None
-    assert [slot for slot, _ in kept(node).tensors] == ["saved_tensors[0]"]
+    assert [slot for slot, _ in saved_by(node).tensors] == ["saved_tensors[0]"]
     monkeypatch.setattr(torch_private, "raw_saved_of_function", lambda _node: None)
-    found = kept(node)
+    found = saved_by(node)
     assert not found.tensors
     assert found.unreadable == ["saved_tensors: hidden in this version of torch"]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.order import forward_order
 from mnist_cli.autograd.render import labels, topology
 
 
@@ -81,7 +82,7 @@ class Grouping:
 
 def grouping(graph: GradGraph) -> Grouping:
     """Group the nodes by call; a call that holds only one node makes no group."""
-    order = topology.forward_order(graph)
+    order = forward_order(graph)
     paths, parents, call_of = _scan(graph, order)
     _adopt_leaves(graph, order, call_of)
     return _pruned(paths, parents, call_of, order)

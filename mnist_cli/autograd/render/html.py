@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
-from mnist_cli.autograd.render import labels, legend, style, svg, topology
+from mnist_cli.autograd.order import engine_order
+from mnist_cli.autograd.render import labels, legend, style, svg
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.pen import escape
 from mnist_cli.autograd.render.picture import Direction, Layout
@@ -44,7 +45,7 @@ def render(
     plan = plan or layout(graph, direction=direction)
     scale = style.scale(graph)
     signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
-    order = topology.engine_order(graph) if order is None else order
+    order = engine_order(graph) if order is None else order
     css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
     return _filled(

@@ -11,7 +11,7 @@ import pytest
 import render_graphs
 
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.autograd.render import html, labels, topology
+from mnist_cli.autograd.render import html, labels
 
 pytestmark = pytest.mark.skipif(chromium.EXECUTABLE is None, reason="Chromium is not installed")
 
@@ -209,7 +209,7 @@ def test_unfolding_everything_restores_the_picture(page: Page) -> None:
 
 def test_slider_goes_through_the_steps_in_the_engine_s_order(page: Page) -> None:
     browser = page.open(NETWORK)
-    order = topology.engine_order(NETWORK)
+    order = engine_order(NETWORK)
     browser.evaluate("document.getElementById('slider').focus()")
     for step in range(1, len(order) + 1):
         browser.key("ArrowRight")

@@ -28,7 +28,7 @@ class Kept:
     unreadable: list[str] = field(default_factory=list)
 
 
-def kept(node: Node) -> Kept:
+def saved_by(node: Node) -> Kept:
     """What a node keeps for backward, without unpacking anything.
 
     A tensor packed by a saved-tensor hook is reported as packed, for unpacking it might
