@@ -18,6 +18,7 @@ from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.replaying import call_node
+from mnist_cli.autograd.values import fitted
 from mnist_cli.autograd.walking import Walk, walk
 from mnist_cli.errors import UsageError
 
@@ -113,29 +114,9 @@ def experiment(
             "Do something with it: x * 1.",
         )
     variables = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
-    first = _call(value, variables, fitted(grad, value), 1, None, create_graph)
+    start = torch.ones_like(value) if grad is None else fitted(grad, value.shape)
+    first = _call(value, variables, start.detach().to(value), 1, None, create_graph)
     return Experiment(expression, leaves, value, tuple(_go_on(first, variables, orders)))
-
-
-def fitted(grad: Tensor | None, value: Tensor) -> Tensor:
-    """A gradient in the shape of the value: given so, in a row, or as one number for all."""
-    if grad is None:
-        return torch.ones_like(value).detach()
-    if grad.shape == value.shape:
-        return grad.to(value.dtype)
-    if grad.numel() == value.numel() and grad.dim() == 1:
-        return grad.reshape(value.shape).to(value.dtype)
-    if grad.numel() == 1:
-        return grad.reshape(()).expand(value.shape).to(value.dtype).clone()
-    raise UsageError(
-        f"a gradient of shape {tuple(grad.shape)} does not fit",
-        f"It must be {tuple(value.shape)}, the shape of the value.",
-    )
-
-
-def plain(tensor: Tensor | None) -> object:
-    """A tensor as nested lists of numbers; None stays None."""
-    return None if tensor is None else tensor.detach().tolist()
 
 
 def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[NodeCall]:

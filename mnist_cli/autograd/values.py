@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import keyword
 import math
+from collections.abc import Sequence
 from typing import NoReturn
 
 import torch
@@ -55,6 +56,18 @@ def tensor_of(data: object, what: str = "the value") -> Tensor:
         return torch.tensor(data, dtype=torch.float32).reshape(shape)
     except (OverflowError, RuntimeError, ValueError) as error:
         raise UsageError(f"{what} holds a number too large for float32") from error
+
+
+def fitted(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Bring one number, or a row (N,) of as many numbers as the shape has entries, into a shape.
+
+    Any other tensor is not changed.
+    """
+    if values.numel() == 1:
+        return values.reshape(()).expand(shape).clone()
+    if values.dim() == 1 and values.numel() == math.prod(shape):
+        return values.reshape(shape)
+    return values
 
 
 def _no_constant(name: str) -> NoReturn:

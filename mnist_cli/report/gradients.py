@@ -5,12 +5,13 @@ Turns plain data of :mod:`mnist_cli.autograd` into lines; computes nothing of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.text import Text
 
+from mnist_cli.autograd.diagnosing import parameter_table
 from mnist_cli.autograd.render import tree
 from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
@@ -40,6 +41,22 @@ STYLES: Mapping[str, str] = {
 
 MOST_NODES = 40
 """Nodes of a comparison that are listed."""
+
+
+def print_dump(
+    graph: GradGraph, findings: Sequence[Diagnosis], *, renumbered: bool = False
+) -> None:
+    """A recorded graph: its tree, its parameters and the findings.
+
+    Args:
+        graph: the part that is shown.
+        findings: each names its node by its id in the whole graph.
+        renumbered: the ids of ``graph`` are not those of the whole graph.
+    """
+    print_tree(graph)
+    print_parameters(parameter_table(graph))
+    print_diagnoses(findings, renumbered=renumbered)
+    print_lines([""])
 
 
 def print_tree(graph: GradGraph) -> None:
@@ -266,7 +283,7 @@ def _safe(text: str) -> str:
     return escape(visible(text))
 
 
-def print_lines(lines: Sequence[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Plain lines, as they are."""
     console = stdout(wide=True)
     for line in lines:

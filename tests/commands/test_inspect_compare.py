@@ -188,3 +188,12 @@ def test_other_sides_that_are_none(run: Run, tmp_path: Path) -> None:
     both = run("inspect-grad", weights, "--compare", weights, weights)
     assert both.code == 2
     assert "CHECKPOINT" in both.err
+
+
+@pytest.mark.parametrize(
+    "option", ["--no-deterministic", "--eval", "--device cpu", "--batch 4", "--seed 3"]
+)
+def test_options_without_an_effect_on_two_dumps_are_refused(run: Run, option: str) -> None:
+    outcome = run("inspect-grad", "--compare", "a.json", "b.json", *option.split())
+    assert outcome.code == 2
+    assert f"{option.split()[0]} has no effect on --compare of two dumps" in outcome.err

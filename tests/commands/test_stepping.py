@@ -7,7 +7,7 @@ import torch
 from program import Run
 
 from mnist_cli.autograd import replay_steps, walk
-from mnist_cli.commands.inspect.stepping import Stepper
+from mnist_cli.report.stepping import Stepper
 from mnist_cli.report.steps import Glyphs, step_lines
 
 RIGHT, LEFT, ENTER, ESCAPE = "\x1b[C", "\x1b[D", "\r", "\x1b"

@@ -9,7 +9,7 @@ import torch
 
 from mnist_cli.autograd import parse_value, walk
 from mnist_cli.autograd.experimenting import experiment
-from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines, shown
+from mnist_cli.report.node_calls import call_lines, cut_lines, experiment_lines, node_lines, shown
 from mnist_cli.report.steps import Glyphs, describe, find_step, step_lines
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mnist_cli.commands import options
-from mnist_cli.commands.inspect.dump import MANY
-from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
+from mnist_cli.gradients.view import MANY
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"
+FORMATS = "text,json,svg,html"
+GRADCHECK_BATCH = 8
+"""Default for --gradcheck: each entry costs four passes in float64."""
 
 ReplayFlag = Annotated[
     bool,
@@ -179,7 +181,7 @@ SamplesFlag = Annotated[
     typer.Option("--samples", metavar="N", min=1, help="Entries per parameter for --gradcheck."),
 ]
 DirectionFlag = Annotated[
-    str | None,
+    Literal["down", "right"] | None,
     typer.Option(
         "--direction",
         metavar="down|right",

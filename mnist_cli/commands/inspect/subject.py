@@ -1,14 +1,12 @@
-"""What is inspected: a network, a batch and the loss between them, made the same way each time."""
+"""The network and the batch that the options of ``mnist inspect-grad`` ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mnist_cli.base.seeding import derive
 from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.config.choices import is_known_model, unknown_model
@@ -17,16 +15,12 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.report.console import note, warn
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
-    from mnist_cli.autograd import Walk
     from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
-    from mnist_cli.devices.device import Precision
-
-DEFAULT_BATCH = 64
+    from mnist_cli.gradients.batch_loss import BatchLoss
 
 
 @dataclass(frozen=True)
@@ -48,99 +42,7 @@ class Request:
     deterministic: bool = True
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network on a device, and a batch of images (N, 1, H, W), float, normalised, with labels.
-
-    ``smoothing`` is the label smoothing of the loss that the network was trained with.
-    ``notes`` are what the user should know of how it was chosen.
-    """
-
-    model: nn.Module
-    name: str
-    images: Tensor
-    labels: Tensor
-    indices: tuple[int, ...]
-    dataset: str
-    split: str
-    device: torch.device
-    precision: Precision
-    seed: int
-    training: bool
-    smoothing: float
-    source: Path | None
-    notes: tuple[str, ...] = ()
-    deterministic: bool = True
-
-    def loss(self, model: nn.Module | None = None) -> Tensor:
-        """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
-        import torch
-
-        from mnist_cli.networks import registry as models
-
-        network = self.model if model is None else model
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive(self.seed, "inspect"))
-            with self.precision.autocast():
-                scores = network(self.images)
-        return models.loss(
-            scores,
-            self.labels,
-            log_probabilities=bool(getattr(self.model, "log_probabilities", False)),
-            smoothing=self.smoothing,
-        )
-
-    def settings(self) -> AbstractContextManager[None]:
-        """The switches of torch under which everything of this subject is computed.
-
-        On CUDA the engine and a node called by hand may choose different algorithms, and differ
-        in the last bits, unless ``deterministic``.
-        """
-        from mnist_cli.devices.device import compute_settings
-
-        return compute_settings(self.device, deterministic=self.deterministic)
-
-    @contextmanager
-    def walked(self, *, saved: bool = True) -> Iterator[Walk]:
-        """Walk the graph of a fresh loss; the block runs under :meth:`settings`.
-
-        Args:
-            saved: also read what each node keeps for backward.
-        """
-        from mnist_cli.autograd import trace_modules, walk
-
-        with self.settings():
-            with trace_modules(self.model) as modules:
-                loss = self.loss()
-            yield walk(loss, names=self.model, modules=modules, saved=saved)
-
-    def context(self) -> dict[str, Any]:
-        """What the dump says of where it came from; no path and no time, so that bytes repeat."""
-        import torch
-
-        return {
-            "torch": str(torch.__version__),
-            "device": self.device.type,
-            "precision": self.precision.name,
-            "model": self.name,
-            "mode": "train" if self.training else "eval",
-            "dataset": self.dataset,
-            "split": self.split,
-            "batch": list(self.indices),
-            "seed": self.seed,
-        }
-
-    def describe(self) -> str:
-        """One line: which network, on which images."""
-        origin = f"{self.source}: " if self.source is not None else ""
-        mode = "training" if self.training else "evaluation"
-        return (
-            f"{origin}{self.name} in {mode} mode, the loss of {len(self.indices)} "
-            f"{self.split} images of {self.dataset}, {self.precision.name} on {self.device}"
-        )
-
-
-def opened(request: Request, *, quiet: bool) -> Subject:
+def opened(request: Request, *, quiet: bool) -> BatchLoss:
     """The network and the batch of a request, with its notes as warnings; named unless ``quiet``."""
     subject = open_subject(request)
     for text in subject.notes:
@@ -150,13 +52,14 @@ def opened(request: Request, *, quiet: bool) -> Subject:
     return subject
 
 
-def open_subject(request: Request) -> Subject:
+def open_subject(request: Request) -> BatchLoss:
     """Bring network and batch together, and load nothing that is not needed.
 
     Raises:
         UsageError, CheckpointError, DataError: what was asked for is not available.
     """
     from mnist_cli.devices.device import resolve_device, resolve_precision
+    from mnist_cli.gradients.batch_loss import BatchLoss
 
     provenance.check_split(request.split)
     device = resolve_device(request.device or "auto")
@@ -169,7 +72,7 @@ def open_subject(request: Request) -> Subject:
     )
     split = _batch(_split(request, found, data), request, seed)
     normalise = provenance.normalisation(found, data)
-    return Subject(
+    return BatchLoss(
         model=model.to(device).train(request.training),
         name=label(found.model if found is not None else (request.model or _default_model())),
         images=normalise(split.images.to(device).float()),
@@ -287,39 +190,8 @@ def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Spli
 
 
 def _batch(split: Split, request: Request, seed: int) -> Split:
-    """The images by their numbers in the file, or a seeded choice of so many."""
-    import torch
+    from mnist_cli.gradients.batch_loss import choose_batch, pick_batch
 
     if request.indices is None:
         return choose_batch(split, request.batch, seed)
-    if request.batch is not None:
-        raise UsageError("--batch and --indices contradict each other", "Give one of them.")
-    rows = {number: row for row, number in enumerate(split.indices.tolist())}
-    return split.take(
-        torch.tensor([_row(number, rows) for number in parse_indices(request.indices)])
-    )
-
-
-def _row(number: int, rows: dict[int, int]) -> int:
-    if number not in rows:
-        last = max(rows)
-        which = f"0 to {last}" if len(rows) == last + 1 else f"{len(rows):,} of those up to {last}"
-        raise UsageError(
-            f"--indices: image {number} is not there", f"The split has the images {which}."
-        )
-    return rows[number]
-
-
-def choose_batch(split: Split, count: int | None, seed: int) -> Split:
-    """So many images of a split (64 where None, or all of a smaller one), chosen by the seed.
-
-    Raises:
-        UsageError: more than there are.
-    """
-    import torch
-
-    count = count if count is not None else min(DEFAULT_BATCH, len(split))
-    if not 1 <= count <= len(split):
-        raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
-    generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
-    return split.take(torch.randperm(len(split), generator=generator)[:count])
+    return pick_batch(split, parse_indices(request.indices))

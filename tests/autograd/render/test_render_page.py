@@ -11,6 +11,7 @@ import pytest
 import render_graphs
 
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.order import engine_order
 from mnist_cli.autograd.render import html, labels
 
 pytestmark = pytest.mark.skipif(chromium.EXECUTABLE is None, reason="Chromium is not installed")

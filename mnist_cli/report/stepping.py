@@ -1,4 +1,4 @@
-"""``inspect-grad --step``: the replay node by node, with keys in a terminal, else as plain text."""
+"""A replay shown node by node: with keys in a terminal, else as plain text."""
 
 from __future__ import annotations
 

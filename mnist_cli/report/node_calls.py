@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mnist_cli.autograd.experimenting import Experiment, NodeCall
     from mnist_cli.autograd.graph import GradGraph, Node
+    from mnist_cli.autograd.node import Grads
 
 SMALL = 20
 """Entries up to which a tensor is shown in a line."""
@@ -52,6 +53,14 @@ def _target(graph: GradGraph, number: int, input_nr: int) -> str:
     if node.parameter is not None:
         return f"#{number} AccumulateGrad of {node.parameter}"
     return f"#{number} {node.name}, input {input_nr}"
+
+
+def called_node_lines(node: Node, graph: GradGraph, grads: Grads, results: Grads) -> Iterator[str]:
+    """A node of a network, and its call if there was one."""
+    yield from node_lines(node, graph)
+    if grads:
+        yield from call_lines(node.name, grads, results)
+    yield from cut_lines([*grads, *results])
 
 
 def call_lines(
