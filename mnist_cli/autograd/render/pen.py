@@ -1,4 +1,4 @@
-"""The strokes that the pictures are made of: escaped text, coordinates, wires, tips and marks."""
+"""The strokes that the pictures are made of: escaped text, coordinates, wires and tips."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape as _xml
 
 from mnist_cli.autograd.render import labels
-from mnist_cli.autograd.render.columns import Mark
 from mnist_cli.autograd.render.picture import Direction, Point
 
 _TIP = 4.5
@@ -53,12 +52,3 @@ def tip(point: Point, direction: Direction) -> str:
 def coord(value: float) -> str:
     """A coordinate, to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")
-
-
-def mark(record: Mark) -> str:
-    """The sign at which a cut wire ends and goes on."""
-    x, y = record.at
-    return (
-        f'<g class="mark"><circle cx="{coord(x)}" cy="{coord(y)}" r="7"/>'
-        f'<text x="{coord(x)}" y="{coord(y + 2.8)}" text-anchor="middle">{record.number}</text></g>'
-    )

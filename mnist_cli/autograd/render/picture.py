@@ -31,7 +31,7 @@ class Box:
 class Frame:
     """The rounded background of one module call.
 
-    ``title_end`` if its title stands at the right; ``titled`` is False where it has none.
+    ``title_end`` if its title stands at the right.
     """
 
     call: calls.Call
@@ -41,7 +41,6 @@ class Frame:
     height: float
     nodes: int
     title_end: bool
-    titled: bool = True
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.render import cards, labels, legend, style
-from mnist_cli.autograd.render.columns import Column, columns
 from mnist_cli.autograd.render.layout import layout
-from mnist_cli.autograd.render.pen import coord, escape, mark, path, tip
+from mnist_cli.autograd.render.pen import coord, escape, path, tip
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wire
 
 _MARGIN = 28.0
@@ -28,14 +27,13 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         plan: the layout, if it exists already; it sets the direction.
     """
     plan = plan or layout(graph, direction=direction)
-    broken = columns(plan)
     scale = style.scale(graph)
-    width = max(broken.width, _NARROWEST) + 2 * _MARGIN
+    width = max(plan.width, _NARROWEST) + 2 * _MARGIN
     head, top = heading(graph, width - 2 * _MARGIN)
-    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN, broken)
+    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN)
     start = top + legend_height + 26
-    left = (width - broken.width) / 2
-    height = _MARGIN + start + broken.height + _MARGIN
+    left = (width - plan.width) / 2
+    height = _MARGIN + start + plan.height + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing" role="img" '
         f'aria-labelledby="title" width="{width:.0f}" height="{height:.0f}" '
@@ -46,7 +44,7 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">{head}',
         f'<g class="key" transform="translate(0 {top:.0f})">{signs}</g></g>',
         f'<g transform="translate({left:.1f} {_MARGIN + start:.1f})">',
-        *(column(graph, plan, part, scale) for part in broken.parts),
+        *drawing(graph, plan, scale),
         "</g></svg>\n",
     ]
     return "\n".join(parts)
@@ -92,33 +90,17 @@ def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]
     yield "</g>"
 
 
-def column(graph: GradGraph, plan: Layout, part: Column, scale: style.Scale) -> str:
-    """A part of the picture, in its place, with the marks where wires are cut."""
-    x, y = part.shift
-    return "".join(
-        [
-            f'<g transform="translate({coord(x)} {coord(y)})">',
-            *(frame(f, i) for i, f in part.frames),
-            *(wire(graph, plan, w, i, scale) for i, w in part.wires),
-            *(box(graph, plan.boxes[i], i, scale, plan.direction) for i in part.boxes),
-            *map(mark, part.marks),
-            "</g>",
-        ]
-    )
-
-
 def frame(record: Frame, number: int) -> str:
     """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
     x = record.width - room - 14 if record.title_end else 14.0
-    words = f'<text x="{x:.1f}" y="19">{escape(short)}</text>' if record.titled else ""
     hint = f"{title}: {labels.counted(record.nodes, 'node')}"
     return (
         f'<g class="frame" data-frame="{number}" '
         f'transform="translate({record.x:.1f} {record.y:.1f})"><title>{escape(hint)}</title>'
         f'<rect class="ground" width="{record.width:.1f}" height="{record.height:.1f}" rx="12"/>'
-        f"{words}</g>"
+        f'<text x="{x:.1f}" y="19">{escape(short)}</text></g>'
     )
 
 
