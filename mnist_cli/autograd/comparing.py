@@ -9,9 +9,10 @@ import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from mnist_cli.autograd.diagnosing import joint_norm, place_of
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.diagnosing import place_of
+from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
 
@@ -90,28 +91,25 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
     return GraphComparison(
         nodes=nodes,
         parameters=tuple(_parameter_differences(first, second)),
-        structure=(*structure, *_edges(first, second, pairs), *_missing(first, second)),
+        structure=(*structure, *_edges(pairs), *_missing(first, second)),
         first=next((one for one in nodes if one.difference > tolerance), None),
         tolerance=tolerance,
     )
 
 
-# ---------------------------------------------------------------------------- aligning
-
 Pairs = list[tuple[Node, Node]]
 
 
 def _align(first: GradGraph, second: GradGraph) -> tuple[Pairs, list[str]]:
-    ours, theirs = operations(first), operations(second)
-    pairs, notes = _match(ours, theirs)
+    pairs, notes = _match(operations(first), operations(second))
     leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
     pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
     return pairs, notes
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
-    keys, other_keys = [_key(n) for n in ours], [_key(n) for n in theirs]
-    if keys == other_keys:
+    keys, other_keys = ([(n.module, n.name) for n in nodes] for nodes in (ours, theirs))
+    if keys == other_keys:  # the usual case: the matcher takes the square of their number
         return list(zip(ours, theirs, strict=True)), []
     matcher = difflib.SequenceMatcher(None, keys, other_keys, autojunk=False)
     pairs: Pairs = []
@@ -124,10 +122,6 @@ def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
             pairs += found
             notes += said
     return pairs, notes
-
-
-def _key(node: Node) -> tuple[str, str]:
-    return node.module, node.name
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:
@@ -146,7 +140,7 @@ def _replaces(a: Node, b: Node) -> bool:
     return a.module == b.module and shapes[0][:1] == shapes[1][:1]
 
 
-def _edges(first: GradGraph, second: GradGraph, pairs: Pairs) -> Iterator[str]:
+def _edges(pairs: Pairs) -> Iterator[str]:
     """Aligned nodes whose results go to nodes that are not aligned with each other."""
     partner = {a.id: b.id for a, b in pairs}
     taken = set(partner.values())
@@ -172,9 +166,6 @@ def _missing(first: GradGraph, second: GradGraph) -> Iterator[str]:
     yield from (f"parameter only in the second: {name}" for name in sorted(theirs - ours))
 
 
-# ---------------------------------------------------------------------------- figures
-
-
 @dataclass(frozen=True)
 class _Gap:
     difference: float = 0.0
@@ -182,7 +173,8 @@ class _Gap:
 
 
 def _node_difference(a: Node, b: Node) -> NodeDifference:
-    gaps = [_gap(x, y) for x, y in _side_by_side(a.grad_in, b.grad_in)]
+    recorded = a.grad_in and b.grad_in
+    gaps = [_gap(x, y) for x, y in zip_longest(a.grad_in, b.grad_in)] if recorded else []
     worst = max(gaps, key=lambda gap: gap.difference, default=_Gap())
     return NodeDifference(
         first=a.id,
@@ -201,22 +193,9 @@ def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[Para
     for one in first.parameters:
         other = others.get(one.name)
         if other is not None and not (one.frozen and other.frozen):
-            yield _parameter_difference(one, other)
-
-
-def _parameter_difference(one: Parameter, other: Parameter) -> ParameterDifference:
-    gap = _gap(one.grad, other.grad)
-    norms = (joint_norm((one.grad,)), joint_norm((other.grad,)))
-    return ParameterDifference(one.name, gap.difference, gap.figure, *norms)
-
-
-def _side_by_side(
-    a: Sequence[Stats | None], b: Sequence[Stats | None]
-) -> Iterator[tuple[Stats | None, Stats | None]]:
-    """Inputs in order; where one graph was not recorded there is nothing to compare."""
-    if a and b:
-        for place in range(max(len(a), len(b))):
-            yield (a[place] if place < len(a) else None, b[place] if place < len(b) else None)
+            gap = _gap(one.grad, other.grad)
+            norms = (grad.norm if grad else None for grad in (one.grad, other.grad))
+            yield ParameterDifference(one.name, gap.difference, gap.figure, *norms)
 
 
 def _gap(a: Stats | None, b: Stats | None) -> _Gap:
@@ -225,7 +204,7 @@ def _gap(a: Stats | None, b: Stats | None) -> _Gap:
         return _Gap() if a is b else _Gap(math.inf, "presence")
     if (a.nan, a.inf) != (b.nan, b.inf):
         return _Gap(math.inf, "finite entries")
-    largest = max(map(_reach, (a, b)))
+    largest = max(map(abs, (a.min, a.max, b.min, b.max)))
     gaps = [_Gap(_relative(a.norm, b.norm, max(a.norm, b.norm)), "norm")]
     gaps += [
         _Gap(_relative(getattr(a, name), getattr(b, name), largest), name)
@@ -233,10 +212,6 @@ def _gap(a: Stats | None, b: Stats | None) -> _Gap:
     ]
     gaps.append(_Gap(abs(a.zeros - b.zeros), "zeros"))
     return max(gaps, key=lambda gap: gap.difference)
-
-
-def _reach(stats: Stats) -> float:
-    return max(abs(stats.min), abs(stats.max))
 
 
 def _relative(a: float, b: float, scale: float) -> float:

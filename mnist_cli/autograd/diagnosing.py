@@ -6,10 +6,10 @@ Works on plain data, also on a dump read back; knows nothing of torch, and print
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
 RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
@@ -262,9 +262,3 @@ def blocked_share(node: Node) -> float:
 def _rms(stats: Stats) -> float:
     count = math.prod(stats.shape)
     return stats.norm / math.sqrt(count) if count else 0.0
-
-
-def joint_norm(parts: Sequence[Stats | None]) -> float | None:
-    """The 2-norm of several gradients taken as one vector; None if none was recorded."""
-    norms = [stats.norm for stats in parts if stats is not None]
-    return math.hypot(*norms) if norms else None

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, Saved, Stats, TensorMeta
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.query import inside
 
+T = TypeVar("T")
 
-@dataclass
+
+@dataclass(eq=False)
 class _Group:
-    """Nodes that become one: one call of one module, with the parameters that only it uses."""
+    """Nodes that become one: one call of one module, with the parameters that only it uses.
+
+    ``ports`` are the (node, input) pairs at which gradients come in from outside.
+    """
 
     name: str
     members: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
+    number: int = -1
+    ports: list[tuple[int, int]] = field(default_factory=list)
 
     @property
-    def single(self) -> bool:
-        return len(self.members) + len(self.parameters) == 1
+    def single(self) -> Node | None:
+        """The node itself, if it is alone."""
+        nodes = [*self.members, *self.parameters]
+        return nodes[0] if len(nodes) == 1 else None
 
 
 def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) -> GradGraph:
@@ -47,14 +57,14 @@ def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) 
     groups = _group(graph, depth, tuple(prefixes))
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
     order = _group_order(graph, owner)
-    number = {id(group): position for position, group in enumerate(order)}
-    ports = _ports(graph, owner)
-    nodes = [_folded(graph, g, number, ports, owner) for g in order]
+    for number, group in enumerate(order):
+        group.number = number
+    _find_ports(graph, owner)
     parameters = tuple(
-        replace(p, node=None if p.node is None else number[id(owner[p.node])])
-        for p in graph.parameters
+        replace(p, node=None if p.node is None else owner[p.node].number) for p in graph.parameters
     )
-    return replace(graph, nodes=tuple(nodes), parameters=parameters, root=0)
+    nodes = tuple(_folded(graph, group, owner) for group in order)
+    return replace(graph, nodes=nodes, parameters=parameters, root=0)
 
 
 def _key(module: str, depth: int | None, prefixes: tuple[str, ...]) -> str:
@@ -101,108 +111,68 @@ def _leaf_groups(graph: GradGraph, groups: list[_Group]) -> list[_Group]:
 
 def _group_order(graph: GradGraph, owner: dict[int, _Group]) -> list[_Group]:
     """Breadth first from the root's group, as a walk would number them."""
-    order = [owner[graph.root]] if graph.nodes else []
-    seen = {id(group) for group in order}
-    for group in order:
+    order = dict.fromkeys([owner[graph.root]] if graph.nodes else [])
+    queue = list(order)
+    for group in queue:
         for node in sorted(group.members, key=lambda n: n.id):
             for edge in node.next:
-                target = owner[edge.node] if edge is not None else group
-                if id(target) not in seen:
-                    seen.add(id(target))
-                    order.append(target)
-    return order
+                if edge is not None and owner[edge.node] not in order:
+                    order[owner[edge.node]] = None
+                    queue.append(owner[edge.node])
+    return queue
 
 
-Ports = dict[int, list[tuple[int, int]]]
-
-
-def _ports(graph: GradGraph, owner: dict[int, _Group]) -> Ports:
-    """For each group, the (node, input) pairs at which gradients come in from outside.
-
-    A node by itself keeps all its inputs, used or not.
-    """
-    ports: Ports = {id(group): _own_inputs(group) for group in owner.values()}
-    if graph.nodes and not ports[id(owner[graph.root])]:
-        count = len(graph.nodes[graph.root].outputs)
-        ports[id(owner[graph.root])] = [(graph.root, nr) for nr in range(count)]
+def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
+    """A node by itself keeps all its inputs, used or not, and so does the root."""
+    for node in graph.nodes:
+        if owner[node.id].single or node.id == graph.root:
+            owner[node.id].ports += [(node.id, nr) for nr in range(len(node.outputs))]
     for node, _, edge in graph.edges():
         group, port = owner[edge.node], (edge.node, edge.input_nr)
-        if group is not owner[node.id] and port not in ports[id(group)]:
-            ports[id(group)].append(port)
-    return ports
+        if group is not owner[node.id] and port not in group.ports:
+            group.ports.append(port)
 
 
-def _own_inputs(group: _Group) -> list[tuple[int, int]]:
-    if not group.single:
-        return []
-    node = (group.members or group.parameters)[0]
-    return [(node.id, nr) for nr in range(len(node.outputs))]
-
-
-def _folded(
-    graph: GradGraph,
-    group: _Group,
-    number: dict[int, int],
-    ports: Ports,
-    owner: dict[int, _Group],
-) -> Node:
+def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
     """One node that stands for the group; of a node by itself only the numbers change."""
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]
-        return Edge(number[id(target)], ports[id(target)].index((edge.node, edge.input_nr)))
+        return Edge(target.number, target.ports.index((edge.node, edge.input_nr)))
 
     if group.single:
-        node = (group.members or group.parameters)[0]
-        ways = tuple(None if edge is None else moved(edge) for edge in node.next)
-        return replace(node, id=number[id(group)], next=ways)
+        ways = tuple(None if edge is None else moved(edge) for edge in group.single.next)
+        return replace(group.single, id=group.number, next=ways)
     leaving = [
-        (moved(edge), node.grad_out[position] if position < len(node.grad_out) else None)
+        (moved(edge), _at(node.grad_out, position))
         for node in sorted(group.members, key=lambda n: n.id)
         for position, edge in enumerate(node.next)
         if edge is not None and owner[edge.node] is not group
     ]
-    mine, recorded = ports[id(group)], _recorded(group)
+    ports = [(graph.nodes[inner], nr) for inner, nr in group.ports]
+    recorded = any(node.grad_in or node.grad_out for node in group.members)
+    nodes = [*group.members, *group.parameters]
     return Node(
-        id=number[id(group)],
+        id=group.number,
         name=group.name,
         module=group.name,
         sequence=group.members[-1].sequence,
-        outputs=tuple(_port_meta(graph, port) for port in mine),
+        outputs=tuple(_at(n.outputs, nr) or TensorMeta((), "unknown") for n, nr in ports),
         next=tuple(edge for edge, _ in leaving),
-        saved=tuple(_all_saved(group)),
-        attributes=_summary(group),
-        grad_in=tuple(_port_grad(graph, port) for port in mine) if recorded else (),
+        saved=tuple(
+            replace(saved, slot=f"{node.id}.{saved.slot}")
+            for node in group.members
+            for saved in node.saved
+        ),
+        attributes={
+            "nodes": len(nodes),
+            "operations": [node.name for node in reversed(group.members)],
+            "parameters": [node.parameter for node in group.parameters],
+        },
+        grad_in=tuple(_at(n.grad_in, nr) for n, nr in ports) if recorded else (),
         grad_out=tuple(stats for _, stats in leaving) if recorded else (),
     )
 
 
-def _recorded(group: _Group) -> bool:
-    return any(node.grad_in or node.grad_out for node in group.members)
-
-
-def _port_meta(graph: GradGraph, port: tuple[int, int]) -> TensorMeta:
-    number, nr = port
-    outputs = graph.nodes[number].outputs
-    return outputs[nr] if nr < len(outputs) else TensorMeta((), "unknown")
-
-
-def _port_grad(graph: GradGraph, port: tuple[int, int]) -> Stats | None:
-    number, nr = port
-    arrived = graph.nodes[number].grad_in
-    return arrived[nr] if nr < len(arrived) else None
-
-
-def _all_saved(group: _Group) -> Iterable[Saved]:
-    for node in group.members:
-        for saved in node.saved:
-            yield replace(saved, slot=f"{node.id}.{saved.slot}")
-
-
-def _summary(group: _Group) -> dict[str, object]:
-    members = [*group.members, *group.parameters]
-    return {
-        "nodes": len(members),
-        "operations": [node.name for node in reversed(group.members)],
-        "parameters": [node.parameter for node in group.parameters],
-    }
+def _at(items: tuple[T, ...], position: int) -> T | None:
+    return items[position] if position < len(items) else None

@@ -7,7 +7,8 @@ Knows nothing of torch: it can be read, drawn, queried and compared on a machine
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -70,6 +71,14 @@ class Stats:
     def finite(self) -> bool:
         """Whether no entry is NaN or infinite."""
         return self.nan == 0 and self.inf == 0
+
+
+def joint_norm(parts: Iterable[Stats | None]) -> float | None:
+    """The 2-norm of several gradients taken as one vector; None if none was recorded."""
+    norms = [stats.norm for stats in parts if stats is not None]
+    if not norms:
+        return None
+    return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _shape_of(data: object, what: str) -> tuple[int, ...]:
     if isinstance(data, (int, float)) and not isinstance(data, bool):
         return ()
     if not isinstance(data, list):
-        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is no number")
+        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is not a number")
     shapes = {_shape_of(item, what) for item in data}
     if len(shapes) > 1:
         raise UsageError(f"{what} has rows of unequal length", "Every row needs as many numbers.")

@@ -7,7 +7,7 @@ of training or of files.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -79,16 +79,28 @@ def walk(
     start, root_nr = _start(root)
     live, targets = _visit(start)
     known = leaves_of(names)
+    leaf_names = _leaf_names(live, known)
     inputs = tuple(adapter.inputs(node) for node in live)
-    nodes = [_describe(i, node, targets[i], inputs[i]) for i, node in enumerate(live)]
-    nodes = _place(nodes, live, _parameter_names(live, known), modules)
+    nodes = [
+        Node(
+            id=number,
+            name=adapter.name(node),
+            module=_module(node, leaf_names.get(number), modules),
+            parameter=leaf_names.get(number),
+            sequence=sequence,
+            outputs=tuple(expected.meta() for expected in inputs[number]),
+            next=targets[number],
+        )
+        for number, (node, sequence) in enumerate(zip(live, _sequences(live), strict=True))
+    ]
     unreadable: list[str] = []
     if saved:
         nodes = _read_saved(nodes, live, unreadable)
-    leaves = {**known, **_unnamed(nodes, live)}
+    unnamed = {n: adapter.variable(live[i]) for i, n in leaf_names.items() if n not in known}
+    leaves = {**known, **{name: leaf for name, leaf in unnamed.items() if leaf is not None}}
     graph = GradGraph(
         nodes=tuple(nodes),
-        parameters=_parameters(nodes, leaves),
+        parameters=_parameters(leaf_names, leaves),
         context={"torch": torch.__version__},
         unreadable=tuple(unreadable),
     )
@@ -137,68 +149,37 @@ def _visit(start: LiveNode) -> tuple[list[LiveNode], list[tuple[Edge | None, ...
     return live, targets
 
 
-def _describe(
-    number: int,
-    node: LiveNode,
-    targets: tuple[Edge | None, ...],
-    inputs: tuple[adapter.Input, ...],
-) -> Node:
-    sequence = adapter.sequence(node)
-    return Node(
-        id=number,
-        name=adapter.name(node),
-        sequence=None if sequence == LAST_SEQUENCE else sequence,
-        outputs=tuple(expected.meta() for expected in inputs),
-        next=targets,
-    )
-
-
-def _parameter_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
+def _leaf_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
     """Names of the leaves by node id; a leaf that nobody named gets one from its node."""
     by_identity: dict[int, str] = {}
     for name, tensor in known.items():
         by_identity.setdefault(id(tensor), name)
-    found: dict[int, str] = {}
-    for number, node in enumerate(live):
-        leaf = adapter.variable(node)
-        if leaf is not None:
-            found[number] = by_identity.get(id(leaf), f"leaf@{number}")
-    return found
+    leaves = {number: adapter.variable(node) for number, node in enumerate(live)}
+    return {
+        number: by_identity.get(id(leaf), f"leaf@{number}")
+        for number, leaf in leaves.items()
+        if leaf is not None
+    }
 
 
-def _place(
-    nodes: list[Node],
-    live: list[LiveNode],
-    parameters: Mapping[int, str],
-    modules: ModuleTrace | None,
-) -> list[Node]:
-    """Say of each node which module and which parameter it belongs to."""
-    oldest = min((n.sequence for n in nodes if n.sequence is not None), default=0)
-    placed = []
-    for node in nodes:
-        if node.id in parameters:
-            name = parameters[node.id]
-            owner = name.rpartition(".")[0]
-            placed.append(replace(node, module=owner, parameter=name))
-        else:
-            made = adapter.sequence(live[node.id])
-            path = modules.module_at(made) if modules else ""
-            sequence = None if node.sequence is None else node.sequence - oldest
-            placed.append(replace(node, module=path, sequence=sequence))
-    return placed
+def _module(node: LiveNode, leaf: str | None, modules: ModuleTrace | None) -> str:
+    """The module that made a node, or that holds a leaf."""
+    if leaf is not None:
+        return leaf.rpartition(".")[0]
+    return modules.module_at(adapter.sequence(node)) if modules else ""
 
 
-def _unnamed(nodes: Iterable[Node], live: list[LiveNode]) -> dict[str, Tensor]:
-    found = {}
-    for node in nodes:
-        leaf = adapter.variable(live[node.id]) if node.parameter else None
-        if leaf is not None and node.parameter == f"leaf@{node.id}":
-            found[node.parameter] = leaf
-    return found
+def _sequences(live: list[LiveNode]) -> list[int | None]:
+    """Sequence numbers, counted from the oldest node; None for AccumulateGrad."""
+    numbers = [adapter.sequence(node) for node in live]
+    oldest = min((n for n in numbers if n != LAST_SEQUENCE), default=0)
+    return [None if n == LAST_SEQUENCE else n - oldest for n in numbers]
 
 
-def _parameters(nodes: Iterable[Node], leaves: Mapping[str, Tensor]) -> tuple[Parameter, ...]:
-    at = {node.parameter: node.id for node in nodes if node.parameter is not None}
+def _parameters(
+    leaf_names: Mapping[int, str], leaves: Mapping[str, Tensor]
+) -> tuple[Parameter, ...]:
+    at = {name: number for number, name in leaf_names.items()}
     return tuple(
         Parameter(name, at.get(name), tuple(leaf.shape), frozen=not leaf.requires_grad)
         for name, leaf in leaves.items()

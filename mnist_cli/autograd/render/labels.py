@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, TensorMeta, Totals
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, TensorMeta, Totals, joint_norm
 
 _NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -74,14 +74,6 @@ def size(count: int) -> str:
 def counted(count: int, noun: str) -> str:
     """``"1 node"``, ``"2 nodes"``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def joint_norm(stats: Sequence[Stats | None]) -> float | None:
-    """The 2-norm of several gradients taken as one vector; None where none was recorded."""
-    known = [s.norm for s in stats if s is not None]
-    if not known:
-        return None
-    return math.nan if any(map(math.isnan, known)) else math.hypot(*known)
 
 
 def parameters_by_node(graph: GradGraph) -> dict[int, Parameter]:
