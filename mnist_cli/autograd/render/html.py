@@ -18,9 +18,10 @@ from typing import Any
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.order import engine_order
 from mnist_cli.autograd.render import labels, legend, style, svg
-from mnist_cli.autograd.render.layout import layout
+from mnist_cli.autograd.render.layout import PAD, TITLE, layout
 from mnist_cli.autograd.render.pen import escape
 from mnist_cli.autograd.render.picture import Direction, Layout
+from mnist_cli.autograd.render.stacking import ATTACH, LANE
 
 _SCRIPTS = ("page_state.js", "page_folding.js", "page_view.js", "page_details.js", "page_main.js")
 _LEGEND_WIDTH = 340.0
@@ -98,6 +99,7 @@ def _json(data: object) -> str:
 def _data(graph: GradGraph, plan: Layout, order: Sequence[int]) -> dict[str, Any]:
     return {
         "direction": plan.direction,
+        "geometry": {"attach": ATTACH, "lane": LANE, "title": TITLE, "pad": PAD},
         "root": graph.root,
         "width": plan.width,
         "height": plan.height,

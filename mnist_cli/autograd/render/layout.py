@@ -20,8 +20,8 @@ from mnist_cli.autograd.render.scene import Scene
 Item = int | tuple[Literal["call", "in", "out"], int]
 """A box by number, or a call, or an edge's port where it enters or leaves an area."""
 
-_PAD = 16.0
-_TITLE = 32.0
+PAD = 16.0
+TITLE = 32.0
 
 
 def layout(graph: GradGraph, *, direction: Direction = "down") -> Layout:
@@ -52,7 +52,6 @@ class _Builder:
         self.down = scene.direction == "down"
         self.areas: dict[int | None, _Area] = {}
         self.beyond: dict[tuple[int | None, int], float] = {}
-        self.fresh: set[int | None] = set()
 
     def build(self) -> Layout:
         """Lay out twice: only then do the ports know what lies beyond their border."""
@@ -89,17 +88,8 @@ class _Builder:
             parent = self.scene.grouping.calls[call].parent
             members.setdefault(parent, []).append(("call", call))
         for area in [*order, None]:
-            if self._stale(area, members.get(area, [])):
-                self.areas[area] = self._lay(area, members.get(area, []), content.get(area, []))
-                self.fresh.add(area)
-        self.fresh.clear()
+            self.areas[area] = self._lay(area, members.get(area, []), content.get(area, []))
         return self._assemble(routes)
-
-    def _stale(self, area: int | None, members: list[Item]) -> bool:
-        """Whether an area must be laid out: the first time, and where something in it changed."""
-        if area not in self.areas or len(self.areas[area].outs) > 1:
-            return True
-        return any(isinstance(item, tuple) and item[1] in self.fresh for item in members)
 
     def _child(self, area: int | None, box: int) -> Item:
         """What stands for a box in an area: itself, or the call around it."""
@@ -168,14 +158,14 @@ class _Builder:
         if area is None:
             plan.place(before=0.0, after=0.0)
             return plan.extent(0.0, 0.0, 0.0)
-        plan.place(before=_TITLE if self.down else _PAD, after=_PAD)
+        plan.place(before=TITLE if self.down else PAD, after=PAD)
         if self.down:
-            return plan.extent(_PAD, _PAD, self._title_width(area))
-        return plan.extent(_TITLE, _PAD, 0.0)
+            return plan.extent(PAD, PAD, self._title_width(area))
+        return plan.extent(TITLE, PAD, 0.0)
 
     def _title_width(self, call: int) -> float:
         title = self.scene.grouping.calls[call].short_title
-        return cards.text_width(title, 11, bold=True) + 2 * _PAD
+        return cards.text_width(title, 11, bold=True) + 2 * PAD
 
     def _order(self, link: layering.Link, number: int) -> tuple[int, float, int]:
         return link.target, link.end, self.scene.edges[number].position

@@ -15,7 +15,7 @@ from mnist_cli.autograd.render.picture import BACKWARD, Direction
 # Mermaid's own limits; they can be raised only where it is embedded, not from within a chart.
 _MOST_EDGES = 500
 _MOST_TEXT = 50_000
-_FRAME = "fill:#f2f5f8,stroke:#c9d3df,color:#5f6b7a"
+_FRAME = "fill:{frame}12,stroke:{frame-edge},color:{muted}".format(**style.LIGHT)
 _PLAIN = frozenset(" .,:_+-×·")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.render import cards, labels, legend, style
 from mnist_cli.autograd.render.layout import layout
-from mnist_cli.autograd.render.pen import coord, escape, path, tip
+from mnist_cli.autograd.render.pen import LABEL, TIP, coord, escape, path
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wire
 
 _MARGIN = 28.0
@@ -111,16 +111,17 @@ def wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style
     norm = labels.edge_norm(user, record.position)
     source = plan.boxes[record.source].node
     result = edge.input_nr if edge is not None else 0
+    x, y = record.points[0]
     label = ""
     if result:
-        x, y = record.points[0]
-        dx, dy = (6, 15) if plan.direction == "down" else (11, -4)
-        label = f'<text x="{x + dx:.1f}" y="{y + dy:.1f}">:{result}</text>'
+        dx, dy = LABEL[plan.direction]
+        label = f'<text x="{dx}" y="{dy}">:{result}</text>'
     return (
         f'<g class="wire {scale.level(norm)}" data-wire="{number}">'
         f"<title>{escape(_wire_hint(graph, user, source, record.position, norm))}</title>"
         f'<path d="{path(record.points, plan.direction)}"/>'
-        f'<path class="tip" d="{tip(record.points[0], plan.direction)}"/>{label}</g>'
+        f'<g class="start" transform="translate({coord(x)} {coord(y)})">'
+        f'<path class="tip" d="{TIP[plan.direction]}"/>{label}</g></g>'
     )
 
 

@@ -183,7 +183,7 @@ def test_no_fold_makes_boxes_overlap_or_leaves_a_wire_hanging(
                 )
         # A wire's box touches the cards at both its ends.
         loose = browser.evaluate(
-            "[...document.querySelectorAll('#view .wire path:first-of-type')].filter(p => {"
+            "[...document.querySelectorAll('#view .wire > path')].filter(p => {"
             "if (p.parentNode.getAttribute('display') === 'none') return false;"
             "const m = p.getScreenCTM(), on = (t) => p.getPointAtLength(t).matrixTransform(m);"
             "const cards = [...document.querySelectorAll('#view .card')]"
