@@ -28,8 +28,9 @@ class Thresholds:
             step with a learning rate of 0.01 is as large as the weights themselves.
         units: share of a ReLU's units that pass nothing on for the whole batch. Of few images
             some units fire for none by chance; one in ten of a usual batch is worth a word.
-        blocked: where units were not counted: share of the arriving non-zero gradient entries that a ReLU lets die. Half
-            die where inputs are symmetric about zero; nearly all means units that never fire.
+        blocked: share of the arriving non-zero gradient entries that a ReLU blocks, if units were
+            not counted. Half of them for inputs symmetric about zero; nearly all means units that
+            never fire.
     """
 
     vanishing: float = 1e-4

@@ -182,17 +182,13 @@ def _call_custom(node: Node, grads: Grads) -> Grads:
         grads = _handed_over(node, grads)
     answer = node.apply(*grads)  # type: ignore[attr-defined]
     answers = answer if isinstance(answer, tuple) else (answer,)
-    wanted = [a for a, need in zip(answers, _needs(node), strict=False) if need]
+    needs = node.needs_input_grad  # type: ignore[attr-defined]
+    wanted = [answer for answer, need in zip(answers, needs, strict=False) if need]
     results: list[Tensor | None] = [None] * len(edges(node))
     live = (place for place, (target, _) in enumerate(edges(node)) if target is not None)
     for place, result in zip(live, wanted, strict=True):
         results[place] = result
     return tuple(results)
-
-
-def _needs(node: Node) -> tuple[bool, ...]:
-    needs: tuple[bool, ...] = node.needs_input_grad  # type: ignore[attr-defined]
-    return needs
 
 
 class _SeenError(Exception):

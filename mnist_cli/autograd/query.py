@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, Stats
 from mnist_cli.autograd.order import engine_order
 from mnist_cli.errors import UsageError
 
@@ -26,8 +26,14 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
     word = wanted.strip()
     if word.isdecimal():
         return (node_at(graph, int(word)),)
-    for match in (_by_parameter, _by_exact_name, _by_loose_name, _by_module):
-        found = tuple(node for node in graph.nodes if match(node, word))
+    matches: tuple[Callable[[Node], bool], ...] = (
+        lambda node: node.parameter == word,
+        lambda node: node.name == word,
+        lambda node: _core(node.name) == _core(word),
+        lambda node: bool(word) and node.module == word,
+    )
+    for match in matches:
+        found = tuple(filter(match, graph.nodes))
         if found:
             return found
     names = {n.name for n in graph.nodes} | {n.parameter for n in graph.nodes if n.parameter}
@@ -70,26 +76,9 @@ def nearest(wanted: str, names: Sequence[str]) -> str:
     return f"There are: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
 
 
-def _by_parameter(node: Node, word: str) -> bool:
-    return node.parameter == word
-
-
-def _by_exact_name(node: Node, word: str) -> bool:
-    return node.name == word
-
-
-def _by_loose_name(node: Node, word: str) -> bool:
-    def core(name: str) -> str:
-        return name.rstrip("0123456789").lower().removesuffix("backward")
-
-    return core(node.name) == core(word)
-
-
-def _by_module(node: Node, word: str) -> bool:
-    return bool(word) and node.module == word
-
-
-# ---------------------------------------------------------------------------- a path
+def _core(name: str) -> str:
+    """A node's name without its number and ``Backward``, in lower case."""
+    return name.rstrip("0123456789").lower().removesuffix("backward")
 
 
 @dataclass(frozen=True)
@@ -176,9 +165,6 @@ def _routes(graph: GradGraph, goal: int) -> int:
     return counts.get(goal, 0)
 
 
-# ---------------------------------------------------------------------------- a part
-
-
 def inside(module: str, prefix: str) -> bool:
     """Whether a module's path is the prefix or below it; everything is below an empty one."""
     return not prefix or module == prefix or module.startswith(f"{prefix}.")
@@ -198,22 +184,17 @@ def select(graph: GradGraph, prefix: str) -> GradGraph:
         modules = sorted({node.module for node in graph.nodes if node.module})
         raise UsageError(f"no node belongs to module {prefix!r}", nearest(prefix, modules))
     number = {node.id: position for position, node in enumerate(chosen)}
+
+    def renumbered(edge: Edge | None) -> Edge | None:
+        inner = edge is not None and edge.node in number
+        return replace(edge, node=number[edge.node]) if edge and inner else None
+
     nodes = tuple(
-        replace(node, id=number[node.id], next=tuple(_renumbered(e, number) for e in node.next))
-        for node in chosen
+        replace(node, id=number[node.id], next=tuple(map(renumbered, node.next))) for node in chosen
     )
-    return replace(graph, nodes=nodes, parameters=_moved(graph, number, prefix), root=0)
-
-
-def _renumbered(edge: Edge | None, number: dict[int, int]) -> Edge | None:
-    if edge is None or edge.node not in number:
-        return None
-    return replace(edge, node=number[edge.node])
-
-
-def _moved(graph: GradGraph, number: dict[int, int], prefix: str) -> tuple[Parameter, ...]:
-    return tuple(
+    parameters = tuple(
         replace(one, node=None if one.node is None else number.get(one.node))
         for one in graph.parameters
         if inside(one.name.rpartition(".")[0], prefix)
     )
+    return replace(graph, nodes=nodes, parameters=parameters, root=0)

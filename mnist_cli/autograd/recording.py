@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
@@ -101,7 +101,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         stack.enter_context(set_aside(leaves))
         stack.enter_context(same_buffers(walked.model))
         for number, node in enumerate(walked.nodes):
-            handle = node.register_hook(_hook(seen, number))
+            handle = node.register_hook(partial(seen.take, number))
             stack.callback(handle.remove)
         _run(root, seed)
         gradients = {
@@ -126,10 +126,6 @@ def kept_bytes(walked: Walk) -> int:
             arriving = fan_in[node, number]
             total += size * (arriving + 1 if arriving > 1 else 1)
     return total
-
-
-def _hook(seen: _Seen, number: int) -> Any:
-    return lambda left, arrived: seen.take(number, left, arrived)
 
 
 def _run(root: Tensor, seed: Tensor) -> None:
@@ -206,37 +202,32 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
             buffer.data.copy_(value)
 
 
-# ---------------------------------------------------------------------------- figures
-
-
 def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:
     collector = seen.collector
     grad_places = {name: collector.add(grad) for name, grad in gradients.items()}
     weight_places = {name: collector.add(leaf) for name, leaf in walked.leaves.items()}
     figures = collector.results()
-    nodes = [_with_figures(node, seen, figures) for node in walked.graph.nodes]
+
+    def pick(places: Iterable[int | None]) -> tuple[Stats | None, ...]:
+        return tuple(None if place is None else figures[place] for place in places)
+
+    nodes = tuple(
+        replace(
+            node,
+            grad_in=pick(seen.places_in.get(node.id, ())),
+            grad_out=pick(seen.places_out.get(node.id, ())),
+        )
+        for node in walked.graph.nodes
+    )
     parameters = tuple(
-        _parameter(one, figures, grad_places.get(one.name), weight_places[one.name])
+        replace(one, grad=grad, weight=weight)
         for one in walked.graph.parameters
+        for grad, weight in [pick((grad_places.get(one.name), weight_places[one.name]))]
     )
     count = range(len(walked.nodes)) if seen.keep else range(0)
     return Recording(
-        graph=replace(walked.graph, nodes=tuple(nodes), parameters=parameters),
+        graph=replace(walked.graph, nodes=nodes, parameters=parameters),
         gradients=gradients,
         grad_in=tuple(seen.grads_in.get(i, ()) for i in count),
         grad_out=tuple(seen.grads_out.get(i, ()) for i in count),
     )
-
-
-def _with_figures(node: Node, seen: _Seen, figures: list[Stats]) -> Node:
-    def pick(places: dict[int, list[int | None]]) -> tuple[Stats | None, ...]:
-        return tuple(None if p is None else figures[p] for p in places.get(node.id, ()))
-
-    return replace(node, grad_in=pick(seen.places_in), grad_out=pick(seen.places_out))
-
-
-def _parameter(
-    parameter: Parameter, figures: list[Stats], grad: int | None, weight: int
-) -> Parameter:
-    arrived = None if grad is None else figures[grad]
-    return replace(parameter, grad=arrived, weight=figures[weight])

@@ -175,16 +175,13 @@ def call_node(
             "Call the node before it, whose results are what arrives here.",
         )
     expected = adapter.inputs(node)
-    given = grads or tuple(_ones(one) for one in expected)
+    given = grads or tuple(
+        torch.ones(one.shape, dtype=one.dtype, device=one.device) if one.known else None
+        for one in expected
+    )
     _check_grads(adapter.name(node), given, expected)
     with torch.set_grad_enabled(create_graph):
         return adapter.call(node, given)
-
-
-def _ones(expected: adapter.Input) -> Tensor | None:
-    if not expected.known:
-        return None
-    return torch.ones(expected.shape, dtype=expected.dtype, device=expected.device)
 
 
 def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -> None:
@@ -200,9 +197,6 @@ def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -
                 f"gradient {number} of {name} has shape {tuple(grad.shape)}",
                 f"It must be {one.shape}, the shape of the forward result.",
             )
-
-
-# ---------------------------------------------------------------------------- the turns
 
 
 @dataclass
@@ -245,7 +239,9 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
         arrived = _hooked(state.walked.leaves[plain.parameter], grads)
-        _gather(state, plain.parameter, arrived[0])
+        if arrived[0] is not None:
+            before = state.gathered.get(plain.parameter)
+            state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
         return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
     results, inside = _call(state, number, grads)
     deliveries = tuple(
@@ -271,23 +267,15 @@ def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> De
     sent = None
     if raw is not None:
         sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
-        buffer[edge.input_nr] = sent if met is None else _sum(met, sent)
+        if met is None:
+            buffer[edge.input_nr] = sent
+        else:  # as the engine adds: the earlier first, unless that one alone is sparse
+            buffer[edge.input_nr] = sent + met if met.is_sparse else met + sent
     state.waiting[edge.node] -= 1
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
     return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
-
-
-def _sum(met: Tensor, sent: Tensor) -> Tensor:
-    """As the engine adds: the earlier first, unless that one alone is sparse."""
-    return sent + met if met.is_sparse else met + sent
-
-
-def _gather(state: _State, name: str, grad: Tensor | None) -> None:
-    if grad is not None:
-        before = state.gathered.get(name)
-        state.gathered[name] = grad if before is None else before + grad
 
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:
@@ -314,12 +302,8 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
             leaves[name].grad = held.clone()
         results = adapter.call(node, grads)
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-    inside = tuple(name for name, grad in after.items() if _changed(state, name, grad))
+    before = state.gathered
+    inside = tuple(n for n in after if n not in before or not torch.equal(before[n], after[n]))
     for name in inside:
         state.gathered[name] = after[name].detach()
     return results, inside
-
-
-def _changed(state: _State, name: str, grad: Tensor) -> bool:
-    held = state.gathered.get(name)
-    return held is None or not torch.equal(held, grad)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mnist_cli.autograd.diagnosing import DeadUnits, is_relu
 from mnist_cli.autograd.order import operations
@@ -39,15 +38,11 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
         if came and left and came[0] is not None and left[0] is not None and came[0].dim() > 1:
-            counts[node.id] = _count(came[0], left[0])
+            others = [d for d in range(came[0].dim()) if d != 1]
+            asked = (came[0] != 0).sum(others) > 0
+            dead = asked & ((left[0] != 0).sum(others) == 0)
+            counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
     return counts
-
-
-def _count(came: Tensor, left: Tensor) -> DeadUnits:
-    others = [d for d in range(came.dim()) if d != 1]
-    asked = (came != 0).sum(others) > 0
-    dead = asked & ((left != 0).sum(others) == 0)
-    return DeadUnits(int(dead.sum()), int(asked.sum()))
 
 
 @dataclass(frozen=True)
@@ -78,14 +73,8 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     """
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not _finite(tensor)]
+        bad = [slot for slot, tensor in tensors if not bool(torch.isfinite(tensor.detach()).all())]
         if bad:
             made = all(slot.startswith("result") for slot in bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
-
-
-def _finite(tensor: Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    return bool(torch.isfinite(tensor.detach()).all())

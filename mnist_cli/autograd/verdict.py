@@ -6,7 +6,6 @@ Knows tensors that stand side by side; runs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +40,8 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
     )
     nodes: tuple[Comparison, ...] = ()
     if replayed.grad_in and recorded.grad_in:
-        nodes = tuple(_compare_nodes(recorded.graph, replayed.grad_in, recorded.grad_in))
+        both = zip(recorded.graph.nodes, replayed.grad_in, recorded.grad_in, strict=True)
+        nodes = tuple(_compare_inputs(f"{node.id} {node.name}", a, b) for node, a, b in both)
     return Verdict(
         exact=all(one.equal for one in parameters),
         calls=replayed.calls,
@@ -131,13 +131,6 @@ def _line(values: Tensor) -> Tensor:
     magnitude = bits & (2 ** (width - 1) - 1)
     negative = (bits < 0) if width > 8 else (bits >= 128)
     return torch.where(negative, -magnitude, magnitude)
-
-
-def _compare_nodes(
-    graph: GradGraph, ours: tuple[Grads, ...], theirs: tuple[Grads, ...]
-) -> Iterator[Comparison]:
-    for node, mine, other in zip(graph.nodes, ours, theirs, strict=True):
-        yield _compare_inputs(f"{node.id} {node.name}", mine, other)
 
 
 def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:

@@ -151,7 +151,12 @@ class _Builder:
             number: layering.Link(index[a], index[b], start, end, self.scene.edges[number].weight)
             for number, (a, b, start, end) in ends.items()
         }
-        return items, {n: links[n] for n in sorted(links, key=lambda n: self._order(links[n], n))}
+
+        def order(number: int) -> tuple[int, float, int]:
+            link = links[number]
+            return link.target, link.end, self.scene.edges[number].position
+
+        return items, {n: links[n] for n in sorted(links, key=order)}
 
     def _framed(self, plan: stacking.Stack, area: int | None) -> Point:
         """Leave room for a frame and its title; how far to shift across, and the width."""
@@ -166,9 +171,6 @@ class _Builder:
     def _title_width(self, call: int) -> float:
         title = self.scene.grouping.calls[call].short_title
         return cards.text_width(title, 11, bold=True) + 2 * PAD
-
-    def _order(self, link: layering.Link, number: int) -> tuple[int, float, int]:
-        return link.target, link.end, self.scene.edges[number].position
 
     def _ends(self, area: int | None, number: int) -> tuple[Item, Item, float, float]:
         """What an edge joins in an area, and where on the calls' borders it leaves and enters."""

@@ -16,6 +16,7 @@ from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wir
 
 _MARGIN = 28.0
 _NARROWEST = 450.0
+_RADIUS = {"operation": 9.0, "parameter": 14.0}
 
 
 def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | None = None) -> str:
@@ -147,7 +148,7 @@ def box(
         f'transform="translate({coord(record.x)} {coord(record.y)})">',
         f"<title>{escape(node_hint(node))}</title>",
         f'<rect class="card" width="{coord(card.width)}" height="{coord(card.height)}" '
-        f'rx="{_radius(card)}"/>',
+        f'rx="{coord(_RADIUS.get(card.kind, card.height / 2))}"/>',
     ]
     if card.kind == "operation":
         parts.append(
@@ -163,10 +164,6 @@ def box(
         )
     parts += [_chip(chip) for chip in card.chips]
     return "".join(parts) + "</g>"
-
-
-def _radius(card: cards.Card) -> str:
-    return coord({"operation": 9.0, "parameter": 14.0}.get(card.kind, card.height / 2))
 
 
 def _text(text: cards.Text) -> str:
