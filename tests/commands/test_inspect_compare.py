@@ -152,29 +152,16 @@ def test_a_device_that_cannot_be_had_is_refused(run: Run, tmp_path: Path) -> Non
         assert outcome.document["error"]["kind"] == "device"
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "broken JSON"),
-        ("[]", "not a gradient graph"),
-        ('{"format": "other"}', "not a gradient graph"),
-        ('{"format": "mnist-cli/grad-graph", "version": 99}', "another version: 99"),
-        ('{"format": "mnist-cli/grad-graph", "version": 1, "root": 0}', "nodes"),
-    ],
-)
 @pytest.mark.parametrize("how", ["compare", "against"])
-def test_a_dump_that_cannot_be_read(
-    run: Run, tmp_path: Path, text: str, words: str, how: str
-) -> None:
-    Path("bad.json").write_text(text)
+def test_a_damaged_dump_is_one_message(run: Run, tmp_path: Path, how: str) -> None:
+    Path("bad.json").write_text('{"format": "mnist-cli/grad-graph", "version": 1, "root": 0}')
     asked: tuple[object, ...] = ("--compare", "bad.json", "bad.json")
     if how == "against":
         asked = (saved("conv2", tmp_path), *SMALL, "--against", "bad.json")
     outcome = run("inspect-grad", *asked, "--json")
     assert outcome.code == 3
     message = outcome.document["error"]["message"]
-    assert message.startswith("bad.json: ")
-    assert words in message
+    assert message.startswith("bad.json: not a gradient graph: nodes: Field required")
 
 
 def test_other_sides_that_are_none(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from program import Run
 
 from mnist_cli.autograd import replay_steps, walk
 from mnist_cli.report.stepping import Stepper
-from mnist_cli.report.steps import Glyphs, step_lines
+from mnist_cli.report.steps import Glyphs
 
 RIGHT, LEFT, ENTER, ESCAPE = "\x1b[C", "\x1b[D", "\r", "\x1b"
 
@@ -81,16 +81,6 @@ def test_a_screen_fits_its_window(stepper: Stepper, width: int, height: int) -> 
         assert max(map(len, lines)) <= width
         assert all(line.isascii() for line in lines)
         stepper.press("n")
-
-
-def test_the_bias_leaves_with_a_row_an_example_and_arrives_summed(stepper: Stepper) -> None:
-    addmm = next(s for s in stepper.steps if "Addmm" in stepper.graph.nodes[s.node].name)
-    text = "\n".join(step_lines(addmm, stepper.graph, len(stepper.steps), Glyphs.ascii()))
-    assert "summed to shape on the way: 4x2 -> 2" in text
-    (bias,) = (d for d in addmm.deliveries if stepper.graph.nodes[d.edge.node].parameter == "bias")
-    assert bias.raw is not None
-    assert bias.sent is not None
-    assert torch.equal(bias.sent, bias.raw.sum(0))
 
 
 def test_without_a_terminal_every_step_is_printed(run: Run) -> None:

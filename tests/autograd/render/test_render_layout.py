@@ -138,9 +138,6 @@ class TestLayout:
                     edge = frame.x + frame.width if leaving else frame.x
                     assert x == pytest.approx(edge, abs=0.3)
 
-    def test_the_same_graph_gives_the_same_picture(self, graph, direction) -> None:
-        assert layout(graph, direction=direction) == layout(graph, direction=direction)
-
 
 def test_every_edge_is_drawn_and_shared_leaves_far_away_are_referred_to() -> None:
     nexts: list[list[int | None]] = [[i + 1, 30] for i in range(29)] + [[30], []]
