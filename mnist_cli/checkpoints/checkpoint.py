@@ -94,6 +94,17 @@ class Checkpoint:
         return self.config is None
 
     @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run was trained with; empty for another program's weights."""
+        environment: Mapping[str, Any] = self.document.get("environment", {})
+        return environment
+
+    @property
+    def position(self) -> Any:
+        """How far the run was trained: the number of epochs, batches and steps done."""
+        return self.document["position"]
+
+    @property
     def members(self) -> int:
         """How many networks vote; 1 where there is no ensemble."""
         return self.config.ensemble if self.config is not None else 1

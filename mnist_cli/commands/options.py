@@ -19,6 +19,7 @@ from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.config.sources import Layer
 
 COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
 
@@ -171,10 +172,26 @@ DATA_DIR = Path("data")
 RUNS = Path("runs")
 
 
+def typed_layers(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> list[Layer]:
+    """What was typed for this run: ``--set``, then flags.
+
+    Raises:
+        UsageError: a ``--set`` that is not of the form key=value.
+    """
+    from mnist_cli.config import schema as configs
+
+    return [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
+
+
 def compose_config(
-    config: str | None, assignments: Sequence[str] | None, flags: dict[str, Any]
+    config: str | None, assignments: Sequence[str] | None, flags: Mapping[str, Any]
 ) -> TrainConfig:
-    """Defaults, then ``--config``, then ``--set``, then flags.
+    """Defaults, then ``--config``, then ``--set``, then flags; see :func:`compose_typed`."""
+    return compose_typed(config, typed_layers(assignments, flags))
+
+
+def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
+    """Defaults, then ``--config``, then what was typed.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -182,7 +199,6 @@ def compose_config(
     """
     from mnist_cli.config import schema as configs
 
-    typed = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
     if config is None:
         return configs.compose(typed)
     recipe = configs.from_file(configs.find_config(config))

@@ -17,6 +17,7 @@ from mnist_cli.devices.device import compute_settings, resolve_precision
 from mnist_cli.proving.claims import Row, Subject
 from mnist_cli.proving.recorded_steps import RecordingCapturer, no_reads
 from mnist_cli.training import snapshot
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import fit
@@ -41,7 +42,8 @@ class _Run:
         )
         self.loader = DeviceLoader(self.config, parts.train.to(device), data.normalisation)
         precision = resolve_precision(self.config.precision, device)
-        self.state: TrainState = fresh_state(self.config, device, precision, len(data.spec.classes))
+        compute = Compute(device, precision)
+        self.state: TrainState = fresh_state(self.config, compute, len(data.spec.classes))
         # The guard that runs on CUDA; it reads nothing back within an epoch.
         self.state.guard = DeferredGuard(device, self.state.optimizers)
         self._data = data
@@ -119,7 +121,7 @@ def check_waits(subject: Subject) -> Iterator[Row]:
         )
 
 
-def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) -> Iterator[None]:
+def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) -> Iterator[object]:
     """An epoch's steps; captured, its second epoch's, since the first one captures."""
     if capturer is None:
         return stepper.epoch(loader)

@@ -30,7 +30,7 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.devices.device import Precision, rate_dtype
 from mnist_cli.errors import UsageError
-from mnist_cli.training.step import Stepper
+from mnist_cli.training.step import Notice, Stepper
 
 STEPS = 8
 """Steps of the larger of two graphs; the other holds one, for what is left over."""
@@ -143,18 +143,6 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
         )
 
 
-def build_capturer(
-    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
-) -> Capturer | None:
-    """What captures this run's steps; None where they are to be taken one by one.
-
-    Raises:
-        UsageError: see :func:`check`.
-    """
-    check(config, device, precision, ranks)
-    return CudaCapturer(device) if captures(config, device, precision, ranks) else None
-
-
 class Graphed:
     """Takes an epoch's steps by replaying captured ones, as many at a time as fit."""
 
@@ -166,15 +154,12 @@ class Graphed:
         self._gradients: dict[int, list[Tensor | None]] = {}
         self._rehearsed = False
         self._gave_up = False
-        self.failure = ""
 
-    def told(self) -> str:
-        """Why steps are not captured after all; told once."""
-        message, self.failure = self.failure, ""
-        return message
+    def epoch(self) -> Iterator[Notice | None]:
+        """Take the batches that are left of the state's epoch, yielding as the state is whole.
 
-    def epoch(self) -> Iterator[None]:
-        """Take the batches that are left of the state's epoch, yielding as the state is whole."""
+        A notice gives the reason if steps are taken one by one after all.
+        """
         state, program = self._stepper.state, self._program
         if program.full and not self._rehearsed:
             with state.clock.paused():
@@ -182,14 +167,15 @@ class Graphed:
         program.begin(state.epoch, state.batch)
         while state.batch < program.batches:
             steps = self._fitting()
-            replay = self._replay_of(steps) if steps else None
-            if replay is None:
+            taken = self._replay_of(steps) if steps else None
+            if taken is None or isinstance(taken, Notice):
                 program.step_by_hand()
+                yield taken
             else:
                 with self._stepper.measured(self._gradients[steps]):
-                    replay()
+                    taken()
                 program.count(steps)
-            yield
+                yield None
 
     def _fitting(self) -> int:
         """How many steps to replay at once; 0 where the next one cannot be replayed.
@@ -206,8 +192,8 @@ class Graphed:
         room = min(self._program.full - state.batch, to_checkpoint, alone)
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
-    def _replay_of(self, steps: int) -> Replay | None:
-        """The graph of so many steps, captured when it is first needed."""
+    def _replay_of(self, steps: int) -> Replay | Notice:
+        """The graph of ``steps`` steps, captured when it is first needed."""
         if steps not in self._replays:
             state = self._stepper.state
             try:
@@ -217,8 +203,7 @@ class Graphed:
                 if state.config.cuda_graph is True:
                     raise
                 self._gave_up = True
-                self.failure = f"{error.message}; steps are taken one by one"
-                return None
+                return Notice(f"{error.message}; steps are taken one by one")
         return self._replays[steps]
 
     def _capture(self, steps: int) -> Replay:

@@ -22,7 +22,7 @@ from mnist_cli.training.norms import by_parameter, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
-from mnist_cli.training.step import Stepper, add_origin
+from mnist_cli.training.step import Notice, Stepper, add_origin
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,6 @@ class StepResult:
     epoch: int
     batch: int
     batches: int
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something is done otherwise than was hoped for, and the user should know."""
-
-    message: str
 
 
 Event = StepResult | EpochResult | Notice
@@ -70,10 +63,10 @@ def fit(
             torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
         state.model.train()
         state.clock.start()
-        for _ in graphed.epoch() if graphed else stepper.epoch(loader):
+        for notice in graphed.epoch() if graphed else stepper.epoch(loader):
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
-            if graphed and graphed.failure:
-                yield Notice(graphed.told())
+            if notice:
+                yield notice
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
@@ -120,19 +113,16 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
 
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
     """Turn the sums into the epoch's figures, and set the state to the next epoch's beginning."""
-    loss, accuracy, grad_norm = state.running.means()
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
     result = EpochResult(
         epoch=state.epoch + 1,
         step=state.step,
-        loss=loss,
-        accuracy=accuracy,
         val=val,
         lr=lr,
-        grad_norm=grad_norm,
         images_per_second=loader.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
         norms=by_parameter(trained(state.model), state.running.norms),
+        **state.running.means(),
     )
     state.history.append(result)
     state.running.reset()

@@ -16,11 +16,11 @@ from torch.optim import Optimizer
 from mnist_cli import __version__
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
+from mnist_cli.checkpoints.migrations import migrate
 from mnist_cli.config.names import is_own_network, label
 from mnist_cli.devices.device import cpu_name
 from mnist_cli.errors import CheckpointError
 from mnist_cli.training import norms
-from mnist_cli.training.graphed import captures
 from mnist_cli.training.state import TrainState
 
 
@@ -60,7 +60,7 @@ def capture(
 
 
 def _source(model: str) -> dict[str, Any]:
-    """Where a network of the user's own came from: told, and never followed."""
+    """Where a network of the user's own came from: for information, never followed."""
     if not is_own_network(model):
         return {}
     from mnist_cli.networks import own as own_network
@@ -69,7 +69,7 @@ def _source(model: str) -> dict[str, Any]:
 
 
 def environment(state: TrainState) -> dict[str, Any]:
-    """What besides the configuration can change the bits of a result."""
+    """What can change the bits of a result, apart from the configuration."""
     device = state.device
     return {
         "mnist_cli": __version__,
@@ -82,7 +82,7 @@ def environment(state: TrainState) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
         "deterministic": state.config.deterministic,
-        "cuda_graph": captures(state.config, device, state.precision, state.ranks.size),
+        "cuda_graph": state.captured,
         "ranks": state.ranks.size,
     }
 
@@ -114,13 +114,11 @@ def restore(
     Raises:
         CheckpointError: a part of it does not fit the state.
     """
-    document = checkpoint.document
     try:
+        document = migrate(checkpoint.document)
         state.model.load_state_dict(document["model"]["weights"])
         for name, tensor in state.model.state_dict().items():
-            if not bool(
-                tensor.isfinite().all()
-            ):  # where weights are averaged, only those were read
+            if not bool(tensor.isfinite().all()):  # reading checks the averaged ones alone
                 raise ValueError(f"weight '{name}' holds NaN or infinity")
         if state.ema is not None:
             state.ema.load_state_dict(document["ema"])
@@ -133,9 +131,9 @@ def restore(
         state.step = int(position["step"])
         if min(state.batch, state.step) < 0 or state.epoch != len(checkpoint.history):
             raise ValueError("its position does not fit its metrics")
-        state.running.sums.copy_(running["sums"])
+        _restore_sums(running["sums"], state.running.sums)
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
-        state.running.norms = _restored_norms(running.get("norms"), state)
+        state.running.norms = _restored_norms(running["norms"], state)
         state.clock.seconds = float(document["seconds"])
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
@@ -145,13 +143,18 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    # Once there were neither graphs nor ranks.
-    then = {"cuda_graph": False, "ranks": 1, **document.get("environment", {})}
-    return environment_differences(then, environment(state)) + moved
+    return environment_differences(document["environment"], environment(state)) + moved
+
+
+def _restore_sums(saved: Tensor, sums: Tensor) -> None:
+    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0."""
+    if saved.ndim != 1 or len(saved) > len(sums):
+        raise ValueError(f"its sums are {tuple(saved.shape)}, not {tuple(sums.shape)}")
+    sums[: len(saved)].copy_(saved)
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Load what was gathered a parameter; torch checks neither shapes nor settings.
+    """Load the optimiser's state of each parameter; torch checks neither shapes nor settings.
 
     Settings stay those of the configuration, apart from the learning rate of the last step.
     """
@@ -171,7 +174,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 
 def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
-    """Those of an epoch whose middle step is done; an older program measured none."""
+    """Norms (P, 3) of an epoch whose middle step is done; None before it."""
     if saved is None:
         return None
     expected = (len(norms.trained(state.model)), 3)
@@ -186,10 +189,10 @@ def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
 def _restore_generators(
     states: Mapping[str, Tensor | None], state: TrainState, augment: torch.Generator
 ) -> list[str]:
-    """Let every generator go on from where it was; one of another device's kind begins anew.
+    """Set every generator to its saved state; on another kind of device, seed it anew.
 
-    What begins anew is drawn from the seed and the position, so that it repeats. Says so where it
-    matters: each epoch seeds its generators, so at the start of one nothing is lost.
+    The new seed comes from the run's seed and position, so that it repeats. The difference is
+    reported within an epoch only: each epoch seeds its generators.
     """
     torch.set_rng_state(_required(states["torch"]))
     augmentation = _required(states["augment"])
@@ -206,7 +209,8 @@ def _restore_generators(
     else:
         augment.manual_seed(derive(*place, 1))
     rest = (
-        f"random numbers: {then} draws others than {here}, for the rest of epoch {state.epoch + 1}"
+        f"random numbers: {here} draws different ones from {then} for the rest of epoch "
+        f"{state.epoch + 1}"
     )
     return [rest] if state.batch else []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,13 @@ from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import Forward
 from mnist_cli.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message that the user must read: a step is taken in another way than configured."""
+
+    message: str
 
 
 class Stepper:
@@ -62,11 +69,11 @@ class Stepper:
         state.guard = build_guard(state.device, state.optimizers, state.scaler)
         return Stepper(state, self.schedule)
 
-    def epoch(self, loader: Loader) -> Iterator[None]:
+    def epoch(self, loader: Loader) -> Iterator[Notice | None]:
         """Take the batches that are left of the state's epoch, yielding after each."""
         for images, labels in loader.epoch(self.state.epoch, self.state.batch):
             self(images, labels, loader.count(self.state.batch))
-            yield
+            yield None
 
     def __call__(self, images: Tensor, labels: Tensor, total: int) -> None:
         """Train on images (B, 1, H, W), normalised, and labels (B,): this rank's of ``total``."""
@@ -117,7 +124,8 @@ class Stepper:
         self._judge(step, mean_loss, mean_norm, images)
         self._update(norms)
         with torch.no_grad():
-            state.running.add(mean_loss, self._mean(correct), mean_norm, total)
+            accuracy = self._mean(correct)
+            state.running.add(loss=mean_loss * total, accuracy=accuracy, grad_norm=mean_norm)
 
     def _mean(self, figures: Tensor) -> Tensor:
         """The members' mean () of a sum () over them, or of figures (N,) of each."""

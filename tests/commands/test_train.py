@@ -146,7 +146,8 @@ def test_what_a_run_has_to_tell_as_it_goes_on_is_a_warning(
         def capture(self, *_: object) -> Callable[[], None]:
             raise UsageError("--cuda-graph is not available: an operation is not permitted")
 
-    monkeypatch.setattr(graphed, "build_capturer", lambda *_: Refusing())
+    monkeypatch.setattr(graphed, "captures", lambda *_: True)
+    monkeypatch.setattr(graphed, "CudaCapturer", lambda _: Refusing())
     outcome = run(*TINY, "--epochs", 2, "--quiet")
     assert outcome.code == 0
     assert outcome.err.count("warning: --cuda-graph is not available: an operation") == 1

@@ -47,7 +47,7 @@ SAVE = "mnist_cli.checkpoints.checkpoint:write"
 
 def draw_nothing() -> None:
     """Leave the learning curves out: they take longer than the nine steps."""
-    _around("mnist_cli.commands.training_run:_draw_curves", lambda _: lambda *_: None)
+    _around("mnist_cli.report.training:LearningCurves.finished", lambda _: lambda *_: None)
 
 
 def time_saves(log: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 IMPORTED = (
     *("torch.utils.data", "sklearn.datasets", "matplotlib.figure", "torchvision.transforms"),
-    *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.commands.training_run"),
+    *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.training.run"),
     *("mnist_cli.report.figures", "mnist_cli.data.load", "mnist_cli.data.fetch", "PIL.Image"),
     *("mnist_cli.report.training", "mnist_cli.training.tensorboard", "mnist_cli.report.evaluation"),
     *("mnist_cli.training.scoring", "mnist_cli.proving.diagnosis", "rich.progress"),

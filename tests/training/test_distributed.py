@@ -34,11 +34,11 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
-from mnist_cli.commands import shared_run
 from mnist_cli.config.names import label
 from mnist_cli.data.loader import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
+from mnist_cli.training.agreement import check_parts
 from mnist_cli.training.distributed import launch
 from mnist_cli.training.distributed.group import Group, device_of
 from mnist_cli.training.distributed.rank_environment import STATUS, Place, place_of
@@ -192,21 +192,21 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
     spoilt, short = own("Spoilt"), own("Upright")
     for model, said in ((short, "reshape tensor of 0 elements"), (spoilt, "infinity in 'mean'")):
         settings = config(model=model, batch_size=8, val_size=0)
-        shared_run.check_parts(settings, loaded(32), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(34), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(33), 1, resumed=False)
+        check_parts(settings, loaded(32), 2, resumed=False)
+        check_parts(settings, loaded(34), 2, resumed=False)
+        check_parts(settings, loaded(33), 1, resumed=False)
         dropped = settings.model_copy(update={"drop_last": True})
-        shared_run.check_parts(dropped, loaded(33), 2, resumed=False)
+        check_parts(dropped, loaded(33), 2, resumed=False)
         with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
-            shared_run.check_parts(settings, loaded(33), 2, resumed=False)
+            check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
         assert "Train with one process, or leave that batch out" in error.value.hint
         with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
-            shared_run.check_parts(settings, loaded(35), 4, resumed=True)
+            check_parts(settings, loaded(35), 4, resumed=True)
         assert error.value.hint == "Resume with at most 3 ranks."
-    shared_run.check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
+    check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
     taken = config(model=own("Unused"), batch_size=8, val_size=0)
-    shared_run.check_parts(taken, loaded(33), 2, resumed=False)
+    check_parts(taken, loaded(33), 2, resumed=False)
 
 
 def test_a_loss_that_is_not_finite_stops_both_with_one_message(

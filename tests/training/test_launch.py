@@ -17,9 +17,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from mnist_cli.base import process
 from mnist_cli.base.process import Termination
-from mnist_cli.commands import shared_run
 from mnist_cli.errors import DataError, RankError
-from mnist_cli.training.distributed import failures, group, launch
+from mnist_cli.training.distributed import failures, group, launch, one_rank
 from mnist_cli.training.distributed.rank_environment import Place, Status
 
 if sys.platform != "linux":
@@ -168,9 +167,9 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         codes.append(code)
         raise _LeftError
 
-    monkeypatch.setattr(shared_run, "leave", leave)
+    monkeypatch.setattr(one_rank, "leave", leave)
     monkeypatch.setattr(process, "leave", leave)
-    monkeypatch.setattr(shared_run, "_be_quiet", lambda: None)
+    monkeypatch.setattr(one_rank, "_be_quiet", lambda: None)
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
     return codes
 
@@ -180,7 +179,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_rank_that_is_interrupted_ends_without_tidying_up(
     left: list[int], tmp_path: Path, rank: int, stop: type[KeyboardInterrupt], code: int
 ) -> None:
-    with pytest.raises(_LeftError), shared_run.as_rank(place_in(tmp_path, rank)):
+    with pytest.raises(_LeftError), one_rank.as_rank(place_in(tmp_path, rank)):
         raise stop
     assert left == [code]
     assert (tmp_path / f"{rank}.pid").read_text() == str(os.getpid())
@@ -188,7 +187,7 @@ def test_a_rank_that_is_interrupted_ends_without_tidying_up(
 
 
 def test_rank_0_of_torchrun_says_first_what_interrupted_it(left: list[int]) -> None:
-    with pytest.raises(Termination), shared_run.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
+    with pytest.raises(Termination), one_rank.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
         raise Termination
     assert not left
 
@@ -210,7 +209,7 @@ def test_a_rank_that_tried_to_meet_the_others_ends_without_tidying_up(
 
 
 def test_a_rank_whose_launcher_has_left_does_not_begin(left: list[int], tmp_path: Path) -> None:
-    with pytest.raises(_LeftError), shared_run.as_rank(place_in(tmp_path / "gone")):
+    with pytest.raises(_LeftError), one_rank.as_rank(place_in(tmp_path / "gone")):
         pytest.fail("it began")
     assert left == [143]
 

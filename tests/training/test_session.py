@@ -138,7 +138,6 @@ def test_stopped_anywhere_and_resumed_the_files_are_the_same(tmp_path: Path, eve
     if events < 8:
         with pytest.raises(Interrupted) as caught:
             run(session, StopAfter(events))
-        assert f"mnist train --resume {part}" in caught.value.hint
         assert str(part / "last.pt") in caught.value.message
     else:  # asked to stop when all is done: there is nothing to leave
         run(session, StopAfter(events))
@@ -343,7 +342,7 @@ def test_killed_between_last_and_best_the_best_is_made_good(tmp_path: Path) -> N
     events.close()
     right = checkpoints.read(session.run.best).document
     older = session_in(tmp_path / "older", config())
-    older.save_last()
+    older.save()
     session.run.best.write_bytes(older.run.last.read_bytes())
     resumed = session_in(tmp_path, config(), resume=checkpoints.read(session.run.last))
     events = resumed.events(StopRequest())

@@ -172,7 +172,7 @@ def test_stopped_anywhere_and_resumed_the_bits_are_the_same(tmp_path: Path, even
     running = part.events(StopRequest())
     for _ in range(events):
         next(running)
-    part.save_last()
+    part.save()
     torch.manual_seed(77)
     resumed = session_in(
         tmp_path / "part", settings, resume=checkpoints.read(tmp_path / "part" / "last.pt")
