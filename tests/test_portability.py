@@ -129,7 +129,7 @@ import contextlib, pathlib, windows
 windows.simulate()
 from mnist_cli.runs import directory as rundir
 run = rundir.create(pathlib.Path("runs"), "mnist", "conv4")
-with contextlib.suppress(KeyError), run.locked(), run.begun():
+with contextlib.suppress(KeyError), run.locked():
     raise KeyError
 """
 

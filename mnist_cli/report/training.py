@@ -42,15 +42,11 @@ class TrainingReport(Observer):
         if not self._silent:
             console.note(message)
 
-    def warn(self, message: str) -> None:
-        """Print a warning on stderr."""
-        console.warn(message)
-
     @contextlib.contextmanager
     def following(self, session: Session) -> Iterator[None]:
         """Announce what is trained, and show the bar while the context lasts."""
         for warning in _warnings(session, self._ranks):
-            self.warn(warning)
+            console.warn(warning)
         for note in _notes(session):
             self.note(note)
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:

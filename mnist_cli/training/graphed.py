@@ -17,6 +17,7 @@ Source: pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs".
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,8 +30,8 @@ from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.devices.device import Precision, rate_dtype
-from mnist_cli.errors import UsageError
-from mnist_cli.training.step import Notice, Stepper
+from mnist_cli.errors import Caution, UsageError
+from mnist_cli.training.step import Stepper
 
 STEPS = 8
 """Steps of the larger of two graphs; the other holds one, for what is left over."""
@@ -155,11 +156,8 @@ class Graphed:
         self._rehearsed = False
         self._gave_up = False
 
-    def epoch(self) -> Iterator[Notice | None]:
-        """Take the batches that are left of the state's epoch, yielding as the state is whole.
-
-        A notice gives the reason if steps are taken one by one after all.
-        """
+    def epoch(self) -> Iterator[None]:
+        """Take the batches that are left of the state's epoch, yielding as the state is whole."""
         state, program = self._stepper.state, self._program
         if program.full and not self._rehearsed:
             with state.clock.paused():
@@ -167,15 +165,14 @@ class Graphed:
         program.begin(state.epoch, state.batch)
         while state.batch < program.batches:
             steps = self._fitting()
-            taken = self._replay_of(steps) if steps else None
-            if taken is None or isinstance(taken, Notice):
+            replay = self._replay_of(steps) if steps else None
+            if replay is None:
                 program.step_by_hand()
-                yield taken
             else:
                 with self._stepper.measured(self._gradients[steps]):
-                    taken()
+                    replay()
                 program.count(steps)
-                yield None
+            yield
 
     def _fitting(self) -> int:
         """How many steps to replay at once; 0 where the next one cannot be replayed.
@@ -192,8 +189,8 @@ class Graphed:
         room = min(self._program.full - state.batch, to_checkpoint, alone)
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
-    def _replay_of(self, steps: int) -> Replay | Notice:
-        """The graph of ``steps`` steps, captured when it is first needed."""
+    def _replay_of(self, steps: int) -> Replay | None:
+        """The graph of ``steps`` steps, captured when it is first needed; None if that fails."""
         if steps not in self._replays:
             state = self._stepper.state
             try:
@@ -203,7 +200,9 @@ class Graphed:
                 if state.config.cuda_graph is True:
                     raise
                 self._gave_up = True
-                return Notice(f"{error.message}; steps are taken one by one")
+                message = f"{error.message}; steps are taken one by one"
+                warnings.warn(message, Caution, stacklevel=2)
+                return None
         return self._replays[steps]
 
     def _capture(self, steps: int) -> Replay:

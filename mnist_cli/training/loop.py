@@ -22,7 +22,7 @@ from mnist_cli.training.norms import by_parameter, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
-from mnist_cli.training.step import Notice, Stepper, add_origin
+from mnist_cli.training.step import Stepper, add_origin
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StepResult:
     batches: int
 
 
-Event = StepResult | EpochResult | Notice
+Event = StepResult | EpochResult
 
 
 def fit(
@@ -63,10 +63,8 @@ def fit(
             torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
         state.model.train()
         state.clock.start()
-        for notice in graphed.epoch() if graphed else stepper.epoch(loader):
+        for _ in graphed.epoch() if graphed else stepper.epoch(loader):
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
-            if notice:
-                yield notice
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))

@@ -15,10 +15,7 @@ class Observer:
     """Follows a run, for example to show it. Training itself prints nothing."""
 
     def note(self, message: str) -> None:
-        """Receive a message that the user may want to read."""
-
-    def warn(self, message: str) -> None:
-        """Receive a message that the user must read."""
+        """Receive a message; what the user must not miss is a :class:`~mnist_cli.errors.Caution`."""
 
     def following(self, session: Session) -> AbstractContextManager[object]:
         """A context that lasts as long as the session trains."""

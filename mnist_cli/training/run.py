@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import resolve_device, resolve_precision
+from mnist_cli.errors import Caution
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import agreement, graphed
@@ -32,7 +34,6 @@ from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.session import Session, Summary
 from mnist_cli.training.signals import StopRequest, stop_on_signals
-from mnist_cli.training.step import Notice
 
 if TYPE_CHECKING:
     from mnist_cli.checkpoints.checkpoint import Checkpoint
@@ -66,11 +67,6 @@ class RunRequest:
         """Pass a message on to the observers."""
         for observer in self.observers:
             observer.note(message)
-
-    def warn(self, message: str) -> None:
-        """Pass a warning on to the observers."""
-        for observer in self.observers:
-            observer.warn(message)
 
 
 @contextlib.contextmanager
@@ -126,9 +122,7 @@ def session_in(
     agreement.check_parts(config, data, ranks.size, resumed=resumed)
     run = agreement.shared_directory(find, ranks)
     with explain_dead_worker():
-        with run.begun() if ranks.leads else contextlib.nullcontext():
-            session = Session(config, data, compute, run, checkpoint)
-        yield session
+        yield Session(config, data, compute, run, checkpoint)
 
 
 def drive(session: Session, request: RunRequest) -> Summary | None:
@@ -166,9 +160,6 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
             if isinstance(event, StepResult):
                 for observer in observers:
                     observer.step(session, event)
-            elif isinstance(event, Notice):
-                for observer in observers:
-                    observer.warn(event.message)
             else:
                 answers = [observer.epoch(session, event) for observer in observers]
                 if any(answers):  # each of them has been asked
@@ -209,10 +200,11 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
     """Load the data set, with a warning if another one stands in for it."""
     data = load(dataset, request.data_dir, say=request.note)
     if data.fallback:
-        request.warn(
-            f"MNIST is not available, so this run uses scikit-learn's bundled digits instead "
+        message = (
+            "MNIST is not available, so this run uses scikit-learn's bundled digits instead "
             f"({data.fallback}). Its accuracy says nothing about MNIST."
         )
+        warnings.warn(message, Caution, stacklevel=2)
     return data
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,13 +27,6 @@ from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import Forward
 from mnist_cli.training.state import TrainState
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A message that the user must read: a step is taken in another way than configured."""
-
-    message: str
 
 
 class Stepper:
@@ -69,11 +62,11 @@ class Stepper:
         state.guard = build_guard(state.device, state.optimizers, state.scaler)
         return Stepper(state, self.schedule)
 
-    def epoch(self, loader: Loader) -> Iterator[Notice | None]:
+    def epoch(self, loader: Loader) -> Iterator[None]:
         """Take the batches that are left of the state's epoch, yielding after each."""
         for images, labels in loader.epoch(self.state.epoch, self.state.batch):
             self(images, labels, loader.count(self.state.batch))
-            yield None
+            yield
 
     def __call__(self, images: Tensor, labels: Tensor, total: int) -> None:
         """Train on images (B, 1, H, W), normalised, and labels (B,): this rank's of ``total``."""
