@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.base.files import is_there
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands import options
 from mnist_cli.config import choices
 from mnist_cli.config.names import is_own_network, label, seen_from_here
@@ -142,10 +142,9 @@ def _check_exists(target: str, runs: Path) -> None:
         return
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:
         return
-    near = difflib.get_close_matches(target, choices.MODELS, n=1)
     raise UsageError(
         f"there is no network, checkpoint or run '{target}'",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"Networks: {choices.known_models()}.",
+        f"{did_you_mean(target, choices.MODELS)} Networks: {choices.known_models()}.",
     )
 
 

@@ -5,10 +5,10 @@ Knows no key by name: whoever validates passes the keys and what they mean.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ def conflict(key: str, message: str) -> ValueError:
 
 def unknown_key(key: str, place: str, keys: Sequence[str]) -> UsageError:
     """A key that is none of ``keys``, given at ``place``."""
-    near = difflib.get_close_matches(key, keys, n=1)
     return UsageError(
         f"{_at(place)}unknown key '{key}'",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"The keys are {', '.join(keys)}.",
+        f"{did_you_mean(key, keys)} The keys are {', '.join(keys)}.",
     )
 
 
