@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
-from mnist_cli.config.names import label
 from mnist_cli.errors import Terminated
 from mnist_cli.training.expected_errors import expected
 
@@ -106,7 +105,7 @@ def _announce(server: PageServer, reader: Reader, *, as_json: bool, quiet: bool)
         print_json({**where, "checkpoint": str(found.path), "model": found.model})
     else:
         if not quiet:
-            note(f"{found.path}: {label(found.model)}{_taken(found)}")
+            note(f"{found.path}: {found.model.label}{_taken(found)}")
         stdout().print(server.url)
     sys.stdout.flush()
     if not (as_json or quiet):

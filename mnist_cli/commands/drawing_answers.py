@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.commands import provenance
-from mnist_cli.config.names import label
 from mnist_cli.errors import DataError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Looker:
         """What the page is told at its start."""
         checkpoint = self.reader.checkpoint
         return {
-            "model": label(checkpoint.model),
+            "model": checkpoint.model.label,
             "checkpoint": str(checkpoint.path),
             "members": checkpoint.members,
             "classes": list(self.reader.classes),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     batch = choose_batch(cut(config, data).train, None, config.seed)
     subject = Subject(
         model=first_member(state.model).train(),
-        name=label(config.model),
+        name=config.model.label,
         images=data.normalisation(batch.images.to(session.device).float()),
         labels=batch.labels.to(session.device),
         indices=tuple(batch.indices.tolist()),
-        dataset=label(data.spec.name),
+        dataset=dataset_label(data.spec.name),
         split="train",
         device=session.device,
         precision=session.precision,

@@ -11,7 +11,6 @@ import typer
 
 from mnist_cli.base.packages import require
 from mnist_cli.commands import options, provenance
-from mnist_cli.config.names import label
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +124,7 @@ class Subject:
 
 def _network(checkpoint: Checkpoint) -> str:
     members = checkpoint.members
-    name = label(checkpoint.model)
+    name = checkpoint.model.label
     return name if members == 1 else f"{members} {name}, which vote"
 
 

@@ -11,7 +11,6 @@ import typer
 
 from mnist_cli.base.files import atomic_write, check_writable
 from mnist_cli.commands import options, provenance
-from mnist_cli.config.names import label
 from mnist_cli.errors import ExportMismatch, OutputError, UsageError
 from mnist_cli.exporting import formats
 from mnist_cli.report.export_result import Facts
@@ -129,7 +128,7 @@ def _open(target: Path | None, runs: Path, model: str | None) -> Checkpoint:
 
 def _describe(source: Checkpoint) -> str:
     voting = f", {source.members} networks that vote" if source.members > 1 else ""
-    return f"{source.path}: {label(source.model)}{voting}"
+    return f"{source.path}: {source.model.label}{voting}"
 
 
 def _refuse_folder(out: Path | None) -> None:
@@ -183,7 +182,7 @@ def _make(source: Checkpoint, chosen: formats.Format) -> Exported:
     except Exception as error:  # exporters raise whatever stops them
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UsageError(
-            f"the network '{label(source.model)}' cannot be exported as {chosen.title}: {reason:.200}",
+            f"the network '{source.model.label}' cannot be exported as {chosen.title}: {reason:.200}",
             "--debug shows where; --format safetensors holds the weights of any network.",
         ) from error
     answer = formats.writer(chosen).load(data, classifier)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cli import __version__
 from mnist_cli.commands import provenance
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.exporting.formats import Format
 from mnist_cli.vision.fitting import IN_WORDS
 
@@ -38,7 +38,7 @@ def describe(checkpoint: Checkpoint, chosen: Format) -> dict[str, str]:
     normalisation = provenance.own_normalisation(checkpoint)
     facts: dict[str, object] = {
         "producer": f"mnist_cli {__version__}",
-        "model": label(checkpoint.model),
+        "model": checkpoint.model.label,
         "members": checkpoint.members,
         **_interface(checkpoint, chosen),
         "classes": json.dumps(list(provenance.class_names(checkpoint))),
@@ -70,7 +70,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
     if checkpoint.data is None or checkpoint.config is None:
         return {}
     facts: dict[str, object] = {
-        "dataset": label(checkpoint.data.name),
+        "dataset": dataset_label(checkpoint.data.name),
         "fingerprint": checkpoint.data.fingerprint,
         "seed": checkpoint.config.seed,
         "checkpoint": f"{checkpoint.path.resolve().parent.name}/{checkpoint.path.name}",

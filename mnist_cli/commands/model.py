@@ -12,7 +12,7 @@ from mnist_cli.base.files import is_there
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands import options
 from mnist_cli.config import choices
-from mnist_cli.config.names import is_own_network, label, seen_from_here
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Shown:
     checkpoint: Path | None = None
 
 
-def _choose(target: str | None, name: str | None, classes: int | None, runs: Path) -> Shown:
+def _choose(target: str | None, name: ModelName | None, classes: int | None, runs: Path) -> Shown:
     """The network that the arguments mean; a registered name comes before a file of that name.
 
     Raises:
@@ -106,11 +106,11 @@ def _choose(target: str | None, name: str | None, classes: int | None, runs: Pat
     from mnist_cli.commands import provenance
     from mnist_cli.runs.directory import newest
 
-    name = seen_from_here(name)
-    if target is not None and name is None and is_own_network(target):
-        target, name = None, seen_from_here(target)
+    if target is not None and name is None and ModelName(target).is_own:
+        name = ModelName.typed(target)
+        target = None
     if target is None and name is not None:
-        return _fresh(name, classes, f"the network {label(name)}, with fresh weights")
+        return _fresh(name, classes, f"the network {name.label}, with fresh weights")
     if target is not None and choices.width_of(target) is not None:
         if name not in (None, target):
             raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")

@@ -14,7 +14,7 @@ import typer
 
 from mnist_cli import catalogue
 from mnist_cli.config import choices
-from mnist_cli.config.names import is_own_network
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ PrecisionOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str | None,
+    ModelName | None,
     typer.Option(
         "--model",
+        parser=ModelName.typed,
         metavar="NAME|FILE.py:CLASS",
         help=f"Network: {choices.known_models()}.",
         autocompletion=complete(choices.MODELS),
@@ -187,7 +188,7 @@ def compose_config(
         return configs.compose(typed)
     recipe = configs.from_file(configs.find_config(config))
     composed = configs.compose([recipe, *typed])
-    if is_own_network(composed.model) and not any("model" in layer.values for layer in typed):
+    if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
             f"{recipe.origin['model']}: a recipe names a program to be run, {composed.model}",
             f"If you trust that file, name it yourself: --model {composed.model}",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options, provenance
-from mnist_cli.config.names import label
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def predict(
         )
     if not (as_json or as_csv or quiet):
         whole = "; pictures are taken whole and as they are" if as_it_is else ""
-        note(f"{found.path}: {label(found.model)}{whole}")
+        note(f"{found.path}: {found.model.label}{whole}")
     _tell_of_folders(pictures)
     results = prepare(pictures, segment=segment, as_it_is=as_it_is)
     failures = [one for one in results if isinstance(one, Failure)]
@@ -116,7 +115,7 @@ def _tell_of_folders(pictures: Sequence[str]) -> None:
             entries = sorted(Path(one).iterdir())
             within = [path.name for path in entries if path.is_dir()]
             if 0 < len(within) < len(entries):  # a folder of folders is an error that says so
-                warn(f"{one}: folders in it are not looked into: {label(', '.join(within[:3]))}")
+                warn(f"{one}: folders in it are not looked into: {', '.join(within[:3])}")
 
 
 def _hinted(failure: Failure, runs: Path) -> DataError:

@@ -42,7 +42,7 @@ def open_checkpoint(target: Path | None, runs: Path, model: str | None) -> Check
 
     _check_model(model)
     path = find_checkpoint(target, runs)
-    found = checkpoints.read(path, places.seen_from_here(model))
+    found = checkpoints.read(path, model)
     if found.changes:
         warn(f"{path} was trained by other code, which its weights still fit: " + told(found))
     return found

@@ -14,7 +14,7 @@ from mnist_cli.commands.training_run import (
     load_data,
     warn_of_threads,
 )
-from mnist_cli.config.names import is_own_data, is_own_network
+from mnist_cli.config.names import ModelName, is_own_data
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
 from mnist_cli.runs.directory import RunDirectory
@@ -47,7 +47,7 @@ def resume(target: Path, layers: list[configs.Layer], request: RunRequest) -> Su
     from mnist_cli.runs import directory as rundir
 
     named = _named("model", layers)
-    own = named if is_own_network(named) else None
+    own = named if ModelName(named).is_own else None
     with shared_run.joined(request.place, request.patience) as ranks:
         stamps: list[Stamp] = []
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli import __version__
 from mnist_cli.base.process import Termination, abandon_stdout, leave
-from mnist_cli.config.names import is_own_network, label
 from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
 from mnist_cli.training.expected_errors import expected
 
@@ -72,7 +71,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
 
     images = training_size(config.train_size, config.val_size, len(data.train))
     left = last_batch(config, images)
-    if left >= size or not is_own_network(config.model):
+    if left >= size or not config.model.is_own:
         return
     from mnist_cli.networks import own as own_network
 
@@ -264,12 +263,12 @@ def _identity(
     import torch
 
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
-    if is_own_network(config.model):
+    if config.model.is_own:
         from mnist_cli.networks import own as own_network
 
         recorded = own_network.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}
-        same["model"] = label(config.model)
+        same["model"] = config.model.label
     same |= {"kind of device": precision.device_type, "precision": precision.name}
     same |= {"data": data.fingerprint, "torch": torch.__version__, "mnist_cli": __version__}
     same["position"] = None if checkpoint is None else checkpoint.document["position"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mnist_cli.base.packages import told
 from mnist_cli.base.process import command_line
 from mnist_cli.commands import options, shared_run
-from mnist_cli.config.names import is_own_network, label, network_place
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import RankError, Stopped
 from mnist_cli.runs.directory import RunDirectory
@@ -123,17 +123,17 @@ def begun(run: RunDirectory, ranks: Ranks) -> AbstractContextManager[None]:
     return run.begun() if ranks.leads else contextlib.nullcontext()
 
 
-def _run_own_file(model: str) -> None:
+def _run_own_file(model: ModelName) -> None:
     """Find out before any data are read whether a network's file can be run and has the class."""
-    if place := network_place(model):
+    if model.is_own:
         from mnist_cli.networks import own as own_network
 
-        own_network.network_class(place)
+        own_network.network_class(model)
 
 
-def _try_own_network(model: str, classes: int) -> None:
+def _try_own_network(model: ModelName, classes: int) -> None:
     """Try a network of the user's own before a run directory is made for it."""
-    if is_own_network(model):
+    if model.is_own:
         from mnist_cli.networks import own as own_network
 
         own_network.check(model, classes)
@@ -262,7 +262,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
 def _where(session: Session, request: RunRequest) -> str:
     """The run, and what the next command would not find by itself: data, a network's file."""
     words, spec = [str(session.run.path)], session.data.spec
-    if is_own_network(session.config.model):
+    if session.config.model.is_own:
         words += ["--model", session.config.model]
     expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
     if request.data_dir != expected and not (spec.bundled or spec.own):
@@ -289,7 +289,7 @@ def _announce(session: Session, say: Speaker) -> None:
     say.note(
         f"{data.spec.title}: {session.train_images:,} training images, "
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
-        f"{label(session.config.model)} on {describe(session.device)}, {session.precision.name}"
+        f"{session.config.model.label} on {describe(session.device)}, {session.precision.name}"
     )
     if session.config.ensemble > 1:
         say.note(

@@ -25,7 +25,7 @@ from mnist_cli.config.choices import (
 )
 from mnist_cli.config.messages import conflict as _conflict
 from mnist_cli.config.messages import explain, unknown_key
-from mnist_cli.config.names import EXAMPLE, is_own_network
+from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.sources import Layer, find_config, from_assignments, from_file, from_flags
 
 __all__ = [
@@ -83,7 +83,9 @@ class TrainConfig(BaseModel):
         description="data set; auto is MNIST, or the bundled digits if MNIST is not available; "
         "or a path to your own",
     )
-    model: str = Field("conv4", description=f"name of a network, or your own, {EXAMPLE}")
+    model: ModelName = Field(
+        ModelName("conv4"), description=f"name of a network, or your own, {EXAMPLE}"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random choice")
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the training set")
     train_size: int = Field(0, ge=0, description="number of training images; 0 is all")
@@ -230,7 +232,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _usual_order_for_own_networks(cls, values: Any) -> Any:
         model = values.get("model")
-        own = isinstance(model, str) and is_own_network(model)
+        own = isinstance(model, str) and ModelName(model).is_own
         return {"channels_last": False, **values} if own else values
 
     @model_validator(mode="after")

@@ -15,13 +15,18 @@ from typing import Any
 
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config import names as places
 from mnist_cli.config.choices import preset_names, presets_dir
+from mnist_cli.config.names import ModelName, absolute_dataset
 from mnist_cli.errors import UsageError
 
+
+def _absolute_model(model: object, folder: Path) -> object:
+    return ModelName(model).absolute(folder) if isinstance(model, str) else model
+
+
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
-    "model": places.absolute_network,
-    "dataset": places.absolute_dataset,
+    "model": _absolute_model,
+    "dataset": absolute_dataset,
 }
 """Keys whose values may be paths, and what makes one absolute as seen from a folder."""
 

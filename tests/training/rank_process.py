@@ -17,7 +17,7 @@ from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_o
 from torch import Tensor
 
 from mnist_cli.commands import shared_run
-from mnist_cli.config.names import is_own_network, label
+from mnist_cli.config.names import ModelName
 from mnist_cli.data.loader import build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
@@ -101,7 +101,7 @@ def gradients(
     network = state_of(settings(model)).model.to(device)
     if exact:
         in_float64(network)
-    forward = ranks.forward(network, own=is_own_network(model))
+    forward = ranks.forward(network, own=ModelName(model).is_own)
     data = split(count).to(device)
     mine = ranks.part.of(count)
     images = NORMALISATION(data.images[mine].float())
@@ -173,7 +173,7 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     """A run that the second rank is asked to stop, and resumed; and the same never stopped."""
     chosen = config(model=model, ema=0.9)
     for number in range(2):
-        run = RunDirectory(folder / f"{label(model)}-{number}")
+        run = RunDirectory(folder / f"{ModelName(model).label}-{number}")
         run.path.mkdir(exist_ok=True)
         session, stop = Session(chosen, loaded(), CPU, FP32, run, ranks=ranks), StopRequest()
         with contextlib.suppress(Interrupted):

@@ -12,7 +12,7 @@ from mnist_cli.base.seeding import derive
 from mnist_cli.commands import provenance
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.config.choices import is_known_model, unknown_model
-from mnist_cli.config.names import is_own_network, label, seen_from_here
+from mnist_cli.config.names import ModelName, dataset_label
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.report.console import note, warn
 
@@ -36,7 +36,7 @@ class Request:
     target: Path | None
     runs: Path
     data_dir: Path
-    model: str | None = None
+    model: ModelName | None = None
     dataset: str | None = None
     split: str = "train"
     batch: int | None = None
@@ -171,11 +171,11 @@ def open_subject(request: Request) -> Subject:
     normalise = provenance.normalisation(found, data)
     return Subject(
         model=model.to(device).train(request.training),
-        name=label(found.model if found is not None else (request.model or _default_model())),
+        name=(found.model if found is not None else (request.model or _default_model())).label,
         images=normalise(split.images.to(device).float()),
         labels=split.labels.to(device),
         indices=tuple(split.indices.tolist()),
-        dataset=label(data.spec.name),
+        dataset=dataset_label(data.spec.name),
         split=request.split,
         device=device,
         precision=precision,
@@ -200,7 +200,7 @@ def _find(request: Request) -> Checkpoint | None:
     model, named = request.model, request.target is not None
     if model is not None and not is_known_model(model):
         raise UsageError(*unknown_model(model))
-    if not named and model is not None and not is_own_network(model):
+    if not named and model is not None and not model.is_own:
         return None
     try:
         find_checkpoint(request.target, request.runs)
@@ -216,7 +216,7 @@ def _find(request: Request) -> Checkpoint | None:
         return None
 
 
-def _default_model() -> str:
+def _default_model() -> ModelName:
     from mnist_cli.config.schema import TrainConfig
 
     return TrainConfig().model
@@ -230,9 +230,9 @@ def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[
         name = request.dataset or "digits"
         notes.append(
             f"no checkpoint was named and none lies under {request.runs}/: "
-            f"inspecting a fresh network on {label(name)}"
+            f"inspecting a fresh network on {dataset_label(name)}"
             if request.model is None
-            else f"inspecting a fresh network '{label(request.model)}' on {label(name)}"
+            else f"inspecting a fresh network '{request.model.label}' on {dataset_label(name)}"
         )
     else:
         name = request.dataset or (found.data.name if found.data is not None else "auto")
@@ -271,7 +271,7 @@ def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: i
 
     if found is not None:
         return first_member(found.build_model())
-    model = seen_from_here(request.model) or _default_model()
+    model = request.model or _default_model()
     config = TrainConfig(model=model, seed=seed)
     return fresh_model(config, len(data.spec.classes))
 
