@@ -104,9 +104,9 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         (
             ["--sort", "date", "compare", "1", "2"],
             2,
-            "mnist runs compare has no --sort\nLeave it out.",
+            "--sort before compare has no effect on it\nOptions of compare come after its name",
         ),
-        (["--runs", "x", "compare", "1", "2"], 2, "mnist runs compare … --runs …"),
+        (["--runs", "x", "compare", "1", "2"], 2, "--runs before compare has no effect"),
     ],
 )
 def test_what_makes_no_sense_is_named(
