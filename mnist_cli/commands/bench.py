@@ -41,7 +41,6 @@ def bench(
     picture: flags.PictureOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Measure recipes side by side: seconds to a test accuracy, and what that takes.
 

@@ -42,13 +42,13 @@ def doctor(
         Path | None,
         typer.Option(
             "--out",
+            "-o",
             metavar="FILE",
             help="With --prove: also write the table to this file, as Markdown.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Say whether the GPU works and what to do if not, then versions, CPU, memory and data.
 

@@ -41,7 +41,6 @@ def draw(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Draw digits on a page and watch the network read them, stroke by stroke.
 

@@ -41,10 +41,11 @@ BatchSizeFlag = Annotated[
 PlotsFlag = Annotated[
     Path | None,
     typer.Option(
-        "--plots",
+        "--out",
+        "-o",
         metavar="DIR",
         rich_help_panel=options.OUTPUT,
-        help="Folder for confusion.png and mistakes.png.",
+        help="Write confusion.png and mistakes.png to this folder.",
     ),
 ]
 
@@ -62,7 +63,6 @@ def evaluate(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Evaluate a checkpoint: loss, accuracy, figures by class, confusion matrix, worst mistakes.
 
@@ -78,7 +78,7 @@ def evaluate(
     options.check_values(batch_size=batch_size)
     where = resolve_device(device or "auto")
     if plots is not None:
-        require("matplotlib", "--plots")
+        require("matplotlib", "--out")
         check_writable(plots)
     subject = open_subject(
         checkpoint, runs, model=model, dataset=dataset, data_dir=data_dir, split=split

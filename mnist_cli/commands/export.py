@@ -46,7 +46,7 @@ OutOption = Annotated[
 ]
 ForceFlag = Annotated[
     bool,
-    typer.Option("--force", "-f", help="Replace an existing file.", rich_help_panel=options.OUTPUT),
+    typer.Option("--force", help="Replace an existing file.", rich_help_panel=options.OUTPUT),
 ]
 VerifyFlag = Annotated[
     bool,
@@ -70,7 +70,6 @@ def export(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Write a network for other programs: as ONNX, for torch.export, or as safetensors.
 

@@ -60,7 +60,6 @@ def model(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Follow the data through a network: shapes, weights, multiply-adds and memory of each step.
 

@@ -59,6 +59,7 @@ FormatOption = Annotated[
     str,
     typer.Option(
         "--format",
+        "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
         autocompletion=options.complete(FORMATS),
@@ -90,7 +91,6 @@ def plot(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.
 

@@ -59,7 +59,6 @@ def predict(
     as_json: options.JsonOption = False,
     as_csv: CsvFlag = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Say which digit a picture shows, with the three likeliest classes and their probabilities.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,17 +13,14 @@ from mnist_cli.errors import UsageError
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord
 
-SORTS = ("name", "accuracy", "seconds", "date")
-
 app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 
 SortOption = Annotated[
-    str,
+    Literal["name", "accuracy", "seconds", "date"],
     typer.Option(
         "--sort",
-        metavar="|".join(SORTS),
+        metavar="name|accuracy|seconds|date",
         help="Sort by number and name, best first, quickest first, or newest first.",
-        autocompletion=options.complete(SORTS),
     ),
 ]
 ComparedArgument = Annotated[
@@ -45,7 +42,6 @@ def show(
     sort: SortOption = "name",
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
@@ -59,8 +55,6 @@ def show(
     from mnist_cli.report.run_table import print_runs
     from mnist_cli.runs.listing import sort_runs
 
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort}: no such order", f"Choose one of {', '.join(SORTS)}.")
     found = sort_runs(_list(runs), sort)
     if as_json:
         print_json({"folder": str(runs), "runs": [_plain(run) for run in found]})
@@ -117,7 +111,6 @@ def compare(
     folders: ComparedArgument,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Show what differs between runs: in their configuration, in what they were made with and on.
 

@@ -17,33 +17,14 @@ if TYPE_CHECKING:
     from mnist_cli.training.session import Summary
 
 
+@options.with_keys(after="assignments")
 def train(
     context: typer.Context,
     config: options.ConfigOption = None,
     assignments: options.SetOption = None,
-    model: options.ModelOption = None,
-    seed: options.SeedOption = None,
-    epochs: flags.EpochsFlag = None,
-    batch_size: flags.BatchSizeFlag = None,
-    lr: flags.LrFlag = None,
-    optimizer: flags.OptimizerFlag = None,
-    schedule: flags.ScheduleFlag = None,
-    ensemble: flags.EnsembleFlag = None,
-    loader: flags.LoaderFlag = None,
-    workers: flags.WorkersFlag = None,
-    dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
-    device: options.DeviceOption = None,
-    precision: options.PrecisionOption = None,
-    threads: options.ThreadsOption = None,
-    compile_: flags.CompileFlag = None,
-    cuda_graph: flags.CudaGraphFlag = None,
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
-    deterministic: flags.DeterministicFlag = None,
-    early_stopping: flags.EarlyStoppingFlag = None,
-    target_accuracy: flags.TargetAccuracyFlag = None,
-    checkpoint_every: flags.CheckpointEveryFlag = None,
     resume: flags.ResumeFlag = None,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
@@ -52,7 +33,7 @@ def train(
     dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    **chosen: Any,
 ) -> None:
     """Train a network, and end with its accuracy on the test set.
 
@@ -60,13 +41,11 @@ def train(
     flags, then --set, then --config, then the defaults. The validation set, cut from the training
     set, chooses best.pt; the test set is read once, at the end.
     """
-    given = {**locals(), "compile": compile_}
     from mnist_cli.config import schema as configs
     from mnist_cli.training.distributed.rank_environment import place_of
     from mnist_cli.training.signals import handlers_put_back
 
     place = place_of()
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
     with shared_run.as_rank(place), handlers_put_back():
         _refuse_contradictions(
             {

@@ -162,7 +162,7 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
 
 
 def test_its_gradients_replay_and_its_pictures_are_drawn(run: Run, run_of: Path) -> None:
-    replay = run("inspect-grad", run_of, "--replay", "--batch", 4, "--json", "--out", "g")
+    replay = run("inspect-grad", run_of, "--replay", "--batch-size", 4, "--json", "--out", "g")
     assert replay.code == 0, replay.err
     assert replay.document["dataset"] == "pics"
     drawn = run("plot", run_of, "--only", "confusion,maximised", "--out", "p", "--json")
@@ -198,7 +198,7 @@ def test_data_verify_counts_and_path_names_the_folders(run: Run, own: Path) -> N
 def test_data_show_draws_them(run: Run, own: Path) -> None:
     shown = run("data", "show", own / "pics", "--count", 3, "--json").document
     assert [one["class"] for one in shown["samples"]] == list(SHAPES)
-    assert run("data", "show", own / "pics", "--png", "it.png").code == 0
+    assert run("data", "show", own / "pics", "--out", "it.png").code == 0
     with Image.open("it.png") as drawn:
         assert drawn.size[0] > 100
 

@@ -293,7 +293,7 @@ def _batch(split: Split, request: Request, seed: int) -> Split:
     if request.indices is None:
         return choose_batch(split, request.batch, seed)
     if request.batch is not None:
-        raise UsageError("--batch and --indices contradict each other", "Give one of them.")
+        raise UsageError("--batch-size and --indices contradict each other", "Give one of them.")
     rows = {number: row for row, number in enumerate(split.indices.tolist())}
     return split.take(
         torch.tensor([_row(number, rows) for number in parse_indices(request.indices)])
@@ -320,6 +320,6 @@ def choose_batch(split: Split, count: int | None, seed: int) -> Split:
 
     count = count if count is not None else min(DEFAULT_BATCH, len(split))
     if not 1 <= count <= len(split):
-        raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
+        raise UsageError(f"--batch-size {count}: choose 1 to {len(split):,} images")
     generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
     return split.take(torch.randperm(len(split), generator=generator)[:count])
