@@ -98,6 +98,22 @@ class Checkpoint:
         """How many networks vote; 1 where there is no ensemble."""
         return self.config.ensemble if self.config is not None else 1
 
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run computed with: device, precision, versions; empty if foreign."""
+        found: Mapping[str, Any] = self.document.get("environment", {})
+        return found
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of the training: fp32, bf16 or fp16; None if foreign."""
+        return self.environment.get("precision")
+
+    @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the training was: epoch, batch and step; None if foreign."""
+        return self.document.get("position")
+
     def build_model(self) -> nn.Module:
         """The network with these weights, or the ensemble, on the CPU, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
