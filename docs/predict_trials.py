@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from mnist_cli.commands.digit_reader import Reader
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from mnist_cli import catalogue
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
 from mnist_cli.data import store
 from mnist_cli.devices.device import compute_settings, resolve_device
 from mnist_cli.errors import DataError

@@ -82,7 +82,7 @@ def evaluate(
         note(_describe(opened, images))
     evaluation = opened.evaluate(images, batch_size=batch_size, option="--batch-size ")
     if plots is not None:
-        from mnist_cli.report.pictures import save_evaluation
+        from mnist_cli.report.plot_pictures import save_evaluation
 
         save_evaluation(opened, images, evaluation, plots)
         note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")

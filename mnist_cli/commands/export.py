@@ -111,21 +111,21 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
         raise OutputError(
             f"--out {out} is a folder, not a file", f"As in --out {out / 'best.onnx'}."
         )
-    if out is None:
-        return formats.FORMATS[name or "onnx"]
-    implied = formats.by_suffix(out)
-    if name is None and implied is None:
+    implied = formats.by_suffix(out) if out is not None else formats.FORMATS[name or "onnx"]
+    if name is None:
+        if implied is not None:
+            return implied
         suffixes = ", ".join(known.suffix for known in formats.FORMATS.values())
         raise UsageError(
             f"--out {out}: the suffix names no format",
             f"End it with {suffixes}, or give --format {'|'.join(formats.FORMATS)}.",
         )
-    if name is not None and implied is not None and implied.name != name:
+    if implied is not None and implied.name != name:
         raise UsageError(
             f"--format {name} and --out {out} contradict each other",
             f"Leave one out, or end the name with {formats.FORMATS[name].suffix}.",
         )
-    return formats.FORMATS[name] if name is not None else implied
+    return formats.FORMATS[name]
 
 
 def _check_target(path: Path, *, force: bool) -> None:

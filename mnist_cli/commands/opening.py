@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.config.choices import is_known_model, unknown_model
-from mnist_cli.config.names import EXAMPLE
+from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def open_checkpoint(
     target: Path | None,
     runs: Path,
     *,
-    model: str | None,
+    model: ModelName | None,
     device: str | None = None,
     precision: str | None = None,
     source: DataSource | None = None,

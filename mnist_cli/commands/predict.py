@@ -11,7 +11,6 @@ import typer
 
 from mnist_cli.commands import options
 from mnist_cli.commands.opening import open_checkpoint
-from mnist_cli.config.names import label
 from mnist_cli.errors import DataError, UsageError
 
 PicturesArgument = Annotated[
@@ -106,8 +105,7 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             entries = sorted(Path(one).iterdir())
             inner = [path.name for path in entries if path.is_dir()]
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
-                names = label(", ".join(inner[:3]))
-                found.append(f"{one}: folders inside it are ignored: {names}")
+                found.append(f"{one}: folders inside it are ignored: {', '.join(inner[:3])}")
     return found
 
 

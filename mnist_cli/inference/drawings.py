@@ -57,7 +57,8 @@ def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
     """
     if len(drawing) != SIDE**2:
         raise DataError(f"a drawing has {SIDE**2:,} bytes, this has {len(drawing):,}")
-    levels = np.frombuffer(drawing, np.uint8).reshape(SIDE, SIDE) / np.float32(255)
+    pixels = np.frombuffer(drawing, np.uint8).reshape(SIDE, SIDE)
+    levels = pixels.astype(np.float32) / np.float32(255)
     if is_blank(levels):
         return {"blank": True}
     form = _form(opened, levels)

@@ -6,7 +6,7 @@ import json
 
 from mnist_cli import __version__
 from mnist_cli.checkpoints.checkpoint import Checkpoint
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.exporting.formats import Format
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.runs.listing import FINISHED, RunRecord, read_run
@@ -66,7 +66,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
     if checkpoint.data is None or checkpoint.config is None:
         return {}
     facts: dict[str, object] = {
-        "dataset": label(checkpoint.data.name),
+        "dataset": dataset_label(checkpoint.data.name),
         "fingerprint": checkpoint.data.fingerprint,
         "seed": checkpoint.config.seed,
         "checkpoint": f"{checkpoint.path.resolve().parent.name}/{checkpoint.path.name}",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from mnist_cli import catalogue
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
-from mnist_cli.config.names import is_own_data, label, seen_from_here
+from mnist_cli.config.names import ModelName, is_own_data
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import Normalisation, Split, TrainVal, cut_validation
@@ -32,8 +33,10 @@ from mnist_cli.training import scoring
 
 LIGHT, DARK = "light", "dark"
 
+SplitOfRun = Literal["test", "val", "train"]
 
-def read_checkpoint(target: Path | None, runs: Path, model: str | None = None) -> Checkpoint:
+
+def read_checkpoint(target: Path | None, runs: Path, model: ModelName | None = None) -> Checkpoint:
     """Read a checkpoint, or the newest run's.
 
     Args:
@@ -45,7 +48,7 @@ def read_checkpoint(target: Path | None, runs: Path, model: str | None = None) -
         CheckpointError: missing, damaged, hostile, or of another network.
         UsageError: the user's own network cannot be built.
     """
-    return checkpoints.read(find_checkpoint(target, runs), seen_from_here(model))
+    return checkpoints.read(find_checkpoint(target, runs), model)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class OpenCheckpoint:
     @property
     def label(self) -> str:
         """The network's name, without the folder of a user's own file."""
-        return label(self.checkpoint.model)
+        return self.checkpoint.model.label
 
     @property
     def name(self) -> str:
@@ -159,7 +162,7 @@ class OpenCheckpoint:
         _check_classes(self.checkpoint, data)
         return data
 
-    def split(self, name: str) -> Split:
+    def split(self, name: SplitOfRun) -> Split:
         """The images of ``test``, ``val`` or ``train``, the last two as the run cut them.
 
         Without such a run on this data set, ``train`` is the whole training set.
@@ -168,8 +171,10 @@ class OpenCheckpoint:
             UsageError: ``val``, but there is no validation set.
             DataError, CheckpointError: as for :attr:`data`.
         """
-        config = self.checkpoint.config if trained_on(self.checkpoint, self.data) else None
-        return choose_split(name, self.data, config)
+        data, config = self.data, self.checkpoint.config
+        if name != "test" and not trained_on(self.checkpoint, data):
+            config = None
+        return choose_split(name, data, config)
 
     def files(self, split: str) -> Sequence[str]:
         """File names of a split's images, by their numbers; empty unless each image has a file."""
@@ -275,7 +280,7 @@ def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
     return checkpoint.data.name == data.spec.name
 
 
-def choose_split(name: str, data: LoadedData, config: TrainConfig | None) -> Split:
+def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None) -> Split:
     """The images of ``test``, ``val`` or ``train``, the last two as a run cut them.
 
     Args:

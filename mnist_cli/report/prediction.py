@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.inference.classified import Answer
 from mnist_cli.report.console import note, percent, print_table
 from mnist_cli.report.datasets import print_images
-
-from mnist_cli.inference.classified import Answer
 
 if TYPE_CHECKING:
     from mnist_cli.vision.digits import Failure

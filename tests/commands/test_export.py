@@ -19,10 +19,10 @@ from systems import needs_posix
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
-from mnist_cli.commands import export as command
 from mnist_cli.data import store
 from mnist_cli.exporting import onnx_model
 from mnist_cli.exporting.classifier import Answer
+from mnist_cli.inference import exports
 from mnist_cli.networks import registry as models
 
 
@@ -214,7 +214,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
 def test_what_makes_no_sense_is_named_before_anything_is_computed(
     run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
 ) -> None:
-    monkeypatch.setattr(command, "_make", None)
+    monkeypatch.setattr(exports, "make", None)
     Path("a-file").touch()
     outcome = run("export", *words)
     assert (outcome.code, outcome.out) == (code, "")

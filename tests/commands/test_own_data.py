@@ -16,14 +16,14 @@ import pytest
 import torch
 from drawn import drawing
 from matplotlib.axes import Axes
+from mnist_cli.commands.digit_reader import Reader
+from mnist_cli.inference.drawings import SIDE, Looker
 from own_files import SHAPES, both_splits, picture_folder, shape
 from PIL import Image
 from program import Outcome, Run, finish
 
 from mnist_cli import cli
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
-from mnist_cli.commands.drawing_answers import SIDE, Looker
 from mnist_cli.insight.pixels import saliency
 from mnist_cli.networks import registry as models
 from mnist_cli.vision.fitting import IN_WORDS

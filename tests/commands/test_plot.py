@@ -14,9 +14,9 @@ from matplotlib.image import imread
 from program import TINY, Run
 
 from mnist_cli.commands.plot import PICTURES
-from mnist_cli.commands.plotting.material import Request, open_material
-from mnist_cli.commands.plotting.pictures import DRAW
+from mnist_cli.inference.plot_material import RunCurves
 from mnist_cli.networks import registry as models
+from mnist_cli.report.plot_pictures import OF_NETWORK, OF_RUN
 
 QUICK = "filters,activations,saliency,mistakes"
 
@@ -43,7 +43,7 @@ def test_everything_is_drawn_into_the_run(run: Run, copy: Path) -> None:
 
 
 def test_every_picture_has_a_name_a_line_of_help_and_a_way_to_draw_it(run: Run) -> None:
-    assert list(PICTURES) == list(DRAW)
+    assert list(PICTURES) == [*OF_RUN, *OF_NETWORK]
     text = " ".join(run("plot", "--help").out.replace("│", " ").split())
     for name in PICTURES:
         assert f"{name} (" in text
@@ -61,9 +61,9 @@ def test_the_same_run_gives_the_same_bytes(run: Run, copy: Path) -> None:
 
 def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
     lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
-    material = open_material(Request(copy, Path("runs")))
-    assert list(material.norms) == ["conv1", "conv2", "fc1", "fc2"]
-    for number, (epoch, norms) in enumerate(material.norms["fc1"]):
+    curves = RunCurves.find(copy, Path("runs"))
+    assert list(curves.norms) == ["conv1", "conv2", "fc1", "fc2"]
+    for number, (epoch, norms) in enumerate(curves.norms["fc1"]):
         parts = [lines[number]["norms"][f"fc1.{name}"] for name in ("weight", "bias")]
         update, weight = (
             math.sqrt(sum(part[key] ** 2 for part in parts)) for key in ("update", "weight")

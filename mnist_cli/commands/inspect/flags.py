@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -236,7 +236,7 @@ IndicesFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[
-    str,
+    Literal["train", "val", "test"],
     typer.Option(
         "--split",
         metavar="train|val|test",
