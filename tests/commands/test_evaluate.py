@@ -144,7 +144,7 @@ def test_no_validation_images_are_made_up(
     outcome = run(name, "changed.pt", "--dataset", "digits", "--split", "val", *options)
     assert outcome.code == 2
     assert reason in outcome.err
-    assert "--split test" in outcome.err
+    assert "Use the test or the train split." in outcome.err
 
 
 def test_of_another_data_set_the_whole_training_set_is_taken(run: Run, trained: Path) -> None:

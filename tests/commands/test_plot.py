@@ -105,7 +105,7 @@ def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
     assert len(reasons) == 1
     assert "--data-dir" in reasons.pop()
     told = run("plot", copy, "--format", "png")
-    assert told.err.count("left out") == 1
+    assert told.err.count("skipped") == 1
     assert not Path("data").exists()
     asked = run("plot", copy, "--only", "saliency", "--json")
     assert (asked.code, asked.document["error"]["kind"]) == (3, "data")
@@ -116,10 +116,10 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     given = ("theirs.pt", "--dataset", "digits", "--format", "png", "--out", "there")
     outcome = run("plot", *given, "--only", "curves")
     assert outcome.code == 2
-    assert "another program's weights say nothing of their training" in outcome.err
+    assert "another program's weights do not include their training history" in outcome.err
     outcome = run("plot", "theirs.pt", "theirs.pt")
     assert outcome.code == 4
-    assert "theirs.pt: another program's weights say nothing of their training" in outcome.err
+    assert "theirs.pt: another program's weights do not include their training history" in outcome.err
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
@@ -142,7 +142,7 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
     (other / "metrics.jsonl").write_text("")
     outcome = run("plot", copy, other)
     assert outcome.code == 2
-    assert "0002-digits-conv2: the run has not ended an epoch yet" in outcome.err
+    assert "0002-digits-conv2: the run has not finished an epoch yet" in outcome.err
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -168,7 +168,7 @@ def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None
     [
         (("--only", "curves,pies"), 2, "--only: there is no 'pies'"),
         (("--format", "bmp"), 2, "--format: there is no 'bmp'"),
-        (("--only", "saliency", "--image", "382"), 2, "--image 382: scikit-learn"),
+        (("--only", "saliency", "--image", "382"), 2, "test image 382 does not exist: scikit-learn"),
         (("--image", "-1"), 2, "--image"),
         (("--device", "abacus"), 2, "abacus"),
         (("--out", "file"), 5, "file"),
