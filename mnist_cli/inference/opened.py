@@ -306,7 +306,9 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
 
 
 def _no_validation(reason: str) -> UsageError:
-    return UsageError(f"there are no validation images: {reason}", "Use the test or the train split.")
+    return UsageError(
+        f"there are no validation images: {reason}", "Use the test or the train split."
+    )
 
 
 def cut(config: TrainConfig, data: LoadedData) -> TrainVal:

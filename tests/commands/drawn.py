@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_cli.inference.drawings import SIDE
 from program import finish, start
 from systems import skip_without_posix
+
+from mnist_cli.inference.drawings import SIDE
 
 Point = tuple[float, float]
 DIGITS: dict[str, list[list[Point]]] = {

@@ -119,7 +119,9 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     assert "another program's weights do not include their training history" in outcome.err
     outcome = run("plot", "theirs.pt", "theirs.pt")
     assert outcome.code == 4
-    assert "theirs.pt: another program's weights do not include their training history" in outcome.err
+    assert (
+        "theirs.pt: another program's weights do not include their training history" in outcome.err
+    )
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
@@ -168,7 +170,11 @@ def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None
     [
         (("--only", "curves,pies"), 2, "--only: there is no 'pies'"),
         (("--format", "bmp"), 2, "--format: there is no 'bmp'"),
-        (("--only", "saliency", "--image", "382"), 2, "test image 382 does not exist: scikit-learn"),
+        (
+            ("--only", "saliency", "--image", "382"),
+            2,
+            "test image 382 does not exist: scikit-learn",
+        ),
         (("--image", "-1"), 2, "--image"),
         (("--device", "abacus"), 2, "abacus"),
         (("--out", "file"), 5, "file"),
