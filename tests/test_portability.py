@@ -288,8 +288,8 @@ def test_a_command_is_quoted_as_the_systems_shell_wants_it(
 def test_paths_of_another_system_are_known_as_paths() -> None:
     for path in (r"C:\data\letters", "C:/data/letters", "/data/letters"):
         assert places.is_own_data(path)
-        assert places.label(path) == "letters"
-    assert places.label(r"C:\nets\net.py:Net") == "net.py:Net"
+        assert places.dataset_label(path) == "letters"
+    assert places.ModelName(r"C:\nets\net.py:Net").label == "net.py:Net"
     assert not places.is_own_data("mnist")
 
 

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.benchmark.peak_memory import peak_bytes
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.report.training import LearningCurves, TrainingReport
 from mnist_cli.runs.results import EpochResult
@@ -82,7 +82,7 @@ def train(order: Order) -> dict[str, Any]:
             **_details(config, summary.device_name),
             "device": summary.device,
             "precision": summary.precision,
-            "dataset": label(summary.dataset),
+            "dataset": dataset_label(summary.dataset),
         },
     }
 
@@ -114,7 +114,7 @@ class Bench:
             **_details(self.config, describe(self.compute.device)),
             "device": str(self.compute.device),
             "precision": self.compute.precision.name,
-            "dataset": label(self.data.spec.name),
+            "dataset": dataset_label(self.data.spec.name),
         }
 
     def session(self, runs: Path, **changes: Any) -> Session:
@@ -229,7 +229,7 @@ def _details(config: TrainConfig, device_name: str) -> dict[str, Any]:
     import torch
 
     threads = config.threads or torch.get_num_threads()
-    return {"model": label(config.model), "device_name": device_name, "threads": threads}
+    return {"model": config.model.label, "device_name": device_name, "threads": threads}
 
 
 def _peaks(device: str) -> dict[str, int]:

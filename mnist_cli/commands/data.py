@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mnist_cli import catalogue
 from mnist_cli.base.packages import require
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.config import names as places
 from mnist_cli.errors import DataError, UsageError
 
@@ -53,7 +54,6 @@ def fetch(
     ] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Download a data set, verified, into the layout that torchvision reads too.
 
@@ -100,7 +100,6 @@ def verify(
     name: NameArgument = "mnist",
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad.
 
@@ -165,7 +164,6 @@ def path(
     name: NameArgument = "mnist",
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Print where the files of a data set lie; exit 3 if some are missing or not its own.
 
@@ -216,6 +214,7 @@ def _own_sources(path: Path) -> list[str]:
 
 @app.command()
 def show(
+    context: typer.Context,
     name: Annotated[
         str,
         typer.Argument(
@@ -226,7 +225,8 @@ def show(
         ),
     ] = "auto",
     split: Annotated[
-        str, typer.Option("--split", metavar="train|test", help="Training or test split.")
+        Literal["train", "test"],
+        typer.Option("--split", metavar="train|test", help="Training or test split."),
     ] = "train",
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="Number of images.")
@@ -236,26 +236,22 @@ def show(
         typer.Option("--indices", metavar="I,J,…", help="Images to show, by number."),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG file instead.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write a PNG file instead."),
     ] = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
-    """Show samples of a data set: as half blocks in the terminal, or as a picture with --png.
+    """Show samples of a data set: as half blocks in the terminal, or as a picture with --out.
 
     Without --indices the samples are spread evenly over the file.
     """
-    given = options.given(show, locals())
+    contradictions.refuse(context, [Excludes(("count",), ("indices",))])
     from mnist_cli.data.load import load
     from mnist_cli.report.console import note, print_json
 
     if png is not None:
-        require("matplotlib", "--png")
-    if {"count", "indices"} <= set(given):
-        raise UsageError("--count and --indices contradict each other", "Give one of them.")
-    if split not in ("train", "test"):
-        raise UsageError(f"--split {split}: choose train or test")
+        require("matplotlib", "--out")
     data = load(name, data_dir, say=note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.errors import UsageError
 from mnist_cli.training.observer import Observer
 
@@ -57,18 +57,18 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     from mnist_cli.base.files import atomic_write, check_writable
     from mnist_cli.commands.inspect.dump import make_dump
     from mnist_cli.commands.inspect.subject import Subject, choose_batch
-    from mnist_cli.commands.provenance import cut
+    from mnist_cli.inference.opened import cut
     from mnist_cli.networks.ensemble import first_member
 
     state, config, data, compute = session.state, session.config, session.data, session.compute
     batch = choose_batch(cut(config, data).train, None, config.seed)
     subject = Subject(
         model=first_member(state.model).train(),
-        name=label(config.model),
+        name=config.model.label,
         images=data.normalisation(batch.images.to(compute.device).float()),
         labels=batch.labels.to(compute.device),
         indices=tuple(batch.indices.tolist()),
-        dataset=label(data.spec.name),
+        dataset=dataset_label(data.spec.name),
         split="train",
         device=compute.device,
         precision=compute.precision,

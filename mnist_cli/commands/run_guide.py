@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.base.process import command_line
 from mnist_cli.commands import options
-from mnist_cli.config.names import is_own_network
 from mnist_cli.errors import RankError, Stopped
 from mnist_cli.training.distributed.rank_environment import Place, Status
 from mnist_cli.training.observer import Observer
@@ -58,7 +57,7 @@ class RunGuide(Observer):
     def _run(self, session: Session) -> str:
         """The run, and what the next command would not find by itself: data, a network's file."""
         words, spec = [str(session.run.path)], session.data.spec
-        if is_own_network(session.config.model):
+        if session.config.model.is_own:
             words += ["--model", session.config.model]
         expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
         if self._data_dir != expected and not (spec.bundled or spec.own):

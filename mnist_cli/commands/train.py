@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,33 +19,14 @@ if TYPE_CHECKING:
     from mnist_cli.training.session import Summary
 
 
+@options.with_keys(after="assignments")
 def train(
     context: typer.Context,
     config: options.ConfigOption = None,
     assignments: options.SetOption = None,
-    model: options.ModelOption = None,
-    seed: options.SeedOption = None,
-    epochs: flags.EpochsFlag = None,
-    batch_size: flags.BatchSizeFlag = None,
-    lr: flags.LrFlag = None,
-    optimizer: flags.OptimizerFlag = None,
-    schedule: flags.ScheduleFlag = None,
-    ensemble: flags.EnsembleFlag = None,
-    loader: flags.LoaderFlag = None,
-    workers: flags.WorkersFlag = None,
-    dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
-    device: options.DeviceOption = None,
-    precision: options.PrecisionOption = None,
-    threads: options.ThreadsOption = None,
-    compile_: flags.CompileFlag = None,
-    cuda_graph: flags.CudaGraphFlag = None,
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
-    deterministic: flags.DeterministicFlag = None,
-    early_stopping: flags.EarlyStoppingFlag = None,
-    target_accuracy: flags.TargetAccuracyFlag = None,
-    checkpoint_every: flags.CheckpointEveryFlag = None,
     resume: flags.ResumeFlag = None,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
@@ -54,7 +35,7 @@ def train(
     dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    **chosen: Any,
 ) -> None:
     """Train a network, and end with its accuracy on the test set.
 
@@ -62,11 +43,9 @@ def train(
     flags, then --set, then --config, then the defaults. The validation set, cut from the training
     set, chooses best.pt; the test set is read once, at the end.
     """
-    given = {**locals(), "compile": compile_}
     from mnist_cli.base.packages import require
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
-    from mnist_cli.config.schema import KEYS
     from mnist_cli.training.distributed.rank_environment import Status, place_of
     from mnist_cli.training.signals import handlers_put_back
 
@@ -85,8 +64,7 @@ def train(
             }
         )
         dumps = EpochDumps.parse(dump_grad)
-        flagged = {key: value for key, value in given.items() if key in KEYS}
-        typed = options.typed_layers(assignments, flagged)
+        typed = options.typed_layers(assignments, chosen)
         settings = None if resume else options.compose_typed(config, typed)
         if nproc > 1 and place is None:
             _launch(context.obj, nproc, settings, patience=rank_timeout)

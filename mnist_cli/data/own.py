@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.data import own_idx
 from mnist_cli.data.records import Arrays, Raw
 from mnist_cli.errors import DataError
@@ -79,7 +79,7 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     mean, std = _figures(path, train.images)
     spec = DatasetSpec(
         name=str(path),
-        title=label(str(path)),
+        title=dataset_label(str(path)),
         classes=raw.classes,
         folder="",
         mirrors=(),

@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from mnist_cli.base.cores import excess, usable_cores
 from mnist_cli.base.packages import told
-from mnist_cli.config.names import label
 from mnist_cli.report import console
 from mnist_cli.report.console import percent, stdout
 from mnist_cli.training.observer import Observer
@@ -105,7 +104,7 @@ def _notes(session: Session) -> Iterator[str]:
     yield (
         f"{data.spec.title}: {session.train_images:,} training images, "
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
-        f"{label(config.model)} on {describe(compute.device)}, {compute.precision.name}"
+        f"{config.model.label} on {describe(compute.device)}, {compute.precision.name}"
     )
     if config.ensemble > 1:
         yield (

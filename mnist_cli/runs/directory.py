@@ -23,7 +23,7 @@ from mnist_cli.base.files import (
     is_regular,
     is_there,
 )
-from mnist_cli.config.names import slug
+from mnist_cli.config.names import ModelName, dataset_slug
 from mnist_cli.errors import CheckpointError, OutputError
 
 LOCK = "run.lock"
@@ -146,7 +146,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
         OutputError: it cannot be made or written.
     """
     check_writable(root)
-    named = f"{slug(dataset)}-{slug(model)}"
+    named = f"{dataset_slug(dataset)}-{ModelName(model).slug}"
     _clear_dead_runs(root)
     number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:

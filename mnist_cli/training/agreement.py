@@ -18,7 +18,6 @@ import torch
 from mnist_cli import __version__
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
-from mnist_cli.config.names import is_own_network, label
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.loader import last_batch
@@ -92,7 +91,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     """
     images = training_size(config.train_size, config.val_size, len(data.train))
     left = last_batch(config, images)
-    if left >= size or not is_own_network(config.model):
+    if left >= size or not config.model.is_own:
         return
     from mnist_cli.networks import own
 
@@ -180,12 +179,12 @@ def _identity(
 ) -> dict[str, Any]:
     """What must be the same on every rank, as JSON holds it."""
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
-    if is_own_network(config.model):
+    if config.model.is_own:
         from mnist_cli.networks import own
 
         recorded = own.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}
-        same["model"] = label(config.model)
+        same["model"] = config.model.label
     same |= {
         "kind of device": compute.device.type,
         "precision": compute.precision.name,

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.devices.device import Precision, rate_dtype
@@ -124,7 +123,7 @@ def captures(
 
     Of a network of the user's own nobody knows: what it decides in Python would be frozen.
     """
-    if config.cuda_graph == "auto" and is_own_network(config.model):
+    if config.cuda_graph == "auto" and config.model.is_own:
         return False
     return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
 

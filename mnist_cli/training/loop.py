@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.names import is_own_network
 from mnist_cli.data.loader import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
@@ -104,7 +103,7 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
         precision=state.precision,
         ranks=state.ranks,
     )
-    if is_own_network(state.config.model):
+    if state.config.model.is_own:
         state.ranks.unite(state.eval_model)
     return score(log_probabilities, val.labels)
 

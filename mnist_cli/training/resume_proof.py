@@ -19,7 +19,7 @@ from typing import Any
 from mnist_cli.base import process
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.digest import digests
-from mnist_cli.config.names import is_own_network
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
 from mnist_cli.training.run import RunRequest, begin
@@ -95,9 +95,9 @@ def _train_until(session: Session, step: int) -> None:
         assert session.state.step == step
 
 
-def _resume(run: Path, data_dir: Path, model: str) -> None:
+def _resume(run: Path, data_dir: Path, model: ModelName) -> None:
     command = ["train", "--resume", str(run), "--quiet", "--data-dir", str(data_dir)]
-    if is_own_network(model):
+    if model.is_own:
         command += ["--model", model]
     done = process.run(*command)
     if done.returncode:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mnist_cli.checkpoints.checkpoint import Checkpoint
-from mnist_cli.config.names import is_own_data, is_own_network
+from mnist_cli.config.names import ModelName, is_own_data
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
@@ -48,8 +48,8 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
                 held.enter_context(run.locked())
             return path
 
-        named = _named("model", layers)
-        own = named if is_own_network(named) else None
+        named = ModelName(_named("model", layers))
+        own = named if named.is_own else None
         checkpoint = agreement.shared_checkpoint(find_file, own, ranks)
         config = _configuration(checkpoint, layers)
         agreement.check_ranks(config, ranks.size)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mnist_cli.base.files import check_writable
-from mnist_cli.config.names import network_place
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
@@ -208,12 +208,12 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
     return data
 
 
-def _import_own_network(model: str) -> None:
+def _import_own_network(model: ModelName) -> None:
     """Find out before data are read whether the network's file can be run and has the class."""
-    if place := network_place(model):
+    if model.is_own:
         from mnist_cli.networks import own
 
-        own.network_class(place)
+        own.network_class(model)
 
 
 @contextlib.contextmanager

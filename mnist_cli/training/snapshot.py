@@ -17,7 +17,7 @@ from mnist_cli import __version__
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.checkpoints.migrations import migrate
-from mnist_cli.config.names import is_own_network, label
+from mnist_cli.config.names import ModelName
 from mnist_cli.devices.device import cpu_name
 from mnist_cli.errors import CheckpointError
 from mnist_cli.training import norms
@@ -37,7 +37,7 @@ def capture(
         "version": VERSION,
         "config": state.config.to_plain(),
         "model": {
-            "name": label(state.config.model),
+            "name": state.config.model.label,
             "weights": _unwrapped(state.model.state_dict()),
             **_source(state.config.model),
         },
@@ -59,9 +59,9 @@ def capture(
     }
 
 
-def _source(model: str) -> dict[str, Any]:
+def _source(model: ModelName) -> dict[str, Any]:
     """Where a network of the user's own came from: for information, never followed."""
-    if not is_own_network(model):
+    if not model.is_own:
         return {}
     from mnist_cli.networks import own as own_network
 

@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.devices.device import Precision, synchronize
 from mnist_cli.networks import registry as models
@@ -203,7 +202,7 @@ def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
     """
     networks = [_fresh_network(config, classes, number) for number in range(config.ensemble)]
     # torch.func.vmap may not support what a network of the user's own computes.
-    return join(networks, batched=False if is_own_network(config.model) else None)
+    return join(networks, batched=False if config.model.is_own else None)
 
 
 def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network
 from mnist_cli.data.loader import Loader
 from mnist_cli.devices.device import rate_dtype
 from mnist_cli.errors import NonFiniteError
@@ -49,7 +48,7 @@ class Stepper:
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.ranks = state.ranks
-        self.own = is_own_network(state.config.model)
+        self.own = state.config.model.is_own
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile

@@ -28,10 +28,10 @@ IMPORTED = (
     *("mnist_cli.training.scoring", "mnist_cli.proving.diagnosis", "rich.progress"),
     *(
         "matplotlib.backends.backend_svg",
-        "mnist_cli.report.insight_figures",
+        "mnist_cli.report.view_figures",
         "mnist_cli.vision.digits",
     ),
-    *("mnist_cli.commands.plotting.pictures", "mnist_cli.report.prediction"),
+    *("mnist_cli.report.plot_pictures", "mnist_cli.report.prediction"),
 )
 HUNG = 999
 """The exit code given to a process that did not end in time."""

@@ -16,7 +16,7 @@ from rounding import in_float64, moves, smooth, weights_of
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network, label
+from mnist_cli.config.names import ModelName
 from mnist_cli.data.loader import build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
@@ -106,7 +106,7 @@ def gradients(
     network = state_of(settings(model)).model.to(device)
     if exact:
         in_float64(network)
-    forward = ranks.forward(network, own=is_own_network(model))
+    forward = ranks.forward(network, own=ModelName(model).is_own)
     data = split(count).to(device)
     mine = ranks.part.of(count)
     images = NORMALISATION(data.images[mine].float())
@@ -178,7 +178,7 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     """A run that the second rank is asked to stop, and resumed; and the same never stopped."""
     chosen = config(model=model, ema=0.9)
     for number in range(2):
-        run = RunDirectory(folder / f"{label(model)}-{number}")
+        run = RunDirectory(folder / f"{ModelName(model).label}-{number}")
         run.path.mkdir(exist_ok=True)
         session, stop = Session(chosen, loaded(), shared(ranks), run), StopRequest()
         with contextlib.suppress(Interrupted):

@@ -34,7 +34,7 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
-from mnist_cli.config.names import label
+from mnist_cli.config.names import ModelName
 from mnist_cli.data.loader import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
@@ -178,7 +178,7 @@ def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
             *["StepResult"] * 3,
             "EpochResult",
         ]
-    folder, name = Path(answers[0]["folder"]), label(model)
+    folder, name = Path(answers[0]["folder"]), ModelName(model).label
     for file in ("last.pt", "best.pt"):
         one, two = (
             torch.load(folder / f"{name}-{number}" / file, weights_only=True) for number in range(2)
