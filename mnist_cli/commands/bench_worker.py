@@ -150,7 +150,7 @@ def steps(order: Order) -> dict[str, Any]:
 
 
 def _drive(session: Session) -> None:
-    from mnist_cli.training.signals import StopRequest
+    from mnist_cli.base.signals import StopRequest
 
     for _ in session.events(StopRequest()):
         pass

@@ -54,10 +54,10 @@ def draw(
 
     It is served to this machine alone. Ctrl-C stops it, which is its normal end: exit code 0.
     """
+    from mnist_cli.base.signals import stop_on_signals
     from mnist_cli.commands.digit_reader import Reader
     from mnist_cli.commands.drawing_answers import SIDE, Looker
     from mnist_cli.devices.device import compute_settings, resolve_device
-    from mnist_cli.training.signals import stop_on_signals
     from mnist_cli.web.server import PageServer
 
     where = resolve_device(device or "auto")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli import __version__
-from mnist_cli.base.process import Termination, abandon_stdout, leave
+from mnist_cli.base.process import abandon_stdout, leave
+from mnist_cli.base.signals import Termination
 from mnist_cli.config.names import is_own_network, label
 from mnist_cli.errors import Interrupted, MnistError, RankError, Terminated, UsageError
 from mnist_cli.training.expected_errors import expected
@@ -93,9 +94,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
         raise
 
 
-def launch(
-    arguments: Sequence[str], ranks: int, config: TrainConfig | None, *, patience: float
-) -> None:
+def launch(arguments: Sequence[str], ranks: int, config: TrainConfig | None) -> None:
     """Start the ranks, each with these arguments, and wait for their end.
 
     What their configuration forbids is said before, where it is known: a resumed run's is not.
@@ -110,7 +109,7 @@ def launch(
         check_ranks(config, ranks)
     from mnist_cli.training.distributed.launch import launch
 
-    launch(arguments, ranks, patience=patience)
+    launch(arguments, ranks)
 
 
 @contextlib.contextmanager
@@ -126,11 +125,9 @@ def as_rank(place: Place | None) -> Iterator[None]:
 
     # torch is imported below: of what it would warn in its words, we tell what matters in ours
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    launched, speaks = bool(place.status), place.rank == 0
+    launched, speaks = bool(place.folder), place.rank == 0
     if not speaks:
         _be_quiet()
-    if not place.register():
-        leave(Terminated.code)
     try:
         yield
         leave(0)
@@ -282,9 +279,7 @@ def resuming(place: Place | None) -> str:
     return f"{place.command if place else 'mnist train'} --resume"
 
 
-def tell_launcher(resume: str, place: Place | None, *, done: bool = False) -> None:
-    """Let ``mnist train --nproc`` know how the run is resumed, and at last that it is done."""
+def tell_launcher(resume: str, place: Place | None) -> None:
+    """Let ``mnist train --nproc`` know how the run is resumed."""
     if place is not None:
-        from mnist_cli.training.distributed.rank_environment import Status
-
-        Status(resume, done).write(place)
+        place.write_resume(resume)

@@ -61,9 +61,9 @@ def train(
     set, chooses best.pt; the test set is read once, at the end.
     """
     given = {**locals(), "compile": compile_}
+    from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.config import schema as configs
     from mnist_cli.training.distributed.rank_environment import place_of
-    from mnist_cli.training.signals import handlers_put_back
 
     place = place_of()
     chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
@@ -77,13 +77,13 @@ def train(
                 "--tensorboard": tensorboard,
                 "--dump-grad": dump_grad is not None,
                 "--nproc": nproc > 1,
-                "torchrun": place is not None and not place.status,
+                "torchrun": place is not None and not place.folder,
             }
         )
         dumps = EpochDumps.parse(dump_grad)
         settings = None if resume else options.compose_config(config, assignments, chosen)
         if nproc > 1 and place is None:
-            shared_run.launch(context.obj, nproc, settings, patience=rank_timeout)
+            shared_run.launch(context.obj, nproc, settings)
             return
         from mnist_cli.commands import training_run
 
@@ -107,7 +107,6 @@ def train(
             summary = resuming.resume(resume, layers, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
-            shared_run.tell_launcher("", place, done=True)
         if dry_run:
             say.note("dry run: one batch went through everything; nothing was kept")
 

@@ -24,13 +24,13 @@ from mnist_cli.training.session import Session
 if TYPE_CHECKING:
     import torch
 
+    from mnist_cli.base.signals import StopRequest
     from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
     from mnist_cli.devices.device import Precision
     from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.ranks import Ranks
     from mnist_cli.training.session import Summary
-    from mnist_cli.training.signals import StopRequest
 
 
 class Speaker:
@@ -233,7 +233,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     Raises:
         Stopped: a signal came; the hint is the command that resumes.
     """
-    from mnist_cli.training.signals import stop_on_signals
+    from mnist_cli.base.signals import stop_on_signals
 
     _announce(session, request.say)
     run, command = session.run, shared_run.resuming(request.place)

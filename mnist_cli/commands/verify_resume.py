@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.base import process
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.digest import digests
 from mnist_cli.commands.training_run import RunRequest, begin
@@ -25,7 +26,6 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 
 EPOCHS, BATCHES = 2, 8
 

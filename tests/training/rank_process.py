@@ -16,6 +16,7 @@ from rounding import in_float64, moves, smooth, weights_of
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.commands import shared_run
 from mnist_cli.config.names import is_own_network, label
 from mnist_cli.data.loader import build_loader
@@ -29,7 +30,6 @@ from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 

@@ -26,6 +26,7 @@ from small_runs import (
     split,
 )
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import build_loader
@@ -36,7 +37,6 @@ from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
 from mnist_cli.training.loop import Notice, StepResult, fit
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 SECONDS = ("seconds", "images_per_second")

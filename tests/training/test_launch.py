@@ -16,7 +16,7 @@ from program import one_thread, wait_until
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mnist_cli.base import process
-from mnist_cli.base.process import Termination
+from mnist_cli.base.signals import Termination
 from mnist_cli.commands import shared_run
 from mnist_cli.errors import DataError, RankError
 from mnist_cli.training.distributed import failures, group, launch

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from bits import differences
 from small_runs import CPU, MOVED, config, loaded, session_in, split
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.split import Normalisation
@@ -31,7 +32,6 @@ from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.session import Session, Summary
-from mnist_cli.training.signals import StopRequest
 
 CLOCK = ("seconds", "images_per_second")
 

@@ -173,7 +173,7 @@ def _meet(place: Place, patience: timedelta) -> None:
     if torch.cuda.is_available() and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, _, _ = next(rendezvous("env://", place.rank, place.size, timeout=patience))
+        store = _store(place, patience)
         store.set_timeout(patience)
         with stdout_discarded():  # gloo of torch 2.10 announces itself there
             dist.init_process_group(
@@ -186,6 +186,13 @@ def _meet(place: Place, patience: timedelta) -> None:
             "Are all of them started, and can they reach that address, and each other? "
             "GLOO_SOCKET_IFNAME names the network to use, --rank-timeout gives them longer.",
         ) from error
+
+
+def _store(place: Place, patience: timedelta) -> Any:
+    """Where the ranks find each other: a file of our launcher's, or what torchrun names."""
+    if place.folder:
+        return dist.FileStore(place.address, place.size)  # type: ignore[attr-defined]
+    return next(rendezvous("env://", timeout=patience))[0]
 
 
 _SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken pipe", "gloo/")
