@@ -194,9 +194,9 @@ def orphaned(ranks: Group) -> list[int]:
     return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
 
 
-def listening() -> list[str]:
-    """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
-    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+def listening(process: str | int = "self") -> list[str]:
+    """The addresses, as /proc/net/tcp writes them, on which a process listens."""
+    links = [path for path in Path(f"/proc/{process}/fd").iterdir() if path.is_symlink()]
     mine = {str(path.readlink()) for path in links}
     rows = [line.split() for table in ("tcp", "tcp6") for line in _table(table)]
     return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]

@@ -17,13 +17,15 @@ from time import monotonic, sleep
 from mnist_cli.base.cores import cores
 from mnist_cli.base.process import again
 from mnist_cli.base.signals import NUMBERS, StopRequest, stop_on_signals
-from mnist_cli.errors import Interrupted, MnistError, RankError, RankTimeout, Stopped
+from mnist_cli.errors import Interrupted, MnistError, RankError, RankTimeout, Stopped, Terminated
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, resume_file
 
 GRACE = 30.0
 """Seconds that ranks have to end by themselves, once one has ended or a signal has come."""
 POLL = 0.1
+ASKED = (-signal.SIGTERM, Terminated.code)
+"""How a rank ends that the launcher has asked to stop before it could save."""
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
 """Windows has neither; no ranks are started there (rank_environment.check_system)."""
@@ -149,6 +151,8 @@ def _failed(folder: Path, ended: Mapping[int, int]) -> MnistError:
         if not failure.consequence:
             return failure.as_error()
     silent = [rank for rank in ended if ended[rank] and rank not in {one.rank for one in found}]
+    if found:
+        silent = [rank for rank in silent if ended[rank] not in ASKED]
     if silent:
         who = f"rank {silent[0]} of {ranks}"
         if any(failure.kind == RankTimeout.kind for failure in found):
