@@ -48,7 +48,7 @@ DeviceOption = Annotated[
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="Device to compute on. Only auto may choose; a named device is used, or the command fails.",
-        autocompletion=complete(["auto", "cpu", "cuda", "mps"]),
+        autocompletion=complete(choices.DEVICES),
         rich_help_panel=COMPUTE,
     ),
 ]

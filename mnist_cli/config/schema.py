@@ -16,6 +16,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mnist_cli.config.choices import (
+    DEVICE,
     Loader,
     Optimizer,
     Precision,
@@ -195,9 +196,7 @@ class TrainConfig(BaseModel):
     )
 
     # On what, and how
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
-    )
+    device: str = Field("auto", pattern=f"^({DEVICE})$", description="auto, cpu, cuda, cuda:N, mps")
     precision: Precision = Field(
         "auto", description="auto is bf16 if the hardware computes in it, else fp32"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnist_cli.devices.kinds import empty_cache
 from mnist_cli.errors import OutOfMemory
 
 TRAINING, EVALUATION = "--set batch_size=", "--set eval_batch_size="
@@ -173,5 +174,4 @@ def _let_go(error: BaseException | None) -> None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    empty_cache()

@@ -28,7 +28,8 @@ from torch.optim import Optimizer
 from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
-from mnist_cli.devices.device import Precision, rate_dtype
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import random_state_kept, rate_dtype
 from mnist_cli.errors import UsageError
 from mnist_cli.training.step import Stepper
 
@@ -233,7 +234,7 @@ class Graphed:
         twin = Program(self._stepper.twin(), self._program.loader)
         generator, device = self._program.generator, self._stepper.state.device
         drawn = generator.get_state()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with random_state_kept(device):
             self._capturer.rehearse(twin.rehearse)
         generator.set_state(drawn)
         self._rehearsed = True

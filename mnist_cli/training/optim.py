@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.muon import Muon
 
@@ -51,7 +52,7 @@ def _without_compiler(kind: type[Optimizer]) -> Any:
 
 def _fused(params: Sequence[nn.Parameter]) -> bool:
     """One kernel for all parameters, where torch has one for the device."""
-    return all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in params)
+    return all(kind_of(p.device).fused and p.is_floating_point() for p in params)
 
 
 def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:

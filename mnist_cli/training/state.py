@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.devices.device import Precision, synchronize
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.runs.results import EpochResult
@@ -42,8 +43,7 @@ class Running:
     @classmethod
     def on(cls, device: torch.device) -> Running:
         """Nothing summed yet."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return cls(torch.zeros(3, dtype=dtype, device=device))
+        return cls(torch.zeros(3, dtype=sum_dtype(device), device=device))
 
     def add(self, loss: Tensor, correct: Tensor, grad_norm: Tensor, images: int) -> None:
         """Add one step's mean loss (), correct answers () and gradient norm () to the sums.
