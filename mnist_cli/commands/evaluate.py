@@ -184,7 +184,7 @@ def _evaluate(
             provenance.normalisation(checkpoint, subject.data),
             batch_size=size,
             precision=precision,
-            option="--batch-size ",
+            option="--batch-size",
         )
     provenance.require_finite(log_probabilities, checkpoint)
     return judge(log_probabilities, subject.split, subject.classes)

@@ -187,7 +187,7 @@ def _follow(shown: Shown, batch_size: int) -> Flow:
     from mnist_cli.devices.memory import explain_out_of_memory
     from mnist_cli.insight.flow import follow
 
-    with explain_out_of_memory(batch_size, "--batch-size "):
+    with explain_out_of_memory(batch_size, "--batch-size"):
         return follow(shown.network, torch.zeros(batch_size, 1, 28, 28))
 
 

@@ -37,7 +37,7 @@ def resolve_device(name: str) -> torch.device:
     """
     if not re.fullmatch(DEVICE, name):
         raise DeviceError(
-            f"--device {name}: no such device", "Choose one of auto, cpu, cuda, cuda:N, mps."
+            f"there is no device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps."
         )
     if name == "auto":
         return _auto()
@@ -46,9 +46,7 @@ def resolve_device(name: str) -> torch.device:
     index = int(name.partition(":")[2] or 0)
     obstacle = mps_obstacle() if name == "mps" else cuda_obstacle(index)
     if obstacle is not None:
-        raise DeviceError(
-            f"--device {name} is not available: {obstacle.detail}", obstacle.next_step
-        )
+        raise DeviceError(f"device {name} is not available: {obstacle.detail}", obstacle.next_step)
     return torch.device("mps") if name == "mps" else torch.device("cuda", index)
 
 
@@ -103,19 +101,19 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """
     if name not in PRECISIONS:
         raise DeviceError(
-            f"--precision {name}: no such precision", f"Choose one of {', '.join(PRECISIONS)}."
+            f"there is no precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}."
         )
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
-            "--precision fp16 is not available on the CPU: its gradients underflow there unscaled",
-            "Use --precision bf16 or fp32.",
+            "precision fp16 is not available on the CPU: its gradients underflow there unscaled",
+            "Use precision bf16 or fp32.",
         )
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError(
-            f"--precision bf16 is not available on {torch.cuda.get_device_name(device)}",
-            "Use --precision fp16 or fp32.",
+            f"precision bf16 is not available on {torch.cuda.get_device_name(device)}",
+            "Use precision fp16 or fp32.",
         )
     return Precision(name, device.type)
 

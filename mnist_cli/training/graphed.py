@@ -92,7 +92,7 @@ def _refusal(error: BaseException) -> BaseException:
     if isinstance(error, torch.OutOfMemoryError):
         return error
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"--cuda-graph is not available: {reason}", "Use --no-cuda-graph.")
+    return UsageError(f"a CUDA graph is not available: {reason}", "Set cuda_graph to false.")
 
 
 def obstacle(
@@ -138,9 +138,8 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
-            f"--cuda-graph is not available: {why_not}",
-            "Leave it out, or give --no-cuda-graph where a resumed run asks for it: auto captures "
-            "wherever it can be done.",
+            f"a CUDA graph is not available: {why_not}",
+            "Set cuda_graph to auto, which captures steps wherever that is possible, or to false.",
         )
 
 

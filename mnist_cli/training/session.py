@@ -112,7 +112,7 @@ class Session:
             train_size=config.train_size,
             seed=config.seed,
         )
-        with explain_out_of_memory(len(data.train), option=""):
+        with explain_out_of_memory(len(data.train), setting=""):
             self._val = parts.val.to(device) if parts.val else None
             self.train_images = len(parts.train)
             train = parts.train.to(device)

@@ -124,7 +124,7 @@ def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
     outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")
     assert outcome.code == 2
     assert (
-        "--cuda-graph is not available: the device is cpu" in outcome.document["error"]["message"]
+        "a CUDA graph is not available: the device is cpu" in outcome.document["error"]["message"]
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -144,12 +144,12 @@ def test_what_a_run_has_to_tell_as_it_goes_on_is_a_warning(
             function()
 
         def capture(self, *_: object) -> Callable[[], None]:
-            raise UsageError("--cuda-graph is not available: an operation is not permitted")
+            raise UsageError("a CUDA graph is not available: an operation is not permitted")
 
     monkeypatch.setattr(graphed, "build_capturer", lambda *_: Refusing())
     outcome = run(*TINY, "--epochs", 2, "--quiet")
     assert outcome.code == 0
-    assert outcome.err.count("warning: --cuda-graph is not available: an operation") == 1
+    assert outcome.err.count("warning: a CUDA graph is not available: an operation") == 1
     assert "steps are taken one by one" in outcome.err
 
 
@@ -164,7 +164,7 @@ def test_a_device_that_cannot_be_had_stops_before_data_are_read(
     monkeypatch.setattr("mnist_cli.data.load.load", unexpected)
     outcome = run(*command, "--device", "cuda", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (2, "device")
-    assert "--device cuda is not available: " in outcome.err
+    assert "device cuda is not available: " in outcome.err
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below"])

@@ -321,8 +321,8 @@ HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
     [
         ("auto", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
         ("cuda", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda:0", "--device cuda:0 is one device, and there are 2 ranks"),
-        ("mps", "--device mps is one device, and there are 2 ranks"),
+        ("cuda:0", "device cuda:0 is one device, and there are 2 ranks"),
+        ("mps", "device mps is one device, and there are 2 ranks"),
     ],
 )
 def test_a_device_for_each_rank_or_none(

@@ -214,7 +214,7 @@ class Refusing(RecordingCapturer):
     """A capturer on whose device nothing can be captured."""
 
     def capture(self, function: Any, generator: torch.Generator) -> Any:
-        raise UsageError("--cuda-graph is not available: not here")
+        raise UsageError("a CUDA graph is not available: not here")
 
 
 def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
@@ -371,7 +371,7 @@ def test_of_a_failed_capture_the_first_error_is_told(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError) as caught:
         graphed.CudaCapturer(CUDA).capture(wait, torch.Generator())
     assert (
-        caught.value.message == "--cuda-graph is not available: CUDA error: operation not permitted"
+        caught.value.message == "a CUDA graph is not available: CUDA error: operation not permitted"
     )
 
 

@@ -243,7 +243,7 @@ def test_the_batch_size_that_is_named_fits(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemory) as caught:
         run(session)
     assert sizes == [8, 6, 3], "the step, and half as many again as 4 and as 2"
-    assert caught.value.hint == "Try --set batch_size=2, which fits."
+    assert caught.value.hint == "Set batch_size to 2, which fits."
     assert not session.state.optimizers[0].state, "the rehearsal has trained the run's own network"
 
 
