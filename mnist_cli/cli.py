@@ -25,13 +25,8 @@ import typer
 import typer.core
 
 from mnist_cli import __version__
-from mnist_cli.base.process import (
-    HeldImport,
-    Termination,
-    abandon_stdout,
-    end,
-    ignore_signals,
-)
+from mnist_cli.base.process import abandon_stdout, end
+from mnist_cli.base.signals import HeldImport, Termination, ignore_signals
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands import options
 from mnist_cli.commands.renamed import renamed

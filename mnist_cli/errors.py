@@ -167,3 +167,13 @@ class Caution(UserWarning):
 
     The command line prints it as one line; a library user sees and filters it as any warning.
     """
+
+
+def error_class(kind: str) -> type[MnistError]:
+    """The class whose ``kind`` this is, as another process names it; else :class:`MnistError`."""
+    classes: list[type[MnistError]] = [MnistError]
+    for one in classes:
+        if one.kind == kind:
+            return one
+        classes += one.__subclasses__()
+    return MnistError

@@ -150,7 +150,7 @@ def steps(order: Order) -> dict[str, Any]:
 
 
 def _drive(session: Session) -> None:
-    from mnist_cli.training.signals import StopRequest
+    from mnist_cli.base.signals import StopRequest
 
     for _ in session.events(StopRequest()):
         pass
@@ -236,8 +236,9 @@ def _peaks(device: str) -> dict[str, int]:
     """Largest memory of this process and, of torch, on a GPU; 0 where nobody tells."""
     import torch
 
-    on_device = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
-    return {"peak_bytes": peak_bytes(), "peak_device_bytes": on_device}
+    from mnist_cli.devices.kinds import peak_memory
+
+    return {"peak_bytes": peak_bytes(), "peak_device_bytes": peak_memory(torch.device(device))}
 
 
 TASKS: Mapping[str, Callable[[Order], dict[str, Any]]] = {

@@ -51,10 +51,10 @@ def draw(
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
     """
+    from mnist_cli.base.signals import stop_on_signals
     from mnist_cli.devices.device import compute_settings
     from mnist_cli.inference import drawings
     from mnist_cli.report.console import warn
-    from mnist_cli.training.signals import stop_on_signals
     from mnist_cli.web.server import PageServer
 
     opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)

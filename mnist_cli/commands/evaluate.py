@@ -80,7 +80,7 @@ def evaluate(
         warn(text)
     if not as_json and not quiet:
         note(_describe(opened, images))
-    evaluation = opened.evaluate(images, batch_size=batch_size, option="--batch-size ")
+    evaluation = opened.evaluate(images, batch_size=batch_size, option="--batch-size")
     if plots is not None:
         from mnist_cli.report.plot_pictures import save_evaluation
 

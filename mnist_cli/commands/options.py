@@ -65,7 +65,7 @@ def of_key(name: str) -> Any:
 _COMPLETIONS: Mapping[str, Sequence[str]] = {
     "dataset": ("auto", *catalogue.names()),
     "model": choices.MODELS,
-    "device": ("auto", "cpu", "cuda", "mps"),
+    "device": choices.DEVICES,
 }
 
 DeviceOption = Annotated[str | None, of_key("device")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mnist_cli.base.process import command_line
 from mnist_cli.commands import options
 from mnist_cli.errors import RankError, Stopped
-from mnist_cli.training.distributed.rank_environment import Place, Status
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class RunGuide(Observer):
     def following(self, session: Session) -> AbstractContextManager[object]:
         """Report to ``mnist train --nproc``, if that started this rank, how the run is resumed."""
         self._session = session
-        Status(f"{self._resume} {self._run(session)}").write(self._place)
+        if self._place is not None:
+            self._place.write_resume(f"{self._resume} {self._run(session)}")
         return nullcontext()
 
     @contextlib.contextmanager

@@ -44,10 +44,10 @@ def train(
     set, chooses best.pt; the test set is read once, at the end.
     """
     from mnist_cli.base.packages import require
+    from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
-    from mnist_cli.training.distributed.rank_environment import Status, place_of
-    from mnist_cli.training.signals import handlers_put_back
+    from mnist_cli.training.distributed.rank_environment import place_of
 
     place = place_of()
     with _as_rank(place), handlers_put_back():
@@ -60,14 +60,14 @@ def train(
                 "--tensorboard": tensorboard,
                 "--dump-grad": dump_grad is not None,
                 "--nproc": nproc > 1,
-                "torchrun": place is not None and not place.status,
+                "torchrun": place is not None and not place.folder,
             }
         )
         dumps = EpochDumps.parse(dump_grad)
         typed = options.typed_layers(assignments, chosen)
         settings = None if resume else options.compose_typed(config, typed)
         if nproc > 1 and place is None:
-            _launch(context.obj, nproc, settings, patience=rank_timeout)
+            _launch(context.obj, nproc, settings)
             return
         if tensorboard:
             require("tensorboard", "--tensorboard")
@@ -103,7 +103,6 @@ def train(
             summary = drive(session, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
-            Status(done=True).write(place)
         if dry_run:
             report.note("dry run: one batch went through everything; nothing was kept")
 
@@ -137,9 +136,7 @@ def _as_rank(place: Place | None) -> AbstractContextManager[None]:
     return as_rank(place)
 
 
-def _launch(
-    arguments: Sequence[str], ranks: int, settings: TrainConfig | None, patience: float
-) -> None:
+def _launch(arguments: Sequence[str], ranks: int, settings: TrainConfig | None) -> None:
     """Start this command again as several ranks, and wait for their end.
 
     What their configuration forbids is reported before, if it is known: a resumed run's is not.
@@ -152,7 +149,7 @@ def _launch(
 
     if settings is not None:
         check_ranks(settings, ranks)
-    launch(arguments, ranks, patience=patience)
+    launch(arguments, ranks)
 
 
 def _verify_resume(

@@ -16,6 +16,9 @@ Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
 Schedule = Literal["constant", "step", "cosine", "onecycle"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Loader = Literal["device", "dataloader"]
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
+"""What names a device: also one of several, as ``cuda:1``."""
 
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 SCHEDULES: tuple[str, ...] = get_args(Schedule)

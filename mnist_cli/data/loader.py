@@ -22,6 +22,7 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data import workers
 from mnist_cli.data.augment import Augmentation
 from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.devices.kinds import kind_of
 
 Batch = tuple[Tensor, Tensor]
 Draw = tuple[int, int]
@@ -215,7 +216,7 @@ class ConventionalLoader(_Batching):
             multiprocessing_context=context,
             worker_init_fn=workers.ignore_signals,
             generator=torch.Generator(),  # no draw depends on it, nor on the global one
-            pin_memory=self._device.type == "cuda",
+            pin_memory=kind_of(self._device).pinned,
         )
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from multiprocessing.context import BaseContext
 import torch
 
 from mnist_cli.base.process import looks_here
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import DataError
 
 PRELOADED = ["mnist_cli.data.loader", "torchvision.transforms", "PIL.Image"]
@@ -37,7 +38,7 @@ def start_method(device: torch.device) -> str:
     """
     if sys.platform != "linux":
         return "spawn"
-    return "forkserver" if device.type == "cuda" else "fork"
+    return "fork" if kind_of(device).fork_safe else "forkserver"
 
 
 def context(device: torch.device) -> BaseContext:

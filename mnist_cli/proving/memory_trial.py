@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.config.schema import compose
 from mnist_cli.config.sources import Layer
 from mnist_cli.data.load import LoadedData, load
@@ -22,7 +23,6 @@ from mnist_cli.errors import OutOfMemory
 from mnist_cli.runs import directory as rundir
 from mnist_cli.training.run import compute_for
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 
 ROOM = 384 << 20
 """Bytes that the trial leaves itself; conv4-wide needs more for the 1,415 digits in bf16."""

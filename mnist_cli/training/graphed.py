@@ -28,7 +28,8 @@ from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import DeviceLoader
-from mnist_cli.devices.device import Precision, rate_dtype
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import random_state_kept, rate_dtype
 from mnist_cli.errors import Caution, UsageError
 from mnist_cli.training.step import Stepper
 
@@ -91,7 +92,7 @@ def _refusal(error: BaseException) -> BaseException:
     if isinstance(error, torch.OutOfMemoryError):
         return error
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"--cuda-graph is not available: {reason}", "Use --no-cuda-graph.")
+    return UsageError(f"a CUDA graph is not available: {reason}", "Set cuda_graph to false.")
 
 
 def obstacle(
@@ -137,9 +138,8 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
-            f"--cuda-graph is not available: {why_not}",
-            "Leave it out, or give --no-cuda-graph where a resumed run asks for it: auto captures "
-            "wherever it can be done.",
+            f"a CUDA graph is not available: {why_not}",
+            "Set cuda_graph to auto, which captures steps wherever that is possible, or to false.",
         )
 
 
@@ -216,7 +216,7 @@ class Graphed:
         twin = Program(self._stepper.twin(), self._program.loader)
         generator, device = self._program.generator, self._stepper.state.device
         drawn = generator.get_state()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with random_state_kept(device):
             self._capturer.rehearse(twin.rehearse)
         generator.set_state(drawn)
         self._rehearsed = True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.muon import Muon
 
@@ -66,7 +67,7 @@ def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimi
 
 
 def _has_fused_kernels(parameter: nn.Parameter) -> bool:
-    return parameter.device.type in {"cpu", "cuda"} and parameter.is_floating_point()
+    return kind_of(parameter.device).fused and parameter.is_floating_point()
 
 
 @cache

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.base import process
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.digest import digests
 from mnist_cli.config.names import ModelName
@@ -24,7 +25,6 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
 from mnist_cli.training.run import RunRequest, begin
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 
 EPOCHS, BATCHES = 2, 8
 

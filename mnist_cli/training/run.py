@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mnist_cli.base.files import check_writable
+from mnist_cli.base.signals import StopRequest, stop_on_signals
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
@@ -33,7 +34,6 @@ from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.session import Session, Summary
-from mnist_cli.training.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from mnist_cli.checkpoints.checkpoint import Checkpoint

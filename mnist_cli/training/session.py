@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from mnist_cli.base.files import atomic_write
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
@@ -39,7 +40,6 @@ from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_state
 from mnist_cli.training.step import Stepper
 

@@ -18,7 +18,8 @@ from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.checkpoints.migrations import migrate
 from mnist_cli.config.names import ModelName
-from mnist_cli.devices.device import cpu_name
+from mnist_cli.devices.device import hardware_name
+from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
@@ -75,9 +76,7 @@ def environment(state: TrainState) -> dict[str, Any]:
         "mnist_cli": __version__,
         "torch": str(torch.__version__),
         "device": device.type,
-        "device_name": (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-        ),
+        "device_name": hardware_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
@@ -93,14 +92,9 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _generator_states(device: torch.device, augment: torch.Generator) -> dict[str, Tensor | None]:
     """States (bytes,), uint8 on the CPU, of every generator that training draws from."""
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "mps": mps,
-        "augment": augment.get_state(),
-    }
+    own = {} if device.type == "cpu" else {device.type: random_state(device)}
+    augmentation = {"augment": augment.get_state()}
+    return {"torch": torch.get_rng_state(), "cuda": None, "mps": None, **own, **augmentation}
 
 
 def restore(
@@ -197,9 +191,11 @@ def _restore_generators(
     torch.set_rng_state(_required(states["torch"]))
     augmentation = _required(states["augment"])
     here = state.device.type
-    then = next((kind for kind in ("cuda", "mps") if states[kind] is not None), "cpu")
+    common = ("torch", "augment")
+    then = next((k for k, one in states.items() if k not in common and one is not None), "cpu")
     if then == here:
-        _restore_device_generator(states, state.device)
+        if here != "cpu":
+            set_random_state(state.device, _required(states[here]))
         augment.set_state(augmentation)
         return []
     place = (state.config.seed, "moved", state.epoch, state.batch)
@@ -213,13 +209,6 @@ def _restore_generators(
         f"{state.epoch + 1}"
     )
     return [rest] if state.batch else []
-
-
-def _restore_device_generator(states: Mapping[str, Tensor | None], device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(_required(states["cuda"]), device)
-    if device.type == "mps":
-        torch.mps.set_rng_state(_required(states["mps"]))
 
 
 def _required(state: Tensor | None) -> Tensor:

@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.devices.device import Precision, synchronize
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.runs.results import MEANS, EpochResult
@@ -45,8 +46,7 @@ class Running:
     @classmethod
     def on(cls, device: torch.device) -> Running:
         """Nothing summed yet."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return cls(torch.zeros(len(MEANS), dtype=dtype, device=device))
+        return cls(torch.zeros(len(MEANS), dtype=sum_dtype(device), device=device))
 
     def add(self, **terms: Tensor) -> None:
         """Add one step's terms () to the sums, by the names of ``MEANS``.

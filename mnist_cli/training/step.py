@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.data.loader import Loader
-from mnist_cli.devices.device import rate_dtype
+from mnist_cli.devices.kinds import kind_of, rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -41,7 +41,7 @@ class Stepper:
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
         # Of the last step, which an epoch reports even if it was resumed after its last batch.
         self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
-        self.foreach = state.device.type != "mps"  # torch has no such kernels there
+        self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
         # At an epoch's end a schedule has often gone to where steps change next to nothing.
         self.measured_batch = schedule.steps_per_epoch // 2

@@ -122,7 +122,7 @@ def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
     outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")
     assert outcome.code == 2
     assert (
-        "--cuda-graph is not available: the device is cpu" in outcome.document["error"]["message"]
+        "a CUDA graph is not available: the device is cpu" in outcome.document["error"]["message"]
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -143,7 +143,7 @@ def test_a_device_that_cannot_be_had_stops_before_data_are_read(
     monkeypatch.setattr("mnist_cli.data.load.load", unexpected)
     outcome = run(*command, "--device", "cuda", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (2, "device")
-    assert "--device cuda is not available: " in outcome.err
+    assert "device cuda is not available: " in outcome.err
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below"])

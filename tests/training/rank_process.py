@@ -16,6 +16,7 @@ from rounding import in_float64, moves, smooth, weights_of
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.config.names import ModelName
 from mnist_cli.data.loader import build_loader
 from mnist_cli.devices.device import Precision
@@ -30,7 +31,6 @@ from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 
@@ -199,9 +199,9 @@ def orphaned(ranks: Group) -> list[int]:
     return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
 
 
-def listening() -> list[str]:
-    """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
-    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+def listening(process: str | int = "self") -> list[str]:
+    """The addresses, as /proc/net/tcp writes them, on which a process listens."""
+    links = [path for path in Path(f"/proc/{process}/fd").iterdir() if path.is_symlink()]
     mine = {str(path.readlink()) for path in links}
     rows = [line.split() for table in ("tcp", "tcp6") for line in _table(table)]
     return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]

@@ -26,6 +26,7 @@ from small_runs import (
     split,
 )
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.loader import build_loader
@@ -37,7 +38,6 @@ from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
 from mnist_cli.training.loop import StepResult, fit
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 SECONDS = ("seconds", "images_per_second")
@@ -215,7 +215,7 @@ class Refusing(RecordingCapturer):
     """A capturer on whose device nothing can be captured."""
 
     def capture(self, function: Any, generator: torch.Generator) -> Any:
-        raise UsageError("--cuda-graph is not available: not here")
+        raise UsageError("a CUDA graph is not available: not here")
 
 
 def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
@@ -371,7 +371,7 @@ def test_of_a_failed_capture_the_first_error_is_told(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError) as caught:
         graphed.CudaCapturer(CUDA).capture(wait, torch.Generator())
     assert (
-        caught.value.message == "--cuda-graph is not available: CUDA error: operation not permitted"
+        caught.value.message == "a CUDA graph is not available: CUDA error: operation not permitted"
     )
 
 

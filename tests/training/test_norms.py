@@ -25,6 +25,7 @@ from small_runs import (
 )
 from torch import Tensor, nn
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError
@@ -33,7 +34,6 @@ from mnist_cli.runs.results import EpochResult, Norms
 from mnist_cli.training import snapshot
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.norms import by_layer, by_parameter, measure, trained
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_model
 
 EPS = torch.finfo(torch.float32).eps

@@ -25,6 +25,7 @@ from small_runs import (
 )
 from torch import Tensor, nn
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, NonFiniteError
@@ -34,7 +35,6 @@ from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.scoring import evaluate, predict, predict_members, score
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_model
 
 VAL = split(10, 2, "val")

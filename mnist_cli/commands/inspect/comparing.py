@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli.base.files import is_there
 from mnist_cli.commands.inspect.dump import make_dump
 from mnist_cli.commands.inspect.subject import Request, opened
+from mnist_cli.config.choices import DEVICE, DEVICES
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +61,13 @@ def other_side(against: str, request: Request) -> GradGraph:
         return _made(replace(request, precision=against))
     if against in MODES:
         return _made(replace(request, training=MODES[against]))
-    if against == "cpu" or against.startswith("cuda") or against == "mps":
+    if against != "auto" and re.fullmatch(DEVICE, against):
         return _made(replace(request, device=against))
     if is_there(Path(against)):
         return graph_of(against, request)
     raise UsageError(
         f"--against {against}: no such file, and none of "
-        f"{', '.join([*PRECISIONS, *MODES, 'cpu', 'cuda', 'mps'])}"
+        f"{', '.join([*PRECISIONS, *MODES, *DEVICES[1:]])}"
     )
 
 

@@ -76,10 +76,11 @@ class Subject:
         """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
         import torch
 
+        from mnist_cli.devices.kinds import random_state_kept
         from mnist_cli.networks import registry as models
 
         network = self.model if model is None else model
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with random_state_kept(self.device):
             torch.manual_seed(derive(self.seed, "inspect"))
             with self.precision.autocast():
                 scores = network(self.images)

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from mnist_cli.base.process import Termination, abandon_stdout, leave
+from mnist_cli.base.process import abandon_stdout, leave
+from mnist_cli.base.signals import Termination
 from mnist_cli.errors import Interrupted, MnistError, Terminated
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.rank_environment import Place
@@ -22,11 +23,9 @@ def as_rank(place: Place) -> Iterator[None]:
     """
     # torch is imported inside: its own warnings about ranks repeat our messages
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    launched, speaks = bool(place.status), place.rank == 0
+    launched, speaks = bool(place.folder), place.rank == 0
     if not speaks:
         _be_quiet()
-    if not place.register():
-        leave(Terminated.code)
     try:
         yield
         leave(0)

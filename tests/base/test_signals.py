@@ -10,8 +10,8 @@ import threading
 import pytest
 from systems import needs_posix
 
+from mnist_cli.base.signals import StopRequest, stop_on_signals
 from mnist_cli.errors import Interrupted, Stopped, Terminated
-from mnist_cli.training.signals import StopRequest, stop_on_signals
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_sigterm_after_sigint_ends_with_sigterms_code() -> None:
 
 WAITS = """
 import sys, time
-from mnist_cli.training.signals import stop_on_signals
+from mnist_cli.base.signals import stop_on_signals
 with stop_on_signals() as stop:
     print("ready", flush=True)
     while not stop:
