@@ -67,11 +67,11 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     Raises:
         UsageError: with the network's own failure.
     """
-    from mnist_cli.data.loader import last_batch
+    from mnist_cli.data.batches import Batching
     from mnist_cli.data.split import training_size
 
     images = training_size(config.train_size, config.val_size, len(data.train))
-    left = last_batch(config, images)
+    left = Batching.of(config).last_batch(images)
     if left >= size or not is_own_network(config.model):
         return
     from mnist_cli.networks import own_network

@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.batches import DeviceLoader
 from mnist_cli.devices.device import Precision, rate_dtype
 from mnist_cli.errors import UsageError
 from mnist_cli.training.step import Stepper

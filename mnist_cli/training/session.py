@@ -22,8 +22,8 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import build_loader
 from mnist_cli.data.split import Split, cut_validation
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import Precision, compute_settings, describe
@@ -116,7 +116,7 @@ class Session:
             self._val = parts.val.to(device) if parts.val else None
             self.train_images = len(parts.train)
             train = parts.train.to(device)
-            self.loader = build_loader(config, train, data.normalisation, ranks.part)
+            self.loader = build_loader(Batching.of(config), train, data.normalisation, ranks.part)
             self.state: TrainState = fresh_state(
                 config, device, precision, len(data.spec.classes), ranks
             )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.config.names import is_own_network
-from mnist_cli.data.loader import Loader
+from mnist_cli.data.batches import Loader
 from mnist_cli.devices.device import rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble

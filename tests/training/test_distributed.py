@@ -36,7 +36,7 @@ from small_runs import FP32, MOVED, config, loaded
 from mnist_cli import cli
 from mnist_cli.commands import shared_run
 from mnist_cli.config.names import label
-from mnist_cli.data.loader import Part
+from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
 from mnist_cli.training.distributed import launch
