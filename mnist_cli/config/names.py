@@ -2,7 +2,7 @@
 
 Paths become absolute where they are typed, so that they mean the same to every process that the
 configuration travels to. A path in a configuration file is relative to that file. Reads no file and
-imports nothing heavy: :mod:`mnist_cli.networks.own` and :mod:`mnist_cli.data.own` do.
+imports nothing heavy: :mod:`mnist_cli.networks.own_network` and :mod:`mnist_cli.data.own_data` do.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from mnist_cli.checkpoints.checkpoint import DataInfo
 from mnist_cli.checkpoints.digest import digests
 from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
-from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.batches import Batching, DeviceLoader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import compute_settings, resolve_precision
 from mnist_cli.proving.claims import Row, Subject
@@ -40,7 +40,9 @@ class _Run:
         parts = cut_validation(
             data.train, val_size=0, train_size=self.config.train_size, seed=self.config.seed
         )
-        self.loader = DeviceLoader(self.config, parts.train.to(device), data.normalisation)
+        self.loader = DeviceLoader(
+            Batching.of(self.config), parts.train.to(device), data.normalisation
+        )
         precision = resolve_precision(self.config.precision, device)
         compute = Compute(device, precision)
         self.state: TrainState = fresh_state(self.config, compute, len(data.spec.classes))

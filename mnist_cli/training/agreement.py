@@ -19,8 +19,8 @@ from mnist_cli import __version__
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import last_batch
 from mnist_cli.data.split import training_size
 from mnist_cli.errors import RankError, UsageError
 from mnist_cli.runs.directory import RunDirectory
@@ -90,13 +90,13 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
         UsageError: with the network's own failure.
     """
     images = training_size(config.train_size, config.val_size, len(data.train))
-    left = last_batch(config, images)
+    left = Batching.of(config).last_batch(images)
     if left >= size or not config.model.is_own:
         return
-    from mnist_cli.networks import own
+    from mnist_cli.networks import own_network
 
     try:
-        own.try_on_none(config.model, len(data.spec.classes))
+        own_network.try_on_none(config.model, len(data.spec.classes))
     except UsageError as error:
         error.message = (
             f"the last batch of an epoch has {left} images for {size} ranks, so that a rank has "
@@ -180,9 +180,9 @@ def _identity(
     """What must be the same on every rank, as JSON holds it."""
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
     if config.model.is_own:
-        from mnist_cli.networks import own
+        from mnist_cli.networks import own_network
 
-        recorded = own.provenance(config.model)
+        recorded = own_network.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}
         same["model"] = config.model.label
     same |= {

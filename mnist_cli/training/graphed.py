@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.batches import DeviceLoader
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import random_state_kept, rate_dtype
 from mnist_cli.errors import Caution, UsageError

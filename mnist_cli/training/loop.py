@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.data.loader import DeviceLoader, Loader
+from mnist_cli.data.batches import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.runs.results import EpochResult, Score

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mnist_cli.data.loader import Part
+from mnist_cli.data.batches import Part
 
 Forward = Callable[[Tensor], Tensor]
 

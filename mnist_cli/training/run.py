@@ -211,9 +211,9 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
 def _import_own_network(model: ModelName) -> None:
     """Find out before data are read whether the network's file can be run and has the class."""
     if model.is_own:
-        from mnist_cli.networks import own
+        from mnist_cli.networks import own_network
 
-        own.network_class(model)
+        own_network.network_class(model)
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import build_loader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import (
@@ -114,7 +114,9 @@ class Session:
         self.val = parts.val.to(compute.device) if parts.val else None
         self.train_images = len(parts.train)
         train = parts.train.to(compute.device)
-        self.loader = build_loader(config, train, data.normalisation, compute.ranks.part)
+        self.loader = build_loader(
+            Batching.of(config), train, data.normalisation, compute.ranks.part
+        )
         self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
         ask_for_room()  # refused here it leaves no run directory behind
         if resume is not None:

@@ -64,7 +64,7 @@ def _source(model: ModelName) -> dict[str, Any]:
     """Where a network of the user's own came from: for information, never followed."""
     if not model.is_own:
         return {}
-    from mnist_cli.networks import own as own_network
+    from mnist_cli.networks import own_network
 
     return {"source": own_network.provenance(model)}
 

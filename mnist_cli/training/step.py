@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.data.loader import Loader
+from mnist_cli.data.batches import Loader
 from mnist_cli.devices.kinds import kind_of, rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble

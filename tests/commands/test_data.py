@@ -64,7 +64,7 @@ def test_the_folder_may_come_from_the_environment(
 def test_path_refuses_files_of_another_set(run: Run, flat: Path) -> None:
     outcome = run("data", "path", "--data-dir", flat)
     assert outcome.code == 3
-    assert "are not MNIST" in outcome.err
+    assert "4 of 4 files of MNIST" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["path", "verify"])

@@ -158,6 +158,7 @@ REFUSED = {
     "onnx": ["export", "--format", "onnx"],
     "safetensors": ["export", "--format", "safetensors"],
     "tensorboard": ["train", *SMALL, "--dataset", "own", "--tensorboard"],
+    "httpx": ["data", "fetch", "mnist", "--data-dir", "none"],
 }
 TORCH = metadata.version("torch").partition("+")[0]
 MATCHING = f"Install the torchvision release that matches torch {TORCH}"

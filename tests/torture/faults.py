@@ -156,7 +156,7 @@ def lose_a_worker(number: int) -> None:
             time.sleep(0.2)  # the other batches are used up meanwhile
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _on_call("mnist_cli.data.loader:_ImageDataset.__getitem__", number, befall)
+    _on_call("mnist_cli.data.batches:_ImageDataset.__getitem__", number, befall)
 
 
 def no_larger_than(place: str, number: int, size: int) -> None:

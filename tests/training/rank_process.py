@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.config.names import ModelName
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
@@ -80,7 +80,7 @@ def trained(
         in_float64(state.model)
     start = weights_of(state.model)
     count = COUNT + (model == own("Flat"))
-    loader = build_loader(chosen, split(count), NORMALISATION, ranks.part)
+    loader = build_loader(Batching.of(chosen), split(count), NORMALISATION, ranks.part)
     with smooth():
         events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
     result = events[-1].to_plain()  # type: ignore[union-attr]
@@ -120,7 +120,7 @@ def gradients(
 
 def augmented(ranks: Ranks, **values: Any) -> list[Tensor]:
     chosen = config(**MOVED, **values)
-    loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
+    loader = build_loader(Batching.of(chosen), split(COUNT), NORMALISATION, ranks.part)
     return [images for images, _ in loader.epoch(0)]
 
 

@@ -11,8 +11,8 @@ import torch
 from mnist_cli import catalogue
 from mnist_cli.checkpoints.checkpoint import DataInfo
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching, Loader, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import Loader, build_loader
 from mnist_cli.data.split import Normalisation, Split, cut_validation
 from mnist_cli.devices.device import Precision
 from mnist_cli.runs.directory import RunDirectory
@@ -64,7 +64,7 @@ def loaded(train: int = 29, test: int = 11, fallback: str = "") -> LoadedData:
 
 
 def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
-    return build_loader(settings, split(count), NORMALISATION)
+    return build_loader(Batching.of(settings), split(count), NORMALISATION)
 
 
 def state_of(settings: TrainConfig, precision: Precision = FP32) -> TrainState:

@@ -35,7 +35,7 @@ from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
 from mnist_cli.config.names import ModelName
-from mnist_cli.data.loader import Part
+from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
 from mnist_cli.training.agreement import check_parts

@@ -29,7 +29,7 @@ from small_runs import (
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision, compute_settings
 from mnist_cli.errors import Caution, NonFiniteError, UsageError
 from mnist_cli.networks.ensemble import Ensemble
@@ -79,7 +79,7 @@ class Run:
     ) -> None:
         precision = Precision(settings.precision, device.type)
         self.capturer = RecordingCapturer() if captured else None
-        self.loader = build_loader(settings, split(images).to(device), NORMALISATION)
+        self.loader = build_loader(Batching.of(settings), split(images).to(device), NORMALISATION)
         self.state = fresh_state(settings, Compute(device, precision), 10)
         self.val = VAL.to(device)
         if captured:  # as on CUDA: reading a figure each step would wait for the device

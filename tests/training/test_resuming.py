@@ -21,7 +21,7 @@ from small_runs import (
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import Loader
+from mnist_cli.data.batches import Loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.results import EpochResult
