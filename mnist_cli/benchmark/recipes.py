@@ -1,36 +1,25 @@
-"""From measurements to figures: medians, spreads and ratios. Pure arithmetic."""
+"""Recipes side by side: their runs, and the medians, spreads and ratios of these."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import mean, median, stdev
+from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
-from mnist_cli.benchmark.measure import Measurement
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The smallest, the median and the largest of some figures."""
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
-        return cls(min(values), median(values), max(values))
+from mnist_cli.benchmark.machine import machine
+from mnist_cli.benchmark.measure import Measurement, Recipe, measure
+from mnist_cli.benchmark.spread import Spread
 
 
 @dataclass(frozen=True)
 class RecipeSummary:
-    """A recipe's runs in figures.
+    """A recipe's runs in figures; memory is the largest of all runs.
 
-    ``reached`` counts the runs whose test accuracy got to the target, and ``to_target`` is the
-    spread of the seconds of training that these took. ``accuracy_error`` is the standard error
-    of the mean accuracy, None of a single run. Memory is the largest of all runs.
+    ``reached`` counts the runs whose test accuracy reached the target, and ``to_target`` is the
+    spread of their seconds of training until then. ``accuracy_error`` is the standard error of the
+    mean accuracy, None for a single run.
     """
 
     name: str
@@ -52,7 +41,7 @@ class RecipeSummary:
 
 
 def summarise(measurements: Sequence[Measurement], target: float) -> list[RecipeSummary]:
-    """One summary a recipe, in the order of their first runs."""
+    """One summary per recipe, in the order of their first runs."""
     by_name: dict[str, list[Measurement]] = {}
     for one in measurements:
         by_name.setdefault(one.recipe, []).append(one)
@@ -79,7 +68,7 @@ def _summary(name: str, runs: Sequence[Measurement], target: float) -> RecipeSum
 
 
 def ratios(summaries: Sequence[RecipeSummary]) -> dict[str, float]:
-    """How many times longer than the first recipe each one takes to the target, by medians."""
+    """How many times as long as the first recipe each takes to the target, by medians."""
     base = summaries[0].to_target if summaries else None
     if base is None:
         return {}
@@ -88,3 +77,41 @@ def ratios(summaries: Sequence[RecipeSummary]) -> dict[str, float]:
         for one in summaries[1:]
         if one.to_target is not None
     }
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """All runs of all recipes, and what they come to on this machine."""
+
+    target: float
+    machine: Mapping[str, Any]
+    summaries: Sequence[RecipeSummary]
+    runs: Sequence[Measurement]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "target": self.target,
+            "machine": self.machine,
+            "recipes": [one.to_plain() for one in self.summaries],
+            "slower_than_first": ratios(self.summaries),
+            "runs": [asdict(one) for one in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class RecipeBenchmark:
+    """Recipes side by side, each run until its test accuracy reaches the target."""
+
+    recipes: Sequence[Recipe]
+    target: float
+    data_dir: Path
+
+    def run(self) -> Iterator[Measurement]:
+        """See :func:`measure`."""
+        return measure(self.recipes, self.data_dir, self.target)
+
+    def result(self, runs: Sequence[Measurement]) -> RecipeResult:
+        """Of all runs."""
+        where = machine([one.details for one in runs])
+        return RecipeResult(self.target, where, summarise(runs, self.target), runs)
