@@ -71,9 +71,7 @@ def excess(threads: int) -> str:
     if threads <= available:
         return ""
     there = "1 core" if available == 1 else f"{available} cores"
-    return (
-        f"{threads} threads on {there} can be many times slower; use --threads {available} or fewer"
-    )
+    return f"{threads} threads on {there} can be many times slower; use {available} or fewer"
 
 
 def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:

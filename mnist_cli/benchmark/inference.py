@@ -1,4 +1,4 @@
-"""Images a second of evaluation, by batch size. Imports no torch: each worker does."""
+"""Images per second of evaluation, by batch size. Imports no torch: each worker does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_cli.benchmark.machine import machine
 from mnist_cli.benchmark.measure import Recipe
-from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.spread import Spread
 from mnist_cli.benchmark.worker_process import launch
 
 BATCH_SIZES = (1, 10, 100, 1000, 10_000)
@@ -42,7 +43,7 @@ def measure_inference(
 ) -> Iterator[InferenceSummary]:
     """Evaluate each recipe's fresh network in a process of its own, the batch sizes in turn.
 
-    What the weights are costs nothing: they are the untrained ones of seed 0.
+    The weights are the untrained ones of seed 0: their values do not change the cost.
 
     Raises:
         MnistError: a worker failed; its own error is passed on.
@@ -63,3 +64,31 @@ def _summary(batch: Mapping[str, Any]) -> BatchSummary:
     images = batch["images"]
     speeds = [images / seconds for seconds in batch["seconds"]]
     return BatchSummary(batch["batch_size"], images, Spread.of(speeds))
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """Every recipe's network, and the machine."""
+
+    machine: Mapping[str, Any]
+    summaries: Sequence[InferenceSummary]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"machine": self.machine, "recipes": [one.to_plain() for one in self.summaries]}
+
+
+@dataclass(frozen=True)
+class InferenceBenchmark:
+    """The evaluation of each recipe's network."""
+
+    recipes: Sequence[Recipe]
+    data_dir: Path
+
+    def run(self) -> Iterator[InferenceSummary]:
+        """See :func:`measure_inference`."""
+        return measure_inference(self.recipes, self.data_dir)
+
+    def result(self, runs: Sequence[InferenceSummary]) -> InferenceResult:
+        """Of all recipes."""
+        return InferenceResult(machine([one.details for one in runs]), runs)

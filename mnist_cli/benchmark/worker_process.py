@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from mnist_cli.base.process import run
-from mnist_cli.errors import MnistError
+from mnist_cli.errors import MnistError, error_class
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Ans
     # The folder is ours: it goes away even if the worker is killed.
     with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
         started = perf_counter()
-        done = run(task, module=worker, told=json.dumps({**order, "runs": runs}))
+        done = run(task, module=worker, stdin=json.dumps({**order, "runs": runs}))
         seconds = perf_counter() - started
     if done.returncode:
         raise _crashed(recipe, done.returncode, done.stderr)
@@ -48,14 +48,7 @@ def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Ans
 
 def _failed(recipe: str, kind: str, message: str, hint: str) -> MnistError:
     """What the worker expected to fail, as the same error with the same exit code."""
-    failure = next((one for one in _kinds(MnistError) if one.kind == kind), MnistError)
-    return failure(f"the recipe '{recipe}' failed: {message}", hint)
-
-
-def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
-    yield failure
-    for below in failure.__subclasses__():
-        yield from _kinds(below)
+    return error_class(kind)(f"the recipe '{recipe}' failed: {message}", hint)
 
 
 def _crashed(recipe: str, code: int, stderr: str) -> MnistError:

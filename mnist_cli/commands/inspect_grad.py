@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import typer
+
+from mnist_cli.autograd.render import FORMATS
 from mnist_cli.commands import options
 from mnist_cli.commands.inspect import flags, rules
 
 
 def inspect_grad(
+    context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     replay: flags.ReplayFlag = False,
     step: flags.StepFlag = False,
@@ -43,7 +47,6 @@ def inspect_grad(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Show the backward graph of one batch's loss, with the real gradient at every node.
 
@@ -52,35 +55,37 @@ def inspect_grad(
     for bit. Without a checkpoint and without a run, inspects a fresh network on the bundled
     digits.
     """
-    rules.check(options.given(inspect_grad, locals()))
+    names = tuple(options.parse_words("--format", formats, list(FORMATS)))
+    rules.check(context, names)
     options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
-    from mnist_cli.commands.inspect.subject import Request, opened
+    from mnist_cli.commands.inspect.subject import Asked
+    from mnist_cli.gradients.request import Request
     from mnist_cli.gradients.view import View
+    from mnist_cli.inference.opened import DataSource
+    from mnist_cli.report.console import warn
 
     if expr is not None:
         into = (orders or flags.ORDERS) if create_graph else None
         answers.formula(expr, at or (), const or (), grad, into, seed or 0, as_json=as_json)
         return
     request = Request(
-        target=checkpoint,
-        runs=runs,
-        data_dir=data_dir,
+        source=DataSource(data_dir, dataset, notify=warn),
         model=model,
-        dataset=dataset,
         split=split,
-        batch=flags.GRADCHECK_BATCH if gradcheck and batch is None and indices is None else batch,
-        indices=indices,
+        count=flags.GRADCHECK_BATCH if gradcheck and batch is None else batch,
+        indices=None if indices is None else tuple(options.parse_indices(indices)),
         seed=seed,
         training=training,
         device=device,
         precision=precision,
         deterministic=deterministic,
     )
+    asked = Asked(checkpoint, runs, request)
     if compare is not None:
-        answers.compare(compare, request, tolerance, as_json=as_json)
+        answers.compare(compare, asked, tolerance, as_json=as_json)
         return
-    subject = opened(request, quiet=quiet or as_json)
+    subject = asked.opened(quiet=quiet or as_json)
     if step:
         answers.step(subject)
     elif node is not None:
@@ -88,10 +93,9 @@ def inspect_grad(
     elif gradcheck:
         answers.check(subject, samples, as_json=as_json)
     elif against is not None:
-        answers.against(subject, against, request, tolerance, as_json=as_json)
+        answers.against(subject, against, asked, tolerance, as_json=as_json)
     elif path is not None:
         answers.path(subject, path, as_json=as_json)
     else:
         view = View(module, fold, depth, direction or "down")
-        names = rules.parse_formats(formats)
         answers.dump(subject, view, names, out, replay=replay, quiet=quiet, as_json=as_json)

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import torch
 
-from mnist_cli.config.choices import PRECISIONS
+from mnist_cli.config.choices import DEVICE, PRECISIONS
 from mnist_cli.devices.allocator import settle_allocator
 from mnist_cli.devices.memory import ask_for_room
 from mnist_cli.errors import Caution, DeviceError
 from mnist_cli.gpu.probe import cuda_count, cuda_obstacle, current_index, mps_obstacle, unused_gpu
 
-_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
 
 
@@ -36,9 +35,9 @@ def resolve_device(name: str) -> torch.device:
         DeviceError: a device named explicitly is not available; the message gives the cause, the
             hint the next step.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(DEVICE, name):
         raise DeviceError(
-            f"--device {name}: no such device", "Choose one of auto, cpu, cuda, cuda:N, mps."
+            f"there is no device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps."
         )
     if name == "auto":
         return _auto()
@@ -47,9 +46,7 @@ def resolve_device(name: str) -> torch.device:
     index = int(name.partition(":")[2] or 0)
     obstacle = mps_obstacle() if name == "mps" else cuda_obstacle(index)
     if obstacle is not None:
-        raise DeviceError(
-            f"--device {name} is not available: {obstacle.detail}", obstacle.next_step
-        )
+        raise DeviceError(f"device {name} is not available: {obstacle.detail}", obstacle.next_step)
     return torch.device("mps") if name == "mps" else torch.device("cuda", index)
 
 
@@ -104,19 +101,19 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """
     if name not in PRECISIONS:
         raise DeviceError(
-            f"--precision {name}: no such precision", f"Choose one of {', '.join(PRECISIONS)}."
+            f"there is no precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}."
         )
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
-            "--precision fp16 is not available on the CPU: its gradients underflow there unscaled",
-            "Use --precision bf16 or fp32.",
+            "precision fp16 is not available on the CPU: its gradients underflow there unscaled",
+            "Use precision bf16 or fp32.",
         )
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError(
-            f"--precision bf16 is not available on {torch.cuda.get_device_name(device)}",
-            "Use --precision fp16 or fp32.",
+            f"precision bf16 is not available on {torch.cuda.get_device_name(device)}",
+            "Use precision fp16 or fp32.",
         )
     return Precision(name, device.type)
 
@@ -129,45 +126,36 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def cpu_features() -> frozenset[str]:
-    """Those of the CPU's features that matter here, as Linux names them; empty elsewhere."""
+    """The CPU's features that matter here, as Linux names them; empty on other systems."""
     interesting = {"avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16"}
-    if platform.system() != "Linux":
-        return frozenset()
-    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() in {"flags", "Features"}:
-                return frozenset(interesting & set(value.split()))
-    return frozenset()
-
-
-def rate_dtype(device: torch.device) -> torch.dtype:
-    """The dtype in which a captured step reads its learning rate from the device's memory.
-
-    CUDA's fused optimisers read a float32, and MPS has no float64; the CPU's read what Python has.
-    Steps taken one by one round their rate to it too, so that both give the same bits.
-    """
-    return torch.float64 if device.type == "cpu" else torch.float32
+    return frozenset(interesting & set(_cpuinfo("flags", "Features").split()))
 
 
 def describe(device: torch.device) -> str:
     """The device's own name, as ``NVIDIA H100`` or the CPU's model."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return cpu_name()
-    return device.type
+    return device.type if device.type == "mps" else hardware_name(device)
+
+
+def hardware_name(device: torch.device) -> str:
+    """The GPU's name; the CPU's if that is the device, or if torch knows no name."""
+    named = getattr(torch.get_device_module(device), "get_device_name", None)
+    return str(named(device)) if named else cpu_name()
 
 
 def cpu_name() -> str:
-    """The CPU's model where the system tells it, else its architecture."""
+    """The CPU's model if the system reports it, else its architecture."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(*names: str) -> str:
+    """The first of these lines in Linux's /proc/cpuinfo; empty on other systems."""
     if platform.system() == "Linux":
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
             for line in lines:
                 name, _, value = line.partition(":")
-                if name.strip() == "model name":
+                if name.strip() in names:
                     return value.strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 @contextlib.contextmanager
@@ -218,11 +206,3 @@ def _insist_on_determinism(wanted: bool) -> None:
     """
     if wanted != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(wanted)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was given, so that a clock read now is true."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -145,6 +145,12 @@ def cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
+def parsed(cuda: str) -> tuple[int, int]:
+    """``12.8`` as (12, 8); (0, 0) if the version is empty."""
+    major, _, minor = cuda.partition(".")
+    return int(major or 0), int(minor or 0)
+
+
 def ask_smi(command: str = "nvidia-smi") -> tuple[tuple[Card, ...], str, str]:
     """The cards, the driver's version, and what nvidia-smi complains about."""
     program = shutil.which(command)

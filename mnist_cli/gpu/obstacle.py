@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mnist_cli.gpu.nvidia import Driver
+from mnist_cli.gpu.nvidia import Driver, cuda_version
 
 
 class Cause(StrEnum):
@@ -93,3 +94,15 @@ class Evidence:
     def label(self) -> str:
         """How messages name the GPU."""
         return "the GPU" if self.index is None else f"cuda:{self.index}"
+
+    @property
+    def supported_cuda(self) -> str:
+        """The newest CUDA that the driver supports; empty if unknown."""
+        found = re.search(r"found version (\d+)", self.answer)
+        return cuda_version(int(found[1])) if found else self.driver.cuda
+
+    @property
+    def mode(self) -> str:
+        """The compute mode if all GPUs have the same: nvidia-smi's order is not CUDA's."""
+        modes = {card.mode for card in self.driver.table}
+        return modes.pop() if len(modes) == 1 else ""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import registry as models
 
@@ -62,7 +63,8 @@ class Ensemble(nn.Module):
         other: batched, a step of four networks took 1.5 to 2.8 times as long there, on one
         thread (docs/speed.md).
         """
-        batched = images.is_cuda if self.batched is None else self.batched
+        launch_bound = kind_of(images.device).launch_bound
+        batched = launch_bound if self.batched is None else self.batched
         return self._all_at_once(images) if batched else self._one_by_one(images)
 
     def _all_at_once(self, images: Tensor) -> Tensor:

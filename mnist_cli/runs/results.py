@@ -51,6 +51,13 @@ class Norms:
         return cls(float(plain["gradient"]), float(plain["weight"]), float(plain["update"]))
 
 
+MEANS = {"loss": "images", "accuracy": "images", "grad_norm": "steps"}
+"""Fields of :class:`EpochResult` that are means over an epoch's images or steps.
+
+A checkpoint holds their sums in this order: append only.
+"""
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """One epoch's figures, as a line of ``metrics.jsonl``.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.devices.kinds import kind_of, sum_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training.muon import Muon
@@ -47,7 +48,7 @@ def build_guard(
     if scaler.is_enabled():
         return ImmediateGuard(judge_gradient=False)
     skipping = all(o.defaults.get("fused") or isinstance(o, Muon) for o in optimizers)
-    if device.type == "cuda" and skipping:
+    if kind_of(device).skips and skipping:
         return DeferredGuard(device, optimizers)
     return ImmediateGuard()
 
@@ -72,7 +73,7 @@ class DeferredGuard:
 
     def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
         self._found = torch.zeros((), device=device)
-        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._dtype = sum_dtype(device)
         self._first = torch.zeros(3, dtype=self._dtype, device=device)
         for optimizer in optimizers:
             optimizer.found_inf = self._found  # type: ignore[attr-defined]

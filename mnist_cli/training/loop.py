@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.names import is_own_network
-from mnist_cli.data.loader import DeviceLoader, Loader
+from mnist_cli.data.batches import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.runs.results import EpochResult, Score
@@ -37,14 +36,7 @@ class StepResult:
     batches: int
 
 
-@dataclass(frozen=True)
-class Notice:
-    """Something is done otherwise than was hoped for, and the user should know."""
-
-    message: str
-
-
-Event = StepResult | EpochResult | Notice
+Event = StepResult | EpochResult
 
 
 def fit(
@@ -72,8 +64,6 @@ def fit(
         state.clock.start()
         for _ in graphed.epoch() if graphed else stepper.epoch(loader):
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
-            if graphed and graphed.failure:
-                yield Notice(graphed.told())
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
@@ -113,26 +103,23 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
         precision=state.precision,
         ranks=state.ranks,
     )
-    if is_own_network(state.config.model):
+    if state.config.model.is_own:
         state.ranks.unite(state.eval_model)
     return score(log_probabilities, val.labels)
 
 
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
     """Turn the sums into the epoch's figures, and set the state to the next epoch's beginning."""
-    loss, accuracy, grad_norm = state.running.means()
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
     result = EpochResult(
         epoch=state.epoch + 1,
         step=state.step,
-        loss=loss,
-        accuracy=accuracy,
         val=val,
         lr=lr,
-        grad_norm=grad_norm,
         images_per_second=loader.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
         norms=by_parameter(trained(state.model), state.running.norms),
+        **state.running.means(),
     )
     state.history.append(result)
     state.running.reset()

@@ -75,8 +75,7 @@ def predict(
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
     An ensemble's are those of its vote. The network is put into evaluation mode and back into
-    the mode it was in. ``option`` is how the batch size is given on the command line, if it can
-    be. Several ranks take the batches in turn, each batch one of them, and all are given the
+    the mode it was in. ``option`` is the key or option that sets the batch size, if there is one. Several ranks take the batches in turn, each batch one of them, and all are given the
     whole.
 
     Raises:

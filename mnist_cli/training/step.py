@@ -14,9 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network
-from mnist_cli.data.loader import Loader
-from mnist_cli.devices.device import rate_dtype
+from mnist_cli.data.batches import Loader
+from mnist_cli.devices.kinds import kind_of, rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -42,14 +41,14 @@ class Stepper:
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
         # Of the last step, which an epoch reports even if it was resumed after its last batch.
         self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
-        self.foreach = state.device.type != "mps"  # torch has no such kernels there
+        self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
         # At an epoch's end a schedule has often gone to where steps change next to nothing.
         self.measured_batch = schedule.steps_per_epoch // 2
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.ranks = state.ranks
-        self.own = is_own_network(state.config.model)
+        self.own = state.config.model.is_own
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -117,7 +116,8 @@ class Stepper:
         self._judge(step, mean_loss, mean_norm, images)
         self._update(norms)
         with torch.no_grad():
-            state.running.add(mean_loss, self._mean(correct), mean_norm, total)
+            accuracy = self._mean(correct)
+            state.running.add(loss=mean_loss * total, accuracy=accuracy, grad_norm=mean_norm)
 
     def _mean(self, figures: Tensor) -> Tensor:
         """The members' mean () of a sum () over them, or of figures (N,) of each."""

@@ -96,7 +96,7 @@ def test_the_smaller_of_affinity_and_limit(
     assert cores.usable_cores() == usable
     assert cores.excess(usable) == ""
     assert cores.excess(0) == ""
-    assert f"--threads {usable} or fewer" in cores.excess(usable + 1)
+    assert f"use {usable} or fewer" in cores.excess(usable + 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

@@ -131,7 +131,7 @@ def test_the_refusal_of_a_device_says_what_doctor_says(
     for command in (["doctor"], ["train"], ["eval"]):
         refused = run(*command, "--device", "cuda")
         assert refused.code == 2
-        assert f"--device cuda is not available: {gpu['detail']}" in refused.err
+        assert f"device cuda is not available: {gpu['detail']}" in refused.err
         assert gpu["next_step"] in refused.err
 
 

@@ -80,7 +80,7 @@ def test_gradient_norms_are_those_of_plain_torch(
 
 
 def test_a_replay_is_told_in_words(run: Run, trained: Path, tmp_path: Path) -> None:
-    outcome = run("inspect-grad", trained, "--replay", "--batch", "4", "--out", tmp_path)
+    outcome = run("inspect-grad", trained, "--replay", "--batch-size", "4", "--out", tmp_path)
     assert outcome.code == 0
     assert outcome.out.count("bit-equal") == 8 + 2 + 1  # each parameter, two sums, the tree's head
     assert "8 of 8 parameters' gradients bit-equal to autograd's" in outcome.out
@@ -266,11 +266,11 @@ def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
 
 
 def test_nothing_at_all_is_a_fresh_network_and_says_so(run: Run) -> None:
-    first = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    first = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert first.code == 0
-    assert "inspecting a fresh network on digits" in first.err
+    assert "inspecting a fresh network 'conv4' on digits" in first.err
     assert document(first.out)["dataset"] == "digits"
-    again = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    again = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert again.out == first.out
 
 
@@ -278,9 +278,11 @@ def test_images_by_number_and_by_chance(run: Run, trained: Path) -> None:
     options = ["--json", "--format", "json", "--precision", "fp32"]
     chosen = document(run("inspect-grad", trained, "--indices", "3,14,15", *options).out)
     assert chosen["batch"] == [3, 14, 15]
-    sixteen = document(run("inspect-grad", trained, "--batch", "16", *options).out)
+    sixteen = document(run("inspect-grad", trained, "--batch-size", "16", *options).out)
     assert len(set(sixteen["batch"])) == 16  # type: ignore[call-overload]
-    other = document(run("inspect-grad", trained, "--batch", "16", "--seed", "9", *options).out)
+    other = document(
+        run("inspect-grad", trained, "--batch-size", "16", "--seed", "9", *options).out
+    )
     assert other["batch"] != sixteen["batch"]
 
 
@@ -288,15 +290,17 @@ def test_train_and_val_are_as_the_run_cut_them(run: Run, trained: Path) -> None:
     options = ["--json", "--format", "json", "--precision", "fp32"]
     parts = {
         name: document(
-            run("inspect-grad", trained, "--split", name, "--batch", count, *options).out
+            run("inspect-grad", trained, "--split", name, "--batch-size", count, *options).out
         )
         for name, count in {"train": 192, "val": 64}.items()  # all that the run had
     }
     assert not set(parts["train"]["batch"]) & set(parts["val"]["batch"])  # type: ignore[call-overload]
-    refused = run("inspect-grad", trained, "--split", "val", "--batch", 65)
+    refused = run("inspect-grad", trained, "--split", "val", "--batch-size", 65)
     assert refused.code == 2
     assert "choose 1 to 64 images" in refused.err
-    test = document(run("inspect-grad", trained, "--split", "test", "--batch", 8, *options).out)
+    test = document(
+        run("inspect-grad", trained, "--split", "test", "--batch-size", 8, *options).out
+    )
     assert test["split"] == "test"
     assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)  # type: ignore[call-overload]
 
@@ -319,21 +323,21 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--format", "jpeg"], 2, "choose from text, json, dot, mermaid, svg, html"),
-        (["--format", ","], 2, "names nothing"),
+        (["--format", "jpeg"], 2, "Choose among text, json, dot, mermaid, svg, html"),
+        (["--format", ","], 2, "--format: there is no"),
         (["--format", "json", "--module", "fc1"], 2, "--module has no effect on --format json"),
         (["--format", "json", "--fold"], 2, "--fold has no effect on --format json"),
         (["--format", "json", "--depth", "2"], 2, "--depth has no effect on --format json"),
-        (["--direction", "up"], 2, "--direction"),
+        (["--direction", "up"], 2, "should be one of down, right"),
         (["--format", "json,text", "--direction", "right"], 2, "no effect on --format json,text"),
         (["--format", "json", "--direction", "down"], 2, "no effect on --format json"),
-        (["--batch", "0"], 2, "choose 1 to"),
-        (["--batch", "99999"], 2, "choose 1 to"),
-        (["--batch", "4", "--indices", "1"], 2, "contradict"),
+        (["--batch-size", "0"], 2, "choose 1 to"),
+        (["--batch-size", "99999"], 2, "choose 1 to"),
+        (["--batch-size", "4", "--indices", "1"], 2, "contradict"),
         (["--indices", "1,x"], 2, "not numbers"),
         (["--indices", "-1"], 2, "image -1 is not in the split"),
         (["--indices", "99999"], 2, "0 to 1414"),
-        (["--split", "dev"], 2, "choose one of test, val, train"),
+        (["--split", "dev"], 2, "should be one of train, val, test"),
         (["--module", "fc11"], 2, "Did you mean fc1"),
         (["--path", "fc1.wieght"], 2, "Did you mean fc1.weight"),
         (["--node", "fc1.wieght"], 2, "Did you mean fc1.weight"),
@@ -341,21 +345,21 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--node", "addmm"], 2, "Choose one by its id"),
         (["--model", "notebook"], 4, "holds the network 'conv2'"),
         (["--model", "nosuch"], 2, "nosuch"),
-        (["--device", "tpu"], 2, "no such device"),
+        (["--device", "tpu"], 2, "there is no device"),
         (["--precision", "fp16", "--device", "cpu"], 2, "is not available on the CPU"),
         (["--dataset", "nosuch"], 2, "nosuch"),
         (["--step", "--path", "fc1.weight"], 2, "contradict"),
         (["--node", "0", "--replay"], 2, "contradict"),
         (["--expr", "x*2", "--at", "x=1"], 2, "contradict"),
         (["--path", "fc1.weight", "--out", "there"], 2, "contradict"),
-        (["--grad", "1"], 2, "has no effect alone"),
-        (["--at", "x=1"], 2, "has no effect alone"),
-        (["--const", "x=1"], 2, "has no effect alone"),
-        (["--node", "0", "--create-graph", "--orders", "3"], 2, "has no effect alone"),
+        (["--grad", "1"], 2, "has no effect without"),
+        (["--at", "x=1"], 2, "has no effect without"),
+        (["--const", "x=1"], 2, "has no effect without"),
+        (["--node", "0", "--create-graph", "--orders", "3"], 2, "has no effect without"),
         (["--no-fold", "--depth", "2"], 2, "--no-fold and --depth contradict"),
-        (["--samples", "3"], 2, "--samples has no effect alone"),
-        (["--tolerance", "0.1"], 2, "--tolerance has no effect alone"),
-        (["--path", "fc1.weight", "--no-fold"], 2, "--path and --fold contradict"),
+        (["--samples", "3"], 2, "--samples has no effect without"),
+        (["--tolerance", "0.1"], 2, "--tolerance has no effect without"),
+        (["--path", "fc1.weight", "--no-fold"], 2, "--path and --no-fold contradict"),
     ],
 )
 def test_bad_input_is_one_message(

@@ -16,7 +16,9 @@ import pytest
 import torch
 from program import TINY, Outcome, Run, finish, one_thread, start, start_held, wait_until
 
-from mnist_cli.commands import shared_run
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.errors import OutputError
+from mnist_cli.runs.directory import RunDirectory
 
 EPOCHS = 25
 LONG = [*TINY, "--epochs", str(EPOCHS)]
@@ -197,27 +199,22 @@ def test_pictures_need_no_notebook(tmp_path: Path) -> None:
     assert (tmp_path / DIRECTORY / "curves.png").is_file()
 
 
-def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
+def test_a_checkpoint_is_read_while_no_other_process_can_write_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read while the other still held the run, which then saves and ends before we take the lock."""
+    """Another one that saved between reading and locking would be overwritten by an older state."""
     assert run(*TINY, "--quiet").code == 0
-    newer = (DIRECTORY / "last.pt").read_bytes()
-    read = shared_run.read_checkpoint
+    read, refused = checkpoints.read, []
 
-    def read_and_be_overtaken(*values: Any) -> Any:
-        found = read(*values)
-        (DIRECTORY / "new").write_bytes(newer)
-        (DIRECTORY / "new").replace(DIRECTORY / "last.pt")
-        return found
+    def read_while_another_tries(*values: Any) -> Any:
+        with pytest.raises(OutputError) as caught, RunDirectory(DIRECTORY).locked():
+            pass
+        refused.append(caught.value.message)
+        return read(*values)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shared_run, "read_checkpoint", read_and_be_overtaken)
-        refused = run("train", "--resume", DIRECTORY)
-    assert refused.code == 5
-    assert "was written by another process after it was read here" in refused.err
-    assert (DIRECTORY / "last.pt").read_bytes() == newer
+    monkeypatch.setattr(checkpoints, "read", read_while_another_tries)
     assert run("train", "--resume", DIRECTORY).code == 0
+    assert "is being written by process" in refused[0]
 
 
 def test_two_processes_never_write_one_run() -> None:

@@ -206,7 +206,7 @@ def test_a_grid_of_samples_shows_each_image_under_its_title(drawn: list[Figure])
 
 def test_the_confusion_matrix_is_written_out(run: Run, trained: Path, drawn: list[Figure]) -> None:
     counts = run("eval", trained, "--json").document["confusion"]
-    assert run("eval", trained, "--plots", "plots").code == 0
+    assert run("eval", trained, "--out", "plots").code == 0
     matrix = drawn[0].axes[0]
     texts = [text.get_text() for text in matrix.texts]
     assert texts == [str(count) if count else "·" for row in counts for count in row]

@@ -84,7 +84,7 @@ def test_a_screen_fits_its_window(stepper: Stepper, width: int, height: int) -> 
 
 
 def test_without_a_terminal_every_step_is_printed(run: Run) -> None:
-    outcome = run("inspect-grad", "--model", "conv2", "--batch", "2", "--step")
+    outcome = run("inspect-grad", "--model", "conv2", "--batch-size", "2", "--step")
     assert outcome.code == 0
     steps = [line for line in outcome.out.splitlines() if line.startswith("step ")]
     count = int(steps[0].split()[3])

@@ -39,16 +39,16 @@ def test_every_way_to_run_out_is_explained(sign: str) -> None:
         run(SIGNS[sign]())
     assert "batch_size 64" in caught.value.message
     assert "\n" not in caught.value.message
-    assert caught.value.hint == "Try --set batch_size=32."
+    assert caught.value.hint == "Set batch_size to 32."
     assert caught.value.code == 7
 
 
 @pytest.mark.parametrize(
     ("option", "label", "hint"),
     [
-        (EVALUATION, "at eval_batch_size 1001: no", "Try --set eval_batch_size=500."),
-        ("--batch-size ", "at --batch-size 1001: no", "Try --batch-size 500."),
-        ("", "out of memory: no", "Give it fewer images at once, or use --device cpu."),
+        (EVALUATION, "at eval_batch_size 1001: no", "Set eval_batch_size to 500."),
+        ("--batch-size", "at --batch-size 1001: no", "Set --batch-size to 500."),
+        ("", "out of memory: no", "Give it fewer images at once, or use device cpu."),
     ],
 )
 def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) -> None:
@@ -61,7 +61,7 @@ def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) ->
 def test_what_is_recommended_to_ranks_can_be_shared_by_them(size: int, named: str) -> None:
     with pytest.raises(OutOfMemory) as caught:
         run(MemoryError(), size, multiple=6)
-    assert caught.value.hint == f"Try --set batch_size={named}."
+    assert caught.value.hint == f"Set batch_size to {named}."
 
 
 def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
@@ -74,7 +74,7 @@ def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
 
     with pytest.raises(OutOfMemory) as caught:
         run(MemoryError(), 64, rehearse=rehearse)
-    assert caught.value.hint == "Try --set batch_size=8, which fits."
+    assert caught.value.hint == "Set batch_size to 8, which fits."
     assert asked == [48, 24, 12]
 
 
@@ -133,7 +133,7 @@ def test_a_size_that_fits_is_found_for_an_evaluation() -> None:
 
     with pytest.raises(OutOfMemory) as caught:
         predict(Narrow(), split(20), NORMALISATION, batch_size=8, precision=FP32)
-    assert caught.value.hint == "Try --set eval_batch_size=4, which fits."
+    assert caught.value.hint == "Set eval_batch_size to 4, which fits."
     assert len(predict(Narrow(), split(20), NORMALISATION, batch_size=4, precision=FP32)) == 20
 
 

@@ -188,7 +188,7 @@ def test_steps_that_are_not_captured_are_found(
 
     class Refusing(RecordingCapturer):
         def capture(self, function: Any, generator: torch.Generator) -> Any:
-            raise UsageError("--cuda-graph is not available: not here")
+            raise UsageError("a CUDA graph is not available: not here")
 
     monkeypatch.setattr(training_steps, "_capturer", lambda _device: Refusing())
     (row,) = failed(training_steps.check_captured, subject)
@@ -333,7 +333,7 @@ def test_a_command_that_prints_no_document_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_gives_its_message(tmp_path: Path) -> None:
-    with pytest.raises(NumericsError, match="exit code 2: --device abacus"):
+    with pytest.raises(NumericsError, match=r"exit code 2: .*abacus"):
         programs.run_json("doctor", "--device", "abacus", "--json", folder=tmp_path)
 
 

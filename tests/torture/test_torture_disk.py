@@ -82,10 +82,10 @@ def test_a_disk_that_is_full(warm: Warm, whole: Whole, tally: Tally, small_disk:
 
 
 WRITERS = {
-    "eval": ["eval", "--plots", "written"],
+    "eval": ["eval", "--out", "written"],
     "inspect-grad": ["inspect-grad", "--out", "written", "--format", "json,svg"],
     "plot": ["plot", "--only", "filters,confusion", "--out", "written"],
-    "data show": ["data", "show", "digits", "-n", "2", "--png", "written.png"],
+    "data show": ["data", "show", "digits", "-n", "2", "--out", "written.png"],
 }
 FILES = "mnist_cli.base.files:temporary_for"
 

@@ -145,10 +145,9 @@ def warm_up() -> None:
     import torchvision  # noqa: F401
     from filelock import FileLock  # noqa: F401
 
-    from mnist_cli.commands.plotting import pictures  # noqa: F401
+    from mnist_cli.commands.inspect import answers  # noqa: F401
     from mnist_cli.data import bundled, fetch  # noqa: F401
-    from mnist_cli.gradients import batch_loss, dump  # noqa: F401
-    from mnist_cli.report import console, figures, insight_figures, run_figures  # noqa: F401
+    from mnist_cli.report import console, plot_pictures  # noqa: F401
     from mnist_cli.training import session  # noqa: F401
     from mnist_cli.vision import digits  # noqa: F401
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import epoch_order
+from mnist_cli.data.batches import epoch_order
 from mnist_cli.devices.device import Precision
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.loop import StepResult, fit

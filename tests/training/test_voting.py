@@ -25,6 +25,7 @@ from small_runs import (
 )
 from torch import Tensor, nn
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, NonFiniteError
@@ -34,7 +35,6 @@ from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.scoring import evaluate, predict, predict_members, score
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_model
 
 VAL = split(10, 2, "val")
@@ -172,7 +172,7 @@ def test_stopped_anywhere_and_resumed_the_bits_are_the_same(tmp_path: Path, even
     running = part.events(StopRequest())
     for _ in range(events):
         next(running)
-    part.save_last()
+    part.save()
     torch.manual_seed(77)
     resumed = session_in(
         tmp_path / "part", settings, resume=checkpoints.read(tmp_path / "part" / "last.pt")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
@@ -12,7 +12,8 @@ from mnist_cli.autograd import dumps, gradient_flow, path_to, replay_steps, requ
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.base.files import is_there
 from mnist_cli.base.packages import told
-from mnist_cli.commands.inspect.subject import Request, opened
+from mnist_cli.commands.inspect.subject import Asked
+from mnist_cli.config.choices import DEVICE, DEVICES
 from mnist_cli.errors import UsageError
 from mnist_cli.gradients import comparison, experiments, gradcheck
 from mnist_cli.gradients.batch_loss import BatchLoss
@@ -73,48 +74,40 @@ def step(batch: BatchLoss) -> None:
     step_through(walked.graph, steps)
 
 
-def compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:
+def compare(names: tuple[str, str], asked: Asked, tolerance: float, *, as_json: bool) -> None:
     """``--compare``: two dumps, checkpoints or runs."""
-    graphs = _graph_of(names[0], request), _graph_of(names[1], request)
+    graphs = _graph_of(names[0], asked), _graph_of(names[1], asked)
     _report_comparison(graphs, names, tolerance, as_json=as_json)
 
 
-def against(
-    batch: BatchLoss, other: str, request: Request, tolerance: float, *, as_json: bool
-) -> None:
+def against(batch: BatchLoss, other: str, asked: Asked, tolerance: float, *, as_json: bool) -> None:
     """``--against``: the same batch under another precision, device or mode, or a dump."""
     graph = make_dump(batch).graph
     context = graph.context
     own = f"{context['precision']} on {context['device']}, {context['mode']} mode"
-    graphs = graph, _other_side(other, request)
+    graphs = graph, _other_side(other, asked)
     _report_comparison(graphs, (own, other), tolerance, as_json=as_json)
 
 
-def _other_side(other: str, request: Request) -> GradGraph:
+def _other_side(other: str, asked: Asked) -> GradGraph:
     if other in PRECISIONS:
-        return _made(replace(request, precision=other))
+        return asked.graph(precision=other)
     if other in MODES:
-        return _made(replace(request, training=MODES[other]))
-    if other == "cpu" or other.startswith("cuda") or other == "mps":
-        return _made(replace(request, device=other))
+        return asked.graph(training=MODES[other])
+    if other != "auto" and re.fullmatch(DEVICE, other):
+        return asked.graph(device=other)
     if is_there(Path(other)):
-        return _graph_of(other, request)
+        return _graph_of(other, asked)
     raise UsageError(
         f"--against {other}: no such file, and none of "
-        f"{', '.join([*PRECISIONS, *MODES, 'cpu', 'cuda', 'mps'])}"
+        f"{', '.join([*PRECISIONS, *MODES, *DEVICES[1:]])}"
     )
 
 
-def _graph_of(target: str, request: Request) -> GradGraph:
+def _graph_of(target: str, asked: Asked) -> GradGraph:
     """A dump (``.json``) is read; of a checkpoint or run the graph is made now."""
     path = Path(target)
-    if path.suffix == ".json":
-        return comparison.read_dump(path)
-    return _made(replace(request, target=path))
-
-
-def _made(request: Request) -> GradGraph:
-    return make_dump(opened(request, quiet=True)).graph
+    return comparison.read_dump(path) if path.suffix == ".json" else asked.graph(path)
 
 
 def _report_comparison(

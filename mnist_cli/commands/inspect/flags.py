@@ -212,6 +212,7 @@ OutFlag = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        "-o",
         metavar="DIR",
         help="Folder for the files. Default: grad/ in the run.",
         rich_help_panel=options.OUTPUT,
@@ -220,7 +221,11 @@ OutFlag = Annotated[
 BatchFlag = Annotated[
     int | None,
     typer.Option(
-        "--batch", metavar="N", help="Number of images, drawn with --seed.", rich_help_panel=BATCH
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="Number of images, drawn with --seed.",
+        rich_help_panel=BATCH,
     ),
 ]
 IndicesFlag = Annotated[
@@ -233,7 +238,7 @@ IndicesFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[
-    str,
+    Literal["train", "val", "test"],
     typer.Option(
         "--split",
         metavar="train|val|test",
