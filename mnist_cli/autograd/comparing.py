@@ -1,6 +1,6 @@
 """Two graphs side by side: which nodes belong together, and the first that differs.
 
-Works on plain data, also on dumps read back; knows nothing of torch.
+Works on plain data, such as dumps read back. Imports no torch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from mnist_cli.autograd.order import backward_order, operations
 class NodeDifference:
     """Two nodes that belong together, and how far apart what arrives at them is.
 
-    ``difference`` is relative: 0 for equal figures, infinite where one is finite and the
-    other not, or where a gradient arrives at one alone. ``figure`` says what differs most.
+    ``difference`` is relative: 0 for equal figures, infinite if only one is finite, or if a
+    gradient arrives at only one of the nodes. ``figure`` is the figure that differs most.
     """
 
     first: int
@@ -52,9 +52,9 @@ class GraphComparison:
     Attributes:
         nodes: every aligned pair, in the order of the backward pass.
         parameters: every parameter that both have.
-        structure: what has no counterpart, in words; empty for graphs of one shape.
+        structure: a sentence for each part that has no counterpart.
         first: the first pair in the backward pass that differs by more than ``tolerance``.
-        tolerance: the relative difference that counts as none.
+        tolerance: relative differences up to this are ignored.
     """
 
     nodes: tuple[NodeDifference, ...]
@@ -73,16 +73,16 @@ class GraphComparison:
 def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> GraphComparison:
     """Align two graphs node by node and compare the figures of what arrives at each.
 
-    Nodes belong together that have the same name in the same module at the same place of the
-    forward order (leaves: the same parameter). Where one graph has nodes that the other lacks,
-    as the casts under another precision or dropout in training, these are named and left out.
+    Two nodes belong together if they have the same name in the same module at the same place of
+    the forward order; two leaves, if they are the same parameter. Nodes that only one graph has,
+    such as the casts of another precision, are listed in ``structure`` and not compared.
 
     Args:
         first: a graph, recorded or not.
         second: another one.
         tolerance: relative difference up to which figures count as equal; the default allows
-            for the rounding of the figures themselves. Figures alone are compared: two
-            gradients with equal ones may still differ entry by entry.
+            for the rounding of the figures themselves. Two gradients with equal figures may still
+            differ entry by entry.
     """
     pairs, structure = _align(first, second)
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
@@ -148,7 +148,7 @@ def _edges(pairs: Pairs) -> Iterator[str]:
         for position, (ours, theirs) in enumerate(zip(a.next, b.next, strict=False)):
             if (ours is None) != (theirs is None):
                 has = "first" if ours else "second"
-                yield f"{place_of(a)}: result {position} goes on only in the {has}"
+                yield f"{place_of(a)}: result {position} has a target only in the {has}"
             elif ours is not None and theirs is not None:
                 both = ours.node in partner and theirs.node in taken
                 if both and partner[ours.node] != theirs.node:

@@ -1,8 +1,7 @@
-"""A formula in a string becomes tensors with a graph; parsed and walked, never evaluated.
+"""A formula in a string becomes tensors with a graph. It is parsed, never passed to ``eval``.
 
-What may stand in it: numbers, names that were given values, ``+ - * / ** @``, unary minus and
-plus, parentheses, and calls of :data:`FUNCTIONS`. Everything else is an error that shows where.
-Knows nothing of nodes: :mod:`mnist_cli.autograd.experimenting` calls them.
+It may hold numbers, names with values, ``+ - * / ** @``, unary minus and plus, parentheses, and
+calls of :data:`FUNCTIONS`. Everything else is an error that shows the place.
 """
 
 from __future__ import annotations
@@ -106,17 +105,17 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 
 
 def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
-    """The value of an expression, with the graph that led to it.
+    """The value of an expression, with its graph.
 
     Args:
         expression: a formula, as in the module's docstring.
-        leaves: a tensor for each name in it.
+        leaves: a tensor of any shape for each name in it.
 
     Returns:
-        A tensor; its ``grad_fn`` is the outermost operation.
+        A tensor of the shape that the formula gives; its ``grad_fn`` is the outermost operation.
 
     Raises:
-        UsageError: names what is not allowed, unknown or impossible, and shows where.
+        UsageError: the expression is not allowed, or cannot be computed; shows the place.
     """
     text = " ".join(expression.split())
     value = _Reader(text, leaves).read(_parse(text).body, 0)
@@ -128,7 +127,7 @@ def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
 
 
 def names_in(expression: str) -> tuple[str, ...]:
-    """The variables of an expression, in the order in which they first stand."""
+    """The variables of an expression, in the order of their first use."""
     found: dict[str, None] = {}
     tree = _parse(" ".join(expression.split()))
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -1,6 +1,6 @@
 """A large graph made small: each call of a module becomes one node.
 
-Works on plain data; knows nothing of torch.
+Works on plain data. Imports no torch.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) 
         prefixes: modules to fold whole, whatever the depth.
 
     Returns:
-        A graph with the same root and the same parameters. A folded node is called as its
+        A graph with the same root and the same parameters. A folded node has the name of its
         module; ``outputs`` and ``grad_in`` are what it receives from outside, ``next`` and
-        ``grad_out`` every edge that leaves it, ``saved`` what all its nodes keep (slots begin
-        with the old id), ``attributes["nodes"]`` how many it stands for, ``sequence`` that of
-        its last operation. Figures are the recorded ones, never averages. Nodes outside of
-        all modules stay as they are, for folded into one they would make a cycle; so do
-        parameters used by several calls.
+        ``grad_out`` every edge that leaves it, ``saved`` what all its nodes save (slots begin
+        with the old id), ``attributes["nodes"]`` the number of its nodes, ``sequence`` that of
+        its last operation. Figures are the recorded ones, never averages. Nodes outside of all
+        modules are not folded: together they would make a cycle. Parameters used by several
+        calls are not folded either.
     """
     groups = _group(graph, depth, tuple(prefixes))
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
@@ -68,7 +68,7 @@ def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) 
 
 
 def _key(module: str, depth: int | None, prefixes: tuple[str, ...]) -> str:
-    """The module that a path is folded into; empty where it stays as it is."""
+    """The module that a path is folded into; empty if it is not folded."""
     for prefix in prefixes:
         if prefix and inside(module, prefix):
             return prefix
@@ -91,7 +91,7 @@ def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> li
 
 
 def _leaf_groups(graph: GradGraph, groups: list[_Group]) -> list[_Group]:
-    """Put each leaf into the one folded group that uses it, or leave it by itself."""
+    """Put each leaf into the one folded group that uses it, or into a group of its own."""
     owner = {node.id: group for group in groups for node in group.members}
     users: dict[int, list[_Group]] = {}
     for node, _, edge in graph.edges():
@@ -123,7 +123,7 @@ def _group_order(graph: GradGraph, owner: dict[int, _Group]) -> list[_Group]:
 
 
 def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
-    """A node by itself keeps all its inputs, used or not, and so does the root."""
+    """A single node keeps all its inputs, used or not, and so does the root."""
     for node in graph.nodes:
         if owner[node.id].single or node.id == graph.root:
             owner[node.id].ports += [(node.id, nr) for nr in range(len(node.outputs))]
@@ -134,7 +134,7 @@ def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
 
 
 def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
-    """One node that stands for the group; of a node by itself only the numbers change."""
+    """One node for the group; of a single node only the numbers change."""
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]

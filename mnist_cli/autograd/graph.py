@@ -1,6 +1,6 @@
 """A backward graph as plain data, and its JSON form.
 
-Knows nothing of torch: it can be read, drawn, queried and compared on a machine without it.
+Imports no torch: a graph can be read, drawn, queried and compared on a machine without it.
 :func:`mnist_cli.autograd.walk` makes one from a tensor, the renderers draw one, and
 :mod:`mnist_cli.autograd.document` reads and writes its JSON form.
 """
@@ -17,14 +17,14 @@ VERSION = 1
 
 
 class _Count:
-    """Has pydantic refuse a negative number, where it reads a document."""
+    """Makes pydantic refuse a negative number when it reads a document."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         return {**handler(source), "ge": 0}
 
 
 class _Figure:
-    """Has pydantic accept the three strings that stand for numbers which JSON cannot hold."""
+    """Makes pydantic accept the strings that stand for NaN and the infinities."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -43,7 +43,7 @@ Shape = tuple[Count, ...]
 
 @dataclass(frozen=True)
 class TensorMeta:
-    """What is known of a tensor without its values: shape, and dtype as ``"float32"``."""
+    """A tensor without its values: its shape, and its dtype as ``"float32"``."""
 
     shape: Shape
     dtype: str
@@ -54,7 +54,7 @@ class Stats:
     """Figures of one gradient: ``norm`` is the 2-norm; ``std`` the population's.
 
     ``zeros`` is the fraction of exact zeros; ``nan`` and ``inf`` count entries.
-    All others are taken over every entry, so that one NaN makes them NaN.
+    One NaN makes ``norm``, ``mean``, ``std``, ``min`` and ``max`` NaN.
     """
 
     shape: Shape
@@ -91,7 +91,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Saved:
-    """A tensor kept for backward; equal ``storage`` numbers share one memory."""
+    """A saved tensor; tensors with equal ``storage`` numbers share their memory."""
 
     slot: str
     shape: Shape
@@ -105,9 +105,9 @@ class Node:
     """One ``grad_fn``.
 
     ``outputs`` are the node's forward results: what it receives gradients for.
-    ``next`` has one entry an input of the forward operation, None where no gradient is needed.
+    ``next`` has one entry for each input of the forward operation, None if it needs no gradient.
     ``grad_in[i]`` is what arrived for ``outputs[i]``; ``grad_out[i]`` what left along ``next[i]``.
-    ``attributes`` are the saved values that are no tensors (sizes, strides, flags).
+    ``attributes`` are the saved values that are not tensors: sizes, strides, flags.
     """
 
     id: int
@@ -143,8 +143,8 @@ class Parameter:
 class Comparison:
     """A replayed gradient beside the engine's; ``equal`` means every bit is the same.
 
-    ``max_abs_diff`` is infinite and ``max_ulp`` the largest 64-bit integer where one has a
-    number and the other NaN, nothing, or another shape.
+    ``max_abs_diff`` is infinite and ``max_ulp`` the largest 64-bit integer if only one is a
+    number, if one is missing, or if their shapes differ.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Verdict:
     """What a replay found: ``exact`` if every gradient of every parameter is bit-equal.
 
     ``calls`` counts the nodes called by hand. ``nodes`` compares what arrived at each node;
-    ``notes`` say in words where and why the two differ, or what could not be compared.
+    ``notes`` are sentences: where and why the two differ, and what could not be compared.
     """
 
     exact: bool
@@ -182,9 +182,9 @@ class Totals:
 class GradGraph:
     """A backward graph from ``root`` down to the leaves, in the order of the walk.
 
-    ``nodes[i].id == i``. ``context`` says where it came from (torch version, device,
-    precision, model, dataset, batch, loss …) and is written at the top of the document.
-    ``unreadable`` names what this torch version would not tell.
+    ``nodes[i].id == i``. ``context`` is its origin (torch version, device, precision, model,
+    dataset, batch, loss …), written at the top of the document. ``unreadable`` lists what this
+    version of torch does not show.
     """
 
     nodes: tuple[Node, ...]
@@ -198,14 +198,14 @@ class GradGraph:
         return len(self.nodes)
 
     def edges(self) -> Iterator[tuple[Node, int, Edge]]:
-        """Every edge as (from, which of its results, where it goes)."""
+        """Every edge as (node, position in its ``next``, edge)."""
         for node in self.nodes:
             for position, edge in enumerate(node.next):
                 if edge is not None:
                     yield node, position, edge
 
     def totals(self) -> Totals:
-        """Count nodes, edges and what is kept for backward."""
+        """Count nodes, edges and saved tensors."""
         storages: dict[int, int] = {}
         for saved in (s for node in self.nodes for s in node.saved):
             storages[saved.storage] = max(storages.get(saved.storage, 0), saved.bytes)
@@ -217,5 +217,5 @@ class GradGraph:
         )
 
     def with_context(self, **context: Any) -> GradGraph:
-        """The same graph with more said of where it came from."""
+        """The same graph with more context."""
         return replace(self, context={**self.context, **context})

@@ -1,7 +1,7 @@
 """The orders of a graph's nodes: the engine's, and the forward pass's.
 
-Both hold for any graph as data: a cycle is cut where it is met, and nodes that the root does not
-reach are kept. Knows nothing of torch.
+Both exist for any graph: a cycle is cut, and nodes that the root does not reach are kept. Imports
+no torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Questions to a graph: find a node, follow the way to a parameter, keep one module.
+"""Queries of a graph: find a node, a path to a parameter, the part of one module.
 
-Works on plain data; knows nothing of torch. Folding is :mod:`mnist_cli.autograd.folding`.
+Works on plain data. Imports no torch. Folding is :mod:`mnist_cli.autograd.folding`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mnist_cli.errors import UsageError
 
 
 def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
-    """The nodes that a word means: an id, a node's name, a parameter, or a module.
+    """The nodes that a word names: an id, a node's name, a parameter, or a module.
 
-    A name may leave out its number: ``addmm`` and ``AddmmBackward`` find ``AddmmBackward0``.
+    The number of a name is optional: ``addmm`` and ``AddmmBackward`` find ``AddmmBackward0``.
 
     Raises:
         UsageError: nothing has that name; the nearest ones are offered.
@@ -44,7 +44,11 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
 
 
 def find_node(graph: GradGraph, wanted: str) -> Node:
-    """The one node that a word means; raises :class:`UsageError` where it means several."""
+    """The one node that a word names.
+
+    Raises:
+        UsageError: it names none, or several.
+    """
     found = find_nodes(graph, wanted)
     if len(found) == 1:
         return found[0]
@@ -56,7 +60,11 @@ def find_node(graph: GradGraph, wanted: str) -> Node:
 
 
 def node_at(graph: GradGraph, number: int) -> Node:
-    """The node with an id; raises :class:`UsageError` that says which ids there are."""
+    """The node with an id.
+
+    Raises:
+        UsageError: the graph does not have it.
+    """
     if 0 <= number < len(graph.nodes):
         return graph.nodes[number]
     raise UsageError(
@@ -65,7 +73,7 @@ def node_at(graph: GradGraph, number: int) -> Node:
 
 
 def nearest(wanted: str, names: Sequence[str]) -> str:
-    """A hint that offers the names which look most like the one that was asked for."""
+    """A hint with the names that are most like the wanted one."""
     lower = {name.lower(): name for name in names}
     part = wanted.lower()
     within = [name for name in lower if len(part) > 1 and part in name]
@@ -73,7 +81,7 @@ def nearest(wanted: str, names: Sequence[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(lower[name] for name in close)}?"
     shown = ", ".join(list(names)[:12])
-    return f"There are: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
+    return f"Known: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
 
 
 def _core(name: str) -> str:
@@ -83,7 +91,7 @@ def _core(name: str) -> str:
 
 @dataclass(frozen=True)
 class PathStep:
-    """One node on the way from the loss: what arrives at it, and by which edge it is left."""
+    """One node on the path from the loss; ``position`` is the edge that leads on."""
 
     node: Node
     grad: Stats | None
@@ -92,7 +100,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class Path:
-    """The shortest chain from the root to a parameter, one of ``routes`` that there are."""
+    """The shortest path from the root to a parameter; ``routes`` counts all paths."""
 
     parameter: str
     steps: tuple[PathStep, ...]
@@ -100,10 +108,9 @@ class Path:
 
 
 def path_to(graph: GradGraph, parameter: str) -> Path:
-    """How the gradient gets from the root to a parameter.
+    """The shortest path of the gradient from the root to a parameter, by the first edges.
 
-    The shortest chain; of several the one along the first edges. Its steps carry what
-    arrived at that input of the node, from all routes together.
+    Its steps hold what arrived at that input of the node, from all paths together.
 
     Raises:
         UsageError: no such parameter (the nearest are offered), or the loss does not reach it.
@@ -156,7 +163,7 @@ def _trace_back(
 
 
 def _routes(graph: GradGraph, goal: int) -> int:
-    """How many different chains lead there: each node passes on the sum of what it has."""
+    """The number of different paths: each node passes on the sum of its own."""
     counts = {graph.root: 1}
     for number in engine_order(graph):
         for way in graph.nodes[number].next:
@@ -166,7 +173,7 @@ def _routes(graph: GradGraph, goal: int) -> int:
 
 
 def inside(module: str, prefix: str) -> bool:
-    """Whether a module's path is the prefix or below it; everything is below an empty one."""
+    """Whether a module is the prefix or below it; every module is below an empty prefix."""
     return not prefix or module == prefix or module.startswith(f"{prefix}.")
 
 

@@ -1,8 +1,7 @@
 """A real backward with a hook on every node: what came in and what went out.
 
 The model is left as it was found: the parameters' ``.grad``, the buffers that a recomputed
-segment touches, and the hooks that act on accumulated gradients. Knows nothing of losses,
-data or training.
+segment changes, and the hooks that act on accumulated gradients.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Recording:
 
 @dataclass
 class _Seen:
-    """What the hooks gather: places in the collector, and the tensors where they are kept."""
+    """What the hooks collect: places in the collector, and with ``keep`` the tensors."""
 
     keep: bool
     backward: int | None = None
@@ -62,7 +61,7 @@ class _Seen:
         """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`.
 
         A reentrant checkpoint runs a backward within this one, which may pass through an
-        AccumulateGrad of this graph: that is not what arrived here, and is left out.
+        AccumulateGrad of this graph: that is ignored.
         """
         if self.backward is None:
             self.backward = adapter.backward_number()
@@ -83,7 +82,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
     Args:
         walked: a walk whose root is a tensor.
-        grad: gradient of the root, of its shape; ones for a root with one entry if left out.
+        grad: gradient of the root, of its shape; default: ones, for a root with one entry.
         keep: hold the gradients themselves, to compare a replay node by node. Costs their
             memory all at once; figures alone need a few tens of MiB.
 
@@ -113,10 +112,10 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
 
 def kept_bytes(walked: Walk) -> int:
-    """Bytes of the gradients that :func:`record` with ``keep`` holds in the end, at the most.
+    """An upper bound of the bytes of the gradients that :func:`record` keeps.
 
-    One for each result of each node; where several arrive there, each of them and their sum.
-    What a segment that is only computed in backward brings is not known before.
+    One gradient for each result of each node; if several arrive there, each of them and their
+    sum. Segments that are recomputed in backward are not known before, and not counted.
     """
     fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
     total = 0
@@ -141,7 +140,11 @@ def _run(root: Tensor, seed: Tensor) -> None:
 
 
 def root_tensor(walked: Walk) -> Tensor:
-    """The tensor that the walk started from; the engine needs one."""
+    """The tensor that the walk started from.
+
+    Raises:
+        UsageError: the walk started from a node.
+    """
     if isinstance(walked.root, Tensor):
         return walked.root
     raise UsageError(
@@ -151,7 +154,15 @@ def root_tensor(walked: Walk) -> Tensor:
 
 
 def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
-    """The gradient that backward starts with, checked against the root."""
+    """The gradient that backward starts with, of the root's shape.
+
+    Args:
+        root: a tensor of any shape.
+        grad: of the same shape; None is ones, for a root with one entry.
+
+    Raises:
+        UsageError: the gradient is missing, or has another shape.
+    """
     if grad is None and root.numel() != 1:
         raise UsageError(
             f"a root of shape {tuple(root.shape)} needs a gradient of that shape to start from",
@@ -169,7 +180,7 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
 
 @contextmanager
 def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Take the leaves' ``.grad`` and their after-accumulation hooks away for a while.
+    """Remove the leaves' ``.grad`` and their after-accumulation hooks while the block runs.
 
     Such a hook is how an optimiser steps during backward; an inspection must not train.
     """

@@ -1,6 +1,6 @@
-"""What the tensors themselves tell beyond their figures: dead units, and where a NaN began.
+"""What only the tensors show, not their figures: dead units, and the first NaN.
 
-Knows recordings and walks; writes no words, which :mod:`mnist_cli.autograd.diagnosing` does.
+:mod:`mnist_cli.autograd.diagnosing` makes sentences of them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     """Count the dead units of every ReLU, by node id.
 
     A unit is one index of dimension 1 (a channel, or a feature of a fully connected layer).
-    It is dead for this batch if some gradient arrives at it and none leaves, at any place of
-    any image; a unit that gets no gradient at all says nothing and is not counted.
+    It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
+    image. A unit that receives no gradient is not counted.
 
     Args:
         recorded: a recording made with ``keep=True``.
+
+    Raises:
+        UsageError: the recording did not keep the gradients.
     """
     if not recorded.grad_in and recorded.graph.nodes:
         raise UsageError(
@@ -52,8 +55,7 @@ class FirstBad:
     Attributes:
         node: id of the node.
         slot: the saved tensor that holds it.
-        made_here: whether the node's own result is bad while what else it saved is finite;
-            else it was already bad when it came in.
+        made_here: whether the node's result is bad although its saved inputs are finite.
     """
 
     node: int
@@ -63,10 +65,10 @@ class FirstBad:
 
 
 def first_not_finite(walked: Walk) -> FirstBad | None:
-    """Search the forward pass, as far as it is kept for backward, for its first NaN or Inf.
+    """Search the saved tensors of the forward pass for the first NaN or infinity.
 
-    Only saved tensors can be seen: an addition keeps none, so the culprit may be one of the
-    few nodes between this one and the one before it in the forward order.
+    Not every node saves tensors: the culprit may be one of the few nodes between this one and
+    the one before it that does.
 
     Raises:
         UsageError: the graph was already freed.

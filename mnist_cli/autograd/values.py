@@ -1,6 +1,6 @@
 """Numbers typed by a user become tensors: a number, or a matrix as JSON.
 
-Knows nothing of graphs or expressions.
+Does not know graphs or expressions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ MAX_ENTRIES = 1_000_000
 
 
 def parse_binding(text: str) -> tuple[str, Tensor]:
-    """``x=2`` or ``a=[[1, 2], [3, 4]]`` as a name and a leaf that requires a gradient."""
+    """``x=2`` or ``a=[[1, 2], [3, 4]]`` as a name and a float32 leaf that requires a gradient.
+
+    Raises:
+        UsageError: the name or the value cannot be read.
+    """
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals:
@@ -35,7 +39,7 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
     """A JSON number or nested lists of numbers as a float32 tensor.
 
     Raises:
-        UsageError: no JSON, no numbers, rows of unequal length, or too many of them.
+        UsageError: not JSON, not numbers, rows of unequal length, or too many entries.
     """
     try:
         data = json.loads(text, parse_constant=_no_constant)
@@ -48,7 +52,11 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
 
 
 def tensor_of(data: object, what: str = "the value") -> Tensor:
-    """Plain numbers, nested in lists or not, as a float32 tensor."""
+    """A number or nested lists of numbers as a float32 tensor of that shape.
+
+    Raises:
+        UsageError: not numbers, rows of unequal length, or too many entries.
+    """
     shape = _shape_of(data, what)
     if math.prod(shape) > MAX_ENTRIES:
         raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")

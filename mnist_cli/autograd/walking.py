@@ -1,7 +1,6 @@
 """From a tensor to its backward graph as plain data, with the live nodes beside it.
 
-Knows nodes through :mod:`mnist_cli.autograd.node` only, and nothing of gradients' values,
-of training or of files.
+Knows nodes only through :mod:`mnist_cli.autograd.node`, and no gradients.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Walk:
         root_nr: which of the root node's results the root tensor is.
         leaves: every parameter known by name, whether the walk reached it or not.
         root: keeps the graph alive: a Function written in Python does not own its own.
-        model: the model that named the leaves, if one did; its buffers are kept as they are.
+        model: the model that named the leaves, if any; its buffers are never changed.
     """
 
     graph: GradGraph
@@ -62,7 +61,7 @@ def walk(
         names: names of the leaves: a model, or tensors by name. Leaves without a name are
             called ``leaf@<node id>``.
         modules: what :func:`trace_modules` saw, to say which module made each node.
-        saved: also read what each node keeps for backward.
+        saved: also read the values that each node saves.
 
     Returns:
         The plain graph and the live nodes. Ids follow the order of the walk, sequence numbers
@@ -70,11 +69,11 @@ def walk(
         enters: the same program gives the same graph.
 
     Raises:
-        UsageError: the tensor has no graph, or ``saved`` is asked of a graph already freed.
+        UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
 
-    The walk itself is bounded by memory alone. But torch 2.14 (not 2.10 and 2.11) frees a
-    graph by recursion once Python has seen its nodes: a single chain of 20,000 could be
-    freed on a stack of 8 MiB, one of 50,000 crashed the process.
+    Only memory limits the walk. But torch 2.14 (not 2.10 and 2.11) frees a graph by recursion
+    once Python has seen its nodes: freeing a chain of 20,000 worked on a stack of 8 MiB, a chain
+    of 50,000 crashed the process.
     """
     start, root_nr = _start(root)
     live, targets = _visit(start)
@@ -202,7 +201,7 @@ class _Storages:
 
 
 def _memory(tensor: Tensor) -> tuple[int, int]:
-    """Address and bytes of the whole storage; 0 and the entries' bytes where it has none."""
+    """Address and bytes of the whole storage; 0 and the entries' bytes without a storage."""
     try:
         storage = tensor.untyped_storage()
         return storage.data_ptr(), storage.nbytes()
