@@ -38,10 +38,10 @@ def test_where_several_ways_meet_their_sum_is_told() -> None:
     text = lines("x * x")
     assert "  [0] tensor(2.)   to x" in text
     assert "  [1] tensor(2.)   to x" in text
-    assert "  taken down to x = tensor(4.)" in text  # 2 x
+    assert "  gradient of x = tensor(4.)" in text  # 2 x
     deeper = lines("exp(x * 2)")
-    assert any(line.startswith("  taken down to x = ") for line in deeper)
-    assert not any("taken down" in line for line in lines("x + y"))
+    assert any(line.startswith("  gradient of x = ") for line in deeper)
+    assert not any(line.startswith("  gradient of") for line in lines("x + y"))
 
 
 def test_later_orders_follow() -> None:
@@ -111,7 +111,7 @@ def test_steps_say_what_meets_waits_and_is_cast() -> None:
     )
     assert "cast on the way" in text or "ToCopyBackward0" in text
     assert "waits for more gradients" in text
-    assert "added to what had come before" in text
+    assert "added to what had arrived before" in text
     assert "arrived  this is the gradient of x" in text
     assert text.isascii()
 

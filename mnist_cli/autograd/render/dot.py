@@ -32,7 +32,7 @@ def _escaped(text: str) -> str:
 
 
 def render(graph: GradGraph, *, direction: Direction = "down") -> str:
-    """DOT text of the graph; its edges point the way the gradient flows.
+    """DOT text of the graph; its edges point in the direction of the gradient.
 
     Args:
         graph: the graph.

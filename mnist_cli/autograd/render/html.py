@@ -1,8 +1,8 @@
 """A gradient graph as one self-contained page to explore: no network, no libraries.
 
 The picture is the one of the SVG renderer; the page's script moves, folds, searches and plays it.
-A content security policy lets nothing run or load but what is written here, and every name
-reaches the document as text: escaped in the picture, as JSON with no ``<`` in it for the script.
+A content security policy allows only what is written here. Every name reaches the document as
+text: escaped in the picture, and as JSON without ``<`` for the script.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _verdict(graph: GradGraph) -> str:
 
 
 def _json(data: object) -> str:
-    """JSON that can stand in a script element: nothing in it ends one or opens a comment."""
+    """JSON for a script element: nothing in it ends the element or opens a comment."""
     text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -148,7 +148,7 @@ def _plain(value: object) -> str:
 
 
 def _stats(stats: Stats | None) -> list[str] | None:
-    """Figures in the order of the page's table; the page shows text and counts nothing."""
+    """Figures as text, in the order of the page's table."""
     if stats is None:
         return None
     figures = [stats.norm, stats.mean, stats.std, stats.min, stats.max]

@@ -1,4 +1,4 @@
-"""What the signs and colours of a picture mean, for the SVG file and for the page."""
+"""The legend of signs and colours, for the SVG file and the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_cli.autograd.render.picture import Layout
 
 @dataclass(frozen=True)
 class _Entry:
-    """One thing explained in the legend: how wide its sign is, the sign, and the words."""
+    """One entry of the legend: the width of its sign, the sign, and the text."""
 
     width: float
     sign: str
@@ -72,7 +72,7 @@ def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
     )
     yield _Entry(ends + 30, low + steps + high, "gradient norm")
     arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
-    yield _Entry(27, arrow, "the gradient's way")
+    yield _Entry(27, arrow, "direction of the gradient")
     norms = {
         scale.level(labels.edge_norm(node, i))
         for node in graph.nodes

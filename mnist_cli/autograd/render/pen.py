@@ -11,7 +11,7 @@ from mnist_cli.autograd.render.picture import Direction, Point
 TIP: Mapping[Direction, str] = {"down": "M0 0l-4.5 9h9Z", "right": "M0 0l9 -4.5v9Z"}
 """An arrowhead against the forward direction, its point at the origin."""
 LABEL: Mapping[Direction, tuple[int, int]] = {"down": (6, 15), "right": (11, -4)}
-"""Where the number of a result stands, from the start of its wire."""
+"""Position of a result's number, relative to the start of its wire."""
 
 
 def escape(text: object) -> str:

@@ -1,7 +1,7 @@
 """The picture of a gradient graph as one SVG file: no network, no fonts, no scripts.
 
 Follows the reader's colour scheme, and prints light. Each box and wire has a tooltip with its
-figures. The parts are functions, for the HTML page draws with them too.
+figures. The HTML page draws with the same functions.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def frame(record: Frame, number: int) -> str:
 
 
 def wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
-    """An edge: its width and colour are the gradient's norm, its tip where the gradient goes."""
+    """An edge: width and colour show the gradient's norm, the tip its direction."""
     user = graph.nodes[record.target]
     edge = user.next[record.position]
     norm = labels.edge_norm(user, record.position)

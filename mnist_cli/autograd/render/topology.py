@@ -1,4 +1,4 @@
-"""The shape of a gradient graph: which node dominates which, and the longest ways."""
+"""The shape of a gradient graph: dominators and longest paths."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def consumers(graph: GradGraph) -> list[list[int]]:
 
 
 def dominators(graph: GradGraph) -> list[int | None]:
-    """For each node the nearest one that every way from the root to it passes through.
+    """For each node the nearest one that every path from the root to it passes.
 
-    None for the root and for whatever the root does not reach. One pass in topological order is
-    enough where there is no cycle (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance
-    Algorithm", 2001); an edge against that order is left out.
+    None for the root and for nodes that the root does not reach. One pass in topological order is
+    enough without a cycle (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance
+    Algorithm", 2001); an edge against that order is ignored.
     """
     before, order = consumers(graph), engine_order(graph)
     place = {node: i for i, node in enumerate(order)}
@@ -55,7 +55,7 @@ def _up(node: int, parent: list[int | None]) -> int:
 
 
 def heights(graph: GradGraph) -> list[int]:
-    """For each node the length of the longest way from it to a leaf."""
+    """For each node the length of the longest path from it to a leaf."""
     result = [0] * len(graph)
     for node in reversed(engine_order(graph)):
         ends = (edge.node for edge in graph.nodes[node].next if edge is not None)
@@ -64,7 +64,7 @@ def heights(graph: GradGraph) -> list[int]:
 
 
 def depths(graph: GradGraph) -> list[int]:
-    """For each node the length of the longest way from the root to it."""
+    """For each node the length of the longest path from the root to it."""
     result = [0] * len(graph)
     for node in engine_order(graph):
         for edge in graph.nodes[node].next:
