@@ -167,7 +167,7 @@ def test_every_variable_has_a_gradient_of_its_own() -> None:
     assert mixed == [6.0, 6.0]  # the order of differentiation does not matter
 
 
-def test_a_call_says_what_its_results_are_for() -> None:
+def test_a_call_names_the_targets_of_its_results() -> None:
     (call,) = run("sin(x) * 3 + y", "x=2", "y=1").calls
     assert call.targets == ("MulBackward0", "y")
     assert call.node.name == "AddBackward0"
@@ -181,7 +181,7 @@ def test_too_many_calls_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("orders", "create"), [(0, True), (2, False)])
-def test_orders_that_make_no_sense(orders: int, create: bool) -> None:
+def test_invalid_orders_are_refused(orders: int, create: bool) -> None:
     with pytest.raises(UsageError, match="orders"):
         run("x * x", "x=2", create_graph=create, orders=orders)
 
@@ -225,7 +225,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("expression", "message", "column"), REFUSED)
-def test_what_is_not_on_the_list_is_refused_and_shown(
+def test_what_is_not_on_the_list_is_refused_with_its_place(
     expression: str, message: str, column: int
 ) -> None:
     leaves = {n: torch.tensor(2.0, requires_grad=True) for n in ("x", "y", "π", "é")}
@@ -274,14 +274,14 @@ def test_any_text_is_a_tensor_or_a_usage_error(text: str) -> None:
         assert isinstance(evaluate(text, leaves), Tensor)
 
 
-def test_numbers_alone_and_a_variable_alone_have_no_node() -> None:
+def test_a_number_or_a_variable_alone_has_no_node() -> None:
     with pytest.raises(UsageError, match="no variable"):
         evaluate("2 + 3", {})
     with pytest.raises(UsageError, match="only a variable"):
         run("x", "x=2")
 
 
-def test_a_value_for_nobody() -> None:
+def test_a_value_for_an_unused_name_is_refused() -> None:
     with pytest.raises(UsageError, match="z has a value but is not in"):
         run("x * 2", "x=1", "z=3")
 
@@ -320,7 +320,7 @@ def test_values_are_float32_leaves() -> None:
         ("x=" + "9" * 400, "too large for float32"),
     ],
 )
-def test_values_that_are_none(text: str, message: str) -> None:
+def test_invalid_values_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_binding(text)
 

@@ -66,7 +66,7 @@ def test_the_error_names_missing_functions(
         read()
 
 
-def test_nothing_begins_where_hooks_cannot_be_taken_away() -> None:
+def test_the_block_does_not_start_if_hooks_cannot_be_removed() -> None:
     aside = torch_private.without_hooks_after_accumulation([NODE])
     with pytest.raises(DependencyError, match="_post_accumulate_grad_hooks"), aside:
         pytest.fail("it began")
@@ -106,13 +106,13 @@ def test_saved_tensors_that_are_hidden_are_reported(
     assert found.unreadable == ["saved_tensors: hidden in this version of torch"]
 
 
-def test_slots_that_torch_does_not_show_are_none() -> None:
+def test_hidden_slots_are_empty() -> None:
     assert torch_private.slots(SimpleNamespace) == ()  # type: ignore[arg-type]
     assert torch_private.raw_saved_of_function(NODE) is None
     assert torch_private.wrapped_node(NODE) is None
 
 
-def test_an_engine_that_ignores_the_replacement_is_no_proof(
+def test_an_engine_that_ignores_the_replacement_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two results, of which one gets no gradient: the engine is asked what stands for it."""

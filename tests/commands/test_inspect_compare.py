@@ -86,7 +86,7 @@ def test_two_epochs_differ_and_the_first_node_is_named(run: Run, dumped: Path) -
 
 
 @pytest.mark.parametrize("epoch", ["0", "x", "1,-2", "1.5"])
-def test_an_epoch_that_is_none(run: Run, epoch: str) -> None:
+def test_an_invalid_epoch_is_refused(run: Run, epoch: str) -> None:
     outcome = run(*TINY, "--dump-grad", epoch)
     assert outcome.code == 2
     assert "is not an epoch" in outcome.err
@@ -144,7 +144,7 @@ def test_two_networks_and_two_batches(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_a_device_that_cannot_be_had_is_refused(run: Run, tmp_path: Path) -> None:
+def test_an_unavailable_device_is_refused(run: Run, tmp_path: Path) -> None:
     weights = saved("conv2", tmp_path)
     for other in ("cuda", "cuda:1"):
         outcome = run("inspect-grad", weights, *SMALL, "--against", other, "--json")
@@ -164,7 +164,7 @@ def test_a_damaged_dump_is_one_message(run: Run, tmp_path: Path, how: str) -> No
     assert message.startswith("bad.json: not a gradient graph: nodes: Field required")
 
 
-def test_other_sides_that_are_none(run: Run, tmp_path: Path) -> None:
+def test_invalid_sides_of_a_comparison(run: Run, tmp_path: Path) -> None:
     weights = saved("conv2", tmp_path)
     assert run("inspect-grad", weights, *SMALL, "--against", "fp16").code == 2
     missing = run("inspect-grad", weights, *SMALL, "--against", "nowhere.json")

@@ -79,7 +79,7 @@ def test_gradient_norms_are_those_of_plain_torch(
         assert norms[key] == pytest.approx(float(grad.norm()), rel=1e-4, abs=1e-7 * largest), key
 
 
-def test_a_replay_is_told_in_words(run: Run, trained: Path, tmp_path: Path) -> None:
+def test_the_result_of_a_replay_is_printed(run: Run, trained: Path, tmp_path: Path) -> None:
     outcome = run("inspect-grad", trained, "--replay", "--batch-size", "4", "--out", tmp_path)
     assert outcome.code == 0
     assert outcome.out.count("bit-equal") == 8 + 2 + 1  # each parameter, two sums, the tree's head
@@ -129,7 +129,7 @@ class Wrong(torch.autograd.Function):
         return grad * x
 
 
-def test_a_formula_that_is_wrong_replays_and_yet_fails_the_numeric_check(
+def test_a_wrong_backward_replays_but_fails_the_numeric_check(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = saved("conv2", tmp_path)
@@ -161,9 +161,7 @@ def test_the_same_seed_writes_the_same_bytes(run: Run, trained: Path, tmp_path: 
     assert (tmp_path / "graph.json").read_bytes() != written[0]
 
 
-def test_every_format_is_written_and_is_what_it_says(
-    run: Run, trained: Path, tmp_path: Path
-) -> None:
+def test_every_format_is_written_and_valid(run: Run, trained: Path, tmp_path: Path) -> None:
     formats = "text,json,dot,mermaid,svg,html"
     outcome = run("inspect-grad", trained, *SMALL, "--format", formats, "--out", tmp_path)
     assert outcome.code == 0
@@ -180,7 +178,7 @@ def test_every_format_is_written_and_is_what_it_says(
     assert outcome.err.count("wrote ") == 7
 
 
-def test_files_lie_in_the_run_or_where_they_are_wanted(run: Run, trained: Path) -> None:
+def test_files_are_written_into_the_run_or_here(run: Run, trained: Path) -> None:
     assert run("inspect-grad", trained, *SMALL, "-q", "--format", "json").code == 0
     assert (trained / "grad" / "graph.json").is_file()
     assert run("inspect-grad", "--model", "conv2", *SMALL, "-q", "--format", "json").code == 0
@@ -265,7 +263,7 @@ def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
     assert f"{trained / 'best.pt'}: conv2 in training mode" in outcome.err
 
 
-def test_nothing_at_all_is_a_fresh_network_and_says_so(run: Run) -> None:
+def test_without_a_run_a_fresh_network_is_inspected(run: Run) -> None:
     first = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert first.code == 0
     assert "inspecting a fresh network 'conv4' on digits" in first.err
@@ -362,7 +360,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--path", "fc1.weight", "--no-fold"], 2, "--path and --no-fold contradict"),
     ],
 )
-def test_bad_input_is_one_message(
+def test_invalid_options_give_one_message(
     run: Run, trained: Path, options: list[str], code: int, words: str
 ) -> None:
     outcome = run("inspect-grad", trained, *options)
@@ -377,7 +375,7 @@ def test_bad_input_is_one_message(
         assert words in told.document["error"]["message"]
 
 
-def test_a_target_that_is_none(run: Run, tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_checkpoint(run: Run, tmp_path: Path) -> None:
     assert run("inspect-grad", "nowhere").code == 4
     Path("text.pt").write_text("hello")
     assert run("inspect-grad", "text.pt").code == 4

@@ -41,7 +41,7 @@ def test_keys_go_forth_and_back_and_stop_at_the_ends(stepper: Stepper) -> None:
 
 
 @pytest.mark.parametrize("word", ["bias", "#{id}", "{id}", "addmm"])
-def test_a_place_is_gone_to_by_name_and_id(stepper: Stepper, word: str) -> None:
+def test_g_goes_to_a_step_by_name_or_id(stepper: Stepper, word: str) -> None:
     wanted = next(
         index
         for index, step in enumerate(stepper.steps)
@@ -53,7 +53,7 @@ def test_a_place_is_gone_to_by_name_and_id(stepper: Stepper, word: str) -> None:
     assert press(stepper, "g", *text, ENTER) == wanted
 
 
-def test_a_place_that_is_none_is_said_and_left(stepper: Stepper) -> None:
+def test_an_unknown_step_gives_a_message(stepper: Stepper) -> None:
     assert press(stepper, "n", "g", *"nowhere", ENTER) == 1
     assert "nowhere" in stepper.message
     assert press(stepper, "g", *"bias", ESCAPE) == 1
@@ -61,7 +61,7 @@ def test_a_place_that_is_none_is_said_and_left(stepper: Stepper) -> None:
     assert not stepper.done
 
 
-def test_letters_of_a_place_are_no_keys(stepper: Stepper) -> None:
+def test_typed_letters_are_not_keys(stepper: Stepper) -> None:
     press(stepper, "g", "q", "n", "\x7f", "\x7f")
     assert (stepper.prompt, stepper.index, stepper.done) == ("", 0, False)
     press(stepper, ESCAPE, "q")

@@ -34,7 +34,7 @@ def test_a_scalars_experiment_reads_as_torch_prints() -> None:
     assert text[call + 1 :] == ["  [0] tensor(0.3000)   to x", "  [1] tensor(0.2000)   to y"]
 
 
-def test_where_several_ways_meet_their_sum_is_told() -> None:
+def test_the_sum_of_several_paths_is_shown() -> None:
     text = lines("x * x")
     assert "  [0] tensor(2.)   to x" in text
     assert "  [1] tensor(2.)   to x" in text
@@ -52,7 +52,7 @@ def test_later_orders_follow() -> None:
     assert "tensor(12.," in starts[1]
 
 
-def test_a_node_says_all_that_the_walk_knows() -> None:
+def test_node_lines_hold_all_that_the_walk_knows() -> None:
     layer = torch.nn.Linear(3, 2)
     walked = walk(layer(torch.ones(4, 3)), names=layer)
     node = walked.graph.nodes[0]

@@ -62,7 +62,7 @@ def test_dominators_are_networkx_s(graph: GradGraph) -> None:
 
 
 @pytest.mark.parametrize("graph", RANDOM)
-def test_heights_and_depths_are_the_longest_ways(graph: GradGraph) -> None:
+def test_heights_and_depths_are_the_longest_paths(graph: GradGraph) -> None:
     picture = as_networkx(graph)
     heights, depths = topology.heights(graph), topology.depths(graph)
     for node in range(len(graph)):
