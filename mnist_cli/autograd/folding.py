@@ -5,13 +5,11 @@ Works on plain data. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
 from mnist_cli.autograd.order import operations
-from mnist_cli.autograd.query import inside
 
 T = TypeVar("T")
 
@@ -36,14 +34,12 @@ class _Group:
         return nodes[0] if len(nodes) == 1 else None
 
 
-def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) -> GradGraph:
+def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
     """A smaller graph, in which each call of a module is one node.
 
     Args:
         graph: any graph that was walked with a module trace.
-        depth: modules deeper than this many levels are folded into the one at that level;
-            None folds by ``prefixes`` alone.
-        prefixes: modules to fold whole, whatever the depth.
+        depth: modules below this level are folded into the one at that level.
 
     Returns:
         A graph with the same root and the same parameters. A folded node has the name of its
@@ -54,7 +50,7 @@ def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) 
         modules are not folded: together they would make a cycle. Parameters used by several
         calls are not folded either.
     """
-    groups = _group(graph, depth, tuple(prefixes))
+    groups = _group(graph, depth)
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
     order = _group_order(graph, owner)
     for number, group in enumerate(order):
@@ -67,15 +63,7 @@ def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) 
     return replace(graph, nodes=nodes, parameters=parameters, root=0)
 
 
-def _key(module: str, depth: int | None, prefixes: tuple[str, ...]) -> str:
-    """The module that a path is folded into; empty if it is not folded."""
-    for prefix in prefixes:
-        if prefix and inside(module, prefix):
-            return prefix
-    return ".".join(module.split(".")[:depth]) if depth and module else ""
-
-
-def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> list[_Group]:
+def _group(graph: GradGraph, depth: int) -> list[_Group]:
     """Runs of the forward pass within one module.
 
     Edges lead from later to earlier operations, so that contracting a run of neighbours in
@@ -83,7 +71,7 @@ def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> li
     """
     groups: list[_Group] = []
     for node in operations(graph):
-        name = _key(node.module, depth, prefixes)
+        name = ".".join(node.module.split(".")[:depth])
         if not (groups and name and groups[-1].name == name):
             groups.append(_Group(name))
         groups[-1].members.append(node)
