@@ -50,14 +50,15 @@ def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
         yield group
 
 
-def check_ranks(config: TrainConfig, size: int) -> None:
-    """Refuse a configuration that ``size`` ranks cannot train together.
+def check_ranks(config: TrainConfig, place: Place | None) -> None:
+    """Refuse a configuration that several ranks cannot train together.
 
     Raises:
         UsageError: with the reason.
     """
-    if size == 1:
+    if place is None:
         return
+    size = place.size
     if config.ensemble > 1:
         raise UsageError(
             f"an ensemble of {config.ensemble} is trained by one process, not by {size} ranks",

@@ -52,7 +52,7 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
         own = named if named.is_own else None
         checkpoint = agreement.shared_checkpoint(find_file, own, ranks)
         config = _configuration(checkpoint, layers)
-        agreement.check_ranks(config, ranks.size)
+        agreement.check_ranks(config, request.place)
         compute = compute_for(config, ranks, request.place, checkpoint.environment["precision"])
         data = load_data(_dataset(checkpoint, config), request)
 

@@ -78,8 +78,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
         DataError: the data set is not available, or is damaged.
         OutputError: the run directory cannot be written.
     """
+    agreement.check_ranks(config, request.place)
     with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
-        agreement.check_ranks(config, ranks.size)
         compute = compute_for(config, ranks, request.place)
         _import_own_network(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
