@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,21 +22,6 @@ from mnist_cli.training.muon import Muon
 from mnist_cli.training.ranks import ALONE, Ranks
 
 
-class Guard(Protocol):
-    """Looks at each step's loss () and gradient norm ()."""
-
-    def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
-        """Raise, or see to it that the optimisers do nothing, if either is not finite.
-
-        ``step`` counts from 0 over the run; in a captured step it is a tensor () on the device.
-        """
-        ...
-
-    def report(self) -> None:
-        """Raise :class:`NonFiniteError` if a step was skipped; waits for the device."""
-        ...
-
-
 def build_guard(
     device: torch.device, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler
 ) -> Guard:
@@ -46,30 +30,44 @@ def build_guard(
     fp16's scaler skips steps whose gradients overflow, as it must; only the loss is judged then.
     """
     if scaler.is_enabled():
-        return ImmediateGuard(judge_gradient=False)
+        return Guard(judge_gradient=False)
     skipping = all(o.defaults.get("fused") or isinstance(o, Muon) for o in optimizers)
     if kind_of(device).skips and skipping:
         return DeferredGuard(device, optimizers)
-    return ImmediateGuard()
+    return Guard()
 
 
-class ImmediateGuard:
-    """Reads the figures each step."""
+class Guard:
+    """Reads each step's loss () and gradient norm ().
+
+    Args:
+        judge_gradient: whether the gradient must be finite too.
+    """
 
     def __init__(self, *, judge_gradient: bool = True) -> None:
         self._judge_gradient = judge_gradient
 
     def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
-        """See :meth:`Guard.before_step`."""
+        """Raise, or make the optimisers do nothing, if the loss or the norm is not finite.
+
+        ``step`` counts from 0 over the run; in a captured step it is a tensor () on the device.
+
+        Raises:
+            NonFiniteError: a figure is not finite, and the guard reads them each step.
+        """
         if not torch.isfinite(loss + grad_norm if self._judge_gradient else loss):
             raise _non_finite(int(step), loss.item(), grad_norm.item())
 
     def report(self) -> None:
-        """Nothing was put off."""
+        """Report a step that was skipped, if any; waits for the device.
+
+        Raises:
+            NonFiniteError: a step was skipped.
+        """
 
 
-class DeferredGuard:
-    """Lets optimisers that can skip the bad step and all after it; tells at the next report."""
+class DeferredGuard(Guard):
+    """Makes optimisers skip the bad step and all after it, and reports it later."""
 
     def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
         self._found = torch.zeros((), device=device)
@@ -104,7 +102,7 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
     )
     error = NonFiniteError(
         f"{what} at step {step + 1}; the step was not applied",
-        "Lower the learning rate (--lr), or clip the gradient (--set clip_norm=1).",
+        "Lower the learning rate (lr), or clip the gradient (clip_norm = 1).",
     )
     error.step = step
     return error

@@ -62,6 +62,7 @@ class Evaluation:
         return sum(member.accuracy for member in scores) / len(scores)
 
 
+@torch.no_grad()
 def predict(
     model: nn.Module,
     split: Split,
@@ -71,40 +72,25 @@ def predict(
     precision: Precision,
     option: str = EVALUATION,
     ranks: Ranks = ALONE,
+    by_member: bool = False,
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
-    An ensemble's are those of its vote. The network is put into evaluation mode and back into
-    the mode it was in. ``option`` is the key or option that sets the batch size, if there is one. Several ranks take the batches in turn, each batch one of them, and all are given the
-    whole.
+    The network is put into evaluation mode and back into the mode it was in.
+
+    Args:
+        model: the network; an ensemble votes.
+        split: the images, on the network's device.
+        normalisation: of the training set.
+        batch_size: images at once.
+        precision: of the network.
+        option: the key or option that sets the batch size; empty if none does.
+        ranks: they take the batches in turn, and all of them get the whole.
+        by_member: return those of each of M members (M, N, classes); of one network M is 1.
 
     Raises:
         OutOfMemory: the device has too little for such a batch; names one that fits.
     """
-    members = predict_members(
-        model,
-        split,
-        normalisation,
-        batch_size=batch_size,
-        precision=precision,
-        option=option,
-        ranks=ranks,
-    )
-    return vote(members)
-
-
-@torch.no_grad()
-def predict_members(
-    model: nn.Module,
-    split: Split,
-    normalisation: Normalisation,
-    *,
-    batch_size: int,
-    precision: Precision,
-    option: str = EVALUATION,
-    ranks: Ranks = ALONE,
-) -> Tensor:
-    """As :func:`predict`, for each of M members that vote (M, N, classes); of one network M is 1."""
 
     def first(count: int) -> Tensor:
         return _scores(model, split.images[:count], normalisation, precision)
@@ -119,8 +105,10 @@ def predict_members(
                 scores = [first(1)[:, :0]]
     finally:
         model.train(was_training)
-    mine = torch.cat(scores, dim=1).cpu()
-    return mine if ranks.size == 1 else _joined(mine, len(split), batch_size, ranks)
+    found = torch.cat(scores, dim=1).cpu()
+    if ranks.size > 1:
+        found = _joined(found, len(split), batch_size, ranks)
+    return found if by_member else vote(found)
 
 
 def _joined(mine: Tensor, count: int, batch_size: int, ranks: Ranks) -> Tensor:

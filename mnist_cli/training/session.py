@@ -137,9 +137,9 @@ class Session:
                 f"{resume.path} was trained on other data than these: "
                 f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
                 f"not {self.data.fingerprint[:20]}…",
-                "Bring back the images of then, or name where they are (--dataset)."
+                "Restore the images, or name the folder that holds them as the data set."
                 if self.data.spec.own
-                else "Name the data directory it was trained with (--data-dir).",
+                else "Name the data directory of the training.",
             )
 
     def events(self, stop: StopRequest) -> Iterator[Event]:

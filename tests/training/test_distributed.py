@@ -39,7 +39,7 @@ from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
 from mnist_cli.training.agreement import check_parts
-from mnist_cli.training.distributed.group import Group, device_of
+from mnist_cli.training.distributed.group import Group, device_of, explained
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
 from mnist_cli.training.ranks import ALONE
 
@@ -400,7 +400,7 @@ def test_memory_that_ran_out_is_no_rank_that_is_gone(
 ) -> None:
     with (
         pytest.raises(RuntimeError if kind is None else RankError) as caught,
-        Group(0, 2).explained(),
+        explained(0, 2),
     ):
         raise error
     assert type(caught.value) is (kind or type(error))

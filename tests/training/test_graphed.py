@@ -36,7 +36,7 @@ from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
+from mnist_cli.training.guard import DeferredGuard, Guard
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.state import fresh_state
 
@@ -243,7 +243,7 @@ def test_where_capturing_was_asked_for_and_fails_the_run_ends() -> None:
 
 def test_a_figure_read_back_is_found() -> None:
     run = Run(config(model="conv2"), True)
-    run.state.guard = ImmediateGuard()
+    run.state.guard = Guard()
     with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
         list(run.events())
 

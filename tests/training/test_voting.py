@@ -34,7 +34,7 @@ from mnist_cli.training import snapshot
 from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import build_optimizers
-from mnist_cli.training.scoring import evaluate, predict, predict_members, score
+from mnist_cli.training.scoring import evaluate, predict, score
 from mnist_cli.training.state import TrainState, fresh_model
 
 VAL = split(10, 2, "val")
@@ -150,7 +150,7 @@ def test_an_evaluation_holds_the_vote_and_each_member() -> None:
     model = fresh_model(config(model="conv2", ensemble=MEMBERS), 10)
     assert isinstance(model, Ensemble)
     settings: dict[str, Any] = {"batch_size": 4, "precision": FP32}
-    members = predict_members(model, VAL, NORMALISATION, **settings)
+    members = predict(model, VAL, NORMALISATION, **settings, by_member=True)
     result = evaluate(members, VAL, tuple("0123456789"))
     assert result.score == score(predict(model, VAL, NORMALISATION, **settings), VAL.labels)
     for number, found in enumerate(result.members):
@@ -159,7 +159,7 @@ def test_an_evaluation_holds_the_vote_and_each_member() -> None:
         assert found.loss == pytest.approx(score(single, VAL.labels).loss, rel=1e-5)
     mean = sum(member.accuracy for member in result.members) / MEMBERS
     assert result.mean_member_accuracy == pytest.approx(mean)
-    alone = predict_members(model.member(0), VAL, NORMALISATION, **settings)
+    alone = predict(model.member(0), VAL, NORMALISATION, **settings, by_member=True)
     assert evaluate(alone, VAL, tuple("0123456789")).members == ()
 
 
