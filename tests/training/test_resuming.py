@@ -50,6 +50,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dataloader, augmented": {"loader": "dataloader", **MOVED},
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+    "an ensemble, averaged": {
+        **{"model": "conv4", "ensemble": 2, "optimizer": "adam", "lr": 0.01, "ema": 0.9},
+        **MOVED,
+    },
 }
 
 
