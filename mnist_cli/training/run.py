@@ -181,20 +181,17 @@ def compute_for(
     Raises:
         UsageError: the device, the precision or a CUDA graph is not available.
     """
-    device = _device(config.device, place)
+    if place is None:
+        device = resolve_device(config.device)
+    else:
+        from mnist_cli.training.distributed.group import device_of
+
+        device = device_of(config.device, place)
     chosen = precision if config.precision == "auto" else config.precision
     resolved = resolve_precision(chosen, device)
     graphed.check(config, device, resolved, ranks.size)
     captured = graphed.captures(config, device, resolved, ranks.size)
     return Compute(device, resolved, captured, ranks)
-
-
-def _device(name: str, place: Place | None) -> torch.device:
-    if place is None:
-        return resolve_device(name)
-    from mnist_cli.training.distributed.group import device_of
-
-    return device_of(name, place)
 
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:
