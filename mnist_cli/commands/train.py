@@ -24,17 +24,19 @@ RULES = (
     Excludes(
         ("config",),
         ("resume",),
-        "A resumed run keeps its own configuration; leave --config out.",
+        "A resumed run keeps its own configuration; omit --config.",
     ),
     Excludes(
         ("verify_resume",),
         ("dry_run", "resume", "tensorboard", "dump_grad"),
-        "The proof keeps nothing and resumes its own run; leave it out.",
+        "The proof keeps nothing and resumes its own run; omit the other option.",
     ),
     Excludes(
-        ("verify_resume",), ("nproc", "torchrun"), "The proof is of one process; leave it out."
+        ("verify_resume",),
+        ("nproc", "torchrun"),
+        "The proof runs in one process; omit the other option.",
     ),
-    Excludes(("nproc",), ("torchrun",), "Both start the processes; leave one of them out."),
+    Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
 
 
@@ -58,9 +60,9 @@ def train(
 ) -> None:
     """Train a network, and end with its accuracy on the test set.
 
-    Without options: our default recipe on MNIST, on the best device there is. Settings come from
-    flags, then --set, then --config, then the defaults. The validation set, cut from the training
-    set, chooses best.pt; the test set is read once, at the end.
+    Without options: the default recipe on MNIST, on the best available device. Flags take
+    precedence over --set, --set over --config, and --config over the defaults. The validation set,
+    cut from the training set, chooses best.pt; the test set is read once, at the end.
     """
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back

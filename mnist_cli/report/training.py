@@ -76,7 +76,7 @@ class TrainingReport(Observer):
         )
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
-        """Print the epoch's line; a reader who has gone (`| head`) does not end the run."""
+        """Print the epoch's line; a closed pipe (`| head`) does not end the run."""
         if self._lines:
             try:
                 line = epoch_line(result, session.config.epochs, self._console.width)
@@ -191,7 +191,7 @@ def _bar(console: Console, epochs: int) -> Progress:
 
 
 def print_summary(summary: Summary, *, kept: bool = True) -> None:
-    """The end of a run: the test set's figures, and where everything lies if it was ``kept``."""
+    """Print the result on the test set, and the paths of the run if it was ``kept``."""
     out = stdout(wide=True)
     test = summary.test
     right = round(test.accuracy * test.count)

@@ -1,9 +1,8 @@
 """Stops a run whose loss is no longer finite, before the step that would spoil the weights.
 
-Two ways, one promise. Where reading a figure costs nothing (CPU), or where the optimiser cannot
-skip a step by itself, the figure is read each step. On CUDA that would make every step wait for
-the device; there torch's fused optimisers and our Muon take a flag, ``found_inf``, and skip the
-step themselves, and the flag is read at the next reporting point.
+On the CPU, or with an optimiser that cannot skip a step, the loss is read at each step. On CUDA
+every step would then wait for the device. There torch's fused optimisers and our Muon take a flag,
+``found_inf``, and skip the step; the flag is read at the next reporting point.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from mnist_cli.training.ranks import ALONE, Ranks
 def build_guard(
     device: torch.device, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler
 ) -> Guard:
-    """The guard that costs least: deferred on CUDA with optimisers that skip, else immediate.
+    """The cheapest guard: deferred on CUDA with optimisers that can skip a step, else immediate.
 
-    fp16's scaler skips steps whose gradients overflow, as it must; only the loss is judged then.
+    With fp16 only the loss is judged: the scaler skips steps whose gradients overflow.
     """
     if scaler.is_enabled():
         return Guard(judge_gradient=False)
@@ -109,12 +108,12 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
 
 
 def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> str:
-    """In words: the first module whose output for a batch is not finite, else whose gradient.
+    """Describe the first module with an output that is not finite, else with such a gradient.
 
     Args:
         model: with the weights and the gradients of the bad step.
         images: its batch (B, 1, H, W), normalised, or this rank's part of it.
-        ranks: who must say the same.
+        ranks: the processes that share the run; all return the same.
     """
     names = [name for name, _ in model.named_modules()]
     if module := ranks.earliest(first_bad_module(model, images), names):
@@ -124,10 +123,10 @@ def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> st
     largest = {name: float(p.grad.abs().max()) for name, p in backward if p.grad is not None}
     for name, value in largest.items():
         if not math.isfinite(value):
-            return f"{finite}, the first gradient that is not is that of '{name}'"
+            return f"{finite}, the first gradient that is not belongs to '{name}'"
     if not largest:
         return finite
-    return f"{finite}, the largest gradient is that of '{max(largest, key=largest.__getitem__)}'"
+    return f"{finite}, the largest gradient belongs to '{max(largest, key=largest.__getitem__)}'"
 
 
 def first_bad_module(model: nn.Module, images: Tensor) -> str:

@@ -46,14 +46,14 @@ class RunRequest:
     """What to do with a configuration.
 
     Attributes:
-        data_dir: where the data sets are.
-        runs: where the run directory goes.
-        observers: what follows the run in this process.
+        data_dir: folder of the data sets.
+        runs: folder of the run directories.
+        observers: they follow the run in this process.
         dry_run: train on one batch, and keep nothing.
         place: this process's rank among those that share the run; None trains alone.
         patience: seconds that ranks wait for each other.
-        last: whether the process only has to report the result afterwards: then a signal that
-            comes once the run is done changes nothing.
+        last: whether the process only reports the result afterwards: a signal that comes once the
+            run is done then changes nothing.
     """
 
     data_dir: Path
@@ -72,7 +72,7 @@ class RunRequest:
 
 @contextlib.contextmanager
 def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
-    """A session on fresh weights in a new run directory, which is locked meanwhile.
+    """A session with fresh weights in a new run directory, which stays locked.
 
     Raises:
         UsageError: the configuration asks for something that is not available.
@@ -105,18 +105,18 @@ def session_in(
     compute: Compute,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Session]:
-    """A session of which all ranks have agreed that they train the same.
+    """A session, once all ranks have agreed that they train the same.
 
     Args:
-        find: finds or makes the run directory, and locks it; called by the leading rank alone.
+        find: finds or makes the run directory, and locks it; only the leading rank calls it.
         config: the run's configuration.
         data: the data set.
         compute: what this rank computes with.
-        checkpoint: where to go on from; None begins anew.
+        checkpoint: where to continue; None starts from fresh weights.
 
     Raises:
-        UsageError: this rank would train otherwise than the others, or with no images.
-        RankError: another rank would train otherwise.
+        UsageError: this rank differs from the leading one, or has no images.
+        RankError: another rank differs from the leading one.
     """
     ranks, resumed = compute.ranks, checkpoint is not None
     agreement.check_alike(config, compute, data, checkpoint)
@@ -163,7 +163,7 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
                     observer.step(session, event)
             else:
                 answers = [observer.epoch(session, event) for observer in observers]
-                if any(answers):  # each of them has been asked
+                if any(answers):  # after all of them were called
                     return
 
 
@@ -207,7 +207,7 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
 
 
 def _import_own_network(model: ModelName) -> None:
-    """Find out before data are read whether the network's file can be run and has the class."""
+    """Check before data are read that the network's file runs and has the class."""
     if model.is_own:
         from mnist_cli.networks import own_network
 
@@ -216,7 +216,7 @@ def _import_own_network(model: ModelName) -> None:
 
 @contextlib.contextmanager
 def _runs_folder(request: RunRequest, ranks: Ranks) -> Iterator[Path]:
-    """Where the run directory goes; whether it can be written is found out before data are read."""
+    """The folder of the run directory, checked to be writable before data are read."""
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
             yield Path(folder)

@@ -1,4 +1,4 @@
-"""What a network makes of a split: every image once, and the figures that follow from it."""
+"""Evaluates a network on a split: predictions, accuracy, loss and other metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Precision, recall and F1 of one class, fractions of 1; 0 where they are undefined."""
+    """Precision, recall and F1 of one class, fractions of 1; 0 if they are undefined."""
 
     name: str
     precision: float
@@ -31,7 +31,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the image's number in its file, what it is, what was said, how surely."""
+    """A wrong prediction: the image's number in its file, its label, the prediction, its confidence."""
 
     index: int
     label: int
@@ -57,7 +57,7 @@ class Evaluation:
 
     @property
     def mean_member_accuracy(self) -> float:
-        """The mean of the members' accuracies; the network's own where there is one."""
+        """The mean of the members' accuracies; of a single network, its own."""
         scores = self.members or (self.score,)
         return sum(member.accuracy for member in scores) / len(scores)
 

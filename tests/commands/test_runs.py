@@ -191,7 +191,7 @@ def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, fold
     assert "runs/0001-digits-conv2 was trained to its end already" in outcome.err
     outcome = run("eval", "9")
     assert (outcome.code, outcome.err.splitlines()[0]) == (
-        *(4, "error: there is no checkpoint or run 9"),
+        *(4, "error: no checkpoint or run 9"),
     )
 
 

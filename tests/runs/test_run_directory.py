@@ -225,7 +225,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     empty = made(tmp_path, "0001-mnist-conv4")
     other = tmp_path / "a-folder"
     other.mkdir()
-    with pytest.raises(CheckpointError, match="a-folder is no run: it has no checkpoint"):
+    with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         find_checkpoint(empty, tmp_path)

@@ -201,7 +201,7 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
         with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
             check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
-        assert "Train with one process, or leave that batch out" in error.value.hint
+        assert "Train with one process, or skip that batch" in error.value.hint
         with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
             check_parts(settings, loaded(35), 4, resumed=True)
         assert error.value.hint == "Resume with at most 3 ranks."

@@ -199,7 +199,7 @@ def test_where_outputs_are_finite_the_gradient_nearest_to_the_loss_is_named() ->
     assert where_it_began(model, images) == "the outputs of all modules are finite"
     model(images).sum().backward()
     model.back.bias.grad = torch.tensor([9.0, -999.0])
-    assert where_it_began(model, images).endswith("the largest gradient is that of 'back.bias'")
+    assert where_it_began(model, images).endswith("the largest gradient belongs to 'back.bias'")
     for layer in (model.front[1], model.back):
         assert layer.weight.grad is not None
         layer.weight.grad[0, 0] = INF
