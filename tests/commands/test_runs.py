@@ -188,7 +188,7 @@ def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, fold
     document = run("eval", "2", "--json").document
     assert document["checkpoint"] == "runs/0002-digits-conv2/best.pt"
     outcome = run("train", "--resume", "1")
-    assert "runs/0001-digits-conv2 was trained to its end already" in outcome.err
+    assert "runs/0001-digits-conv2 is already trained to its end" in outcome.err
     outcome = run("eval", "9")
     assert (outcome.code, outcome.err.splitlines()[0]) == (
         *(4, "error: no checkpoint or run 9"),
