@@ -29,7 +29,7 @@ from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.errors import Caution
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import agreement, graphed
+from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
@@ -79,8 +79,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
         DataError: the data set is not available, or is damaged.
         OutputError: the run directory cannot be written.
     """
-    agreement.check_ranks(config, request.place)
-    with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+    rank_agreement.check_ranks(config, request.place)
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
         compute = compute_for(config, ranks, request.place)
         _import_own_network(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
@@ -119,9 +119,9 @@ def session_in(
         RankError: another rank differs from the leading one.
     """
     ranks, resumed = compute.ranks, checkpoint is not None
-    agreement.check_alike(config, compute, data, checkpoint)
-    agreement.check_parts(config, data, ranks.size, resumed=resumed)
-    run = agreement.shared_directory(find, ranks)
+    rank_agreement.check_alike(config, compute, data, checkpoint)
+    rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
+    run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():
         yield Session(config, data, compute, run, checkpoint)
 
