@@ -102,23 +102,17 @@ def named(value: object) -> str:
     return str(value).rpartition(":")[2]
 
 
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
 def test_the_gradients_of_two_ranks_are_those_of_one(
-    answers: list[dict[str, Any]], model: str, count: int
+    answers: list[dict[str, Any]], model: str, count: int, precision: Precision
 ) -> None:
     """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
-    one, exact = gradients(model, ALONE, count), gradients(model, ALONE, count, exact=True)
-    assert_as_accurate(answers[0]["gradients"][f"{model}/{count}"], one, exact)
-    assert not differences(answers[0]["gradients"], answers[1]["gradients"])
-
-
-@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
-def test_in_bf16_two_ranks_are_as_accurate_as_one(
-    answers: list[dict[str, Any]], model: str, count: int
-) -> None:
-    exact, one = gradients(model, ALONE, count, exact=True), gradients(model, ALONE, count, BF16)
-    assert_as_accurate(answers[0]["bf16"][f"{model}/{count}"], one, exact)
-    assert relative_error(one, exact) > 1e-4  # it did compute in bf16
+    one, exact = (gradients(model, ALONE, count, precision, exact=e) for e in (False, True))
+    first, second = (rank[f"gradients in {precision.name}"][f"{model}/{count}"] for rank in answers)
+    assert_as_accurate(first, one, exact)
+    assert not differences(first, second)
+    assert (relative_error(one, exact) > 1e-4) == (precision is BF16)
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
