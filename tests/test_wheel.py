@@ -53,6 +53,6 @@ def test_presets_are_found_in_an_unpacked_wheel(wheel: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     file, names, whole = done.stdout.splitlines()
-    assert Path(file).parent == tmp_path / "mnist_cli"
+    assert Path(file).parent == tmp_path / "mnist_cli" / "config"
     assert names.split() == sorted(path.stem for path in (ROOT / "configs").glob("*.toml"))
     assert whole == "True"

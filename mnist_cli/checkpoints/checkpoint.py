@@ -247,7 +247,7 @@ def _named_anew(path: Path, name: str, recorded: Mapping[str, Any], model: str |
 
 
 def _changes(source: object, model: str) -> tuple[str, ...]:
-    from mnist_cli.networks import own as own_network
+    from mnist_cli.networks import own_network
 
     return own_network.changes(model, source if isinstance(source, Mapping) else {})
 

@@ -75,7 +75,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     left = last_batch(config, images)
     if left >= size or not is_own_network(config.model):
         return
-    from mnist_cli.networks import own as own_network
+    from mnist_cli.networks import own_network
 
     try:
         own_network.try_on_none(config.model, len(data.spec.classes))
@@ -262,7 +262,7 @@ def _identity(
 
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
     if is_own_network(config.model):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         recorded = own_network.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}

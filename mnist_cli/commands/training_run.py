@@ -126,7 +126,7 @@ def begun(run: RunDirectory, ranks: Ranks) -> AbstractContextManager[None]:
 def _run_own_file(model: str) -> None:
     """Find out before any data are read whether a network's file can be run and has the class."""
     if place := network_place(model):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         own_network.network_class(place)
 
@@ -134,7 +134,7 @@ def _run_own_file(model: str) -> None:
 def _try_own_network(model: str, classes: int) -> None:
     """Try a network of the user's own before a run directory is made for it."""
     if is_own_network(model):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         own_network.check(model, classes)
 

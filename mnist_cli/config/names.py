@@ -2,7 +2,7 @@
 
 Names become absolute where they are typed, so that they mean the same to every process that the
 configuration travels to. What a configuration file names lies where that file lies. Reads nothing,
-imports nothing heavy: :mod:`mnist_cli.networks.own` and :mod:`mnist_cli.data.own` do.
+imports nothing heavy: :mod:`mnist_cli.networks.own_network` and :mod:`mnist_cli.data.own` do.
 """
 
 from __future__ import annotations

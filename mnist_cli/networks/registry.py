@@ -5,7 +5,7 @@ whose origin ends in a log-softmax keep it, return log-probabilities and say so 
 ``log_probabilities``: their loss is the negative log-likelihood, the others' the cross-entropy.
 
 Knows nothing of data or training. A network in a file of the user's own goes by the file's name, and
-is :mod:`mnist_cli.networks.own`'s business.
+is :mod:`mnist_cli.networks.own_network`'s business.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def build(name: str, classes: int = 10) -> nn.Module:
         UsageError: no network of that name.
     """
     if is_own_network(name):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         return own_network.build(name, classes)
     known = width_of(name)
@@ -291,7 +291,7 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
         UsageError: no network of that name.
     """
     if is_own_network(name):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         return own_network.expected_weights(name, classes)
     with torch.device("meta"):
@@ -304,7 +304,7 @@ def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
     Read off the last layer's bias, which ends every registered network's state_dict.
     """
     if is_own_network(name):
-        from mnist_cli.networks import own as own_network
+        from mnist_cli.networks import own_network
 
         return own_network.count_classes(name, weights)
     bias = weights.get(list(expected_weights(name, 1))[-1])

@@ -64,7 +64,7 @@ def _source(model: str) -> dict[str, Any]:
     """Where a network of the user's own came from: told, and never followed."""
     if not is_own_network(model):
         return {}
-    from mnist_cli.networks import own as own_network
+    from mnist_cli.networks import own_network
 
     return {"source": own_network.provenance(model)}
 

@@ -309,7 +309,7 @@ def test_a_path_in_a_checkpoint_is_never_imported(
     run_files: list[Path] = []
     load = own_source.load.__wrapped__
     monkeypatch.setattr(
-        "mnist_cli.networks.own.load", lambda path: [run_files.append(path), load(path)][1]
+        "mnist_cli.networks.own_network.load", lambda path: [run_files.append(path), load(path)][1]
     )
 
     def attempts(*more: object) -> list[Outcome]:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_cli.config import choices
 from mnist_cli.config.schema import (
     KEYS,
     OPTIMIZER_DEFAULTS,
     SCHEDULE_DEFAULTS,
     Layer,
     TrainConfig,
-    choices,
     compose,
     find_config,
     from_assignments,

@@ -12,8 +12,7 @@ import torch
 from own_files import NET, body, network_file
 
 from mnist_cli.errors import UsageError
-from mnist_cli.networks import ensemble
-from mnist_cli.networks import own as own_network
+from mnist_cli.networks import ensemble, own_network
 from mnist_cli.networks import registry as models
 from mnist_cli.networks import source as own_source
 
