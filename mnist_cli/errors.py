@@ -43,7 +43,7 @@ class MnistError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint.strip()
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

@@ -44,7 +44,7 @@ def test_it_ends_with_the_accuracy_and_what_next(tmp_path: Path) -> None:
     shown = " ".join(lines[3:])
     for name in ("eval", "draw"):
         assert f"{tmp_path}/bin/mnist {name} " in shown
-        assert name in {command.name for command in cli.app.registered_commands}
+        assert name in {command.name for command in cli.build().registered_commands}
     assert len(lines) == 3 + 4
 
 

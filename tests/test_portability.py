@@ -129,7 +129,7 @@ import contextlib, pathlib, windows
 windows.simulate()
 from mnist_cli.runs import directory as rundir
 run = rundir.create(pathlib.Path("runs"), "mnist", "conv4")
-with contextlib.suppress(KeyError), run.locked(), run.begun():
+with contextlib.suppress(KeyError), run.locked():
     raise KeyError
 """
 
@@ -164,7 +164,7 @@ def test_files_are_written_as_bytes() -> None:
             modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
             if name == "write_text" or (name == "open" and {"w", "x", "a"} & set(modes)):
                 found.add(path.relative_to(SOURCE).as_posix())
-    devnull = {"cli.py", "base/process.py", "commands/shared_run.py"}
+    devnull = {"cli.py", "base/process.py", "training/distributed/one_rank.py"}
     assert found == devnull | {"runs/directory.py", "training/distributed/rank_environment.py"}
 
 
@@ -288,8 +288,8 @@ def test_a_command_is_quoted_as_the_systems_shell_wants_it(
 def test_paths_of_another_system_are_known_as_paths() -> None:
     for path in (r"C:\data\letters", "C:/data/letters", "/data/letters"):
         assert places.is_own_data(path)
-        assert places.label(path) == "letters"
-    assert places.label(r"C:\nets\net.py:Net") == "net.py:Net"
+        assert places.dataset_label(path) == "letters"
+    assert places.ModelName(r"C:\nets\net.py:Net").label == "net.py:Net"
     assert not places.is_own_data("mnist")
 
 

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from mnist_cli.errors import OutputError
 
@@ -98,17 +98,29 @@ def atomic_write(path: Path, data: bytes | str) -> None:
             its name could not be made durable), and no temporary is left.
     """
     content = data.encode() if isinstance(data, str) else data
-    if _is_device(path):
-        return _write_to_device(path, content)
+    try:
+        with path.open("wb") if _is_device(path) else replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise explain_os_error(error, path, "write", len(content)) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that becomes ``path`` at the end, unless an error ends the block.
+
+    For content that arrives in pieces; see :func:`atomic_write` for what is in memory.
+
+    Raises:
+        OSError: it cannot be written; no temporary is left.
+    """
     temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             sync(file)
         replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise explain_os_error(error, path, "write", len(content)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -119,14 +131,6 @@ def _is_device(path: Path) -> bool:
         return stat.S_ISCHR(path.lstat().st_mode)
     except (OSError, ValueError):  # nothing there, or what writing will complain about
         return False
-
-
-def _write_to_device(path: Path, content: bytes) -> None:
-    try:
-        with path.open("wb") as device:
-            device.write(content)
-    except OSError as error:
-        raise explain_os_error(error, path, "write", len(content)) from error
 
 
 def sync(file: IO[bytes]) -> None:

@@ -19,6 +19,7 @@ OPTIONAL = {
     "matplotlib": "matplotlib",
     "PIL": "pillow",
     "scipy": "scipy",
+    "httpx": "httpx",
     "tensorboard": "tensorboard",
     "onnx": "onnx",
     "onnxscript": "onnxscript",
@@ -33,6 +34,7 @@ _PURPOSE = {
     "matplotlib": "pictures",
     "pillow": "image files and the bundled digits",
     "scipy": "image files and the bundled digits",
+    "httpx": "downloads",
 }
 
 

@@ -11,8 +11,7 @@ plain http, here the same hosts are asked over https.
 
 from __future__ import annotations
 
-import difflib
-
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, Kind, SourceFile, SplitName, idx_bytes
 from mnist_cli.errors import UsageError
 
@@ -38,11 +37,10 @@ def get(name: str) -> DatasetSpec:
     spec = find(name)
     if spec is not None:
         return spec
-    near = difflib.get_close_matches(_plain(name), _CATALOGUE, n=1)
-    guess = f"Did you mean {near[0]}? " if near else ""
     raise UsageError(
         f"there is no data set {name!r}, and no folder of that name",
-        f"{guess}Known are {', '.join(names())}; your own are named by their path.",
+        f"{did_you_mean(_plain(name), _CATALOGUE)} "
+        f"Known are {', '.join(names())}; your own are named by their path.",
     )
 
 

@@ -71,7 +71,7 @@ class DatasetSpec:
         transposed: whether images are stored column by column.
         label_columns: integers stored with each image; the class is the first.
         fetch_seconds: how long a download may take in all, unless the user says otherwise.
-        own: whether it is the user's own, read by :mod:`mnist_cli.data.own`.
+        own: whether it is the user's own, read by :mod:`mnist_cli.data.own_data`.
     """
 
     name: str

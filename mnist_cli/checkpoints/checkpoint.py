@@ -22,7 +22,7 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints.archive import load_archive
 from mnist_cli.checkpoints.weight_check import LISTED, Weights, check_weights
 from mnist_cli.config.choices import PRECISIONS, is_known_model
-from mnist_cli.config.names import EXAMPLE, is_own_network, label
+from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -79,7 +79,7 @@ class Checkpoint:
     """
 
     path: Path
-    model: str
+    model: ModelName
     classes: int
     weights: Weights
     config: TrainConfig | None = None
@@ -98,13 +98,29 @@ class Checkpoint:
         """How many networks vote; 1 where there is no ensemble."""
         return self.config.ensemble if self.config is not None else 1
 
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run computed with: device, precision, versions; empty if foreign."""
+        found: Mapping[str, Any] = self.document.get("environment", {})
+        return found
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of the training: fp32, bf16 or fp16; None if foreign."""
+        return self.environment.get("precision")
+
+    @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the training was: epoch, batch and step; None if foreign."""
+        return self.document.get("position")
+
     def build_model(self) -> nn.Module:
         """The network with these weights, or the ensemble, on the CPU, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             networks = [models.build(self.model, self.classes) for _ in range(self.members)]
         if self.config is not None and self.config.channels_last:
             networks = [network.to(memory_format=torch.channels_last) for network in networks]
-        model = ensemble.join(networks, batched=False if is_own_network(self.model) else None)
+        model = ensemble.join(networks, batched=False if self.model.is_own else None)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 
@@ -201,8 +217,8 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     _check_format(path, document)
     with _garbled(path):
         config = _config_of(document["config"])
-        name = str(document["model"]["name"])
-        if own := is_own_network(config.model) or is_own_network(name):
+        name = ModelName(document["model"]["name"])
+        if own := config.model.is_own or name.is_own:
             name = _named_anew(path, name, document["model"], model)
             config = config.model_copy(update={"model": name})
         data = _data_of(document["data"])
@@ -212,7 +228,9 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
             weights = _averaged(document["ema"])
         _check_environment(document["environment"])
     if model is not None and model != name:
-        raise OtherNetworkError(f"{path} holds the network '{name}', not '{label(model)}'")
+        raise OtherNetworkError(
+            f"{path} holds the network '{name}', not '{ModelName(model).label}'"
+        )
     checkpoint = Checkpoint(
         path=path,
         model=name,
@@ -227,21 +245,23 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     try:
         check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
     except CheckpointError as error:
-        if own and label(str(document["model"]["name"])) != label(name):
+        if own and ModelName(document["model"]["name"]).label != name.label:
             raise OtherNetworkError(error.message, error.hint) from error
         raise
     return replace(checkpoint, changes=changes)
 
 
-def _named_anew(path: Path, name: str, recorded: Mapping[str, Any], model: str | None) -> str:
+def _named_anew(
+    path: Path, name: ModelName, recorded: Mapping[str, Any], model: str | None
+) -> ModelName:
     """The network's file as the user named it: what a checkpoint names is never imported."""
-    if model is not None and is_own_network(model):
-        return model
+    if model is not None and ModelName(model).is_own:
+        return ModelName(model)
     source = recorded.get("source")
     place = str(source.get("path", "")) if isinstance(source, Mapping) else ""
     where = f", in {place!r:.200} when it was trained" if place else ""
     raise OwnNetworkError(
-        f"{path} holds a network from a file of its user's own: {label(name)!r:.80}{where}",
+        f"{path} holds a network from a file of its user's own: {name.label!r:.80}{where}",
         f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}.",
     )
 
@@ -321,7 +341,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
     else:
         classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
     check_weights(path, model, classes, weights)
-    return Checkpoint(path, model, classes, weights)
+    return Checkpoint(path, ModelName(model), classes, weights)
 
 
 def _strip_wrappers(weights: Weights) -> Weights:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network, label
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
 
@@ -33,7 +33,7 @@ def check_weights(
     try:
         expected = ensemble.expected_weights(model, classes, members)
     except UsageError as error:
-        if is_own_network(model):
+        if ModelName(model).is_own:
             raise
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
@@ -41,7 +41,9 @@ def check_weights(
         more = len(differences) - LISTED
         listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
         since = f" ({'; '.join(changes)})" if changes else ""
-        raise CheckpointError(f"{path} does not fit the network '{label(model)}'{since}: {listed}")
+        raise CheckpointError(
+            f"{path} does not fit the network '{ModelName(model).label}'{since}: {listed}"
+        )
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(

@@ -7,15 +7,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from mnist_cli.commands import bench_flags as flags
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.benchmark.measure import Recipe
 
 
+RULES = (
+    Excludes(("inference",), ("scaling",)),
+    Excludes(("target",), ("inference", "scaling"), "Omit --target."),
+    Needs(("factors",), ("scaling",)),
+)
+
+
 def bench(
+    context: typer.Context,
     recipes: flags.RecipesArgument = None,
     target: flags.TargetOption = None,
     inference: flags.InferenceFlag = False,
@@ -30,7 +41,6 @@ def bench(
     picture: flags.PictureOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Measure recipes side by side: seconds to a test accuracy, and what that takes.
 
@@ -44,7 +54,7 @@ def bench(
     anew), at several batch sizes, widths and thread counts, each in a process of its own; on two
     cores it takes a few minutes.
     """
-    _refuse_contradictions(target, inference, scaling, factors)
+    contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
 
     given = assignments or ()
@@ -95,20 +105,6 @@ class Asked:
 
             check_format(self.picture)
             check_writable(self.picture.parent)
-
-
-def _refuse_contradictions(
-    target: float | None, inference: bool, scaling: bool, factors: str | None
-) -> None:
-    if inference and scaling:
-        raise UsageError("--inference and --scaling are two benchmarks", "Give one of them.")
-    if target is not None and (inference or scaling):
-        raise UsageError(
-            f"--target means nothing with {'--inference' if inference else '--scaling'}",
-            "Leave it out.",
-        )
-    if factors is not None and not scaling:
-        raise UsageError("--factors means nothing without --scaling", "Add --scaling.")
 
 
 def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str, Any]) -> Recipe:

@@ -70,7 +70,8 @@ FactorsOption = Annotated[
 PictureOption = Annotated[
     Path | None,
     typer.Option(
-        "--picture",
+        "--out",
+        "-o",
         metavar="FILE",
         help="Draw the result to this file; the suffix decides the format.",
         rich_help_panel=options.OUTPUT,

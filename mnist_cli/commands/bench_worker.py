@@ -17,18 +17,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.benchmark.peak_memory import peak_bytes
-from mnist_cli.commands.training_run import RunRequest, Speaker, train_anew
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.report.training import LearningCurves, TrainingReport
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.expected_errors import expected
+from mnist_cli.training.observer import Observer
+from mnist_cli.training.run import RunRequest, begin, compute_for, drive
 from mnist_cli.training.session import Session
 
 if TYPE_CHECKING:
-    import torch
-
     from mnist_cli.data.load import LoadedData
-    from mnist_cli.devices.device import Precision
+    from mnist_cli.training.compute import Compute
 
 Order = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ MOST_BATCHES = 1000
 
 
 @dataclass
-class TestWatch:
+class TestWatch(Observer):
     """Reads the test set after each epoch, while training's clock stands still.
 
     ``epochs`` gathers (seconds of training so far, test accuracy); ``seconds`` is what the
@@ -51,7 +51,7 @@ class TestWatch:
     seconds: float = 0.0
     images: int = 0
 
-    def __call__(self, session: Session, _result: EpochResult) -> bool:
+    def epoch(self, session: Session, _result: EpochResult) -> bool:
         """Whether the run may end here."""
         started = perf_counter()
         accuracy = session.score_test().accuracy
@@ -65,8 +65,11 @@ def train(order: Order) -> dict[str, Any]:
     """Train once, as ``mnist train`` does, and say how it went."""
     config = _config(order)
     watch = TestWatch(order["target"])
-    places = Path(order["data_dir"]), Path(order["runs"])
-    summary = train_anew(config, RunRequest(*places, Speaker(silent=True), observers=(watch,)))
+    report = TrainingReport(silent=True)
+    observers = (report, watch, LearningCurves(report))
+    request = RunRequest(Path(order["data_dir"]), Path(order["runs"]), observers)
+    with begin(config, request) as session:
+        summary = drive(session, request)
     assert summary is not None  # one process trains
     return {
         "epochs": watch.epochs,
@@ -79,7 +82,7 @@ def train(order: Order) -> dict[str, Any]:
             **_details(config, summary.device_name),
             "device": summary.device,
             "precision": summary.precision,
-            "dataset": label(summary.dataset),
+            "dataset": dataset_label(summary.dataset),
         },
     }
 
@@ -89,21 +92,18 @@ class Bench:
     """What a configuration is measured on."""
 
     config: TrainConfig
-    device: torch.device
-    precision: Precision
+    compute: Compute
     data: LoadedData
 
     @classmethod
     def of(cls, order: Order, *, whole: bool) -> Bench:
         """As the order says; ``whole`` reads the training images too."""
         from mnist_cli.data.load import load
-        from mnist_cli.devices.device import resolve_device, resolve_precision
 
         config = _config(order)
-        device = resolve_device(config.device)
-        precision = resolve_precision(config.precision, device)
+        compute = compute_for(config)
         data = load(config.dataset, Path(order["data_dir"]), whole=whole)
-        return cls(config, device, precision, data)
+        return cls(config, compute, data)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -111,10 +111,10 @@ class Bench:
         from mnist_cli.devices.device import describe
 
         return {
-            **_details(self.config, describe(self.device)),
-            "device": str(self.device),
-            "precision": self.precision.name,
-            "dataset": label(self.data.spec.name),
+            **_details(self.config, describe(self.compute.device)),
+            "device": str(self.compute.device),
+            "precision": self.compute.precision.name,
+            "dataset": dataset_label(self.data.spec.name),
         }
 
     def session(self, runs: Path, **changes: Any) -> Session:
@@ -123,7 +123,7 @@ class Bench:
 
         config = self.config.model_copy(update=changes)
         run = rundir.create(runs, self.data.spec.name, config.model)
-        return Session(config, self.data, self.device, self.precision, run)
+        return Session(config, self.data, self.compute, run)
 
 
 def images(order: Order) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def steps(order: Order) -> dict[str, Any]:
     session = bench.session(runs)
     _drive(session)
     seconds = session.state.clock.seconds
-    return {"train_seconds": seconds, **_peaks(str(bench.device)), "details": bench.details}
+    return {"train_seconds": seconds, **_peaks(str(bench.compute.device)), "details": bench.details}
 
 
 def _drive(session: Session) -> None:
@@ -163,7 +163,8 @@ def inference(order: Order) -> dict[str, Any]:
     bench = Bench.of(order, whole=False)
     config = bench.config
     passes = _passes(bench, order["batch_sizes"])
-    with compute_settings(bench.device, threads=config.threads, deterministic=config.deterministic):
+    device = bench.compute.device
+    with compute_settings(device, threads=config.threads, deterministic=config.deterministic):
         for one in passes:
             one()
         for _ in range(order["repeats"]):
@@ -201,15 +202,20 @@ def _passes(bench: Bench, batch_sizes: list[int]) -> list[Pass]:
     from mnist_cli.training.state import fresh_model
 
     data = bench.data
-    test = data.test.to(bench.device)
-    model = fresh_model(bench.config, len(data.spec.classes)).to(bench.device)
+    test = data.test.to(bench.compute.device)
+    model = fresh_model(bench.config, len(data.spec.classes)).to(bench.compute.device)
     passes = []
     for size in batch_sizes:
         if size > len(test):
             break
         part = test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
         evaluate = partial(
-            predict, model, part, data.normalisation, batch_size=size, precision=bench.precision
+            predict,
+            model,
+            part,
+            data.normalisation,
+            batch_size=size,
+            precision=bench.compute.precision,
         )
         passes.append(Pass(size, len(part), evaluate))
     return passes
@@ -223,7 +229,7 @@ def _details(config: TrainConfig, device_name: str) -> dict[str, Any]:
     import torch
 
     threads = config.threads or torch.get_num_threads()
-    return {"model": label(config.model), "device_name": device_name, "threads": threads}
+    return {"model": config.model.label, "device_name": device_name, "threads": threads}
 
 
 def _peaks(device: str) -> dict[str, int]:

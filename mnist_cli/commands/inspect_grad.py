@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import typer
+
 from mnist_cli.commands import options
+from mnist_cli.commands.contradictions import given
 from mnist_cli.commands.inspect import contradictions, flags
 from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS
 from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
 
 
 def inspect_grad(
+    context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     replay: flags.ReplayFlag = False,
     step: flags.StepFlag = False,
@@ -45,7 +49,6 @@ def inspect_grad(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Show the backward graph of one batch's loss, with the real gradient at every node.
 
@@ -54,7 +57,7 @@ def inspect_grad(
     autograd's, bit for bit. Without a checkpoint and without any run, a fresh seeded network on
     the bundled digits is inspected.
     """
-    contradictions.check(options.given(inspect_grad, locals()))
+    contradictions.check(given(context))
     options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
     from mnist_cli.commands.inspect import dump as dumps

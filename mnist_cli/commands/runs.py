@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord
 
-SORTS = ("name", "accuracy", "seconds", "date")
-
 app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 
 SortOption = Annotated[
-    str,
+    Literal["name", "accuracy", "seconds", "date"],
     typer.Option(
         "--sort",
-        metavar="|".join(SORTS),
+        metavar="name|accuracy|seconds|date",
         help="Sort by number and name, best first, quickest first, or newest first.",
-        autocompletion=options.complete(SORTS),
     ),
 ]
 ComparedArgument = Annotated[
@@ -46,23 +42,19 @@ def show(
     sort: SortOption = "name",
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
     The accuracy is the test set's. A run that has not ended, or a folder that is none, is listed
     too, and says so. Wherever a command takes a run, its number will do.
     """
-    given = options.given(show, locals())
     if context.invoked_subcommand is not None:
-        _refuse_options_before(context, given)
+        _refuse_options_before(context)
         return
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.run_table import print_runs
     from mnist_cli.runs.listing import sort_runs
 
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort}: no such order", f"Choose one of {', '.join(SORTS)}.")
     found = sort_runs(_list(runs), sort)
     if as_json:
         print_json({"folder": str(runs), "runs": [_plain(run) for run in found]})
@@ -72,18 +64,15 @@ def show(
         note(f"no runs under {runs}/; `mnist train` makes one")
 
 
-def _refuse_options_before(context: typer.Context, given: Container[str]) -> None:
-    """An option of the list says nothing to a command that follows it: it is not passed over."""
-    flags = [max(one.opts, key=len) for one in context.command.params if one.name in given]
-    if flags:
+def _refuse_options_before(context: typer.Context) -> None:
+    """Refuse an option of the list before the name of another command, where it has no effect."""
+    typed = contradictions.given(context)
+    if typed:
         command = context.invoked_subcommand or ""
-        followed: Mapping[str, Any] = getattr(context.command, "commands", {})
-        named = {one.name for one in followed[command].params}
-        if not {one.name for one in context.command.params if one.name in given} <= named:
-            raise UsageError(f"mnist runs {command} has no {', '.join(flags)}", "Leave it out.")
+        flags = ", ".join(contradictions.spelled(context, name, typed) for name in typed)
         raise UsageError(
-            f"{', '.join(flags)} before {command} says nothing to it",
-            f"Write it at the end: mnist runs {command} … {flags[0]} …",
+            f"{flags} before {command} has no effect on it",
+            f"Options of {command} come after its name: see `mnist runs {command} --help`.",
         )
 
 
@@ -122,7 +111,6 @@ def compare(
     folders: ComparedArgument,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Show what differs between runs: in their configuration, in what they were made with and on.
 

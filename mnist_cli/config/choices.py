@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
-from mnist_cli.config.names import EXAMPLE, is_file_alone, is_own_network
+from mnist_cli.config.names import EXAMPLE, ModelName
 
 Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
 Schedule = Literal["constant", "step", "cosine", "onecycle"]
@@ -61,13 +61,13 @@ def known_models() -> str:
 
 def is_known_model(model: str) -> bool:
     """Whether a network's name means one of this program's, or may mean one of the user's."""
-    return width_of(model) is not None or is_own_network(model)
+    return width_of(model) is not None or ModelName(model).is_own
 
 
 def unknown_model(model: str) -> tuple[str, str]:
     """What is wrong with a network's name that means nothing, and what may be named instead."""
-    if is_file_alone(model):
-        file = model.removesuffix(":")
+    file = model.removesuffix(":")
+    if file.endswith(".py"):
         return f"{file} names a file, and no class of it", f"Name one, as in {file}:Net."
     file, colon, name = model.rpartition(":")
     if colon and file and name.isidentifier():

@@ -6,7 +6,6 @@ paths: they are made absolute here, where it is known from which folder they are
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.base.files import is_folder, is_there
-from mnist_cli.config import names as places
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import preset_names, presets_dir
+from mnist_cli.config.names import ModelName, absolute_dataset
 from mnist_cli.errors import UsageError
 
+
+def _absolute_model(model: object, folder: Path) -> object:
+    return ModelName(model).absolute(folder) if isinstance(model, str) else model
+
+
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
-    "model": places.absolute_network,
-    "dataset": places.absolute_dataset,
+    "model": _absolute_model,
+    "dataset": absolute_dataset,
 }
 """Keys whose values may be paths, and what makes one absolute as seen from a folder."""
 
@@ -117,8 +122,7 @@ def find_config(name: str) -> Path:
             return path
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
         raise UsageError(f"--config {name}: cannot be read: {error}") from error
-    near = difflib.get_close_matches(name, preset_names(), n=1)
     raise UsageError(
         f"--config {name}: no preset of that name and no such file",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
+        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",
     )

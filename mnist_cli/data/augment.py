@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_cli.config.schema import TrainConfig
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -29,11 +27,6 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     erase: float = 0.0
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> Augmentation:
-        """The augmentation that a configuration asks for."""
-        return cls(config.shift, config.rotate, config.scale, config.shear, config.erase)
 
     @property
     def moves(self) -> bool:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mnist_cli.config.names import NetworkPlace, network_place
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.source import load, running, siblings
 
@@ -143,7 +143,7 @@ def provenance(model: str) -> dict[str, Any]:
     place = _place(model)
     return {
         "path": str(place.path),
-        "class": place.name,
+        "class": place.class_name,
         "sha256": load(place.path).sha256,
         "siblings": dict(siblings(place.path)),
     }
@@ -172,19 +172,19 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def network_class(place: NetworkPlace) -> type[nn.Module]:
+def network_class(place: ModelName) -> type[nn.Module]:
     """The class that is named.
 
     Raises:
         UsageError: the file cannot be run, or has no such class; those that it has are listed.
     """
     module = load(place.path).module
-    found = getattr(module, place.name, None)
+    found = getattr(module, place.class_name, None)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
     listed = ", ".join(_classes_of(module)) or "none that subclasses torch.nn.Module"
     if found is None:
-        raise UsageError(f"{place.path} has no class {place.name}", f"It has: {listed}.")
+        raise UsageError(f"{place.path} has no class {place.class_name}", f"It has: {listed}.")
     what = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
     raise UsageError(
         f"{place.label} is {what} that does not subclass torch.nn.Module"
@@ -194,14 +194,14 @@ def network_class(place: NetworkPlace) -> type[nn.Module]:
     )
 
 
-def _place(model: str) -> NetworkPlace:
-    place = network_place(model)
-    if place is None:
+def _place(model: str) -> ModelName:
+    place = ModelName(model)
+    if not place.is_own:
         raise UsageError(f"'{model}' names no network in a file", "As in path/to/net.py:Net.")
     return place
 
 
-def _running(place: NetworkPlace, doing: str) -> AbstractContextManager[None]:
+def _running(place: ModelName, doing: str) -> AbstractContextManager[None]:
     return running(place.label, doing, place.path.parent)
 
 
@@ -218,7 +218,7 @@ def _classes_of(module: ModuleType) -> list[str]:
 # --- building and trying
 
 
-def _construct(place: NetworkPlace, classes: int | None) -> nn.Module:
+def _construct(place: ModelName, classes: int | None) -> nn.Module:
     kind = network_class(place)
     arguments = _arguments(place, kind, classes)
     with _running(place, "cannot be built"):
@@ -235,7 +235,7 @@ def _takes_classes(kind: type[nn.Module]) -> str | None:
     return next((name for name in CLASSES if name in parameters), None)
 
 
-def _arguments(place: NetworkPlace, kind: type[nn.Module], classes: int | None) -> dict[str, int]:
+def _arguments(place: ModelName, kind: type[nn.Module], classes: int | None) -> dict[str, int]:
     taken = _takes_classes(kind)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     missing = [
@@ -248,13 +248,13 @@ def _arguments(place: NetworkPlace, kind: type[nn.Module], classes: int | None) 
     if missing:
         raise UsageError(
             f"{place.label} needs {', '.join(missing)} to be built",
-            f"It is built as {place.name}({CLASSES[0]}=10), or as {place.name}() where it takes "
+            f"It is built as {place.class_name}({CLASSES[0]}=10), or as {place.class_name}() where it takes "
             "no number of classes; give everything else a default.",
         )
     return {taken: classes} if taken is not None and classes is not None else {}
 
 
-def _require_plain_weights(place: NetworkPlace, network: nn.Module) -> None:
+def _require_plain_weights(place: ModelName, network: nn.Module) -> None:
     """A checkpoint holds tensors, and an average or an ensemble copies the network."""
     with _running(place, "cannot be copied"):
         copy.deepcopy(network)
@@ -266,7 +266,7 @@ def _require_plain_weights(place: NetworkPlace, network: nn.Module) -> None:
             )
 
 
-def _scores(place: NetworkPlace, network: nn.Module, count: int, training: bool) -> Tensor:
+def _scores(place: ModelName, network: nn.Module, count: int, training: bool) -> Tensor:
     """What it makes of ``count`` images of noise; refused unless scores (N, classes)."""
     mode = "training" if training else "evaluation"
     images = torch.randn(count, 1, 28, 28, dtype=torch.float32, device="cpu")

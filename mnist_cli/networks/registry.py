@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_cli.config.choices import unknown_model, width_of
-from mnist_cli.config.names import is_own_network
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 
 
@@ -247,7 +247,7 @@ def build(name: str, classes: int = 10) -> nn.Module:
     Raises:
         UsageError: no network of that name.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.build(name, classes)
@@ -290,7 +290,7 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
     Raises:
         UsageError: no network of that name.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.expected_weights(name, classes)
@@ -303,7 +303,7 @@ def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
 
     Read off the last layer's bias, which ends every registered network's state_dict.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.count_classes(name, weights)

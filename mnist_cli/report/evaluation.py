@@ -1,9 +1,9 @@
-"""What ``mnist eval`` shows: figures, a table of the classes, the confusion matrix, mistakes."""
+"""What ``mnist eval`` prints: the score, a table of the classes, the confusion matrix, mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 MOST_MISTAKES = 5
 MOST_LETTERS = 60
 """Of classes' names over the columns of a table."""
+
+
+def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
+    """What ``--json`` prints; ``files`` are the images' files, by their numbers, if they have any."""
+    document: dict[str, Any] = evaluation.score.to_plain()
+    if evaluation.members:
+        document["members"] = [member.to_plain() for member in evaluation.members]
+        document["mean_member_accuracy"] = evaluation.mean_member_accuracy
+    document["calibration_error"] = evaluation.calibration_error
+    document["per_class"] = [vars(row) for row in evaluation.per_class]
+    document["confusion"] = [list(row) for row in evaluation.confusion]
+    document["mistakes"] = [
+        vars(row) | ({"path": files[row.index]} if files else {}) for row in evaluation.mistakes
+    ]
+    return document
 
 
 def print_evaluation(

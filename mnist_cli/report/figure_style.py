@@ -88,7 +88,10 @@ def shading(own: bool) -> str:
 
 
 MOST_LETTERS = 16
-"""Of a class's name in a picture."""
+"""Characters of a class's name in a figure."""
+
+MOST_NAMED = 20
+"""Up to this number of classes, a figure names all of them."""
 
 ASLANT: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 """Names below an axis that are longer than their places are wide."""

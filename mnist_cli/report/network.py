@@ -1,39 +1,52 @@
-"""What ``mnist model`` shows: the data's way through a network as a table, and the totals."""
+"""What ``mnist model`` prints: a table of a network's operations, and the totals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.autograd.render.labels import size
 from mnist_cli.report.console import print_fitting, stdout
 
 if TYPE_CHECKING:
+    from mnist_cli.inference.shown import Shown
     from mnist_cli.insight.flow import Flow, Shape, Step
 
 TEXTUAL = ("layer", "operation")
 EXPENDABLE = ("input", "statistics")
-"""An input stands in the line above as an output; the totals have the statistics too."""
+"""Columns that a narrow terminal omits: inputs are outputs of the line above, and the totals have
+the statistics too."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Which network it is: its name, what it tells apart, and how many of it vote."""
+def network_document(flow: Flow, shown: Shown) -> dict[str, Any]:
+    """What ``--json`` prints, for one network and the whole batch."""
+    return {
+        "model": shown.name,
+        "checkpoint": None if shown.checkpoint is None else str(shown.checkpoint),
+        "classes": shown.classes,
+        "members": shown.members,
+        "images": list(flow.images),
+        "dtype": "float32",
+        "steps": [{**vars(step), "weights": vars(step.weights)} for step in flow.steps],
+        "unused": dict(flow.unused),
+        "totals": {
+            **vars(flow.weights),
+            "weight_bytes": flow.weight_bytes,
+            "multiply_adds": flow.multiply_adds,
+            "activation_bytes": flow.bytes,
+        },
+    }
 
-    name: str
-    classes: int
-    members: int = 1
 
-
-def print_network(flow: Flow, subject: Subject, *, table: bool) -> None:
-    """The steps as a table, if wanted, and the totals in words."""
+def print_network(flow: Flow, shown: Shown, *, table: bool) -> None:
+    """Print the operations as a table, if wanted, and the totals in words."""
     if table and flow.steps:
         rows = [_row(step, flow.images[0]) for step in flow.steps]
         empty = {name for name in ("fixed", "statistics") if not getattr(flow.weights, name)}
-        shown = [{name: row[name] for name in row if name not in empty} for row in rows]
-        print_fitting(shown, textual=TEXTUAL, expendable=EXPENDABLE)
-    for line in _totals(flow, subject):
+        kept = [{name: row[name] for name in row if name not in empty} for row in rows]
+        print_fitting(kept, textual=TEXTUAL, expendable=EXPENDABLE)
+    for line in _totals(flow, shown):
         stdout(wide=True).print(line)
 
 
@@ -72,28 +85,20 @@ def _count(number: int) -> str:
     return f"{number:,}" if number else ""
 
 
-def size(count: int) -> str:
-    """Bytes with the unit that suits them."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"
-
-
-def _totals(flow: Flow, subject: Subject) -> list[str]:
+def _totals(flow: Flow, shown: Shown) -> list[str]:
     weights, batch = flow.weights, flow.images[0]
     parts = [f"{weights.trained:,} trained", f"{weights.fixed:,} fixed" if weights.fixed else ""]
     parts.append(f"{weights.statistics:,} running statistics" if weights.statistics else "")
     images = "one image" if batch == 1 else f"{batch:,} images"
     shape = "×".join(map(str, flow.images[1:]))
     lines = [
-        f"[bold]{escape(subject.name)}[/]: {shape} to {subject.classes:,} classes, "
+        f"[bold]{escape(shown.name)}[/]: {shape} to {shown.classes:,} classes, "
         f"{', '.join(filter(None, parts))}; {size(flow.weight_bytes)} of weights",
         f"for {images}: {flow.multiply_adds:,} multiply-adds, "
         f"{size(flow.bytes)} of activations in float32",
     ]
-    if subject.members > 1:
-        lines.append(f"{subject.members} of them vote: all figures times {subject.members}")
+    if shown.members > 1:
+        lines.append(f"{shown.members} of them vote: all figures times {shown.members}")
     if flow.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in flow.unused.items())
         lines.append(f"held, but not used: {escape(names)}")

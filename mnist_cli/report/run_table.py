@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.config.names import label, slug
+from mnist_cli.config.names import ModelName, dataset_label, dataset_slug
 from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
 def _row(run: RunRecord) -> dict[str, str]:
     return {
         "run": _short_name(run),
-        "data set": label(run.dataset) or NOTHING,
+        "data set": dataset_label(run.dataset) or NOTHING,
         "network": _network(run) or NOTHING,
         "epochs": _epochs(run),
         "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
@@ -48,12 +48,12 @@ def _row(run: RunRecord) -> dict[str, str]:
 def _short_name(run: RunRecord) -> str:
     """The number alone where the rest of the name only says what other columns say too."""
     number, _, rest = run.name.partition("-")
-    told = f"{slug(run.dataset)}-{slug(run.model)}"
+    told = f"{dataset_slug(run.dataset)}-{ModelName(run.model).slug}"
     return number if number.isdecimal() and rest == told else run.name
 
 
 def _network(run: RunRecord) -> str:
-    network = label(run.model)
+    network = ModelName(run.model).label
     return f"{run.members} × {network}" if run.members > 1 else network
 
 
@@ -149,9 +149,14 @@ def _loss(loss: float | None) -> str:
 
 def _values(row: Sequence[object]) -> list[str]:
     """A row as text, paths of the user's own by what they end with where that tells them apart."""
-    short = [label(value) if isinstance(value, str) else value for value in row]
+    short = [_short(value) if isinstance(value, str) else value for value in row]
     apart = len(set(map(str, short))) == len(set(map(str, row)))
     return [_value(value) for value in (short if apart else row)]
+
+
+def _short(text: str) -> str:
+    """A path of the user's own by its last part; any other text unchanged."""
+    return ModelName(text).label if ModelName(text).is_own else dataset_label(text)
 
 
 def _value(value: object) -> str:
@@ -164,4 +169,4 @@ def _value(value: object) -> str:
     if len(text) <= LONGEST_VALUE:
         return text
     kept = LONGEST_VALUE - 1
-    return f"{text[:kept]}…" if label(text) == text else f"…{text[-kept:]}"
+    return f"{text[:kept]}…" if _short(text) == text else f"…{text[-kept:]}"

@@ -17,6 +17,7 @@ Source: pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs".
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -25,12 +26,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.batches import DeviceLoader
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import random_state_kept, rate_dtype
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import Caution, UsageError
 from mnist_cli.training.step import Stepper
 
 STEPS = 8
@@ -124,7 +124,7 @@ def captures(
 
     Not of the user's own network by ``auto``: a graph would freeze what it decides in Python.
     """
-    if config.cuda_graph == "auto" and is_own_network(config.model):
+    if config.cuda_graph == "auto" and config.model.is_own:
         return False
     return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
 
@@ -143,18 +143,6 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
         )
 
 
-def build_capturer(
-    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
-) -> Capturer | None:
-    """What captures this run's steps; None where they are to be taken one by one.
-
-    Raises:
-        UsageError: see :func:`check`.
-    """
-    check(config, device, precision, ranks)
-    return CudaCapturer(device) if captures(config, device, precision, ranks) else None
-
-
 class Graphed:
     """Takes an epoch's steps by replaying captured ones, as many at a time as fit."""
 
@@ -166,12 +154,6 @@ class Graphed:
         self._gradients: dict[int, list[Tensor | None]] = {}
         self._rehearsed = False
         self._gave_up = False
-        self.failure = ""
-
-    def told(self) -> str:
-        """Why steps are not captured after all; told once."""
-        message, self.failure = self.failure, ""
-        return message
 
     def epoch(self) -> Iterator[None]:
         """Take the batches that are left of the state's epoch, yielding as the state is whole."""
@@ -207,7 +189,7 @@ class Graphed:
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
     def _replay_of(self, steps: int) -> Replay | None:
-        """The graph of so many steps, captured when it is first needed."""
+        """The graph of ``steps`` steps, captured when it is first needed; None if that fails."""
         if steps not in self._replays:
             state = self._stepper.state
             try:
@@ -217,7 +199,8 @@ class Graphed:
                 if state.config.cuda_graph is True:
                     raise
                 self._gave_up = True
-                self.failure = f"{error.message}; steps are taken one by one"
+                message = f"{error.message}; steps are taken one by one"
+                warnings.warn(message, Caution, stacklevel=2)
                 return None
         return self._replays[steps]
 

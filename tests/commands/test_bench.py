@@ -99,7 +99,7 @@ def test_a_small_benchmark(run: Run, tmp_path: Path) -> None:
     recipe.write_text('dataset = "digits"\nmodel = "conv2"\nval_size = 0\n')
     sets = [word for pair in settings for word in ("--set", pair)]
     picture = tmp_path / "bench.png"
-    arguments = ["--target", "1", "--picture", picture, "--json", *sets]
+    arguments = ["--target", "1", "--out", picture, "--json", *sets]
     outcome = run("bench", f"{recipe}:1", *arguments)
     assert outcome.code == 0, outcome.err
     document = outcome.document
@@ -220,7 +220,7 @@ def test_scaling_goes_to_all_images_unless_fewer_are_typed(run: Run, orders: Ord
 
 
 def test_scaling_in_words(run: Run, orders: Orders) -> None:
-    outcome = run("bench", "--scaling", "--factors", "images,batch", "--picture", "grows.png")
+    outcome = run("bench", "--scaling", "--factors", "images,batch", "--out", "grows.png")
     words = outcome.out
     assert (
         "images: seconds go as its power 1.00 (least squares over 6 values; 1 is linear)" in words
@@ -243,7 +243,7 @@ def test_quiet_says_the_result_only(run: Run, orders: Orders) -> None:
 
 
 def test_memory_of_the_device_stands_apart(run: Run, orders: Orders) -> None:
-    outcome = run("bench", "fast:1", "--device", "cuda", "--picture", "runs.svg")
+    outcome = run("bench", "fast:1", "--device", "cuda", "--out", "runs.svg")
     assert outcome.code == 0, outcome.err
     assert "1 run and a warm-up" in outcome.err
     heads, row = outcome.out.splitlines()
@@ -306,7 +306,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
     run: Run, picture: str, code: int
 ) -> None:
     Path("file").write_text("in the way")
-    outcome = run("bench", "smoke:1", "--picture", picture)
+    outcome = run("bench", "smoke:1", "--out", picture)
     assert outcome.code == code
     assert "warm-up" not in outcome.err
 
@@ -319,10 +319,10 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
         (["fast:1", "fast:2"], "named twice"),
         (["fsat:1"], "fast"),
         (["smoke:1", "--target", "2"], "--target"),
-        (["--inference", "--scaling"], "two benchmarks"),
-        (["--target", "0.9", "--scaling"], "--target means nothing with --scaling"),
-        (["--target", "0.9", "--inference"], "--target means nothing with --inference"),
-        (["--factors", "images"], "without --scaling"),
+        (["--inference", "--scaling"], "--inference and --scaling contradict"),
+        (["--target", "0.9", "--scaling"], "--target and --scaling contradict"),
+        (["--target", "0.9", "--inference"], "--target and --inference contradict"),
+        (["--factors", "images"], "--factors has no effect without --scaling"),
         (["--scaling", "--factors", "images,depth"], "there is no factor 'depth'"),
         (["--scaling", "--factors", ""], "there is no factor ''"),
         (["--scaling", "fast:1", "smoke:1"], "one recipe, not of 2"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import get_args, get_type_hints
+from inspect import signature
+from typing import get_args
 
 import pytest
 import typer
@@ -41,7 +41,7 @@ def command_paths() -> list[list[str]]:
         for name, child in getattr(command, "commands", {}).items():
             visit(child, [*path, name])
 
-    visit(typer.main.get_command(cli.app), [])
+    visit(typer.main.get_command(cli.build()), [])
     return found
 
 
@@ -116,7 +116,7 @@ def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyP
         (["eval", "--split", "all"], "test, val, train"),
         (["eval", "--batch-size", "0"], "--batch-size"),
         (["data", "fetch", "cifar"], "cifar"),
-        (["data", "show", "digits", "--split", "val"], "train or test"),
+        (["data", "show", "--split", "val"], "--split: should be one of train, test, not 'val'"),
         (["data", "show", "digits", "--indices", "1,x"], "--indices 1,x"),
         (["data", "show", "digits", "--indices", "123456"], "123456"),
         (["data", "show", "digits", "--count", "0"], "--count"),
@@ -134,15 +134,16 @@ def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:
 
 def numeric_options() -> Iterator[tuple[list[str], str]]:
     """Every option of every command that takes a number: the command's words, and its flag."""
-    todo = [([], typer.main.get_command(cli.app))]
+    todo = [([], typer.main.get_command(cli.build()))]
     while todo:
         words, command = todo.pop()
         todo += [
             ([*words, name], child) for name, child in getattr(command, "commands", {}).items()
         ]
-        hints = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
+        hints = signature(command.callback).parameters if command.callback else {}
         for option in command.params:
-            kinds = {hints.get(option.name), *get_args(hints.get(option.name))}
+            kind = getattr(hints.get(option.name), "annotation", None)
+            kinds = {*get_args(kind), *(inner for one in get_args(kind) for inner in get_args(one))}
             if kinds & {int, float}:
                 yield words, max(option.opts, key=len)
 

@@ -64,7 +64,7 @@ def test_the_folder_may_come_from_the_environment(
 def test_path_refuses_files_of_another_set(run: Run, flat: Path) -> None:
     outcome = run("data", "path", "--data-dir", flat)
     assert outcome.code == 3
-    assert "are not MNIST" in outcome.err
+    assert "4 of 4 files of MNIST" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["path", "verify"])
@@ -147,7 +147,7 @@ def test_show_as_json(run: Run) -> None:
 
 
 def test_show_as_a_picture(run: Run) -> None:
-    assert run("data", "show", "digits", "--count", 12, "--png", "grid.png").code == 0
+    assert run("data", "show", "digits", "--count", 12, "--out", "grid.png").code == 0
     height, width, _channels = imread("grid.png").shape
     assert 800 < width < 2500
     assert 200 < height < 1000
@@ -155,7 +155,7 @@ def test_show_as_a_picture(run: Run) -> None:
 
 @pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])
 def test_a_picture_that_cannot_be_written(run: Run, name: str, code: int) -> None:
-    outcome = run("data", "show", "digits", "--png", name)
+    outcome = run("data", "show", "digits", "--out", name)
     assert outcome.code == code
     assert name in outcome.err
 

@@ -56,8 +56,8 @@ def test_claims_that_hold_are_exit_code_0(run: Run, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--out", "table.md"], "--out needs --prove"),
-        (["--prove", "--runs", "elsewhere"], "--runs has no effect with --prove"),
+        (["--out", "table.md"], "--out has no effect without --prove"),
+        (["--prove", "--runs", "elsewhere"], "--prove and --runs contradict each other"),
         (["--prove", "--device", "cuda:99"], "device cuda:99"),
     ],
 )

@@ -39,7 +39,7 @@ def test_eval_gives_the_vote_each_member_and_their_mean(run: Run, voting: Path) 
     assert document["mean_member_accuracy"] == pytest.approx(sum(accuracies) / 3)
     assert len(set(accuracies)) > 1
     report = run("eval", voting)
-    assert "3 conv2, which vote" in report.err
+    assert "an ensemble of 3 conv2 networks" in report.err
     assert "the vote of 3 members" in report.out
     assert all(f"{accuracy:.4f}" in report.out for accuracy in accuracies)
 
@@ -83,7 +83,7 @@ def test_an_answer_that_is_not_finite_is_told_of_any_member(run: Run, voting: Pa
     torch.save(document, "huge.pt")
     outcome = run("eval", "huge.pt")
     assert outcome.code == 6
-    assert "answers to 382 of 382 images are not finite" in outcome.err
+    assert "outputs for 382 of 382 images are not finite" in outcome.err
 
 
 def test_a_dry_run_goes_through(run: Run) -> None:

@@ -126,7 +126,7 @@ def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
     assert run("eval", trained, "--split", "train", "--json").document["count"] == 192
 
 
-@pytest.mark.parametrize("command", [("eval",), ("inspect-grad", "--batch", "2")])
+@pytest.mark.parametrize("command", [("eval",), ("inspect-grad", "--batch-size", "2")])
 @pytest.mark.parametrize(
     ("part", "changes", "reason"),
     [
@@ -144,7 +144,7 @@ def test_no_validation_images_are_made_up(
     outcome = run(name, "changed.pt", "--dataset", "digits", "--split", "val", *options)
     assert outcome.code == 2
     assert reason in outcome.err
-    assert "--split test" in outcome.err
+    assert "Use the test or the train split." in outcome.err
 
 
 def test_of_another_data_set_the_whole_training_set_is_taken(run: Run, trained: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_network_that_does_not_fit_is_told_how(run: Run) -> None:
 
 
 def test_plots_are_pictures(run: Run, trained: Path) -> None:
-    outcome = run("eval", trained, "--plots", "plots", "--quiet")
+    outcome = run("eval", trained, "--out", "plots", "--quiet")
     assert outcome.code == 0
     for name in ("confusion.png", "mistakes.png"):
         height, width, _channels = imread(Path("plots", name)).shape
@@ -203,4 +203,4 @@ def test_plots_are_pictures(run: Run, trained: Path) -> None:
 
 def test_a_folder_for_plots_that_cannot_be_written(run: Run, trained: Path) -> None:
     Path("file").touch()
-    assert run("eval", trained, "--plots", "file").code == 5
+    assert run("eval", trained, "--out", "file").code == 5

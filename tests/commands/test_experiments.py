@@ -81,7 +81,7 @@ def test_what_is_not_on_the_list_is_shown_where_it_stands(
         ["--dataset", "digits"],
         ["--model", "conv2"],
         ["--split", "val"],
-        ["--batch", "3"],
+        ["--batch-size", "3"],
         ["--indices", "3"],
         ["--eval"],
     ],
@@ -93,7 +93,7 @@ def test_a_formula_has_no_use_for_a_network_or_images(run: Run, options: list[st
 
 
 def test_a_node_called_with_ones_equals_plain_torch(run: Run) -> None:
-    asked = ("inspect-grad", "--model", "conv2", "--batch", "3", "--precision", "fp32")
+    asked = ("inspect-grad", "--model", "conv2", "--batch-size", "3", "--precision", "fp32")
     tree = run(*asked, "--json").document
     node = next(n for n in tree["nodes"] if n["name"] == "AddmmBackward0" and n["module"] == "fc2")
     called = run(*asked, "--node", str(node["id"]), "--grad", "ones", "--json").document
@@ -114,7 +114,7 @@ def test_a_node_called_with_ones_equals_plain_torch(run: Run) -> None:
     ],
 )
 def test_bad_nodes_and_gradients(run: Run, arguments: list[str], words: list[str]) -> None:
-    outcome = run("inspect-grad", "--model", "conv2", "--batch", "2", *arguments)
+    outcome = run("inspect-grad", "--model", "conv2", "--batch-size", "2", *arguments)
     assert outcome.code == 2
     for word in words:
         assert word in outcome.err
@@ -123,7 +123,7 @@ def test_bad_nodes_and_gradients(run: Run, arguments: list[str], words: list[str
 def test_a_gradient_from_a_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "grad.pt"
     torch.save(torch.full((2, 10), 0.5), path)
-    asked = ("inspect-grad", "--model", "conv2", "--batch", "2", "--precision", "fp32")
+    asked = ("inspect-grad", "--model", "conv2", "--batch-size", "2", "--precision", "fp32")
     called = run(*asked, "--node", "LogSoftmaxBackward0", "--grad", path, "--json")
     assert called.document["grad"] == [[[0.5] * 10] * 2]
     hostile = tmp_path / "hostile.pt"
@@ -132,7 +132,16 @@ def test_a_gradient_from_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_gradcheck_agrees(run: Run) -> None:
-    asked = ("inspect-grad", "--model", "conv2", "--batch", "2", "--gradcheck", "--samples", "1")
+    asked = (
+        "inspect-grad",
+        "--model",
+        "conv2",
+        "--batch-size",
+        "2",
+        "--gradcheck",
+        "--samples",
+        "1",
+    )
     document = run(*asked, "--json").document
     assert document["worst_error"] < document["tolerance"]
     assert {one["name"] for one in document["parameters"]} >= {"conv1.weight", "fc2.bias"}

@@ -19,10 +19,10 @@ from systems import needs_posix
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
-from mnist_cli.commands import export as command
 from mnist_cli.data import store
 from mnist_cli.exporting import onnx_model
 from mnist_cli.exporting.classifier import Answer
+from mnist_cli.inference import exports
 from mnist_cli.networks import registry as models
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
     Path("net.safetensors").write_text("precious")
     outcome = run("export", "--out", "net.safetensors")
     assert outcome.code == 5
-    assert "net.safetensors is there already\nReplace it with --force" in outcome.err
+    assert "net.safetensors already exists\nReplace it with --force" in outcome.err
     assert Path("net.safetensors").read_text() == "precious"
     assert run("export", "--out", "net.safetensors", "--force").code == 0
     assert Path("net.safetensors").stat().st_size > 1000
@@ -195,11 +195,11 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
     [
         (["--format", "tflite"], 2, "--format tflite: no such format\nChoose one of onnx, torch"),
         (["--out", "net.h5"], 2, "End it with .onnx, .pt2, .safetensors"),
-        (["--out", "net"], 2, "the name does not say which format"),
+        (["--out", "net"], 2, "the suffix names no format"),
         (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
         (["--dataset", "digits"], 2, "--dataset is for --verify alone"),
-        (["--out", "runs", "--format", "onnx"], 5, "--out runs is a folder, and names no file"),
-        (["--out", "runs"], 5, "Name a file in it, as --out runs/best.onnx."),
+        (["--out", "runs", "--format", "onnx"], 5, "--out runs is a folder, not a file"),
+        (["--out", "runs"], 5, "As in --out runs/best.onnx."),
         (["--out", "a-file/net.onnx"], 5, "a-file"),
         pytest.param(
             ["--out", "/dev/null", "--format", "onnx", "--force"],
@@ -207,14 +207,14 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
             "/dev/null is not a file",
             marks=needs_posix,
         ),
-        (["nothing.pt"], 4, "there is no checkpoint or run nothing.pt"),
+        (["nothing.pt"], 4, "no checkpoint or run nothing.pt"),
         (["--verify", "--dataset", "cifar"], 2, "cifar"),
     ],
 )
 def test_what_makes_no_sense_is_named_before_anything_is_computed(
     run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
 ) -> None:
-    monkeypatch.setattr(command, "_make", None)
+    monkeypatch.setattr(exports, "make", None)
     Path("a-file").touch()
     outcome = run("export", *words)
     assert (outcome.code, outcome.out) == (code, "")
@@ -258,7 +258,7 @@ def test_a_file_that_answers_otherwise_is_not_written(
     monkeypatch.setattr(onnx_model, "load", spoilt(lambda answer, _images: answer.roll(1, 1)))
     outcome = run("export", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (6, "export")
-    assert "answers otherwise than the network" in outcome.err
+    assert "gives other answers than the network" in outcome.err
     assert not (copy / "best.onnx").exists()
 
 

@@ -85,7 +85,7 @@ def test_gradient_norms_are_those_of_plain_torch(
 
 
 def test_a_replay_is_told_in_words(run: Run, trained: Path, tmp_path: Path) -> None:
-    outcome = run("inspect-grad", trained, "--replay", "--batch", "4", "--out", tmp_path)
+    outcome = run("inspect-grad", trained, "--replay", "--batch-size", "4", "--out", tmp_path)
     assert outcome.code == 0
     assert outcome.out.count("bit-equal") == 8 + 2 + 1  # each parameter, two sums, the tree's head
     assert "8 of 8 parameters' gradients bit-equal to autograd's" in outcome.out
@@ -271,11 +271,11 @@ def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
 
 
 def test_nothing_at_all_is_a_fresh_network_and_says_so(run: Run) -> None:
-    first = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    first = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert first.code == 0
     assert "inspecting a fresh network on digits" in first.err
     assert document(first.out)["dataset"] == "digits"
-    again = run("inspect-grad", "--batch", "2", "--json", "--format", "json")
+    again = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert again.out == first.out
 
 
@@ -283,9 +283,11 @@ def test_images_by_number_and_by_chance(run: Run, trained: Path) -> None:
     options = ["--json", "--format", "json", "--precision", "fp32"]
     chosen = document(run("inspect-grad", trained, "--indices", "3,14,15", *options).out)
     assert chosen["batch"] == [3, 14, 15]
-    sixteen = document(run("inspect-grad", trained, "--batch", "16", *options).out)
+    sixteen = document(run("inspect-grad", trained, "--batch-size", "16", *options).out)
     assert len(set(sixteen["batch"])) == 16  # type: ignore[call-overload]
-    other = document(run("inspect-grad", trained, "--batch", "16", "--seed", "9", *options).out)
+    other = document(
+        run("inspect-grad", trained, "--batch-size", "16", "--seed", "9", *options).out
+    )
     assert other["batch"] != sixteen["batch"]
 
 
@@ -293,15 +295,17 @@ def test_train_and_val_are_as_the_run_cut_them(run: Run, trained: Path) -> None:
     options = ["--json", "--format", "json", "--precision", "fp32"]
     parts = {
         name: document(
-            run("inspect-grad", trained, "--split", name, "--batch", count, *options).out
+            run("inspect-grad", trained, "--split", name, "--batch-size", count, *options).out
         )
         for name, count in {"train": 192, "val": 64}.items()  # all that the run had
     }
     assert not set(parts["train"]["batch"]) & set(parts["val"]["batch"])  # type: ignore[call-overload]
-    refused = run("inspect-grad", trained, "--split", "val", "--batch", 65)
+    refused = run("inspect-grad", trained, "--split", "val", "--batch-size", 65)
     assert refused.code == 2
     assert "choose 1 to 64 images" in refused.err
-    test = document(run("inspect-grad", trained, "--split", "test", "--batch", 8, *options).out)
+    test = document(
+        run("inspect-grad", trained, "--split", "test", "--batch-size", 8, *options).out
+    )
     assert test["split"] == "test"
     assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)  # type: ignore[call-overload]
 
@@ -329,9 +333,9 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--direction", "up"], 2, "choose down or right"),
         (["--format", "json,text", "--direction", "right"], 2, "no effect on --format json,text"),
         (["--format", "json", "--direction", "down"], 2, "no effect on --format json"),
-        (["--batch", "0"], 2, "choose 1 to"),
-        (["--batch", "99999"], 2, "choose 1 to"),
-        (["--batch", "4", "--indices", "1"], 2, "contradict"),
+        (["--batch-size", "0"], 2, "choose 1 to"),
+        (["--batch-size", "99999"], 2, "choose 1 to"),
+        (["--batch-size", "4", "--indices", "1"], 2, "contradict"),
         (["--indices", "1,x"], 2, "not numbers"),
         (["--indices", "-1"], 2, "image -1 is not there"),
         (["--indices", "99999"], 2, "0 to 1414"),

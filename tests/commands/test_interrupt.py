@@ -2,95 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from program import TINY, Outcome, Run, finish, one_thread, start, start_held, wait_until
+from program import TINY, Run, finish, one_thread, start, wait_until
 
-from mnist_cli.commands import shared_run
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.errors import OutputError
+from mnist_cli.runs.directory import RunDirectory
 
 EPOCHS = 25
 LONG = [*TINY, "--epochs", str(EPOCHS)]
 DIRECTORY = Path("runs/0001-digits-conv2")
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-
-
-MARKER = Path("held")
-
-
-def start_and_hold(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A run that waits in a step of its second epoch, until :data:`MARKER` is removed."""
-    return start_held(MARKER, *LONG, *arguments, **options)
-
-
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> Outcome:
-    """Send a signal in the middle of a step, and let the run go on from there."""
-    process.send_signal(number)
-    MARKER.unlink()
-    return finish(process)
-
-
-def weights_and_metrics(directory: Path) -> tuple[dict[str, torch.Tensor], Any, list[Any]]:
-    document = torch.load(directory / "last.pt", weights_only=True)
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    timed = ("seconds", "images_per_second")
-    figures = [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
-    return document["model"]["weights"], document["optimizers"], figures
-
-
-def test_ctrl_c_in_the_second_epoch_then_resume_ends_with_the_same_bits(run: Run) -> None:
-    stopped = stop(start_and_hold(), signal.SIGINT)
-    assert stopped.code == 130
-    assert f"everything up to there is in {DIRECTORY}/last.pt" in stopped.err
-    assert f"Resume with: mnist train --resume {DIRECTORY}" in stopped.err
-    assert not (DIRECTORY / "summary.json").exists()
-
-    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
-    assert run(*LONG, "--quiet", "--runs", "whole").code == 0
-    resumed = weights_and_metrics(DIRECTORY)
-    whole = weights_and_metrics(Path("whole") / DIRECTORY.name)
-    torch.testing.assert_close(resumed[:2], whole[:2], rtol=0, atol=0)
-    assert resumed[2] == whole[2]
-    assert len(resumed[2]) == EPOCHS
-
-
-def test_sigterm_with_json_is_one_document(run: Run) -> None:
-    stopped = stop(start_and_hold("--json"), signal.SIGTERM)
-    assert stopped.code == 143
-    error = stopped.document["error"]
-    assert (error["code"], error["kind"]) == (143, "terminated")
-    assert "mnist train --resume" in error["message"]
-
-
-def test_ctrl_c_reaches_loader_processes_too() -> None:
-    flags = ["--loader", "dataloader", "--workers", 2]
-    process = start_and_hold(*flags, start_new_session=True)
-    os.killpg(process.pid, signal.SIGINT)
-    MARKER.unlink()
-    stopped = finish(process)
-    assert stopped.code == 130
-    assert "Traceback" not in stopped.err
-    assert torch.load(DIRECTORY / "last.pt", weights_only=True)["format"]
-
-
-def test_a_second_ctrl_c_leaves_a_run_that_can_be_resumed(run: Run) -> None:
-    """Two that arrive as one are one: they are sent until it has left, in the middle of a step."""
-    process = start_and_hold()
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    assert finish(process).code == 130
-    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
 
 
 @pytest.mark.mnist
@@ -197,34 +128,19 @@ def test_pictures_need_no_notebook(tmp_path: Path) -> None:
     assert (tmp_path / DIRECTORY / "curves.png").is_file()
 
 
-def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
+def test_a_checkpoint_is_read_while_no_other_process_can_write_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read while the other still held the run, which then saves and ends before we take the lock."""
+    """Another one that saved between reading and locking would be overwritten by an older state."""
     assert run(*TINY, "--quiet").code == 0
-    newer = (DIRECTORY / "last.pt").read_bytes()
-    read = shared_run.read_checkpoint
+    read, refused = checkpoints.read, []
 
-    def read_and_be_overtaken(*values: Any) -> Any:
-        found = read(*values)
-        (DIRECTORY / "new").write_bytes(newer)
-        (DIRECTORY / "new").replace(DIRECTORY / "last.pt")
-        return found
+    def read_while_another_tries(*values: Any) -> Any:
+        with pytest.raises(OutputError) as caught, RunDirectory(DIRECTORY).locked():
+            pass
+        refused.append(caught.value.message)
+        return read(*values)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shared_run, "read_checkpoint", read_and_be_overtaken)
-        refused = run("train", "--resume", DIRECTORY)
-    assert refused.code == 5
-    assert "was written by another process after it was read here" in refused.err
-    assert (DIRECTORY / "last.pt").read_bytes() == newer
+    monkeypatch.setattr(checkpoints, "read", read_while_another_tries)
     assert run("train", "--resume", DIRECTORY).code == 0
-
-
-def test_two_processes_never_write_one_run() -> None:
-    process = start_and_hold()
-    try:
-        second = finish(start("train", "--resume", DIRECTORY))
-    finally:
-        stop(process, signal.SIGINT)
-    assert second.code == 5
-    assert f"is being written by process {process.pid}" in second.err
+    assert "is being written by process" in refused[0]

@@ -158,10 +158,11 @@ REFUSED = {
     "onnx": ["export", "--format", "onnx"],
     "safetensors": ["export", "--format", "safetensors"],
     "tensorboard": ["train", *SMALL, "--dataset", "own", "--tensorboard"],
+    "httpx": ["data", "fetch", "mnist", "--data-dir", "none"],
 }
 TORCH = metadata.version("torch").partition("+")[0]
 MATCHING = f"Install the torchvision release that matches torch {TORCH}"
-PICTURES = [["eval", "--plots", "plots"], ["data", "show", "own", "--png", "show.png"]]
+PICTURES = [["eval", "--out", "plots"], ["data", "show", "own", "--out", "show.png"]]
 
 
 def test_what_needs_one_names_it(without: Callable[..., Commands], images: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_document(run: Run) -> None:
 def test_of_an_ensemble_one_network_is_shown(run: Run) -> None:
     assert run(*TINY, "--ensemble", 3, "--epochs", 1).code == 0
     outcome = run("model")
-    assert "3 networks that vote, of which this is the first: conv2" in outcome.err
+    assert "the first of 3 networks that vote: conv2" in outcome.err
     assert "3 of them vote: all figures times 3" in outcome.out
     document = run("model", "--json").document
     assert document["members"] == 3
@@ -128,10 +128,10 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
         (["conv5"], 2, "there is no network, checkpoint or run 'conv5'\nDid you mean 'conv4'?"),
         (["conv2x99"], 2, "there is no network, checkpoint or run 'conv2x99'"),
         (["12"], 2, "there is no network, checkpoint or run '12'"),
-        (["runs/0001"], 4, "there is no checkpoint or run runs/0001"),
-        (["lost.pt"], 4, "there is no checkpoint or run lost.pt"),
+        (["runs/0001"], 4, "no checkpoint or run runs/0001"),
+        (["lost.pt"], 4, "no checkpoint or run lost.pt"),
         (["text.pt"], 4, "text.pt is not a checkpoint"),
-        (["net.pt", "--classes", "3"], 2, "--classes is for a network that is named"),
+        (["net.pt", "--classes", "3"], 2, "--classes is for a network given by its name"),
         (["conv4", "--model", "conv2"], 2, "contradict each other"),
         (["--model", "vgg"], 2, "unknown model 'vgg'"),
         (["conv4", "--classes", "0"], 2, "--classes: should be a whole number from 1 to 1,000"),

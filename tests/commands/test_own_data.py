@@ -22,8 +22,8 @@ from program import Outcome, Run, finish
 
 from mnist_cli import cli
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
-from mnist_cli.commands.drawing_answers import SIDE, Looker
+from mnist_cli.inference.drawings import SIDE, answer
+from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.insight.pixels import saliency
 from mnist_cli.networks import registry as models
 from mnist_cli.vision.fitting import IN_WORDS
@@ -162,7 +162,7 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
 
 
 def test_its_gradients_replay_and_its_pictures_are_drawn(run: Run, run_of: Path) -> None:
-    replay = run("inspect-grad", run_of, "--replay", "--batch", 4, "--json", "--out", "g")
+    replay = run("inspect-grad", run_of, "--replay", "--batch-size", 4, "--json", "--out", "g")
     assert replay.code == 0, replay.err
     assert replay.document["dataset"] == "pics"
     drawn = run("plot", run_of, "--only", "confusion,maximised", "--out", "p", "--json")
@@ -198,7 +198,7 @@ def test_data_verify_counts_and_path_names_the_folders(run: Run, own: Path) -> N
 def test_data_show_draws_them(run: Run, own: Path) -> None:
     shown = run("data", "show", own / "pics", "--count", 3, "--json").document
     assert [one["class"] for one in shown["samples"]] == list(SHAPES)
-    assert run("data", "show", own / "pics", "--png", "it.png").code == 0
+    assert run("data", "show", own / "pics", "--out", "it.png").code == 0
     with Image.open("it.png") as drawn:
         assert drawn.size[0] > 100
 
@@ -266,17 +266,17 @@ def test_a_drawing_is_prepared_as_pictures_are(run: Run, run_of: Path, light: bo
     torch.save(loaded, "it.pt")
     Image.fromarray(255 - ink if light else ink).save("drawing.png")
     (known,) = run("predict", "drawing.png", "--checkpoint", "it.pt", "--json").document
-    looker = Looker(Reader(checkpoints.read(Path("it.pt")), torch.device("cpu")))
-    answer = looker.look(ink.tobytes())
-    assert answer["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
-    form = np.frombuffer(base64.b64decode(answer["form"]), np.uint8).reshape(28, 28)
+    opened = OpenCheckpoint(checkpoints.read(Path("it.pt")), torch.device("cpu"))
+    found = answer(opened, ink.tobytes())
+    assert found["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
+    form = np.frombuffer(base64.b64decode(found["form"]), np.uint8).reshape(28, 28)
     small = (255.0 - ink if light else ink).reshape(28, 10, 28, 10).mean(axis=(1, 3))
     assert abs(form - small).max() <= 1
-    outline = np.frombuffer(base64.b64decode(answer["ink"]), np.uint8).reshape(28, 28)
+    outline = np.frombuffer(base64.b64decode(found["ink"]), np.uint8).reshape(28, 28)
     assert (outline == (255 - form if light else form)).all()
-    ink_says = saliency_of(answer)
+    ink_says = saliency_of(found)
     brightness_says = saliency(
-        looker.reader.network, torch.tensor(form)[None], looker.reader.normalisation
+        opened.network, torch.tensor(form)[None], opened.normalisation
     ).gradient.numpy()
     agreement = (ink_says * brightness_says).sum()
     assert (agreement < 0) if light else (agreement > 0)

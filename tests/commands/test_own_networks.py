@@ -110,14 +110,14 @@ def test_it_replays(run: Run, here: Path) -> None:
 def test_without_a_run_of_it_a_fresh_one_is_inspected(run: Run, trained: Path) -> None:
     network_file(Path("net.py"))
     shutil.copytree(trained, Path("runs") / trained.name)
-    outcome = run("inspect-grad", "--replay", "--model", "net.py:Net", "--batch", 4)
+    outcome = run("inspect-grad", "--replay", "--model", "net.py:Net", "--batch-size", 4)
     assert outcome.code == 0, outcome.err
     assert "inspecting a fresh network 'net.py:Net' on digits" in " ".join(outcome.err.split())
 
 
 def test_beside_a_run_of_another_file_a_fresh_one_is_inspected(run: Run, here: Path) -> None:
     network_file(here / "other.py", NET.replace("100", "50"))
-    outcome = run("inspect-grad", "--replay", "--model", "other.py:Net", "--batch", 4)
+    outcome = run("inspect-grad", "--replay", "--model", "other.py:Net", "--batch-size", 4)
     assert outcome.code == 0, outcome.err
     assert "inspecting a fresh network 'other.py:Net'" in " ".join(outcome.err.split())
     named = run("inspect-grad", newest(here), "--model", "other.py:Net")

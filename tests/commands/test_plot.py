@@ -14,9 +14,9 @@ from matplotlib.image import imread
 from program import TINY, Run
 
 from mnist_cli.commands.plot import PICTURES
-from mnist_cli.commands.plotting.material import Request, open_material
-from mnist_cli.commands.plotting.pictures import DRAW
+from mnist_cli.inference.plot_material import RunCurves
 from mnist_cli.networks import registry as models
+from mnist_cli.report.plot_pictures import OF_NETWORK, OF_RUN
 
 QUICK = "filters,activations,saliency,mistakes"
 
@@ -43,7 +43,7 @@ def test_everything_is_drawn_into_the_run(run: Run, copy: Path) -> None:
 
 
 def test_every_picture_has_a_name_a_line_of_help_and_a_way_to_draw_it(run: Run) -> None:
-    assert list(PICTURES) == list(DRAW)
+    assert list(PICTURES) == [*OF_RUN, *OF_NETWORK]
     text = " ".join(run("plot", "--help").out.replace("│", " ").split())
     for name in PICTURES:
         assert f"{name} (" in text
@@ -61,9 +61,9 @@ def test_the_same_run_gives_the_same_bytes(run: Run, copy: Path) -> None:
 
 def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
     lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
-    material = open_material(Request(copy, Path("runs")))
-    assert list(material.norms) == ["conv1", "conv2", "fc1", "fc2"]
-    for number, (epoch, norms) in enumerate(material.norms["fc1"]):
+    curves = RunCurves.find(copy, Path("runs"))
+    assert list(curves.norms) == ["conv1", "conv2", "fc1", "fc2"]
+    for number, (epoch, norms) in enumerate(curves.norms["fc1"]):
         parts = [lines[number]["norms"][f"fc1.{name}"] for name in ("weight", "bias")]
         update, weight = (
             math.sqrt(sum(part[key] ** 2 for part in parts)) for key in ("update", "weight")
@@ -105,7 +105,7 @@ def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
     assert len(reasons) == 1
     assert "--data-dir" in reasons.pop()
     told = run("plot", copy, "--format", "png")
-    assert told.err.count("left out") == 1
+    assert told.err.count("skipped") == 1
     assert not Path("data").exists()
     asked = run("plot", copy, "--only", "saliency", "--json")
     assert (asked.code, asked.document["error"]["kind"]) == (3, "data")
@@ -116,10 +116,12 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     given = ("theirs.pt", "--dataset", "digits", "--format", "png", "--out", "there")
     outcome = run("plot", *given, "--only", "curves")
     assert outcome.code == 2
-    assert "another program's weights say nothing of their training" in outcome.err
+    assert "another program's weights do not include their training history" in outcome.err
     outcome = run("plot", "theirs.pt", "theirs.pt")
     assert outcome.code == 4
-    assert "theirs.pt: another program's weights say nothing of their training" in outcome.err
+    assert (
+        "theirs.pt: another program's weights do not include their training history" in outcome.err
+    )
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
@@ -142,7 +144,7 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
     (other / "metrics.jsonl").write_text("")
     outcome = run("plot", copy, other)
     assert outcome.code == 2
-    assert "0002-digits-conv2: the run has not ended an epoch yet" in outcome.err
+    assert "0002-digits-conv2: the run has not finished an epoch yet" in outcome.err
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -168,7 +170,11 @@ def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None
     [
         (("--only", "curves,pies"), 2, "--only: there is no 'pies'"),
         (("--format", "bmp"), 2, "--format: there is no 'bmp'"),
-        (("--only", "saliency", "--image", "382"), 2, "--image 382: scikit-learn"),
+        (
+            ("--only", "saliency", "--image", "382"),
+            2,
+            "test image 382 does not exist: scikit-learn",
+        ),
         (("--image", "-1"), 2, "--image"),
         (("--device", "abacus"), 2, "abacus"),
         (("--out", "file"), 5, "file"),

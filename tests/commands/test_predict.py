@@ -163,7 +163,7 @@ def test_a_run_among_the_pictures_is_told_how_it_is_named(
     assert outcome.code == 3
     assert outcome.err.splitlines() == [
         f"error: there is no picture {name}",
-        f"If the run {name} is meant: --checkpoint {name}.",
+        f"If you mean run {name}: --checkpoint {name}.",
     ]
     assert "--checkpoint" not in run("predict", "none.png", "--runs", trained.parent).err
 
@@ -172,7 +172,7 @@ def test_a_run_in_the_place_of_a_network_is_told_how_it_is_named(run: Run, train
     outcome = run("predict", "three.png", "--model", "1", "--runs", trained.parent)
     assert outcome.code == 2
     assert "--model: unknown model '1'" in outcome.err
-    assert "for mnist predict with --checkpoint 1" in outcome.err
+    assert "`mnist predict --checkpoint 1`" in outcome.err
 
 
 def test_the_usage_is_as_click_writes_it(run: Run) -> None:

@@ -94,7 +94,7 @@ def test_the_bias_leaves_with_a_row_an_example_and_arrives_summed(stepper: Stepp
 
 
 def test_without_a_terminal_every_step_is_printed(run: Run) -> None:
-    outcome = run("inspect-grad", "--model", "conv2", "--batch", "2", "--step")
+    outcome = run("inspect-grad", "--model", "conv2", "--batch-size", "2", "--step")
     assert outcome.code == 0
     steps = [line for line in outcome.out.splitlines() if line.startswith("step ")]
     count = int(steps[0].split()[3])

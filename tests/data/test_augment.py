@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.augment import Augmentation
 
 Draw = Callable[..., Tensor]
@@ -144,11 +143,6 @@ def test_draws_come_from_its_own_generator_alone() -> None:
     torch.manual_seed(99)
     assert torch.equal(everything(images.clone(), generator(9)), one)
     assert not torch.equal(everything(images.clone(), generator(10)), one)
-
-
-def test_the_amounts_are_those_of_the_configuration() -> None:
-    config = TrainConfig(shift=1, rotate=2, scale=0.3, shear=4, erase=0.5)
-    assert Augmentation.of(config) == Augmentation(1, 2, 0.3, 4, 0.5)
 
 
 # --- erasing

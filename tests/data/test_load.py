@@ -71,7 +71,7 @@ def test_missing_files_are_fetched_and_it_is_said(
 
 
 def test_without_download_missing_files_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="MNIST is not there"):
+    with pytest.raises(DataError, match="MNIST is not on disk"):
         load.load("mnist", tmp_path, download=False)
 
 

@@ -82,11 +82,11 @@ def test_missing_files_are_named_with_where_and_the_ways_out(made: Made, tmp_pat
     assert "train-images-idx3-ubyte" not in caught.value.message
     assert str(tmp_path / "MNIST" / "raw") in caught.value.message
     assert "mnist data fetch made" in caught.value.hint
-    assert "--data-dir" in caught.value.hint
+    assert "MNIST_DATA_DIR" in caught.value.hint
 
 
 def test_a_missing_directory_is_named(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no directory"):
+    with pytest.raises(DataError, match=r"the directory .* does not exist"):
         store.read(made.spec, "train", tmp_path / "none")
 
 
@@ -171,7 +171,11 @@ def refusal(made: Made, root: Path) -> str:
 @pytest.mark.parametrize(
     ("array", "code", "words"),
     [
-        (np.zeros((39, 28, 28), np.uint8), 0x08, r"(39, 28, 28), where .*(40, 28, 28)"),
+        (
+            np.zeros((39, 28, 28), np.uint8),
+            0x08,
+            "(39, 28, 28); Made-up's train images are uint8 of shape (40, 28, 28)",
+        ),
         (np.zeros((40, 27, 28), np.uint8), 0x08, "(40, 27, 28)"),
         (np.zeros((40, 784), np.uint8), 0x08, "(40, 784)"),
         (np.zeros((40, 28, 28), np.int8), 0x09, "int8"),
@@ -179,13 +183,13 @@ def refusal(made: Made, root: Path) -> str:
 )
 def test_images_of_another_shape_are_refused(made, tmp_path, array, code, words) -> None:
     message = refusal(with_file(made, NAMES["train", "images"], idx_bytes(array, code)), tmp_path)
-    assert all(part in message for part in words.split(".*"))
+    assert words in message
 
 
 @pytest.mark.parametrize(
     ("array", "code", "words"),
     [
-        (np.zeros(39, np.uint8), 0x08, "40 images ask for labels of shape (40,)"),
+        (np.zeros(39, np.uint8), 0x08, "train labels are integers of shape (40,)"),
         (np.zeros((40, 1), np.uint8), 0x08, "(40, 1)"),
         (np.zeros(40, ">f4"), 0x0D, "float32"),
         (np.arange(40, dtype=np.uint8), 0x08, "label 10 at position 10"),
@@ -317,7 +321,7 @@ def test_a_glance_sees_another_sets_labels_where_all_sizes_are_equal(
     lay(tmp_path, made.raw)
     lay(tmp_path, {NAMES["test", "labels"]: make(seed=1).raw[NAMES["test", "labels"]]})
     seen = store.glance(store.locate(made.spec, tmp_path))
-    assert seen == "the labels in t10k-labels-idx1-ubyte are another data set's, or damaged"
+    assert "t10k-labels-idx1-ubyte is not the Made-up file" in seen
 
 
 @pytest.mark.parametrize("packed", [False, True])

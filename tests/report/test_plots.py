@@ -11,8 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from mnist_cli.report import datasets, figure_style, figures, insight_figures, plots, run_figures
-from mnist_cli.report.plots import Preview, sparkline
+from mnist_cli.report import datasets, figure_style, figures, plots, run_figures, view_figures
+from mnist_cli.report.map_figures import Panel, save_map
+from mnist_cli.report.plots import sparkline
+from mnist_cli.report.previews import Preview
 from mnist_cli.runs.results import EpochResult, Norms, Score
 from mnist_cli.training.scoring import Evaluation, Mistake
 
@@ -78,7 +80,7 @@ def test_norms_are_a_line_a_layer_and_what_is_zero_is_left_out(
 
 def test_a_mosaic_keeps_every_tile_whole_and_in_order() -> None:
     tiles = np.arange(5 * 2 * 3, dtype=np.float32).reshape(5, 2, 3)
-    sheet = insight_figures.mosaic(tiles, 2)
+    sheet = view_figures.mosaic(tiles, 2)
     assert sheet.shape == (8, 7)
     assert np.array_equal(sheet[3:5, 4:7], tiles[3])
     assert np.nansum(sheet) == tiles.sum()
@@ -131,10 +133,10 @@ def test_a_single_epoch_is_seen_and_training_is_told_from_validation(
 
 def test_the_bars_of_the_classes_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Figure] = []
-    monkeypatch.setattr(insight_figures, "save", lambda figure, *_paths: kept.append(figure))
+    monkeypatch.setattr(view_figures, "save", lambda figure, *_paths: kept.append(figure))
     chances = np.asarray([0.1, 0.7, 0.2], dtype=np.float32)
     image = np.zeros((28, 28), np.uint8)
-    insight_figures.save_activations(image, [], chances, "abc", Path("x.png"), title="it")
+    view_figures.save_activations(image, [], chances, "abc", Path("x.png"), title="it")
     bars = kept[0].axes[1]
     legend = bars.get_legend()
     assert legend is not None
@@ -239,9 +241,8 @@ def test_names_are_drawn_as_they_are_however_many_and_odd(tmp_path: Path) -> Non
     """A $ begins no formula, and bytes that are no text stop nothing."""
     labels = np.arange(30, dtype=np.int64)
     points = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
-    insight_figures.save_embedding(
-        [("it", "x", "y", points, labels)], HOSTILE, tmp_path / "e.svg", title="$\\foo_{$"
-    )
+    panel = Panel("it", "x", "y", points, labels)
+    save_map([panel], HOSTILE, tmp_path / "e.svg", title="$\\foo_{$")
     figures.save_mistakes(
         [Mistake(7, 0, 3, 0.9)],
         np.zeros((1, 28, 28), np.uint8),

@@ -47,7 +47,7 @@ SAVE = "mnist_cli.checkpoints.checkpoint:write"
 
 def draw_nothing() -> None:
     """Leave the learning curves out: they take longer than the nine steps."""
-    _around("mnist_cli.commands.training_run:_draw_curves", lambda _: lambda *_: None)
+    _around("mnist_cli.report.training:LearningCurves.finished", lambda _: lambda *_: None)
 
 
 def time_saves(log: str) -> None:
@@ -156,7 +156,7 @@ def lose_a_worker(number: int) -> None:
             time.sleep(0.2)  # the other batches are used up meanwhile
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _on_call("mnist_cli.data.loader:_ImageDataset.__getitem__", number, befall)
+    _on_call("mnist_cli.data.batches:_ImageDataset.__getitem__", number, befall)
 
 
 def no_larger_than(place: str, number: int, size: int) -> None:

@@ -16,12 +16,12 @@ import typer
 from hypothesis import HealthCheck, Phase, settings
 from victim import End, Victim
 
-from mnist_cli.cli import app
+from mnist_cli.cli import build
 
 SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
 TRAIN = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
-INSPECT = ["inspect-grad", "--dataset", "digits", "--batch", "2"]
+INSPECT = ["inspect-grad", "--dataset", "digits", "--batch-size", "2"]
 PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]
 PICTURE = "digit.pgm"
 """Lies in the victim's folder."""
@@ -76,7 +76,7 @@ def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callab
         yield from commands(inner.typer_instance, f"{prefix}{inner.name} ")
 
 
-COMMANDS = dict(commands(app))
+COMMANDS = dict(commands(build()))
 
 
 def lay_picture(folder: Path) -> None:

@@ -82,10 +82,10 @@ def test_a_disk_that_is_full(warm: Warm, whole: Whole, tally: Tally, small_disk:
 
 
 WRITERS = {
-    "eval": ["eval", "--plots", "written"],
+    "eval": ["eval", "--out", "written"],
     "inspect-grad": ["inspect-grad", "--out", "written", "--format", "json,svg"],
     "plot": ["plot", "--only", "filters,confusion", "--out", "written"],
-    "data show": ["data", "show", "digits", "-n", "2", "--png", "written.png"],
+    "data show": ["data", "show", "digits", "-n", "2", "--out", "written.png"],
 }
 FILES = "mnist_cli.base.files:temporary_for"
 
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written(warm: Warm, tally: Tally, tmp_path: Pat
         user = NOBODY if place is without_permission else None
         if user is not None and not reachable_by_others(folder):
             folder = Path("/")
-        fault = ["send", "mnist_cli.training.loop:fit", 1, [9]]  # death, if training begins
+        fault = ["send", "mnist_cli.training.session:fit", 1, [9]]  # death, if training begins
         done = warm.run(*RUN, "--runs", runs, folder=folder, faults=[fault], user=user)
         wrong = "" if done.code == 5 and "Traceback" not in done.err else f"{done.code} {done.err}"
         tally.check(not wrong, f"{place.__name__}: {wrong}")

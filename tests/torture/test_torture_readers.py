@@ -12,7 +12,7 @@ import typer
 from readers import COMMANDS, READERS, WAYS_IN, good, taken_in
 from victim import Victim
 
-from mnist_cli.cli import app
+from mnist_cli.cli import build
 
 READ_NONE = {
     "bench",
@@ -54,7 +54,7 @@ def ways_in(command: str) -> set[tuple[str, str]]:
 
 def tried() -> set[tuple[str, str]]:
     """The parameters that get the file in :data:`readers.WAYS_IN`, as Typer parses its words."""
-    parsers = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parsers = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
     found = set()
     for make in WAYS_IN.values():
         command, *words = map(str, make(PLACE))

@@ -20,7 +20,7 @@ STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
     "reading the data": ("mnist_cli.data.load:load", 1),
-    "before the first step": ("mnist_cli.training.session:Session._write_preamble", 1),
+    "before the first step": ("mnist_cli.training.session:Session._write_beginning", 1),
     "the first step": (STEP, 1),
     "the last step": (STEP, 9),
     "an epoch's first step": (STEP, 4),

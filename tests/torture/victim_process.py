@@ -146,9 +146,8 @@ def warm_up() -> None:
     from filelock import FileLock  # noqa: F401
 
     from mnist_cli.commands.inspect import dump, subject  # noqa: F401
-    from mnist_cli.commands.plotting import pictures  # noqa: F401
     from mnist_cli.data import bundled, fetch  # noqa: F401
-    from mnist_cli.report import console, figures, insight_figures, run_figures  # noqa: F401
+    from mnist_cli.report import console, plot_pictures  # noqa: F401
     from mnist_cli.training import session  # noqa: F401
     from mnist_cli.vision import digits  # noqa: F401
 

@@ -22,16 +22,16 @@ from typing import Any, NoReturn
 
 IMPORTED = (
     *("torch.utils.data", "sklearn.datasets", "matplotlib.figure", "torchvision.transforms"),
-    *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.commands.training_run"),
+    *("matplotlib.backends.backend_agg", "mnist_cli.cli", "mnist_cli.training.run"),
     *("mnist_cli.report.figures", "mnist_cli.data.load", "mnist_cli.data.fetch", "PIL.Image"),
     *("mnist_cli.report.training", "mnist_cli.training.tensorboard", "mnist_cli.report.evaluation"),
     *("mnist_cli.training.scoring", "mnist_cli.proving.diagnosis", "rich.progress"),
     *(
         "matplotlib.backends.backend_svg",
-        "mnist_cli.report.insight_figures",
+        "mnist_cli.report.view_figures",
         "mnist_cli.vision.digits",
     ),
-    *("mnist_cli.commands.plotting.pictures", "mnist_cli.report.prediction"),
+    *("mnist_cli.report.plot_pictures", "mnist_cli.report.prediction"),
 )
 HUNG = 999
 """The exit code given to a process that did not end in time."""

@@ -34,12 +34,13 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
-from mnist_cli.commands import shared_run
-from mnist_cli.config.names import label
-from mnist_cli.data.loader import Part
+from mnist_cli.commands.run_guide import train_command
+from mnist_cli.config.names import ModelName
+from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
-from mnist_cli.training.distributed.group import Group, device_of
+from mnist_cli.training.agreement import check_parts
+from mnist_cli.training.distributed.group import Group, device_of, explained
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
 from mnist_cli.training.ranks import ALONE
 
@@ -173,7 +174,7 @@ def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
             *["StepResult"] * 3,
             "EpochResult",
         ]
-    folder, name = Path(answers[0]["folder"]), label(model)
+    folder, name = Path(answers[0]["folder"]), ModelName(model).label
     for file in ("last.pt", "best.pt"):
         one, two = (
             torch.load(folder / f"{name}-{number}" / file, weights_only=True) for number in range(2)
@@ -187,21 +188,21 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
     spoilt, short = own("Spoilt"), own("Upright")
     for model, said in ((short, "reshape tensor of 0 elements"), (spoilt, "infinity in 'mean'")):
         settings = config(model=model, batch_size=8, val_size=0)
-        shared_run.check_parts(settings, loaded(32), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(34), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(33), 1, resumed=False)
+        check_parts(settings, loaded(32), 2, resumed=False)
+        check_parts(settings, loaded(34), 2, resumed=False)
+        check_parts(settings, loaded(33), 1, resumed=False)
         dropped = settings.model_copy(update={"drop_last": True})
-        shared_run.check_parts(dropped, loaded(33), 2, resumed=False)
+        check_parts(dropped, loaded(33), 2, resumed=False)
         with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
-            shared_run.check_parts(settings, loaded(33), 2, resumed=False)
+            check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
-        assert "Train with one process, or leave that batch out" in error.value.hint
+        assert "Train with one process, or skip that batch" in error.value.hint
         with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
-            shared_run.check_parts(settings, loaded(35), 4, resumed=True)
+            check_parts(settings, loaded(35), 4, resumed=True)
         assert error.value.hint == "Resume with at most 3 ranks."
-    shared_run.check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
+    check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
     taken = config(model=own("Unused"), batch_size=8, val_size=0)
-    shared_run.check_parts(taken, loaded(33), 2, resumed=False)
+    check_parts(taken, loaded(33), 2, resumed=False)
 
 
 def test_a_loss_that_is_not_finite_stops_both_with_one_message(
@@ -271,6 +272,24 @@ def test_launchers_are_watched_and_other_starters_are_not() -> None:
     launched = [{"TORCHELASTIC_RUN_ID": "none"}, {FOLDER: "/nowhere", LAUNCHER: "7"}]
     places = [place_of(ENVIRONMENT | more) for more in ({}, *launched)]
     assert [place.parent for place in places if place] == [0, os.getppid(), 7]
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, "mnist train"),
+        (ENVIRONMENT, "torchrun, on each machine as before, … -m mnist_cli train"),
+        (
+            ENVIRONMENT | {"LOCAL_WORLD_SIZE": "4"},
+            "torchrun --nproc-per-node=4 -m mnist_cli train",
+        ),
+        (ENVIRONMENT | {FOLDER: "/nowhere", LAUNCHER: "7"}, "mnist train --nproc 4"),
+    ],
+)
+def test_the_command_that_starts_the_same_ranks_again(
+    environment: dict[str, str], command: str
+) -> None:
+    assert train_command(place_of(environment)) == command
 
 
 @pytest.mark.parametrize(
@@ -394,7 +413,7 @@ def test_memory_that_ran_out_is_no_rank_that_is_gone(
 ) -> None:
     with (
         pytest.raises(RuntimeError if kind is None else RankError) as caught,
-        Group(0, 2).explained(),
+        explained(0, 2),
     ):
         raise error
     assert type(caught.value) is (kind or type(error))

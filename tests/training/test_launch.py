@@ -15,9 +15,8 @@ from program import one_thread, wait_until
 
 from mnist_cli.base import process
 from mnist_cli.base.signals import Termination
-from mnist_cli.commands import shared_run
 from mnist_cli.errors import DataError, MnistError, RankError, RankTimeout, Terminated
-from mnist_cli.training.distributed import failures, group, launch
+from mnist_cli.training.distributed import failures, group, launch, one_rank
 from mnist_cli.training.distributed.rank_environment import Place
 
 if sys.platform != "linux":
@@ -190,9 +189,9 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         codes.append(code)
         raise _LeftError
 
-    monkeypatch.setattr(shared_run, "leave", leave)
+    monkeypatch.setattr(one_rank, "leave", leave)
     monkeypatch.setattr(process, "leave", leave)
-    monkeypatch.setattr(shared_run, "_be_quiet", lambda: None)
+    monkeypatch.setattr(one_rank, "_be_quiet", lambda: None)
     monkeypatch.setattr(process, "_leaves_at_end", False)
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
     return codes
@@ -204,13 +203,13 @@ def test_a_rank_that_is_interrupted_ends_without_cleanup(
     left: list[int], rank: int, stop: type[KeyboardInterrupt], code: int
 ) -> None:
     place = Place(rank, 2, rank, 2, "/nowhere/store", "/nowhere", os.getppid())
-    with pytest.raises(_LeftError), shared_run.as_rank(place):
+    with pytest.raises(_LeftError), one_rank.as_rank(place):
         raise stop
     assert left == [code]
 
 
 def test_rank_0_of_torchrun_first_reports_what_interrupted_it(left: list[int]) -> None:
-    with pytest.raises(Termination), shared_run.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
+    with pytest.raises(Termination), one_rank.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
         raise Termination
     assert not left
 

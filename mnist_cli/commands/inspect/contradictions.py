@@ -32,6 +32,7 @@ ALONE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """Options that mean nothing without one of others."""
 
 _SPELLED = {
+    "batch": "--batch-size",
     "checkpoint": "CHECKPOINT",
     "formats": "--format",
     "training": "--eval",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -210,6 +210,7 @@ OutFlag = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        "-o",
         metavar="DIR",
         help="Folder for the files. Default: grad/ in the run.",
         rich_help_panel=options.OUTPUT,
@@ -218,7 +219,11 @@ OutFlag = Annotated[
 BatchFlag = Annotated[
     int | None,
     typer.Option(
-        "--batch", metavar="N", help="Number of images, drawn with --seed.", rich_help_panel=BATCH
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="Number of images, drawn with --seed.",
+        rich_help_panel=BATCH,
     ),
 ]
 IndicesFlag = Annotated[
@@ -231,7 +236,7 @@ IndicesFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[
-    str,
+    Literal["train", "val", "test"],
     typer.Option(
         "--split",
         metavar="train|val|test",

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.commands import provenance
+from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.commands.options import parse_indices
 from mnist_cli.config.choices import is_known_model, unknown_model
-from mnist_cli.config.names import is_own_network, label, seen_from_here
+from mnist_cli.config.names import ModelName, dataset_label
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.report.console import note, warn
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mnist_cli.autograd import Walk
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.data.load import LoadedData
     from mnist_cli.data.split import Split
     from mnist_cli.devices.device import Precision
+    from mnist_cli.inference.opened import OpenCheckpoint
 
 DEFAULT_BATCH = 64
 
@@ -36,9 +36,9 @@ class Request:
     target: Path | None
     runs: Path
     data_dir: Path
-    model: str | None = None
+    model: ModelName | None = None
     dataset: str | None = None
-    split: str = "train"
+    split: Literal["train", "val", "test"] = "train"
     batch: int | None = None
     indices: str | None = None
     seed: int | None = None
@@ -159,49 +159,49 @@ def open_subject(request: Request) -> Subject:
     """
     from mnist_cli.devices.device import resolve_device, resolve_precision
 
-    provenance.check_split(request.split)
     device = resolve_device(request.device or "auto")
-    found = _find(request)
-    data, notes = _data(request, found)
+    notes: list[str] = []
+    found = _find(request, notes)
+    data = _data(request, found, notes)
     seed = _seed(request, found)
     model = _model(request, found, data, seed)
-    precision = resolve_precision(
-        provenance.precision_name(request.precision, found, device), device
-    )
+    precision = found.precision if found else resolve_precision(request.precision or "auto", device)
     split = _batch(_split(request, found, data), request, seed)
-    normalise = provenance.normalisation(found, data)
+    normalise = found.normalisation if found else data.normalisation
+    config = found.checkpoint.config if found else None
     return Subject(
         model=model.to(device).train(request.training),
-        name=label(found.model if found is not None else (request.model or _default_model())),
+        name=found.label if found else (request.model or _default_model()).label,
         images=normalise(split.images.to(device).float()),
         labels=split.labels.to(device),
         indices=tuple(split.indices.tolist()),
-        dataset=label(data.spec.name),
+        dataset=dataset_label(data.spec.name),
         split=request.split,
         device=device,
         precision=precision,
         seed=seed,
         training=request.training,
-        smoothing=found.config.label_smoothing if found is not None and found.config else 0.0,
+        smoothing=config.label_smoothing if config else 0.0,
         source=found.path if found is not None else None,
         notes=tuple(notes),
         deterministic=request.deterministic,
     )
 
 
-def _find(request: Request) -> Checkpoint | None:
+def _find(request: Request, notes: list[str]) -> OpenCheckpoint | None:
     """The checkpoint that was named, or the newest run's; None where there is no run at all.
 
     A network that is named without a checkpoint is taken fresh; one of the user's own only where
     the newest run is not of it, since a checkpoint of it cannot be read without naming it.
     """
     from mnist_cli.checkpoints.checkpoint import OtherNetworkError
+    from mnist_cli.inference.opened import DataSource
     from mnist_cli.runs.directory import find_checkpoint
 
     model, named = request.model, request.target is not None
     if model is not None and not is_known_model(model):
         raise UsageError(*unknown_model(model))
-    if not named and model is not None and not is_own_network(model):
+    if not named and model is not None and not model.is_own:
         return None
     try:
         find_checkpoint(request.target, request.runs)
@@ -210,81 +210,86 @@ def _find(request: Request) -> Checkpoint | None:
             raise
         return None
     try:
-        return provenance.open_checkpoint(request.target, request.runs, model)
+        return open_checkpoint(
+            request.target,
+            request.runs,
+            model=model,
+            device=request.device,
+            precision=request.precision,
+            source=DataSource(request.data_dir, request.dataset, notify=notes.append),
+        )
     except OtherNetworkError:
         if named:
             raise
         return None
 
 
-def _default_model() -> str:
+def _default_model() -> ModelName:
     from mnist_cli.config.schema import TrainConfig
 
     return TrainConfig().model
 
 
-def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[str]]:
+def _data(request: Request, found: OpenCheckpoint | None, notes: list[str]) -> LoadedData:
     from mnist_cli.data.load import load
 
-    notes: list[str] = []
-    if found is None:
-        name = request.dataset or "digits"
-        notes.append(
-            f"no checkpoint was named and none lies under {request.runs}/: "
-            f"inspecting a fresh network on {label(name)}"
-            if request.model is None
-            else f"inspecting a fresh network '{label(request.model)}' on {label(name)}"
-        )
-    else:
-        name = request.dataset or (found.data.name if found.data is not None else "auto")
+    if found is not None:
+        data = found.data
+        notes += [*found.warnings, *_remarks(found)]
+        return data
+    name = request.dataset or "digits"
+    notes.append(
+        f"no checkpoint was named and none lies under {request.runs}/: "
+        f"inspecting a fresh network on {dataset_label(name)}"
+        if request.model is None
+        else f"inspecting a fresh network '{request.model.label}' on {dataset_label(name)}"
+    )
     data = load(name, request.data_dir, say=notes.append)
     if data.fallback:
         notes.append(f"MNIST is not available; these are the bundled digits ({data.fallback})")
-    if found is not None:
-        provenance.check_classes(found, data)
-        notes += _remarks(found, data)
-    return data, notes
+    return data
 
 
-def _remarks(found: Checkpoint, data: LoadedData) -> Iterator[str]:
+def _remarks(found: OpenCheckpoint) -> Iterator[str]:
     """What else the reader of these gradients should know."""
-    if other := provenance.elsewhere(found, data):
-        yield other
-    config = found.config
+    config, members = found.checkpoint.config, found.checkpoint.members
     if config is not None and config.compile:
         yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
-    if found.members > 1:
-        yield f"an ensemble of {found.members} networks: this is the first of them"
+    if members > 1:
+        yield f"an ensemble of {members} networks: this is the first of them"
     if config is not None and config.ema:
         yield "these are the averaged weights; those that were trained are not the same"
 
 
-def _seed(request: Request, found: Checkpoint | None) -> int:
+def _seed(request: Request, found: OpenCheckpoint | None) -> int:
     if request.seed is not None:
         return request.seed
-    return found.config.seed if found is not None and found.config is not None else 0
+    return found.checkpoint.config.seed if found and found.checkpoint.config else 0
 
 
-def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: int) -> nn.Module:
+def _model(
+    request: Request, found: OpenCheckpoint | None, data: LoadedData, seed: int
+) -> nn.Module:
     from mnist_cli.config.schema import TrainConfig
-    from mnist_cli.networks.ensemble import first_member
     from mnist_cli.training.state import fresh_model
 
     if found is not None:
-        return first_member(found.build_model())
-    model = seen_from_here(request.model) or _default_model()
+        return found.network
+    model = request.model or _default_model()
     config = TrainConfig(model=model, seed=seed)
     return fresh_model(config, len(data.spec.classes))
 
 
-def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Split:
+def _split(request: Request, found: OpenCheckpoint | None, data: LoadedData) -> Split:
     """The images to choose from: those of the run, as ``mnist train --dump-grad`` has them.
 
     Training images by number are looked up in the whole file instead.
     """
     if request.split == "train" and request.indices is not None:
         return data.train
-    return provenance.choose_split(request.split, found, data)
+    from mnist_cli.inference.opened import choose_split
+
+    return found.split(request.split) if found else choose_split(request.split, data, None)
 
 
 def _batch(split: Split, request: Request, seed: int) -> Split:
@@ -294,7 +299,7 @@ def _batch(split: Split, request: Request, seed: int) -> Split:
     if request.indices is None:
         return choose_batch(split, request.batch, seed)
     if request.batch is not None:
-        raise UsageError("--batch and --indices contradict each other", "Give one of them.")
+        raise UsageError("--batch-size and --indices contradict each other", "Give one of them.")
     rows = {number: row for row, number in enumerate(split.indices.tolist())}
     return split.take(
         torch.tensor([_row(number, rows) for number in parse_indices(request.indices)])
@@ -321,6 +326,6 @@ def choose_batch(split: Split, count: int | None, seed: int) -> Split:
 
     count = count if count is not None else min(DEFAULT_BATCH, len(split))
     if not 1 <= count <= len(split):
-        raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
+        raise UsageError(f"--batch-size {count}: choose 1 to {len(split):,} images")
     generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
     return split.take(torch.randperm(len(split), generator=generator)[:count])

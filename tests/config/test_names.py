@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mnist_cli.config import names as places
+from mnist_cli.config.names import ModelName, absolute_dataset, dataset_label, dataset_slug
 from mnist_cli.config.schema import TrainConfig, compose, from_assignments, from_file, from_flags
 from mnist_cli.errors import UsageError
 
@@ -28,15 +27,26 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_file_and_its_class(text: str, file: str, name: str) -> None:
-    place = places.network_place(text)
-    assert place == places.NetworkPlace(Path(file), name)
+    model = ModelName(text)
+    assert (model.is_own, model.path, model.class_name) == (True, Path(file), name)
 
 
 @pytest.mark.parametrize(
     "text", ["conv4", "net.py", "net.py:", "net:Net", "net.py:3", "net.py:a b"]
 )
-def test_what_names_no_class(text: str) -> None:
-    assert places.network_place(text) is None
+def test_a_name_without_a_file_and_class_is_not_the_users_own(text: str) -> None:
+    model = ModelName(text)
+    assert not model.is_own
+    assert model.absolute(Path("elsewhere")) == model.label == text
+    with pytest.raises(ValueError, match="is not a class in a file"):
+        _ = model.path
+
+
+def test_the_configuration_parses_the_name_and_gives_plain_text() -> None:
+    config = TrainConfig(model="/a/net.py:Net")
+    assert config.model.is_own
+    assert TrainConfig().model.label == "conv4"
+    assert type(config.to_plain()["model"]) is type(config.model.label) is str
 
 
 def test_flags_and_set_are_seen_from_here_and_files_from_their_folder(tmp_path: Path) -> None:
@@ -60,7 +70,7 @@ def test_a_data_set_of_the_catalogue_goes_before_a_folder_of_its_name(tmp_path: 
     for name in ("mnist", "shapes"):
         (tmp_path / name).mkdir()
     meant = [
-        places.absolute_dataset(name, Path())
+        absolute_dataset(name, Path())
         for name in ("mnist", "MNIST", "auto", "mnist/", "./mnist", "shapes", "elsewhere")
     ]
     folder = f"{tmp_path}/mnist"
@@ -70,17 +80,17 @@ def test_a_data_set_of_the_catalogue_goes_before_a_folder_of_its_name(tmp_path: 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert places.absolute_dataset("~/pics", Path("elsewhere")) == f"{tmp_path}/pics"
+    assert absolute_dataset("~/pics", Path("elsewhere")) == f"{tmp_path}/pics"
 
 
 def test_labels_and_parts_of_folders_names() -> None:
-    assert places.label("/a/b/net.py:Net") == "net.py:Net"
-    assert places.label("/a/my pics") == "my pics"
-    assert places.label("conv2x0.5") == "conv2x0.5"
-    slugs = [places.slug(name) for name in ("/a/net.py:Net", "/a/b.py:Net", "/a/my pics", "/")]
-    assert slugs == ["Net", "b-Net", "my-pics", "own"]
-    assert places.slug("conv2x0.5") == "conv2x0.5"
-    assert len(places.slug(f"/{'x' * 300}")) == 40
+    assert ModelName("/a/b/net.py:Net").label == "net.py:Net"
+    assert dataset_label("/a/my pics") == "my pics"
+    assert dataset_label("mnist") == "mnist"
+    assert [dataset_slug(name) for name in ("/a/my pics", "/")] == ["my-pics", "own"]
+    slugs = [ModelName(name).slug for name in ("/a/net.py:Net", "/a/b.py:Net", "conv2x0.5")]
+    assert slugs == ["Net", "b-Net", "conv2x0.5"]
+    assert len(dataset_slug(f"/{'x' * 300}")) == 40
 
 
 @pytest.mark.parametrize("text", ["net.py", "net.py:"])
@@ -106,14 +116,8 @@ def test_to_validate_runs_nothing_and_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("take", "word"),
-    [
-        (places.absolute_dataset, "st/b\udcff"),
-        (places.absolute_network, "st/b\udcff/net.py:Net"),
-    ],
-)
-def test_a_path_that_is_no_text_is_refused(take: Callable[[str, Path], object], word: str) -> None:
+@pytest.mark.parametrize("values", [{"dataset": "st/b\udcff"}, {"model": "st/b\udcff/net.py:Net"}])
+def test_a_path_that_is_no_text_is_refused(values: dict[str, str]) -> None:
     """config.toml could not hold it."""
-    with pytest.raises(UsageError, match=r"\\udcff.* holds bytes that are no UTF-8 text"):
-        take(word, Path())
+    with pytest.raises(UsageError, match=r"\\udcff.* is not valid UTF-8"):
+        from_flags(values)

@@ -1,19 +1,16 @@
-"""What an exported file says of itself: names and texts, as all formats can hold them."""
+"""The metadata of an exported file: names and texts, which all formats can hold."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from mnist_cli import __version__
-from mnist_cli.commands import provenance
-from mnist_cli.config.names import label
+from mnist_cli.checkpoints.checkpoint import Checkpoint
+from mnist_cli.config.names import dataset_label
 from mnist_cli.exporting.formats import Format
+from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.runs.listing import FINISHED, RunRecord, read_run
 from mnist_cli.vision.fitting import IN_WORDS
-
-if TYPE_CHECKING:
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
-    from mnist_cli.runs.listing import RunRecord
 
 RAW_INPUT = (
     "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, {levels}; the graph normalises "
@@ -30,34 +27,33 @@ VOTING = (
 )
 
 
-def describe(checkpoint: Checkpoint, chosen: Format) -> dict[str, str]:
-    """Model, data, classes, normalisation, accuracy and how the file is to be used.
+def describe(opened: OpenCheckpoint, chosen: Format) -> dict[str, str]:
+    """Model, data, classes, normalisation, accuracy and how to use the file.
 
-    What a checkpoint of another program does not tell is left out.
+    What another program's checkpoint does not say is absent.
     """
-    normalisation = provenance.own_normalisation(checkpoint)
+    normalisation = opened.normalisation
     facts: dict[str, object] = {
         "producer": f"mnist_cli {__version__}",
-        "model": label(checkpoint.model),
-        "members": checkpoint.members,
-        **_interface(checkpoint, chosen),
-        "classes": json.dumps(list(provenance.class_names(checkpoint))),
+        "model": opened.label,
+        "members": opened.checkpoint.members,
+        **_interface(opened, chosen),
+        "classes": json.dumps(list(opened.classes)),
         "mean": normalisation.mean,
         "std": normalisation.std,
-        **_training(checkpoint),
+        **_training(opened.checkpoint),
     }
     return {key: str(value) for key, value in facts.items()}
 
 
-def _interface(checkpoint: Checkpoint, chosen: Format) -> dict[str, object]:
-    """What goes in and what comes out; of weights alone, of the network that they belong to."""
-    own = provenance.trained_on_own_data(checkpoint)
+def _interface(opened: OpenCheckpoint, chosen: Format) -> dict[str, object]:
+    """Input and output of the program; for weights alone, of their network."""
+    own, checkpoint = opened.on_own_data, opened.checkpoint
     if chosen.program:
         levels = OWN_LEVELS if own else MNISTS_LEVELS
         output = RAW_OUTPUT.format(classes=checkpoint.classes)
         return {"input": RAW_INPUT.format(levels=levels), "output": output}
-    ended = getattr(checkpoint.build_model(), "log_probabilities", False)  # of all, if they vote
-    scores = "log-probabilities" if ended else "logits"
+    scores = "log-probabilities" if getattr(opened.model, "log_probabilities", False) else "logits"
     output = OWN_OUTPUT.format(scores=scores, classes=checkpoint.classes)
     if checkpoint.members > 1:
         output += VOTING
@@ -66,11 +62,11 @@ def _interface(checkpoint: Checkpoint, chosen: Format) -> dict[str, object]:
 
 
 def _training(checkpoint: Checkpoint) -> dict[str, object]:
-    """On what, for how long, and how well, as far as the checkpoint and its folder tell."""
+    """Data, duration and accuracy, as far as the checkpoint and its folder say."""
     if checkpoint.data is None or checkpoint.config is None:
         return {}
     facts: dict[str, object] = {
-        "dataset": label(checkpoint.data.name),
+        "dataset": dataset_label(checkpoint.data.name),
         "fingerprint": checkpoint.data.fingerprint,
         "seed": checkpoint.config.seed,
         "checkpoint": f"{checkpoint.path.resolve().parent.name}/{checkpoint.path.name}",
@@ -88,9 +84,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def _tested(checkpoint: Checkpoint) -> RunRecord | None:
-    """The run that the checkpoint lies in, if it is this file that the test set was read with."""
-    from mnist_cli.runs.listing import FINISHED, read_run
-
+    """The checkpoint's run, if its test accuracy is that of this file."""
     run = read_run(checkpoint.path.parent)
     tested = run.state == FINISHED and run.checkpoint == checkpoint.path.name
     return run if tested and run.accuracy is not None else None

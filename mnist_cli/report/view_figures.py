@@ -1,4 +1,4 @@
-"""Pictures of what a network has learned and sees: filters, activations, saliency, a map."""
+"""Figures of what a network has learned and computes: filters, activations, saliency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import patheffects, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
@@ -20,11 +20,10 @@ from mnist_cli.report.figure_style import (
     DIGITS,
     GAP,
     IMAGES,
+    MOST_NAMED,
     RATE,
     SIGNED,
-    STYLE,
     TRAIN,
-    class_colours,
     long_names,
     save,
     shading,
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-MOST_NAMED, LIKELIEST = 20, 5
-"""Classes that are all named in a picture, and how many are where there are more."""
+LIKELIEST = 5
+"""Classes that are named if there are more than :data:`MOST_NAMED`."""
 
 ROW = 16
 """Channels of a layer that are drawn, the strongest."""
@@ -302,66 +301,3 @@ def save_maximised(
         for axes, name, (image, sure) in zip(grid.flat, classes, pairs, strict=False):
             _image(axes, image, f"{name}:{between}{sure:.1%} sure", own, 1.0)
         save(figure, *paths)
-
-
-# --- the map of a test set
-
-
-def save_embedding(
-    panels: Sequence[tuple[str, str, str, Floats, npt.NDArray[np.int64]]],
-    classes: Sequence[str],
-    *paths: Path,
-    title: str,
-) -> None:
-    """Points in a plane, coloured by class.
-
-    Args:
-        panels: of each its title, the names of its axes (no upper one: no unit), points (N, 2)
-            and labels (N,).
-        classes: their names.
-        paths: where to.
-        title: of the whole.
-    """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(panels), 5.0), layout="constrained")
-        figure.suptitle(title)
-        for axes, (name, across, up, points, labels) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
-            _scatter(axes, points, labels, classes)
-            axes.set(title=name, xlabel=across, ylabel=up)
-            if not up:  # without a unit there is nothing to read off
-                axes.set(xticklabels=[], yticklabels=[])
-                axes.tick_params(length=0)
-        handles, names = axes.get_legend_handles_labels()
-        names = short_names(names)
-        figure.legend(
-            handles, names, title="class", loc="outside lower center",
-            ncols=4 if long_names(names) else 10, markerscale=3.5,
-            handletextpad=0.1, columnspacing=1.2,
-        )  # fmt: skip
-        save(figure, *paths)
-
-
-def _scatter(
-    axes: Axes, points: Floats, labels: npt.NDArray[np.int64], classes: Sequence[str]
-) -> None:
-    size = 9 if len(points) < 3000 else 4
-    colours = class_colours(len(classes))
-    for number, name in enumerate(classes):
-        mine = points[labels == number]
-        # Points as pixels, even in an SVG: ten thousand circles would be megabytes.
-        axes.scatter(
-            mine[:, 0], mine[:, 1], s=size, lw=0, alpha=0.6, color=colours[number],
-            label=name, rasterized=True,
-        )  # fmt: skip
-    for number, name in enumerate(short_names(classes)):
-        mine = points[labels == number]
-        if len(mine) and len(classes) <= MOST_NAMED:
-            # The name too stands where its class lies: colour is not alone, while there is room.
-            across, up = np.median(mine, axis=0).tolist()
-            text = axes.text(
-                across, up, name, ha="center", va="center", fontweight="bold",
-                fontsize=9 if long_names(classes) else 13,
-            )  # fmt: skip
-            text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])

@@ -1,28 +1,30 @@
 """Batches of a split, in an order that depends on seed and epoch alone.
 
-Two loaders with one contract. :class:`DeviceLoader` indexes the split where it lies;
-:class:`ConventionalLoader` is what most programs do, torch's DataLoader over single images with
-torchvision's transforms: slower, and the honest baseline. Without augmentation both give the
-same batches, but for rounding (torchvision divides by 255 first).
+There are two loaders. :class:`DeviceLoader` indexes the split on its device;
+:class:`ConventionalLoader` does what most programs do, torch's DataLoader over single images with
+torchvision's transforms: slower, and the baseline to compare with. Without augmentation both give
+the same batches, except for rounding (torchvision divides by 255 first).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data import workers
 from mnist_cli.data.augment import Augmentation
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.kinds import kind_of
+
+if TYPE_CHECKING:
+    from mnist_cli.config.schema import TrainConfig
 
 Batch = tuple[Tensor, Tensor]
 Draw = tuple[int, int]
@@ -30,8 +32,53 @@ Draw = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Batching:
+    """How a training set becomes batches.
+
+    Attributes:
+        batch_size: images per batch.
+        seed: decides the order and the augmentation.
+        drop_last: skip an epoch's last batch if it is not full, unless it is the only one.
+        loader: ``device`` or ``dataloader``.
+        workers: processes of the ``dataloader``; 0 loads in this process.
+        augmentation: random changes of the images.
+    """
+
+    batch_size: int
+    seed: int = 0
+    drop_last: bool = False
+    loader: Literal["device", "dataloader"] = "device"
+    workers: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Batching:
+        """The part of a configuration that this module needs."""
+        augmentation = Augmentation(
+            config.shift, config.rotate, config.scale, config.shear, config.erase
+        )
+        return cls(
+            config.batch_size,
+            config.seed,
+            config.drop_last,
+            config.loader,
+            config.workers,
+            augmentation,
+        )
+
+    def batches(self, images: int) -> int:
+        """The number of batches in an epoch of ``images`` images."""
+        full, rest = divmod(images, self.batch_size)
+        return full if full and self.drop_last else full + bool(rest)
+
+    def last_batch(self, images: int) -> int:
+        """The number of images in the last batch of an epoch of ``images`` images."""
+        return min(images - (self.batches(images) - 1) * self.batch_size, self.batch_size)
+
+
+@dataclass(frozen=True)
 class Part:
-    """Which part of each batch a rank takes: the ``rank``-th of ``ranks``, counted from 0.
+    """The part of each batch that a rank takes: the ``rank``-th of ``ranks``, counted from 0.
 
     The parts of a batch are in its order, and their sizes differ by one at most.
     """
@@ -40,40 +87,11 @@ class Part:
     ranks: int = 1
 
     def of(self, count: int) -> slice:
-        """Where it lies among ``count`` images; empty where there are fewer images than ranks."""
+        """Its place among ``count`` images; empty if there are fewer images than ranks."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 
 WHOLE = Part()
-
-
-class Loader(Protocol):
-    """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64.
-
-    Where several ranks share the batches, B is of this rank's part.
-    """
-
-    batches: int
-    """Batches an epoch."""
-    images: int
-    """Images an epoch, of all ranks."""
-    generator: torch.Generator
-    """What augmentation draws from; its state is part of a checkpoint."""
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches ``start`` and on of epoch ``epoch``, both counted from 0.
-
-        With ``start`` above 0 the generator goes on from the state it has.
-        """
-        ...
-
-    def count(self, batch: int) -> int:
-        """Images in batch ``batch`` of an epoch, of all ranks."""
-        ...
-
-    def close(self) -> None:
-        """End the processes that it has started; a later epoch starts new ones."""
-        ...
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
@@ -82,108 +100,117 @@ def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def last_batch(config: TrainConfig, images: int) -> int:
-    """How many images an epoch's last batch has, where the training set has ``images``."""
-    rest = images % config.batch_size
-    whole = not rest or (config.drop_last and images > config.batch_size)
-    return config.batch_size if whole else rest
-
-
 def build_loader(
-    config: TrainConfig, split: Split, normalisation: Normalisation, part: Part = WHOLE
+    batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
 ) -> Loader:
-    """The loader that a configuration asks for; the device is the split's."""
-    make = DeviceLoader if config.loader == "device" else ConventionalLoader
-    loader = make(config, split, normalisation)
-    loader.part = part
-    return loader
+    """The loader that ``batching`` names; it computes on the split's device."""
+    make = DeviceLoader if batching.loader == "device" else ConventionalLoader
+    return make(batching, split, normalisation, part)
 
 
-class _Batching:
-    """What both loaders share: how an epoch is cut into batches."""
+class Loader:
+    """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64.
 
-    part = WHOLE
+    If several ranks share the batches, B is this rank's part.
 
-    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
-        self._seed = config.seed
-        self.size = config.batch_size
+    Attributes:
+        size: images per batch, of all ranks.
+        batches: batches per epoch.
+        images: images per epoch, of all ranks.
+        generator: the source of augmentation's random numbers; its state is in checkpoints.
+    """
+
+    generator: torch.Generator
+
+    def __init__(
+        self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
+    ) -> None:
+        self.size = batching.batch_size
+        self.batches = batching.batches(len(split))
+        self.images = min(len(split), self.batches * self.size)
+        self.part = part
+        self._batching = batching
         self._split = split
         self._normalisation = normalisation
-        self._augmentation = Augmentation.of(config)
-        self.batches, rest = divmod(len(split), self.size)
-        if rest and not (config.drop_last and self.batches):
-            self.batches += 1
-        self.images = min(len(split), self.batches * self.size)
 
-    def _order(self, epoch: int, start: int) -> Tensor:
-        order = epoch_order(self._seed, epoch, len(self._split))
-        return order[start * self.size : self.images]
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches ``start`` and on of epoch ``epoch``, both counted from 0.
+
+        With ``start`` above 0 the generator continues from its present state.
+        """
+        raise NotImplementedError
 
     def count(self, batch: int) -> int:
-        """See :meth:`Loader.count`."""
+        """The number of images in batch ``batch`` of an epoch, of all ranks."""
         return min(self.size, self.images - batch * self.size)
 
     def close(self) -> None:
-        """See :meth:`Loader.close`."""
+        """End the processes that it has started; a later epoch starts new ones."""
+
+    def _order(self, epoch: int, start: int) -> Tensor:
+        order = epoch_order(self._batching.seed, epoch, len(self._split))
+        return order[start * self.size : self.images]
 
 
-class DeviceLoader(_Batching):
+class DeviceLoader(Loader):
     """Gathers, augments and normalises whole batches on the device that holds the split."""
 
-    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
-        super().__init__(config, split, normalisation)
+    def __init__(
+        self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
+    ) -> None:
+        super().__init__(batching, split, normalisation, part)
         self.generator = torch.Generator(split.images.device)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Loader.epoch`."""
         order = self.begin(epoch, start)
-        if start >= self.batches:  # split() would make one empty batch of no images
+        if start >= self.batches:  # split() would make one empty batch
             return
         for index in order.split(self.size):
             yield self.gather(index)
 
     def begin(self, epoch: int, start: int = 0) -> Tensor:
-        """Which images batches ``start`` and on take: their numbers (M,), int64, on the device.
+        """The numbers (M,), int64, on the device, of the images in batches ``start`` and on.
 
-        At an epoch's beginning, seeds what augmentation draws from.
+        At an epoch's beginning, seeds the generator.
         """
         if start == 0:
-            self.generator.manual_seed(derive(self._seed, "augment", epoch))
+            self.generator.manual_seed(derive(self._batching.seed, "augment", epoch))
         return self._order(epoch, start).to(self._split.images.device, non_blocking=True)
 
     def gather(self, index: Tensor) -> Batch:
         """This rank's part of the batch of the images numbered ``index`` (B,), int64, on the device.
 
-        What an image draws does not depend on how many ranks there are: each draws for the whole
-        batch. Reads nothing back: a CUDA graph can capture it.
+        The random numbers of an image do not depend on the number of ranks: each rank draws for
+        the whole batch. Reads nothing back, so a CUDA graph can capture it.
         """
         part = self.part.of(len(index))
         mine = index[part]
         images = self._split.images.index_select(0, mine).float()
-        images = self._augmentation(images, self.generator, batch=len(index), first=part.start)
+        augment = self._batching.augmentation
+        images = augment(images, self.generator, batch=len(index), first=part.start)
         return self._normalisation(images), self._split.labels.index_select(0, mine)
 
 
-class ConventionalLoader(_Batching):
+class ConventionalLoader(Loader):
     """torch's DataLoader over single images, with torchvision's transforms and workers.
 
     Its workers start with the first epoch and live until :meth:`close`.
     """
 
-    def __init__(self, config: TrainConfig, split: Split, normalisation: Normalisation) -> None:
-        super().__init__(config, split, normalisation)
+    def __init__(
+        self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
+    ) -> None:
+        super().__init__(batching, split, normalisation, part)
         self.generator = torch.Generator()
         self._device = split.images.device
-        self._workers = config.workers
-        self._dataset = _ImageDataset(
-            split.to(torch.device("cpu")), normalisation, self._augmentation, config.seed
-        )
+        self._dataset = _ImageDataset(split.to(torch.device("cpu")), normalisation, batching)
         self._drawn: list[list[Draw]] = []
         self._loader: DataLoader[tuple[Tensor, int]] | None = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """See :meth:`Loader.epoch`; what an image draws depends on seed, epoch and image alone."""
-        self.generator.manual_seed(derive(self._seed, "workers", epoch))
+        """See :meth:`Loader.epoch`; an image's changes depend on seed, epoch and image alone."""
+        self.generator.manual_seed(derive(self._batching.seed, "workers", epoch))
         batches = [b.tolist() for b in self._order(epoch, start).split(self.size)]
         parts = [batch[self.part.of(len(batch))] for batch in batches]
         # The DataLoader reads this list anew in each epoch.
@@ -195,25 +222,26 @@ class ConventionalLoader(_Batching):
                     labels.to(self._device, non_blocking=True),
                 )
         if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
-            yield self._none()
+            none = self._split.take(torch.arange(0))
+            yield none.images.float(), none.labels
 
     def _begin(self) -> Iterator[Any]:
         if self._loader is not None:
             return iter(self._loader)
         with workers.signals_blocked(), warnings.catch_warnings():
-            # Of more workers than cores; the command says so in its own words.
+            # About more workers than cores; the command warns in its own words.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader = self._build()
             return iter(self._loader)
 
     def _build(self) -> DataLoader[tuple[Tensor, int]]:
-        context = workers.context(self._device) if self._workers else None
+        count = self._batching.workers
         return DataLoader(
             self._dataset,
             batch_sampler=self._drawn,  # its numbers are pairs
-            num_workers=self._workers,
-            persistent_workers=bool(self._workers),
-            multiprocessing_context=context,
+            num_workers=count,
+            persistent_workers=bool(count),
+            multiprocessing_context=workers.context(self._device) if count else None,
             worker_init_fn=workers.ignore_signals,
             generator=torch.Generator(),  # no draw depends on it, nor on the global one
             pin_memory=kind_of(self._device).pinned,
@@ -223,23 +251,18 @@ class ConventionalLoader(_Batching):
         """See :meth:`Loader.close`."""
         self._loader = None
 
-    def _none(self) -> Batch:
-        images, labels = self._split.images[:0].float(), self._split.labels[:0]
-        return images.to(self._device), labels.to(self._device)
-
 
 class _ImageDataset(Dataset[tuple[Tensor, int]]):
     """Single images through torchvision's transforms, as torchvision's own MNIST gives them.
 
-    An image is asked for with its epoch: a worker lives longer than one, and keeps no state.
+    An image's key holds its epoch: a worker lives for several epochs, and keeps no state.
     """
 
-    def __init__(
-        self, split: Split, normalisation: Normalisation, augmentation: Augmentation, seed: int
-    ) -> None:
+    def __init__(self, split: Split, normalisation: Normalisation, batching: Batching) -> None:
         from torchvision import transforms
 
-        self._seed = seed
+        augmentation = batching.augmentation
+        self._seed = batching.seed
         self._images = split.images.squeeze(1)
         self._labels = split.labels.tolist()
         self._random = augmentation != Augmentation()

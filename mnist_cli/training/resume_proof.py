@@ -1,7 +1,7 @@
-"""``mnist train --verify-resume``: prove on this machine that resuming loses no bit.
+"""Proves on this machine that resuming loses no bit.
 
-One run is trained to its end; the same run is stopped after a batch drawn at random, and taken
-up from its file by a process of its own, which shares no memory with the first. Then hashes are
+One run is trained to its end; the same run is stopped after a batch drawn at random, and resumed
+from its file by a process of its own, which shares no memory with the first. Then hashes are
 compared.
 """
 
@@ -11,7 +11,7 @@ import dataclasses
 import random
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from mnist_cli.base import process
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.digest import digests
-from mnist_cli.commands.training_run import RunRequest, begin
-from mnist_cli.config.names import is_own_network
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
-from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training.run import RunRequest, begin
 from mnist_cli.training.session import Session
 
 EPOCHS, BATCHES = 2, 8
@@ -32,7 +31,7 @@ EPOCHS, BATCHES = 2, 8
 
 @dataclass(frozen=True)
 class ResumeProof:
-    """Two runs that must be one: SHA-256 of each part, never stopped and resumed."""
+    """Two runs that must be one: SHA-256 of each part, uninterrupted and resumed."""
 
     stopped_after: int
     steps: int
@@ -50,8 +49,8 @@ class ResumeProof:
         return {"equal": not self.differing, **vars(self)}
 
 
-def shorten(config: TrainConfig, keep: frozenset[str]) -> TrainConfig:
-    """Two epochs of eight batches, apart from the keys to ``keep``; it never stops early."""
+def shorten(config: TrainConfig, keep: Collection[str]) -> TrainConfig:
+    """Two epochs of eight batches, except for the keys to ``keep``; it never stops early."""
     short: dict[str, Any] = {"target_accuracy": 0.0, "early_stopping": 0}
     if "epochs" not in keep:
         short["epochs"] = min(config.epochs, EPOCHS)
@@ -65,7 +64,8 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
     """Train ``config`` whole, then stopped and resumed, in temporary folders.
 
     Raises:
-        ResumeMismatch: they differ.
+        ResumeMismatch: the two results differ.
+        MnistError: the resumed run failed.
     """
     with tempfile.TemporaryDirectory(prefix="mnist-verify-resume-") as folder:
         request = dataclasses.replace(request, runs=Path(folder))
@@ -76,14 +76,16 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
         _resume(stopped.run.path, request.data_dir, config.model)
-        proof = _compare(chosen, steps, config.model, (whole.run, stopped.run))
+        one, other = (checkpoints.read(of.run.last, config.model) for of in (whole, stopped))
+    hashes = digests(one.document), digests(other.document)
+    proof = ResumeProof(chosen, steps, *hashes, one.environment)
     if proof.differing:
         raise _mismatch(proof)
     return proof
 
 
 def _train_until(session: Session, step: int) -> None:
-    """Train to the end, or until so many steps are done: then stop as Ctrl-C stops a run."""
+    """Train to the end, or until ``step`` steps are done: then stop as Ctrl-C stops a run."""
     stop = StopRequest()
     try:
         for _ in session.events(stop):
@@ -93,21 +95,14 @@ def _train_until(session: Session, step: int) -> None:
         assert session.state.step == step
 
 
-def _resume(run: Path, data_dir: Path, model: str) -> None:
+def _resume(run: Path, data_dir: Path, model: ModelName) -> None:
     command = ["train", "--resume", str(run), "--quiet", "--data-dir", str(data_dir)]
-    if is_own_network(model):
+    if model.is_own:
         command += ["--model", model]
     done = process.run(*command)
     if done.returncode:
         said = done.stderr.strip() or "it said nothing"
         raise MnistError(f"the resumed run ended with exit code {done.returncode}: {said}")
-
-
-def _compare(
-    stopped_after: int, steps: int, model: str, runs: tuple[RunDirectory, RunDirectory]
-) -> ResumeProof:
-    one, other = (checkpoints.read(run.last, model).document for run in runs)
-    return ResumeProof(stopped_after, steps, digests(one), digests(other), one["environment"])
 
 
 def _mismatch(proof: ResumeProof) -> ResumeMismatch:
@@ -118,8 +113,8 @@ def _mismatch(proof: ResumeProof) -> ResumeMismatch:
     on_cuda = proof.environment["device"] == "cuda" and not proof.environment["deterministic"]
     return ResumeMismatch(
         f"the run stopped after batch {proof.stopped_after} of {proof.steps} and resumed "
-        f"is not the run never stopped: {hashes}",
-        "On CUDA the bits are promised with --deterministic --set cuda_graph=false only."
+        f"is not the uninterrupted run: {hashes}",
+        "On CUDA the bits are promised with deterministic = true and cuda_graph = false only."
         if on_cuda
-        else "Please report it, with what `mnist doctor` says.",
+        else "Please report it, with the output of `mnist doctor`.",
     )

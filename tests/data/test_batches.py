@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from loading import MOVED, NORMALISATION, batches, config, same, split
+from loading import MOVED, NORMALISATION, batches, batching, same, split
 from torch import Tensor
 from torchvision import transforms
 
-from mnist_cli.data import loader as loaders
-from mnist_cli.data.loader import ConventionalLoader, DeviceLoader, build_loader, epoch_order
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.augment import Augmentation
+from mnist_cli.data.batches import (
+    Batching,
+    ConventionalLoader,
+    DeviceLoader,
+    build_loader,
+    epoch_order,
+)
 
 
 def by_hand(epoch: int) -> list[tuple[Tensor, Tensor]]:
@@ -23,9 +30,18 @@ def by_hand(epoch: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def test_the_settings_are_the_configurations() -> None:
+    config = TrainConfig(
+        batch_size=7, seed=5, drop_last=True, loader="dataloader", workers=2,
+        shift=1, rotate=2, scale=0.3, shear=4, erase=0.5,
+    )  # fmt: skip
+    augmentation = Augmentation(1, 2, 0.3, 4, 0.5)
+    assert Batching.of(config) == Batching(7, 5, True, "dataloader", 2, augmentation)
+
+
 def test_the_kinds_are_those_asked_for() -> None:
-    assert type(build_loader(config("device"), split(), NORMALISATION)) is DeviceLoader
-    assert type(build_loader(config("dataloader"), split(), NORMALISATION)) is ConventionalLoader
+    assert type(build_loader(batching("device"), split(), NORMALISATION)) is DeviceLoader
+    assert type(build_loader(batching("dataloader"), split(), NORMALISATION)) is ConventionalLoader
 
 
 @pytest.mark.parametrize("loader", ["device", "dataloader"])
@@ -48,14 +64,6 @@ def test_the_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
     assert epoch_order(0, 0, 50).tolist() == orders[0]
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("size", [5, 7, 23, 40])
-def test_how_many_images_the_last_batch_has(size: int, drop_last: bool) -> None:
-    settings = config("device", batch_size=size, drop_last=drop_last)
-    *_, (_, labels) = build_loader(settings, split(), NORMALISATION).epoch(0)
-    assert loaders.last_batch(settings, 23) == len(labels)
-
-
 def test_the_conventional_loader_may_begin_anywhere() -> None:
     whole = batches("dataloader", 2, **MOVED)
     for start in range(len(whole) + 1):
@@ -65,7 +73,7 @@ def test_the_conventional_loader_may_begin_anywhere() -> None:
 def test_its_generator_stands_alike_wherever_it_began() -> None:
     states = []
     for start in (0, 2):
-        loader = build_loader(config("dataloader"), split(), NORMALISATION)
+        loader = build_loader(batching("dataloader"), split(), NORMALISATION)
         if start:
             loader.generator.manual_seed(77)
         list(loader.epoch(1, start))
@@ -75,12 +83,12 @@ def test_its_generator_stands_alike_wherever_it_began() -> None:
 
 @pytest.mark.parametrize("start", range(6))
 def test_the_device_loader_goes_on_from_its_generators_state(start: int) -> None:
-    made = build_loader(config("device", **MOVED), split(), NORMALISATION)
+    made = build_loader(batching("device", **MOVED), split(), NORMALISATION)
     whole, states = [], [made.generator.get_state()]
     for images, labels in made.epoch(2):
         whole.append((images.clone(), labels))
         states.append(made.generator.get_state())
-    again = build_loader(config("device", **MOVED), split(), NORMALISATION)
+    again = build_loader(batching("device", **MOVED), split(), NORMALISATION)
     again.generator.set_state(states[start])
     assert same([(i.clone(), b) for i, b in again.epoch(2, start)], whole[start:])
 
@@ -103,7 +111,7 @@ def test_augmented_epochs_differ_and_repeat(loader: str) -> None:
 def test_each_epoch_changes_the_images_anew(loader: str) -> None:
     """Of one image five times, so that another order is no other epoch."""
     alike = split(1).take(torch.zeros(5, dtype=torch.int64))
-    made = build_loader(config(loader, **MOVED), alike, NORMALISATION)
+    made = build_loader(batching(loader, **MOVED), alike, NORMALISATION)
     one, other = (next(iter(made.epoch(epoch)))[0].clone() for epoch in (0, 1))
     changed = {image.numpy().tobytes() for image in [*one, *other]}
     assert len(changed) == 10
@@ -131,24 +139,26 @@ def test_loading_draws_nothing_from_the_global_generator(loader: str) -> None:
 def test_batches_and_images_are_counted(
     loader: str, size: int, drop: bool, sizes: list[int]
 ) -> None:
-    settings = config(loader, batch_size=size, drop_last=drop)
+    settings = batching(loader, batch_size=size, drop_last=drop)
     made = build_loader(settings, split(), NORMALISATION)
     assert [len(labels) for _, labels in made.epoch(0)] == sizes
     assert (made.batches, made.images) == (len(sizes), sum(sizes))
+    assert [made.count(batch) for batch in range(made.batches)] == sizes
+    assert settings.last_batch(23) == sizes[-1]
 
 
 def test_the_set_itself_is_never_changed() -> None:
     data = split()
     before = data.images.clone()
     for loader in ("device", "dataloader"):
-        list(build_loader(config(loader, **MOVED), data, NORMALISATION).epoch(0))
+        list(build_loader(batching(loader, **MOVED), data, NORMALISATION).epoch(0))
     assert torch.equal(data.images, before)
 
 
 def test_an_amount_too_small_to_see_leaves_the_picture() -> None:
     """The conventional transforms are given the same amounts, in their own units."""
-    tiny = {"shift": 0.01, "rotate": 0.001, "scale": 0.0001, "shear": 0.001}
+    tiny = Augmentation(shift=0.01, rotate=0.001, scale=0.0001, shear=0.001)
     for (images, _), (expected, _) in zip(
-        batches("dataloader", 0, **tiny), by_hand(0), strict=True
+        batches("dataloader", 0, augmentation=tiny), by_hand(0), strict=True
     ):
         torch.testing.assert_close(images, expected, atol=0.05, rtol=0)

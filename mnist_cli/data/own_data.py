@@ -1,9 +1,8 @@
 """Data of the user's own: a folder of images by class, or IDX files of any size and class count.
 
-Whatever comes in goes on as (N, 28, 28) bytes and labels from 0, since that is what the networks
-take; what was done to it is said in :attr:`OwnData.remarks`. A test set that there is not is cut
-from the training images: a fifth of each class, chosen by the images' contents, so that every run
-on every machine is tested on the same ones.
+The result has the networks' form, (N, 28, 28) bytes and labels from 0; :attr:`OwnData.remarks`
+describes the changes. If there is no test set, a fifth of each class becomes one. The images'
+contents choose it, so that every run on every machine tests on the same images.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ import numpy.typing as npt
 
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
-from mnist_cli.config.names import label
+from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_idx
 from mnist_cli.data.records import Arrays, Raw
 from mnist_cli.errors import DataError
 
 TEST_SHARE = 5
-"""Of so many images of a class one is for the test set."""
+"""One image in this number becomes a test image, in each class."""
 
 MAX_CLASSES = 1000
 _CHUNK = 10_000
@@ -35,9 +34,14 @@ _CHUNK = 10_000
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """Both splits, what is known of them, and what was done to bring them into this form.
+    """A data set of the user's own.
 
-    ``sources`` are the files, or the classes' folders, that they came from.
+    Attributes:
+        spec: its name, classes, counts, mean and standard deviation.
+        train: the training images.
+        test: the test images.
+        sources: the files, or the classes' folders, that they came from.
+        remarks: the changes made to the images, a sentence each.
     """
 
     spec: DatasetSpec
@@ -47,7 +51,7 @@ class OwnData:
     remarks: tuple[str, ...]
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """By split the file of each image, as seen from the folder; empty for IDX files."""
+        """By split the file of each image, relative to the folder; empty for IDX files."""
         root = self.spec.name
         return {
             name: tuple(path.relative_to(root).as_posix() for path in arrays.sources)
@@ -55,13 +59,27 @@ class OwnData:
             if len(arrays.sources) == len(arrays)
         }
 
+    def counts(self) -> list[tuple[str, int, int]]:
+        """By class its name, and its numbers of training and test images."""
+        train, test = (
+            np.bincount(one.labels, minlength=len(self.spec.classes)).tolist()
+            for one in (self.train, self.test)
+        )
+        return list(zip(self.spec.classes, train, test, strict=True))
 
-def read(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
+
+def folder_of(name: str) -> Path | None:
+    """The folder that a data set's name means, absolute; None for a name that is no path."""
+    seen = str(absolute_dataset(name, Path()))
+    return Path(seen) if is_own_data(seen) else None
+
+
+def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     """Read a folder of images by class, or one with IDX files.
 
     Args:
         path: the folder, absolute: it becomes the data set's name.
-        say: told, in a line, of what takes long.
+        say: called with a line about a slow step.
 
     Raises:
         DataError: it is neither, something in it is damaged, or its parts do not fit each other.
@@ -73,13 +91,13 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     if test is None:
         train, test = _cut_test(path, train, raw.classes)
         remarks.append(
-            f"there is no test set: {len(test):,} images, one in {TEST_SHARE} of each class, are "
-            "kept from training for it"
+            f"no test set: {len(test):,} images, one in {TEST_SHARE} of each class, become it and "
+            "are not trained on"
         )
     mean, std = _figures(path, train.images)
     spec = DatasetSpec(
         name=str(path),
-        title=label(str(path)),
+        title=dataset_label(str(path)),
         classes=raw.classes,
         folder="",
         mirrors=(),
@@ -96,19 +114,11 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     return OwnData(spec, train, test, raw.sources, tuple(remarks))
 
 
-def count(data: OwnData) -> list[tuple[str, int, int]]:
-    """By class its name, and how many images it has for training and for testing."""
-    both = (
-        np.bincount(one.labels, minlength=len(data.spec.classes)) for one in (data.train, data.test)
-    )
-    return list(zip(data.spec.classes, *(counts.tolist() for counts in both), strict=True))
-
-
 def locate(path: Path) -> tuple[Path, ...]:
-    """The IDX files, or the folders of the classes; nothing is opened.
+    """The IDX files, or the folders of the classes, without opening any.
 
     Raises:
-        DataError: there are neither, or not all.
+        DataError: there are neither, or some are missing.
     """
     with _folder(path):
         files = own_idx.find(path)
@@ -131,26 +141,28 @@ def _read_raw(path: Path, say: Callable[[str], None] | None) -> Raw:
 
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """Look into a folder; what the system refuses becomes one message."""
+    """Look into a folder; an error of the system becomes one message."""
     try:
         if not is_folder(path):
-            there = "is a file" if is_there(path) else "is not there"
+            what = "is a file" if is_there(path) else "does not exist"
             raise DataError(
-                f"the data set {path} {there}",
-                "Name a folder, as with --dataset: one of images for each class in it, or IDX files.",
+                f"the data set {path} {what}",
+                "Name a folder that holds one folder of images per class, or IDX files.",
             )
         yield
     except OSError as error:
         raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from error
     except ValueError as error:  # a null byte in the name
-        raise DataError(f"{str(path)!r} cannot be the name of a folder") from error
+        raise DataError(f"{str(path)!r} is not a valid folder name") from error
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
     if not 2 <= len(classes) <= MAX_CLASSES:
-        found = f"only the class {classes[0]!r}" if len(classes) == 1 else f"{len(classes):,}"
+        found = (
+            f"only the class {classes[0]!r}" if len(classes) == 1 else f"{len(classes):,} classes"
+        )
         raise DataError(
-            f"{path} has {found}: a network tells 2 to {MAX_CLASSES:,} classes apart",
+            f"{path} has {found}: 2 to {MAX_CLASSES:,} classes are supported",
             "Images of each class go into a folder of their own: path/CLASS/….png.",
         )
 
@@ -162,8 +174,8 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
         rows = np.flatnonzero(train.labels == number)
         if len(rows) < 2:
             raise DataError(
-                f"{path}: the class {name!r} has one image alone, so that no test set can be cut",
-                "Give it another, or give a test set: path/train/CLASS/… and path/test/CLASS/….",
+                f"{path}: the class {name!r} has only one image, which cannot be split off for a test set",
+                "Add images, or a test set: path/train/CLASS/… and path/test/CLASS/….",
             )
         count = max(1, round(len(rows) / TEST_SHARE))
         order = sorted(rows.tolist(), key=lambda row: _lot(train.images[row]))
@@ -172,7 +184,7 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
 
 
 def _lot(image: npt.NDArray[np.uint8]) -> bytes:
-    """What decides on an image: random, and the same for the same pixels."""
+    """The image's place in the draw: random, and the same for the same pixels."""
     return hashlib.sha256(b"test-split" + image.tobytes()).digest()
 
 
