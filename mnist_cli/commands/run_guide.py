@@ -53,7 +53,7 @@ class RunGuide(Observer):
 
     @property
     def _resume(self) -> str:
-        return f"{self._place.command if self._place else 'mnist train'} --resume"
+        return f"{train_command(self._place)} --resume"
 
     def _run(self, session: Session) -> str:
         """The run, and options for paths that the next command would not find."""
@@ -64,3 +64,14 @@ class RunGuide(Observer):
         if self._data_dir != expected and not (spec.bundled or spec.own):
             words += ["--data-dir", str(self._data_dir)]
         return command_line(words)
+
+
+def train_command(place: Place | None) -> str:
+    """The command that starts the same number of ranks again, up to its options."""
+    if place is None:
+        return "mnist train"
+    if place.folder:
+        return f"mnist train --nproc {place.size}"
+    if place.on_one_machine:
+        return f"torchrun --nproc-per-node={place.size} -m mnist_cli train"
+    return "torchrun, on each machine as before, … -m mnist_cli train"

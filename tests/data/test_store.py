@@ -86,7 +86,7 @@ def test_missing_files_are_named_with_where_and_the_ways_out(made: Made, tmp_pat
 
 
 def test_a_missing_directory_is_named(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the directory .* does not exist"):
+    with pytest.raises(DataError, match=r"the directory .* does not exist"):
         store.read(made.spec, "train", tmp_path / "none")
 
 

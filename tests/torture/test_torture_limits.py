@@ -63,9 +63,11 @@ def test_divergence(tally: Tally, victim: Victim) -> None:
 
 
 def hinted(message: str) -> list[str]:
-    """The words that the message recommends, if it says that they have been tried."""
-    found = re.search(r"Try (--set \w+=\d+|--batch-size \d+), which fits\.", message)
-    return found[1].split() if found else []
+    """The option that the message recommends, if it says that it has been tried."""
+    found = re.search(r"Set (\w+|--batch-size) to (\d+), which fits\.", message)
+    if found is None:
+        return []
+    return [found[1], found[2]] if found[1][0] == "-" else ["--set", f"{found[1]}={found[2]}"]
 
 
 SMALLEST, LARGEST = 32, 8192
@@ -171,7 +173,7 @@ MISSING = {
     "mps": r"device mps is not available: \w",
     "tpu": r"--device.*tpu.*auto, cpu, cuda, cuda:N, mps|no device 'tpu'",
     "cuda:x": r"--device.*cuda:x.*auto, cpu, cuda, cuda:N, mps|no device 'cuda:x'",
-    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|--device CPU: no such device",
+    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|no device 'CPU'",
 }
 
 

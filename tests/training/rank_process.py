@@ -221,11 +221,12 @@ def main(folder: Path) -> None:
         answers = {
             "trained": {name: trained(name, ranks) for name in NETWORKS},
             "moved": trained("conv2", ranks, **MOVED),
-            "gradients": {
-                f"{name}/{count}": gradients(name, ranks, count) for name, count in GRADIENTS
-            },
-            "bf16": {
-                f"{name}/{count}": gradients(name, ranks, count, BF16) for name, count in GRADIENTS
+            **{
+                f"gradients in {precision.name}": {
+                    f"{name}/{count}": gradients(name, ranks, count, precision)
+                    for name, count in GRADIENTS
+                }
+                for precision in (FP32, BF16)
             },
             "single": single(ranks),
             "few evaluated": evaluated(ranks, 3, own("Unused")),

@@ -34,6 +34,7 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
+from mnist_cli.commands.run_guide import train_command
 from mnist_cli.config.names import ModelName
 from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
@@ -102,23 +103,17 @@ def named(value: object) -> str:
     return str(value).rpartition(":")[2]
 
 
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
 def test_the_gradients_of_two_ranks_are_those_of_one(
-    answers: list[dict[str, Any]], model: str, count: int
+    answers: list[dict[str, Any]], model: str, count: int, precision: Precision
 ) -> None:
     """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
-    one, exact = gradients(model, ALONE, count), gradients(model, ALONE, count, exact=True)
-    assert_as_accurate(answers[0]["gradients"][f"{model}/{count}"], one, exact)
-    assert not differences(answers[0]["gradients"], answers[1]["gradients"])
-
-
-@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
-def test_in_bf16_two_ranks_are_as_accurate_as_one(
-    answers: list[dict[str, Any]], model: str, count: int
-) -> None:
-    exact, one = gradients(model, ALONE, count, exact=True), gradients(model, ALONE, count, BF16)
-    assert_as_accurate(answers[0]["bf16"][f"{model}/{count}"], one, exact)
-    assert relative_error(one, exact) > 1e-4  # it did compute in bf16
+    one, exact = (gradients(model, ALONE, count, precision, exact=e) for e in (False, True))
+    first, second = (rank[f"gradients in {precision.name}"][f"{model}/{count}"] for rank in answers)
+    assert_as_accurate(first, one, exact)
+    assert not differences(first, second)
+    assert (relative_error(one, exact) > 1e-4) == (precision is BF16)
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
@@ -277,6 +272,24 @@ def test_launchers_are_watched_and_other_starters_are_not() -> None:
     launched = [{"TORCHELASTIC_RUN_ID": "none"}, {FOLDER: "/nowhere", LAUNCHER: "7"}]
     places = [place_of(ENVIRONMENT | more) for more in ({}, *launched)]
     assert [place.parent for place in places if place] == [0, os.getppid(), 7]
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, "mnist train"),
+        (ENVIRONMENT, "torchrun, on each machine as before, … -m mnist_cli train"),
+        (
+            ENVIRONMENT | {"LOCAL_WORLD_SIZE": "4"},
+            "torchrun --nproc-per-node=4 -m mnist_cli train",
+        ),
+        (ENVIRONMENT | {FOLDER: "/nowhere", LAUNCHER: "7"}, "mnist train --nproc 4"),
+    ],
+)
+def test_the_command_that_starts_the_same_ranks_again(
+    environment: dict[str, str], command: str
+) -> None:
+    assert train_command(place_of(environment)) == command
 
 
 @pytest.mark.parametrize(
