@@ -300,7 +300,7 @@ def test_a_worker_that_crashes_is_told_and_leaves_nothing_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     outcome = run("bench", "smoke:1")
     assert outcome.code == 1
-    assert "the recipe 'smoke' failed: it said nothing" in outcome.err
+    assert "the recipe 'smoke' failed: without a message" in outcome.err
     assert not [*tmp_path.glob("mnist-bench-*")]
 
 

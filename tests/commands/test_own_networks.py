@@ -275,11 +275,11 @@ def test_what_is_wrong_with_a_file_is_said_before_data_are_read(run: Run) -> Non
         outcome = run(command, "--model", "pics:Net", *(["x.png"] if command == "predict" else []))
         assert outcome.code == 2
         said = " ".join(outcome.err.split())
-        assert "'pics:Net' names no Python file: its name must end in .py" in said
-        assert "ame it in full, as in pics.py:Net" in said
+        assert "'pics:Net' is not a Python file: its name must end in .py" in said
+        assert "ive its full name: pics.py:Net" in said
     outcome = run("inspect-grad", "--model", "net.py")
     assert outcome.code == 2
-    assert "net.py names a file, and no class of it" in outcome.err
+    assert "net.py names a file without a class" in outcome.err
 
 
 def test_another_network_than_the_one_that_is_named(run: Run, trained: Path) -> None:

@@ -186,7 +186,7 @@ def test_each_foreign_key_of_each_optimiser_and_schedule_is_refused() -> None:
         for chosen, own in table.items():
             for key in {key for keys in table.values() for key in keys} - set(own):
                 layer = Layer({chooser: chosen, key: values.get(key, 0.5)}, {})
-                assert f"{key}: means nothing with {chooser} = {chosen}" in refused(layer).message
+                assert f"{key}: has no effect with {chooser} = {chosen}" in refused(layer).message
 
 
 WORDS = st.sampled_from([*choices.OPTIMIZERS, *choices.SCHEDULES, *choices.MODELS, "cpu", "true"])
@@ -291,5 +291,5 @@ def test_the_configuration_imports_no_torch() -> None:
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device of POSIX")
 def test_a_configuration_without_an_end_is_not_read_to_it() -> None:
-    with pytest.raises(UsageError, match="/dev/zero is no configuration: it has more than"):
+    with pytest.raises(UsageError, match="/dev/zero is not a configuration: it has more than"):
         from_file(Path("/dev/zero"))
