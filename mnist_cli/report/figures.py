@@ -1,6 +1,6 @@
-"""Pictures, drawn with matplotlib in the house style; knows figures and images, computes nothing.
+"""Figures of learning curves, evaluations, images and gradients, drawn with matplotlib.
 
-Uses matplotlib's objects rather than pyplot, so that no global state and no window is touched.
+They use matplotlib's objects rather than pyplot, which has global state and opens windows.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 LARGEST = 14.0
-"""Inches of a confusion matrix of many classes."""
+"""Inches of the side of a confusion matrix, at most."""
 
 MOST_COUNTED = 30
-"""Classes whose counts are written into it; of more the colours alone can be read."""
+"""Up to this number of classes, counts are written into the matrix."""
 
 
 def save_learning_curves(
@@ -57,9 +57,9 @@ def save_learning_curves(
     *paths: Path,
     title: str,
 ) -> None:
-    """Loss, accuracy and learning rate over the epochs of one run.
+    """Draw loss, accuracy and learning rate over the epochs of one run.
 
-    ``rates`` are epochs done and the learning rate then.
+    ``rates`` are pairs of epochs done and the learning rate then.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -76,7 +76,7 @@ def save_learning_curves(
 
 
 def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
-    """Titles, axes and limits of learning curves."""
+    """Set titles, axes and limits of learning curves."""
     loss.set(title="Loss", ylabel="cross-entropy (nats)")
     accuracy.set(title="Accuracy", ylabel="share classified correctly")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -92,7 +92,7 @@ def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
 
 
 def over_epochs(axes: Axes, count: int) -> None:
-    """Whole epochs from 1 on; fixed limits: around a single one there would be no other number."""
+    """Whole epochs from 1 on; the limits are fixed, since a single epoch has no range."""
     axes.set(xlabel="epoch", xlim=(0.5, max(count, 1) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -110,7 +110,7 @@ def _curve(
 
 
 def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path, name: str) -> None:
-    """The confusion matrix: colours show mistakes only, since the diagonal would drown them.
+    """Draw the confusion matrix; colours show only mistakes, which the diagonal would outshine.
 
     ``name`` is the run's, for the title.
     """
@@ -157,37 +157,31 @@ def save_mistakes(
     name: str,
     own: bool = False,
 ) -> None:
-    """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer.
+    """Draw the most confident mistakes.
 
-    ``name`` is the run's, for the title; ``own`` are images of the user's own.
+    Args:
+        mistakes: the most confident first.
+        images: (N, H, W), in the same order.
+        classes: their names.
+        paths: files to write.
+        name: of the run, for the title.
+        own: whether the images are the user's own.
     """
     classes = short_names(classes)
-    columns = 8
-    rows = max(1, -(-len(mistakes) // columns))
-    with rc_context(IMAGES):
-        comma, taken, height = ", ", "taken for ", 1.5
-        if long_names(classes):
-            comma, height = ",\n", 1.65
-        if max(map(len, classes)) > MOST_LETTERS // 2:
-            taken, height = "taken for\n", 1.8
-        figure = Figure(figsize=(columns * 1.15, rows * height + 0.5), layout="constrained")
-        figure.suptitle(
-            f"The {len(mistakes)} most confident mistakes of {name}"
-            if mistakes
-            else f"No mistakes of {name}"
-        )
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
-            axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
-            axes.set_title(
-                f"{classes[mistake.label]}{comma}{taken}{classes[mistake.predicted]}\n"
-                f"{mistake.confidence:.0%} sure · #{mistake.index}",
-                fontsize=6.5,
-                fontweight="normal",
-            )
-        save(figure, *paths)
+    comma, taken, height = ", ", "predicted ", 1.5
+    if long_names(classes):
+        comma, height = ",\n", 1.65
+    if max(map(len, classes)) > MOST_LETTERS // 2:
+        taken, height = "predicted\n", 1.8
+    titles = [
+        f"{classes[one.label]}{comma}{taken}{classes[one.predicted]}\n"
+        f"{one.confidence:.0%} confident · #{one.index}"
+        for one in mistakes
+    ]
+    title = f"The {len(mistakes)} most confident mistakes of {name}"
+    if not mistakes:
+        title = f"No mistakes of {name}"
+    _save_grid(images, titles, *paths, title=title, own=own, columns=8, size=(1.15, height))
 
 
 def save_samples(
@@ -197,23 +191,37 @@ def save_samples(
     title: str,
     own: bool = False,
 ) -> None:
-    """A grid of images (N, H, W), each under its title; ``own`` are the user's own."""
+    """Draw a grid of images (N, H, W), each under its title; ``own`` are the user's own."""
     columns = min(10, max(1, len(images)))
-    rows = -(-len(images) // columns)
+    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, 1.15))
+
+
+def _save_grid(
+    images: npt.NDArray[np.uint8],
+    titles: Sequence[str],
+    *paths: Path,
+    title: str,
+    own: bool,
+    columns: int,
+    size: tuple[float, float],
+) -> None:
+    """Draw images in rows; ``size`` is the width and the height of each, in inches."""
+    rows = max(1, -(-len(images) // columns))
     with rc_context(IMAGES):
-        figure = Figure(figsize=(columns * 0.9, rows * 1.15 + 0.4), layout="constrained")
+        figsize = (columns * size[0], rows * size[1] + 0.45)
+        figure = Figure(figsize=figsize, layout="constrained")
         figure.suptitle(title)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
             axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
-            axes.set_title(text, fontsize=7, fontweight="normal")
+            axes.set_title(text, fontsize=6.5, fontweight="normal")
         save(figure, *paths)
 
 
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
-    """Gradient norms by module in forward order, on a logarithmic scale: where they vanish."""
+    """Draw gradient norms by module in forward order, on a logarithmic scale."""
     points = [point for point in flow if point.module and point.arriving]
     names = [point.module for point in points]
     with rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""Pictures of how runs went: several runs' curves over each other, a run's layers over its epochs."""
+"""Figures of runs: the curves of several runs in one figure, and a run's layers over its epochs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def save_overlay(
     rates: Mapping[str, Sequence[tuple[float, float]]],
     *paths: Path,
 ) -> None:
-    """Loss, accuracy and learning rate of several runs: a colour and a marker a run, by name.
+    """Draw loss, accuracy and learning rate of several runs, by name, each with its colour and marker.
 
-    Validation is drawn whole, training dashed and hollow. ``rates`` are epochs done and the rate then.
+    Validation lines are solid, training lines dashed with hollow markers. ``rates`` are pairs of
+    epochs done and the learning rate then.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.9), layout="constrained")
@@ -85,13 +86,13 @@ def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
 def save_norms(
     layers: Mapping[str, Sequence[tuple[int, Norms]]], healthy: float, *paths: Path, title: str
 ) -> None:
-    """Gradients, and the ratios of gradient and update to weight, a line a layer, over the epochs.
+    """Draw gradients, and ratios of gradient and update to weight, over the epochs, a line per layer.
 
     Args:
-        layers: of each, in forward order, its norms in the middle step of epochs, by their number.
+        layers: in forward order; for each, epochs and its norms in their middle steps.
         healthy: a usual ratio of update to weight, drawn as a line.
-        paths: where to.
-        title: of the whole.
+        paths: files to write.
+        title: of the figure.
     """
     figures: dict[str, Callable[[Norms], float]] = {
         "Gradient": lambda norms: norms.gradient,
@@ -121,7 +122,7 @@ def _norm_lines(
     layers: Mapping[str, Sequence[tuple[int, Norms]]],
     figure_of: Callable[[Norms], float],
 ) -> None:
-    """A figure of every layer, coloured by its depth; none that a logarithm cannot show."""
+    """A value of every layer, coloured by its depth; zeros, which have no logarithm, are gaps."""
     for depth, (name, points) in enumerate(layers.items()):
         epochs, values = [], []
         for epoch, norms in points:
