@@ -106,9 +106,7 @@ class PageServer(http.server.ThreadingHTTPServer):
 
     def is_own(self, host: str) -> bool:
         """Whether a Host header, or the end of an Origin, names this server."""
-        return host in {f"{name}:{self.port}" for name in NAMES} or (
-            self.port == 80 and host in NAMES
-        )
+        return host in {f"{name}:{self.port}" for name in NAMES}
 
     def server_bind(self) -> None:
         """Bind, without the standard library's look-up of the machine's own name."""
@@ -124,7 +122,7 @@ def _explained(port: int, error: OSError) -> OutputError:
     if error.errno == errno.EADDRINUSE:
         return OutputError(
             f"port {port} is in use by another program",
-            "Choose another one; --port 0 takes one that is free.",
+            "Choose another one; port 0 chooses a free one.",
         )
     if error.errno == errno.EACCES:
         return OutputError(f"port {port} is reserved for the system", "Choose one above 1023.")

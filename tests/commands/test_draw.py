@@ -177,7 +177,7 @@ def test_a_port_in_use(run: Run, trained: Path) -> None:
         outcome = run("draw", trained, "--port", port, "--json")
     assert outcome.code == 5
     assert f"port {port} is in use" in outcome.document["error"]["message"]
-    assert "--port 0" in outcome.err
+    assert "port 0" in outcome.err
 
 
 def test_the_port_that_was_asked_for(trained: Path) -> None:

@@ -185,13 +185,6 @@ def test_answers_that_are_not_finite_are_no_figures(run: Run, trained: Path) -> 
     assert "382 of 382 images" in outcome.err
 
 
-def test_a_network_that_does_not_fit_is_told_how(run: Run) -> None:
-    torch.save(models.build("notebook", 10).state_dict(), "theirs.pt")
-    outcome = run("eval", "theirs.pt", "--model", "conv4")
-    assert outcome.code == 4
-    assert "does not fit the network 'conv4'" in outcome.err
-
-
 def test_plots_are_pictures(run: Run, trained: Path) -> None:
     outcome = run("eval", trained, "--out", "plots", "--quiet")
     assert outcome.code == 0

@@ -159,7 +159,7 @@ def test_an_ensemble_votes_in_the_file_too(run: Run) -> None:
     assert run("export", "--out", "vote.safetensors").code == 0
     with safe_open("vote.safetensors", "pt") as opened:
         assert "0.conv1.weight" in opened.keys()  # noqa: SIM118 - no mapping
-        assert "its number in front" in opened.metadata()["output"]
+        assert "names begin with its number" in opened.metadata()["output"]
 
 
 def test_another_programs_weights_are_exported_with_mnists_normalisation(run: Run) -> None:
