@@ -45,7 +45,7 @@ def load_archive(path: Path) -> Mapping[str, Any]:
 
 
 def load_tensor(path: Path) -> Tensor:
-    """The one dense tensor that a file of torch.save holds, on the CPU.
+    """The one dense tensor, of any shape and dtype, that a file of torch.save holds, on the CPU.
 
     Raises:
         CheckpointError: as :func:`load_archive`, or it holds something else.

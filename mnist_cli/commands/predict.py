@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.errors import DataError, UsageError
 
@@ -45,6 +46,7 @@ CsvFlag = Annotated[
 
 
 def predict(
+    context: typer.Context,
     pictures: PicturesArgument,
     checkpoint: CheckpointOption = None,
     segment: SegmentFlag = False,
@@ -70,8 +72,7 @@ def predict(
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error, warn
 
-    if as_json and as_csv:
-        raise UsageError("--json and --csv contradict each other", "Give one of them.")
+    contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
     opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
     if opened.on_own_data and segment:
         raise UsageError(

@@ -90,6 +90,14 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
 
     Meanwhile its folder is first in ``sys.path``, as for a script; afterwards it is last, so that
     no file there replaces a module that this program imports later.
+
+    Args:
+        what: the network or the file, for messages.
+        doing: what fails, such as "cannot be built".
+        folder: of the file.
+
+    Raises:
+        UsageError: the code raised; the message has the user's own line.
     """
     beside = str(folder)
     sys.path.insert(0, beside)

@@ -191,7 +191,15 @@ def save_samples(
     title: str,
     own: bool = False,
 ) -> None:
-    """Draw a grid of images (N, H, W), each under its title; ``own`` are the user's own."""
+    """Draw a grid of images.
+
+    Args:
+        images: (N, H, W).
+        titles: of the images.
+        paths: files to write.
+        title: of the figure.
+        own: whether the images are the user's own.
+    """
     columns = min(10, max(1, len(images)))
     _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, 1.15))
 

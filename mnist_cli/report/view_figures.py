@@ -259,7 +259,16 @@ def save_saliency(
     title: str,
     own: bool = False,
 ) -> None:
-    """Draw an image (H, W), and the gradients of its score and of its lead by the pixels."""
+    """Draw an image, and the gradients of its score and of its lead by the pixels.
+
+    Args:
+        image: (H, W).
+        found: its gradients.
+        classes: their names.
+        paths: files to write.
+        title: of the figure.
+        own: whether the image is the user's own.
+    """
     said, rival = classes[found.predicted], classes[found.rival]
     with rc_context(IMAGES):
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
@@ -287,7 +296,15 @@ def save_saliency(
 def save_maximised(
     found: Maximised, classes: Sequence[str], *paths: Path, title: str, own: bool = False
 ) -> None:
-    """Draw for each class the image that maximises its score, and its probability."""
+    """Draw for each class the image that maximises its score, and its probability.
+
+    Args:
+        found: the images (classes, H, W) and their probabilities.
+        classes: their names.
+        paths: files to write.
+        title: of the figure.
+        own: whether the network was trained on the user's own images.
+    """
     classes, columns = short_names(classes), 5
     rows = -(-len(classes) // columns)
     with rc_context(IMAGES):

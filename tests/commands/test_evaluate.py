@@ -101,7 +101,7 @@ def test_the_newest_run_is_taken_and_named(run: Run, trained: Path) -> None:
     assert outcome.code == 0
     assert str(trained / "best.pt") in outcome.err
     assert outcome.out.startswith("accuracy ")
-    for title in ("precision", "confusion matrix", "surest of"):
+    for title in ("precision", "confusion matrix", "the most confident of"):
         assert title in outcome.out
 
 

@@ -187,11 +187,11 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--format", "tflite"], 2, "--format tflite: no such format\nChoose one of onnx, torch"),
+        (["--format", "tflite"], 2, "--format: should be one of onnx, torch, safetensors"),
         (["--out", "net.h5"], 2, "End it with .onnx, .pt2, .safetensors"),
         (["--out", "net"], 2, "the suffix names no format"),
         (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
-        (["--dataset", "digits"], 2, "--dataset is for --verify alone"),
+        (["--dataset", "digits"], 2, "--dataset has no effect without --verify"),
         (["--out", "runs", "--format", "onnx"], 5, "--out runs is a folder, not a file"),
         (["--out", "runs"], 5, "As in --out runs/best.onnx."),
         (["--out", "a-file/net.onnx"], 5, "a-file"),
