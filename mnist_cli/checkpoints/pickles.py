@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -83,29 +83,27 @@ def judge_contents(root: object, max_bytes: int) -> None:
     Raises:
         Unacceptable: a limit is exceeded.
     """
-    levels: list[Iterator[object]] = [iter([root])]
     plain = held = 0
-    while levels:
-        for value in levels[-1]:
-            plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
-            held += _bytes(value) if isinstance(value, Tensor) else 0
-            inner = _inner(value)
-            if inner is not None:
-                levels.append(inner)
-                break
-        else:
-            levels.pop()
-        if plain > MAX_PLAIN or len(levels) > MAX_DEPTH:
+
+    def visit(value: object, depth: int) -> None:
+        nonlocal plain, held
+        plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        held += _bytes(value) if isinstance(value, Tensor) else 0
+        if plain > MAX_PLAIN or depth > MAX_DEPTH:
             raise Unacceptable("its plain values are nested too deeply, or too many")
         if held > max_bytes:
             raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
+        for inner in _inner(value):
+            visit(inner, depth + 1)
+
+    visit(root, 1)
 
 
-def _inner(value: object) -> Iterator[object] | None:
-    """The keys and values or the elements of a container; None for any other value."""
+def _inner(value: object) -> Iterable[object]:
+    """The keys and values or the elements of a container; nothing for any other value."""
     if isinstance(value, dict):
         return itertools.chain(value.keys(), value.values())
-    return iter(value) if isinstance(value, list | tuple | set) else None
+    return value if isinstance(value, list | tuple | set) else ()
 
 
 def _bytes(tensor: Tensor) -> int:

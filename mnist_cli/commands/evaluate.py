@@ -27,6 +27,8 @@ BatchSizeFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
+        min=1,
+        max=2**31 - 1,
         help="Images per batch.",
         rich_help_panel=options.COMPUTE,
     ),
@@ -67,7 +69,6 @@ def evaluate(
     from mnist_cli.report import evaluation as report
     from mnist_cli.report.console import note, print_json, warn
 
-    options.check_values(batch_size=batch_size)
     if plots is not None:
         require("matplotlib", "--out")
         check_writable(plots)

@@ -87,7 +87,7 @@ def predict(
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
     for failure in failures:
-        report_error(_hinted(failure.path, failure.error, runs), as_json=False)
+        report_error(failure.error, as_json=False)
     if as_json:
         print_json([prediction.plain(one, opened.classes) for one in results])
     elif as_csv:
@@ -108,12 +108,3 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
                 found.append(f"{one}: folders inside it are ignored: {', '.join(inner[:3])}")
     return found
-
-
-def _hinted(path: str, error: DataError, runs: Path) -> DataError:
-    """Why a picture cannot be used; a run's number or name gets a hint to the option."""
-    with contextlib.suppress(OSError):  # the error itself names it
-        is_run = path.isdecimal() or (runs / path).is_dir()
-        if is_run and not Path(path).exists():
-            return DataError(error.message, f"If you mean run {path}: --checkpoint {path}.")
-    return error

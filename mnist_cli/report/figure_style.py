@@ -6,8 +6,9 @@ colour-blind eyes too, and never the only mark: each has a marker, a line style 
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, cast
@@ -119,6 +120,30 @@ def class_colours(count: int) -> list[str]:
 def marker_size(usual: float, epochs: int) -> float:
     """A marker's size along a curve; larger for a single epoch, which has no line."""
     return usual if epochs > 1 else max(usual, SINGLE)
+
+
+@contextlib.contextmanager
+def new_figure(
+    paths: Sequence[Path],
+    size: tuple[float, float],
+    title: str = "",
+    *,
+    style: dict[Any, Any] = STYLE,
+) -> Iterator[Figure]:
+    """A figure to draw on, which is written to each path at the end of the block.
+
+    Args:
+        paths: files to write; see :func:`save`.
+        size: width and height in inches.
+        title: of the figure.
+        style: :data:`STYLE` or :data:`IMAGES`.
+    """
+    with rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        if title:
+            figure.suptitle(title)
+        yield figure
+        save(figure, *paths)
 
 
 def save(figure: Figure, *paths: Path) -> None:

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
@@ -28,12 +26,11 @@ from mnist_cli.report.figure_style import (
     IMAGES,
     MOST_LETTERS,
     RATE,
-    STYLE,
     TRAIN,
     VALIDATION,
     long_names,
     marker_size,
-    save,
+    new_figure,
     shading,
     short_names,
 )
@@ -61,9 +58,7 @@ def save_learning_curves(
 
     ``rates`` are pairs of epochs done and the learning rate then.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.2), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (10, 3.2), title) as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         _curve(loss, history, [(r.loss, r.val.loss if r.val else None) for r in history])
         _curve(
@@ -72,7 +67,6 @@ def save_learning_curves(
         rate.plot(*zip(*rates, strict=True), color=RATE)
         finish_curves(loss, accuracy, rate, len(history))
         figure.supxlabel(AS_TRAINED, fontsize=7, color=RATE)
-        save(figure, *paths)
 
 
 def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
@@ -117,9 +111,8 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
     counts = np.array(evaluation.confusion)
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
-    with rc_context(IMAGES):
-        side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
+    with new_figure(paths, (side + 0.8, side), style=IMAGES) as figure:
         axes = figure.subplots()
         image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
         for (row, column), count in np.ndenumerate(counts if len(counts) <= MOST_COUNTED else []):
@@ -146,7 +139,6 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
         )
         whole = MaxNLocator(integer=True)
         figure.colorbar(image, label="mistakes (images)", shrink=0.8, ticks=whole)
-        save(figure, *paths)
 
 
 def save_mistakes(
@@ -215,25 +207,21 @@ def _save_grid(
 ) -> None:
     """Draw images in rows; ``size`` is the width and the height of each, in inches."""
     rows = max(1, -(-len(images) // columns))
-    with rc_context(IMAGES):
-        figsize = (columns * size[0], rows * size[1] + 0.45)
-        figure = Figure(figsize=figsize, layout="constrained")
-        figure.suptitle(title)
+    figsize = (columns * size[0], rows * size[1] + 0.45)
+    with new_figure(paths, figsize, title, style=IMAGES) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
             axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
             axes.set_title(text, fontsize=6.5, fontweight="normal")
-        save(figure, *paths)
 
 
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
     """Draw gradient norms by module in forward order, on a logarithmic scale."""
     points = [point for point in flow if point.module and point.arriving]
     names = [point.module for point in points]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(max(4.5, 0.55 * len(points) + 2), 3.6), layout="constrained")
+    with new_figure(paths, (max(4.5, 0.55 * len(points) + 2), 3.6)) as figure:
         axes = figure.subplots()
         positions = np.arange(len(points))
         weights = [np.nan if point.weights is None else point.weights for point in points]
@@ -248,4 +236,3 @@ def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> N
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
-        save(figure, *paths)

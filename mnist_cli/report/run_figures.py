@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnist_cli.report.figure_style import (
@@ -19,10 +18,9 @@ from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
     RATE,
-    STYLE,
     logarithmic,
     marker_size,
-    save,
+    new_figure,
 )
 from mnist_cli.report.figures import finish_curves, over_epochs
 
@@ -40,9 +38,7 @@ def save_overlay(
     Validation lines are solid, training lines dashed with hollow markers. ``rates`` are pairs of
     epochs done and the learning rate then.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.9), layout="constrained")
-        figure.suptitle(f"Learning curves of {len(runs)} runs")
+    with new_figure(paths, (10, 3.9), f"Learning curves of {len(runs)} runs") as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         for place, (name, history) in enumerate(runs.items()):
             style = {
@@ -65,7 +61,6 @@ def save_overlay(
             handles=_legend(runs), loc="outside lower center", ncols=4,
             title=AS_TRAINED, title_fontsize=7,
         )  # fmt: skip
-        save(figure, *paths)
 
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
@@ -99,9 +94,7 @@ def save_norms(
         "Gradient to weight": lambda norms: norms.gradient_to_weight,
         "Update to weight": lambda norms: norms.update_to_weight,
     }
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.9), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (10, 3.9), title) as figure:
         panels = figure.subplots(1, 3)
         epochs = max(epoch for points in layers.values() for epoch, _ in points)
         for axes, (name, figure_of) in zip(panels, figures.items(), strict=True):
@@ -114,7 +107,6 @@ def save_norms(
             logarithmic(axes, y=True)
         handles, names = panels[2].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 7))
-        save(figure, *paths)
 
 
 def _norm_lines(

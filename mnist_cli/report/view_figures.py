@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
@@ -25,7 +24,7 @@ from mnist_cli.report.figure_style import (
     SIGNED,
     TRAIN,
     long_names,
-    save,
+    new_figure,
     shading,
     short_names,
 )
@@ -66,14 +65,11 @@ def mosaic(tiles: Floats, columns: int) -> Floats:
 def save_filters(layers: Sequence[Layer], *paths: Path, title: str) -> None:
     """Draw the first convolution's filters, and the second's by input and output channel."""
     convolutions = [layer for layer in layers if layer.weight.ndim == 4][:2]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(5.2 * len(convolutions), 5.2), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (5.2 * len(convolutions), 5.2), title, style=IMAGES) as figure:
         panels = figure.subplots(1, len(convolutions), squeeze=False)[0]
         _first_filters(figure, panels[0], convolutions[0])
         for axes, layer in zip(panels[1:], convolutions[1:], strict=True):
             _second_filters(figure, axes, layer)
-        save(figure, *paths)
 
 
 def _first_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
@@ -152,9 +148,7 @@ def save_activations(
     """
     hidden = layers[:-1]
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, sum(heights) + 3.5), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (9.5, sum(heights) + 3.5), title, style=IMAGES) as figure:
         ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
         _ends(top, image, probabilities, short_names(classes), own)
@@ -163,7 +157,6 @@ def save_activations(
             for axes, layer in zip(rows, hidden, strict=True):
                 _answers(below, axes, layer)
             below.supxlabel(OWN_SCALES, fontsize=7, color=RATE)
-        save(figure, *paths)
 
 
 def _ends(
@@ -270,9 +263,7 @@ def save_saliency(
         own: whether the image is the user's own.
     """
     said, rival = classes[found.predicted], classes[found.rival]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (9.5, 3.6), title, style=IMAGES) as figure:
         first, *others = figure.subplots(1, 3)
         _image(first, image, f"predicted {said}", own)
         for axes, values, name, change in (
@@ -290,7 +281,6 @@ def save_saliency(
             axes.set(title=name, xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
             axes.spines[:].set_color("#cccccc")
-        save(figure, *paths)
 
 
 def save_maximised(
@@ -307,14 +297,11 @@ def save_maximised(
     """
     classes, columns = short_names(classes), 5
     rows = -(-len(classes) // columns)
-    with rc_context(IMAGES):
-        between = "\n" if long_names(classes) else " "
-        figure = Figure(figsize=(8.5, 1.95 * rows + 0.6), layout="constrained")
-        figure.suptitle(title)
+    between = "\n" if long_names(classes) else " "
+    with new_figure(paths, (8.5, 1.95 * rows + 0.6), title, style=IMAGES) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(classes) :]:
             axes.set_axis_off()
         pairs = zip(found.images.numpy(), found.confidences.tolist(), strict=True)
         for axes, name, (image, sure) in zip(grid.flat, classes, pairs, strict=False):
             _image(axes, image, f"{name}:{between}{sure:.1%}", own, 1.0)
-        save(figure, *paths)

@@ -156,24 +156,5 @@ def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -
     assert said in outcome.err
 
 
-@pytest.mark.parametrize("name", ["1", "0001-digits-conv2"])
-def test_a_run_among_the_pictures_gets_a_hint(run: Run, trained: Path, name: str) -> None:
-    save(3, "three.png")
-    outcome = run("predict", "three.png", name, "--runs", trained.parent, "--quiet")
-    assert outcome.code == 3
-    assert outcome.err.splitlines() == [
-        f"error: there is no picture {name}",
-        f"If you mean run {name}: --checkpoint {name}.",
-    ]
-    assert "--checkpoint" not in run("predict", "none.png", "--runs", trained.parent).err
-
-
-def test_a_run_in_place_of_a_network_gets_a_hint(run: Run, trained: Path) -> None:
-    outcome = run("predict", "three.png", "--model", "1", "--runs", trained.parent)
-    assert outcome.code == 2
-    assert "--model: unknown model '1'" in outcome.err
-    assert "`mnist predict --checkpoint 1`" in outcome.err
-
-
 def test_the_usage_is_as_click_writes_it(run: Run) -> None:
     assert "mnist predict [OPTIONS] {IMAGE}..." in " ".join(run("predict", "--help").out.split())

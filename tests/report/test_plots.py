@@ -26,8 +26,7 @@ LONG_TITLE = "Trouser,\npredicted\nAnkle boot"
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that would be written."""
     found: list[Figure] = []
-    for module in (figures, run_figures, view_figures):
-        monkeypatch.setattr(module, "save", lambda figure, *_paths: found.append(figure))
+    monkeypatch.setattr(figure_style, "save", lambda figure, *_paths: found.append(figure))
     return found
 
 
