@@ -1,4 +1,4 @@
-"""``mnist eval``: a checkpoint's figures on a split."""
+"""``mnist eval``: evaluate a checkpoint on a split."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def evaluate(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Evaluate a checkpoint: loss, accuracy, figures by class, confusion matrix, worst mistakes.
+    """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
 
     Reads this program's checkpoints and run directories, and the state_dicts of other programs
     (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
