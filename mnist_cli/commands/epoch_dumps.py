@@ -57,7 +57,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     from mnist_cli.base.files import atomic_write, check_writable
     from mnist_cli.commands.inspect.dump import make_dump
     from mnist_cli.commands.inspect.subject import Subject, choose_batch
-    from mnist_cli.inference.opened import cut
+    from mnist_cli.inference.run_data import cut
     from mnist_cli.networks.ensemble import first_member
 
     state, config, data, compute = session.state, session.config, session.data, session.compute

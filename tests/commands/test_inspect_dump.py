@@ -339,7 +339,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--indices", "1,x"], 2, "not numbers"),
         (["--indices", "-1"], 2, "image -1 is not there"),
         (["--indices", "99999"], 2, "0 to 1414"),
-        (["--split", "dev"], 2, "choose one of test, val, train"),
+        (["--split", "dev"], 2, "--split: should be one of train, val, test, not 'dev'"),
         (["--module", "fc11"], 2, "Did you mean fc1"),
         (["--path", "fc1.wieght"], 2, "Did you mean fc1.weight"),
         (["--node", "fc1.wieght"], 2, "Did you mean fc1.weight"),

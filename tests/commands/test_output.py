@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from program import TINY, Run, shell
 
-from mnist_cli.report import console, figures, training
+from mnist_cli.report import console, figure_style, figures, training
 from mnist_cli.runs.results import EpochResult, Score
 
 TRAIN = " ".join(TINY)
@@ -135,7 +135,7 @@ def test_images_on_a_terminal(
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures, instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(figures, "save", lambda figure, _path: kept.append(figure))
+    monkeypatch.setattr(figure_style, "save", lambda figure, _path: kept.append(figure))
     return kept
 
 

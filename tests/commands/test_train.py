@@ -127,7 +127,8 @@ def test_a_device_that_cannot_be_had_stops_before_data_are_read(
     def unexpected(*_arguments: object, **_options: object) -> None:
         raise AssertionError("data were read")
 
-    monkeypatch.setattr("mnist_cli.data.load.load", unexpected)
+    for module in ("mnist_cli.training.run", "mnist_cli.inference.opened"):
+        monkeypatch.setattr(f"{module}.load", unexpected)
     outcome = run(*command, "--device", "cuda", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (2, "device")
     assert "device cuda is not available: " in outcome.err
@@ -138,7 +139,7 @@ def test_runs_that_cannot_be_written_stop_before_data_are_read(
     run: Run, monkeypatch: pytest.MonkeyPatch, runs: str
 ) -> None:
     Path("file").touch()
-    monkeypatch.setattr("mnist_cli.data.load.load", no_mnist)
+    monkeypatch.setattr("mnist_cli.training.run.load", no_mnist)
     outcome = run(*TINY, "--runs", runs)
     assert outcome.code == 5
     assert outcome.err.startswith(f"error: cannot write into {runs}")

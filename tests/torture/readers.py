@@ -7,7 +7,6 @@ import io
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +129,6 @@ def feed(
     for path in paths:
         path.unlink()
     return [ends[at : at + len(names)] for at in range(0, len(ends), len(names))]
-
-
-def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Up to ``size`` at a time, as itertools has it from Python 3.12."""
-    source = iter(values)
-    while some := list(islice(source, size)):
-        yield some
 
 
 def fuzz(examples: int) -> settings:

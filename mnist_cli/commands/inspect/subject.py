@@ -287,7 +287,7 @@ def _split(request: Request, found: OpenCheckpoint | None, data: LoadedData) -> 
     """
     if request.split == "train" and request.indices is not None:
         return data.train
-    from mnist_cli.inference.opened import choose_split
+    from mnist_cli.inference.run_data import choose_split
 
     return found.split(request.split) if found else choose_split(request.split, data, None)
 
