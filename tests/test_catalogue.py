@@ -117,7 +117,7 @@ def test_unknown_name_lists_all_and_guesses() -> None:
     with pytest.raises(UsageError) as caught:
         catalogue.get("fashon-mnist")
     assert "fashon-mnist" in caught.value.message
-    assert "Did you mean fashion-mnist?" in caught.value.hint
+    assert "Did you mean 'fashion-mnist'?" in caught.value.hint
     assert all(name in caught.value.hint for name in catalogue.names())
 
 

@@ -83,14 +83,10 @@ def verify(
 
     if (own := folder_of(name)) is not None:
         datasets.print_counts(read_own(own, note), as_json=as_json)
-        return
-    spec = catalogue.get(name)
-    reports = store.verify(spec, data_dir)
-    if not as_json:
-        datasets.print_file_reports(spec, reports)
-    store.require_sound(spec, reports, _fetch_it(name, data_dir))
-    if as_json:
-        datasets.print_file_reports(spec, reports, as_json=True)
+    else:
+        spec = catalogue.get(name)
+        reports = store.verify(spec, data_dir)
+        datasets.print_verified(spec, reports, _fetch_it(name, data_dir), as_json=as_json)
 
 
 @app.command()
@@ -110,11 +106,10 @@ def path(
 
     if (own := folder_of(name)) is not None:
         datasets.print_paths(str(own), locate(own), as_json=as_json)
-        return
-    spec = catalogue.get(name)
-    store.require_sound(spec, store.verify(spec, data_dir), _fetch_it(name, data_dir))
-    files = [copies[0] for copies in store.locate(spec, data_dir).found.values()]
-    datasets.print_paths(spec.name, files, as_json=as_json)
+    else:
+        spec = catalogue.get(name)
+        files = store.sound_files(spec, data_dir, _fetch_it(name, data_dir))
+        datasets.print_paths(spec.name, files, as_json=as_json)
 
 
 def _fetch_it(name: str, data_dir: Path) -> str:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from mnist_cli.base.files import clear_stale, explain_os_error, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
-from mnist_cli.data.mirrors import Failure, Mirrors
+from mnist_cli.data.mirrors import Mirrors
 from mnist_cli.data.transfer import Patience
 from mnist_cli.errors import DataError, OutputError
 
@@ -68,14 +68,14 @@ class FetchReport:
     Attributes:
         dataset: the data set's name.
         files: the files to read; none for the bundled digits.
-        failures: the addresses that failed.
+        failures: the attempts that failed, each as ``address: reason``.
         downloaded: bytes received over the network.
         seconds: the time that it took.
     """
 
     dataset: str
     files: tuple[FetchedFile, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[str, ...]
     downloaded: int
     seconds: float
 

@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,22 +35,11 @@ OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An address that did not give its file, and why."""
-
-    url: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}"
-
-
 class Mirrors:
     """Addresses to which a file's name is added. Those that work are asked first from then on.
 
     Attributes:
-        failures: the failed attempts so far.
+        failures: the failed attempts so far, each as ``address: reason``.
         downloaded: the bytes received so far.
     """
 
@@ -76,7 +64,7 @@ class Mirrors:
                     f"{address!r} is not a valid mirror: it must use https, or http on this machine",
                     "Give an address that begins with https://.",
                 )
-        self.failures: list[Failure] = []
+        self.failures: list[str] = []
         self.downloaded = 0
         self._title, self._hint = title, hint
         self._addresses = [a if a.endswith("/") else f"{a}/" for a in addresses]
@@ -106,13 +94,13 @@ class Mirrors:
             try:
                 self._download(url, path, md5, max_bytes)
             except DownloadError as error:
-                self.failures.append(Failure(url, str(error)))
+                self.failures.append(f"{url}: {error}")
                 if time.monotonic() >= self._patience.deadline:
                     break
             else:
                 self._prefer({address})
                 return url
-        tried = "; ".join(map(str, self.failures[before:])) or "it has no mirror"
+        tried = "; ".join(self.failures[before:]) or "it has no mirror"
         raise DataError(
             f"{self._title} is not available: no mirror gave {path.name} ({tried})", self._hint
         )

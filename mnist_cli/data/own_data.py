@@ -99,16 +99,10 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         name=str(path),
         title=label(str(path)),
         classes=raw.classes,
-        folder="",
-        mirrors=(),
-        files=(),
         train_count=len(train),
         test_count=len(test),
         mean=mean,
         std=std,
-        homepage="",
-        citation="",
-        licence="",
         own=True,
     )
     return OwnData(spec, train, test, raw.sources, tuple(remarks))

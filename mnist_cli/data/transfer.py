@@ -74,7 +74,11 @@ def download(
         DownloadError: no answer, too slow, too long, cut off, a web page, or a bad redirect.
         OSError: ``sink`` cannot be written.
     """
-    transfer = _Transfer(url, sink, max(patience.connect, patience.slow), max_bytes)
+    try:  # before the clock starts: the first import of httpx takes a while
+        asking = client(url, max(patience.connect, patience.slow))
+    except Exception as error:  # a proxy that httpx does not support
+        raise DownloadError(str(error)) from error
+    transfer = _Transfer(asking, url, sink, max_bytes)
     transfer.start()
     in_time = min(patience.connect, max(patience.deadline - time.monotonic(), 0))
     if not transfer.answered.wait(in_time):
@@ -110,9 +114,9 @@ class _Transfer(threading.Thread):
         error: what went wrong, if anything did.
     """
 
-    def __init__(self, url: str, sink: BinaryIO, timeout: float, max_bytes: int) -> None:
+    def __init__(self, asking: httpx.Client, url: str, sink: BinaryIO, max_bytes: int) -> None:
         super().__init__(name="mnist-download", daemon=True)
-        self._url, self._sink, self._timeout, self._max_bytes = url, sink, timeout, max_bytes
+        self._client, self._url, self._sink, self._max_bytes = asking, url, sink, max_bytes
         self.answered = threading.Event()
         self.total: int | None = None
         self.count = 0
@@ -122,7 +126,7 @@ class _Transfer(threading.Thread):
     def run(self) -> None:
         """Receive the file, or keep the error."""
         try:
-            with client(self._url, self._timeout) as asking, _answer(asking, self._url) as response:
+            with self._client, _answer(self._client, self._url) as response:
                 self._receive(response)
         except (OSError, DownloadError) as error:  # httpx raises no OSError: the sink does
             self.error = error
