@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,17 +60,14 @@ SLOW = {"silent", "stalls", "a byte now and then", "endless headers"}
 def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
     """Mirrors that stall, drip, cut off, lie, refuse or redirect: the next one is asked."""
     seconds = [0.0]
-    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(7, 1)]
+    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(3, 1)]
     for name in chosen:
         server = Server()
         for file, content in MADE.archives.items():
-            server.routes[f"/{file}"] = server.routes[f"/{file}?"] = BAD[name][0](content)
+            server.routes[f"/{file}"] = BAD[name][0](content)
         end, left = fetch(world, "next", server.url, good.url)
         tally.check(end.code == 0 and left == TRUE, f"{name}, then good: {end.code} {end.message}")
-        alone, nothing = fetch(world, "alone", server.url)
-        survived = alone.code == 3 and "Traceback" not in alone.err and not nothing
-        tally.check(survived, f"{name} alone: {alone.code} {alone.message} {sorted(nothing)}")
-        seconds += [end.seconds, alone.seconds]
+        seconds.append(end.seconds)
         server.close()
     tally.note(f"{max(seconds):.1f} s")
 
@@ -155,7 +153,9 @@ def test_eight_at_once(tally: Tally, tmp_path: Path) -> None:
         errors = [process.communicate(timeout=PATIENT)[1] for process in processes]
         codes = [process.returncode for process in processes if process is not killed]
         fine = not any(codes) and files_in(folder) == TRUE
-        tally.check(fine, f"{codes} {sorted(files_in(folder))} {errors}")
+        # One does the work; another does it again from where the killed one was, if it did.
+        fine = fine and max(Counter(server.asked).values()) <= 2
+        tally.check(fine, f"{codes} {sorted(files_in(folder))} {server.asked} {errors}")
         server.close()
     tally.note("one copy")
 
