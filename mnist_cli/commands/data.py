@@ -48,8 +48,8 @@ def fetch(
 ) -> None:
     """Download a data set, verified, into the layout that torchvision reads too.
 
-    Every mirror is tried in turn. Files that are there and sound are left alone; if several
-    processes ask at once, one downloads and the others wait.
+    Every mirror is tried in turn. Files that are present and sound are kept. If several processes
+    run at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
     from mnist_cli.data.own_data import folder_of
@@ -74,7 +74,7 @@ def verify(
 ) -> None:
     """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad.
 
-    Of your own every image is read, and the classes are counted.
+    For your own data, every image is read and the classes are counted.
     """
     from mnist_cli.data import store
     from mnist_cli.data.own_data import folder_of, read_own
@@ -96,9 +96,9 @@ def path(
     as_json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Print where the files of a data set lie; exit 3 if some are missing or not its own.
+    """Print the paths of a data set's files; exit 3 if one is missing or bad.
 
-    Of your own images these are the folders of the classes.
+    For your own images, prints the folders of the classes.
     """
     from mnist_cli.data import store
     from mnist_cli.data.own_data import folder_of, locate

@@ -26,7 +26,7 @@ from mnist_cli.base.files import clear_stale, explain_os_error, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
 from mnist_cli.data.mirrors import Mirrors
-from mnist_cli.data.transfer import Patience
+from mnist_cli.data.transfer import Timeouts
 from mnist_cli.errors import DataError, OutputError
 
 LOCK = ".fetch.lock"
@@ -103,7 +103,7 @@ def fetch(
 
     Args:
         spec: the data set; nothing happens for the bundled digits.
-        root: the data directory, made if need be.
+        root: the data directory, created if necessary.
         progress: called with the state of the fetch, from this thread.
         connect_timeout: seconds in which a mirror must begin its answer.
         total_timeout: seconds for everything, waiting for another process included. Default: what
@@ -119,20 +119,20 @@ def fetch(
     started, root = time.monotonic(), Path(root)
     report = progress or (lambda _: None)
     deadline = started + (spec.fetch_seconds if total_timeout is None else total_timeout)
-    asked = Mirrors(
+    sources = Mirrors(
         spec.title,
         spec.mirrors if mirrors is None else mirrors,
-        Patience(connect_timeout, slow_timeout, deadline),
+        Timeouts(connect_timeout, slow_timeout, deadline),
         lambda *state: report(Progress("downloading", *state)),
         f"Try again later with `mnist data fetch {spec.name}`, set MNIST_DATA_DIR to a directory "
         "that has the files, or use the data set digits, which needs no files.",
     )
     files = _present(spec, root)
     if files is None:
-        job = _Job(spec, store.raw_folder(spec, root), asked, report, deadline)
+        job = _Job(spec, store.raw_folder(spec, root), sources, report, deadline)
         files = _fetch_locked(job)
     seconds = time.monotonic() - started
-    return FetchReport(spec.name, files, tuple(asked.failures), asked.downloaded, seconds)
+    return FetchReport(spec.name, files, tuple(sources.failures), sources.downloaded, seconds)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
     else:
         for file in missing:
             path = job.folder / file.archive
-            sources[file] = job.mirrors.bring(path, file.archive_md5, _archive_limit(file))
+            sources[file] = job.mirrors.download(path, file.archive_md5, _archive_limit(file))
     for file, source in sources.items():
         if source != "present":
             _extract(job, file)
@@ -269,7 +269,7 @@ def _unpack_bundle(job: _Job, bundle: Bundle, files: Sequence[SourceFile]) -> st
     """
     path, source = job.folder / bundle.name, "extracted"
     if not path.is_file() or _md5(path) != bundle.md5:
-        source = job.mirrors.bring(path, bundle.md5, bundle.max_bytes)
+        source = job.mirrors.download(path, bundle.md5, bundle.max_bytes)
     for file in files:
         _unzip(path, f"{bundle.folder}{file.archive}", job.folder / file.archive, file)
     return source

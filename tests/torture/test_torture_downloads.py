@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bad_mirrors import BAD
-from servers import Handler, Route, Server
+from bad_mirrors import BAD, drip
+from fetching import expected, files_in
+from servers import Server
 from small_world import MADE, preparation, start
 from tally import Tally
 from victim import End, Victim
 
 PATIENT = 60.0
-TRUE = {f"MNIST/raw/{name}": content for name, content in (MADE.raw | MADE.archives).items()}
+TRUE = expected(MADE)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +35,6 @@ def good() -> Iterator[Server]:
     server = Server().offer(MADE.archives)
     yield server
     server.close()
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    """Everything under a folder but the lock."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".fetch.lock")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def fetch(world: Victim, folder: str, *mirrors: str) -> tuple[End, dict[str, bytes]]:
@@ -94,22 +89,8 @@ def slow_server() -> Server:
     """Good, and slow enough that a process can be killed within: some 4 s for all."""
     server = Server().offer(MADE.archives)
     for name in list(MADE.archives)[:2]:
-        server.routes[f"/{name}"] = in_pieces(MADE.archives[name])
+        server.routes[f"/{name}"] = drip(MADE.archives[name], 0.05, 2048)
     return server
-
-
-def in_pieces(content: bytes) -> Route:
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        for at in range(0, len(content), 2048):
-            handler.wfile.write(content[at : at + 2048])
-            handler.wfile.flush()
-            if handler.server.closing.wait(0.05):
-                return
-
-    return answer
 
 
 def wait_for_part(folder: Path) -> None:
