@@ -91,8 +91,8 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     if test is None:
         train, test = _cut_test(path, train, raw.classes)
         remarks.append(
-            f"no test set: {len(test):,} images, one in {TEST_SHARE} of each class, become it and "
-            "are not trained on"
+            f"no test set found: {len(test):,} images, one in {TEST_SHARE} of each class, are held "
+            "out as one"
         )
     mean, std = _figures(path, train.images)
     spec = DatasetSpec(
