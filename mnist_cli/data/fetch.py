@@ -14,8 +14,8 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -191,25 +191,19 @@ def _needed(spec: DatasetSpec) -> int:
     return extracted + extracted // 4 + (spec.bundle.max_bytes if spec.bundle else 0)
 
 
-@contextmanager
-def _lock(job: _Job) -> Iterator[None]:
-    """Be the only process in the folder; the system frees the lock of one that dies."""
+def _lock(job: _Job) -> AbstractContextManager[object]:
+    """Become the only process in the folder; the system frees the lock of one that dies."""
     lock = FileLock(job.folder / LOCK)
+    with suppress(Timeout):
+        return lock.acquire(timeout=0)
+    job.report(Progress("waiting"))
     try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            job.report(Progress("waiting"))
-            lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
+        return lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
     except Timeout as error:
         raise OutputError(
             f"another process has been fetching {job.spec.title} into {job.folder} for too long",
             "Wait for it or stop it, then try again.",
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
