@@ -145,7 +145,7 @@ def warm_up() -> None:
     import torchvision  # noqa: F401
     from filelock import FileLock  # noqa: F401
 
-    from mnist_cli.commands.inspect import dump, subject  # noqa: F401
+    from mnist_cli.commands.inspect import answers  # noqa: F401
     from mnist_cli.data import bundled, fetch  # noqa: F401
     from mnist_cli.report import console, plot_pictures  # noqa: F401
     from mnist_cli.training import session  # noqa: F401
