@@ -1,7 +1,8 @@
-"""What can befall the program from inside its own process. Called in the fork, before ``main``."""
+"""The program in a fork, and faults that happen to it from inside its own process."""
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import dataclasses
 import importlib
@@ -15,6 +16,19 @@ from pathlib import Path
 from typing import Any
 
 
+def program(arguments: list[str], faults: list[list[Any]], user: int | None = None) -> None:
+    """Be the program, with these faults: a function of this module and its values each."""
+    if user is not None and os.geteuid() == 0:
+        os.setgid(user)
+        os.setuid(user)
+    sys.argv = ["mnist", *arguments]
+    for name, *values in faults:
+        globals()[name](*values)
+    from mnist_cli.__main__ import main
+
+    main()
+
+
 def _around(place: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Replace ``module:attribute.path`` by what ``wrap`` makes of it."""
     module, _, path = place.partition(":")
@@ -26,7 +40,7 @@ def _around(place: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _on_call(place: str, number: int, befall: Callable[[], None]) -> None:
-    """Do something as the function at ``place`` is called for the ``number``-th time, from 1."""
+    """Call ``befall`` before the ``number``-th call, from 1, of the function at ``place``."""
     seen = 0
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,6 +116,17 @@ def send(place: str, number: int, signals: list[int], group: bool = False) -> No
             (os.killpg if group else os.kill)(os.getpid(), each)
 
     _on_call(place, number, befall)
+
+
+def send_at_exit(signals: list[int]) -> None:
+    """Signals that arrive while the interpreter ends."""
+    for each in signals:
+        atexit.register(os.kill, os.getpid(), each)
+
+
+def ignore(number: int) -> None:
+    """A signal that is ignored when the program starts."""
+    signal.signal(number, signal.SIG_IGN)
 
 
 def fail(place: str, number: int, kind: str) -> None:
