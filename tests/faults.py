@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import builtins
 import dataclasses
-import importlib
+import itertools
+import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -14,108 +16,67 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+Function = Callable[..., Any]
 
 
 def program(arguments: list[str], faults: list[list[Any]], user: int | None = None) -> None:
     """Be the program, with these faults: a function of this module and its values each."""
+    from mnist_cli.__main__ import main
+
     if user is not None and os.geteuid() == 0:
         os.setgid(user)
         os.setuid(user)
     sys.argv = ["mnist", *arguments]
+    # As in a terminal, even where the tests run in the background and Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, *values in faults:
         globals()[name](*values)
-    from mnist_cli.__main__ import main
-
     main()
 
 
-def _around(place: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace ``module:attribute.path`` by what ``wrap`` makes of it."""
-    module, _, path = place.partition(":")
-    owner: Any = importlib.import_module(module)
-    *parents, name = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    setattr(owner, name, wrap(getattr(owner, name)))
+def _replace(place: str, wrap: Callable[[Function], Function]) -> None:
+    """Replace the function at ``module:attribute.path`` by what ``wrap`` makes of it."""
+    mock.patch(place.replace(":", "."), wrap(pkgutil.resolve_name(place))).start()
 
 
-def _on_call(place: str, number: int, befall: Callable[[], None]) -> None:
-    """Call ``befall`` before the ``number``-th call, from 1, of the function at ``place``."""
-    seen = 0
+def _on_call(place: str, number: int, happen: Callable[[], None]) -> None:
+    """Call ``happen`` before the ``number``-th call, from 1, of the function at ``place``."""
+    calls = itertools.count(1)
 
-    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(function: Function) -> Function:
         def wrapped(*values: Any, **named: Any) -> Any:
-            nonlocal seen
-            seen += 1
-            if seen == number:
-                befall()
+            if next(calls) == number:
+                happen()
             return function(*values, **named)
 
         return wrapped
 
-    _around(place, wrap)
-
-
-SAVE = "mnist_cli.checkpoints.checkpoint:write"
+    _replace(place, wrap)
 
 
 def draw_nothing() -> None:
-    """Leave the learning curves out: they take longer than the nine steps."""
-    _around("mnist_cli.commands.training_run:_draw_curves", lambda _: lambda *_: None)
+    """No learning curves: they take longer than the nine steps."""
+    _replace("mnist_cli.commands.training_run:_draw_curves", lambda _: lambda *_: None)
 
 
-def time_saves(log: str) -> None:
-    """Write the seconds that each save takes into a file."""
-
-    def wrap(save: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*values: Any) -> None:
-            began = time.monotonic()
-            save(*values)
-            with Path(log).open("a") as file:
-                print(time.monotonic() - began, file=file)
-
-        return timed
-
-    _around(SAVE, wrap)
-
-
-def kill_in_save(number: int, seconds: float, marker: str) -> None:
-    """SIGKILL from another process, so long after a save began; ``marker`` is there during it."""
-    seen = 0
-
-    def wrap(save: Callable[..., Any]) -> Callable[..., Any]:
-        def struck(*values: Any) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == number:
-                Path(marker).touch()
-                _kill_me_in(seconds)
-            save(*values)
-            if seen == number:
-                Path(marker).unlink()
-
-        return struck
-
-    _around(SAVE, wrap)
-
-
-def _kill_me_in(seconds: float) -> None:
-    victim = os.getpid()
-    if os.fork() == 0:
-        time.sleep(seconds)
-        if os.getppid() == victim:
-            os.kill(victim, signal.SIGKILL)
-        os._exit(0)
+def mirrors_at(address: str) -> None:
+    """Every data set has this one mirror."""
+    _replace(
+        "mnist_cli.catalogue:get",
+        lambda get: lambda name: dataclasses.replace(get(name), mirrors=(address,)),
+    )
 
 
 def send(place: str, number: int, signals: list[int], group: bool = False) -> None:
     """Signals that arrive as the function at ``place`` is called."""
 
-    def befall() -> None:
+    def happen() -> None:
         for each in signals:
             (os.killpg if group else os.kill)(os.getpid(), each)
 
-    _on_call(place, number, befall)
+    _on_call(place, number, happen)
 
 
 def send_at_exit(signals: list[int]) -> None:
@@ -130,67 +91,48 @@ def ignore(number: int) -> None:
 
 
 def fail(place: str, number: int, kind: str) -> None:
-    """An error of Python's, raised as the function at ``place`` is called."""
+    """An exception of Python's, raised as the function at ``place`` is called."""
 
-    def befall() -> None:
+    def happen() -> None:
         raise getattr(builtins, kind)("made up")
 
-    _on_call(place, number, befall)
-
-
-def mirrors_at(address: str) -> None:
-    """Data sets come from there only."""
-
-    def wrap(get: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda name: dataclasses.replace(get(name), mirrors=(address,))
-
-    _around("mnist_cli.catalogue:get", wrap)
+    _on_call(place, number, happen)
 
 
 def linger(place: str, number: int, marker: str) -> None:
     """Make a file as the function at ``place`` is called, and wait until it is removed."""
 
-    def befall() -> None:
+    def happen() -> None:
         Path(marker).touch()
         while Path(marker).exists():
             time.sleep(0.005)
 
-    _on_call(place, number, befall)
+    _on_call(place, number, happen)
 
 
 def kill_a_worker(place: str, number: int) -> None:
-    """SIGKILL for one of the DataLoader's workers."""
-    import multiprocessing
-
-    def befall() -> None:
-        worker = multiprocessing.active_children()[0]
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-
-    _on_call(place, number, befall)
+    """SIGKILL for one of the DataLoader's workers as the function at ``place`` is called."""
+    _on_call(place, number, lambda: multiprocessing.active_children()[0].kill())
 
 
 def lose_a_worker(number: int) -> None:
-    """SIGKILL for the first worker at its ``number``-th image, while it is waited for."""
+    """SIGKILL for the first worker at its ``number``-th image, while its parent waits for it."""
     from torch.utils.data import get_worker_info
 
-    def befall() -> None:
+    def happen() -> None:
         worker = get_worker_info()
         assert worker is not None
         if worker.id == 0:
             time.sleep(0.2)  # the other batches are used up meanwhile
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _on_call("mnist_cli.data.loader:_ImageDataset.__getitem__", number, befall)
+    _on_call("mnist_cli.data.loader:_ImageDataset.__getitem__", number, happen)
 
 
 def no_larger_than(place: str, number: int, size: int) -> None:
-    """From a call on, no file may grow above ``size`` bytes: the system refuses the rest."""
-
-    def befall() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    _on_call(place, number, befall)
+    """From a call on, the system refuses to let a file grow above ``size`` bytes."""
+    limit = (size, resource.RLIM_INFINITY)
+    _on_call(place, number, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
 
 
 class _Crash:

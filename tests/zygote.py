@@ -109,8 +109,6 @@ def settle(
     """Take a folder, an environment and streams, as a new process has them."""
     if session:
         os.setsid()
-    # As in a terminal, even where the tests run in the background and Ctrl-C is ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -128,4 +126,5 @@ def settle(
 
 if __name__ == "__main__":
     warm_up()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as of a process that Python has not begun yet
     serve(socket.socket(fileno=int(sys.argv[1])))

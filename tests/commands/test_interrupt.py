@@ -125,4 +125,3 @@ def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
     assert "was written by another process after it was read here" in refused.err
     assert (DIRECTORY / "last.pt").read_bytes() == newer
     assert run("train", "--resume", DIRECTORY).code == 0
-

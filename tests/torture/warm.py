@@ -55,7 +55,9 @@ class Warm:
         folder.mkdir(parents=True, exist_ok=True)
         base = self._folder / f"{next(self._numbers)}"
         names = stdin, stdout, stderr
-        paths = [base.with_suffix(f".{at}") if name == "" else name for at, name in enumerate(names)]
+        paths = [
+            base.with_suffix(f".{at}") if name == "" else name for at, name in enumerate(names)
+        ]
         with contextlib.ExitStack() as stack:
             modes = zip(paths, ("r", "a", "a"), strict=True)
             ends = [path and stack.enter_context(Path(path).open(mode)) for path, mode in modes]
@@ -113,22 +115,18 @@ class Process:
 
 @dataclass(frozen=True)
 class Whole:
-    """The run that nothing befell: what it left, and how long it and its saves took."""
+    """An undisturbed run: what it left, and how long it took."""
 
     folder: Path
     seconds: float
-    save_seconds: float
 
 
 def train_whole(warm: Warm, folder: Path, *arguments: object) -> Whole:
     """Train :data:`RUN` undisturbed."""
-    log = folder / "saves.log"
-    folder.mkdir(parents=True)
     began = time.monotonic()
-    done = warm.run(*RUN, *arguments, folder=folder, faults=[["time_saves", str(log)]])
+    done = warm.run(*RUN, *arguments, folder=folder)
     assert done.code == 0, done.err
-    saves = sorted(map(float, log.read_text().split()))
-    return Whole(folder, time.monotonic() - began, saves[len(saves) // 2])
+    return Whole(folder, time.monotonic() - began)
 
 
 def newest_run(folder: Path) -> Path | None:
