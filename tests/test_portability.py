@@ -115,7 +115,9 @@ def test_the_imitation_refuses_what_windows_does(tmp_path: Path) -> None:
 
 
 @linux
-def test_the_commands_work_on_windows_and_all_modules_and_tests_are_imported(tmp_path: Path) -> None:
+def test_the_commands_work_on_windows_and_all_modules_and_tests_are_imported(
+    tmp_path: Path,
+) -> None:
     """Of tests/torture not: it needs Linux."""
     done = on_windows(RUNS, json.dumps([words for _, words in COMMANDS]), folder=tmp_path)
     lines = [line.split() for line in done.stdout.splitlines()]
