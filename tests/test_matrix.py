@@ -59,7 +59,9 @@ def test_nothing_that_ran_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     "words", [["--rows", "nosuch"], ["--python", "x"], ["--python", "x=/no/python"]]
 )
-def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+def test_an_unknown_row_or_python_is_refused(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["matrix.py", *words])
     with pytest.raises(SystemExit, match="no such"):
         matrix.main()

@@ -6,19 +6,17 @@ import itertools
 import re
 import shutil
 from collections.abc import Callable
-from functools import partial
 from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
-from readers import COMMANDS, PICTURE, READERS, SMALL, good, saved
+from readers import COMMANDS, PICTURE, READERS, TRAIN, good, saved
 from tally import Tally
 from victim import MEGABYTE, End, Victim
 
 from mnist_cli.networks import registry as models
 
-SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 STOPPED = re.compile(
     r"(the loss is (nan|inf|-inf)|norm is (nan|inf) \(the loss \S+\)) at step \d+; "
     r"the step was not applied"
@@ -52,7 +50,7 @@ def test_divergence(tally: Tally, victim: Victim) -> None:
     for network, optimizer, rate in itertools.product(networks, optimizers, rates):
         chosen = [f"model={network}", f"optimizer={optimizer}", f"lr={rate}", "epochs=6"]
         (end,) = victim.run(
-            [*SMOKE, *settings(*chosen, "schedule=constant"), "--runs", runs],
+            [*TRAIN, *settings(*chosen, "schedule=constant"), "--runs", runs],
         )
         case = f"{network}, {optimizer}, {rate}: {end.code} {end.message[-300:]}"
         if end.code == 0:  # networks with normalisation layers can bear much
@@ -100,7 +98,7 @@ def test_out_of_memory(tally: Tally, victim: Victim) -> None:
     networks = ["conv4", "example", "conv4-wide"][: tally.times(1, 3)]
     runs = victim.folder / "too_large"
     for network, part in itertools.product(networks, (1, 2)[: tally.times(1, 2)]):
-        command = [*SMOKE, *settings(f"model={network}", *LARGE), "--runs", runs]
+        command = [*TRAIN, *settings(f"model={network}", *LARGE), "--runs", runs]
 
         def run(megabytes: int, command: list[object] = command) -> End:
             shutil.rmtree(runs, ignore_errors=True)
@@ -170,7 +168,7 @@ def test_missing_devices(tally: Tally, victim: Victim) -> None:
     path = good(victim)
     takers = {name for name, of in COMMANDS.items() if "device" in signature(of).parameters}
     commands = {name: make(path) for name, make in READERS.items() if name in takers}
-    commands |= {"train": SMOKE, "bench": ["bench", "smoke:1"], "doctor": ["doctor"]}
+    commands |= {"train": TRAIN, "bench": ["bench", "smoke:1"], "doctor": ["doctor"]}
     assert commands.keys() == takers
     if not tally.full:
         del commands["bench"]  # lets a process of its own find out, for seconds each time

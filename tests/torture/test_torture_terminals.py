@@ -16,8 +16,8 @@ from typing import Any
 
 from program import Outcome
 from readers import PICTURE
+from systems import open_terminal
 from tally import Tally
-from terminals import open_terminal
 from warm import RUN, Warm, Whole, ends_alike
 
 ESCAPE = "\x1b"
