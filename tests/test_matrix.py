@@ -28,7 +28,7 @@ def test_it(): assert (os.environ["ROW"], os.environ["NAME"]) == ("1", "2")
         ("", False, "no tests ran in …"),
     ],
 )
-def test_a_row_is_what_pytest_says(tmp_path: Path, body: str, passed: bool, counts: str) -> None:
+def test_a_rows_result_is_that_of_pytest(tmp_path: Path, body: str, passed: bool, counts: str) -> None:
     """Under the row's own Python, with its environment."""
     test = tmp_path / "test_one.py"
     test.write_text(body)
@@ -39,17 +39,17 @@ def test_a_row_is_what_pytest_says(tmp_path: Path, body: str, passed: bool, coun
     assert bool(result.failures) is (counts in ("1 failed", "1 error"))
 
 
-def test_a_row_that_cannot_run_says_why() -> None:
+def test_a_row_that_cannot_run_gives_the_reason() -> None:
     result = matrix.run(matrix.Row("elsewhere", {}, _absent), [], "1")
     assert list(matrix.table([result]))[-1] == "| - | elsewhere | not run: no such machine | 0 |"
 
 
-def test_the_paths_are_there() -> None:
+def test_the_default_paths_exist() -> None:
     for path in matrix.PATHS:
         assert (matrix.ROOT / path.removeprefix("--ignore=")).exists()
 
 
-def test_nothing_that_ran_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_row_that_ran_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = matrix.Result("elsewhere", None, "not run: no such machine", 0)
     sound, broken = (matrix.Result("here", passed, "1", 0) for passed in (True, False))
     assert matrix.verdict([elsewhere]) == matrix.verdict([sound, broken]) == matrix.verdict([]) == 1

@@ -1,4 +1,4 @@
-"""What is different on Windows and macOS, as far as Linux can imitate them."""
+"""Windows and macOS, as far as Linux can imitate them."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def on_windows(script: str, *arguments: str, folder: Path) -> subprocess.Complet
 
 
 @linux
-def test_the_imitation_refuses_what_windows_does(tmp_path: Path) -> None:
-    """Else the other tests would pass on nothing."""
+def test_the_imitation_fails_where_windows_fails(tmp_path: Path) -> None:
+    """Without this the other tests would prove nothing."""
     words = json.dumps(list(REFUSED)), str(SOURCE / "somewhere.py")
     done = on_windows(REFUSALS, *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -144,7 +144,7 @@ with contextlib.suppress(KeyError), run.locked(), run.begun():
 
 @linux
 def test_a_run_that_fails_at_its_start_is_removed_on_windows(tmp_path: Path) -> None:
-    """Its lock can be removed only once it is given back."""
+    """Its lock file can be removed only after it is released."""
     done = on_windows(FAILS_AT_ITS_START, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{COMPLAINT} os.remove of an open file" in done.stderr
@@ -152,7 +152,7 @@ def test_a_run_that_fails_at_its_start_is_removed_on_windows(tmp_path: Path) -> 
 
 
 def test_files_are_written_as_bytes() -> None:
-    """As text, Windows would end their lines otherwise; what few are, is read back as text."""
+    """Text gets other line ends on Windows. The exceptions are read back as text."""
     found = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -171,7 +171,7 @@ def test_files_are_written_as_bytes() -> None:
 
 @pytest.fixture
 def windows_sees(monkeypatch: pytest.MonkeyPatch) -> dict[int, object]:
-    """What Windows answers about a process: an error, or whether it runs."""
+    """What Windows answers about a process, by its id: an error, or whether it runs."""
     answers: dict[int, object] = {}
 
     def open_process(_access: int, _inherit: bool, pid: int) -> int:
@@ -193,7 +193,7 @@ def windows_sees(monkeypatch: pytest.MonkeyPatch) -> dict[int, object]:
     return answers
 
 
-def test_a_process_is_looked_for_on_windows(windows_sees: dict[int, object]) -> None:
+def test_whether_a_process_runs_is_found_out_on_windows(windows_sees: dict[int, object]) -> None:
     windows_sees |= {1: True, 2: False, 3: PermissionError(errno.EACCES, "denied")}
     assert [files.alive(pid) for pid in (1, 2, 3, 4)] == [True, False, True, False]
 
@@ -203,7 +203,7 @@ def test_no_process_has_a_number_that_large() -> None:
 
 
 def reader_of(monkeypatch: pytest.MonkeyPatch, times: int) -> list[float]:
-    """Let a reader keep a file open for so many attempts to replace it; the pauses between."""
+    """The pauses between attempts to replace a file that a reader keeps open for ``times`` of them."""
     really, pauses = Path.replace, list[float]()
 
     def refuse(source: Path, target: Path) -> Path:
@@ -216,7 +216,7 @@ def reader_of(monkeypatch: pytest.MonkeyPatch, times: int) -> list[float]:
     return pauses
 
 
-def test_a_file_that_is_read_is_replaced_soon_after(
+def test_a_file_is_replaced_once_its_reader_closes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "last.pt").write_bytes(b"old")
@@ -228,7 +228,7 @@ def test_a_file_that_is_read_is_replaced_soon_after(
 
 
 @pytest.mark.parametrize(("system", "attempts"), [("win32", 5), ("linux", 0)])
-def test_one_that_is_never_given_back_is_an_error(
+def test_a_file_that_stays_open_elsewhere_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, attempts: int
 ) -> None:
     (tmp_path / "last.pt").write_bytes(b"old")
@@ -240,7 +240,7 @@ def test_one_that_is_never_given_back_is_an_error(
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_the_error_of_windows_says_that_it_is_open_elsewhere(tmp_path: Path) -> None:
+def test_the_error_of_windows_names_the_other_program(tmp_path: Path) -> None:
     error = PermissionError(errno.EACCES, "used by another process")
     error.winerror = 32  # type: ignore[attr-defined]
     told = files.explain_os_error(error, tmp_path / "last.pt", "write")
@@ -248,7 +248,7 @@ def test_the_error_of_windows_says_that_it_is_open_elsewhere(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_on_macos_the_drive_is_told_too(
+def test_on_macos_files_are_synced_past_the_drives_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     """fsync alone leaves data in its cache there, as fsync(2) of macOS says."""
@@ -269,7 +269,7 @@ def test_on_macos_the_drive_is_told_too(
     assert asked == (["fcntl 51"] if works else ["fcntl 51", "fsync"])
 
 
-# --- what is typed and shown
+# --- input and output
 
 
 @pytest.mark.parametrize(
