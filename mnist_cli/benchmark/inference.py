@@ -33,38 +33,6 @@ class InferenceSummary:
     batches: tuple[BatchSummary, ...]
     details: Mapping[str, Any]
 
-    def to_plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-
-def measure_inference(
-    recipes: Sequence[Recipe], data_dir: Path, batch_sizes: Sequence[int] = BATCH_SIZES
-) -> Iterator[InferenceSummary]:
-    """Evaluate each recipe's fresh network in a process of its own, the batch sizes in turn.
-
-    The weights are the untrained ones of seed 0: their values do not change the cost.
-
-    Raises:
-        MnistError: a worker failed; its own error is passed on.
-    """
-    for recipe in recipes:
-        order = {
-            "settings": {**recipe.settings, "seed": 0},
-            "data_dir": str(data_dir),
-            "batch_sizes": list(batch_sizes),
-            "repeats": recipe.repeats,
-        }
-        result = launch(recipe.name, "inference", order, recipe.worker).result
-        batches = tuple(_summary(batch) for batch in result["batches"])
-        yield InferenceSummary(recipe.name, recipe.repeats, batches, result["details"])
-
-
-def _summary(batch: Mapping[str, Any]) -> BatchSummary:
-    images = batch["images"]
-    speeds = [images / seconds for seconds in batch["seconds"]]
-    return BatchSummary(batch["batch_size"], images, Spread.of(speeds))
-
 
 @dataclass(frozen=True)
 class InferenceResult:
@@ -75,7 +43,7 @@ class InferenceResult:
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values."""
-        return {"machine": self.machine, "recipes": [one.to_plain() for one in self.summaries]}
+        return {"machine": self.machine, "recipes": [asdict(one) for one in self.summaries]}
 
 
 @dataclass(frozen=True)
@@ -86,9 +54,28 @@ class InferenceBenchmark:
     data_dir: Path
 
     def run(self) -> Iterator[InferenceSummary]:
-        """See :func:`measure_inference`."""
-        return measure_inference(self.recipes, self.data_dir)
+        """Evaluate each recipe in a process of its own, the batch sizes in turn.
+
+        The weights are the untrained ones of seed 0: their values do not change the cost.
+
+        Raises:
+            MnistError: a worker failed; its own error is passed on.
+        """
+        for recipe in self.recipes:
+            order = {
+                "settings": {**recipe.settings, "seed": 0},
+                "data_dir": str(self.data_dir),
+                "batch_sizes": list(BATCH_SIZES),
+                "repeats": recipe.repeats,
+            }
+            result = launch(recipe.name, "inference", order, recipe.worker).result
+            batches = tuple(_summary(**batch) for batch in result["batches"])
+            yield InferenceSummary(recipe.name, recipe.repeats, batches, result["details"])
 
     def result(self, runs: Sequence[InferenceSummary]) -> InferenceResult:
         """Of all recipes."""
         return InferenceResult(machine([one.details for one in runs]), runs)
+
+
+def _summary(batch_size: int, images: int, seconds: Sequence[float]) -> BatchSummary:
+    return BatchSummary(batch_size, images, Spread.of([images / one for one in seconds]))

@@ -35,10 +35,6 @@ class RecipeSummary:
     peak_bytes: int
     peak_device_bytes: int
 
-    def to_plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 def summarise(measurements: Sequence[Measurement], target: float) -> list[RecipeSummary]:
     """One summary per recipe, in the order of their first runs."""
@@ -93,7 +89,7 @@ class RecipeResult:
         return {
             "target": self.target,
             "machine": self.machine,
-            "recipes": [one.to_plain() for one in self.summaries],
+            "recipes": [asdict(one) for one in self.summaries],
             "slower_than_first": ratios(self.summaries),
             "runs": [asdict(one) for one in self.runs],
         }

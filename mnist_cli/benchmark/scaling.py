@@ -59,17 +59,17 @@ class PointRun:
     """What one training of a point took; memory is that of :class:`~.measure.Measurement`."""
 
     point: Point
+    seed: int
     train_seconds: float
     peak_bytes: int
     peak_device_bytes: int
     details: Mapping[str, Any]
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values; of the point's long settings only the seed."""
+        """As plain values, without the point's long settings."""
         point = self.point
         named = {"factor": point.factor, "value": point.value, "images": point.images}
-        figures = {key: value for key, value in vars(self).items() if key != "point"}
-        return {**named, "seed": point.settings["seed"], **figures}
+        return {**named, **{key: value for key, value in vars(self).items() if key != "point"}}
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,6 @@ class Growth:
     points: tuple[PointSummary, ...]
     law: PowerLaw | None
 
-    def to_plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 def check(recipe: Recipe, factors: Sequence[str]) -> None:
     """Check before anything runs that every factor can be tried.
@@ -138,17 +134,6 @@ def check(recipe: Recipe, factors: Sequence[str]) -> None:
             f"the network '{model}' has only one width; {', '.join(SCALABLE)} have more",
             "Try the other factors: images, batch, threads.",
         )
-
-
-def available_images(recipe: Recipe, data_dir: Path) -> int:
-    """The number of images that a recipe trains on; asking also warms up the disk.
-
-    Raises:
-        MnistError: the recipe cannot be run.
-    """
-    order = {"settings": {**recipe.settings, **ALONE}, "data_dir": str(data_dir)}
-    count: int = launch(recipe.name, "images", order, recipe.worker).result["images"]
-    return count
 
 
 def plan(recipe: Recipe, factors: Sequence[str], images: int, cores: int) -> list[Point]:
@@ -206,31 +191,6 @@ def _by_threads(base: Mapping[str, Any], images: int, cores: int) -> list[Point]
     return [Point("threads", count, images, {**base, "threads": count}) for count in counts]
 
 
-def measure_points(recipe: Recipe, points: Sequence[Point], data_dir: Path) -> Iterator[PointRun]:
-    """Train every point once, then again for each repeat; one process after the other.
-
-    Raises:
-        MnistError: a worker failed; its own error is passed on.
-    """
-    for turn in range(recipe.repeats):
-        for point in points:
-            settings = {**point.settings, "seed": turn}
-            seeded = Point(point.factor, point.value, point.images, settings)
-            yield _measure_once(recipe, seeded, data_dir)
-
-
-def _measure_once(recipe: Recipe, point: Point, data_dir: Path) -> PointRun:
-    order = {"settings": dict(point.settings), "data_dir": str(data_dir)}
-    result = launch(recipe.name, "steps", order, recipe.worker).result
-    return PointRun(
-        point=point,
-        train_seconds=result["train_seconds"],
-        peak_bytes=result["peak_bytes"],
-        peak_device_bytes=result["peak_device_bytes"],
-        details=result["details"],
-    )
-
-
 def growths(runs: Sequence[PointRun]) -> list[Growth]:
     """One growth per factor, in the order of their first runs."""
     grouped: dict[str, dict[float, list[PointRun]]] = {}
@@ -241,8 +201,7 @@ def growths(runs: Sequence[PointRun]) -> list[Growth]:
 
 def _growth(factor: str, by_value: Mapping[float, Sequence[PointRun]]) -> Growth:
     points = tuple(_summary(value, runs) for value, runs in sorted(by_value.items()))
-    pairs = [(point.value, point.train_seconds.median) for point in points]
-    return Growth(factor, points, PowerLaw.fit(pairs))
+    return Growth(factor, points, PowerLaw.fit([(p.value, p.train_seconds.median) for p in points]))
 
 
 def _summary(value: float, runs: Sequence[PointRun]) -> PointSummary:
@@ -271,7 +230,7 @@ class ScalingResult:
         return {
             "recipe": self.recipe,
             "machine": self.machine,
-            "factors": [one.to_plain() for one in self.growths],
+            "factors": [asdict(one) for one in self.growths],
             "runs": [one.to_plain() for one in self.runs],
         }
 
@@ -293,13 +252,24 @@ class ScalingBenchmark:
 
     @cached_property
     def points(self) -> list[Point]:
-        """The points to measure; a process counts the images first."""
-        images = available_images(self.recipe, self.data_dir)
+        """The points to measure; a worker counts the images first, which warms up the disk."""
+        images = self._launch("images", {**self.recipe.settings, **ALONE})["images"]
         return plan(self.recipe, self.factors, images, cores())
 
     def run(self) -> Iterator[PointRun]:
-        """See :func:`measure_points`."""
-        return measure_points(self.recipe, self.points, self.data_dir)
+        """Train every point once, then again for each repeat; one process after the other.
+
+        Raises:
+            MnistError: a worker failed; its own error is passed on.
+        """
+        for seed in range(self.recipe.repeats):
+            for point in self.points:
+                result = self._launch("steps", {**point.settings, "seed": seed})
+                yield PointRun(point, seed, **result)
+
+    def _launch(self, task: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        order = {"settings": dict(settings), "data_dir": str(self.data_dir)}
+        return launch(self.recipe.name, task, order, self.recipe.worker).result
 
     def result(self, runs: Sequence[PointRun]) -> ScalingResult:
         """Of all runs; the threads of the machine are those of the other factors."""

@@ -14,7 +14,8 @@ from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import Split
 from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch, pick_batch
-from mnist_cli.inference.opened import DataSource, OpenCheckpoint, choose_split
+from mnist_cli.inference.opened import DataSource, OpenCheckpoint
+from mnist_cli.inference.run_data import choose_split
 from mnist_cli.training.state import fresh_model
 
 FRESH_DATA = "digits"

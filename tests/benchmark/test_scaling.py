@@ -160,9 +160,9 @@ def test_one_value_has_no_law() -> None:
 
 
 def ran(factor: str, value: float, images: int, seconds: float, **memory: int) -> PointRun:
-    point = Point(factor, value, images, {"seed": 0})
+    point = Point(factor, value, images, {})
     peaks = {"peak_bytes": 700 * 2**20, "peak_device_bytes": 0, **memory}
-    return PointRun(point, seconds, details={}, **peaks)
+    return PointRun(point, 0, seconds, details={}, **peaks)
 
 
 RUNS = [
