@@ -279,7 +279,15 @@ def number(
     le: float | None = None,
     lt: float | None = None,
 ) -> str:
-    """A number within bounds in words: ``a whole number from 1 to 20``."""
+    """A number within bounds in words: ``a whole number from 1 to 20``.
+
+    Args:
+        whole: whether it is an integer.
+        ge: the least number; ``gt`` excludes the bound itself.
+        gt: see ``ge``.
+        le: the greatest number; ``lt`` excludes the bound itself.
+        lt: see ``le``.
+    """
     kind = "a whole number" if whole else "a number"
     if ge is not None and le is not None:
         return f"{kind} from {_figure(ge)} to {_figure(le)}"
