@@ -66,7 +66,8 @@ class Key:
         """The bounds as pydantic knows them."""
         from pydantic import Field
 
-        yield Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt, pattern=self.pattern)
+        bounds = Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt, pattern=self.pattern)
+        yield from bounds.metadata
 
 
 def key(*values: Any, **bounds: Any) -> Any:
