@@ -21,8 +21,7 @@ from mnist_cli.base.files import check_writable
 from mnist_cli.base.signals import StopRequest, stop_on_signals
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data import load as data_sets
-from mnist_cli.data.load import LoadedData
+from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import resolve_device, resolve_precision
@@ -196,7 +195,7 @@ def compute_for(
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:
     """Load the data set, with a warning if another one stands in for it."""
-    data = data_sets.load(dataset, request.data_dir, say=request.note)
+    data = load(dataset, request.data_dir, say=request.note)
     if data.fallback:
         message = (
             "MNIST is not available, so this run uses scikit-learn's bundled digits instead "

@@ -20,7 +20,7 @@ CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
 STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
-    "reading the data": ("mnist_cli.data.load:load", 1),
+    "reading the data": ("mnist_cli.training.run:load", 1),
     "before the first step": ("mnist_cli.training.session:Session._write_beginning", 1),
     "the first step": (STEP, 1),
     "the last step": (STEP, 9),
