@@ -214,9 +214,9 @@ def test_a_loss_that_is_not_finite_stops_both_with_one_message(
 
 
 def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]) -> None:
-    assert answers[0]["unlike"].startswith("another rank would train otherwise than this one")
+    assert answers[0]["unlike"].startswith("another rank differs from rank 0")
     said = answers[1]["unlike"]
-    assert "rank 1 would train otherwise than rank 0" in said
+    assert "rank 1 differs from rank 0" in said
     assert "batch_size is 10 here and 8 there" in said
     assert "data is sha256:" in said
     assert "threads" not in said
@@ -314,7 +314,7 @@ def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> N
     [
         (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
         (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
-        (["--compile"], "--compile is for one process, not for 2 ranks"),
+        (["--compile"], "compile = true is for one process, not for 2 ranks"),
         (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
         (["--nproc", "0"], "--nproc"),
     ],
