@@ -266,7 +266,7 @@ def main() -> None:
     opened = OpenCheckpoint(checkpoint, resolve_device("auto"))
     test = store.read(catalogue.get("mnist"), "test", given.data_dir)
     chosen = np.linspace(0, len(test.labels) - 1, given.count).astype(int)
-    print("| pictures | how many | told rightly |\n| --- | --- | --- |")
+    print("| pictures | number | correct |\n| --- | --- | --- |")
     said = opened.probabilities(test.images[chosen]).argmax(1).numpy()
     right = float((said == test.labels[chosen]).mean())
     print(f"| the test images themselves, as `mnist eval` | {given.count:,} | {right:.1%} |")

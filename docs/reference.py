@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from mnist_cli import cli
-from mnist_cli.config.keys import KEYS, Keys, kinds, permitted, words
+from mnist_cli.config.keys import KEYS, kinds, permitted, words
 from mnist_cli.config.schema import CHOOSERS
 
 PAGE = Path(__file__).parent / "reference.md"
@@ -79,8 +79,7 @@ def _keys() -> Iterator[str]:
     )
     rows = []
     for name, key in KEYS.items():
-        value = getattr(Keys, name)
-        default = "" if value is None else f"`{_cell(_value(value))}`"
+        default = "" if key.default is None else f"`{_cell(_value(key.default))}`"
         row = (f"`{name}`", default, _allowed(name), _cell(_escaped(key.help)))
         rows.append(f"| {' | '.join(row)} |")
     yield "\n".join(["| key | default | allowed | meaning |", "| --- | --- | --- | --- |", *rows])

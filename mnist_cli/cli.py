@@ -19,7 +19,7 @@ from functools import cache
 from importlib import import_module
 from itertools import takewhile
 from types import FrameType
-from typing import Annotated, Any, Literal, NoReturn, TextIO, get_args, get_origin
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 import typer.core
@@ -27,10 +27,10 @@ import typer.core
 from mnist_cli import __version__
 from mnist_cli.base.process import abandon_stdout, end
 from mnist_cli.base.signals import HeldImport, Termination, ignore_signals
-from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands import options
 from mnist_cli.commands.renamed import renamed
-from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.commands.typer_errors import translated
+from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated
 from mnist_cli.networks.source import blamed
 from mnist_cli.training.expected_errors import expected, explain
 
@@ -236,63 +236,11 @@ def _invoke(arguments: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
             return 0
-        translated = _translate(error, _command_path(command, arguments))
-        if translated is None:
+        known = translated(error, command, arguments)
+        if known is None:
             raise
-        raise translated from error
+        raise known from error
     return 0
-
-
-def _command_path(command: object, arguments: list[str]) -> str:
-    """The command that was called, as ``mnist data show``."""
-    words = ["mnist"]
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word)
-        if command is None:
-            break
-        words.append(word)
-    return " ".join(words)
-
-
-def _translate(error: Exception, path: str) -> UsageError | Interrupted | None:
-    """Typer's own errors, which are click's by another name, as ours; None for any other."""
-    if isinstance(error, typer.Abort):
-        return Interrupted("interrupted")
-    if isinstance(error, UnicodeEncodeError):
-        return UsageError(
-            "an argument holds characters that are no text in this locale",
-            "Choose a UTF-8 locale, as LC_ALL=C.UTF-8.",
-        )
-    show = getattr(error, "format_message", None)
-    if show is None or not hasattr(error, "exit_code"):
-        return None
-    return UsageError(_bad_value(error) or show().rstrip("."), f"See `{path} --help`.")
-
-
-def _bad_value(error: Exception) -> str:
-    """The fault of an option's value, in the words that the configuration has for its keys.
-
-    Typer judges by pydantic since 0.29, and its message then names neither the value nor what is
-    allowed. Empty for another Typer or another fault.
-    """
-    from pydantic import ValidationError
-
-    from mnist_cli.config.keys import KEYS, number, permitted
-    from mnist_cli.config.messages import complaint
-
-    option, cause = getattr(error, "param", None), error.__cause__
-    if option is None or not isinstance(cause, ValidationError):
-        return ""
-    flag, first = max(option.opts, key=len), cause.errors(include_url=False)[0]
-    kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)
-    if get_origin(kind) is Literal:
-        words, value = get_args(kind), str(first["input"])
-        guess = did_you_mean(value, words)
-        return f"{flag}: should be one of {', '.join(words)}, not {value!r}. {guess}".rstrip(". ")
-    unbounded = getattr(option, "min", None) is None and getattr(option, "max", None) is None
-    if unbounded and option.name in KEYS:
-        return f"{flag}: {complaint(first, permitted(option.name))}"
-    return f"{flag}: {complaint(first, number(whole=kind is int, ge=option.min, le=option.max))}"
 
 
 def _asked(flag: str, arguments: list[str]) -> bool:

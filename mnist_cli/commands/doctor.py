@@ -52,8 +52,9 @@ def doctor(
 ) -> None:
     """Say whether the GPU works and what to do if not, then versions, CPU, memory and data.
 
-    With --prove, check one claim after the other on the device, in about a minute: arithmetic and gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
-    It uses MNIST where --data-dir has it, else the bundled digits, and leaves no files behind.
+    With --prove, check one claim after the other on the device, in about a minute: arithmetic and
+    gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
+    It uses MNIST if --data-dir has it, else the bundled digits, and leaves no files behind.
     """
     contradictions.refuse(context, RULES)
     if prove:

@@ -55,14 +55,14 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.base.files import atomic_write, check_writable
-    from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import Subject, choose_batch
-    from mnist_cli.inference.opened import cut
+    from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch
+    from mnist_cli.gradients.dump import make_dump
+    from mnist_cli.inference.run_data import cut
     from mnist_cli.networks.ensemble import first_member
 
     state, config, data, compute = session.state, session.config, session.data, session.compute
     batch = choose_batch(cut(config, data).train, None, config.seed)
-    subject = Subject(
+    subject = BatchLoss(
         model=first_member(state.model).train(),
         name=config.model.label,
         images=data.normalisation(batch.images.to(compute.device).float()),
@@ -78,7 +78,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
         deterministic=config.deterministic,
         source=session.run.last,
     )
-    graph = make_dump(subject, replay=False).graph.with_context(epoch=epoch, step=state.step)
+    graph = make_dump(subject).graph.with_context(epoch=epoch, step=state.step)
     check_writable(session.run.gradients)
     path = session.run.gradients / f"epoch-{epoch:04d}.json"
     atomic_write(path, dumps(graph))

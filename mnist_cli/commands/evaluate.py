@@ -1,4 +1,4 @@
-"""``mnist eval``: a checkpoint's figures on a split."""
+"""``mnist eval``: evaluate a checkpoint on a split."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ BatchSizeFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
+        min=1,
+        max=2**31 - 1,
         help="Images per batch.",
         rich_help_panel=options.COMPUTE,
     ),
@@ -57,7 +59,7 @@ def evaluate(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Evaluate a checkpoint: loss, accuracy, figures by class, confusion matrix, worst mistakes.
+    """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
 
     Reads this program's checkpoints and run directories, and the state_dicts of other programs
     (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
@@ -67,7 +69,6 @@ def evaluate(
     from mnist_cli.report import evaluation as report
     from mnist_cli.report.console import note, print_json, warn
 
-    options.check_values(batch_size=batch_size)
     if plots is not None:
         require("matplotlib", "--out")
         check_writable(plots)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from mnist_cli.base.files import atomic_write, check_writable
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Needs
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.exporting import formats
@@ -48,6 +49,7 @@ VerifyFlag = Annotated[
 
 
 def export(
+    context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     format: FormatOption = None,
     verify: VerifyFlag = False,
@@ -76,8 +78,7 @@ def export(
     from mnist_cli.report.console import note, print_json, warn
 
     chosen = _choose_format(format, out)
-    if dataset is not None and not verify:
-        raise UsageError("--dataset is for --verify alone", "Add --verify, or leave it out.")
+    contradictions.refuse(context, [Needs(("dataset",), ("verify",))])
     formats.check_installed(chosen)
     opened = open_checkpoint(checkpoint, runs, model=model, device="cpu", precision="fp32")
     path = out or opened.path.with_suffix(chosen.suffix)

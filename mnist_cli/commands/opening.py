@@ -41,22 +41,12 @@ def open_checkpoint(
     from mnist_cli.inference.opened import OpenCheckpoint, read_checkpoint
 
     where = resolve_device(device or "auto")
-    _check_model(model)
+    if model is not None and not is_known_model(model):
+        message, hint = unknown_model(model)
+        raise UsageError(f"--model: {message}", hint)
     try:
         checkpoint = read_checkpoint(target, runs, model)
     except OwnNetworkError as error:
         error.hint = f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}."
         raise
     return OpenCheckpoint(checkpoint, where, precision, source)
-
-
-def _check_model(model: str | None) -> None:
-    if model is None or is_known_model(model):
-        return
-    message, hint = unknown_model(model)
-    if model.isdecimal():
-        hint = (
-            f"--model is for a network's name. To use run {model}, give its number alone, as in "
-            f"`mnist eval {model}`, or `mnist predict --checkpoint {model}`."
-        )
-    raise UsageError(f"--model: {message}", hint)

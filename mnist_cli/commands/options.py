@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli import catalogue
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config import choices, keys
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
@@ -251,6 +252,24 @@ def parse_indices(text: str) -> list[int]:
         raise UsageError(
             f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
         ) from error
+
+
+def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """The words of a comma-separated list, each once; all known ones if it was not given.
+
+    Raises:
+        UsageError: a word that is not known.
+    """
+    if text is None:
+        return list(known)
+    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in known:
+            guess = did_you_mean(word, known)
+            raise UsageError(
+                f"{flag}: there is no '{word}'", f"{guess} Choose among {', '.join(known)}."
+            )
+    return words
 
 
 def check_values(**flags: object) -> None:

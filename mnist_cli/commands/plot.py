@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -103,8 +102,9 @@ def plot(
     from mnist_cli.report.plots import print_pictures
 
     several = bool(targets and len(targets) > 1)
-    names = _words("--only", only, PICTURES) if only or not several else ["curves"]
-    endings = _words("--format", formats, FORMATS)
+    everything = only is not None or not several
+    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
+    endings = options.parse_words("--format", formats, tuple(FORMATS))
     needs_network = not OF_RUN.keys() >= set(names)
     if not needs_network:
         unused = {"--model": model, "--dataset": dataset, "--device": device}
@@ -131,17 +131,6 @@ def plot(
         print_json(outcome.to_plain())
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
-
-
-def _words(flag: str, text: str | None, known: Iterable[str]) -> list[str]:
-    """The words of a comma-separated list, in the order of ``known``; all by default."""
-    if text is None:
-        return list(known)
-    given = [word.strip() for word in text.split(",")]
-    for word in given:
-        if word not in known:
-            raise UsageError(f"{flag}: there is no '{word}'", f"Choose among {', '.join(known)}.")
-    return [word for word in known if word in given]
 
 
 def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:

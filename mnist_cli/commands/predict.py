@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.errors import DataError, UsageError
 
@@ -45,6 +46,7 @@ CsvFlag = Annotated[
 
 
 def predict(
+    context: typer.Context,
     pictures: PicturesArgument,
     checkpoint: CheckpointOption = None,
     segment: SegmentFlag = False,
@@ -70,8 +72,7 @@ def predict(
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error, warn
 
-    if as_json and as_csv:
-        raise UsageError("--json and --csv contradict each other", "Give one of them.")
+    contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
     opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
     if opened.on_own_data and segment:
         raise UsageError(
@@ -86,7 +87,7 @@ def predict(
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
     for failure in failures:
-        report_error(_hinted(failure.path, failure.error, runs), as_json=False)
+        report_error(failure.error, as_json=False)
     if as_json:
         print_json([prediction.plain(one, opened.classes) for one in results])
     elif as_csv:
@@ -107,12 +108,3 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
                 found.append(f"{one}: folders inside it are ignored: {', '.join(inner[:3])}")
     return found
-
-
-def _hinted(path: str, error: DataError, runs: Path) -> DataError:
-    """Why a picture cannot be used; a run's number or name gets a hint to the option."""
-    with contextlib.suppress(OSError):  # the error itself names it
-        is_run = path.isdecimal() or (runs / path).is_dir()
-        if is_run and not Path(path).exists():
-            return DataError(error.message, f"If you mean run {path}: --checkpoint {path}.")
-    return error

@@ -1,4 +1,4 @@
-"""``mnist runs``: the runs there are, and what sets some of them apart."""
+"""``mnist runs``: lists runs and compares them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ComparedArgument = Annotated[
 ]
 
 NOT_A_DIFFERENCE = ("command",)
-"""What an environment holds besides what a result may come from."""
+"""Entries of an environment that no result depends on."""
 
 
 @app.callback()
@@ -45,8 +45,8 @@ def show(
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
-    The accuracy is the test set's. A run that has not ended, or a folder that is none, is listed
-    too, and says so. Wherever a command takes a run, its number will do.
+    The accuracy is that of the test set. Unfinished runs and folders that are not runs are listed
+    too, and marked. Every command that takes a run also takes its number.
     """
     if context.invoked_subcommand is not None:
         _refuse_options_before(context)
@@ -77,10 +77,10 @@ def _refuse_options_before(context: typer.Context) -> None:
 
 
 def _list(root: Path) -> list[RunRecord]:
-    """The runs under a folder; a folder that was named must be there, the default need not.
+    """The runs under a folder; the default folder need not exist.
 
     Raises:
-        UsageError: it is none, or cannot be looked into.
+        UsageError: the folder does not exist, or cannot be read.
     """
     from mnist_cli.runs.listing import list_runs
 
@@ -89,13 +89,15 @@ def _list(root: Path) -> list[RunRecord]:
     except FileNotFoundError as error:
         if root == options.RUNS:
             return []
-        raise UsageError(f"--runs {root}: there is no such folder") from error
+        raise UsageError(f"--runs {root}: the folder does not exist") from error
     except OSError as error:
-        raise UsageError(f"--runs {root}: {error.strerror}", "Name the folder of runs.") from error
+        raise UsageError(
+            f"--runs {root}: {error.strerror}", "Give the folder of the runs."
+        ) from error
 
 
 def _plain(run: RunRecord) -> dict[str, Any]:
-    """A run as ``--json`` has it."""
+    """A run as ``--json`` prints it."""
     from datetime import UTC, datetime
 
     hidden = ("path", "written", "config", "environment")
@@ -112,16 +114,16 @@ def compare(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show what differs between runs: in their configuration, in what they were made with and on.
+    """Show how runs differ: in their configuration, their versions and their machine.
 
-    Every run's result stands below, the same or not.
+    The result of every run follows, whether it differs or not.
     """
     from mnist_cli.report.console import print_json
     from mnist_cli.report.run_table import print_comparison
     from mnist_cli.runs.listing import differences, open_run
 
     if len(folders) < 2:
-        raise UsageError("one run alone has nothing to be compared with", "Name two or more.")
+        raise UsageError("a comparison needs at least two runs", "Give two or more.")
     found = [open_run(folder, runs) for folder in folders]
     configuration = differences([run.config for run in found])
     environment = differences([run.environment for run in found], NOT_A_DIFFERENCE)

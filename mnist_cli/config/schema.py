@@ -1,10 +1,8 @@
 """The configuration of a training run: one frozen, validated object, composed from layers.
 
 The layers are the defaults, a preset or TOML file, ``--set`` and flags, or a checkpoint's own
-(:mod:`mnist_cli.config.sources`), the later ones winning. Every value remembers which layer it
-came from, so that a message about it can name the flag or the file's line.
-
-Imports no torch: ``--help`` and a wrong flag answer at once.
+(:mod:`mnist_cli.config.sources`); later ones win. Every value remembers its layer, so that a message
+about it names the flag or the line of the file. Imports no torch.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-8,
     },
 }
-"""The keys that each optimiser takes, with the values they have where none is given."""
+"""The keys of each optimiser, with their defaults."""
 
 SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "constant": {},
@@ -57,7 +55,7 @@ SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "cosine": {"final_factor": 0.0},
     "onecycle": {"peak_at": 0.3, "initial_factor": 0.04, "final_factor": 4e-6},
 }
-"""The keys that each schedule takes; the one-cycle's are torch's OneCycleLR defaults."""
+"""The keys of each schedule, with their defaults; onecycle's are those of torch's OneCycleLR."""
 
 AUGMENTATIONS = ("shift", "rotate", "scale", "shear", "erase")
 
@@ -65,7 +63,7 @@ CHOOSERS = {"optimizer": OPTIMIZER_DEFAULTS, "schedule": SCHEDULE_DEFAULTS}
 
 
 class TrainConfig(Keys, BaseModel):
-    """Everything that decides what a training run computes, and on what."""
+    """Everything that determines what a training run computes, and on what device."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -119,7 +117,7 @@ class TrainConfig(Keys, BaseModel):
                 if getattr(self, key) is not None:
                     takers = ", ".join(name for name, keys in table.items() if key in keys)
                     raise _conflict(
-                        key, f"means nothing with {chooser} = {chosen}, only with {takers}"
+                        key, f"has no effect with {chooser} = {chosen}, only with {takers}"
                     )
 
     def setting(self, key: str) -> Any:
@@ -131,20 +129,20 @@ class TrainConfig(Keys, BaseModel):
         return defaults.get(key)
 
     def to_toml(self) -> str:
-        """The resolved configuration as TOML text; keys that are not set are left out."""
+        """The resolved configuration as TOML, without keys that are not set."""
         return tomlkit.dumps(self.to_plain())
 
     def to_plain(self) -> dict[str, Any]:
-        """The configuration as plain values, as a checkpoint keeps it."""
+        """The configuration as plain values, as in a checkpoint."""
         return self.model_dump(exclude_none=True)
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:
-    """Put layers on top of the defaults, the later ones winning, and validate the result.
+    """Put layers on top of the defaults, where later ones win, and validate the result.
 
     Raises:
         UsageError: a key that does not exist, a value that is not allowed, or a contradiction;
-            the message names the place it came from and what is allowed.
+            the message names its source and what is allowed.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -164,9 +162,9 @@ def compose(layers: Iterable[Layer]) -> TrainConfig:
 
 
 def _forget_replaced(values: dict[str, Any], layer: Layer, kept: set[str]) -> None:
-    """Drop what earlier layers say of an optimiser or schedule that this layer replaces.
+    """Drop the keys of an optimiser or schedule that this layer replaces.
 
-    What was typed for this run is ``kept``: with the new optimiser it is a contradiction to tell.
+    Keys that were typed for this run are ``kept``: beside the new optimiser they are an error.
     """
     for chooser, table in CHOOSERS.items():
         chosen = layer.values.get(chooser)

@@ -70,13 +70,13 @@ def check_installed(chosen: Format) -> None:
 
 
 class Writer(Protocol):
-    """What the module of a format holds."""
+    """A module that writes and reads a format."""
 
     def encode(self, classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-        """The classifier as a file's bytes."""
+        """The bytes of the classifier's file."""
 
     def load(self, encoded: bytes, classifier: Classifier) -> Answer:
-        """What a file's bytes compute; ``classifier`` lends its structure to weights alone."""
+        """The program in a file; a file of weights takes its structure from ``classifier``."""
 
 
 def writer(chosen: Format) -> Writer:

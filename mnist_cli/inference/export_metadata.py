@@ -22,8 +22,8 @@ RAW_OUTPUT = "probabilities: float32 (batch, {classes}), each row summing to 1"
 OWN_INPUT = "images: float32 (batch, 1, 28, 28), normalised: (grey level / 255 - mean) / std"
 OWN_OUTPUT = "{scores}: float32 (batch, {classes})"
 VOTING = (
-    ", of each of several networks, whose weights have its number in front; they vote by the mean "
-    "of their probabilities"
+    ", of each of several networks, whose weights' names begin with its number; they vote by the "
+    "mean of their probabilities"
 )
 
 

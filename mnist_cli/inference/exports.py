@@ -11,8 +11,8 @@ from mnist_cli.base.seeding import derive
 from mnist_cli.data.split import Split
 from mnist_cli.errors import ExportMismatch, UsageError
 from mnist_cli.exporting import formats
-from mnist_cli.exporting.agreement import Agreement, answers, compare
 from mnist_cli.exporting.classifier import IMAGE, Answer, Classifier
+from mnist_cli.exporting.difference import Agreement, answers, compare
 from mnist_cli.inference.export_metadata import describe
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks.ensemble import vote

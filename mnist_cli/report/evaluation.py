@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_MISTAKES = 5
 MOST_LETTERS = 60
-"""Of classes' names over the columns of a table."""
+"""Characters of all names of classes together, up to which they head the columns of a table."""
 
 
 def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[st
 def print_evaluation(
     evaluation: Evaluation, classes: Sequence[str], files: Sequence[str] = ()
 ) -> None:
-    """Everything that `mnist eval` shows; ``files`` are the images' own, by their numbers."""
+    """Print all that ``mnist eval`` shows; ``files`` as in :func:`evaluation_document`."""
     console = stdout(wide=True)
     figures = evaluation.score
     console.print(
@@ -48,8 +48,8 @@ def print_evaluation(
     if evaluation.members:
         each = ", ".join(f"{member.accuracy:.4f}" for member in evaluation.members)
         console.print(
-            f"the vote of {len(evaluation.members)} members, "
-            f"alone {evaluation.mean_member_accuracy:.4f} in the mean: {each}"
+            f"the vote of {len(evaluation.members)} members; their mean accuracy is "
+            f"{evaluation.mean_member_accuracy:.4f}: {each}"
         )
     console.print(_class_table(evaluation))
     console.print(confusion_table(evaluation.confusion, classes))
@@ -71,9 +71,9 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
-    """Counts by true and predicted class: green what is right, red what is not.
+    """Counts by true and predicted class, right ones green and wrong ones red.
 
-    Where names would not fit over the columns, the classes' numbers stand there.
+    If the names of the classes are too long, numbers head the columns.
     """
     numbers = [str(number) for number in range(len(classes))]
     by_number = sum(map(len, classes)) > MOST_LETTERS
@@ -93,9 +93,8 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
 
 def _mistake_table(evaluation: Evaluation, classes: Sequence[str], files: Sequence[str]) -> Table:
     count = len(evaluation.mistakes)
-    table = make_table(
-        "image", "is", "taken for", "confidence", title=f"surest of {count} mistakes"
-    )
+    title = f"the most confident of {count} mistakes"
+    table = make_table("image", "true", "predicted", "confidence", title=title)
     for mistake in evaluation.mistakes[:MOST_MISTAKES]:
         table.add_row(
             escape(files[mistake.index]) if files else str(mistake.index),

@@ -9,7 +9,7 @@ from mnist_cli.report.console import percent, print_facts
 
 if TYPE_CHECKING:
     from mnist_cli.catalogue.spec import DatasetSpec
-    from mnist_cli.exporting.agreement import Agreement
+    from mnist_cli.exporting.difference import Agreement
     from mnist_cli.inference.exports import Exported
 
 

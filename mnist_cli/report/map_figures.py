@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import patheffects, rc_context
+from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mnist_cli.report.figure_style import (
     MOST_NAMED,
-    STYLE,
     class_colours,
     long_names,
-    save,
+    new_figure,
     short_names,
 )
 
@@ -37,9 +35,7 @@ class Panel:
 
 def save_map(panels: Sequence[Panel], classes: Sequence[str], *paths: Path, title: str) -> None:
     """Draw the points of each panel, coloured by class, whose names are ``classes``."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(panels), 5.0), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (4.6 * len(panels), 5.0), title) as figure:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(grid, panels, strict=True):
             _scatter(axes, panel, classes)
@@ -54,7 +50,6 @@ def save_map(panels: Sequence[Panel], classes: Sequence[str], *paths: Path, titl
             ncols=4 if long_names(names) else 10, markerscale=3.5,
             handletextpad=0.1, columnspacing=1.2,
         )  # fmt: skip
-        save(figure, *paths)
 
 
 def _scatter(axes: Axes, panel: Panel, classes: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ def _row(step: Step, batch: int) -> dict[str, str]:
 
 
 def _sources(step: Step) -> str:
-    """Where its input comes from, unless from the step before."""
+    """The sources of its input, unless it is the operation before."""
     if step.sources == (step.number - 1,):
         return ""
     names = ["the images" if number == 0 else f"#{number}" for number in step.sources]
@@ -75,7 +75,7 @@ def _sources(step: Step) -> str:
 
 
 def _shape(shape: Shape, batch: int) -> str:
-    """Of one image, where the first dimension is the batch; else as it is, in brackets."""
+    """The shape for one image if the first dimension is the batch, else the whole in brackets."""
     if len(shape) > 1 and shape[0] == batch:
         return "×".join(map(str, shape[1:]))
     return f"({', '.join(map(str, shape))})"
@@ -98,8 +98,10 @@ def _totals(flow: Flow, shown: Shown) -> list[str]:
         f"{size(flow.bytes)} of activations in float32",
     ]
     if shown.members > 1:
-        lines.append(f"{shown.members} of them vote: all figures times {shown.members}")
+        lines.append(
+            f"an ensemble of {shown.members} such networks: all of these numbers times {shown.members}"
+        )
     if flow.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in flow.unused.items())
-        lines.append(f"held, but not used: {escape(names)}")
+        lines.append(f"weights that are not used: {escape(names)}")
     return lines

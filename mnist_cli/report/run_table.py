@@ -1,4 +1,4 @@
-"""What ``mnist runs`` shows: runs as a table, and several of them beside each other."""
+"""The tables of ``mnist runs``: a list of runs, and several runs side by side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_VALUE = 32
 
 
 def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
-    """A line a run; what is wrong with one is told below, on stderr."""
+    """A line per run; problems follow on stderr."""
     rows = [_row(run) for run in runs]
     print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
     for run in runs:
@@ -46,10 +46,10 @@ def _row(run: RunRecord) -> dict[str, str]:
 
 
 def _short_name(run: RunRecord) -> str:
-    """The number alone where the rest of the name only says what other columns say too."""
+    """The number alone if the rest of the name repeats other columns."""
     number, _, rest = run.name.partition("-")
-    told = f"{dataset_slug(run.dataset)}-{ModelName(run.model).slug}"
-    return number if number.isdecimal() and rest == told else run.name
+    columns = f"{dataset_slug(run.dataset)}-{ModelName(run.model).slug}"
+    return number if number.isdecimal() and rest == columns else run.name
 
 
 def _network(run: RunRecord) -> str:
@@ -73,7 +73,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def date(moment: float | None) -> str:
-    """Seconds since 1970 as a date and a time of this machine's clock."""
+    """Seconds since 1970 as local date and time."""
     if moment is None:
         return NOTHING
     return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -84,10 +84,10 @@ def print_comparison(
     configuration: Mapping[str, Sequence[Any]],
     environment: Mapping[str, Sequence[Any]],
 ) -> None:
-    """What differs in configuration and surroundings, then every run's result."""
+    """The differences in configuration and environment, then every run's result."""
     console = stdout(wide=True)
     names = _distinct_names(runs)
-    for title, rows in (("configuration", configuration), ("made with and on", environment)):
+    for title, rows in (("configuration", configuration), ("environment", environment)):
         if rows:
             cells = {key: _values(row) for key, row in rows.items()}
             console.print(_beside(title, names, cells))
@@ -100,18 +100,18 @@ def print_comparison(
 
 
 def _missing(run: RunRecord) -> list[str]:
-    """What a run does not tell, so that nothing of it could be compared."""
+    """The parts that a run lacks, which could not be compared."""
     parts = {
         "configuration": run.config,
-        "record of what it was made with and on": run.environment,
-        "ended epoch": run.epochs,
+        "environment": run.environment,
+        "finished epoch": run.epochs,
         "test result": run.accuracy is not None,
     }
     return [part for part, there in parts.items() if not there]
 
 
 def _distinct_names(runs: Sequence[RunRecord]) -> list[str]:
-    """The folders' names, or whole paths where two folders have one name."""
+    """The folders' names, or whole paths if two folders share a name."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
@@ -128,7 +128,7 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         "state": [run.state for run in runs],
         "epochs": [_epochs(run) for run in runs],
         "test accuracy": [_percent(run.accuracy) for run in runs],
-        "test images right": [_right(run) for run in runs],
+        "correct test images": [_right(run) for run in runs],
         "test loss (nats)": [_loss(run.loss) for run in runs],
         "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
         "seconds of training": [_seconds(run.seconds) for run in runs],
@@ -148,7 +148,7 @@ def _loss(loss: float | None) -> str:
 
 
 def _values(row: Sequence[object]) -> list[str]:
-    """A row as text, paths of the user's own by what they end with where that tells them apart."""
+    """A row as text; paths of the user's own by their last part, if that distinguishes them."""
     short = [_short(value) if isinstance(value, str) else value for value in row]
     apart = len(set(map(str, short))) == len(set(map(str, row)))
     return [_value(value) for value in (short if apart else row)]
@@ -160,7 +160,7 @@ def _short(text: str) -> str:
 
 
 def _value(value: object) -> str:
-    """As it stands in a TOML file, nearly; a long one, as a checksum, is cut, a path at its front."""
+    """A value roughly as in TOML; a long one, such as a checksum, is cut, a path at its front."""
     if value is None or value in ("", []):
         return NOTHING
     if isinstance(value, list):

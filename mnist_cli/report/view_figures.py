@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
@@ -25,7 +24,7 @@ from mnist_cli.report.figure_style import (
     SIGNED,
     TRAIN,
     long_names,
-    save,
+    new_figure,
     shading,
     short_names,
 )
@@ -40,20 +39,20 @@ LIKELIEST = 5
 """Classes that are named if there are more than :data:`MOST_NAMED`."""
 
 ROW = 16
-"""Channels of a layer that are drawn, the strongest."""
+"""The most channels of a layer that are drawn."""
 
 OWN_SCALES = (
-    "colour is how strongly a unit answers: white is 0, each layer has the scale beside it; "
+    "colour is a unit's activation: white is 0, and each layer has its own scale; "
     "numbers below maps are their channels"
 )
-"""How to read a layer's answers."""
+"""A note below activations."""
 
 MOST_KERNELS = 16
-"""Channels of either side of the second layer that are drawn."""
+"""The most input and output channels of the second layer that are drawn."""
 
 
 def mosaic(tiles: Floats, columns: int) -> Floats:
-    """Tiles (N, H, W) in rows of so many, NaN between and after them."""
+    """Tiles (N, H, W) as one sheet, in rows of ``columns``, with NaN between and after them."""
     count, height, width = tiles.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, np.float32)
@@ -64,16 +63,13 @@ def mosaic(tiles: Floats, columns: int) -> Floats:
 
 
 def save_filters(layers: Sequence[Layer], *paths: Path, title: str) -> None:
-    """The first convolution's filters, and beside them the second's, input by output channel."""
+    """Draw the first convolution's filters, and the second's by input and output channel."""
     convolutions = [layer for layer in layers if layer.weight.ndim == 4][:2]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(5.2 * len(convolutions), 5.2), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (5.2 * len(convolutions), 5.2), title, style=IMAGES) as figure:
         panels = figure.subplots(1, len(convolutions), squeeze=False)[0]
         _first_filters(figure, panels[0], convolutions[0])
         for axes, layer in zip(panels[1:], convolutions[1:], strict=True):
             _second_filters(figure, axes, layer)
-        save(figure, *paths)
 
 
 def _first_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
@@ -111,7 +107,7 @@ def _second_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
 
 
 def _leave_blank(axes: Axes, tiles: Floats, columns: int) -> None:
-    """White where a mosaic's last row has no tiles: grey is the gap between two."""
+    """Cover the empty end of a mosaic's last row with white; grey is the gap between tiles."""
     count, height, width = tiles.shape
     rows, used = -(-count // columns), (count - 1) % columns + 1
     corner = (used * (width + 1) - 1.5, (rows - 1) * (height + 1) - 0.5)
@@ -120,7 +116,7 @@ def _leave_blank(axes: Axes, tiles: Floats, columns: int) -> None:
 
 
 def _signed(figure: Figure, axes: Axes, sheet: Floats, label: str = "weight") -> None:
-    """An image of figures of both signs: white is 0, with a bar beside it."""
+    """Draw signed values as an image in which white is 0, with a colour bar."""
     most = float(np.nanmax(np.abs(sheet))) or 1.0
     image = axes.imshow(sheet, cmap=SIGNED, vmin=-most, vmax=most)
     axes.set_facecolor(GAP)  # seen between tiles, where the sheet holds NaN
@@ -139,22 +135,20 @@ def save_activations(
     title: str,
     own: bool = False,
 ) -> None:
-    """One image's way through the network: each layer's strongest answers, then the classes'.
+    """Draw one image's way through the network: each layer's activations, then the probabilities.
 
     Args:
         image: (H, W).
-        layers: of a batch of that one image; the last are the scores.
+        layers: for a batch of that image; the last are the scores.
         probabilities: (classes,).
         classes: their names.
-        paths: where to.
-        title: of the whole.
-        own: whether the image is of the user's own data.
+        paths: files to write.
+        title: of the figure.
+        own: whether the image is the user's own.
     """
     hidden = layers[:-1]
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, sum(heights) + 3.5), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (9.5, sum(heights) + 3.5), title, style=IMAGES) as figure:
         ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
         _ends(top, image, probabilities, short_names(classes), own)
@@ -163,7 +157,6 @@ def save_activations(
             for axes, layer in zip(rows, hidden, strict=True):
                 _answers(below, axes, layer)
             below.supxlabel(OWN_SCALES, fontsize=7, color=RATE)
-        save(figure, *paths)
 
 
 def _ends(
@@ -173,27 +166,27 @@ def _ends(
     classes: Sequence[str],
     own: bool,
 ) -> None:
-    """What goes in and what comes out."""
+    """Draw the image, and the probabilities of the classes."""
     first, last = figure.subplots(1, 2, width_ratios=[1, 2.6])
     _image(first, image, "the image", own)
     best = int(probabilities.argmax())
     colours = [DIGITS[0] if place == best else TRAIN for place in range(len(classes))]
     bars = last.bar(range(len(classes)), probabilities, color=colours, width=0.7)
     few = len(classes) <= MOST_NAMED
-    told = range(len(classes)) if few else np.argsort(-probabilities)[:LIKELIEST].tolist()
-    shares = [f"{p:.1%}" if p >= 0.0005 and i in told else "" for i, p in enumerate(probabilities)]
+    named = range(len(classes)) if few else np.argsort(-probabilities)[:LIKELIEST].tolist()
+    shares = [f"{p:.1%}" if p >= 0.0005 and i in named else "" for i, p in enumerate(probabilities)]
     last.bar_label(bars, shares, fontsize=7)
-    names = [classes[number] for number in told]
-    last.set_xticks(told, names, **(ASLANT if long_names(names) else {}))
+    names = [classes[number] for number in named]
+    last.set_xticks(named, names, **(ASLANT if long_names(names) else {}))
     last.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     last.set(
-        xlabel="class" if few else f"class; the {LIKELIEST} likeliest are named",
+        xlabel="class" if few else f"class; the {LIKELIEST} most likely are named",
         ylabel="probability",
         ylim=(0, 1.12),
     )
-    last.set_title("What the network says", loc="left")
+    last.set_title("Prediction", loc="left")
     last.set_yticks([0, 0.5, 1])
-    kinds = {"its answer, the likeliest class": DIGITS[0], "the other classes": TRAIN}
+    kinds = {"the predicted class": DIGITS[0], "the other classes": TRAIN}
     last.legend(
         handles=[Patch(color=colour, label=kind) for kind, colour in kinds.items()],
         loc="lower right",
@@ -204,11 +197,11 @@ def _ends(
 
 
 def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
-    """One layer's output for the first image of the batch: maps side by side, or a strip."""
+    """Draw one layer's output for the first image of the batch: maps side by side, or a strip."""
     output = layer.output[0].detach().float().cpu().numpy()
     count = len(output)
     if output.ndim == 1:
-        sheet, what = output[None], f"{count} units, a stripe each"
+        sheet, what = output[None], f"{count} units, one stripe each"
         image = axes.imshow(sheet, aspect="auto", **_colours(sheet))
         axes.set_xlabel("unit", labelpad=1)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -234,7 +227,7 @@ def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
 
 
 def _colours(sheet: Floats) -> dict[str, Any]:
-    """From white at 0 for what a ReLU has made positive; around white where there are signs."""
+    """The colour scale of activations: from white at 0, or around white for signed values."""
     most = float(np.nanmax(np.abs(sheet))) or 1.0
     if np.nanmin(sheet) < 0:
         return {"cmap": SIGNED, "vmin": -most, "vmax": most}
@@ -259,13 +252,20 @@ def save_saliency(
     title: str,
     own: bool = False,
 ) -> None:
-    """An image (H, W), and which of its pixels the answer hangs on, alone and against a rival."""
+    """Draw an image, and the gradients of its score and of its lead by the pixels.
+
+    Args:
+        image: (H, W).
+        found: its gradients.
+        classes: their names.
+        paths: files to write.
+        title: of the figure.
+        own: whether the image is the user's own.
+    """
     said, rival = classes[found.predicted], classes[found.rival]
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (9.5, 3.6), title, style=IMAGES) as figure:
         first, *others = figure.subplots(1, 3)
-        _image(first, image, f"taken for {said}", own)
+        _image(first, image, f"predicted {said}", own)
         for axes, values, name, change in (
             (others[0], found.gradient, f"Why {said}", f"score of {said}"),
             (
@@ -276,28 +276,32 @@ def save_saliency(
             ),
         ):
             _signed(figure, axes, values.numpy(), f"d({change}) / d(brightness)")
-            # The digit's outline, so that one sees where a pixel lies.
+            # The digit's outline shows where a pixel is.
             axes.contour(image, levels=[127], colors="black", linewidths=0.6, alpha=0.7)
             axes.set(title=name, xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
             axes.spines[:].set_color("#cccccc")
-        save(figure, *paths)
 
 
 def save_maximised(
     found: Maximised, classes: Sequence[str], *paths: Path, title: str, own: bool = False
 ) -> None:
-    """For each class the image that the network would call it, and how sure it is of it."""
+    """Draw for each class the image that maximises its score, and its probability.
+
+    Args:
+        found: the images (classes, H, W) and their probabilities.
+        classes: their names.
+        paths: files to write.
+        title: of the figure.
+        own: whether the network was trained on the user's own images.
+    """
     classes, columns = short_names(classes), 5
     rows = -(-len(classes) // columns)
-    with rc_context(IMAGES):
-        between = "\n" if long_names(classes) else " "
-        figure = Figure(figsize=(8.5, 1.95 * rows + 0.6), layout="constrained")
-        figure.suptitle(title)
+    between = "\n" if long_names(classes) else " "
+    with new_figure(paths, (8.5, 1.95 * rows + 0.6), title, style=IMAGES) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(classes) :]:
             axes.set_axis_off()
         pairs = zip(found.images.numpy(), found.confidences.tolist(), strict=True)
         for axes, name, (image, sure) in zip(grid.flat, classes, pairs, strict=False):
-            _image(axes, image, f"{name}:{between}{sure:.1%} sure", own, 1.0)
-        save(figure, *paths)
+            _image(axes, image, f"{name}:{between}{sure:.1%}", own, 1.0)

@@ -13,7 +13,7 @@ from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import agreement
+from mnist_cli.training import rank_agreement
 from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
 from mnist_cli.training.session import Session
 
@@ -40,7 +40,7 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
         UsageError: ``layers`` would change the meaning of the result.
         OutputError: another process is writing the run.
     """
-    with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
 
         def find_file() -> Path:
             path = _file_of(target, request.runs)
@@ -50,9 +50,9 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
 
         named = ModelName(_named("model", layers))
         own = named if named.is_own else None
-        checkpoint = agreement.shared_checkpoint(find_file, own, ranks)
+        checkpoint = rank_agreement.shared_checkpoint(find_file, own, ranks)
         config = _configuration(checkpoint, layers)
-        agreement.check_ranks(config, request.place)
+        rank_agreement.check_ranks(config, request.place)
         compute = compute_for(config, ranks, request.place, checkpoint.environment["precision"])
         data = load_data(_dataset(checkpoint, config), request)
 

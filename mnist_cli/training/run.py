@@ -21,15 +21,14 @@ from mnist_cli.base.files import check_writable
 from mnist_cli.base.signals import StopRequest, stop_on_signals
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data import load as data_sets
-from mnist_cli.data.load import LoadedData
+from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.errors import Caution
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import agreement, graphed
+from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
@@ -79,8 +78,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
         DataError: the data set is not available, or is damaged.
         OutputError: the run directory cannot be written.
     """
-    agreement.check_ranks(config, request.place)
-    with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+    rank_agreement.check_ranks(config, request.place)
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
         compute = compute_for(config, ranks, request.place)
         _import_own_network(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
@@ -119,9 +118,9 @@ def session_in(
         RankError: another rank differs from the leading one.
     """
     ranks, resumed = compute.ranks, checkpoint is not None
-    agreement.check_alike(config, compute, data, checkpoint)
-    agreement.check_parts(config, data, ranks.size, resumed=resumed)
-    run = agreement.shared_directory(find, ranks)
+    rank_agreement.check_alike(config, compute, data, checkpoint)
+    rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
+    run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():
         yield Session(config, data, compute, run, checkpoint)
 
@@ -196,7 +195,7 @@ def compute_for(
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:
     """Load the data set, with a warning if another one stands in for it."""
-    data = data_sets.load(dataset, request.data_dir, say=request.note)
+    data = load(dataset, request.data_dir, say=request.note)
     if data.fallback:
         message = (
             "MNIST is not available, so this run uses scikit-learn's bundled digits instead "

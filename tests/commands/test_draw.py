@@ -1,4 +1,4 @@
-"""``mnist draw``: what it computes of a drawing, its address, and its end."""
+"""``mnist draw``: what it computes for a drawing, its address, and its end."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_another_size_is_no_drawing(opened: OpenCheckpoint, size: int) -> None:
         answer(opened, bytes(size))
 
 
-def test_whatever_is_drawn_is_answered(opened: OpenCheckpoint) -> None:
+def test_any_drawing_is_answered(opened: OpenCheckpoint) -> None:
     """A point in a corner, all ink, noise, a line a pixel thin: never a crash."""
     random = np.random.default_rng(0)
     point, line = np.zeros((2, SIDE, SIDE), np.uint8)
@@ -147,8 +147,11 @@ def test_of_an_ensemble_the_vote(run: Run) -> None:
 # --- the command
 
 
-def test_ctrl_c_is_its_normal_end_and_frees_the_port(trained: Path) -> None:
-    with drawing(trained) as there:
+def test_ctrl_c_ends_it_normally_and_frees_the_port(trained: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with drawing(trained, "--port", port) as there:
+        assert there.port == port
         assert there.ask(rasterised(DIGITS["7"]))[0] == 200
         there.process.send_signal(signal.SIGINT)
         ended = finish(there.process)
@@ -160,7 +163,7 @@ def test_ctrl_c_is_its_normal_end_and_frees_the_port(trained: Path) -> None:
         assert again.connect_ex(("127.0.0.1", there.port)) != 0
 
 
-def test_sigterm_is_not_and_json_is_one_document(trained: Path) -> None:
+def test_sigterm_is_exit_143_and_json_is_one_document(trained: Path) -> None:
     with drawing(trained, "--json") as there:
         there.process.send_signal(signal.SIGTERM)
         ended = finish(there.process)
@@ -177,14 +180,7 @@ def test_a_port_in_use(run: Run, trained: Path) -> None:
         outcome = run("draw", trained, "--port", port, "--json")
     assert outcome.code == 5
     assert f"port {port} is in use" in outcome.document["error"]["message"]
-    assert "--port 0" in outcome.err
-
-
-def test_the_port_that_was_asked_for(trained: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with drawing(trained, "--port", port) as there:
-        assert there.port == port
+    assert "port 0" in outcome.err
 
 
 def test_many_at_once_get_the_answers_to_their_own_drawings(trained: Path) -> None:
@@ -224,16 +220,18 @@ def test_the_browser_is_opened(trained: Path, monkeypatch: pytest.MonkeyPatch) -
         (["missing.pt"], 4, "missing.pt"),
         (["--port", "70000"], 2, "--port"),
         (["--port", "x"], 2, "--port"),
-        (["--device", "abacus"], 2, "no such device"),
+        (["--device", "abacus"], 2, "there is no device 'abacus'"),
     ],
 )
-def test_what_cannot_be(run: Run, arguments: list[str], code: int, said: str) -> None:
+def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:
     outcome = run("draw", *arguments)
     assert outcome.code == code
     assert said in outcome.err
 
 
-def test_a_precision_that_cannot_be_had_is_said_before_it_serves(run: Run, trained: Path) -> None:
+def test_a_precision_that_is_not_available_is_reported_before_it_serves(
+    run: Run, trained: Path
+) -> None:
     outcome = run("draw", trained, "--device", "cpu", "--precision", "fp16")
     assert outcome.code == 2
     assert "fp16" in outcome.err

@@ -71,7 +71,7 @@ def test_what_was_done_to_the_images_is_said(run: Run, own: Path) -> None:
     outcome = run("train", *SMALL[1:-5], "--dataset", own / "pics", "--dry-run")
     text = said(outcome)
     assert "60 of 60 images are 32×40: the longer side brought to 28 pixels" in text
-    assert "there is no test set: 12 images, one in 5 of each class, are kept" in text
+    assert "no test set found: 12 images, one in 5 of each class, are held out" in text
 
 
 def test_it_evaluates_by_itself(run: Run, run_of: Path) -> None:
@@ -118,7 +118,7 @@ def test_images_that_change_under_the_same_name_are_told(run: Run) -> None:
     (Path("pics") / "bar" / "000.png").unlink()
     outcome = run("eval", "--json")
     assert outcome.code == 0
-    assert "some of its training images may be among the test images now" in said(outcome)
+    assert "some of its training images may now be among the test images" in said(outcome)
 
 
 def test_it_goes_on_where_it_stopped_though_its_images_were_moved(run: Run) -> None:
@@ -155,7 +155,7 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
     rows = list(csv.DictReader(lines))
     assert [(row["digit"], row["class"]) for row in rows] == list(zip("012", SHAPES, strict=True))
     shown = run("predict", "disc.png", "--checkpoint", run_of)
-    assert "taken whole and as they are" in said(shown)
+    assert "pictures are used whole and unchanged" in said(shown)
     assert "disc" in shown.out
     refused = run("predict", "disc.png", "--checkpoint", run_of, "--segment")
     assert refused.code == 2
@@ -224,7 +224,7 @@ def test_data_that_cannot_be_used(run: Run, own: Path) -> None:
 def test_a_network_of_other_classes(run: Run, own: Path, trained: Path) -> None:
     outcome = run("eval", trained, "--dataset", own / "pics")
     assert outcome.code == 4
-    assert "tells 10 classes apart, pics has 3" in said(outcome)
+    assert "has 10 classes, but pics has 3" in said(outcome)
 
 
 @pytest.mark.parametrize("place", ["/dev", "/proc/self/fd", "/nowhere", "relative/path"])
@@ -308,4 +308,4 @@ def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:
     with drawing(run_of) as there:
         there.process.send_signal(signal.SIGINT)
         told = finish(there.process).err
-    assert "drawings are taken whole, on dark ground as its images" in " ".join(told.split())
+    assert "drawings are used whole, on dark paper" in " ".join(told.split())

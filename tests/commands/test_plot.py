@@ -72,7 +72,7 @@ def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
         assert norms.update_to_weight == pytest.approx(update / weight)
 
 
-def test_a_run_of_before_they_were_measured_has_no_ratios(run: Run, copy: Path) -> None:
+def test_a_run_of_an_older_version_has_no_ratios(run: Run, copy: Path) -> None:
     lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["norms"]
@@ -90,10 +90,10 @@ def test_formats_and_pictures_can_be_chosen(run: Run, copy: Path) -> None:
         "filters.pdf",
         "filters.png",
     ]
-    assert "filters.png  filters.pdf" in outcome.out
+    assert "filters.pdf  filters.png" in outcome.out
 
 
-def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
+def test_without_data_only_plots_that_need_none_are_drawn(run: Run, copy: Path) -> None:
     for path in (copy / "last.pt", copy / "best.pt"):
         document = torch.load(path, weights_only=True)
         document["data"]["name"] = "mnist"
@@ -103,7 +103,7 @@ def test_without_data_what_needs_none_is_drawn(run: Run, copy: Path) -> None:
     assert set(outcome.document["pictures"]) == {"curves", "ratios", "filters", "maximised"}
     reasons = set(outcome.document["left_out"].values())
     assert len(reasons) == 1
-    assert "--data-dir" in reasons.pop()
+    assert "MNIST is not on disk" in reasons.pop()
     told = run("plot", copy, "--format", "png")
     assert told.err.count("skipped") == 1
     assert not Path("data").exists()
@@ -148,7 +148,7 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_what_figures_do_not_need_is_said_to_be_unused(run: Run, copy: Path, several: bool) -> None:
+def test_options_without_effect_are_reported(run: Run, copy: Path, several: bool) -> None:
     runs = [copy, copy] if several else [copy, "--only", "curves"]
     given = ("--model", "nowhere.py:Net", "--device", "cpu", "--image", "3")
     outcome = run("plot", *runs, *given, "--format", "png")
@@ -158,11 +158,12 @@ def test_what_figures_do_not_need_is_said_to_be_unused(run: Run, copy: Path, sev
 
 
 def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None:
-    (copy / "metrics.jsonl").write_text("garbled\n")
-    assert run("plot", copy / "last.pt", "--only", "curves").code == 0
-    outcome = run("plot", copy, "--only", "curves")
-    assert outcome.code == 4
+    for content in (b"\xff\xfe\x00", b"[1]\n", b'{"epoch": 1}\n', b"garbled\n"):
+        (copy / "metrics.jsonl").write_bytes(content)
+        outcome = run("plot", copy, "--only", "curves")
+        assert outcome.code == 4, content
     assert "metrics.jsonl, line 1, is not an epoch's figures" in outcome.err
+    assert run("plot", copy / "last.pt", "--only", "curves").code == 0
 
 
 @pytest.mark.parametrize(
@@ -193,13 +194,3 @@ def test_without_any_run(run: Run) -> None:
     outcome = run("plot")
     assert outcome.code == 4
     assert "no run with a checkpoint under runs/" in outcome.err
-
-
-@pytest.mark.parametrize(
-    "content", [b"\xff\xfe\x00", b"[1]\n", b'{"epoch": 1}\n', b"3\n", b'{"epoch": "x"}']
-)
-def test_garbled_metrics_are_a_checkpoint_error(run: Run, copy: Path, content: bytes) -> None:
-    (copy / "metrics.jsonl").write_bytes(content)
-    outcome = run("plot", copy, "--only", "curves", "--json")
-    assert (outcome.code, outcome.document["error"]["kind"]) == (4, "checkpoint")
-    json.dumps(outcome.document)

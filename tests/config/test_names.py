@@ -95,7 +95,7 @@ def test_labels_and_parts_of_folders_names() -> None:
 
 @pytest.mark.parametrize("text", ["net.py", "net.py:"])
 def test_a_file_without_a_class_is_told(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--model: net\.py names a file, and no class of it"):
+    with pytest.raises(UsageError, match=r"--model: net\.py names a file without a class"):
         compose([from_flags({"model": text})])
 
 

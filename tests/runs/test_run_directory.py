@@ -68,18 +68,6 @@ def test_where_nothing_can_be_made_it_is_told(tmp_path: Path) -> None:
         create(tmp_path / "file", "mnist", "conv4")
 
 
-def test_the_paths_are_those_of_the_contract(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    paths = (
-        *(run.config, run.environment, run.metrics, run.last, run.best, run.summary),
-        *(run.curves, run.gradients, run.tensorboard),
-    )
-    assert [str(path.relative_to(tmp_path)) for path in paths] == [
-        *("config.toml", "environment.json", "metrics.jsonl", "last.pt", "best.pt"),
-        *("summary.json", "curves.png", "grad", "tensorboard"),
-    ]
-
-
 def begin(run: RunDirectory, *files: str) -> None:
     with run.locked():
         for name in files:

@@ -7,19 +7,18 @@ import io
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 from hypothesis import HealthCheck, Phase, settings
+from program import TINY
 from victim import End, Victim
 
 from mnist_cli.cli import build
 
-SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
-TRAIN = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
+TRAIN = [*TINY, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
 INSPECT = ["inspect-grad", "--dataset", "digits", "--batch-size", "2"]
 PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]
@@ -130,13 +129,6 @@ def feed(
     for path in paths:
         path.unlink()
     return [ends[at : at + len(names)] for at in range(0, len(ends), len(names))]
-
-
-def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Up to ``size`` at a time, as itertools has it from Python 3.12."""
-    source = iter(values)
-    while some := list(islice(source, size)):
-        yield some
 
 
 def fuzz(examples: int) -> settings:

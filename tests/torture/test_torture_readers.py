@@ -44,11 +44,11 @@ def may_name_a_checkpoint(name: str, annotation: typing.Any) -> bool:
 
 def ways_in(command: str) -> set[tuple[str, str]]:
     """The parameters of a command by which a checkpoint may come in."""
-    hints = typing.get_type_hints(COMMANDS[command], include_extras=True)
+    parameters = inspect.signature(COMMANDS[command], eval_str=True).parameters
     return {
         (command, name)
-        for name in inspect.signature(COMMANDS[command]).parameters
-        if may_name_a_checkpoint(name, hints[name])
+        for name, parameter in parameters.items()
+        if may_name_a_checkpoint(name, parameter.annotation)
     }
 
 

@@ -22,12 +22,12 @@ from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training.agreement import check_alike, shared_checkpoint
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.rank_environment import place_of
 from mnist_cli.training.loop import StepResult, fit
+from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session

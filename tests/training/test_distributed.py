@@ -39,9 +39,9 @@ from mnist_cli.config.names import ModelName
 from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
-from mnist_cli.training.agreement import check_parts
 from mnist_cli.training.distributed.group import Group, device_of, explained
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
+from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")

@@ -203,9 +203,9 @@ def test_where_outputs_are_finite_the_gradient_nearest_to_the_loss_is_named() ->
     for layer in (model.front[1], model.back):
         assert layer.weight.grad is not None
         layer.weight.grad[0, 0] = INF
-    assert where_it_began(model, images).endswith("is that of 'back.weight'")
+    assert where_it_began(model, images).endswith("belongs to 'back.weight'")
     model.back.weight.grad = None
-    assert where_it_began(model, images).endswith("is that of 'front.1.weight'")
+    assert where_it_began(model, images).endswith("belongs to 'front.1.weight'")
     model.back.weight.data.fill_(NAN)
     assert where_it_began(model, images).endswith("output is not finite is 'back'")
 

@@ -300,9 +300,6 @@ def test_a_run_ends_early_by_itself() -> None:
 def test_best_is_by_accuracy_then_loss_then_the_later() -> None:
     state = state_of(config())
     assert state.best is None
+    assert train(config(epochs=1), val=None).best is None
     state.history = history(0.5, 0.9, 0.9, 0.9, 0.2, losses=(0.1, 0.5, 0.4, 0.4, 0.1))
     assert state.best is state.history[3]
-
-
-def test_without_a_validation_set_nothing_is_best() -> None:
-    assert train(config(epochs=1), val=None).best is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.commands import bench_worker
+from mnist_cli.benchmark import worker
 from mnist_cli.config.schema import compose, find_config, from_assignments, from_file
 from mnist_cli.errors import UsageError
 from mnist_cli.training import scoring
@@ -47,7 +47,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Session]:
 def test_steps_are_counted_after_a_warm_up_on_both_sizes_of_batch(
     order: dict[str, Any], trained: list[Session]
 ) -> None:
-    result = bench_worker.steps(order)
+    result = worker.steps(order)
     warm_up, measured = trained
     assert (warm_up.train_images, warm_up.loader.batches, warm_up.state.epoch) == (36, 2, 1)
     assert (measured.train_images, measured.loader.batches, measured.state.epoch) == (100, 4, 2)
@@ -64,28 +64,28 @@ def test_the_warm_up_is_no_longer_than_the_run(
     order: dict[str, Any], trained: list[Session], size: int, images: int, expected: int
 ) -> None:
     order["settings"] |= {"batch_size": size, "train_size": images}
-    bench_worker.steps(order)
+    worker.steps(order)
     assert [session.train_images for session in trained] == [expected, images]
 
 
 def test_steps_read_no_test_set(order: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "score_test", None)
-    bench_worker.steps(order)
+    worker.steps(order)
 
 
 def test_images_are_those_to_train_on(order: dict[str, Any]) -> None:
-    assert bench_worker.images(order) == {"images": 100}
+    assert worker.images(order) == {"images": 100}
     order["settings"] |= {"train_size": 0}
-    assert bench_worker.images(order) == {"images": 1797 - 382}
+    assert worker.images(order) == {"images": 1797 - 382}
     order["settings"] |= {"train_size": 1416}
     with pytest.raises(UsageError):
-        bench_worker.images(order)
+        worker.images(order)
 
 
 def test_each_batch_size_is_evaluated_once_more_than_it_is_counted(
     order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_worker, "MOST_BATCHES", 20)
+    monkeypatch.setattr(worker, "MOST_BATCHES", 20)
     passes = []
     predict = scoring.predict
 
@@ -95,7 +95,7 @@ def test_each_batch_size_is_evaluated_once_more_than_it_is_counted(
         return scores
 
     monkeypatch.setattr(scoring, "predict", watched)
-    result = bench_worker.inference({**order, "batch_sizes": [1, 10, 382, 1000], "repeats": 3})
+    result = worker.inference({**order, "batch_sizes": [1, 10, 382, 1000], "repeats": 3})
     assert passes == [(1, 20), (10, 200), (382, 382)] * 4
     assert [(one["batch_size"], one["images"]) for one in result["batches"]] == passes[:3]
     assert all(len(one["seconds"]) == 3 and min(one["seconds"]) > 0 for one in result["batches"])
@@ -105,6 +105,6 @@ def test_each_batch_size_is_evaluated_once_more_than_it_is_counted(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_the_devices_memory_is_torchs(order: dict[str, Any]) -> None:
     order["settings"] |= {"device": "cuda"}
-    result = bench_worker.steps(order)
+    result = worker.steps(order)
     assert result["details"]["device_name"] == torch.cuda.get_device_name()
     assert result["peak_device_bytes"] > 215_000 * 4

@@ -1,4 +1,4 @@
-"""Whether what was exported answers as the network does."""
+"""Compares an exported program's answers with the network's."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from mnist_cli.exporting.classifier import Answer
 
 TOLERANCE = 1e-3
-"""Of a probability. In float32 the sums of two programs differ by 1e-7 to 1e-5; what is computed
-otherwise, by far more."""
+"""Largest difference of a probability. In float32, rounding differs by 1e-7 to 1e-5 between
+programs; another computation differs by far more."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two programs' answers to the same images, beside each other.
+    """Two programs' answers to the same images, compared.
 
     Attributes:
-        images: how many.
+        images: number of images.
         largest_difference: of any probability of any image.
-        differing: images for which the likeliest class is another.
-        accuracy: of the exported one, a fraction of 1; None where there are no labels.
+        differing: number of images whose most likely class differs.
+        accuracy: of the exported program, a fraction of 1; None without labels.
     """
 
     images: int
@@ -45,7 +45,7 @@ def answers(answer: Answer, images: Tensor, *, batch_size: int) -> Tensor:
 def compare(exported: Tensor, reference: Tensor, labels: Tensor | None = None) -> Agreement:
     """Compare probabilities (N, classes) of the exported program with the network's own.
 
-    NaN on one side is an infinite difference.
+    NaN counts as an infinite difference.
     """
     gaps = (exported.double() - reference.double()).abs().nan_to_num(nan=torch.inf)
     said = exported.argmax(1)
