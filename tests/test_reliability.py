@@ -1,4 +1,4 @@
-"""Each promise names the test that holds it, and each fault that is tried belongs to a promise."""
+"""docs/reliability.md: each promise names its test, and each torture test belongs to a promise."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def guide() -> str:
 
 
 @pytest.mark.parametrize("said", GUIDE_PROMISES)
-def test_what_the_guide_promises_names_a_test(said: str) -> None:
+def test_each_promise_of_the_guide_has_a_test(said: str) -> None:
     assert said in guide_paragraph()
     (holds,) = [tests for row, tests in promises().items() if GUIDE_PROMISES[said] in row]
     assert "`tests/" in holds
 
 
-def test_no_sentence_of_the_guide_promises_anything_else() -> None:
+def test_the_guide_promises_nothing_else() -> None:
     *sentences, pointer = re.split(r"(?<=\.) (?=[A-Z\[])", guide_paragraph())
     assert "(reliability.md)" in pointer
     for sentence in sentences:
@@ -63,7 +63,7 @@ def faults() -> list[tuple[str, str]]:
     ]
 
 
-def test_each_fault_that_is_tried_belongs_to_a_promise() -> None:
+def test_each_torture_test_belongs_to_a_promise() -> None:
     held = " ".join(promises().values())
     assert faults()
     assert [f"{path}::{name}" for path, name in faults() if f"`{path}::{name}`" not in held] == []

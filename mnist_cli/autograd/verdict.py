@@ -1,12 +1,11 @@
-"""Whether a replay equals the engine: bit for bit, or by how much it differs.
+"""Whether a replay equals the engine bit for bit, or by how much it differs.
 
-Knows tensors that stand side by side; runs nothing.
+Compares tensors; runs nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +25,12 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def judge(replayed: Replay, recorded: Recording) -> Verdict:
-    """Hold a replay against what the engine did on the same graph with the same gradient.
+    """Compare a replay with what the engine did on the same graph with the same gradient.
 
     Returns:
-        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed
-        zeros included; the comparison of every parameter, and, where both kept them, of what
-        arrived at every node; and notes that name the first node to differ and why.
+        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed zeros
+        included; the comparison of every parameter and, if both kept them, of what arrived at
+        every node; and notes that name the first node to differ and the possible causes.
     """
     names = [parameter.name for parameter in recorded.graph.parameters]
     parameters = tuple(
@@ -41,7 +40,8 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
     )
     nodes: tuple[Comparison, ...] = ()
     if replayed.grad_in and recorded.grad_in:
-        nodes = tuple(_compare_nodes(recorded.graph, replayed.grad_in, recorded.grad_in))
+        both = zip(recorded.graph.nodes, replayed.grad_in, recorded.grad_in, strict=True)
+        nodes = tuple(_compare_inputs(f"{node.id} {node.name}", a, b) for node, a, b in both)
     return Verdict(
         exact=all(one.equal for one in parameters),
         calls=replayed.calls,
@@ -52,7 +52,11 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
 
 
 def require_exact(verdict: Verdict) -> None:
-    """Raise :class:`ReplayMismatch` that names the parameter which differs most."""
+    """Refuse a replay that differs.
+
+    Raises:
+        ReplayMismatch: names the parameter that differs most.
+    """
     wrong = [one for one in verdict.parameters if not one.equal]
     if not wrong:
         return
@@ -65,10 +69,12 @@ def require_exact(verdict: Verdict) -> None:
 
 
 def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Comparison:
-    """Two tensors bit for bit: largest difference, and largest distance in ULPs.
+    """Compare two tensors of any shape and dtype bit for bit; None is a missing gradient.
 
-    A ULP is one step to the next number of the dtype; +0 and −0 are 0 steps apart and yet
-    not equal. Sparse tensors are compared as dense ones.
+    Returns:
+        The largest difference, and the largest distance in ULPs. A ULP is one step to the next
+        number of the dtype: +0 and −0 are 0 steps apart, yet not equal. Sparse tensors are
+        compared as dense ones.
     """
     if ours is None and theirs is None:
         return Comparison(name, True, 0.0, 0)
@@ -133,13 +139,6 @@ def _line(values: Tensor) -> Tensor:
     return torch.where(negative, -magnitude, magnitude)
 
 
-def _compare_nodes(
-    graph: GradGraph, ours: tuple[Grads, ...], theirs: tuple[Grads, ...]
-) -> Iterator[Comparison]:
-    for node, mine, other in zip(graph.nodes, ours, theirs, strict=True):
-        yield _compare_inputs(f"{node.id} {node.name}", mine, other)
-
-
 def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:
     """What arrived at one node: the worst of its inputs."""
     if len(ours) != len(theirs):
@@ -151,7 +150,7 @@ def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:
 
 
 def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) -> tuple[str, ...]:
-    """The first node in the order of the calls where the two part, and what that means."""
+    """The first node, in the order of the calls, at which the two differ, and the causes."""
     different = {number for number, one in enumerate(nodes) if not one.equal}
     if not different:
         return ()

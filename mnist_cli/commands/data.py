@@ -48,8 +48,8 @@ def fetch(
 ) -> None:
     """Download a data set, verified, into the layout that torchvision reads too.
 
-    Every mirror is tried in turn. Files that are there and sound are left alone; if several
-    processes ask at once, one downloads and the others wait.
+    Every mirror is tried in turn. Files that are present and sound are kept. If several processes
+    run at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
     from mnist_cli.data.own_data import folder_of
@@ -73,7 +73,7 @@ def verify(
 ) -> None:
     """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad.
 
-    Of your own every image is read, and the classes are counted.
+    For your own data, every image is read and the classes are counted.
     """
     from mnist_cli.data import store
     from mnist_cli.data.own_data import folder_of, read_own
@@ -82,14 +82,10 @@ def verify(
 
     if (own := folder_of(name)) is not None:
         datasets.print_counts(read_own(own, note), as_json=as_json)
-        return
-    spec = catalogue.get(name)
-    reports = store.verify(spec, data_dir)
-    if not as_json:
-        datasets.print_file_reports(spec, reports)
-    store.require_sound(spec, reports, _fetch_it(name, data_dir))
-    if as_json:
-        datasets.print_file_reports(spec, reports, as_json=True)
+    else:
+        spec = catalogue.get(name)
+        reports = store.verify(spec, data_dir)
+        datasets.print_verified(spec, reports, _fetch_it(name, data_dir), as_json=as_json)
 
 
 @app.command()
@@ -98,9 +94,9 @@ def path(
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Print where the files of a data set lie; exit 3 if some are missing or not its own.
+    """Print the paths of a data set's files; exit 3 if one is missing or bad.
 
-    Of your own images these are the folders of the classes.
+    For your own images, prints the folders of the classes.
     """
     from mnist_cli.data import store
     from mnist_cli.data.own_data import folder_of, locate
@@ -108,11 +104,10 @@ def path(
 
     if (own := folder_of(name)) is not None:
         datasets.print_paths(str(own), locate(own), as_json=as_json)
-        return
-    spec = catalogue.get(name)
-    store.require_sound(spec, store.verify(spec, data_dir), _fetch_it(name, data_dir))
-    files = [copies[0] for copies in store.locate(spec, data_dir).found.values()]
-    datasets.print_paths(spec.name, files, as_json=as_json)
+    else:
+        spec = catalogue.get(name)
+        files = store.sound_files(spec, data_dir, _fetch_it(name, data_dir))
+        datasets.print_paths(spec.name, files, as_json=as_json)
 
 
 def _fetch_it(name: str, data_dir: Path) -> str:

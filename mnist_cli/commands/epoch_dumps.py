@@ -1,4 +1,4 @@
-"""``mnist train --dump-grad 1,5,last``: the gradients of one fixed batch as the run goes on."""
+"""``mnist train --dump-grad 1,5,last``: the gradients of one fixed batch during training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochDumps(Observer):
-    """After which epochs a dump is written."""
+    """Writes a gradient dump after the chosen epochs."""
 
     epochs: frozenset[int] = frozenset()
     last: bool = False
@@ -40,7 +40,7 @@ class EpochDumps(Observer):
         return cls(epochs, "last" in words)
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
-        """Write the dump if one is wanted after this epoch; never ends the run."""
+        """Write the dump if this epoch was chosen; never ends the run."""
         if result.epoch in self.epochs or (self.last and session.state.finished):
             write_epoch_dump(session, result.epoch)
         return False
@@ -49,20 +49,20 @@ class EpochDumps(Observer):
 def write_epoch_dump(session: Session, epoch: int) -> Path:
     """Write ``grad/epoch-NNNN.json``, always of the batch that ``mnist inspect-grad`` takes.
 
-    Works on a copy of the network (of an ensemble, of its first member), since a batch norm in
-    training mode would remember the batch, and draws from forked generators: the run goes on to
-    the same bits as without a dump.
+    Uses a copy of the network, or of an ensemble's first member, since a batch norm in training
+    mode would remember the batch. Random numbers come from forked generators. The dump therefore
+    does not change the run's bits.
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.base.files import atomic_write, check_writable
-    from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import Subject, choose_batch
+    from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch
+    from mnist_cli.gradients.dump import make_dump
     from mnist_cli.inference.run_data import cut
     from mnist_cli.networks.ensemble import first_member
 
     state, config, data, compute = session.state, session.config, session.data, session.compute
     batch = choose_batch(cut(config, data).train, None, config.seed)
-    subject = Subject(
+    subject = BatchLoss(
         model=first_member(state.model).train(),
         name=config.model.label,
         images=data.normalisation(batch.images.to(compute.device).float()),
@@ -78,7 +78,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
         deterministic=config.deterministic,
         source=session.run.last,
     )
-    graph = make_dump(subject, replay=False).graph.with_context(epoch=epoch, step=state.step)
+    graph = make_dump(subject).graph.with_context(epoch=epoch, step=state.step)
     check_writable(session.run.gradients)
     path = session.run.gradients / f"epoch-{epoch:04d}.json"
     atomic_write(path, dumps(graph))

@@ -1,4 +1,4 @@
-"""Which command goes on with a run: the hint of a run that stops, and what the launcher is told."""
+"""The command that continues a run: in the hint of a run that stops, and for the launcher."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class RunGuide(Observer):
-    """Knows the command that resumes the run, once it has begun.
+    """Knows the command that resumes the run, once the run has begun.
 
     Args:
         place: this process's rank; None trains alone.
-        data_dir: where the data sets are.
+        data_dir: folder of the data sets.
     """
 
     def __init__(self, place: Place | None, data_dir: Path) -> None:
@@ -33,7 +33,7 @@ class RunGuide(Observer):
         self._session: Session | None = None
 
     def following(self, session: Session) -> AbstractContextManager[object]:
-        """Report to ``mnist train --nproc``, if that started this rank, how the run is resumed."""
+        """Leave the command that resumes the run to the launcher of the ranks, if there is one."""
         self._session = session
         if self._place is not None:
             self._place.write_resume(f"{self._resume} {self._run(session)}")
@@ -41,7 +41,7 @@ class RunGuide(Observer):
 
     @contextlib.contextmanager
     def hints(self) -> Iterator[None]:
-        """Add to an error that ends the run which command goes on with it."""
+        """Add the command that continues the run to an error that ends it."""
         try:
             yield
         except (Stopped, RankError) as error:
@@ -53,10 +53,10 @@ class RunGuide(Observer):
 
     @property
     def _resume(self) -> str:
-        return f"{self._place.command if self._place else 'mnist train'} --resume"
+        return f"{train_command(self._place)} --resume"
 
     def _run(self, session: Session) -> str:
-        """The run, and what the next command would not find by itself: data, a network's file."""
+        """The run, and options for paths that the next command would not find."""
         words, spec = [str(session.run.path)], session.data.spec
         if session.config.model.is_own:
             words += ["--model", session.config.model]
@@ -64,3 +64,14 @@ class RunGuide(Observer):
         if self._data_dir != expected and not (spec.bundled or spec.own):
             words += ["--data-dir", str(self._data_dir)]
         return command_line(words)
+
+
+def train_command(place: Place | None) -> str:
+    """The command that starts the same number of ranks again, up to its options."""
+    if place is None:
+        return "mnist train"
+    if place.folder:
+        return f"mnist train --nproc {place.size}"
+    if place.on_one_machine:
+        return f"torchrun --nproc-per-node={place.size} -m mnist_cli train"
+    return "torchrun, on each machine as before, … -m mnist_cli train"

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
 from mnist_cli.commands import train_flags as flags
-from mnist_cli.errors import UsageError
+from mnist_cli.commands.contradictions import Excludes
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.training.distributed.rank_environment import Place
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.session import Summary
+
+
+RULES = (
+    Excludes(("dry_run",), ("resume",)),
+    Excludes(
+        ("config",),
+        ("resume",),
+        "A resumed run keeps its own configuration; omit --config.",
+    ),
+    Excludes(
+        ("verify_resume",),
+        ("dry_run", "resume", "tensorboard", "dump_grad"),
+        "The proof keeps nothing and resumes its own run; omit the other option.",
+    ),
+    Excludes(
+        ("verify_resume",),
+        ("nproc", "torchrun"),
+        "The proof runs in one process; omit the other option.",
+    ),
+    Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
+)
 
 
 @options.with_keys(after="assignments")
@@ -39,35 +60,27 @@ def train(
 ) -> None:
     """Train a network, and end with its accuracy on the test set.
 
-    Without options: our default recipe on MNIST, on the best device there is. Settings come from
-    flags, then --set, then --config, then the defaults. The validation set, cut from the training
-    set, chooses best.pt; the test set is read once, at the end.
+    Without options: the default recipe on MNIST, on the best available device. Flags take
+    precedence over --set, --set over --config, and --config over the defaults. The validation set,
+    cut from the training set, chooses best.pt; the test set is read once, at the end.
     """
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
-    from mnist_cli.training.distributed.rank_environment import place_of
+    from mnist_cli.training.distributed.rank_environment import check_system, place_of
 
     place = place_of()
     with _as_rank(place), handlers_put_back():
-        _refuse_contradictions(
-            {
-                "--verify-resume": verify_resume,
-                "--dry-run": dry_run,
-                "--resume": resume is not None,
-                "--config": config is not None,
-                "--tensorboard": tensorboard,
-                "--dump-grad": dump_grad is not None,
-                "--nproc": nproc > 1,
-                "torchrun": place is not None and not place.folder,
-            }
-        )
+        contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
         typed = options.typed_layers(assignments, chosen)
         settings = None if resume else options.compose_typed(config, typed)
         if nproc > 1 and place is None:
-            _launch(context.obj, nproc, settings)
+            check_system()
+            from mnist_cli.training.distributed.launch import launch
+
+            launch(context.obj, nproc)
             return
         if tensorboard:
             require("tensorboard", "--tensorboard")
@@ -107,49 +120,12 @@ def train(
             report.note("dry run: one batch went through everything; nothing was kept")
 
 
-_CONTRADICTIONS = (
-    ("--dry-run", "--resume", "Give one of them."),
-    ("--config", "--resume", "A resumed run keeps its own configuration; leave --config out."),
-    *(
-        ("--verify-resume", other, "The proof keeps nothing and resumes its own run; leave it out.")
-        for other in ("--dry-run", "--resume", "--tensorboard", "--dump-grad")
-    ),
-    *(
-        ("--verify-resume", other, "The proof is of one process; leave it out.")
-        for other in ("--nproc", "torchrun")
-    ),
-    ("--nproc", "torchrun", "Both start the processes; leave one of them out."),
-)
-
-
-def _refuse_contradictions(given: dict[str, bool]) -> None:
-    for one, other, hint in _CONTRADICTIONS:
-        if given[one] and given[other]:
-            raise UsageError(f"{one} and {other} contradict each other", hint)
-
-
 def _as_rank(place: Place | None) -> AbstractContextManager[None]:
     if place is None:
         return nullcontext()
     from mnist_cli.training.distributed.one_rank import as_rank
 
     return as_rank(place)
-
-
-def _launch(arguments: Sequence[str], ranks: int, settings: TrainConfig | None) -> None:
-    """Start this command again as several ranks, and wait for their end.
-
-    What their configuration forbids is reported before, if it is known: a resumed run's is not.
-    """
-    from mnist_cli.training.distributed.rank_environment import check_system
-
-    check_system()
-    from mnist_cli.training.agreement import check_ranks
-    from mnist_cli.training.distributed.launch import launch
-
-    if settings is not None:
-        check_ranks(settings, ranks)
-    launch(arguments, ranks)
 
 
 def _verify_resume(

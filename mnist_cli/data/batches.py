@@ -120,11 +120,11 @@ class Loader:
         generator: the source of augmentation's random numbers; its state is in checkpoints.
     """
 
-    generator: torch.Generator
-
     def __init__(
         self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
     ) -> None:
+        device = split.images.device if batching.loader == "device" else torch.device("cpu")
+        self.generator = torch.Generator(device)
         self.size = batching.batch_size
         self.batches = batching.batches(len(split))
         self.images = min(len(split), self.batches * self.size)
@@ -154,12 +154,6 @@ class Loader:
 
 class DeviceLoader(Loader):
     """Gathers, augments and normalises whole batches on the device that holds the split."""
-
-    def __init__(
-        self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
-    ) -> None:
-        super().__init__(batching, split, normalisation, part)
-        self.generator = torch.Generator(split.images.device)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Loader.epoch`."""
@@ -202,7 +196,6 @@ class ConventionalLoader(Loader):
         self, batching: Batching, split: Split, normalisation: Normalisation, part: Part = WHOLE
     ) -> None:
         super().__init__(batching, split, normalisation, part)
-        self.generator = torch.Generator()
         self._device = split.images.device
         self._dataset = _ImageDataset(split.to(torch.device("cpu")), normalisation, batching)
         self._drawn: list[list[Draw]] = []

@@ -14,8 +14,8 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 from mnist_cli.base.files import clear_stale, explain_os_error, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
-from mnist_cli.data.mirrors import Failure, Mirrors
-from mnist_cli.data.transfer import Patience
+from mnist_cli.data.mirrors import Mirrors
+from mnist_cli.data.transfer import Timeouts
 from mnist_cli.errors import DataError, OutputError
 
 LOCK = ".fetch.lock"
@@ -68,14 +68,14 @@ class FetchReport:
     Attributes:
         dataset: the data set's name.
         files: the files to read; none for the bundled digits.
-        failures: the addresses that failed.
+        failures: the attempts that failed, each as ``address: reason``.
         downloaded: bytes received over the network.
         seconds: the time that it took.
     """
 
     dataset: str
     files: tuple[FetchedFile, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[str, ...]
     downloaded: int
     seconds: float
 
@@ -103,7 +103,7 @@ def fetch(
 
     Args:
         spec: the data set; nothing happens for the bundled digits.
-        root: the data directory, made if need be.
+        root: the data directory, created if necessary.
         progress: called with the state of the fetch, from this thread.
         connect_timeout: seconds in which a mirror must begin its answer.
         total_timeout: seconds for everything, waiting for another process included. Default: what
@@ -119,20 +119,20 @@ def fetch(
     started, root = time.monotonic(), Path(root)
     report = progress or (lambda _: None)
     deadline = started + (spec.fetch_seconds if total_timeout is None else total_timeout)
-    asked = Mirrors(
+    sources = Mirrors(
         spec.title,
         spec.mirrors if mirrors is None else mirrors,
-        Patience(connect_timeout, slow_timeout, deadline),
+        Timeouts(connect_timeout, slow_timeout, deadline),
         lambda *state: report(Progress("downloading", *state)),
         f"Try again later with `mnist data fetch {spec.name}`, set MNIST_DATA_DIR to a directory "
         "that has the files, or use the data set digits, which needs no files.",
     )
     files = _present(spec, root)
     if files is None:
-        job = _Job(spec, store.raw_folder(spec, root), asked, report, deadline)
+        job = _Job(spec, store.raw_folder(spec, root), sources, report, deadline)
         files = _fetch_locked(job)
     seconds = time.monotonic() - started
-    return FetchReport(spec.name, files, tuple(asked.failures), asked.downloaded, seconds)
+    return FetchReport(spec.name, files, tuple(sources.failures), sources.downloaded, seconds)
 
 
 @dataclass(frozen=True)
@@ -191,25 +191,19 @@ def _needed(spec: DatasetSpec) -> int:
     return extracted + extracted // 4 + (spec.bundle.max_bytes if spec.bundle else 0)
 
 
-@contextmanager
-def _lock(job: _Job) -> Iterator[None]:
-    """Be the only process in the folder; the system frees the lock of one that dies."""
+def _lock(job: _Job) -> AbstractContextManager[object]:
+    """Become the only process in the folder; the system frees the lock of one that dies."""
     lock = FileLock(job.folder / LOCK)
+    with suppress(Timeout):
+        return lock.acquire(timeout=0)
+    job.report(Progress("waiting"))
     try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            job.report(Progress("waiting"))
-            lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
+        return lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
     except Timeout as error:
         raise OutputError(
             f"another process has been fetching {job.spec.title} into {job.folder} for too long",
             "Wait for it or stop it, then try again.",
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
@@ -221,7 +215,7 @@ def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
     else:
         for file in missing:
             path = job.folder / file.archive
-            sources[file] = job.mirrors.bring(path, file.archive_md5, _archive_limit(file))
+            sources[file] = job.mirrors.download(path, file.archive_md5, _archive_limit(file))
     for file, source in sources.items():
         if source != "present":
             _extract(job, file)
@@ -269,7 +263,7 @@ def _unpack_bundle(job: _Job, bundle: Bundle, files: Sequence[SourceFile]) -> st
     """
     path, source = job.folder / bundle.name, "extracted"
     if not path.is_file() or _md5(path) != bundle.md5:
-        source = job.mirrors.bring(path, bundle.md5, bundle.max_bytes)
+        source = job.mirrors.download(path, bundle.md5, bundle.max_bytes)
     for file in files:
         _unzip(path, f"{bundle.folder}{file.archive}", job.folder / file.archive, file)
     return source

@@ -43,6 +43,7 @@ HINT = "Fetch it again with `mnist data fetch`, or name another data directory."
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack tighter than this (zlib's documentation, "Maximum Compression Factor").
 _DEFLATE_MAX_RATIO = 1032
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +158,12 @@ def _gunzip(stored: npt.NDArray[np.uint8], limit: int) -> tuple[_Header, npt.NDA
             raise _BadFileError(
                 f"{_announced(header)}, more than {len(stored):,} compressed bytes can hold"
             )
-        rest = file.read(header.total - len(header.start) + 1)
-    raw = np.empty(len(header.start) + len(rest), dtype=np.uint8)
-    raw.data[: len(header.start)] = header.start
-    raw.data[len(header.start) :] = rest
-    return header, raw
+        raw = np.empty(header.total + 1, dtype=np.uint8)
+        filled = len(header.start)
+        raw.data[:filled] = header.start
+        while count := file.readinto(raw.data[filled : filled + _CHUNK]):
+            filled += count
+    return header, raw[:filled]
 
 
 def _read_header(file: io.BufferedIOBase, limit: int) -> _Header:

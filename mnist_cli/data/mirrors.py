@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,11 +20,11 @@ from mnist_cli.base.files import replacing
 from mnist_cli.base.packages import require
 from mnist_cli.data.transfer import (
     DownloadError,
-    Patience,
+    Timeouts,
     allowed,
-    download,
     explain,
     is_loopback,
+    receive,
 )
 from mnist_cli.errors import DataError, UsageError
 
@@ -36,34 +35,23 @@ OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An address that did not give its file, and why."""
-
-    url: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}"
-
-
 class Mirrors:
     """Addresses to which a file's name is added. Those that work are asked first from then on.
 
     Attributes:
-        failures: the failed attempts so far.
+        failures: the failed attempts so far, each as ``address: reason``.
         downloaded: the bytes received so far.
     """
 
     def __init__(
-        self, title: str, addresses: Sequence[str], patience: Patience, on_bytes: OnBytes, hint: str
+        self, title: str, addresses: Sequence[str], timeouts: Timeouts, on_bytes: OnBytes, hint: str
     ) -> None:
         """Check the addresses.
 
         Args:
             title: the data set's name, for messages.
             addresses: https addresses, or http addresses on this machine.
-            patience: bounds of time.
+            timeouts: bounds of time.
             on_bytes: reports the progress.
             hint: the way out if no mirror gives a file.
 
@@ -76,15 +64,15 @@ class Mirrors:
                     f"{address!r} is not a valid mirror: it must use https, or http on this machine",
                     "Give an address that begins with https://.",
                 )
-        self.failures: list[Failure] = []
+        self.failures: list[str] = []
         self.downloaded = 0
         self._title, self._hint = title, hint
         self._addresses = [a if a.endswith("/") else f"{a}/" for a in addresses]
-        self._patience = patience
+        self._timeouts = timeouts
         self._on_bytes = on_bytes
         self._reached = False
 
-    def bring(self, path: Path, md5: str | None, max_bytes: int) -> str:
+    def download(self, path: Path, md5: str | None, max_bytes: int) -> str:
         """Download the file named like ``path`` to ``path``.
 
         Args:
@@ -104,27 +92,27 @@ class Mirrors:
         for address in tuple(self._addresses):
             url = f"{address}{path.name}"
             try:
-                self._download(url, path, md5, max_bytes)
+                self._receive(url, path, md5, max_bytes)
             except DownloadError as error:
-                self.failures.append(Failure(url, str(error)))
-                if time.monotonic() >= self._patience.deadline:
+                self.failures.append(f"{url}: {error}")
+                if time.monotonic() >= self._timeouts.deadline:
                     break
             else:
                 self._prefer({address})
                 return url
-        tried = "; ".join(map(str, self.failures[before:])) or "it has no mirror"
+        tried = "; ".join(self.failures[before:]) or "it has no mirror"
         raise DataError(
             f"{self._title} is not available: no mirror gave {path.name} ({tried})", self._hint
         )
 
-    def _download(self, url: str, path: Path, md5: str | None, max_bytes: int) -> None:
+    def _receive(self, url: str, path: Path, md5: str | None, max_bytes: int) -> None:
         """Download to a temporary name, and rename it if the checksum is right."""
 
         def on_bytes(done: int, total: int | None) -> None:
             self._on_bytes(path.name, url, done, total)
 
         with replacing(path) as sink:
-            count, found = download(url, sink, self._patience, max_bytes, on_bytes)
+            count, found = receive(url, sink, self._timeouts, max_bytes, on_bytes)
             if md5 is not None and found != md5:
                 raise DownloadError(f"wrong bytes: md5 {found}, expected {md5}")
         self.downloaded += count

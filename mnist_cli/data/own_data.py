@@ -91,24 +91,18 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     if test is None:
         train, test = _cut_test(path, train, raw.classes)
         remarks.append(
-            f"no test set: {len(test):,} images, one in {TEST_SHARE} of each class, become it and "
-            "are not trained on"
+            f"no test set found: {len(test):,} images, one in {TEST_SHARE} of each class, are held "
+            "out as one"
         )
     mean, std = _figures(path, train.images)
     spec = DatasetSpec(
         name=str(path),
         title=dataset_label(str(path)),
         classes=raw.classes,
-        folder="",
-        mirrors=(),
-        files=(),
         train_count=len(train),
         test_count=len(test),
         mean=mean,
         std=std,
-        homepage="",
-        citation="",
-        licence="",
         own=True,
     )
     return OwnData(spec, train, test, raw.sources, tuple(remarks))

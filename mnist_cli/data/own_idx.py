@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mnist_cli.catalogue.spec import Kind, SplitName
 from mnist_cli.data import idx
-from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
+from mnist_cli.data.records import Arrays, Raw, check_count
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
@@ -42,7 +42,7 @@ def read(root: Path) -> Raw | None:
         return None
     train = _split(files, "train")
     test = _split(files, "test") if any(split == "test" for split, _ in files) else None
-    _check_count(root, *(len(labels) for _, labels in filter(None, (train, test))))
+    check_count(root, len(train[1]) + (0 if test is None else len(test[1])))
     values = np.unique(train[1])
     tested = None if test is None else _arrays(files, "test", test, values)
     return Raw(
@@ -132,11 +132,6 @@ def _split(
             "They belong to different data sets, or one of them is incomplete.",
         )
     return images, labels
-
-
-def _check_count(root: Path, *counts: int) -> None:
-    if sum(counts) > MAX_IMAGES:
-        raise DataError(f"{root} has {sum(counts):,} images; at most {MAX_IMAGES:,} are supported")
 
 
 def _arrays(

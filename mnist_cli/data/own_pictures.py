@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
+from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw, check_count
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 from mnist_cli.vision.image_files import ENDINGS, read_picture
@@ -54,9 +54,7 @@ def read(root: Path, say: Callable[[str], None] | None = None) -> Raw:
     """
     layout = find(root)
     classes = tuple(layout.train)
-    count = sum(
-        len(files) for split in (layout.train, layout.test or {}) for files in split.values()
-    )
+    count = _count(layout.train) + _count(layout.test or {})
     if say and count >= MANY:
         say(f"reading {count:,} pictures in {root}")
     reader = _Reader()
@@ -84,10 +82,14 @@ def find(root: Path) -> Layout:
     classes = {one.name: _pictures(one, other) for one in sorted(inside, key=_in_order(inside))}
     _require_pictures(inside[0].parent, classes)
     tested = None if test is None else _tested(test, classes, other)
-    _check_count(root, classes, tested or {})
+    check_count(root, _count(classes) + _count(tested or {}))
     apart = [one.name for one in folders if train is not None and one not in (train, test)]
     class_folders = (*inside, *(_folders(test) if test is not None else ()))
     return Layout(classes, tested, class_folders, tuple(_ignored(apart, other)))
+
+
+def _count(files: Files) -> int:
+    return sum(map(len, files.values()))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -153,12 +155,6 @@ def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
     if not any(files.values()):
         raise DataError(f"{test} has no images", _LAYOUT)
     return files
-
-
-def _check_count(root: Path, *splits: Files) -> None:
-    count = sum(len(files) for split in splits for files in split.values())
-    if count > MAX_IMAGES:
-        raise DataError(f"{root} has more than {MAX_IMAGES:,} images, the most that are supported")
 
 
 def _ignored(apart: Sequence[str], other: Counter[str]) -> Iterator[str]:

@@ -10,9 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.data import idx
+from mnist_cli.errors import DataError
 
 MAX_IMAGES = 1_000_000
 """The most images of a data set, 784 MB as bytes of 28×28."""
+
+
+def check_count(root: Path, count: int) -> None:
+    """Refuse a data set that is too large to be kept in memory.
+
+    Raises:
+        DataError: ``count`` is more than :data:`MAX_IMAGES`.
+    """
+    if count > MAX_IMAGES:
+        raise DataError(f"{root} has more than the {MAX_IMAGES:,} images that are supported")
 
 
 @dataclass(frozen=True, eq=False)

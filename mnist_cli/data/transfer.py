@@ -41,7 +41,7 @@ class DownloadError(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long to wait.
 
     Attributes:
@@ -55,15 +55,15 @@ class Patience:
     deadline: float
 
 
-def download(
-    url: str, sink: BinaryIO, patience: Patience, max_bytes: int, on_bytes: OnBytes
+def receive(
+    url: str, sink: BinaryIO, timeouts: Timeouts, max_bytes: int, on_bytes: OnBytes
 ) -> tuple[int, str]:
     """Write what ``url`` answers to ``sink``.
 
     Args:
         url: an https address, or an http address on this machine.
         sink: a binary file. After an error, close it: a thread may still wait for bytes to write.
-        patience: bounds of time.
+        timeouts: bounds of time.
         max_bytes: refuse a longer answer.
         on_bytes: reports the progress, from the calling thread.
 
@@ -74,26 +74,30 @@ def download(
         DownloadError: no answer, too slow, too long, cut off, a web page, or a bad redirect.
         OSError: ``sink`` cannot be written.
     """
-    transfer = _Transfer(url, sink, max(patience.connect, patience.slow), max_bytes)
+    try:  # before the clock starts: the first import of httpx takes a while
+        asking = client(url, max(timeouts.connect, timeouts.slow))
+    except Exception as error:  # a proxy that httpx does not support
+        raise DownloadError(str(error)) from error
+    transfer = _Transfer(asking, url, sink, max_bytes)
     transfer.start()
-    in_time = min(patience.connect, max(patience.deadline - time.monotonic(), 0))
+    in_time = min(timeouts.connect, max(timeouts.deadline - time.monotonic(), 0))
     if not transfer.answered.wait(in_time):
-        raise DownloadError(f"no answer within {patience.connect:g} s")
+        raise DownloadError(f"no answer within {timeouts.connect:g} s")
     on_bytes(0, transfer.total)
-    window_end, window_count = time.monotonic() + patience.slow, 0
+    window_end, window_count = time.monotonic() + timeouts.slow, 0
     while True:
         transfer.join(_TICK)
         on_bytes(transfer.count, transfer.total)
         if not transfer.is_alive():
             break
         now = time.monotonic()
-        if now >= patience.deadline:
+        if now >= timeouts.deadline:
             raise DownloadError(f"the time ran out after {transfer.count:,} bytes")
         if now >= window_end:
             arrived = transfer.count - window_count
-            if arrived < MIN_BYTES_PER_SECOND * patience.slow:
-                raise DownloadError(f"too slow: {arrived} bytes in {patience.slow:g} s")
-            window_end, window_count = now + patience.slow, transfer.count
+            if arrived < MIN_BYTES_PER_SECOND * timeouts.slow:
+                raise DownloadError(f"too slow: {arrived} bytes in {timeouts.slow:g} s")
+            window_end, window_count = now + timeouts.slow, transfer.count
     if transfer.error is not None:
         raise transfer.error
     return transfer.count, transfer.md5.hexdigest()
@@ -110,9 +114,9 @@ class _Transfer(threading.Thread):
         error: what went wrong, if anything did.
     """
 
-    def __init__(self, url: str, sink: BinaryIO, timeout: float, max_bytes: int) -> None:
+    def __init__(self, asking: httpx.Client, url: str, sink: BinaryIO, max_bytes: int) -> None:
         super().__init__(name="mnist-download", daemon=True)
-        self._url, self._sink, self._timeout, self._max_bytes = url, sink, timeout, max_bytes
+        self._client, self._url, self._sink, self._max_bytes = asking, url, sink, max_bytes
         self.answered = threading.Event()
         self.total: int | None = None
         self.count = 0
@@ -122,7 +126,7 @@ class _Transfer(threading.Thread):
     def run(self) -> None:
         """Receive the file, or keep the error."""
         try:
-            with client(self._url, self._timeout) as asking, _answer(asking, self._url) as response:
+            with self._client, _answer(self._client, self._url) as response:
                 self._receive(response)
         except (OSError, DownloadError) as error:  # httpx raises no OSError: the sink does
             self.error = error

@@ -1,6 +1,6 @@
 """Which device computes, in which precision, and why one is not available.
 
-Only ``auto`` may choose; a device or precision asked for by name is given or refused.
+Only ``auto`` may choose; a device or precision asked for by name is used or refused.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
 def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` means on this machine.
 
-    A GPU is returned only if a kernel ran on it. Where ``auto`` uses the CPU although the driver
-    reports a GPU, it warns of that with a :class:`~mnist_cli.errors.Caution`; so it does where
-    torch is built without CUDA and nvidia-smi lists a GPU.
+    A GPU is returned only if a kernel ran on it. If ``auto`` uses the CPU although the driver or
+    nvidia-smi reports a GPU, it gives the reason in a :class:`~mnist_cli.errors.Caution`.
 
     Raises:
         DeviceError: a device named explicitly is not available; the message gives the cause, the
@@ -91,7 +90,7 @@ class Precision:
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision that ``auto``, ``fp32``, ``bf16`` or ``fp16`` means on ``device``.
 
-    ``auto`` takes bf16 where the hardware multiplies in it: CUDA from compute capability 8.0,
+    ``auto`` is bf16 if the hardware multiplies in it: CUDA from compute capability 8.0,
     x86 CPUs with AVX512-BF16 or AMX. Measured on two cores of an AMD EPYC with AVX512-BF16, the
     preset ``fast`` trains 1.8 times as fast as in fp32, to the same accuracy (99.11 and 99.13%,
     4 seeds each, standard errors 0.01 and 0.03).
@@ -162,15 +161,15 @@ def _cpuinfo(*names: str) -> str:
 def compute_settings(
     device: torch.device, *, threads: int = 0, deterministic: bool = False
 ) -> Iterator[None]:
-    """Set torch's process-wide switches for a run, and put them back after it.
+    """Set torch's process-wide switches for a run, and restore them after it.
 
-    The C library's allocator is settled too, for the rest of the process.
+    The C library's allocator is configured too, for the rest of the process.
 
     On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range) unless
     ``deterministic``, which also forbids algorithms whose bits differ from run to run.
 
     Raises:
-        OutOfMemory: there is not even the room that torch's libraries need for themselves.
+        OutOfMemory: less memory is left than torch's libraries need for themselves.
     """
     ask_for_room()
     before_threads = torch.get_num_threads()
@@ -200,9 +199,9 @@ def compute_settings(
 
 
 def _insist_on_determinism(wanted: bool) -> None:
-    """Set torch's switch, unless it stands there already.
+    """Set torch's switch if it changes: that imports torch._inductor.
 
-    Setting it imports torch._inductor, which takes longer than evaluating 10,000 images.
+    The import takes longer than evaluating 10,000 images.
     """
     if wanted != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(wanted)

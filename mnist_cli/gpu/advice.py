@@ -327,3 +327,8 @@ ROWS = (
         "Run `nvidia-smi` and `sudo dmesg | grep -i nvidia`, and search for what they print.",
     ),
 )
+
+
+def row_for(cause: Cause, evidence: Evidence) -> Row:
+    """The first row of a cause whose condition holds."""
+    return next(row for row in ROWS if row.cause is cause and row.when(evidence))

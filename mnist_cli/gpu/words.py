@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mnist_cli.gpu.advice import ROWS
+from mnist_cli.gpu.advice import row_for
 from mnist_cli.gpu.archs import build_range
 from mnist_cli.gpu.causes import find_cause
 from mnist_cli.gpu.nvidia import parsed
@@ -21,8 +21,7 @@ def explain(evidence: Evidence) -> GpuObstacle:
 
 def describe(cause: Cause, evidence: Evidence) -> GpuObstacle:
     """A cause that is known, in words."""
-    row = next(row for row in ROWS if row.cause is cause and row.when(evidence))
-    fields = _fields(evidence)
+    row, fields = row_for(cause, evidence), _fields(evidence)
     return GpuObstacle(cause, row.detail.format_map(fields), row.next_step.format_map(fields))
 
 

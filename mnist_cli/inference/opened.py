@@ -232,13 +232,14 @@ class OpenCheckpoint:
             OutOfMemory: the device has too little memory.
         """
         with compute_settings(self.device):
-            found = scoring.predict_members(
+            found = scoring.predict(
                 self.model,
                 split.to(self.device),
                 self.normalisation,
                 batch_size=batch_size or self.batch_size,
                 precision=self.precision,
                 option=option,
+                by_member=True,
             )
         wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
         if wrong:

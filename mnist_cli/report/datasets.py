@@ -124,26 +124,31 @@ def _note_bundled(title: str) -> None:
     note(f"{title} come with the program and have no files")
 
 
-def print_file_reports(
-    spec: DatasetSpec, reports: Sequence[FileReport], *, as_json: bool = False
+def print_verified(
+    spec: DatasetSpec, reports: Sequence[FileReport], hint: str, *, as_json: bool
 ) -> None:
-    """Print what ``mnist data verify`` found, a line per file."""
+    """Print what ``mnist data verify`` found, a line per file.
+
+    Raises:
+        DataError: a file is missing or bad; ``hint`` is the way out.
+    """
+    from mnist_cli.data.store import require_sound
+
+    if not as_json and reports:
+        rows = [
+            (str(one.path), _size(one.bytes), one.checksum, one.problem or "ok") for one in reports
+        ]
+        print_table(("file", "bytes", "checksum", "state"), rows)
+    require_sound(spec, reports, hint)
     if as_json:
         files = [{**vars(one), "path": str(one.path)} for one in reports]
         print_json({"dataset": spec.name, "files": files})
-    elif reports:
-        rows = [
-            (
-                str(one.path),
-                "-" if one.bytes is None else f"{one.bytes:,}",
-                one.checksum,
-                one.problem or "ok",
-            )
-            for one in reports
-        ]
-        print_table(("file", "bytes", "checksum", "state"), rows)
-    else:
+    elif not reports:
         _note_bundled(spec.title)
+
+
+def _size(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 def print_counts(data: OwnData, *, as_json: bool) -> None:
@@ -164,9 +169,10 @@ def print_paths(name: str, paths: Iterable[Path], *, as_json: bool) -> None:
     files = [str(path) for path in paths]
     if as_json:
         print_json({"dataset": name, "files": files})
-    elif not files:
+        return
+    if not files:
         _note_bundled(name)
-    for file in files if not as_json else ():
+    for file in files:
         stdout().print(file, markup=False)
 
 

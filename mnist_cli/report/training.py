@@ -16,9 +16,14 @@ from mnist_cli.report.console import percent, stdout
 from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.loop import StepResult
     from mnist_cli.training.session import Session, Summary
+
+
+UPDATES_PER_SECOND = 8
 
 
 class TrainingReport(Observer):
@@ -34,7 +39,8 @@ class TrainingReport(Observer):
         self._lines = not silent
         self._ranks = ranks
         self._console = stdout(wide=True)
-        self._bar: _Bar | None = None
+        self._bar: Progress | None = None
+        self._next_update = 0.0
 
     def note(self, message: str) -> None:
         """Print a message on stderr, unless ``silent``."""
@@ -51,20 +57,26 @@ class TrainingReport(Observer):
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
             return
-        images = session.loader.images
-        with _Bar(self._console, session.config.epochs, images) as self._bar:
+        with _bar(self._console, session.config.epochs) as self._bar:
             yield
 
     def step(self, session: Session, step: StepResult) -> None:
-        """Update the bar, now and then: reading the figures waits for the device."""
-        if self._bar is not None and self._bar.due:
-            means = session.state.running.means()
-            self._bar.update(
-                step.epoch, step.batch / step.batches, means["loss"], means["accuracy"]
-            )
+        """Update the bar, now and then: reading the means waits for the device."""
+        if self._bar is None or self._bar.get_time() < self._next_update:
+            return
+        self._next_update = self._bar.get_time() + 1 / UPDATES_PER_SECOND
+        task, means = self._bar.tasks[0], session.state.running.means()
+        self._bar.update(
+            task.id,
+            completed=step.epoch - 1 + step.batch / step.batches,
+            epoch=step.epoch,
+            loss=f"{means['loss']:.3f}",
+            accuracy=percent(means["accuracy"]),
+            speed=f"{task.speed * session.loader.images:,.0f}" if task.speed else "-",
+        )
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
-        """Print the epoch's line; a reader who has gone (`| head`) does not end the run."""
+        """Print the epoch's line; a closed pipe (`| head`) does not end the run."""
         if self._lines:
             try:
                 line = epoch_line(result, session.config.epochs, self._console.width)
@@ -157,65 +169,29 @@ def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
     return "  ".join(text for _, text in parts)
 
 
-class _Bar:
-    """A rich progress bar over the whole run, with as many figures as the terminal is wide."""
+def _bar(console: Console, epochs: int) -> Progress:
+    """A bar over the whole run, with as many figures as the terminal is wide."""
+    from rich import progress
 
-    def __init__(self, console: Console, epochs: int, images: int) -> None:
-        from rich import progress
-
-        self._images = images
-        self._epochs = epochs
-        columns: list[progress.ProgressColumn] = [
-            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            progress.BarColumn(bar_width=None),
-            progress.TaskProgressColumn(),
-        ]
-        if console.width >= 56:
-            columns.append(
-                progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}")
-            )
-        if console.width >= 72:
-            columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
-        self._progress = progress.Progress(
-            *columns,
-            progress.TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            refresh_per_second=8,
-        )
-        self._task = self._progress.add_task(
-            "train", total=epochs, epoch=1, epochs=epochs, loss="-", accuracy="-", speed="-"
-        )
-        self._next = 0.0
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._progress.stop()
-
-    @property
-    def due(self) -> bool:
-        """At most eight times a second."""
-        return self._progress.get_time() >= self._next
-
-    def update(self, epoch: int, done: float, loss: float, accuracy: float) -> None:
-        self._next = self._progress.get_time() + 1 / 8
-        task = self._progress.tasks[0]
-        speed = task.speed
-        self._progress.update(
-            self._task,
-            completed=epoch - 1 + done,
-            epoch=epoch,
-            loss=f"{loss:.3f}",
-            accuracy=percent(accuracy),
-            speed=f"{speed * self._images:,.0f}" if speed else "-",
-        )
+    columns: list[progress.ProgressColumn] = [
+        progress.TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
+        progress.BarColumn(bar_width=None),
+        progress.TaskProgressColumn(),
+    ]
+    if console.width >= 56:
+        columns.append(progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}"))
+    if console.width >= 72:
+        columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
+    columns.append(progress.TimeRemainingColumn(compact=True))
+    bar = progress.Progress(
+        *columns, console=console, transient=True, refresh_per_second=UPDATES_PER_SECOND
+    )
+    bar.add_task("train", total=epochs, epoch=1, loss="-", accuracy="-", speed="-")
+    return bar
 
 
 def print_summary(summary: Summary, *, kept: bool = True) -> None:
-    """The end of a run: the test set's figures, and where everything lies if it was ``kept``."""
+    """Print the result on the test set, and the paths of the run if it was ``kept``."""
     out = stdout(wide=True)
     test = summary.test
     right = round(test.accuracy * test.count)

@@ -1,4 +1,4 @@
-"""Run directories: ``runs/NNNN-<dataset>-<model>/``, what lies in one, and who is writing to it."""
+"""Run directories, ``runs/NNNN-<dataset>-<model>/``: their files, and which process writes them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RunDirectory:
         self._owner = path / "run.pid"
 
     def checkpoint(self) -> Path:
-        """The checkpoint to use the run by: the best, or the last where none was chosen.
+        """The checkpoint to use: the best one, or the last one if none was chosen.
 
         Raises:
             CheckpointError: it has none yet.
@@ -70,16 +70,18 @@ class RunDirectory:
             if path.is_file():
                 return path
         if not self.config.is_file() and not run_number(self.path):
-            raise CheckpointError(f"{self.path} is no run: it has no checkpoint", "Choose a run.")
+            raise CheckpointError(
+                f"{self.path} is not a run: it has no checkpoint", "Choose a run."
+            )
         raise CheckpointError(
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
         )
 
     @property
     def writer(self) -> str:
-        """Which process is writing it, as far as this machine can tell; empty if none is.
+        """The process that writes the run, as far as this machine knows; empty if there is none.
 
-        Takes no lock, which would keep a run from starting meanwhile.
+        Takes no lock: a run could not start at that moment.
         """
         try:
             owner = self._owner.read_text(encoding="utf-8").strip()
@@ -93,10 +95,10 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the system frees it if the process dies.
 
-        If what is done meanwhile fails before it has written anything, the directory is removed.
+        Removes the directory if the work inside fails before it has written anything.
 
         Raises:
-            OutputError: another process holds it; the message says which.
+            OutputError: another process holds it; the message names the process.
         """
         lock = FileLock(self.path / LOCK)
         try:
@@ -132,7 +134,7 @@ class RunDirectory:
                 self.path.rmdir()
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""
+        """Replace ``metrics.jsonl``: the file is complete at any moment, without repeated lines."""
         atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -143,7 +145,7 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
     different names.
 
     Raises:
-        OutputError: it cannot be made or written.
+        OutputError: it cannot be created or written.
     """
     check_writable(root)
     named = f"{dataset_slug(dataset)}-{ModelName(model).slug}"
@@ -167,9 +169,9 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
 
 
 def _clear_dead_runs(root: Path) -> None:
-    """Remove what processes left that were killed before their first checkpoint.
+    """Remove temporary files of processes that were killed before their first checkpoint.
 
-    Nobody resumes such a run, so nobody else clears it; its folder stays, with what it says.
+    Nobody resumes such a run, so nothing else removes them. The folder and its records stay.
     """
     clear_stale(root)
     for path in root.iterdir():
@@ -179,7 +181,7 @@ def _clear_dead_runs(root: Path) -> None:
 
 
 def run_number(path: Path) -> int:
-    """The number in a run directory's name; 0 where it has none."""
+    """The number in a run directory's name; 0 if it has none."""
     match = _NUMBERED.match(path.name)
     return int(match[1]) if match else 0
 
@@ -205,11 +207,11 @@ def newest(root: Path) -> RunDirectory:
 def find_run(target: Path, root: Path) -> Path | None:
     """The folder that an argument means: as it is named, under ``root``, or by a run's number.
 
-    None where there is no such folder; a file that is there is none either.
+    None if no such folder exists; also None for a file.
 
     Raises:
         CheckpointError: several runs have that number.
-        OSError: a place cannot be looked into.
+        OSError: a folder cannot be read.
     """
     if is_there(target):
         return target if is_folder(target) else None
@@ -252,7 +254,7 @@ def _find(target: Path | None, root: Path) -> Path:
         return RunDirectory(folder).checkpoint()
     if not is_there(target):
         raise CheckpointError(
-            f"there is no checkpoint or run {target}",
-            f"Leave it out to take the newest run under {root}/.",
+            f"no checkpoint or run {target}",
+            f"Omit it to use the newest run under {root}/.",
         )
     return target

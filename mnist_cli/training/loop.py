@@ -26,9 +26,9 @@ from mnist_cli.training.step import Stepper, add_origin
 
 @dataclass(frozen=True)
 class StepResult:
-    """Steps are done, up to ``batch`` of ``batches`` of epoch ``epoch``, both counted from 1.
+    """Steps are done up to ``batch`` of ``batches`` in epoch ``epoch``, both counted from 1.
 
-    One step, or where steps are captured, as many as one replay holds.
+    One step, or the steps of one replayed graph.
     """
 
     epoch: int
@@ -46,11 +46,17 @@ def fit(
     normalisation: Normalisation,
     capturer: Capturer | None = None,
 ) -> Iterator[Event]:
-    """Train from where ``state`` stands to the end, yielding after steps and each epoch.
+    """Train from the position of ``state`` to the end, yielding after steps and each epoch.
 
-    After each yield the state is whole: saved there and loaded again, the run goes on to the
-    same bits. Draws dropout from torch's global generators, which it seeds at each epoch's start.
-    With a ``capturer`` steps are captured and replayed (see :mod:`mnist_cli.training.graphed`).
+    After each yield the state is complete: a run that is saved there and resumed ends with the
+    same bits. Dropout draws from torch's global generators, which each epoch seeds.
+
+    Args:
+        state: the run; changes with each step.
+        loader: the training batches.
+        val: the validation split, on the device; None validates nothing.
+        normalisation: of the training set.
+        capturer: captures steps, which are then replayed (:mod:`mnist_cli.training.graphed`).
 
     Raises:
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
@@ -70,11 +76,11 @@ def fit(
 
 
 def report(state: TrainState, loader: Loader) -> None:
-    """Raise what the guard has put off, if anything; waits for the device.
+    """Report a step that the guard has skipped, if any; waits for the device.
 
     Raises:
-        NonFiniteError: a step of this epoch was skipped, and all after it: the weights are still
-            those that it met, so its batch shows where it began.
+        NonFiniteError: a step of this epoch was skipped, and all after it. The weights have not
+            changed since, so the step's batch shows the module where it began.
     """
     try:
         state.guard.report()
@@ -109,7 +115,7 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
 
 
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
-    """Turn the sums into the epoch's figures, and set the state to the next epoch's beginning."""
+    """Turn the sums into the epoch's result, and move the state to the start of the next epoch."""
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
     result = EpochResult(
         epoch=state.epoch + 1,

@@ -72,7 +72,7 @@ def _has_fused_kernels(parameter: nn.Parameter) -> bool:
 
 @cache
 def _without_compiler(kind: type[Optimizer]) -> Any:
-    """The same optimiser, whose methods do not import torch's compiler when they are called.
+    """The same optimiser with methods that do not import torch's compiler.
 
     torch wraps them so that torch.compile leaves them alone, and each wrapper imports the
     compiler, with SymPy: 1.2 s of start-up, for a compiler that never sees our optimisers.
@@ -98,7 +98,7 @@ class LearningRate:
 
     @classmethod
     def of(cls, config: TrainConfig, steps_per_epoch: int) -> LearningRate:
-        """The schedule of ``config`` for a run whose epochs have so many steps."""
+        """The schedule of ``config`` for epochs of ``steps_per_epoch`` steps."""
         keys = ("step_epochs", "gamma", "peak_at", "initial_factor", "final_factor")
         return cls(
             schedule=config.schedule,
@@ -109,7 +109,7 @@ class LearningRate:
         )
 
     def factor(self, step: int) -> float:
-        """What ``lr`` is multiplied by at step ``step``, counted from 0 over the whole run."""
+        """The factor of ``lr`` at ``step``, counted from 0 over the whole run."""
         warmup = round(self.warmup_epochs * self.steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup
@@ -122,9 +122,9 @@ class LearningRate:
         return shape(step - warmup, self.total_steps - warmup)
 
     def course(self, lr: float, epochs: int, points: int = 200) -> list[tuple[float, float]]:
-        """Where the rate goes in so many epochs: epochs done, from 0, and the rate of the next step.
+        """Pairs of epochs done, from 0, and the rate of the next step, over ``epochs`` epochs.
 
-        Up to ``points`` of it and the last step's, evenly spread.
+        About ``points`` of them, evenly spread, and the last step's.
         """
         steps = epochs * self.steps_per_epoch
         every = max(1, steps // points)
@@ -173,9 +173,9 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 def learning_rates(
     config: TrainConfig, history: Sequence[EpochResult]
 ) -> list[tuple[float, float]]:
-    """The course of the learning rate over these epochs: see :meth:`LearningRate.course`.
+    """The learning rate over these epochs: see :meth:`LearningRate.course`.
 
-    Empty where their numbers make no sense.
+    Empty if the epochs' numbers are inconsistent.
     """
     if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
         return []

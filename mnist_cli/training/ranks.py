@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -69,10 +68,6 @@ class Ranks:
     def earliest(self, name: str, names: Sequence[str]) -> str:
         """The one of the ranks' ``name`` that comes first in ``names``; empty if all are."""
         return name
-
-    def explained(self) -> AbstractContextManager[object]:
-        """Raise errors about a rank that is gone as :class:`~mnist_cli.errors.RankError`."""
-        return nullcontext()
 
     def share(self, payload: bytes = b"") -> bytes:
         """The leading rank's ``payload``, on every rank."""

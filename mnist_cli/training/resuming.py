@@ -1,4 +1,4 @@
-"""Going on with a run: which keys may change, and what is refused."""
+"""Resumes a run: which keys may change, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import agreement
+from mnist_cli.training import rank_agreement
 from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
 from mnist_cli.training.session import Session
 
@@ -23,12 +23,12 @@ FREE_ON_RESUME = frozenset(
         *("checkpoint_every", "early_stopping", "target_accuracy"),
     }
 )
-"""Keys that may change when a run goes on: where it computes and when it stops."""
+"""Keys that may change when a run is resumed: where it computes and when it stops."""
 
 
 @contextlib.contextmanager
 def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterator[Session]:
-    """A session that goes on from a run's last checkpoint, or from a file into a new directory.
+    """A session that continues a run from its last checkpoint, or a file in a new directory.
 
     Args:
         target: a run, its number, or a checkpoint.
@@ -36,11 +36,11 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
         request: what to do with the run.
 
     Raises:
-        CheckpointError: there is nothing to resume from.
-        UsageError: ``layers`` would change what the result means.
+        CheckpointError: no checkpoint can be resumed there.
+        UsageError: ``layers`` would change the meaning of the result.
         OutputError: another process is writing the run.
     """
-    with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
 
         def find_file() -> Path:
             path = _file_of(target, request.runs)
@@ -50,9 +50,9 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
 
         named = ModelName(_named("model", layers))
         own = named if named.is_own else None
-        checkpoint = agreement.shared_checkpoint(find_file, own, ranks)
+        checkpoint = rank_agreement.shared_checkpoint(find_file, own, ranks)
         config = _configuration(checkpoint, layers)
-        agreement.check_ranks(config, ranks.size)
+        rank_agreement.check_ranks(config, request.place)
         compute = compute_for(config, ranks, request.place, checkpoint.environment["precision"])
         data = load_data(_dataset(checkpoint, config), request)
 
@@ -68,7 +68,7 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
 
 
 def _file_of(target: Path, runs: Path) -> Path:
-    """The file to go on from: of a run, ``last.pt``."""
+    """The file to resume from: of a run, ``last.pt``."""
     folder = directory.find_run(target, runs)
     if folder is None:
         return target
@@ -79,18 +79,18 @@ def _file_of(target: Path, runs: Path) -> Path:
 
 
 def _run_of(path: Path) -> RunDirectory | None:
-    """The run whose last checkpoint this is: it goes on where it is."""
+    """The run that has this file as its last checkpoint; it is continued in place."""
     run = RunDirectory(path.parent)
     return run if path.name == run.last.name and run.config.is_file() else None
 
 
 def _named(key: str, layers: Sequence[Layer]) -> str:
-    """What the last layer that names ``key`` says; empty if none does."""
+    """The value of ``key`` in the last layer that has it; empty if none does."""
     return next((str(one.values[key]) for one in reversed(layers) if key in one.values), "")
 
 
 def _dataset(checkpoint: Checkpoint, config: TrainConfig) -> str:
-    """The data set to go on with: the one trained on, even if ``auto`` would now choose another.
+    """The data set of the training, even if ``auto`` would now choose another one.
 
     Data of the user's own may have been moved; their fingerprint shows whether they are the same.
     """
@@ -110,7 +110,7 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
         raise CheckpointError(
             f"{path} was trained by other code, so resumed it would not end with the same bits: "
             + "; ".join(checkpoint.changes),
-            "Bring back the source of then, or train anew. It can be evaluated: mnist eval.",
+            "Restore the source, or train a new run. The checkpoint can be evaluated: mnist eval.",
         )
     if checkpoint.config is None or checkpoint.data is None:
         raise CheckpointError(
@@ -128,7 +128,7 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
         if key not in free and then != now:
             raise UsageError(
                 f"{place}: a resumed run keeps {key} = {then}; another value would change "
-                "what the result means",
-                f"Leave it out, or train anew. What may change: {', '.join(sorted(free))}.",
+                "the meaning of the result",
+                f"Omit it, or train a new run. Keys that may change: {', '.join(sorted(free))}.",
             )
     return wanted

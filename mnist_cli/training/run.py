@@ -28,7 +28,7 @@ from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.errors import Caution
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import agreement, graphed
+from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
@@ -45,14 +45,14 @@ class RunRequest:
     """What to do with a configuration.
 
     Attributes:
-        data_dir: where the data sets are.
-        runs: where the run directory goes.
-        observers: what follows the run in this process.
+        data_dir: folder of the data sets.
+        runs: folder of the run directories.
+        observers: they follow the run in this process.
         dry_run: train on one batch, and keep nothing.
         place: this process's rank among those that share the run; None trains alone.
         patience: seconds that ranks wait for each other.
-        last: whether the process only has to report the result afterwards: then a signal that
-            comes once the run is done changes nothing.
+        last: whether the process only reports the result afterwards: a signal that comes once the
+            run is done then changes nothing.
     """
 
     data_dir: Path
@@ -71,15 +71,15 @@ class RunRequest:
 
 @contextlib.contextmanager
 def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
-    """A session on fresh weights in a new run directory, which is locked meanwhile.
+    """A session with fresh weights in a new run directory, which stays locked.
 
     Raises:
         UsageError: the configuration asks for something that is not available.
         DataError: the data set is not available, or is damaged.
         OutputError: the run directory cannot be written.
     """
-    with agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
-        agreement.check_ranks(config, ranks.size)
+    rank_agreement.check_ranks(config, request.place)
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
         compute = compute_for(config, ranks, request.place)
         _import_own_network(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
@@ -104,23 +104,23 @@ def session_in(
     compute: Compute,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Session]:
-    """A session of which all ranks have agreed that they train the same.
+    """A session, once all ranks have agreed that they train the same.
 
     Args:
-        find: finds or makes the run directory, and locks it; called by the leading rank alone.
+        find: finds or makes the run directory, and locks it; only the leading rank calls it.
         config: the run's configuration.
         data: the data set.
         compute: what this rank computes with.
-        checkpoint: where to go on from; None begins anew.
+        checkpoint: where to continue; None starts from fresh weights.
 
     Raises:
-        UsageError: this rank would train otherwise than the others, or with no images.
-        RankError: another rank would train otherwise.
+        UsageError: this rank differs from the leading one, or has no images.
+        RankError: another rank differs from the leading one.
     """
     ranks, resumed = compute.ranks, checkpoint is not None
-    agreement.check_alike(config, compute, data, checkpoint)
-    agreement.check_parts(config, data, ranks.size, resumed=resumed)
-    run = agreement.shared_directory(find, ranks)
+    rank_agreement.check_alike(config, compute, data, checkpoint)
+    rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
+    run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():
         yield Session(config, data, compute, run, checkpoint)
 
@@ -162,7 +162,7 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
                     observer.step(session, event)
             else:
                 answers = [observer.epoch(session, event) for observer in observers]
-                if any(answers):  # each of them has been asked
+                if any(answers):  # after all of them were called
                     return
 
 
@@ -180,20 +180,17 @@ def compute_for(
     Raises:
         UsageError: the device, the precision or a CUDA graph is not available.
     """
-    device = _device(config.device, place)
+    if place is None:
+        device = resolve_device(config.device)
+    else:
+        from mnist_cli.training.distributed.group import device_of
+
+        device = device_of(config.device, place)
     chosen = precision if config.precision == "auto" else config.precision
     resolved = resolve_precision(chosen, device)
     graphed.check(config, device, resolved, ranks.size)
     captured = graphed.captures(config, device, resolved, ranks.size)
     return Compute(device, resolved, captured, ranks)
-
-
-def _device(name: str, place: Place | None) -> torch.device:
-    if place is None:
-        return resolve_device(name)
-    from mnist_cli.training.distributed.group import device_of
-
-    return device_of(name, place)
 
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:
@@ -209,7 +206,7 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
 
 
 def _import_own_network(model: ModelName) -> None:
-    """Find out before data are read whether the network's file can be run and has the class."""
+    """Check before data are read that the network's file runs and has the class."""
     if model.is_own:
         from mnist_cli.networks import own_network
 
@@ -218,7 +215,7 @@ def _import_own_network(model: ModelName) -> None:
 
 @contextlib.contextmanager
 def _runs_folder(request: RunRequest, ranks: Ranks) -> Iterator[Path]:
-    """Where the run directory goes; whether it can be written is found out before data are read."""
+    """The folder of the run directory, checked to be writable before data are read."""
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
             yield Path(folder)

@@ -82,10 +82,10 @@ class Session:
         compute: device, precision and ranks. Of several ranks only the leading one writes; the
             others call the same methods, and know the run's path.
         run: the directory to write, locked by the caller.
-        resume: the checkpoint to go on from; None begins anew.
+        resume: the checkpoint to continue from; None starts from fresh weights.
 
     Attributes:
-        differences: what differs from the machine of ``resume`` and can change the bits, in words.
+        differences: differences from the machine of ``resume`` that can change the bits, in words.
 
     Raises:
         UsageError: the configuration asks for more images than there are.
@@ -118,10 +118,10 @@ class Session:
             Batching.of(config), train, data.normalisation, compute.ranks.part
         )
         self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
-        ask_for_room()  # refused here it leaves no run directory behind
+        ask_for_room()  # a refusal here leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
-            with self._settings():  # the threads that it will compute with are compared
+            with self._settings():  # compares the threads that will compute
                 self.differences = snapshot.restore(resume, self.state, self.loader.generator)
 
     def _settings(self) -> AbstractContextManager[None]:
@@ -137,9 +137,9 @@ class Session:
                 f"{resume.path} was trained on other data than these: "
                 f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
                 f"not {self.data.fingerprint[:20]}…",
-                "Bring back the images of then, or name where they are (--dataset)."
+                "Restore the images, or name the folder that holds them as the data set."
                 if self.data.spec.own
-                else "Name the data directory it was trained with (--data-dir).",
+                else "Name the data directory of the training.",
             )
 
     def events(self, stop: StopRequest) -> Iterator[Event]:
@@ -175,7 +175,7 @@ class Session:
                     self._leave(stop)
 
     def _rehearse(self, size: int) -> None:
-        """Take the memory of a step on ``size`` images, with a copy of all that a step changes."""
+        """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
         device = self.compute.device
         for optimizer in self.state.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -200,7 +200,7 @@ class Session:
         )
 
     def _write_beginning(self) -> None:
-        """Write what can be written now, so that a full or read-only disk is found now."""
+        """Write everything that is known, so that a full or read-only disk fails here."""
         atomic_write(self.run.config, self.config.to_toml())
         environment = {
             **snapshot.environment(self.state),

@@ -1,7 +1,6 @@
-"""A run in progress as a checkpoint's document, and back: what resuming to the same bits takes.
+"""Turns a run in progress into a checkpoint's document, and back, so that it resumes to the same bits.
 
-Knows the state and the document; nothing of files, which :mod:`mnist_cli.checkpoints.checkpoint`
-reads and writes.
+:mod:`mnist_cli.checkpoints.checkpoint` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def capture(
 ) -> dict[str, Any]:
     """Everything that resuming, evaluating and inspecting need, as plain types and tensors.
 
-    What is on the device is copied when the document is written, not here.
+    Tensors stay on the device; writing the document copies them.
     """
     running = state.running
     return {
@@ -100,10 +99,10 @@ def _generator_states(device: torch.device, augment: torch.Generator) -> dict[st
 def restore(
     checkpoint: Checkpoint, state: TrainState, augment_generator: torch.Generator
 ) -> list[str]:
-    """Bring a fresh state to where the checkpoint was taken; generators last.
+    """Bring a fresh state to the position of the checkpoint; generators last.
 
     Returns:
-        What differs between the machine that wrote it and this one, and can change the bits.
+        Differences between the machine that wrote it and this one that can change the bits.
 
     Raises:
         CheckpointError: a part of it does not fit the state.

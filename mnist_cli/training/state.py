@@ -1,4 +1,4 @@
-"""What training changes from step to step, all in one place: what a checkpoint must hold."""
+"""Everything that training changes from step to step, and a checkpoint must hold."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Running:
 
 @dataclass
 class Clock:
-    """Seconds spent in steps; stands still inside :meth:`paused`."""
+    """Seconds spent in steps; stopped inside :meth:`paused`."""
 
     device: torch.device
     seconds: float = 0.0
@@ -95,7 +95,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do something that is not training: evaluate, save, report."""
+        """Stop the clock for work that is not training: evaluating, saving, reporting."""
         running = self._since is not None
         self.stop()
         try:
@@ -133,7 +133,7 @@ class TrainState:
 
     @property
     def best(self) -> EpochResult | None:
-        """The epoch that the validation set prefers: accuracy, then loss, then the later."""
+        """The best epoch by validation accuracy, then loss, then the later one."""
         judged = [result for result in self.history if result.val]
         return max(judged, key=_preference, default=None)
 
@@ -145,12 +145,12 @@ class TrainState:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or a reason to stop early has come true."""
+        """Whether the last epoch is done, or the run stops early."""
         return self.epoch >= self.config.epochs or bool(self.stop_reason)
 
     @property
     def stop_reason(self) -> str:
-        """Why the run ends before its last epoch; empty while it goes on."""
+        """Why the run ends before its last epoch; empty if it does not."""
         last = self.history[-1] if self.history else None
         if self.batch or last is None or last.val is None:
             return ""

@@ -201,7 +201,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
             "/dev/null is not a file",
             marks=needs_posix,
         ),
-        (["nothing.pt"], 4, "there is no checkpoint or run nothing.pt"),
+        (["nothing.pt"], 4, "no checkpoint or run nothing.pt"),
         (["--verify", "--dataset", "cifar"], 2, "cifar"),
     ],
 )

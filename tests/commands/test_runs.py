@@ -190,9 +190,7 @@ def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, fold
     outcome = run("train", "--resume", "1")
     assert "runs/0001-digits-conv2 is already trained to its end" in outcome.err
     outcome = run("eval", "9")
-    assert (outcome.code, outcome.err.splitlines()[0]) == (
-        *(4, "error: there is no checkpoint or run 9"),
-    )
+    assert (outcome.code, outcome.err.splitlines()[0]) == (*(4, "error: no checkpoint or run 9"),)
 
 
 def test_listing_imports_nothing_slow(folder: Path) -> None:

@@ -14,7 +14,7 @@ from subprocess import Popen
 
 import pytest
 from program import start
-from terminals import open_terminal
+from systems import open_terminal
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)

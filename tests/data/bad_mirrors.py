@@ -24,15 +24,15 @@ def stall_within(content: bytes) -> Route:
     return answer
 
 
-def drip(content: bytes, seconds: float = 0.02) -> Route:
-    """A byte now and then: each single read is quick enough."""
+def drip(content: bytes, seconds: float = 0.02, size: int = 1) -> Route:
+    """``size`` bytes now and then: each single read is quick enough."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
-        for byte in content:
-            handler.wfile.write(bytes([byte]))
+        for start in range(0, len(content), size):
+            handler.wfile.write(content[start : start + size])
             handler.wfile.flush()
             if handler.server.closing.wait(seconds):
                 return

@@ -133,4 +133,4 @@ def test_a_bomb_of_tiny_images_is_refused_before_they_are_enlarged(tmp_path: Pat
             "train-labels-idx1-ubyte.gz": np.zeros(1_000_001, np.uint8),
         },
     )
-    assert "at most 1,000,000 are supported" in refusal(folder)
+    assert "more than the 1,000,000 images" in refusal(folder)

@@ -15,7 +15,7 @@ import pytest
 from fetching import PATIENT, Serve
 
 from mnist_cli.data import transfer
-from mnist_cli.data.transfer import DownloadError, Patience, allowed, download
+from mnist_cli.data.transfer import DownloadError, Timeouts, allowed, receive
 
 CONTENT = bytes(range(256)) * 1000
 URL = "https://mirror.example/file.gz"
@@ -37,8 +37,8 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
 def fetched(url: str = URL, limit: int = len(CONTENT)) -> bytes:
     """Download ``url``, and check what the download reports."""
     sink, seen = io.BytesIO(), []
-    patience = Patience(PATIENT, PATIENT, time.monotonic() + PATIENT)
-    count, md5 = download(url, sink, patience, limit, lambda *state: seen.append(state))
+    timeouts = Timeouts(PATIENT, PATIENT, time.monotonic() + PATIENT)
+    count, md5 = receive(url, sink, timeouts, limit, lambda *state: seen.append(state))
     content = sink.getvalue()
     assert (count, md5) == (len(content), hashlib.md5(content).hexdigest())
     assert (seen[0][0], seen[-1][0]) == (0, len(content))
@@ -112,9 +112,9 @@ def test_a_sink_that_cannot_be_written_is_an_os_error(answering: Answering) -> N
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")
 
-    patience = Patience(PATIENT, PATIENT, time.monotonic() + PATIENT)
+    timeouts = Timeouts(PATIENT, PATIENT, time.monotonic() + PATIENT)
     with pytest.raises(OSError, match="No space left"):
-        download(URL, Full(), patience, len(CONTENT), lambda *_: None)
+        receive(URL, Full(), timeouts, len(CONTENT), lambda *_: None)
 
 
 # Proxies and certificates, with real sockets

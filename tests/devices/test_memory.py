@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import FP32, NORMALISATION, split
 
-from mnist_cli.devices.memory import EVALUATION, SPARE, TRAINING, explain_out_of_memory
+from mnist_cli.devices.memory import EVALUATION, SPARE, explain_out_of_memory
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.training.scoring import predict
 
@@ -28,8 +28,8 @@ SIGNS: dict[str, Callable[[], Exception]] = {
 }
 
 
-def run(error: Exception, batch_size: int = 64, option: str = TRAINING, **options: Any) -> None:
-    with explain_out_of_memory(batch_size, option, **options):
+def run(error: Exception, batch_size: int = 64, **options: Any) -> None:
+    with explain_out_of_memory(batch_size, **options):
         raise error
 
 
@@ -43,25 +43,32 @@ def test_every_way_to_run_out_is_explained(sign: str) -> None:
     assert caught.value.code == 7
 
 
+def too_large(_size: int) -> None:
+    raise MemoryError
+
+
 @pytest.mark.parametrize(
-    ("option", "label", "hint"),
+    ("size", "options", "label", "hint"),
     [
-        (EVALUATION, "at eval_batch_size 1001: no", "Set eval_batch_size to 500."),
-        ("--batch-size", "at --batch-size 1001: no", "Set --batch-size to 500."),
-        ("", "out of memory: no", "Give it fewer images at once, or use device cpu."),
+        (1001, {"setting": EVALUATION}, " at eval_batch_size 1001", "Set eval_batch_size to 500."),
+        (1001, {"setting": "--batch-size"}, " at --batch-size 1001", "Set --batch-size to 500."),
+        (9, {"setting": ""}, "", "Give it fewer images at once, or use device cpu."),
+        (128, {"multiple": 6}, " at batch_size 128", "Set batch_size to 60."),
+        (30, {"multiple": 6}, " at batch_size 30", "Set batch_size to 12."),
+        (1, {}, " at batch_size 1", "The network itself does not fit this device."),
+        (
+            *(8, {"rehearse": too_large}, " at batch_size 8"),
+            "Nothing smaller fits now, down to one image: free some memory.",
+        ),
     ],
 )
-def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) -> None:
-    with pytest.raises(OutOfMemory, match=label) as caught:
-        run(MemoryError("no"), 1001, option)
-    assert caught.value.hint == hint
-
-
-@pytest.mark.parametrize(("size", "named"), [(128, "60"), (48, "24"), (30, "12")])
-def test_what_is_recommended_to_ranks_can_be_shared_by_them(size: int, named: str) -> None:
+def test_the_hint_names_what_the_user_can_set(
+    size: int, options: dict[str, Any], label: str, hint: str
+) -> None:
     with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), size, multiple=6)
-    assert caught.value.hint == f"Set batch_size to {named}."
+        run(MemoryError("no"), size, **options)
+    assert caught.value.message == f"out of memory{label}: no"
+    assert caught.value.hint == hint
 
 
 def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
@@ -97,21 +104,6 @@ def test_what_failed_is_let_go_before_another_size_is_tried() -> None:
         explain_out_of_memory(8, rehearse=rehearse),
     ):
         work()
-
-
-def test_a_batch_of_one_cannot_be_made_smaller() -> None:
-    with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), 1)
-    assert caught.value.hint == "The network itself does not fit this device."
-
-
-def test_where_nothing_smaller_fits_nothing_is_named() -> None:
-    def rehearse(_size: int) -> None:
-        raise MemoryError
-
-    with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), 8, rehearse=rehearse)
-    assert caught.value.hint == "Nothing smaller fits now, down to one image: free some memory."
 
 
 def test_a_rehearsal_that_fails_otherwise_is_no_size_that_does_not_fit() -> None:

@@ -68,18 +68,6 @@ def test_where_nothing_can_be_made_it_is_told(tmp_path: Path) -> None:
         create(tmp_path / "file", "mnist", "conv4")
 
 
-def test_the_paths_are_those_of_the_contract(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    paths = (
-        *(run.config, run.environment, run.metrics, run.last, run.best, run.summary),
-        *(run.curves, run.gradients, run.tensorboard),
-    )
-    assert [str(path.relative_to(tmp_path)) for path in paths] == [
-        *("config.toml", "environment.json", "metrics.jsonl", "last.pt", "best.pt"),
-        *("summary.json", "curves.png", "grad", "tensorboard"),
-    ]
-
-
 def begin(run: RunDirectory, *files: str) -> None:
     with run.locked():
         for name in files:
@@ -225,7 +213,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     empty = made(tmp_path, "0001-mnist-conv4")
     other = tmp_path / "a-folder"
     other.mkdir()
-    with pytest.raises(CheckpointError, match="a-folder is no run: it has no checkpoint"):
+    with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         find_checkpoint(empty, tmp_path)

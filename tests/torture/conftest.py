@@ -47,16 +47,14 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """The process that is forked into the program."""
-    process = Warm(tmp_path_factory.mktemp("streams"))
-    yield process
-    process.close()
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm:
+    """Starts the program in forks of a warm process."""
+    return Warm(tmp_path_factory.mktemp("streams"))
 
 
 @pytest.fixture(scope="session")
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The run that nothing befell."""
+    """An undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run = train_whole(warm, folder)
     lay_picture(folder)
@@ -65,17 +63,16 @@ def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 @pytest.fixture(scope="session")
 def whole_with_workers(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The same, its images brought by a DataLoader's workers."""
+    """An undisturbed run whose images come from a DataLoader's workers."""
     return train_whole(warm, tmp_path_factory.mktemp("workers") / "run", *WORKERS)
 
 
 @pytest.fixture(scope="session")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    """The program, warm, in a folder of its own, with no data named."""
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    """The program in a folder of its own, with no data named."""
     program = Victim(tmp_path_factory.mktemp("victim"), MNIST_DATA_DIR="")
     lay_picture(program.folder)
-    yield program
-    program.close()
+    return program
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 import typer
 from hypothesis import HealthCheck, Phase, settings
+from program import TINY
 from victim import End, Victim
 
 from mnist_cli.cli import build
 
-SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
-TRAIN = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
+TRAIN = [*TINY, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
 INSPECT = ["inspect-grad", "--dataset", "digits", "--batch-size", "2"]
 PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]

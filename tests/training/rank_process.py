@@ -22,12 +22,12 @@ from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training.agreement import check_alike, shared_checkpoint
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.rank_environment import place_of
 from mnist_cli.training.loop import StepResult, fit
+from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
@@ -221,11 +221,12 @@ def main(folder: Path) -> None:
         answers = {
             "trained": {name: trained(name, ranks) for name in NETWORKS},
             "moved": trained("conv2", ranks, **MOVED),
-            "gradients": {
-                f"{name}/{count}": gradients(name, ranks, count) for name, count in GRADIENTS
-            },
-            "bf16": {
-                f"{name}/{count}": gradients(name, ranks, count, BF16) for name, count in GRADIENTS
+            **{
+                f"gradients in {precision.name}": {
+                    f"{name}/{count}": gradients(name, ranks, count, precision)
+                    for name, count in GRADIENTS
+                }
+                for precision in (FP32, BF16)
             },
             "single": single(ranks),
             "few evaluated": evaluated(ranks, 3, own("Unused")),

@@ -34,13 +34,14 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
+from mnist_cli.commands.run_guide import train_command
 from mnist_cli.config.names import ModelName
 from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
-from mnist_cli.training.agreement import check_parts
-from mnist_cli.training.distributed.group import Group, device_of
+from mnist_cli.training.distributed.group import Group, device_of, explained
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
+from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
@@ -102,23 +103,17 @@ def named(value: object) -> str:
     return str(value).rpartition(":")[2]
 
 
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
 def test_the_gradients_of_two_ranks_are_those_of_one(
-    answers: list[dict[str, Any]], model: str, count: int
+    answers: list[dict[str, Any]], model: str, count: int, precision: Precision
 ) -> None:
     """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
-    one, exact = gradients(model, ALONE, count), gradients(model, ALONE, count, exact=True)
-    assert_as_accurate(answers[0]["gradients"][f"{model}/{count}"], one, exact)
-    assert not differences(answers[0]["gradients"], answers[1]["gradients"])
-
-
-@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
-def test_in_bf16_two_ranks_are_as_accurate_as_one(
-    answers: list[dict[str, Any]], model: str, count: int
-) -> None:
-    exact, one = gradients(model, ALONE, count, exact=True), gradients(model, ALONE, count, BF16)
-    assert_as_accurate(answers[0]["bf16"][f"{model}/{count}"], one, exact)
-    assert relative_error(one, exact) > 1e-4  # it did compute in bf16
+    one, exact = (gradients(model, ALONE, count, precision, exact=e) for e in (False, True))
+    first, second = (rank[f"gradients in {precision.name}"][f"{model}/{count}"] for rank in answers)
+    assert_as_accurate(first, one, exact)
+    assert not differences(first, second)
+    assert (relative_error(one, exact) > 1e-4) == (precision is BF16)
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
@@ -201,7 +196,7 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
         with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
             check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
-        assert "Train with one process, or leave that batch out" in error.value.hint
+        assert "Train with one process, or skip that batch" in error.value.hint
         with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
             check_parts(settings, loaded(35), 4, resumed=True)
         assert error.value.hint == "Resume with at most 3 ranks."
@@ -219,9 +214,9 @@ def test_a_loss_that_is_not_finite_stops_both_with_one_message(
 
 
 def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]) -> None:
-    assert answers[0]["unlike"].startswith("another rank would train otherwise than this one")
+    assert answers[0]["unlike"].startswith("another rank differs from rank 0")
     said = answers[1]["unlike"]
-    assert "rank 1 would train otherwise than rank 0" in said
+    assert "rank 1 differs from rank 0" in said
     assert "batch_size is 10 here and 8 there" in said
     assert "data is sha256:" in said
     assert "threads" not in said
@@ -280,6 +275,24 @@ def test_launchers_are_watched_and_other_starters_are_not() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, "mnist train"),
+        (ENVIRONMENT, "torchrun, on each machine as before, … -m mnist_cli train"),
+        (
+            ENVIRONMENT | {"LOCAL_WORLD_SIZE": "4"},
+            "torchrun --nproc-per-node=4 -m mnist_cli train",
+        ),
+        (ENVIRONMENT | {FOLDER: "/nowhere", LAUNCHER: "7"}, "mnist train --nproc 4"),
+    ],
+)
+def test_the_command_that_starts_the_same_ranks_again(
+    environment: dict[str, str], command: str
+) -> None:
+    assert train_command(place_of(environment)) == command
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"WORLD_SIZE": ""}, "has RANK of a run by several processes, but not WORLD_SIZE"),
@@ -301,7 +314,7 @@ def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> N
     [
         (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
         (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
-        (["--compile"], "--compile is for one process, not for 2 ranks"),
+        (["--compile"], "compile = true is for one process, not for 2 ranks"),
         (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
         (["--nproc", "0"], "--nproc"),
     ],
@@ -400,7 +413,7 @@ def test_memory_that_ran_out_is_no_rank_that_is_gone(
 ) -> None:
     with (
         pytest.raises(RuntimeError if kind is None else RankError) as caught,
-        Group(0, 2).explained(),
+        explained(0, 2),
     ):
         raise error
     assert type(caught.value) is (kind or type(error))

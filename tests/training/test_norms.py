@@ -162,9 +162,11 @@ def test_ratios() -> None:
 
 
 def test_results_survive_the_way_to_plain_and_back_and_older_ones_have_none() -> None:
-    result = first_epoch(state_of(config()))
-    plain = result.to_plain()
-    assert EpochResult.from_plain(plain) == result
+    state = state_of(config())
+    list(fit(state, loader_of(state.config), split(6), NORMALISATION))
+    for result in (state.history[1], first_epoch(state_of(config()))):
+        plain = result.to_plain()
+        assert EpochResult.from_plain(plain) == result
     del plain["norms"]
     assert EpochResult.from_plain(plain).norms == {}
 

@@ -50,6 +50,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dataloader, augmented": {"loader": "dataloader", **MOVED},
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+    "an ensemble, averaged": {
+        **{"model": "conv4", "ensemble": 2, "optimizer": "adam", "lr": 0.01, "ema": 0.9},
+        **MOVED,
+    },
 }
 
 
@@ -248,6 +252,16 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
     checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="momentum_buffer has"):
         snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+
+
+def test_a_program_that_knew_fewer_means_has_saved_fewer_sums(tmp_path: Path) -> None:
+    run = Run(config())
+    next(run.events())
+    document = run.document()
+    document["running"]["sums"] = document["running"]["sums"][:2]
+    checkpoints.write(document, tmp_path / "a.pt")
+    resumed, _ = resumed_from(tmp_path / "a.pt", config(), 1)
+    assert resumed.state.running.sums.tolist() == [*run.state.running.sums.tolist()[:2], 0.0]
 
 
 def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> None:

@@ -95,10 +95,6 @@ class Group(Ranks):
         position = names.index(name) if name else len(names)
         return [*names, ""][_extreme(position, dist.ReduceOp.MIN)]
 
-    def explained(self) -> contextlib.AbstractContextManager[object]:
-        """See :meth:`Ranks.explained`."""
-        return _explained(self.rank, self.size)
-
     def share(self, payload: bytes = b"") -> bytes:
         """See :meth:`Ranks.share`."""
         size = torch.tensor([len(payload)])
@@ -159,7 +155,7 @@ def joined(place: Place, seconds: float) -> Iterator[Group]:
         RankError: the others do not connect, or one is lost.
     """
     leave_at_end()
-    with _explained(place.rank, place.size):
+    with explained(place.rank, place.size):
         choose_network(place)
         _meet(place, timedelta(seconds=seconds))
         yield Group(place.rank, place.size, place.parent)
@@ -199,7 +195,7 @@ _SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken p
 
 
 @contextlib.contextmanager
-def _explained(rank: int, size: int) -> Iterator[None]:
+def explained(rank: int, size: int) -> Iterator[None]:
     """Raise :class:`RankError` for torch's errors about a rank that is gone."""
     try:
         yield

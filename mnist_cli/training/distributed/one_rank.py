@@ -1,4 +1,4 @@
-"""This process as one of several ranks: silent unless it leads, and how it ends. Imports no torch."""
+"""This process as one of several ranks: silent unless it leads, and its end. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnist_cli.training.expected_errors import expected
 
 @contextlib.contextmanager
 def as_rank(place: Place) -> Iterator[None]:
-    """Be silent if another rank speaks, and leave a failure where the launcher looks for it.
+    """Be silent if another rank reports, and leave a failure for the launcher.
 
     The process ends here, unless the caller is to report what failed.
     """
@@ -33,7 +33,7 @@ def as_rank(place: Place) -> Iterator[None]:
         if not launched and speaks:
             raise
         leave(Terminated.code if isinstance(stop, Termination) else Interrupted.code)
-    except BrokenPipeError:  # the reader of stdout has gone: no failure
+    except BrokenPipeError:  # nobody reads stdout any more: not a failure
         if not launched:
             raise
         abandon_stdout()

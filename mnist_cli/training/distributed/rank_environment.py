@@ -39,15 +39,6 @@ class Place:
         """Whether all ranks run on this machine."""
         return self.size == self.local_size
 
-    @property
-    def command(self) -> str:
-        """The command that starts the same number of ranks again, up to its options."""
-        if self.folder:
-            return f"mnist train --nproc {self.size}"
-        if self.on_one_machine:
-            return f"torchrun --nproc-per-node={self.size} -m mnist_cli train"
-        return "torchrun, on each machine as before, … -m mnist_cli train"
-
     def write_resume(self, command: str) -> None:
         """Leave the command that resumes the run to our launcher, if that started the ranks."""
         if self.folder and self.rank == 0:

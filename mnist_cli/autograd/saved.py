@@ -1,4 +1,4 @@
-"""What a backward node keeps for backward.
+"""The values that a backward node saves.
 
 Reads the saved values of single nodes through :mod:`mnist_cli.autograd.torch_private` and unpacks
 nothing. Knows neither graphs nor which tensors share memory.
@@ -21,18 +21,18 @@ from mnist_cli.autograd.node import freed, is_custom, name
 
 @dataclass
 class Kept:
-    """What a node keeps for backward: tensors by slot, plain values, and what is hidden."""
+    """The values that a node saves: tensors by slot, plain values, and what cannot be read."""
 
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
 
-def kept(node: Node) -> Kept:
-    """What a node keeps for backward, without unpacking anything.
+def saved_by(node: Node) -> Kept:
+    """Read the values that a node saves, without unpacking anything.
 
-    A tensor packed by a saved-tensor hook is reported as packed, for unpacking it might
-    recompute a whole checkpointed segment.
+    A tensor packed by a saved-tensor hook is reported as packed: unpacking it might recompute a
+    whole checkpointed segment.
 
     Raises:
         UsageError: the graph was freed.
@@ -84,7 +84,7 @@ def _public(node: Node, slot: str) -> Any:
 
 
 def _take(slot: str, raw: Any, public: Any, found: Kept) -> None:
-    """File one saved tensor under its slot, or say why it cannot be seen."""
+    """File one saved tensor under its slot, or the reason why it cannot be read."""
     packed = getattr(raw, "data", None)
     if packed is None:  # never saved, or freed since: only the public view tells them apart
         packed = public()
@@ -144,7 +144,7 @@ _WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)
 
 
 def _plain(value: Any) -> tuple[Any, bool]:
-    """A value as JSON's types, and whether it could be told."""
+    """A value in JSON's types, and whether JSON can hold it."""
     if value is None or isinstance(value, (bool, float, str)):
         return value, True
     if isinstance(value, (int, torch.SymInt)):

@@ -1,6 +1,6 @@
 """What ranks agree on before they share a run: configuration, checkpoint, directory.
 
-For one process alone, these functions only look.
+A single process passes every check and shares nothing.
 """
 
 from __future__ import annotations
@@ -50,14 +50,15 @@ def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
         yield group
 
 
-def check_ranks(config: TrainConfig, size: int) -> None:
-    """Refuse a configuration that ``size`` ranks cannot train together.
+def check_ranks(config: TrainConfig, place: Place | None) -> None:
+    """Refuse a configuration that several ranks cannot train together.
 
     Raises:
         UsageError: with the reason.
     """
-    if size == 1:
+    if place is None:
         return
+    size = place.size
     if config.ensemble > 1:
         raise UsageError(
             f"an ensemble of {config.ensemble} is trained by one process, not by {size} ranks",
@@ -73,7 +74,7 @@ def check_ranks(config: TrainConfig, size: int) -> None:
         whole = config.batch_size // size * size
         raise UsageError(
             f"batch_size {config.batch_size} cannot be shared evenly by {size} ranks",
-            f"Take a multiple of {size}, as {max(whole, size)}: it is all ranks' together.",
+            f"Use a multiple of {size}, for example {max(whole, size)}: all ranks share it.",
         )
 
 
@@ -84,7 +85,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
         config: the run's configuration.
         data: the data set.
         size: the number of ranks.
-        resumed: whether the run goes on, so that its batches cannot change.
+        resumed: whether the run is resumed, so that its batches cannot change.
 
     Raises:
         UsageError: with the network's own failure.
@@ -99,15 +100,15 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
         own_network.try_on_none(config.model, len(data.spec.classes))
     except UsageError as error:
         error.message = (
-            f"the last batch of an epoch has {left} images for {size} ranks, so that a rank has "
-            f"none, and {error.message}"
+            f"the last batch of an epoch has {left} images for {size} ranks, so one rank has none, "
+            f"and {error.message}"
         )
         fewer = f"at most {left} ranks" if left > 1 else "one process"
-        dropped = "leave that batch out (drop_last = true), or " if images > left else ""
+        dropped = "skip that batch (drop_last = true), or " if images > left else ""
         error.hint = (
             f"Resume with {fewer}."
             if resumed
-            else f"Train with {fewer}, or {dropped}take another batch_size or train_size."
+            else f"Train with {fewer}, or {dropped}change batch_size or train_size."
         )
         raise
 

@@ -1,11 +1,10 @@
-"""What :mod:`victim` starts: imports the program once, then forks for each request."""
+"""What :mod:`victim` runs in a fork: commands, one by one, and what each of them did."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import platform
 import resource
 import sys
 import time
@@ -15,7 +14,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path.cwd().resolve()
+import torch
+
+from mnist_cli import cli
+
 FORBIDDEN = (
     "os.system",
     "os.exec",
@@ -39,6 +41,7 @@ KEPT = 20_000
 
 seen: list[str] = []
 watching = False
+folder = Path()
 
 
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -60,7 +63,7 @@ def _writes(arguments: tuple[Any, ...]) -> bool:
 
 def _inside(path: str) -> bool:
     whole = os.path.abspath(path)  # noqa: PTH100
-    return whole in ("/dev/null", "/dev/tty") or whole.startswith(f"{FOLDER}/")
+    return whole in ("/dev/null", "/dev/tty") or whole.startswith(f"{folder}/")
 
 
 def resident(field: str) -> int:
@@ -84,8 +87,6 @@ def watched() -> Iterator[None]:
 
 def run(arguments: list[str]) -> dict[str, Any]:
     """Run one command as ``mnist`` would, and say how it ended."""
-    from mnist_cli import cli
-
     out, err = io.StringIO(), io.StringIO()
     Path("/proc/self/clear_refs").write_text("5")  # the peak is this command's
     before, began = resident("VmRSS"), time.monotonic()
@@ -105,69 +106,17 @@ def run(arguments: list[str]) -> dict[str, Any]:
     }
 
 
-def run_all(request: dict[str, Any], answers: int) -> None:
-    """In the fork: one line an answer, so that what came before a crash is known."""
-    limit = resident("VmSize") + request["address_space"]
+def run_all(prepare: str, commands: list[list[str]], address_space: int) -> None:
+    """Run commands; a line an answer, so that what came before a crash is known."""
+    global folder
+    folder = Path.cwd().resolve()
+    exec(prepare)
+    torch.set_num_threads(1)
+    sys.addaudithook(watch)
+    limit = resident("VmSize") + address_space
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.environ.update(request["environment"])
-    with os.fdopen(answers, "w") as file:
-        for arguments in request["commands"]:
-            print(json.dumps(run(arguments)), file=file, flush=True)
-
-
-def fork(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The answers of a fork; its death is the last of them."""
-    readable, writable = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(readable)
-        try:
-            run_all(request, writable)
-        finally:
-            os._exit(9)
-    os.close(writable)
-    with os.fdopen(readable) as file:
-        answers = [json.loads(line) for line in file]
-    _, status = os.waitpid(child, 0)
-    if len(answers) < len(request["commands"]):
-        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else 1
-        died = {"code": code, "out": "", "err": "", "seen": ["it died"], "peak": 0, "seconds": 0.0}
-        answers.append(died)
-    return answers
-
-
-def warm_up() -> None:
-    """Import what the commands import when they are called."""
-    import matplotlib.backends.backend_svg  # noqa: F401
-    import torch
-    import torchvision  # noqa: F401
-    from filelock import FileLock  # noqa: F401
-
-    from mnist_cli.commands.inspect import dump, subject  # noqa: F401
-    from mnist_cli.data import bundled, fetch  # noqa: F401
-    from mnist_cli.report import console, plot_pictures  # noqa: F401
-    from mnist_cli.training import session  # noqa: F401
-    from mnist_cli.vision import digits  # noqa: F401
-
-    torch.set_num_threads(1)
-    torch.nn.functional.conv2d(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 3, 3))
-    bundled.read("test")
-    platform.platform()  # runs uname, once
-
-
-def main() -> None:
-    import mnist_cli.cli  # noqa: F401
-
-    exec(sys.argv[1])
-    warm_up()
-    sys.addaudithook(watch)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a command prints past Python must not get between the answers
-    for line in sys.stdin:
-        print(json.dumps(fork(json.loads(line))), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    for arguments in commands:
+        print(json.dumps(run(arguments)), file=answers, flush=True)

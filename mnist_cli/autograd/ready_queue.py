@@ -1,4 +1,4 @@
-"""The engine's queue of ready nodes, and its count of what each node still waits for.
+"""The engine's queue of ready nodes.
 
 Knows numbers only. Source: ``ReadyQueue`` in torch/csrc/autograd/engine.cpp.
 """
@@ -6,16 +6,6 @@ Knows numbers only. Source: ``ReadyQueue`` in torch/csrc/autograd/engine.cpp.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from mnist_cli.autograd.graph import GradGraph
-
-
-def dependencies(graph: GradGraph) -> list[int]:
-    """How many gradients each node waits for: one for every edge that leads to it."""
-    counts = [0] * len(graph.nodes)
-    for _, _, edge in graph.edges():
-        counts[edge.node] += 1
-    return counts
 
 
 class ReadyQueue:

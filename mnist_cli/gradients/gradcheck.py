@@ -1,41 +1,39 @@
-"""``--gradcheck``: autograd's gradients held against central differences, in float64."""
+"""A network's gradients checked against central differences, in float64."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mnist_cli import autograd
+from mnist_cli.autograd.numeric import GradientCheck
+from mnist_cli.devices.device import Precision
 from mnist_cli.errors import NumericsError
-
-if TYPE_CHECKING:
-    from mnist_cli.autograd.numeric import GradientCheck
-    from mnist_cli.commands.inspect.subject import Subject
+from mnist_cli.gradients.batch_loss import BatchLoss
 
 TOLERANCE = 1e-4
-"""Relative error from which on autograd and the differences contradict each other. Sound
-gradients of the registry's networks were seen to err by up to 7e-6 at entries judged smooth."""
-
-BATCH = 8
-"""Images where none are asked for: each entry costs four passes in float64."""
+"""Relative error above which autograd and the differences contradict each other. Sound
+gradients of the registry's networks erred by up to 7e-6 at entries judged smooth."""
 
 
-def check_gradients(subject: Subject, samples: int) -> tuple[GradientCheck, ...]:
-    """Check sampled entries of every parameter, on a float64 copy of the network."""
-    from mnist_cli.autograd.numeric import gradcheck
-    from mnist_cli.devices.device import Precision
+def check_gradients(batch: BatchLoss, samples: int) -> tuple[GradientCheck, ...]:
+    """Check ``samples`` entries of every parameter, on a float64 copy of the network.
 
-    model = copy.deepcopy(subject.model).double()
+    Raises:
+        UsageError, NonFiniteError: see :func:`mnist_cli.autograd.gradcheck`.
+    """
+    model = copy.deepcopy(batch.model).double()
     double = replace(
-        subject,
+        batch,
         model=model,
-        images=subject.images.double(),
-        precision=Precision("fp32", subject.device.type),
+        images=batch.images.double(),
+        precision=Precision("fp32", batch.device.type),
     )
-    with subject.settings():
-        return gradcheck(
-            double.loss, dict(model.named_parameters()), samples=samples, seed=subject.seed
+    with batch.settings():
+        return autograd.gradcheck(
+            double.loss, dict(model.named_parameters()), samples=samples, seed=batch.seed
         )
 
 
@@ -57,7 +55,7 @@ def document(checks: Sequence[GradientCheck]) -> dict[str, Any]:
 
 
 def require_close(checks: Sequence[GradientCheck]) -> None:
-    """Raise where autograd and the differences contradict each other.
+    """Refuse gradients that contradict the differences.
 
     Raises:
         NumericsError: names the parameter with the largest error.

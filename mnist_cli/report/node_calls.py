@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
     from mnist_cli.autograd.experimenting import Experiment, NodeCall
     from mnist_cli.autograd.graph import GradGraph, Node
+    from mnist_cli.autograd.node import Grads
 
 SMALL = 20
 """Entries up to which a tensor is shown in a line."""
 LARGE = 100
-"""Entries beyond which of a matrix the corners alone are shown: ``--json`` has all."""
-CUT = f"of more than {LARGE} numbers the corners are shown; --json has them all"
+"""Entries above which only the corners of a matrix are shown."""
+CUT = f"above {LARGE} numbers only the corners are shown; --json has them all"
 
 
 def node_lines(node: Node, graph: GradGraph) -> Iterator[str]:
-    """Everything that is known of a node: what it is, receives, keeps and passes on."""
+    """All that a graph knows about a node: inputs, saved values and targets."""
     yield f"#{node.id} {node.name}" + (f"   made by module {node.module}" if node.module else "")
     if text := meaning(node.name):
         yield f"  computes    {text}"
@@ -54,6 +55,14 @@ def _target(graph: GradGraph, number: int, input_nr: int) -> str:
     return f"#{number} {node.name}, input {input_nr}"
 
 
+def called_node_lines(node: Node, graph: GradGraph, grads: Grads, results: Grads) -> Iterator[str]:
+    """A node of a network, and its call if there was one."""
+    yield from node_lines(node, graph)
+    if grads:
+        yield from call_lines(node.name, grads, results)
+    yield from cut_lines([*grads, *results])
+
+
 def call_lines(
     name: str,
     grads: Sequence[Tensor | None],
@@ -63,10 +72,10 @@ def call_lines(
     """The call as one would type it, and what it returned.
 
     Args:
-        name: the node's.
-        grads: what it was called with; large ones are named and shown before.
-        results: what it returned.
-        targets: for each result, what it goes to, or an empty string; may be left out.
+        name: of the node.
+        grads: of any shape; large ones are named and shown before the call.
+        results: of any shape, or None.
+        targets: for each result its target, or an empty string.
     """
     names = [f"grad[{i}]" if len(grads) > 1 else "grad" for i in range(len(grads))]
     large = [grad is not None and not _small(grad) for grad in grads]
@@ -96,13 +105,13 @@ def _small(tensor: Tensor) -> bool:
 
 
 def _rows(tensor: Tensor) -> Iterator[str]:
-    """A matrix's print, a large one's as torch cuts it; with more dimensions it is too long to read."""
+    """A matrix as torch prints it; a tensor with more dimensions would be too long."""
     if tensor.dim() <= 2:
         yield from (f"      {line}" for line in _cut(tensor).splitlines())
 
 
 def _cut(tensor: Tensor) -> str:
-    """What torch prints of it where it holds no more than :data:`LARGE` numbers to be all shown."""
+    """The tensor as torch prints it, cut above :data:`LARGE` numbers."""
     import torch
 
     torch.set_printoptions(threshold=LARGE)
@@ -113,13 +122,13 @@ def _cut(tensor: Tensor) -> str:
 
 
 def cut_lines(tensors: Sequence[Tensor | None]) -> Iterator[str]:
-    """A line that says so where one of them is not shown whole."""
+    """A note, if one of them is not shown whole."""
     if any(one is not None and one.dim() <= 2 and one.numel() > LARGE for one in tensors):
         yield CUT
 
 
 def shown(tensor: Tensor | None) -> str:
-    """A small tensor as torch prints it, its lines brought into one."""
+    """A small tensor as torch prints it, in one line."""
     return " ".join(repr(tensor).split())
 
 
@@ -147,10 +156,10 @@ def _one_call(call: NodeCall) -> Iterator[str]:
     yield from call_lines(call.node.name, call.grads, call.results, call.targets)
     for name, grad in call.gradients.items():
         if not _is_whole(call, name):
-            yield from _value_lines(f"  taken down to {name}", grad)
+            yield from _value_lines(f"  gradient of {name}", grad)
 
 
 def _is_whole(call: NodeCall, name: str) -> bool:
-    """Whether one of the results is a variable's gradient, to which no other way adds."""
+    """Whether one of the results is the whole gradient of a variable."""
     leads_on = any(target and target not in call.gradients for target in call.targets)
     return call.targets.count(name) == 1 and not leads_on

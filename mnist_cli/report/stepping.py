@@ -1,4 +1,4 @@
-"""``inspect-grad --step``: the replay node by node, with keys in a terminal, else as plain text."""
+"""A replay shown node by node: with keys in a terminal, else as plain text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HELPS = (
     "n next · b back · g go to · q quit",
     "n b g q",
 )
-"""What the keys do: the longest that fits the window is shown."""
+"""The help line; the longest that fits the window is shown."""
 
 PAGE = 5
 """Lines that PgUp and PgDn move a step that is larger than the window."""
@@ -42,7 +42,7 @@ _KEYS = {
 
 @dataclass
 class Stepper:
-    """Where the reader stands. Knows keys and lines, not terminals.
+    """The position of the reader. Knows keys and lines, not terminals.
 
     ``top`` is the first line shown of a step that is larger than the window.
     """
@@ -56,7 +56,7 @@ class Stepper:
     done: bool = False
 
     def press(self, key: str) -> None:
-        """React to one key; while a place is being typed, keys are its letters. An empty one is none.
+        """React to one key; an empty one does nothing. While a place is typed, keys are its letters.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, which a terminal in raw mode does not send as a signal.
@@ -72,11 +72,11 @@ class Stepper:
         action = _KEYS.get(key, "")
         last = len(self.steps) - 1
         if action == "next":
-            self._stand(self.index + 1, "this is the last step")
+            self._go(self.index + 1, "this is the last step")
         elif action == "back":
-            self._stand(self.index - 1, "this is the first step")
+            self._go(self.index - 1, "this is the first step")
         elif action in {"first", "last"}:
-            self._stand(0 if action == "first" else last)
+            self._go(0 if action == "first" else last)
         elif action == "go":
             self.prompt = ""
         elif action in {"up", "down"}:
@@ -84,8 +84,8 @@ class Stepper:
         elif action == "quit":
             self.done = True
 
-    def _stand(self, index: int, beyond: str = "") -> None:
-        """Go to a step; past either end stay, and say so."""
+    def _go(self, index: int, beyond: str = "") -> None:
+        """Go to a step; beyond either end, stay and show a message."""
         self.index = min(max(index, 0), len(self.steps) - 1)
         self.message = beyond if index != self.index else ""
         self.top = 0
@@ -94,9 +94,9 @@ class Stepper:
         assert self.prompt is not None
         if key in {"\r", "\n"}:
             found = find_step(self.steps, self.graph, self.prompt)
-            missing = f"there is no '{self.prompt}'" if self.prompt.strip() else ""
+            missing = f"no step '{self.prompt}'" if self.prompt.strip() else ""
             self.prompt = None
-            self._stand(self.index if found is None else found)
+            self._go(self.index if found is None else found)
             self.message = missing if found is None else ""
         elif key in {"\x1b", "\x03", "\x04"}:
             self.prompt = None
@@ -106,10 +106,10 @@ class Stepper:
             self.prompt += key
 
     def screen(self, glyphs: Glyphs, width: int, height: int) -> list[str]:
-        """At most ``height`` lines of at most ``width`` characters: the step, then what can be done.
+        """At most ``height`` lines of at most ``width`` characters: the step, a message, the keys.
 
-        The last two lines, a message or the place being typed and the keys, are always there.
-        A step that does not fit is cut, which a line says; PgDn shows its rest.
+        The last two lines are always there. A step that does not fit is cut, with a line that
+        says so; PgDn shows its rest.
         """
         step = self.steps[self.index]
         whole = step_lines(step, self.graph, len(self.steps), glyphs)
@@ -130,10 +130,10 @@ class Stepper:
 
 
 def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
-    """Show the steps: by keys where stdin and stdout are a terminal, else all in a row.
+    """Show the steps: by keys if stdin and stdout are a terminal, else all in a row.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the terminal has been put back.
+        KeyboardInterrupt: Ctrl-C; the terminal has been restored.
     """
     console = stdout()
     unicode = (console.encoding or "").lower().startswith("utf")
@@ -159,12 +159,12 @@ def _draw(stepper: Stepper, glyphs: Glyphs) -> None:
 
 
 def _wrapped(line: str, width: int) -> list[str]:
-    """A line in pieces that fit, those after the first indented as a step's details are."""
+    """A line in pieces that fit; those after the first are indented as a step's details."""
     return textwrap.wrap(line, width, subsequent_indent=" " * min(11, width // 3)) or [""]
 
 
 def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[], str]]] | None:
-    """How single keys are read here; None where stdin is no terminal or the system has no way."""
+    """How to read single keys; None without a terminal, or on Windows."""
     if sys.platform == "win32" or not sys.stdin or not sys.stdin.isatty():
         return None
     return _posix_keys
@@ -172,9 +172,9 @@ def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[],
 
 @contextlib.contextmanager
 def _posix_keys() -> Iterator[Callable[[], str]]:
-    """Read keys one by one, without echo; the terminal is put back on leaving.
+    """Read keys one by one, without echo; the terminal is restored at the end.
 
-    A key is empty where the window changed its size: nothing to do but to draw anew.
+    A key is empty if the window changed its size: the screen is to be drawn again.
     """
     if sys.platform == "win32":
         raise NotImplementedError
@@ -205,26 +205,26 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
 
 @contextlib.contextmanager
 def _resizing() -> Iterator[int]:
-    """A pipe that has something to read once the window changed its size.
+    """A pipe that can be read after the window has changed its size.
 
-    Drawing in the handler itself could meet a drawing under way.
+    The signal's handler must not draw: it could interrupt another drawing.
     """
     if sys.platform == "win32":
         raise NotImplementedError
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
 
-    def tell(_number: int, _frame: object) -> None:
+    def notify(_number: int, _frame: object) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.write(told, b"!")
+            os.write(writable, b"!")
 
-    before = signal.signal(signal.SIGWINCH, tell)
+    before = signal.signal(signal.SIGWINCH, notify)
     try:
-        yield heard
+        yield readable
     finally:
         signal.signal(signal.SIGWINCH, before)
-        os.close(heard)
-        os.close(told)
+        os.close(readable)
+        os.close(writable)
 
 
 def _unfinished(key: bytes) -> bool:
