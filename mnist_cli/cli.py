@@ -93,7 +93,7 @@ def build(only: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Train, evaluate and look inside MNIST networks.",
-        epilog="Start with [bold]mnist train[/]; every command answers to --help.",
+        epilog="Start with [bold]mnist train[/]. Every command has --help.",
     )
     app.callback()(_root)
     for name in [only] if only else COMMANDS:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.names import EXAMPLE, ModelName
 
 Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
@@ -75,7 +76,8 @@ def unknown_model(model: str) -> tuple[str, str]:
             f"'{model}' is not a Python file: its name must end in .py",
             f"Give its full name: {file}.py:{name}.",
         )
-    return f"unknown model '{model}'", f"Choose one of {known_models()}."
+    guess = did_you_mean(model, MODELS)
+    return f"unknown model '{model}'", f"{guess} Choose one of {known_models()}.".strip()
 
 
 def presets_dir() -> Path:

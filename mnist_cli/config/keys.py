@@ -66,7 +66,8 @@ class Key:
         """The bounds as pydantic knows them."""
         from pydantic import Field
 
-        yield Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt, pattern=self.pattern)
+        bounds = Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt, pattern=self.pattern)
+        yield from bounds.metadata
 
 
 def key(*values: Any, **bounds: Any) -> Any:
@@ -279,7 +280,15 @@ def number(
     le: float | None = None,
     lt: float | None = None,
 ) -> str:
-    """A number within bounds in words: ``a whole number from 1 to 20``."""
+    """A number within bounds in words: ``a whole number from 1 to 20``.
+
+    Args:
+        whole: whether it is an integer.
+        ge: the least number; ``gt`` excludes the bound itself.
+        gt: see ``ge``.
+        le: the greatest number; ``lt`` excludes the bound itself.
+        lt: see ``le``.
+    """
     kind = "a whole number" if whole else "a number"
     if ge is not None and le is not None:
         return f"{kind} from {_figure(ge)} to {_figure(le)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config.keys import KEYS, permitted
+from mnist_cli.config.keys import KEYS, permitted, words
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
         return UsageError(f"{_naming(key, origin)}{message}")
     key = str(first["loc"][0])
     return UsageError(
-        f"{_naming(key, origin)}{complaint(first, permitted(key))}", f"{key}: {KEYS[key].help}"
+        f"{_naming(key, origin)}{complaint(first, permitted(key))}",
+        f"{did_you_mean(str(first['input']), words(key))} {key}: {KEYS[key].help}",
     )
 
 

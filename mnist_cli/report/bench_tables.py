@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.autograd.render.labels import counted
 from mnist_cli.benchmark.inference import InferenceBenchmark, InferenceResult, InferenceSummary
 from mnist_cli.benchmark.measure import Measurement
 from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, ratios
@@ -36,11 +37,6 @@ MEANING = {
     "threads": "-1 is ideal",
 }
 """What to compare the exponent of a factor with."""
-
-
-def counted(count: int, thing: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def announcement(benchmark: Benchmark) -> str:

@@ -39,7 +39,7 @@ def _row(run: RunRecord) -> dict[str, str]:
         "network": _network(run) or NOTHING,
         "epochs": _epochs(run),
         "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
-        "seconds": _seconds(run.seconds),
+        "seconds": _figure(run.seconds, ",.1f"),
         "device": run.device or NOTHING,
         "date": date(run.written),
     }
@@ -68,8 +68,8 @@ def _percent(fraction: float | None) -> str:
     return NOTHING if fraction is None else percent(fraction)
 
 
-def _seconds(seconds: float | None) -> str:
-    return NOTHING if seconds is None else f"{seconds:,.1f}"
+def _figure(value: float | None, style: str) -> str:
+    return NOTHING if value is None else f"{value:{style}}"
 
 
 def date(moment: float | None) -> str:
@@ -129,9 +129,9 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         "epochs": [_epochs(run) for run in runs],
         "test accuracy": [_percent(run.accuracy) for run in runs],
         "correct test images": [_right(run) for run in runs],
-        "test loss (nats)": [_loss(run.loss) for run in runs],
+        "test loss (nats)": [_figure(run.loss, ".4f") for run in runs],
         "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
-        "seconds of training": [_seconds(run.seconds) for run in runs],
+        "seconds of training": [_figure(run.seconds, ",.1f") for run in runs],
         "last written": [date(run.written) for run in runs],
     }
     return {key: row for key, row in rows.items() if set(row) != {NOTHING}}
@@ -141,10 +141,6 @@ def _right(run: RunRecord) -> str:
     if run.accuracy is None or run.count is None:
         return NOTHING
     return f"{round(run.accuracy * run.count):,} of {run.count:,}"
-
-
-def _loss(loss: float | None) -> str:
-    return NOTHING if loss is None else f"{loss:.4f}"
 
 
 def _values(row: Sequence[object]) -> list[str]:

@@ -11,7 +11,7 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +27,7 @@ FINISHED, RUNNING, UNFINISHED = "finished", "running", "unfinished"
 UNREADABLE, FOREIGN = "unreadable", "no run"
 
 Figures = Mapping[str, Any]
+_NOTHING: Figures = {}
 
 
 @dataclass(frozen=True)
@@ -109,29 +110,20 @@ def read_run(path: Path) -> RunRecord:
         if not run_number(path) and not any(map(is_regular, (*files, run.last))):
             return RunRecord(path, FOREIGN, "it holds none of a run's files")
         config = _table(run.config, tomllib.loads)
-        return _record(
+        record = _record(
             run,
             config,
             environment=_table(run.environment, json.loads),
             epochs=read_history(run) if is_there(run.metrics) else (),
             summary=_table(run.summary, json.loads),
-            written=max((file.stat().st_mtime for file in files if file.is_file()), default=None),
         )
+        written = [file.stat().st_mtime for file in files if file.is_file()]
+        return replace(record, written=max(written, default=None))
     except (_GarbledError, CheckpointError) as error:
         problem = error.args[0].replace(f"{path}{os.sep}", "")
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or error}"
-    told = _Told.model_validate(config)
-    return RunRecord(
-        path,
-        UNREADABLE,
-        problem,
-        dataset=told.dataset or "",
-        model=told.model or "",
-        members=told.ensemble or 1,
-        planned=told.epochs,
-        config=config,
-    )
+    return replace(_record(run, config), state=UNREADABLE, problem=problem)
 
 
 def _none_if_wrong(value: object, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -155,7 +147,7 @@ class _Test(BaseModel):
     count: _Count = None
 
 
-class _Told(BaseModel):
+class _Facts(BaseModel):
     """What the configuration, the environment or the summary of a run says."""
 
     dataset: _Text = None
@@ -172,19 +164,18 @@ class _Told(BaseModel):
 def _record(
     run: RunDirectory,
     config: Figures,
-    *,
-    environment: Figures,
-    epochs: Sequence[EpochResult],
-    summary: Figures,
-    written: float | None,
+    environment: Figures = _NOTHING,
+    epochs: Sequence[EpochResult] | None = None,
+    summary: Figures = _NOTHING,
 ) -> RunRecord:
-    """The record of a run whose files are sound; what it resolved precedes what was configured."""
-    told = [_Told.model_validate(table) for table in (summary, environment, config)]
+    """The record of a run with these files; resolved values precede configured ones."""
+    sources = [_Facts.model_validate(table) for table in (summary, environment, config)]
+    ended, _, configured = sources
     test = _test(summary) if summary else None
-    trained = sum(epoch.seconds for epoch in epochs) if epochs else None
+    seconds = sum(epoch.seconds for epoch in epochs) if epochs else None
 
     def first(key: str) -> str:
-        return next((text for one in told if (text := getattr(one, key))), "")
+        return next((text for one in sources if (text := getattr(one, key))), "")
 
     return RunRecord(
         path=run.path,
@@ -192,19 +183,18 @@ def _record(
         problem=run.writer,
         dataset=first("dataset"),
         model=first("model"),
-        members=told[-1].ensemble or 1,
-        epochs=len(epochs),
-        planned=told[-1].epochs,
+        members=configured.ensemble or 1,
+        epochs=None if epochs is None else len(epochs),
+        planned=configured.epochs,
         accuracy=test.accuracy if test else None,
         loss=test.loss if test else None,
         count=test.count if test else None,
-        val_accuracy=max((epoch.val.accuracy for epoch in epochs if epoch.val), default=None),
-        seconds=trained if told[0].train_seconds is None else told[0].train_seconds,
+        val_accuracy=max((one.val.accuracy for one in epochs or () if one.val), default=None),
+        seconds=seconds if ended.train_seconds is None else ended.train_seconds,
         device=first("device"),
         device_name=first("device_name"),
         precision=first("precision"),
-        checkpoint=Path(told[0].checkpoint or "").name,
-        written=written,
+        checkpoint=Path(ended.checkpoint or "").name,
         config=config,
         environment=environment,
     )

@@ -86,7 +86,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    assert "Settings come from flags, then --set, then --config" in run("train", "--help").out
+    assert "Flags take precedence over --set, --set over --config" in run("train", "--help").out
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,12 @@ def test_a_refusal_says_what_is_allowed(assignment: str, said: str) -> None:
     assert refused(from_assignments([assignment])).message == f"--set {assignment}: {said}"
 
 
+def test_a_misspelt_word_names_the_nearest() -> None:
+    error = refused(from_assignments(["optimizer=adamm"]))
+    assert error.hint.startswith("Did you mean 'adam'? optimizer: Optimiser.")
+    assert "did you mean 'conv4'? Choose one of" in refused(from_flags({"model": "konv4"})).message
+
+
 CONTRADICTIONS = {
     "workers": ["workers=2"],
     "nesterov": ["optimizer=sgd", "momentum=0", "nesterov=true"],
