@@ -26,9 +26,8 @@ GRACE = 30.0
 POLL = 0.1
 ASKED = (-signal.SIGTERM, Terminated.code)
 """How a rank ends that the launcher has asked to stop before it could save."""
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-"""Windows has neither; no ranks are started there (rank_environment.check_system)."""
+"""Windows has no SIGHUP, and starts no ranks (rank_environment.check_system)."""
 
 
 def launch(arguments: Sequence[str], ranks: int) -> None:
@@ -123,12 +122,10 @@ def _ask_to_stop(processes: Sequence[subprocess.Popen[bytes]], stop: StopRequest
 
 
 def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Kill the ranks that still run, and the data loader's workers with them."""
+    """Kill the ranks that still run; the data loader's workers end with their rank."""
     for process in processes:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, KILL)
-            process.wait()
+        process.kill()  # does nothing if the process has ended
+        process.wait()
 
 
 def _stopped(folder: Path, stop: StopRequest) -> MnistError:
