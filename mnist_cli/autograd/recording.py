@@ -45,6 +45,9 @@ class Recording:
     grad_out: tuple[Grads, ...] = ()
 
 
+_Places = tuple[int | None, ...]
+
+
 @dataclass
 class _Seen:
     """What the hooks collect: places in the collector, and with ``keep`` the tensors."""
@@ -52,10 +55,8 @@ class _Seen:
     keep: bool
     backward: int | None = None
     collector: StatsCollector = field(default_factory=StatsCollector)
-    places_in: dict[int, list[int | None]] = field(default_factory=dict)
-    places_out: dict[int, list[int | None]] = field(default_factory=dict)
-    grads_in: dict[int, Grads] = field(default_factory=dict)
-    grads_out: dict[int, Grads] = field(default_factory=dict)
+    places: dict[int, tuple[_Places, _Places]] = field(default_factory=dict)
+    grads: dict[int, tuple[Grads, Grads]] = field(default_factory=dict)
 
     def take(self, number: int, left: Grads, arrived: Grads) -> None:
         """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`.
@@ -67,14 +68,13 @@ class _Seen:
             self.backward = adapter.backward_number()
         if adapter.backward_number() != self.backward:
             return
-        self.places_in[number] = self._add(arrived)
-        self.places_out[number] = self._add(left)
+        self.places[number] = self._add(arrived), self._add(left)
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
-            self.grads_in[number], self.grads_out[number] = tuple(arrived), tuple(left)
+            self.grads[number] = tuple(arrived), tuple(left)
 
-    def _add(self, grads: Grads) -> list[int | None]:
-        return [None if g is None else self.collector.add(g) for g in grads]
+    def _add(self, grads: Grads) -> _Places:
+        return tuple(None if g is None else self.collector.add(g) for g in grads)
 
 
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
@@ -219,26 +219,23 @@ def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Re
     weight_places = {name: collector.add(leaf) for name, leaf in walked.leaves.items()}
     figures = collector.results()
 
-    def pick(places: Iterable[int | None]) -> tuple[Stats | None, ...]:
+    def pick(places: _Places) -> tuple[Stats | None, ...]:
         return tuple(None if place is None else figures[place] for place in places)
 
     nodes = tuple(
-        replace(
-            node,
-            grad_in=pick(seen.places_in.get(node.id, ())),
-            grad_out=pick(seen.places_out.get(node.id, ())),
-        )
+        replace(node, grad_in=pick(came), grad_out=pick(left))
         for node in walked.graph.nodes
+        for came, left in [seen.places.get(node.id, ((), ()))]
     )
     parameters = tuple(
         replace(one, grad=grad, weight=weight)
         for one in walked.graph.parameters
         for grad, weight in [pick((grad_places.get(one.name), weight_places[one.name]))]
     )
-    count = range(len(walked.nodes)) if seen.keep else range(0)
+    kept = [seen.grads.get(i, ((), ())) for i in range(len(walked.nodes))] if seen.keep else []
     return Recording(
         graph=replace(walked.graph, nodes=nodes, parameters=parameters),
         gradients=gradients,
-        grad_in=tuple(seen.grads_in.get(i, ()) for i in count),
-        grad_out=tuple(seen.grads_out.get(i, ()) for i in count),
+        grad_in=tuple(came for came, _ in kept),
+        grad_out=tuple(left for _, left in kept),
     )

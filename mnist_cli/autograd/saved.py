@@ -7,7 +7,7 @@ nothing. Knows neither graphs nor which tensors share memory.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ def _read_slots(node: Node, found: Kept, prefix: str) -> None:
             raw = torch_private.raw_saved(node, slot)
             _read_raw(node, slot, raw, found, prefix)
             continue
-        value = _public(node, slot)
+        value = _public(node, functools.partial(torch_private.saved, node, slot))
         plain, readable = _plain(value)
         if readable:
             found.attributes[prefix + slot] = plain
@@ -65,29 +65,29 @@ def _read_slots(node: Node, found: Kept, prefix: str) -> None:
 
 
 def _read_raw(node: Node, slot: str, raw: Any, found: Kept, prefix: str) -> None:
-    if isinstance(raw, tuple):
-        for position, one in enumerate(raw):
-            public = functools.partial(lambda p: _public(node, slot)[p], position)
-            _take(f"{prefix}{slot}[{position}]", one, public, found)
-    else:
-        _take(prefix + slot, raw, functools.partial(_public, node, slot), found)
+    if not isinstance(raw, tuple):
+        _take(node, prefix + slot, raw, lambda: torch_private.saved(node, slot), found)
+        return
+    for position, one in enumerate(raw):
+        read = functools.partial(lambda p: torch_private.saved(node, slot)[p], position)
+        _take(node, f"{prefix}{slot}[{position}]", one, read, found)
 
 
-def _public(node: Node, slot: str) -> Any:
-    """The slot as torch shows it: of a tensor, unpacked and checked."""
+def _public(node: Node, read: Callable[[], Any]) -> Any:
+    """A slot as torch shows it, with tensors unpacked and checked; or torch's error."""
     try:
-        return torch_private.saved(node, slot)
+        return read()
     except RuntimeError as error:
         if "freed" in str(error):
             raise freed(name(node)) from error
         return error
 
 
-def _take(slot: str, raw: Any, public: Any, found: Kept) -> None:
+def _take(node: Node, slot: str, raw: Any, read: Callable[[], Any], found: Kept) -> None:
     """File one saved tensor under its slot, or the reason why it cannot be read."""
     packed = getattr(raw, "data", None)
-    if packed is None:  # never saved, or freed since: only the public view tells them apart
-        packed = public()
+    if packed is None:  # never saved, or freed since: only the public view shows which
+        packed = _public(node, read)
         if packed is None:
             return
     tensors = list(_tensors_in(packed))
@@ -121,23 +121,14 @@ def _read_custom(node: Any, found: Kept) -> None:
     if saved is None:
         found.unreadable.append("saved_tensors: hidden in this version of torch")
     for position, raw in enumerate(saved or ()):
-        public = functools.partial(_custom_saved, node, position)
-        _take(f"saved_tensors[{position}]", raw, public, found)
+        read = functools.partial(lambda p: node.saved_tensors[p], position)
+        _take(node, f"saved_tensors[{position}]", raw, read, found)
     for key, value in sorted(vars(node).items()):
         plain, readable = _plain(value)
         if isinstance(value, Tensor):
             found.tensors.append((f"ctx.{key}", value))
         elif readable:
             found.attributes[f"ctx.{key}"] = plain
-
-
-def _custom_saved(node: Any, position: int) -> Any:
-    try:
-        return node.saved_tensors[position]
-    except RuntimeError as error:
-        if "freed" in str(error):
-            raise freed(name(node)) from error
-        return error
 
 
 _WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)

@@ -29,7 +29,7 @@ class ModuleTrace:
     paths: list[str] = field(default_factory=list)
 
     def module_at(self, sequence: int) -> str:
-        """Path of the deepest module that was running when the node was made; empty outside of all."""
+        """Path of the deepest module that was running when the node was made, or empty."""
         place = bisect_right(self.starts, sequence) - 1
         return self.paths[place] if place >= 0 else ""
 

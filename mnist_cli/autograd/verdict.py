@@ -6,7 +6,6 @@ Compares tensors; runs nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from mnist_cli.errors import ReplayMismatch
 FARTHEST = 2**63 - 1
 """The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""
 
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def judge(replayed: Replay, recorded: Recording) -> Verdict:
@@ -84,8 +83,7 @@ def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Co
     different = mine != other
     if not bool(different.any()):
         return Comparison(name, True, 0.0, 0)
-    gap = _gaps(_numbers(ours)[different], _numbers(theirs)[different])
-    return Comparison(name, False, gap.absolute, gap.ulp)
+    return Comparison(name, False, *_gaps(_numbers(ours)[different], _numbers(theirs)[different]))
 
 
 def _numbers(tensor: Tensor) -> Tensor:
@@ -98,45 +96,34 @@ def _bits(tensor: Tensor) -> Tensor:
     return values.view(_INTEGERS[values.element_size()])
 
 
-@dataclass(frozen=True)
-class _Gap:
-    absolute: float
-    ulp: int
-
-
-def _gaps(ours: Tensor, theirs: Tensor) -> _Gap:
-    """Largest difference and distance of entries whose bits differ."""
+def _gaps(ours: Tensor, theirs: Tensor) -> tuple[float, int]:
+    """Largest difference and largest distance in ULPs of entries (N,) whose bits differ."""
     if not ours.is_floating_point():
         steps = int((ours.to(torch.int64) - theirs.to(torch.int64)).abs().max())
-        return _Gap(float(steps), steps)
+        return float(steps), steps
     if bool((ours.isnan() != theirs.isnan()).any()):
-        return _Gap(math.inf, FARTHEST)
+        return math.inf, FARTHEST
     number = ~ours.isnan()
     if not bool(number.any()):  # NaNs of different patterns
-        return _Gap(0.0, 0)
+        return 0.0, 0
     mine, other = ours[number].cpu(), theirs[number].cpu()
     apart = (mine.double() - other.double()).abs()
     apart = torch.where(mine == other, torch.zeros_like(apart), apart)  # inf − inf
-    return _Gap(float(apart.max()), _ulps(mine, other))
+    return float(apart.max()), _ulps(_line(mine), _line(other))
 
 
-def _ulps(ours: Tensor, theirs: Tensor) -> int:
-    """Sign and magnitude become one line of whole numbers, on which steps are counted."""
-    mine, other = _line(ours), _line(theirs)
+def _ulps(mine: Tensor, other: Tensor) -> int:
+    """Largest distance on :func:`_line`; clamped across zero, where it may exceed 64 bits."""
+    across = mine.clamp(-(2**62), 2**62 - 1) - other.clamp(-(2**62), 2**62 - 1)
     same_side = (mine < 0) == (other < 0)
-    steps = torch.where(same_side, (mine - other).abs(), 0)
-    across = torch.where(same_side, 0, mine.abs().clamp(max=2**62 - 1))
-    across = across + torch.where(same_side, 0, other.abs().clamp(max=2**62 - 1))
-    return int(torch.maximum(steps, across).max())
+    return int(torch.where(same_side, mine - other, across).abs().max())
 
 
 def _line(values: Tensor) -> Tensor:
-    kind = _INTEGERS[values.element_size()]
-    bits = values.view(kind).to(torch.int64)
-    width = 8 * values.element_size()
-    magnitude = bits & (2 ** (width - 1) - 1)
-    negative = (bits < 0) if width > 8 else (bits >= 128)
-    return torch.where(negative, -magnitude, magnitude)
+    """Floats as whole numbers, int64, in which neighbours of the dtype differ by 1."""
+    bits = values.view(_INTEGERS[values.element_size()]).to(torch.int64)
+    magnitude = bits & (2 ** (8 * values.element_size() - 1) - 1)
+    return torch.where(bits < 0, -magnitude, magnitude)
 
 
 def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:

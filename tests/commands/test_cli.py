@@ -18,11 +18,17 @@ from mnist_cli import __version__, cli, errors
 from mnist_cli.__main__ import spin_briefly
 from mnist_cli.commands.renamed import RENAMED, renamed
 
-HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL")
+HEAVY = (
+    *("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL"),
+    "mnist_cli.config.schema",
+)
 
 ASK_EVERYTHING = f"""
 import contextlib, io, sys
 from mnist_cli import cli
+with contextlib.redirect_stdout(io.StringIO()):
+    assert cli.run(["--help"]) == 0
+assert "pydantic" not in sys.modules
 for path in {{paths!r}}:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert cli.run([*path, "--help"]) == 0, path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a graph: ``options`` are those of :meth:`render` that have an effect on it."""
+    """One way to write a graph; ``options`` of :meth:`render` have an effect on it."""
 
     name: str
     extension: str

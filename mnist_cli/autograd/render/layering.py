@@ -2,7 +2,8 @@
 
 Knows numbered items and links between them, not nodes, sizes or coordinates. Method: longest-path
 layers from the sinks, so that a parameter is next to its user; a placeholder on each layer that a
-link passes; then barycentre sweeps, which keep the order with the fewest crossings (Sugiyama, Tagawa and Toda, 1981).
+link passes; then barycentre sweeps, which keep the order with the fewest crossings (Sugiyama,
+Tagawa and Toda, 1981).
 """
 
 from __future__ import annotations

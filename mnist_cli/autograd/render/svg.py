@@ -30,7 +30,7 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
     plan = plan or layout(graph, direction=direction)
     scale = style.scale(graph)
     width = max(plan.width, _NARROWEST) + 2 * _MARGIN
-    head, top = heading(graph, width - 2 * _MARGIN)
+    head, top = _heading(graph, width - 2 * _MARGIN)
     signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN)
     start = top + legend_height + 26
     left = (width - plan.width) / 2
@@ -57,7 +57,7 @@ def heading_text(graph: GradGraph) -> str:
     return f"Backward graph of {labels.visible(model)}" if model else "Backward graph"
 
 
-def heading(graph: GradGraph, width: float) -> tuple[str, float]:
+def _heading(graph: GradGraph, width: float) -> tuple[str, float]:
     """Title and totals, and the height that they take."""
     phrases = [*labels.origin(graph), *labels.counts(graph.totals()), labels.verdict(graph)]
     rows = [f'<text class="title" y="14">{escape(cards.shortened(heading_text(graph), 60))}</text>']
@@ -83,15 +83,15 @@ def _wrapped(phrases: Sequence[str], width: float) -> Iterator[str]:
 def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]:
     """Frames, wires and boxes, in this order, without anything around them."""
     yield '<g class="frames">'
-    yield from (frame(f, i) for i, f in enumerate(plan.frames))
+    yield from (_frame(f, i) for i, f in enumerate(plan.frames))
     yield '</g><g class="wires">'
-    yield from (wire(graph, plan, w, i, scale) for i, w in enumerate(plan.wires))
+    yield from (_wire(graph, plan, w, i, scale) for i, w in enumerate(plan.wires))
     yield '</g><g class="boxes">'
-    yield from (box(graph, b, i, scale, plan.direction) for i, b in enumerate(plan.boxes))
+    yield from (_box(graph, b, i, scale, plan.direction) for i, b in enumerate(plan.boxes))
     yield "</g>"
 
 
-def frame(record: Frame, number: int) -> str:
+def _frame(record: Frame, number: int) -> str:
     """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
@@ -105,7 +105,7 @@ def frame(record: Frame, number: int) -> str:
     )
 
 
-def wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
+def _wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
     """An edge: width and colour show the gradient's norm, the tip its direction."""
     user = graph.nodes[record.target]
     edge = user.next[record.position]
@@ -134,7 +134,7 @@ def _wire_hint(graph: GradGraph, user: Node, source: int, position: int, norm: f
     )
 
 
-def box(
+def _box(
     graph: GradGraph, record: Box, number: int, scale: style.Scale, direction: Direction
 ) -> str:
     """A node's card, or a reference to one."""
@@ -146,7 +146,7 @@ def box(
     parts = [
         f'<g class="{" ".join(classes)}" data-box="{number}" '
         f'transform="translate({coord(record.x)} {coord(record.y)})">',
-        f"<title>{escape(node_hint(node))}</title>",
+        f"<title>{escape(_node_hint(node))}</title>",
         f'<rect class="card" width="{coord(card.width)}" height="{coord(card.height)}" '
         f'rx="{coord(_RADIUS.get(card.kind, card.height / 2))}"/>',
     ]
@@ -193,7 +193,7 @@ def _chip(chip: cards.Chip) -> str:
     )
 
 
-def node_hint(node: Node) -> str:
+def _node_hint(node: Node) -> str:
     """A node's figures in lines, for a tooltip."""
     rows = [f"#{node.id} {labels.visible(node.name)}"]
     if node.module:
