@@ -28,7 +28,9 @@ def test_it(): assert (os.environ["ROW"], os.environ["NAME"]) == ("1", "2")
         ("", False, "no tests ran in …"),
     ],
 )
-def test_a_rows_result_is_that_of_pytest(tmp_path: Path, body: str, passed: bool, counts: str) -> None:
+def test_a_rows_result_is_that_of_pytest(
+    tmp_path: Path, body: str, passed: bool, counts: str
+) -> None:
     """Under the row's own Python, with its environment."""
     test = tmp_path / "test_one.py"
     test.write_text(body)

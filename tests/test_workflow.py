@@ -22,7 +22,9 @@ pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="not in this copy
 
 @pytest.mark.skipif(CHECKER is None, reason="needs pip install check-jsonschema")
 @pytest.mark.parametrize(("old", "new", "code"), [("", "", 0), ("runs-on:", "run-on:", 1)])
-def test_the_workflow_fits_the_published_schema(tmp_path: Path, old: str, new: str, code: int) -> None:
+def test_the_workflow_fits_the_published_schema(
+    tmp_path: Path, old: str, new: str, code: int
+) -> None:
     path = tmp_path / "ci.yml"
     path.write_text(WORKFLOW.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     words = [str(CHECKER), "--builtin-schema", "vendor.github-workflows", str(path)]

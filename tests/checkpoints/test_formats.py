@@ -28,7 +28,7 @@ def recorded(version: int) -> dict[str, Any]:
 
 
 def test_every_version_has_a_file() -> None:
-    assert VERSIONS == list(range(1, checkpoints.VERSION + 1))
+    assert list(range(1, checkpoints.VERSION + 1)) == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)
