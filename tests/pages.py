@@ -5,7 +5,7 @@ block, its files in one folder::
 
     ```console
     $ mnist data path digits
-    scikit-learn's digits come with the program: there are no files
+    scikit-learn's digits come with the program and have no files
     ```
 
     ```pycon

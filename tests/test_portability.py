@@ -147,7 +147,7 @@ def test_a_run_that_fails_at_its_start_is_removed_on_windows(tmp_path: Path) -> 
     """Its lock file can be removed only after it is released."""
     done = on_windows(FAILS_AT_ITS_START, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"{COMPLAINT} os.remove of an open file" in done.stderr
+    assert COMPLAINT not in done.stderr
     assert list((tmp_path / "runs").iterdir()) == []
 
 

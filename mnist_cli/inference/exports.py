@@ -57,7 +57,7 @@ def make(source: OpenCheckpoint, chosen: formats.Format) -> Exported:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UsageError(
             f"the network '{source.label}' cannot be exported as {chosen.title}: {reason:.200}",
-            "--debug shows where; the format safetensors holds the weights of any network.",
+            "The format safetensors holds the weights of any network.",
         ) from error
     answer = formats.writer(chosen).load(data, classifier)
     check = _compare(source, answer, _random_images())

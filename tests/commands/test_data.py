@@ -131,6 +131,21 @@ def test_show_as_json(run: Run) -> None:
     assert all(sample["class"] == str(sample["label"]) for sample in document["samples"])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--indices", "0,1415"], "image 1415 does not exist; 0 to 1414 do"),
+        (["--indices", "-1"], "image -1 does not exist"),
+        (["--indices", "0", "--count", "3"], "--count and --indices contradict each other"),
+        (["--split", "val"], "'val' is not one of 'train', 'test'"),
+    ],
+)
+def test_show_refuses_what_does_not_exist(run: Run, words: list[str], message: str) -> None:
+    outcome = run("data", "show", "digits", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
 def test_show_as_a_picture(run: Run) -> None:
     assert run("data", "show", "digits", "--count", 12, "--out", "grid.png").code == 0
     height, width, _channels = imread("grid.png").shape

@@ -200,7 +200,7 @@ def test_one_that_is_missing_stops_only_what_needs_it(
         assert "Traceback" not in end.err
         assert bool(code) <= ("pip install" in end.err or MATCHING in end.err)
     if name == "torchvision":
-        assert "left out maximised: this command needs the package torchvision" in ends[-1].err
+        assert "skipped maximised: this command needs the package torchvision" in ends[-1].err
 
 
 AGAIN = "pip install --force-reinstall --no-deps pillow"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from program import Run, shell
+from program import Run, finish, start
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
@@ -125,8 +125,9 @@ def test_the_picture_is_shown_and_the_checkpoint_named(run: Run, trained: Path) 
 
 def test_standard_input(run: Run, trained: Path) -> None:
     save(3, "three.png")
-    script = f'mnist predict - --json --checkpoint "{trained}" < three.png'
-    outcome = shell(script)
+    with Path("three.png").open() as picture:
+        process = start("predict", "-", "--json", "--checkpoint", trained, stdin=picture)
+        outcome = finish(process)
     assert outcome.code == 0
     known = run("predict", "three.png", "--json", "--checkpoint", trained).document
     assert outcome.document[0]["digit"] == known[0]["digit"]

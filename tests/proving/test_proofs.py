@@ -210,7 +210,7 @@ def test_steps_wait_for_nothing_and_a_value_read_back_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert failed(training_steps.check_waits, subject) == []
-    monkeypatch.setattr(training_steps, "DeferredGuard", lambda *_: guard.ImmediateGuard())
+    monkeypatch.setattr(training_steps, "DeferredGuard", lambda *_: guard.Guard())
     rows = failed(training_steps.check_waits, subject)
     assert "reads a value back to the host" in rows[0].figure
 

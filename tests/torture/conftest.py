@@ -1,7 +1,7 @@
-"""Faults done to the program from outside, and the table of what came of them.
+"""Faults from outside the program, and the table of their results.
 
-``make test`` runs each fault in a short form; ``make torture`` (``TORTURE=full``) as often as it
-takes to believe it, and prints the table that docs/reliability.md holds.
+``make test`` tries each fault a few times. ``make torture`` (``TORTURE=full``) tries it often enough
+to trust the result, and prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """The row of this test; the first line of its docstring is the fault's name."""
+    """The row of this test, named by the first line of its docstring."""
     title = (request.function.__doc__ or request.function.__name__).splitlines()[0].strip(" .")
     row = Tally(title, os.environ.get("TORTURE") == "full")
     yield row

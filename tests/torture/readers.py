@@ -1,4 +1,4 @@
-"""Every way in for a stranger's checkpoint, and one that is good."""
+"""Every way to give the program a checkpoint, and a good one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots",
 PICTURE = "digit.pgm"
 """Lies in the victim's folder."""
 TAKEN = socket.create_server(("127.0.0.1", 0))
-"""Holds a port, so that `mnist draw` ends where it would begin to serve."""
+"""Holds a port, so that `mnist draw` ends before it serves."""
 
-# A command, or an option, that comes to read checkpoints is added here, to one of these two, with
-# the words that make it read one. test_torture_readers.py says which are missing.
+# Add here every command or option that reads checkpoints, with words that make it read one.
+# test_torture_readers.py names those that are missing.
 Reader = Callable[[Path], list[object]]
 READERS: dict[str, Reader] = {
     "eval": lambda path: ["eval", path, "--dataset", "digits", "--json"],
@@ -54,9 +54,9 @@ WAYS_IN = READERS | ALSO
 
 
 def taken_in(name: str, end: End) -> bool:
-    """Whether a reader was content with what it read, and did nothing that it should not.
+    """Whether a reader accepted the file, and did nothing that it should not do.
 
-    Of ``mnist draw`` that it went on to serve its page, on a port that is taken.
+    For ``mnist draw``: whether it went on to serve its page, on a port that is taken.
     """
     if name != "draw":
         return end.code == 0 and not end.seen

@@ -18,15 +18,15 @@ from forked import Forked
 
 MEGABYTE = 1 << 20
 ALLOWED = 500 * MEGABYTE
-"""What a command may take above the warm program: address space, so that the system says no."""
+"""Address space that a command may take above the warm program's; the system refuses more."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a command ended: its code, or minus the signal that killed the process.
+    """How a command ended: its exit code, or minus the signal that killed the process.
 
-    ``seen`` are the events that should not have been; ``peak`` is how much memory was resident
-    above the warm program's, in bytes.
+    ``seen`` lists the events that were forbidden; ``peak`` is the resident memory above that of
+    the warm program, in bytes.
     """
 
     code: int
@@ -89,4 +89,4 @@ class Victim:
         return ends
 
     def close(self) -> None:
-        """Nothing is left of a victim once its commands have ended."""
+        """Nothing to do: each fork has ended with its commands."""
