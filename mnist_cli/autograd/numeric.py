@@ -6,6 +6,7 @@ Knows a loss to evaluate and the tensors it depends on, not graphs or data.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from mnist_cli.errors import NonFiniteError, UsageError
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
-EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,9 @@ def _slopes(leaf: Tensor, index: tuple[int, ...], step: float, evaluate: _Evalua
     finally:
         data[index] = before
     largest = max(abs(middle), abs(right), abs(left))
-    return _Slopes((right - middle) / step, (middle - left) / step, 8 * EPSILON * largest / step)
+    return _Slopes(
+        (right - middle) / step, (middle - left) / step, 8 * sys.float_info.epsilon * largest / step
+    )
 
 
 def _is_kink(wide: _Slopes, near: _Slopes, scale: float) -> bool:

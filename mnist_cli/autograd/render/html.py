@@ -47,30 +47,24 @@ def render(
     scale = style.scale(graph)
     signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
     order = engine_order(graph) if order is None else order
-    css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
+    css = style.variables(themes=True) + style.asset("drawing.css") + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
-    return _filled(
-        style.asset("page.html"),
-        {
-            "policy": _policy(css, script),
-            "title": escape(svg.heading_text(graph)),
-            "counts": escape(" · ".join([*labels.origin(graph), *labels.counts(graph.totals())])),
-            "verdict": _verdict(graph),
-            "css": css,
-            "script": script,
-            "width": f"{plan.width:.0f}",
-            "height": f"{plan.height:.0f}",
-            "drawing": "\n".join(svg.drawing(graph, plan, scale)),
-            "legend": signs,
-            "legend_height": f"{legend_height:.0f}",
-            "data": _json(_data(graph, plan, order)),
-        },
-    )
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """Fill every ``{{name}}`` in one pass, so that no value is read as a template."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    values = {
+        "policy": _policy(css, script),
+        "title": escape(svg.heading_text(graph)),
+        "counts": escape(" · ".join([*labels.origin(graph), *labels.counts(graph.totals())])),
+        "verdict": _verdict(graph),
+        "css": css,
+        "script": script,
+        "width": f"{plan.width:.0f}",
+        "height": f"{plan.height:.0f}",
+        "drawing": "\n".join(svg.drawing(graph, plan, scale)),
+        "legend": signs,
+        "legend_height": f"{legend_height:.0f}",
+        "data": _json(_data(graph, plan, order)),
+    }
+    # In one pass, so that no value is read as a template.
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], style.asset("page.html"))
 
 
 def _policy(css: str, script: str) -> str:

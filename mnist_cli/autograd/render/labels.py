@@ -22,11 +22,9 @@ def visible(text: object) -> str:
     control the terminal, a bidirectional override would show another name, and XML cannot hold
     most of them.
     """
-    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -26,11 +26,7 @@ def escaped(text: object) -> str:
     followed by n even if the backslash is written as an entity.
     """
     shown = labels.visible(text).replace("\\", "\N{SET MINUS}")
-    return "".join(c if _plain(c) else f"#{ord(c)};" for c in shown)
-
-
-def _plain(character: str) -> bool:
-    return character.isalnum() or character in _PLAIN
+    return "".join(c if c.isalnum() or c in _PLAIN else f"#{ord(c)};" for c in shown)
 
 
 def render(graph: GradGraph, *, direction: Direction = "down") -> str:

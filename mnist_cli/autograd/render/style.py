@@ -66,11 +66,6 @@ def asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def drawing_css() -> str:
-    """The rules that both the SVG and the page draw with."""
-    return asset("drawing.css")
-
-
 @dataclass(frozen=True)
 class Scale:
     """The scale of norms, in powers of ten; None if the graph has no norms."""

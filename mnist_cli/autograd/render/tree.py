@@ -156,13 +156,10 @@ class _Walk:
                 yield self._reference(task)
                 continue
             self.seen.add(task.node)
-            yield self._row(task)
+            node = self.nodes[task.node]
+            glyph = self.glyphs.leaf if labels.is_leaf(node) else self.glyphs.node
+            yield _Row(task.lead, glyph, task.slot, node, task.input_nr)
             tasks.extend(reversed(self._below(task)))
-
-    def _row(self, task: _Task) -> _Row:
-        node = self.nodes[task.node]
-        glyph = self.glyphs.leaf if labels.is_leaf(node) else self.glyphs.node
-        return _Row(task.lead, glyph, task.slot, node, task.input_nr)
 
     def _reference(self, row: _Row) -> _Row:
         if row.node is None:
@@ -246,7 +243,8 @@ class _Columns:
         self.shape = min(max([5, *(len(self._shape(n)) for n in known)]), width // 4)
         self.norm = 8
         room = width - self.shape - self.norm - 2 * 2 - (self.module + 2 if self.module else 0)
-        self.left = max(12, min(room, max(self._length(self._left(row)) for row in rows)))
+        lengths = (sum(len(span.text) for span in self._left(row)) for row in rows)
+        self.left = max(12, min(room, max(lengths)))
 
     def heading(self) -> Line:
         cells = ["node".ljust(self.left)]
@@ -294,10 +292,6 @@ class _Columns:
         if not node.outputs and parameter is not None:
             return labels.shape(parameter.shape, times=self.glyphs.times)
         return labels.outputs(node.outputs, times=self.glyphs.times)
-
-    @staticmethod
-    def _length(spans: Sequence[Span]) -> int:
-        return sum(len(span.text) for span in spans)
 
     def _cell(self, text: str, width: int, role: str) -> Span:
         cut = text if len(text) <= width else self.glyphs.cut + text[len(text) - width + 1 :]
