@@ -9,7 +9,7 @@ colours: :func:`lines` gives spans with roles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node
 from mnist_cli.autograd.render import labels, topology
@@ -54,25 +54,18 @@ _BLANK = "  "
 
 @dataclass(frozen=True)
 class _Row:
-    """A line before its columns are set."""
+    """A line before its columns are set: ``lead`` is before it, ``rest`` before what follows.
 
-    gutter: str
-    glyph: str
-    slot: str
+    ``again`` if it refers to a node that has its own line elsewhere.
+    """
+
     node: Node | None
-    input_nr: int = 0
-    again: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A node still to be written: ``lead`` before its own line, ``rest`` before what follows."""
-
-    node: int
     lead: str
-    rest: str
+    rest: str = ""
     slot: str = ""
     input_nr: int = 0
+    again: bool = False
+    glyph: str = ""
 
 
 def render(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> str:
@@ -149,51 +142,53 @@ class _Walk:
         self.seen: set[int] = set()
 
     def rows(self) -> Iterator[_Row]:
-        tasks: list[_Task | _Row] = [_Task(self.root, "", "")] if self.nodes else []
-        while tasks:
-            task = tasks.pop()
-            if isinstance(task, _Row):
-                yield self._reference(task)
-                continue
-            self.seen.add(task.node)
-            node = self.nodes[task.node]
-            glyph = self.glyphs.leaf if labels.is_leaf(node) else self.glyphs.node
-            yield _Row(task.lead, glyph, task.slot, node, task.input_nr)
-            tasks.extend(reversed(self._below(task)))
+        waiting = [_Row(self.nodes[self.root], "")] if self.nodes else []
+        while waiting:
+            row = waiting.pop()
+            yield replace(row, glyph=self._glyph(row))
+            if row.node is not None and not row.again:
+                self.seen.add(row.node.id)
+                waiting.extend(reversed(self._below(row, row.node)))
 
-    def _reference(self, row: _Row) -> _Row:
+    def _glyph(self, row: _Row) -> str:
         if row.node is None:
-            return row
-        glyph = self.glyphs.above if row.node.id in self.seen else self.glyphs.below
-        return _Row(row.gutter, glyph, row.slot, row.node, row.input_nr, again=True)
+            return self.glyphs.none
+        if row.again:
+            return self.glyphs.above if row.node.id in self.seen else self.glyphs.below
+        return self.glyphs.leaf if labels.is_leaf(row.node) else self.glyphs.node
 
-    def _below(self, task: _Task) -> list[_Task | _Row]:
+    def _below(self, row: _Row, node: Node) -> list[_Row]:
         """What follows a node's line: its inputs in order, then their meeting point, then the trunk.
 
         The trunk continues without indentation.
         """
-        node, children = self.nodes[task.node], self.children[task.node]
-        several, trunk = len(node.next) > 1, self._trunk(task.node)
+        children, trunk = self.children[node.id], self._trunk(node.id)
+        several = len(node.next) > 1
         first: dict[int, tuple[int, Edge]] = {}
-        side: list[_Task | _Row] = []
-        lead, rest = task.rest + self.glyphs.tee, task.rest + self.glyphs.bar
+        side: list[_Row] = []
+        lead, rest = row.rest + self.glyphs.tee, row.rest + self.glyphs.bar
         for position, edge in enumerate(node.next):
             slot = f"[{position}]" if several else ""
             if edge is None:
                 if several:
-                    side.append(_Row(lead, self.glyphs.none, slot, None))
-            elif edge.node not in first and edge.node in children:
+                    side.append(_Row(None, lead, slot=slot))
+                continue
+            target = self.nodes[edge.node]
+            if edge.node not in first and edge.node in children:
                 first[edge.node] = (position, edge)
                 if edge.node != trunk:
-                    side.append(_Task(edge.node, lead, rest, slot, edge.input_nr))
+                    side.append(_Row(target, lead, rest, slot, edge.input_nr))
             else:
-                side.append(_Row(lead, "", slot, self.nodes[edge.node], edge.input_nr))
-        side += [_Task(c, lead, rest) for c in children if c not in first and c != trunk]
+                side.append(_Row(target, lead, "", slot, edge.input_nr, again=True))
+        side += [_Row(self.nodes[c], lead, rest) for c in children if c not in first and c != trunk]
         if trunk is None:
-            return self._ended(side, task.rest)
+            if side:  # a corner at the last branch: nothing follows it
+                end = row.rest + self.glyphs.end
+                side[-1] = replace(side[-1], lead=end, rest=row.rest + _BLANK)
+            return side
         position, edge = first.get(trunk, (-1, Edge(trunk, 0)))
         slot = f"[{position}]" if several and position >= 0 else ""
-        return [*side, _Task(trunk, task.rest, task.rest, slot, edge.input_nr)]
+        return [*side, _Row(self.nodes[trunk], row.rest, row.rest, slot, edge.input_nr)]
 
     def _trunk(self, node: int) -> int | None:
         """The child in which the others meet, or else the one with the longest path to a leaf."""
@@ -202,17 +197,6 @@ class _Walk:
         alone = len(self.nodes[node].next) == 1
         leaf = trunk is not None and labels.is_leaf(self.nodes[trunk])
         return None if leaf and not alone else trunk
-
-    def _ended(self, side: list[_Task | _Row], rest: str) -> list[_Task | _Row]:
-        """The same branches, with a corner at the last one: nothing follows it."""
-        if not side:
-            return side
-        last, lead = side[-1], rest + self.glyphs.end
-        if isinstance(last, _Row):
-            closed: _Task | _Row = _Row(lead, last.glyph, last.slot, last.node, last.input_nr)
-        else:
-            closed = _Task(last.node, lead, rest + _BLANK, last.slot, last.input_nr)
-        return [*side[:-1], closed]
 
 
 def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
@@ -267,7 +251,7 @@ class _Columns:
         return (*left, *spans, gap, Span(text, "alarm" if alarm else "norm"))
 
     def _left(self, row: _Row) -> list[Span]:
-        spans = [Span(row.gutter, "gutter"), Span(row.glyph + " ", "gutter")]
+        spans = [Span(row.lead, "gutter"), Span(row.glyph + " ", "gutter")]
         if row.slot:
             spans.append(Span(row.slot + " ", "slot"))
         if row.node is None:
