@@ -10,11 +10,11 @@ from collections import Counter
 import pytest
 import torch
 import torch.utils.checkpoint as checkpointing
-from autograd_zoo import ZOO, ConvNet, Scale, leaf
+from autograd_zoo import ZOO, ConvNet, Scale, leaf, recorded
 from torch import nn
 
 from mnist_cli.autograd import replay, trace_modules, walk
-from mnist_cli.autograd.graph import Edge, Node
+from mnist_cli.autograd.graph import Edge
 from mnist_cli.errors import UsageError
 
 
@@ -138,10 +138,7 @@ def test_saved_tensors_of_a_copy_into_a_view_are_read_or_reported() -> None:
 
 
 def test_modules_by_the_sequence_counter() -> None:
-    model = ConvNet()
-    with trace_modules(model) as modules:
-        loss = model(torch.randn(2, 1, 8, 8)).square().mean()
-    graph = walk(loss, model, modules).graph
+    graph = recorded(ConvNet(), torch.randn(2, 1, 8, 8)).graph
 
     def of(name: str) -> list[str]:
         return [n.module for n in graph.nodes if n.name == name]
@@ -272,12 +269,3 @@ def test_two_runs_write_the_same_bytes() -> None:
     ]
     assert len(runs[0]) > 10_000
     assert runs[0] == runs[1]
-
-
-def test_the_gradients_own_graph() -> None:
-    x = torch.tensor(2.0, requires_grad=True)
-    (slope,) = torch.autograd.grad(x**3, x, create_graph=True)
-    graph = walk(slope, {"x": x}).graph
-    assert all(isinstance(node, Node) for node in graph.nodes)
-    assert "PowBackward0" in {n.name for n in graph.nodes}
-    assert {n.parameter for n in graph.nodes if n.parameter} == {"x"}

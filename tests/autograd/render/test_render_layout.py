@@ -54,6 +54,14 @@ def sampled(wire: Wire, direction: str) -> list[Point]:
     return result
 
 
+def calls_around(plan: Layout, call: int | None) -> set[int]:
+    found = set()
+    while call is not None:
+        found.add(call)
+        call = plan.frames[call].call.parent
+    return found
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("graph", GRAPHS)
 class TestLayout:
@@ -71,10 +79,7 @@ class TestLayout:
         plan = layout(graph, direction=direction)
         frames = [(f.x, f.y, f.x + f.width, f.y + f.height) for f in plan.frames]
         for box, rect in zip(plan.boxes, boxes(plan), strict=True):
-            around, call = set(), box.call
-            while call is not None:
-                around.add(call)
-                call = plan.frames[call].call.parent
+            around = calls_around(plan, box.call)
             for number, frame in enumerate(frames):
                 inside = (
                     frame[0] <= rect[0] + 0.1
@@ -117,16 +122,10 @@ class TestLayout:
 
     def test_borders_are_where_a_wire_crosses_its_frames(self, graph, direction) -> None:
         plan = layout(graph, direction=direction)
-
-        def around(box: int) -> set[int]:
-            found, call = set(), plan.boxes[box].call
-            while call is not None:
-                found.add(call)
-                call = plan.frames[call].call.parent
-            return found
-
         for wire in plan.wires:
-            source, target = around(wire.source), around(wire.target)
+            source, target = (
+                calls_around(plan, plan.boxes[box].call) for box in (wire.source, wire.target)
+            )
             assert {frame for frame, _ in wire.borders} == source ^ target
             for number, index in wire.borders:
                 frame, (x, y) = plan.frames[number], wire.points[index]
