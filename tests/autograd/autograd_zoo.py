@@ -345,34 +345,6 @@ def custom_function_with_a_dtype_of_its_own() -> Case:
 
 
 @kept
-def second_order_of_a_network() -> Case:
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Softplus())
-    x = leaf(2, 1, 6, 6)
-    (slope,) = torch.autograd.grad(model(x).pow(2).sum(), x, create_graph=True)
-    return Case(slope.pow(2).sum(), {**dict(model.named_parameters()), "x": x})
-
-
-@kept
-def halves_written_into_each_other() -> Case:
-    x = leaf(6, 4)
-    y = x * 1
-    first, second = y.narrow(0, 0, 3), y.narrow(0, 3, 3)
-    first.add_(second)
-    second.mul_(2)
-    index = torch.tensor([0, 3])
-    y[index] = x[:2]
-    return Case(y.pow(2).sum(), {"x": x})
-
-
-@kept
-def layouts_that_meet() -> Case:
-    conv, x = nn.Conv2d(2, 4, 3, padding=1).to(memory_format=torch.channels_last), leaf(2, 2, 6, 6)
-    h = conv(x.to(memory_format=torch.channels_last))
-    total = h.relu() + h.transpose(2, 3).contiguous().sin() * h
-    return Case(total.sum() + h.mean(0).expand(5, 4, 6, 6).sin().sum(), {"x": x})
-
-
-@kept
 def many_at_once() -> Case:
     a, b = leaf(3), leaf(4)
     doubled = torch._foreach_mul([a, b], 2.0)
