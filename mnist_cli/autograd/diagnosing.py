@@ -91,10 +91,11 @@ class Diagnosis:
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
     """A row for each parameter that asks for a gradient, in the model's order."""
-    return tuple(_row(one) for one in graph.parameters if not one.frozen)
+    return tuple(parameter_row(one) for one in graph.parameters if not one.frozen)
 
 
-def _row(one: Parameter) -> ParameterRow:
+def parameter_row(one: Parameter) -> ParameterRow:
+    """A parameter's row, also if it is frozen."""
     grad, weight = one.grad, one.weight
     ratio = grad.norm / weight.norm if grad and weight and weight.norm else None
     return ParameterRow(
@@ -202,7 +203,7 @@ def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
     sizes = {p.name: _rms(p.grad) for p in weights if p.grad is not None}
     largest = max(sizes.values(), default=0.0)
     for one in weights:
-        row, size = _row(one), sizes[one.name]
+        row, size = parameter_row(one), sizes[one.name]
         if 0 < size < VANISHING * largest:
             yield Diagnosis(
                 "vanishing",

@@ -99,7 +99,8 @@ def gradcheck(
     """
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
     _require_float64(leaves)
-    with torch.random.fork_rng(devices=_devices(leaves)):
+    cuda = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(cuda)):
         evaluate = _Evaluation(loss, seed)
         gradients = _analytic(evaluate, leaves)
         return tuple(
@@ -133,11 +134,6 @@ def _require_float64(leaves: Mapping[str, Tensor]) -> None:
                 f"{name} is {kind}: differences in {kind} are mostly rounding errors",
                 "Convert the model and its input first: model.double().",
             )
-
-
-def _devices(leaves: Mapping[str, Tensor]) -> list[int]:
-    found = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
-    return sorted(found)
 
 
 def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

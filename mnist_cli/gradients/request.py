@@ -108,7 +108,6 @@ def _images(request: Request, found: OpenCheckpoint | None, data: LoadedData, se
 
 
 def _notes(found: OpenCheckpoint) -> Iterator[str]:
-    """What the reader of these gradients should know."""
     yield from found.warnings
     config, members = found.checkpoint.config, found.checkpoint.members
     if config is not None and config.compile:

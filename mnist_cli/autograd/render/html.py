@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mnist_cli.autograd.diagnosing import parameter_row
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.order import engine_order
 from mnist_cli.autograd.render import labels, legend, style, svg
@@ -190,9 +191,7 @@ def _parameters(graph: GradGraph) -> list[list[Any]]:
     compared = {c.name: c for c in graph.replay.parameters} if graph.replay else {}
     rows = []
     for p in graph.parameters:
-        grad = p.grad.norm if p.grad else None
-        weight = p.weight.norm if p.weight else None
-        ratio = grad / weight if grad is not None and weight else None
+        row = parameter_row(p)
         match = compared.get(p.name)
         equal = "" if match is None else "equal" if match.equal else f"{match.max_ulp} ULP"
         rows.append(
@@ -200,10 +199,10 @@ def _parameters(graph: GradGraph) -> list[list[Any]]:
                 labels.visible(p.name),
                 p.node,
                 labels.shape(p.shape),
-                _figure(grad),
-                _figure(weight),
-                _figure(ratio),
-                _figure(p.grad.zeros if p.grad else None, percent=True),
+                _figure(row.grad_norm),
+                _figure(row.weight_norm),
+                _figure(row.ratio),
+                _figure(row.dead, percent=True),
                 equal,
             ]
         )

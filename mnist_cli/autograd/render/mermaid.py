@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.graph import GradGraph, Node, joint_norm
 from mnist_cli.autograd.render import calls, labels, style
 from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
@@ -61,8 +61,6 @@ def _notes(graph: GradGraph, text: str) -> Iterator[str]:
 
 
 def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
-    """Nodes within their subgraphs."""
-    parameters = labels.parameters_by_node(graph)
     for what, number, depth in grouping.events():
         margin = "  " * (depth + 1)
         if what == "open":
@@ -70,11 +68,11 @@ def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
         elif what == "close":
             yield f"{margin}end"
         else:
-            node = graph.nodes[number]
-            yield margin + _node(graph, node, labels.arriving_norm(node, parameters.get(number)))
+            yield margin + _node(graph, graph.nodes[number])
 
 
-def _node(graph: GradGraph, node: Node, norm: float | None) -> str:
+def _node(graph: GradGraph, node: Node) -> str:
+    norm = joint_norm(node.grad_in)
     name = node.parameter if node.parameter is not None else node.name
     figures = [labels.outputs(node.outputs), "" if norm is None else f"norm {labels.number(norm)}"]
     lines = [f"{name}", f"#{node.id}", *(f for f in figures if f)]

@@ -92,7 +92,6 @@ def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]
 
 
 def _frame(record: Frame, number: int) -> str:
-    """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
     x = record.width - room - 14 if record.title_end else 14.0

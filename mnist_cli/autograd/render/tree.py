@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, joint_norm
 from mnist_cli.autograd.render import labels, topology
 
 #: What a span of a line can be.
@@ -91,7 +91,7 @@ def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> It
     rows = list(_Walk(graph, glyphs).rows())
     if not rows:
         return
-    columns = _Columns(graph, rows, glyphs, max(width, 40))
+    columns = _Columns(rows, glyphs, max(width, 40))
     yield ()
     yield columns.heading()
     for row in rows:
@@ -217,10 +217,9 @@ def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
 class _Columns:
     """Sets rows in columns: node, module, the gradient's shape and norm."""
 
-    def __init__(self, graph: GradGraph, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
+    def __init__(self, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
         self.glyphs = glyphs
         self.ascii_only = glyphs is _ASCII
-        self.parameters = labels.parameters_by_node(graph)
         known = [row.node for row in rows if row.node is not None and not row.again]
         longest_module = max((len(self._text(n.module)) for n in known), default=0)
         self.module = min(max(longest_module, 6), width // 4) if longest_module else 0
@@ -240,8 +239,7 @@ class _Columns:
         left = self._fit(self._left(row))
         if row.node is None or row.again:
             return left
-        parameter = self.parameters.get(row.node.id)
-        norm = labels.arriving_norm(row.node, parameter)
+        norm = joint_norm(row.node.grad_in)
         text = "" if norm is None else labels.number(norm)
         alarm = norm is not None and (norm != norm or norm in (float("inf"), 0.0))
         cells = [self._cell(self._text(row.node.module), self.module, "module")]
@@ -272,9 +270,6 @@ class _Columns:
         return text.encode("ascii", "backslashreplace").decode() if self.ascii_only else text
 
     def _shape(self, node: Node) -> str:
-        parameter = self.parameters.get(node.id)
-        if not node.outputs and parameter is not None:
-            return labels.shape(parameter.shape, times=self.glyphs.times)
         return labels.outputs(node.outputs, times=self.glyphs.times)
 
     def _cell(self, text: str, width: int, role: str) -> Span:
