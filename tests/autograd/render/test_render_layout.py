@@ -8,7 +8,6 @@ import pytest
 import render_graphs
 from sklearn.isotonic import isotonic_regression
 
-from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import coordinates, layering
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.picture import Layout, Point, Wire
@@ -165,10 +164,6 @@ def test_edges_across_a_huge_graph_do_not_take_unbounded_room() -> None:
 def test_a_cycle_is_drawn_with_a_reference() -> None:
     looped = render_graphs.graph([[1], [2], [1, 3], []])
     assert len(layout(looped).wires) == 4
-
-
-def test_an_empty_graph_has_an_empty_picture() -> None:
-    assert layout(GradGraph(())).boxes == ()
 
 
 def test_the_longest_path_through_a_residual_network_is_straight() -> None:
