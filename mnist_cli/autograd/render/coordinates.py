@@ -38,8 +38,6 @@ def spread(
 
 def within(positions: Sequence[float], low: float, high: float, gap: float) -> list[float]:
     """Positions in order between two bounds, at least ``gap`` apart if there is room."""
-    if not positions:
-        return []
     room = max(high - low, 0.0)
     gap = min(gap, room / max(len(positions) - 1, 1))
     clamped = [min(max(p, low), high) for p in positions]
