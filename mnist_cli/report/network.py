@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from mnist_cli.autograd.render.labels import size
 from mnist_cli.report.console import print_fitting, stdout
 
 if TYPE_CHECKING:
@@ -70,14 +71,6 @@ def _shape(shape: Shape, batch: int) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else ""
-
-
-def size(count: int) -> str:
-    """Bytes with the unit that suits them."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"
 
 
 def _totals(flow: Flow, subject: Subject) -> list[str]:

@@ -24,7 +24,7 @@ from mnist_cli.base.files import (
     is_folder,
     is_regular,
     is_there,
-    stale_temporaries,
+    replacing,
     sync_folder,
 )
 from mnist_cli.errors import OutputError
@@ -47,7 +47,7 @@ def test_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ask", [is_there, is_folder, is_regular])
-def test_what_the_system_does_not_say_is_an_error_on_every_python(
+def test_a_path_that_cannot_be_looked_up_is_an_error_on_every_python(
     tmp_path: Path, ask: Callable[[Path], bool]
 ) -> None:
     with pytest.raises(OSError, match="File name too long") as raised:
@@ -138,6 +138,24 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert entries(tmp_path) == ["a.bin"]
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_block_that_fails_leaves_the_old_file_and_one_that_ends_the_new(
+    tmp_path: Path, durable: bool
+) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), replacing(target, durable=durable) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"old"
+    with replacing(target, durable=durable) as file:
+        file.write(b"new, ")
+        assert target.read_bytes() == b"old"
+        file.write(b"in two pieces")
+    assert target.read_bytes() == b"new, in two pieces"
+    assert entries(tmp_path) == ["a.bin"]
+
+
 def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
     """A real refusal by the system in the middle of writing, as a full disk gives one."""
     target = tmp_path / "a.bin"
@@ -172,7 +190,9 @@ def test_a_folder_that_cannot_be_synced_is_not_a_failure(
 
 
 @needs_posix
-def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_sync_of_a_folder_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -181,7 +201,7 @@ def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.M
         sync_folder(tmp_path)
 
 
-def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         atomic_write(tmp_path / "missing" / "a", b"")
     (tmp_path / "file").write_bytes(b"")
@@ -189,31 +209,36 @@ def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
         atomic_write(tmp_path / "file" / "a", b"")
 
 
-def test_temporaries_of_the_dead_are_found_and_those_of_the_living_left(tmp_path: Path) -> None:
+def left_by(folder: Path, pid: int, host: str = "") -> str:
+    """The temporary file of a process, half written."""
+    path = folder / f".last.pt.{host or host_name()}.{pid}.tmp"
+    path.write_bytes(b"half")
+    return path.name
+
+
+def test_temporaries_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    here = host_name()
-    left = tmp_path / f".last.pt.{here}.{dead.pid}.tmp"
-    left.write_bytes(b"half")
-    (tmp_path / f".last.pt.{here}.{os.getpid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".best.pt.{here}.{os.getppid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"of no machine")
-    (tmp_path / ".last.pt.tmp").write_bytes(b"not ours")
-    (tmp_path / "last.pt").write_bytes(b"whole")
-    assert list(stale_temporaries(tmp_path)) == [left]
+    kept = [left_by(tmp_path, os.getpid()), left_by(tmp_path, os.getppid())]
+    kept += [f".last.pt.{dead.pid}.tmp", ".last.pt.tmp", "last.pt"]
+    for name in kept[2:]:
+        (tmp_path / name).write_bytes(b"not a temporary file of this program")
+    left_by(tmp_path, dead.pid)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == sorted(kept)
 
 
 @needs_posix
-def test_the_holder_of_the_lock_knows_that_a_listed_writer_is_dead(tmp_path: Path) -> None:
+def test_the_holder_of_the_lock_knows_that_a_zombie_is_dead(tmp_path: Path) -> None:
     killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     killed.kill()
     os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still to be waited for
-    left = tmp_path / f".last.pt.{host_name()}.{killed.pid}.tmp"
-    left.write_bytes(b"half")
-    (tmp_path / f".last.pt.{host_name()}.{os.getpid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".last.pt.another-machine.{killed.pid}.tmp").write_bytes(b"half")
-    assert list(stale_temporaries(tmp_path)) == []
-    assert list(stale_temporaries(tmp_path, alone=True)) == [left]
+    kept = [left_by(tmp_path, os.getpid()), left_by(tmp_path, killed.pid, "another-machine")]
+    left = left_by(tmp_path, killed.pid)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == sorted([*kept, left])
+    clear_stale(tmp_path, alone=True)
+    assert entries(tmp_path) == sorted(kept)
     killed.communicate()
 
 
@@ -231,10 +256,10 @@ def killed_while_writing(path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["gpu-17.cluster.example.org", "Björn's Mac", "a.123", "x" * 200])
-def test_what_another_machine_left_is_never_cleared(
+def test_temporaries_of_another_machine_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """Its process ids say nothing here: on a shared file system its writer may be alive."""
+    """On a shared folder their writer may be alive, whatever its process id means here."""
     killed_while_writing(tmp_path / "last.pt", host)
     (left,) = entries(tmp_path)
     clear_stale(tmp_path)
@@ -249,7 +274,7 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> 
     assert entries(tmp_path / "a" / "b") == []
 
 
-def test_check_writable_tells_a_full_disk_before_anything_is_computed(
+def test_check_writable_reports_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
