@@ -35,7 +35,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
     """
     from mnist_cli.base.files import atomic_write
     from mnist_cli.proving.claims import prove
-    from mnist_cli.proving.proofs import PROOFS
+    from mnist_cli.proving.proofs import all_claims
     from mnist_cli.report import proof as shown
     from mnist_cli.report.console import print_json
 
@@ -47,7 +47,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         facts = _facts(subject)
         rows: list[Row] = []
         with shown.progress(facts, on_stderr=as_json) as report:
-            for row in prove(subject, PROOFS):
+            for row in prove(all_claims(subject)):
                 rows.append(row)
                 report(row)
     document = _document(facts, rows, perf_counter() - started)

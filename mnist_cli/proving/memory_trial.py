@@ -1,4 +1,4 @@
-"""Runs out of memory on purpose, in a process of its own; started by :mod:`mnist_cli.proving.limits`.
+"""Runs out of memory on purpose, in a process of its own; started by :mod:`mnist_cli.proving.memory_and_speed`.
 
 Prints one JSON document: the batch size that was refused, the one that the refusal proposed, and
 how many images a second run with the proposed size trained on.
