@@ -109,7 +109,7 @@ def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
     assert (outcome.code, row["digit"], row["class"], row["bottom"]) == (3, "", "", "")
-    assert row["error"] == "there is no picture missing.png"
+    assert row["error"] == "the picture missing.png does not exist"
 
 
 def test_the_picture_is_shown_and_the_checkpoint_named(run: Run, trained: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_among_the_pictures_is_told_how_it_is_named(
     outcome = run("predict", "three.png", name, "--runs", trained.parent, "--quiet")
     assert outcome.code == 3
     assert outcome.err.splitlines() == [
-        f"error: there is no picture {name}",
+        f"error: the picture {name} does not exist",
         f"If the run {name} is meant: --checkpoint {name}.",
     ]
     assert "--checkpoint" not in run("predict", "none.png", "--runs", trained.parent).err
