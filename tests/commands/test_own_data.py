@@ -70,7 +70,7 @@ def test_the_record_of_the_run(own: Path, run_of: Path) -> None:
 def test_what_was_done_to_the_images_is_said(run: Run, own: Path) -> None:
     outcome = run("train", *SMALL[1:-5], "--dataset", own / "pics", "--dry-run")
     text = said(outcome)
-    assert "60 of 60 images are 32×40: the longer side brought to 28 pixels" in text
+    assert "60 of 60 images are 32×40: the longer side is scaled to 28 pixels" in text
     assert "there is no test set: 12 images, one in 5 of each class, are kept" in text
 
 
