@@ -1,11 +1,11 @@
-// Questions to the program: one at a time, and of those that wait only the latest counts.
+// Questions to the program: one at a time; of waiting questions only the latest is sent.
 
 const post = (question) => fetch('ask', {
   method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: question,
 });
 
 const answerTo = async (question) => {
-  // The server may have closed a connection that was silent for long: once more on a new one.
+  // The server may have closed an idle connection: try once more on a new one.
   const response = await post(question).catch(() => post(question));
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
@@ -21,13 +21,13 @@ export class Asker {
     Object.assign(this, { onAnswer, onFailure });
   }
 
-  // `onAnswer` is told with each answer whether it is to the latest question.
+  // `onAnswer` receives the answer, and whether it is to the latest question.
   ask(question) {
     this.#waiting = question;
     if (!this.#busy) this.#work();
   }
 
-  // Whatever has been asked is no longer of interest.
+  // Ignore the answers to all questions so far.
   forget() {
     this.#waiting = null;
     this.#age += 1;
