@@ -18,7 +18,7 @@ const setUp = (about) => {
     shown = answer.blank ? null : answer;
     if (!shown) return showNothing();
     showAnswer(answer, about.classes);
-    return speak(`${about.model}: ${byId('said').textContent}`);
+    return speak(`${about.model} predicts ${byId('said').textContent}`);
   };
 
   const asker = new Asker({
