@@ -147,7 +147,7 @@ def photograph(image: npt.NDArray[np.uint8], random: Random, *, hand: bool = Fal
 
 Scene = Callable[[npt.NDArray[np.uint8], Random], Floats]
 SCENES: Mapping[str, Scene] = {
-    "as it is: 28×28, light on dark": lambda image, _: image.astype(np.float64),
+    "unchanged: 28×28, light on dark": lambda image, _: image.astype(np.float64),
     "dark on light, ten times as large": lambda image, _: on_paper(enlarged(image)),
     "noise (σ = 20 of 255)": lambda image, r: grain(on_paper(enlarged(image)), r, 20),
     "light falling off to a third": lambda image, r: grain(
@@ -164,20 +164,20 @@ SCENES: Mapping[str, Scene] = {
     "hairlines": lambda image, _: on_paper(hairline(enlarged(image))),
     "thick strokes (2 pixels more)": lambda image, _: on_paper(pen(enlarged(image), 2)),
     "marker (3.5 pixels more)": lambda image, _: on_paper(pen(enlarged(image), 3.5)),
-    "turned by 10° or -10°": lambda image, r: on_paper(
+    "rotated by 10° or -10°": lambda image, r: on_paper(
         turned(enlarged(image), r.choice([-10, 10]))
     ),
-    "turned by 20° or -20°": lambda image, r: on_paper(
+    "rotated by 20° or -20°": lambda image, r: on_paper(
         turned(enlarged(image), r.choice([-20, 20]))
     ),
-    "seen from aside": lambda image, r: on_paper(tilted(enlarged(image), r)),
-    "cut out closely": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
+    "seen at an angle": lambda image, r: on_paper(tilted(enlarged(image), r)),
+    "tight cut": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
     "small, anywhere on a large page": lambda image, r: grain(
         on_paper(in_a_corner(enlarged(image, 6), r)), r, 5
     ),
     "22 pixels high, dark on light": lambda image, _: on_paper(enlarged(image, 1.1)),
     "squared paper": lambda image, r: grain(ruled(on_paper(enlarged(image))), r, 4),
-    "photograph: askew, any pen, grey paper, falling light, blur, noise": photograph,
+    "photograph: rotated, any pen, grey paper, falling light, blur, noise": photograph,
     "the same, and a hand's shadow across the digit": lambda image, r: photograph(
         image, r, hand=True
     ),
