@@ -49,7 +49,7 @@ def to_form(levels: Grey) -> npt.NDArray[np.uint8]:
 
 
 def stroke_width(levels: Grey) -> float:
-    """Mean width of the strokes, in pixels.
+    """Mean width, in pixels, of the strokes on levels (H, W), float32, 0 to 1.
 
     A stroke of width w has a mean distance to its edge of about w/4 + 1/2 pixels.
     """
