@@ -27,14 +27,14 @@ ALLOWED = {
         *("encode", "evaluate", "first_bad_module", "hooks_before_accumulation", "leaves_of"),
         *("load_tensor", "own_buffers", "parse_binding", "parse_value", "plain", "plain_row"),
         *("replay", "root_tensor", "seed_of", "set_aside", "shown", "tensor_of", "variable"),
-        *("walk", "with_room_for_backward", "without_hooks_after_accumulation", "worst"),
+        *("walk", "with_room_for_backward", "without_hooks_after_accumulation"),
         *("write_idx",),
     },
     "Raises": {
         *("CudaCapturer.capture", "DatasetSpec.file", "DeferredGuard.report", "Group.share"),
         *("ImmediateGuard.before_step", "Material.saliency", "dead_units", "encode"),
         *("explain_out_of_memory", "find_node", "fitted", "load", "loads", "node_at"),
-        *("other_side", "parse_binding", "read_curves", "require_exact", "root_tensor"),
+        *("other_side", "parse_binding", "plain", "read_curves", "require_exact", "root_tensor"),
         *("running", "seed_of", "tensor_of"),
     },
     "Args": {

@@ -87,6 +87,6 @@ def distance(found: Gradients, exact: Gradients) -> float:
 
 
 def worst(model: nn.Module, images: Tensor, loss: Loss, bits: Sequence[int]) -> float:
-    """The largest error of emulations with these numbers of bits; arguments as for `reference`."""
+    """The largest error, for images (N, 1, H, W), of emulations with these numbers of bits."""
     exact = reference(model, images, loss)
     return max(distance(reference(model, images, loss, few), exact) for few in bits)

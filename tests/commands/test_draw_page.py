@@ -235,9 +235,7 @@ def test_on_a_phone_with_a_finger(served: Address) -> None:
         assert phone.problems == []
 
 
-def test_a_stopped_program_is_reported(
-    browser: chromium.Browser, trained: Path
-) -> None:
+def test_a_stopped_program_is_reported(browser: chromium.Browser, trained: Path) -> None:
     with drawing(trained, "-q") as there:
         page = Page(browser, there)
         there.process.send_signal(signal.SIGINT)
