@@ -1,8 +1,7 @@
 """Draws the pictures of README and docs from real runs: ``MNIST_DATA_DIR=… python docs/pictures.py``.
 
-After it names of pictures, as ``layer``, to draw those alone.
-
-The terminal's picture is what the program wrote, escape codes and all, turned into an SVG by rich.
+Names of pictures, such as ``layer``, draw only these. rich turns the terminal's output, with its
+escape codes, into an SVG.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from rich.text import Text
 
 DOCS = Path(__file__).parent
 WIDTH = 100
-"""Columns: on a page that shows the picture 830 pixels wide, letters are as large as its text."""
+"""Columns. On a page that shows the picture 830 pixels wide, letters are as large as its text."""
 WINDOW = {"width": 940, "height": 632, "deviceScaleFactor": 1.5}
 FIVE = [(0.71, 0.17), (0.55, 0.18), (0.37, 0.19), (0.35, 0.32), (0.33, 0.46), (0.42, 0.45),
         (0.53, 0.43), (0.68, 0.5), (0.71, 0.64), (0.63, 0.79), (0.47, 0.84), (0.31, 0.79)]  # fmt: skip
 """A five, in shares of the drawing's side."""
 WIPED = re.compile(r".*\x1b\[2K|\x1b\[\d*A|\x1b\[\?25[lh]|\r")
-"""What a progress bar leaves in the stream: lines wiped away, and movements of the cursor."""
+"""The traces of a progress bar: erased lines and movements of the cursor."""
 
 
 def captured(command: list[str], folder: Path) -> str:
-    """What a command writes to a terminal of our width, without the bar that it wipes away."""
+    """The output of a command on a terminal of our width, without its progress bar."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -64,7 +63,7 @@ def draw(commands: list[list[str]], folder: Path, path: Path) -> None:
 
 
 def draw_network(folder: Path) -> None:
-    """A whole network's graph, that of the learning path, as ``mnist inspect-grad`` writes it."""
+    """The graph of the learning path's network, as ``mnist inspect-grad`` writes it."""
     subprocess.run(
         [sys.executable, "-m", "mnist_cli", "inspect-grad", "--model", "notebook", "--replay",
          "--precision", "fp32", "--eval", "--batch", "8", "-q", "--direction", "right",
@@ -75,7 +74,7 @@ def draw_network(folder: Path) -> None:
 
 
 def draw_layer() -> None:
-    """The graph of one linear layer on 64 digits, small enough to be read at a glance."""
+    """The graph of one linear layer on 64 digits, small enough to read at a glance."""
     import torch
     from torch.nn import functional as F
 

@@ -1,8 +1,8 @@
 """One product, one convolution and one backward pass, against float64 on the CPU.
 
-The error of each entry is given in units of the type's rounding times the sum of the absolute
-terms, the unit in which the error of a sum of n products is bounded by n for every order of
-summation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+The unit of error is the type's rounding times the sum of the absolute terms. In this unit, the
+error of a sum of n products is at most n, in any order of summation (Higham, Accuracy and
+Stability of Numerical Algorithms, 2002, section 3.1).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnist_cli.proving.claims import Claims, Outcome, Subject
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A number format as a device computes in it.
+    """A number format of a device.
 
     Attributes:
         name: its usual name.
@@ -31,7 +31,7 @@ class Arithmetic:
         roundings: units of error besides the sum's. One for the result. 8 if partial sums may be
             rounded too, as in cuBLAS (``allow_bf16_reduced_precision_reduction``). 4 for TF32,
             which may truncate both operands.
-        exact: whether float32 operations must keep all their bits (no TF32).
+        exact: whether float32 operations must keep all their bits, without TF32.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Claims about memory and speed: a refused batch size, and the preset ``fast`` to its target."""
+"""Claims about a refused batch size, and about the speed of a preset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradient of one batch, for the network of each preset, against float64 on the CPU."""
+"""Claims about the gradient of one batch for each preset's network, against float64 on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training steps on the device: captured against one by one, and without a wait for the device."""
+"""Claims about training steps: captured ones give the same bits, and none waits for the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnist_cli.data.loader import DeviceLoader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import compute_settings, resolve_precision
 from mnist_cli.proving.claims import Claims, Outcome, Subject
-from mnist_cli.proving.recorded_steps import RecordingCapturer, no_reads
+from mnist_cli.proving.recorded_steps import NoReads, RecordingCapturer
 from mnist_cli.training import snapshot
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
 from mnist_cli.training.guard import DeferredGuard
@@ -26,9 +26,9 @@ from mnist_cli.training.state import TrainState, fresh_state
 from mnist_cli.training.step import Stepper
 
 PRESETS = ("default", "fast")
-"""Between them: SGD and Muon, batch norm and none, augmentation and none."""
+"""Together they cover SGD and Muon, and steps with and without batch norm and augmentation."""
 BATCHES, BATCH_SIZE = 20, 32
-"""Enough for both sizes of graph: eight steps and one."""
+"""Enough for both sizes of graph, eight steps and one."""
 
 
 class _Run:
@@ -43,7 +43,7 @@ class _Run:
         self.loader = DeviceLoader(self.config, parts.train.to(device), data.normalisation)
         precision = resolve_precision(self.config.precision, device)
         self.state: TrainState = fresh_state(self.config, device, precision, len(data.spec.classes))
-        # The guard that runs on CUDA; it reads nothing back within an epoch.
+        # The guard for CUDA, which reads nothing back within an epoch.
         self.state.guard = DeferredGuard(device, self.state.optimizers)
         self._data = data
 
@@ -118,7 +118,7 @@ def check_waits(subject: Subject, preset: str) -> Outcome:
         with compute_settings(device):
             steps = _steps(stepper, run.loader, capturer)
             next(steps)
-            with no_reads(), _no_synchronisation(device):
+            with NoReads(), _no_synchronisation(device):
                 for _ in steps:
                     pass
     return Outcome(
