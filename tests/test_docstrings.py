@@ -20,27 +20,23 @@ LONG = 5
 
 ALLOWED = {
     "shapes": {
-        *("DeferredGuard.before_step", "Group.add", "Group.pool", "Group.weigh"),
-        *("ImmediateGuard.before_step", "Material.probabilities", "RankBatchNorm.forward"),
-        *("Ranks.add", "Stepper.gradients", "Stepper.measured", "by_parameter", "call"),
-        *("call_lines", "colour_row", "compare_tensors", "count_classes", "cut_lines"),
-        *("encode", "evaluate", "first_bad_module", "hooks_before_accumulation", "leaves_of"),
-        *("load_tensor", "own_buffers", "parse_binding", "parse_value", "plain", "plain_row"),
-        *("replay", "root_tensor", "seed_of", "set_aside", "shown", "tensor_of", "variable"),
-        *("walk", "with_room_for_backward", "without_hooks_after_accumulation"),
-        *("write_idx",),
+        *("Group.weigh", "ImmediateGuard.before_step", "Material.probabilities"),
+        *("RankBatchNorm.forward", "call", "colour_row", "compare_tensors", "count_classes"),
+        *("encode", "evaluate", "hooks_before_accumulation", "load_tensor", "own_buffers"),
+        *("parse_binding", "parse_value", "plain", "replay", "root_tensor", "seed_of"),
+        *("set_aside", "tensor_of", "variable", "walk", "with_room_for_backward"),
+        *("without_hooks_after_accumulation", "write_idx"),
     },
     "Raises": {
-        *("CudaCapturer.capture", "DatasetSpec.file", "DeferredGuard.report", "Group.share"),
         *("ImmediateGuard.before_step", "Material.saliency", "dead_units", "encode"),
         *("explain_out_of_memory", "find_node", "fitted", "load", "loads", "node_at"),
-        *("other_side", "parse_binding", "plain", "read_curves", "require_exact", "root_tensor"),
-        *("running", "seed_of", "tensor_of"),
+        *("other_side", "parse_binding", "plain", "read_curves", "require_exact"),
+        *("root_tensor", "running", "seed_of", "tensor_of"),
     },
     "Args": {
         *("against", "box", "check_alike", "check_weights", "draw", "dump", "explained"),
-        *("expression", "fit", "fresh_state", "key", "node", "number", "open_subject"),
-        *("predict", "predict_members", "save_mistakes", "save_saliency", "wire"),
+        *("expression", "fresh_state", "key", "node", "number", "open_subject", "predict"),
+        *("predict_members", "save_mistakes", "wire"),
     },
 }
 """Functions that still have a gap. Remove what has been mended; add nothing."""
@@ -114,7 +110,8 @@ def gaps(kind: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", ALLOWED)
 def test_no_gap_is_new_and_none_is_listed_in_vain(kind: str) -> None:
-    assert gaps(kind) == ALLOWED[kind]
+    assert gaps(kind) - ALLOWED[kind] == set(), "describe these in their docstrings"
+    assert ALLOWED[kind] - gaps(kind) == set(), "remove these from the list"
 
 
 def test_the_audit_finds_gaps() -> None:

@@ -96,7 +96,7 @@ def walk(
 
 
 def leaves_of(names: Names) -> dict[str, Tensor]:
-    """The leaves by name; a weight shared by two modules has the name of the first."""
+    """The leaves, of any shape, by name; a shared weight has the name of its first module."""
     if names is None:
         return {}
     if isinstance(names, nn.Module):

@@ -60,13 +60,13 @@ def call_lines(
     results: Sequence[Tensor | None],
     targets: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The call as one would type it, and what it returned.
+    """The call of a node as Python, and its results.
 
     Args:
-        name: the node's.
-        grads: what it was called with; large ones are named and shown before.
-        results: what it returned.
-        targets: for each result, what it goes to, or an empty string; may be left out.
+        name: of the node.
+        grads: its arguments, of any shape; large ones are named and shown before the call.
+        results: its results, of any shape.
+        targets: the receiver of each result, or an empty string; may be shorter.
     """
     names = [f"grad[{i}]" if len(grads) > 1 else "grad" for i in range(len(grads))]
     large = [grad is not None and not _small(grad) for grad in grads]
@@ -113,13 +113,13 @@ def _cut(tensor: Tensor) -> str:
 
 
 def cut_lines(tensors: Sequence[Tensor | None]) -> Iterator[str]:
-    """A line that says so where one of them is not shown whole."""
+    """A line that says so if one of them, of any shape, is not shown whole."""
     if any(one is not None and one.dim() <= 2 and one.numel() > LARGE for one in tensors):
         yield CUT
 
 
 def shown(tensor: Tensor | None) -> str:
-    """A small tensor as torch prints it, its lines brought into one."""
+    """A small tensor of any shape, as torch prints it, in one line."""
     return " ".join(repr(tensor).split())
 
 

@@ -260,7 +260,16 @@ def save_saliency(
     title: str,
     own: bool = False,
 ) -> None:
-    """An image (H, W), and which of its pixels the answer hangs on, alone and against a rival."""
+    """Draw an image, its saliency, and its saliency against the second class.
+
+    Args:
+        image: (H, W).
+        found: the saliency.
+        classes: names of the classes.
+        paths: the files to write.
+        title: of the figure.
+        own: whether the image is of the user's own data, which may be dark on light.
+    """
     said, rival = classes[found.predicted], classes[found.rival]
     with rc_context(IMAGES):
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")

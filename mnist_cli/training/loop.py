@@ -58,7 +58,13 @@ def fit(
 
     After each yield the state is whole: saved there and loaded again, the run goes on to the
     same bits. Draws dropout from torch's global generators, which it seeds at each epoch's start.
-    With a ``capturer`` steps are captured and replayed (see :mod:`mnist_cli.training.graphed`).
+
+    Args:
+        state: the network, optimisers and position; changed in place.
+        loader: the training set in batches.
+        val: the validation set; None for none.
+        normalisation: of the validation images.
+        capturer: captures and replays steps (see :mod:`mnist_cli.training.graphed`); None does not.
 
     Raises:
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.

@@ -61,7 +61,7 @@ def _norm(tensor: Tensor, members: int) -> Tensor:
 
 
 def by_parameter(names: Iterable[str], measured: Tensor | None) -> dict[str, Norms]:
-    """What :func:`measure` returned, by the parameters' names; waits for the device."""
+    """The norms by parameter, from :func:`measure`'s (parameters, norms); waits for the device."""
     if measured is None:
         return {}
     return {name: Norms(*row) for name, row in zip(names, measured.tolist(), strict=True)}

@@ -79,9 +79,11 @@ class Stepper:
 
     @contextmanager
     def measured(self, gradients: Sequence[Tensor | None] | None = None) -> Iterator[None]:
-        """Measure the step that is taken inside, if it is the epoch's middle one; wait for nothing.
+        """Measure the step taken inside, if it is the epoch's middle one, without waiting.
 
-        ``gradients`` are where it leaves them; None is where autograd does.
+        Args:
+            gradients: the gradients of the step, with the shapes of the parameters; None stands for
+                those that autograd leaves in ``.grad``.
         """
         if self.state.batch != self.measured_batch:
             yield
@@ -150,7 +152,7 @@ class Stepper:
         return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
     def gradients(self) -> list[Tensor | None]:
-        """Where the last step that was taken, or is captured, leaves each parameter's gradient."""
+        """The gradient of each parameter, with its shape, of the last step taken or captured."""
         return [p.grad for p in self.parameters]
 
     def _present_gradients(self) -> list[Tensor]:
