@@ -124,10 +124,7 @@ def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None
     """
     content = data.encode() if isinstance(data, str) else data
     try:
-        if _is_device(path):
-            path.write_bytes(content)
-            return
-        with replacing(path, durable=durable) as file:
+        with path.open("wb") if _is_device(path) else replacing(path, durable=durable) as file:
             file.write(content)
     except OSError as error:
         raise explain_os_error(error, path, "write", len(content)) from error
