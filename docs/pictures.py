@@ -66,7 +66,7 @@ def draw_network(folder: Path) -> None:
     """The graph of the learning path's network, as ``mnist inspect-grad`` writes it."""
     subprocess.run(
         [sys.executable, "-m", "mnist_cli", "inspect-grad", "--model", "notebook", "--replay",
-         "--precision", "fp32", "--eval", "--batch", "8", "-q", "--direction", "right",
+         "--precision", "fp32", "--eval", "--batch-size", "8", "-q", "--direction", "right",
          "--out", folder],
         check=True,
     )  # fmt: skip

@@ -20,12 +20,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from mnist_cli import catalogue
-from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
 from mnist_cli.data import store
-from mnist_cli.devices.device import compute_settings, resolve_device
+from mnist_cli.devices.device import resolve_device
 from mnist_cli.errors import DataError
-from mnist_cli.runs.directory import find_checkpoint
+from mnist_cli.inference.opened import OpenCheckpoint, read_checkpoint
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.segmenting import cut_whole
@@ -234,7 +232,7 @@ def fonts() -> list[Path]:
     )
 
 
-def accuracy(reader: Reader, samples: list[Sample]) -> float:
+def accuracy(opened: OpenCheckpoint, samples: list[Sample]) -> float:
     """The share of pictures whose digit is predicted."""
     forms, digits = [], []
     for number, sample in enumerate(samples):
@@ -244,7 +242,7 @@ def accuracy(reader: Reader, samples: list[Sample]) -> float:
             continue
         forms.append(found.form)
         digits.append(sample.digit)
-    said = reader.probabilities(np.stack(forms)).argmax(1).numpy()
+    said = opened.probabilities(np.stack(forms)).argmax(1).numpy()
     return float((said == np.array(digits)).sum()) / len(samples)
 
 
@@ -257,28 +255,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="of MNIST's test images a kind")
     parser.add_argument("--only", default="", help="the kinds whose names hold this")
     given = parser.parse_args()
-    found = checkpoints.read(find_checkpoint(given.checkpoint, Path("runs")))
-    reader = Reader(found, resolve_device("auto"))
+    checkpoint = read_checkpoint(given.checkpoint, Path("runs"))
+    opened = OpenCheckpoint(checkpoint, resolve_device("auto"))
     test = store.read(catalogue.get("mnist"), "test", given.data_dir)
     chosen = np.linspace(0, len(test.labels) - 1, given.count).astype(int)
     print("| pictures | number | correct |\n| --- | --- | --- |")
-    with compute_settings(reader.device):
-        said = reader.probabilities(test.images[chosen]).argmax(1).numpy()
-        right = float((said == test.labels[chosen]).mean())
-        print(f"| the test images themselves, by `mnist eval` | {given.count:,} | {right:.1%} |")
-        for name, scene in SCENES.items():
-            if given.only in name:
-                samples = list(scene_samples(scene, test.images[chosen], test.labels[chosen]))
-                print(
-                    f"| {name} | {len(samples):,} | {accuracy(reader, samples):.1%} |", flush=True
-                )
-        for name, blurred in (("printed digits", False), ("printed digits, blurred", True)):
-            if given.only in name:
-                samples = list(font_samples(blurred=blurred))
-                title = f"{name}: {len(fonts())} fonts, 3 sizes"
-                print(
-                    f"| {title} | {len(samples):,} | {accuracy(reader, samples):.1%} |", flush=True
-                )
+    said = opened.probabilities(test.images[chosen]).argmax(1).numpy()
+    right = float((said == test.labels[chosen]).mean())
+    print(f"| the test images themselves, by `mnist eval` | {given.count:,} | {right:.1%} |")
+    for name, scene in SCENES.items():
+        if given.only in name:
+            samples = list(scene_samples(scene, test.images[chosen], test.labels[chosen]))
+            print(f"| {name} | {len(samples):,} | {accuracy(opened, samples):.1%} |", flush=True)
+    for name, blurred in (("printed digits", False), ("printed digits, blurred", True)):
+        if given.only in name:
+            samples = list(font_samples(blurred=blurred))
+            title = f"{name}: {len(fonts())} fonts, 3 sizes"
+            print(f"| {title} | {len(samples):,} | {accuracy(opened, samples):.1%} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
-from pydantic.fields import FieldInfo
 
 from mnist_cli import cli
-from mnist_cli.config.messages import permitted
-from mnist_cli.config.schema import CHOOSERS, TrainConfig
+from mnist_cli.config.keys import KEYS, kinds, permitted, words
+from mnist_cli.config.schema import CHOOSERS
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """# Reference
@@ -29,7 +28,7 @@ The [guide](guide.md) has examples, the exit codes, and what a run directory hol
 
 def reference() -> str:
     """The whole page."""
-    root = typer.main.get_command(cli.app)
+    root = typer.main.get_command(cli.build())
     commands = list(_commands(root, "mnist", None))
     contents = [f"- [`{name}`](#{name.replace(' ', '-')})" for name, _, _ in commands]
     parts = [HEAD, "\n".join([*contents, "- [Configuration keys](#configuration-keys)"])]
@@ -79,9 +78,9 @@ def _keys() -> Iterator[str]:
         "optimiser's or the schedule's own holds."
     )
     rows = []
-    for key, field in TrainConfig.model_fields.items():
-        default = "" if field.default is None else f"`{_cell(_value(field.default))}`"
-        row = (f"`{key}`", default, _allowed(field), _cell(_escaped(field.description or "")))
+    for name, key in KEYS.items():
+        default = "" if key.default is None else f"`{_cell(_value(key.default))}`"
+        row = (f"`{name}`", default, _allowed(name), _cell(_escaped(key.help)))
         rows.append(f"| {' | '.join(row)} |")
     yield "\n".join(["| key | default | allowed | meaning |", "| --- | --- | --- | --- |", *rows])
     for chooser, table in CHOOSERS.items():
@@ -90,15 +89,10 @@ def _keys() -> Iterator[str]:
         )
 
 
-def _allowed(field: FieldInfo) -> str:
-    """Words to choose from, a number's bounds, or nothing where the meaning says it."""
-    kinds = [field.annotation, *get_args(field.annotation)]
-    words = [f"`{w}`" for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
-    if bool in kinds:
-        words += ["`true`", "`false`"]
-    if words or not {int, float} & set(kinds):
-        return ", ".join(dict.fromkeys(words))
-    return permitted(field)
+def _allowed(name: str) -> str:
+    """The words to choose from, or a number's bounds; empty if the meaning says it."""
+    listed = [*words(name), *(["true", "false"] if bool in kinds(name) else [])]
+    return ", ".join(f"`{word}`" for word in listed) or permitted(name).replace("|", " or ")
 
 
 def _own(chosen: tuple[str, Any]) -> str:

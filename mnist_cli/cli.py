@@ -1,8 +1,8 @@
 """Assembles the Typer app, and turns errors into exit codes.
 
 A command is a function of plain values in :mod:`mnist_cli.commands`; it raises
-:class:`mnist_cli.errors.MnistError` for what it expects may fail. This is the one place that
-turns such an error into a message and a code, and the only one that ends the process.
+:class:`mnist_cli.errors.MnistError` for expected failures. This is the one place that turns such an
+error into a message and a code, and the only one that ends the process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from itertools import takewhile
 from types import FrameType
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -22,36 +25,36 @@ import typer
 import typer.core
 
 from mnist_cli import __version__
-from mnist_cli.base.process import (
-    HeldImport,
-    Termination,
-    abandon_stdout,
-    end,
-    ignore_signals,
-)
-from mnist_cli.commands import (
-    bench,
-    data,
-    doctor,
-    draw,
-    evaluate,
-    export,
-    inspect_grad,
-    model,
-    plot,
-    predict,
-    runs,
-    train,
-)
-from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated, UsageError
+from mnist_cli.base.process import abandon_stdout, end
+from mnist_cli.base.signals import HeldImport, Termination, ignore_signals
+from mnist_cli.commands import options
+from mnist_cli.commands.renamed import renamed
+from mnist_cli.commands.typer_errors import translated
+from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated
 from mnist_cli.networks.source import blamed
 from mnist_cli.training.expected_errors import expected, explain
 
+COMMANDS = {
+    "train": "train",
+    "eval": "evaluate",
+    "predict": "predict",
+    "draw": "draw",
+    "inspect-grad": "inspect_grad",
+    "plot": "plot",
+    "model": "model",
+    "export": "export",
+    "runs": "runs",
+    "data": "data",
+    "bench": "bench",
+    "doctor": "doctor",
+}
+"""The module of each command, in the order of ``mnist --help``. A module of several has an ``app``."""
+
 
 class _PlainHelp:
-    """A command whose ``--help`` says no Python: neither ``--json <bool>`` nor ``RUN <list[Path]>``.
+    """A command whose ``--help`` shows no Python types: no ``--json <bool>``, no ``RUN <list[Path]>``.
 
-    Typer says it since 0.29, also of a flag, which takes no value, and where a metavar says more.
+    Typer shows them since 0.29, even for flags and beside a metavar.
     """
 
     def get_params(self, context: Any) -> Any:
@@ -69,55 +72,61 @@ def _nothing(*_context: object, **_named: object) -> None:
 
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
-    pass
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        return super().parse_args(context, renamed(context.command_path, arguments))
 
 
 class _Group(_PlainHelp, typer.core.TyperGroup):
     pass
 
 
-app = typer.Typer(
-    name="mnist",
-    cls=_Group,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Train, evaluate and look inside MNIST networks.",
-    epilog="Start with [bold]mnist train[/]; every command answers to --help.",
-)
-app.command(name="train")(train.train)
-app.command(name="eval")(evaluate.evaluate)
-app.command(name="predict")(predict.predict)
-app.command(name="draw")(draw.draw)
-app.command(name="inspect-grad")(inspect_grad.inspect_grad)
-app.command(name="plot")(plot.plot)
-app.command(name="model")(model.model)
-app.command(name="export")(export.export)
-app.add_typer(runs.app, name="runs")
-app.add_typer(data.app, name="data")
-app.command(name="bench")(bench.bench)
-app.command(name="doctor")(doctor.doctor)
+@cache
+def build(only: str | None = None) -> typer.Typer:
+    """The program as a Typer app; with ``only`` one command, whose module alone is imported.
+
+    That is what one command needs; to import the others takes longer than to import it.
+    """
+    app = typer.Typer(
+        name="mnist",
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Train, evaluate and look inside MNIST networks.",
+        epilog="Start with [bold]mnist train[/]. Every command has --help.",
+    )
+    app.callback()(_root)
+    for name in [only] if only else COMMANDS:
+        module = import_module(f"mnist_cli.commands.{COMMANDS[name]}")
+        if group := getattr(module, "app", None):
+            app.add_typer(group, name=name)
+        else:
+            app.command(name=name)(getattr(module, COMMANDS[name]))
+    _tidy_help(app)
+    return app
 
 
 def _tidy_help(group: typer.Typer) -> None:
-    """Join the lines of each paragraph of the docstrings, whose breaks Typer keeps; plain flags."""
+    """Give every command our classes and ``--debug``, and join the lines of its paragraphs."""
     if group.registered_callback is not None:
         group.registered_callback.help = _filled(group.registered_callback.callback)
     for command in group.registered_commands:
         command.cls = _Command
         command.help = _filled(command.callback)
+        if command.callback is not None:
+            command.callback = options.with_debug(command.callback)
     for subgroup in group.registered_groups:
         subgroup.cls = _Group
         if subgroup.typer_instance is not None:
             _tidy_help(subgroup.typer_instance)
+            callback = subgroup.typer_instance.registered_callback
+            if callback is not None and callback.callback is not None:
+                callback.callback = options.with_debug(callback.callback)
 
 
 def _filled(callback: Callable[..., object] | None) -> str:
     paragraphs = inspect.cleandoc(getattr(callback, "__doc__", None) or "").split("\n\n")
     return "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
-
-
-_tidy_help(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -126,7 +135,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -151,7 +159,7 @@ def main() -> NoReturn:
         code = run(arguments)
         ignore_signals()  # one that comes now comes too late to change anything
         sys.stdout.flush()
-    except Termination:  # while an error was told
+    except Termination:  # while an error was reported
         code = Terminated.code
     except KeyboardInterrupt:
         code = Interrupted.code
@@ -212,10 +220,11 @@ def _invoke(arguments: list[str]) -> int:
     answer the shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
-        app(args=arguments, prog_name="mnist")
-    command = typer.main.get_command(app)
+        build()(args=arguments, prog_name="mnist")
+    named = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    command = typer.main.get_command(build(named))
     try:
-        # Whoever starts the program again, as several processes, needs what was typed.
+        # A command that starts the program again, as several processes, needs what was typed.
         with command.make_context("mnist", list(arguments), obj=tuple(arguments)) as context:
             command.invoke(context)
     except typer.Exit as stop:
@@ -227,82 +236,37 @@ def _invoke(arguments: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
             return 0
-        translated = _translate(error, _command_path(command, arguments))
-        if translated is None:
+        known = translated(error, command, arguments)
+        if known is None:
             raise
-        raise translated from error
+        raise known from error
     return 0
 
 
-def _command_path(command: object, arguments: list[str]) -> str:
-    """The command that was called, as ``mnist data show``."""
-    words = ["mnist"]
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word)
-        if command is None:
-            break
-        words.append(word)
-    return " ".join(words)
-
-
-def _translate(error: Exception, path: str) -> UsageError | Interrupted | None:
-    """Typer's own errors, which are click's by another name, as ours; None for any other."""
-    if isinstance(error, typer.Abort):
-        return Interrupted("interrupted")
-    if isinstance(error, UnicodeEncodeError):
-        return UsageError(
-            "an argument holds characters that are no text in this locale",
-            "Choose a UTF-8 locale, as LC_ALL=C.UTF-8.",
-        )
-    show = getattr(error, "format_message", None)
-    if show is None or not hasattr(error, "exit_code"):
-        return None
-    return UsageError(_bad_value(error) or show().rstrip("."), f"See `{path} --help`.")
-
-
-def _bad_value(error: Exception) -> str:
-    """What is wrong with an option's value, as the configuration says it of its keys.
-
-    Typer judges by pydantic since 0.29, and its message then names neither the value nor what is
-    allowed; empty where another Typer, or something else, was the judge.
-    """
-    from pydantic import ValidationError
-
-    from mnist_cli.config.messages import complaint, number, permitted
-    from mnist_cli.config.schema import TrainConfig
-
-    option, cause = getattr(error, "param", None), error.__cause__
-    if option is None or not isinstance(cause, ValidationError):
-        return ""
-    first = cause.errors(include_url=False)[0]
-    unbounded = getattr(option, "min", None) is None and getattr(option, "max", None) is None
-    if unbounded and option.name in TrainConfig.model_fields:
-        allowed = permitted(TrainConfig.model_fields[option.name])
-    else:
-        kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)
-        allowed = number(whole=kind is int, ge=option.min, le=option.max)
-    return f"{max(option.opts, key=len)}: {complaint(first, allowed)}"
+def _asked(flag: str, arguments: list[str]) -> bool:
+    """Whether a flag was typed, also where the command line as a whole is wrong."""
+    return flag in takewhile(lambda word: word != "--", arguments)
 
 
 def _report(error: MnistError, arguments: list[str]) -> int:
     from mnist_cli.report.console import report_error
 
-    if "--debug" in arguments:
+    if _asked("--debug", arguments):
         import traceback
 
         traceback.print_exception(error)
-    report_error(error, as_json="--json" in arguments)
+    report_error(error, as_json=_asked("--json", arguments))
     return error.code
 
 
 def _report_bug(error: BaseException, arguments: list[str]) -> int:
-    """What nobody expected: its traceback, and with ``--json`` a document all the same."""
+    """Print the traceback of an unexpected error, and with ``--json`` a document too."""
     import traceback
 
     from mnist_cli.report.console import print_error_document
 
     traceback.print_exception(error)
-    if "--json" in arguments:
+    if _asked("--json", arguments):
         print_error_document(MnistError.code, "internal", f"{type(error).__name__}: {error}")
     return MnistError.code
 

@@ -25,7 +25,7 @@ class MnistError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint.strip()
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -149,3 +149,13 @@ class Caution(UserWarning):
 
     The command line prints it in one line.
     """
+
+
+def error_class(kind: str) -> type[MnistError]:
+    """The class whose ``kind`` this is, as another process names it; else :class:`MnistError`."""
+    classes: list[type[MnistError]] = [MnistError]
+    for one in classes:
+        if one.kind == kind:
+            return one
+        classes += one.__subclasses__()
+    return MnistError

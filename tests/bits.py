@@ -1,4 +1,4 @@
-"""Comparing documents bit by bit, without the program's own help."""
+"""Compares documents bit by bit, without the program's own functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 SECONDS = ("seconds", "images_per_second")
-"""What a clock decides, and no resuming can repeat."""
+"""Keys of measured times, which no resumed run repeats."""
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:

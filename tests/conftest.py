@@ -9,22 +9,25 @@ from pathlib import Path
 import pytest
 from systems import LINUX
 
-# Of tests in a shell's background it is ignored, and what they start would inherit that.
+NAMED = os.environ.get("MNIST_DATA_DIR")
+MNIST = Path(NAMED).resolve() if NAMED else None  # before a test changes the folder
+
+# A shell's background ignores it, and the processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# `make test` hands its own flags on, --print-directory among them, to what tests make.
+# Else the make that a test starts would get the flags of `make test`, such as --print-directory.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
 
-# It forks the program, limits its memory and reads /proc: mounts, signals, pseudo-terminals.
+# It needs forks, limits of memory, /proc, mounts, signals and pseudo-terminals.
 collect_ignore = [] if LINUX else ["torture"]
 
 
 def pytest_report_header() -> str:
-    """What is left out."""
-    return "" if LINUX else "tests/torture: left out, since it needs Linux"
+    """Say what is not collected."""
+    return "" if LINUX else "tests/torture is not collected: it needs Linux"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,8 +43,7 @@ def _few_threads() -> None:
 
 @pytest.fixture
 def mnist_dir() -> Path:
-    """The real MNIST files, where MNIST_DATA_DIR names them."""
-    named = os.environ.get("MNIST_DATA_DIR")
-    if not named:
+    """The real MNIST files, if MNIST_DATA_DIR names them; commands run without the variable."""
+    if MNIST is None:
         pytest.skip("MNIST_DATA_DIR names no data")
-    return Path(named)
+    return MNIST

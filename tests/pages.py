@@ -1,11 +1,11 @@
-"""Pages of Markdown whose commands and Python are run, and what these print is compared.
+"""Pages of Markdown: their commands and Python are run, and what they print is compared.
 
 Two kinds of fenced block are run, in the order of the page; a page's names live on from block to
 block, its files in one folder::
 
     ```console
     $ mnist data path digits
-    scikit-learn's digits come with the program: there are no files
+    scikit-learn's digits come with the program and have no files
     ```
 
     ```pycon
@@ -13,11 +13,11 @@ block, its files in one folder::
     2
     ```
 
-Under a command stands what it prints, on stdout and on stderr, as a pipe would get it. ``…``
-stands for any text within its line, a line of nothing else for any lines, none among them: for
-seconds, names of machines and the digits that another processor may compute otherwise. In a line
-with ``…`` blanks stand for any number of them, since a column is as wide as its figures. A command
-that is to fail says so after ``console``: ``fails=2``. Blocks of any other kind are not run.
+Below a command is its output, stdout and stderr, as in a pipe. ``…`` stands for any text within
+its line; alone in a line it stands for any number of lines. It replaces seconds, names of machines,
+and digits that another processor computes otherwise. In a line with ``…``, a blank stands for any
+number of blanks, because a column is as wide as its figures. A command that should fail says so
+after ``console``: ``fails=2``. Blocks of any other kind are not run.
 """
 
 from __future__ import annotations
@@ -140,62 +140,29 @@ def _trimmed(lines: list[str]) -> list[str]:
 
 def matches(shown: list[str], printed: list[str]) -> bool:
     """Whether a page's lines stand for what was printed."""
-    return _cost(_trimmed(shown), printed)[0][0] == 0
+    pattern = "".join(
+        r"(?:.*\n)*" if line.strip() == ANYTHING else _pattern(line) + r"\n"
+        for line in _trimmed(shown)
+    )
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
 
 
-def _line_matches(shown: str, printed: str) -> bool:
-    if ANYTHING not in shown:
-        return shown == printed
-    pattern = ".*".join(re.sub(r"(\\ )+", r"\\s+", re.escape(p)) for p in shown.split(ANYTHING))
-    return re.fullmatch(pattern, printed) is not None
-
-
-def _cost(shown: list[str], printed: list[str]) -> list[list[int]]:
-    """By position in both, how many of the lines from there on stand alone: the edit distance."""
-    cost = [[0] * (len(printed) + 1) for _ in range(len(shown) + 1)]
-    for i in range(len(shown), -1, -1):
-        for j in range(len(printed), -1, -1):
-            ways = []
-            if i < len(shown) and j < len(printed) and _line_matches(shown[i], printed[j]):
-                ways.append(cost[i + 1][j + 1])
-            if i < len(shown):
-                any_lines = shown[i].strip() == ANYTHING
-                ways.append(cost[i + 1][j] + (not any_lines))
-                if any_lines and j < len(printed):
-                    ways.append(cost[i][j + 1])
-            if j < len(printed):
-                ways.append(cost[i][j + 1] + 1)
-            cost[i][j] = min(ways, default=0)
-    return cost
+def _pattern(line: str) -> str:
+    if ANYTHING not in line:
+        return re.escape(line)
+    return ".*".join(re.sub(r"(\\ )+", r" +", re.escape(part)) for part in line.split(ANYTHING))
 
 
 def renewed(shown: list[str], printed: list[str]) -> list[str]:
     """What was printed, with the page's own lines wherever these still stand for it."""
     shown = _trimmed(shown)
-    cost = _cost(shown, printed)
+    whole = [line for line in shown if line.strip() != ANYTHING]
+    known = [next((s for s in whole if re.fullmatch(_pattern(s), now)), now) for now in printed]
     lines: list[str] = []
-    i = j = 0
-    while i < len(shown) or j < len(printed):
-        here = cost[i][j]
-        any_lines = i < len(shown) and shown[i].strip() == ANYTHING
-        if any_lines and cost[i + 1][j] == here:
-            lines.append(shown[i])
-            i += 1
-        elif any_lines and j < len(printed) and cost[i][j + 1] == here:
-            j += 1
-        elif (
-            i < len(shown)
-            and j < len(printed)
-            and cost[i + 1][j + 1] == here
-            and _line_matches(shown[i], printed[j])
-        ):
-            lines.append(shown[i])
-            i, j = i + 1, j + 1
-        elif j < len(printed) and cost[i][j + 1] + 1 == here:
-            lines.append(printed[j])
-            j += 1
-        else:
-            i += 1
+    matcher = difflib.SequenceMatcher(None, shown, known, autojunk=False)
+    for _, start, end, first, last in matcher.get_opcodes():
+        elided = [line for line in shown[start:end] if line.strip() == ANYTHING]
+        lines += elided[:1] or known[first:last]
     return lines
 
 
@@ -203,6 +170,8 @@ def rewrite(page: str, printed: list[tuple[Step, list[str]]]) -> str:
     """The page with what its steps print now."""
     lines = page.splitlines()
     for step, now in reversed(printed):
+        if matches(step.output, now):
+            continue
         end = step.start + len(step.output)
         blank = step.output[len(_trimmed(step.output)) :]
         lines[step.start : end] = [*renewed(step.output, now), *blank]

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from systems import skip_without_posix
+import pytest
+from systems import LINUX, skip_without_posix
+
+if LINUX:
+    from forked import Forked
 
 RECIPE = ["train_size=192", "val_size=64", "threads=1", "precision=fp32"]
 TINY = ["train", "--config", "smoke", *(word for pair in RECIPE for word in ("--set", pair))]
@@ -36,9 +40,21 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
-    return begin([sys.executable, "-m", "mnist_cli", *map(str, arguments)], **options)
+def start(
+    *arguments: object, faults: Sequence[list[Any]] = (), **options: Any
+) -> subprocess.Popen[str]:
+    """Start a command in a process of its own, its output piped, on one thread.
+
+    On Linux a warm process forks it, unless it gets an ``environment`` that an interpreter reads
+    as it starts. Only then it can have ``faults``: functions of :mod:`faults` and their values.
+    """
+    words = list(map(str, arguments))
+    if not LINUX or "environment" in options:
+        if faults:
+            pytest.skip("a process with faults is forked, which needs Linux")
+        return begin([sys.executable, "-m", "mnist_cli", *words], **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": one_thread()}
+    return Forked("faults:program", words, list(faults), **pipes | options)
 
 
 def begin(command: list[str], **options: Any) -> subprocess.Popen[str]:
@@ -48,31 +64,12 @@ def begin(command: list[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, env=environment, **options)
 
 
-HELD = """
-import sys, time
-from pathlib import Path
-marker, *arguments = sys.argv[1:]
-sys.argv = ["mnist", *arguments]
-from mnist_cli.training.step import Stepper
-step, taken = Stepper.__call__, 0
-def held(self, *values):
-    global taken
-    taken += 1
-    if taken == 5:
-        Path(marker).touch()
-        while Path(marker).exists():
-            time.sleep(0.005)
-    return step(self, *values)
-Stepper.__call__ = held
-from mnist_cli.__main__ import main
-main()
-"""
-
-
-def start_held(marker: Path, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+def start_held(
+    marker: Path, *arguments: object, faults: Sequence[list[Any]] = ()
+) -> subprocess.Popen[str]:
     """Start a training that waits in its fifth step until ``marker``, which it makes, is removed."""
-    command = [sys.executable, "-c", HELD, str(marker), *map(str, arguments)]
-    process = begin(command, **options)
+    held = ["linger", "mnist_cli.training.step:Stepper.__call__", 5, str(marker)]
+    process = start(*arguments, faults=[held, *faults])
     wait_until(lambda: marker.exists() or process.poll() is not None)
     assert process.poll() is None, finish(process).err
     return process

@@ -1,7 +1,7 @@
-"""Comparing two computations that both round, by a third one in float64.
+"""Compares two computations that both round, by their distance from a third one in float64.
 
-How far two results of rounding lie apart depends on the processor and on what is computed. So does
-each one's distance from the exact result, in the same measure: that is the tolerance.
+The difference of two rounded results depends on the processor and on the computation. So does each
+one's distance from the exact result, to the same degree: that distance is the tolerance.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def _rounding(values: Mapping[str, Tensor]) -> float:
 
 @contextmanager
 def smooth() -> Iterator[None]:
-    """Networks without kinks: at one, rounding decides which way a gradient goes.
+    """Networks without kinks, at which rounding decides the way of a gradient.
 
-    A softplus is in the place of each ReLU, a mean in the place of each maximum that is pooled.
+    A softplus replaces each ReLU, and average pooling replaces max pooling.
     """
     with mock.patch.object(F, "relu", F.softplus), mock.patch.object(F, "max_pool2d", F.avg_pool2d):
         yield

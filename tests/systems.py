@@ -1,4 +1,4 @@
-"""What a test needs of the system: elsewhere it skips, and says why."""
+"""What a test needs from the system: elsewhere it is skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def skip_without_posix() -> None:
     """Skip the test that calls it."""
     if WINDOWS:
         pytest.skip(NEEDS_POSIX)
+
+
+def open_terminal() -> tuple[int, int]:
+    """The two sides of a pseudo-terminal, ours and the program's; skips where none is available."""
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+    try:
+        ours, theirs = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminal is available: {error}")
+    return ours, theirs

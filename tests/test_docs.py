@@ -36,7 +36,7 @@ def command_names() -> list[str]:
         for word, child in children.items():
             visit(child, f"{name} {word}")
 
-    visit(typer.main.get_command(cli.app), "mnist")
+    visit(typer.main.get_command(cli.build()), "mnist")
     return names
 
 
@@ -91,7 +91,7 @@ def test_every_guarantee_names_a_test() -> None:
 
 def find(words: list[str]) -> tuple[Any, str, list[str]]:
     """The command that words call, its name, and the arguments that are left."""
-    command, name, rest = typer.main.get_command(cli.app), words[0], words[1:]
+    command, name, rest = typer.main.get_command(cli.build()), words[0], words[1:]
     while rest and rest[0] in getattr(command, "commands", {}):
         command, name, rest = command.commands[rest[0]], f"{name} {rest[0]}", rest[1:]
     return command, name, rest
@@ -149,7 +149,7 @@ def all_options() -> dict[str, set[str]]:
         for word, child in getattr(command, "commands", {}).items():
             visit(child, f"{name} {word}")
 
-    visit(typer.main.get_command(cli.app), "mnist")
+    visit(typer.main.get_command(cli.build()), "mnist")
     return found
 
 

@@ -36,7 +36,7 @@ def make_train(folder: Path, arguments: str) -> list[str]:
 CALLS = ["train --epochs 1", "inspect-grad --replay --format json,svg,html", "eval"]
 
 
-def test_it_ends_with_the_accuracy_and_what_next(tmp_path: Path) -> None:
+def test_make_train_ends_with_the_accuracy_and_next_steps(tmp_path: Path) -> None:
     """Of what `mnist eval` prints, the first line."""
     lines = make_train(tmp_path, "--epochs 1")
     assert lines[:3] == [f"called: {call}" for call in CALLS]
@@ -44,12 +44,12 @@ def test_it_ends_with_the_accuracy_and_what_next(tmp_path: Path) -> None:
     shown = " ".join(lines[3:])
     for name in ("eval", "draw"):
         assert f"{tmp_path}/bin/mnist {name} " in shown
-        assert name in {command.name for command in cli.app.registered_commands}
+        assert name in {command.name for command in cli.build().registered_commands}
     assert len(lines) == 3 + 4
 
 
 @pytest.mark.parametrize("flag", ["--quiet", "-q", "--json"])
-def test_not_where_it_is_to_be_quiet(tmp_path: Path, flag: str) -> None:
+def test_quiet_make_train_prints_the_outputs_only(tmp_path: Path, flag: str) -> None:
     lines = make_train(tmp_path, f"--epochs 1 {flag}")
     assert lines[0] == f"called: train --epochs 1 {flag}"
     assert lines[1:] == [f"called: {CALLS[1]}", f"called: {CALLS[2]}", "second line"]
@@ -75,7 +75,7 @@ def make_gpu(folder: Path, proven: int, tested: int) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize(("proven", "tested"), [(0, 0), (6, 0), (0, 1)])
-def test_the_gpu_is_proven_and_tested_whatever_fails_first(
+def test_make_gpu_runs_both_checks_even_if_one_fails(
     tmp_path: Path, proven: int, tested: int
 ) -> None:
     code, calls = make_gpu(tmp_path, proven, tested)
@@ -86,7 +86,7 @@ def test_the_gpu_is_proven_and_tested_whatever_fails_first(
     assert len(calls) == 2
 
 
-def test_a_package_that_the_gpu_machine_lacks_is_named(tmp_path: Path) -> None:
+def test_make_gpu_names_missing_packages(tmp_path: Path) -> None:
     """A Python with nothing installed."""
     words = ["make", "--silent", "gpu", f"GPU_PYTHON={sys.executable} -S -I"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -40,7 +40,7 @@ def options_of(command: object, name: str) -> list[tuple[str, str]]:
 
 def test_every_option_is_in_its_commands_section(page: str) -> None:
     sections = dict(re.findall(r"^## (mnist[a-z -]*)\n(.*?)(?=^## )", page, re.M | re.S))
-    pairs = options_of(typer.main.get_command(cli.app), "mnist")
+    pairs = options_of(typer.main.get_command(cli.build()), "mnist")
     assert len(pairs) > 100
     for name, option in pairs:
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", sections[name]), (name, option)

@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_it_holds_the_presets_and_all_of_the_package(wheel: Path) -> None:
+def test_the_wheel_contains_the_presets_and_the_whole_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     presets = {f"mnist_cli/configs/{path.name}" for path in (ROOT / "configs").glob("*.toml")}
     assert presets
@@ -39,7 +39,7 @@ def test_it_holds_the_presets_and_all_of_the_package(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests/")]
 
 
-def test_presets_are_found_in_an_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_finds_the_presets(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = (
         "import mnist_cli.config.choices as c, mnist_cli.config.schema as k;"

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="not in this copy
 
 @pytest.mark.skipif(CHECKER is None, reason="needs pip install check-jsonschema")
 @pytest.mark.parametrize(("old", "new", "code"), [("", "", 0), ("runs-on:", "run-on:", 1)])
-def test_it_fits_the_published_schema(tmp_path: Path, old: str, new: str, code: int) -> None:
+def test_the_workflow_fits_the_published_schema(
+    tmp_path: Path, old: str, new: str, code: int
+) -> None:
     path = tmp_path / "ci.yml"
     path.write_text(WORKFLOW.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     words = [str(CHECKER), "--builtin-schema", "vendor.github-workflows", str(path)]
@@ -30,7 +32,7 @@ def test_it_fits_the_published_schema(tmp_path: Path, old: str, new: str, code: 
     assert done.returncode == code, done.stdout
 
 
-def test_it_tests_the_oldest_python_and_torch_that_are_supported() -> None:
+def test_the_workflow_tests_the_oldest_supported_python_and_torch() -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (python,) = re.findall(r'requires-python = ">=(.*)"', project)
@@ -40,7 +42,7 @@ def test_it_tests_the_oldest_python_and_torch_that_are_supported() -> None:
         assert f"'{package}=={version}.*'" in text
 
 
-def test_what_it_makes_can_be_made() -> None:
+def test_the_workflow_uses_existing_make_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"run: make ([\w-]+)", WORKFLOW.read_text(encoding="utf-8"))
     assert {"lint", "test", "test-matrix", "torture"} == set(targets)

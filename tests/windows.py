@@ -1,12 +1,12 @@
-"""Windows as far as Linux can imitate it.
+"""Imitates Windows on Linux.
 
 ``python tests/windows.py train …`` runs the program so, ``PYTHONPATH=tests python -m pytest -p
 windows …`` the tests.
 
-What is imitated: the modules, attributes and signals that Windows lacks are missing for
-mnist_cli, `sys.platform` is "win32" there, `os.kill` ends processes, a file that is open cannot be
-renamed or removed, some file names are refused, worker processes are spawned, and a text file
-opened without an encoding is an error. torch and the standard library see the real system.
+For mnist_cli, the modules, attributes and signals that Windows lacks are missing, `sys.platform`
+is "win32", `os.kill` ends processes, a file that is open cannot be renamed or removed, some file
+names are refused, worker processes are spawned, and opening a text file without an encoding is an
+error. torch and the standard library see the real system.
 """
 
 from __future__ import annotations
@@ -32,22 +32,10 @@ from typing import Any
 import pytest
 
 POSIX_MODULES = frozenset(
-    [
-        "crypt",
-        "curses",
-        "fcntl",
-        "grp",
-        "nis",
-        "posix",
-        "pty",
-        "pwd",
-        "readline",
-        "resource",
-        "spwd",
-        "syslog",
-        "termios",
-        "tty",
-    ]
+    (
+        *("crypt", "curses", "fcntl", "grp", "nis", "posix", "pty"),
+        *("pwd", "readline", "resource", "spwd", "syslog", "termios", "tty"),
+    )
 )
 COMPLAINT = "not on Windows:"
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)

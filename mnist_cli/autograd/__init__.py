@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
     from mnist_cli.autograd.document import dumps as dumps
+    from mnist_cli.autograd.document import loads as loads
     from mnist_cli.autograd.experimenting import experiment as experiment
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.query import find_nodes as find_nodes
     from mnist_cli.autograd.query import path_to as path_to
     from mnist_cli.autograd.query import select as select
-    from mnist_cli.autograd.reading import loads as loads
     from mnist_cli.autograd.recording import Recording as Recording
     from mnist_cli.autograd.recording import record as record
     from mnist_cli.autograd.render import draw as draw
@@ -54,13 +54,12 @@ if TYPE_CHECKING:
 _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
-    "document": ("dumps",),
+    "document": ("dumps", "loads"),
     "experimenting": ("experiment",),
     "folding": ("fold",),
     "graph": ("GradGraph",),
     "numeric": ("gradcheck",),
     "query": ("find_node", "find_nodes", "path_to", "select"),
-    "reading": ("loads",),
     "recording": ("Recording", "record"),
     "render": ("draw",),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),

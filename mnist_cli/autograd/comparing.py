@@ -1,6 +1,6 @@
 """Two graphs side by side: which nodes belong together, and the first that differs.
 
-Works on plain data, also on dumps read back; knows nothing of torch.
+Works on plain data, such as dumps read back. Imports no torch.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from mnist_cli.autograd.diagnosing import backward_order, joint_norm, place_of
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.diagnosing import place_of
+from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
+from mnist_cli.autograd.order import backward_order, operations
 
 
 @dataclass(frozen=True)
 class NodeDifference:
     """Two nodes that belong together, and how far apart what arrives at them is.
 
-    ``difference`` is relative: 0 for equal figures, infinite where one is finite and the
-    other not, or where a gradient arrives at one alone. ``figure`` says what differs most.
+    ``difference`` is relative: 0 for equal figures, infinite if only one is finite, or if a
+    gradient arrives at only one of the nodes. ``figure`` is the figure that differs most.
     """
 
     first: int
@@ -50,9 +52,9 @@ class GraphComparison:
     Attributes:
         nodes: every aligned pair, in the order of the backward pass.
         parameters: every parameter that both have.
-        structure: what has no counterpart, in words; empty for graphs of one shape.
+        structure: a sentence for each part that has no counterpart.
         first: the first pair in the backward pass that differs by more than ``tolerance``.
-        tolerance: the relative difference that counts as none.
+        tolerance: relative differences up to this are ignored.
     """
 
     nodes: tuple[NodeDifference, ...]
@@ -71,16 +73,16 @@ class GraphComparison:
 def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> GraphComparison:
     """Align two graphs node by node and compare the figures of what arrives at each.
 
-    Nodes belong together that have the same name in the same module at the same place of the
-    forward order (leaves: the same parameter). Where one graph has nodes that the other lacks,
-    as the casts under another precision or dropout in training, these are named and left out.
+    Two nodes belong together if they have the same name in the same module at the same place of
+    the forward order; two leaves, if they are the same parameter. Nodes that only one graph has,
+    such as the casts of another precision, are listed in ``structure`` and not compared.
 
     Args:
         first: a graph, recorded or not.
         second: another one.
         tolerance: relative difference up to which figures count as equal; the default allows
-            for the rounding of the figures themselves. Figures alone are compared: two
-            gradients with equal ones may still differ entry by entry.
+            for the rounding of the figures themselves. Two gradients with equal figures may still
+            differ entry by entry.
     """
     pairs, structure = _align(first, second)
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
@@ -89,34 +91,25 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
     return GraphComparison(
         nodes=nodes,
         parameters=tuple(_parameter_differences(first, second)),
-        structure=(*structure, *_edges(first, second, pairs), *_missing(first, second)),
+        structure=(*structure, *_edges(pairs), *_missing(first, second)),
         first=next((one for one in nodes if one.difference > tolerance), None),
         tolerance=tolerance,
     )
 
 
-# ---------------------------------------------------------------------------- aligning
-
 Pairs = list[tuple[Node, Node]]
 
 
 def _align(first: GradGraph, second: GradGraph) -> tuple[Pairs, list[str]]:
-    ours, theirs = _inner(first), _inner(second)
-    pairs, notes = _match(ours, theirs)
+    pairs, notes = _match(operations(first), operations(second))
     leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
     pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
     return pairs, notes
 
 
-def _inner(graph: GradGraph) -> list[Node]:
-    """All operations in forward order, which inserted nodes disturb only where they stand."""
-    order = [node for node in backward_order(graph) if node.parameter is None]
-    return order[::-1]
-
-
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
-    keys, other_keys = [_key(n) for n in ours], [_key(n) for n in theirs]
-    if keys == other_keys:
+    keys, other_keys = ([(n.module, n.name) for n in nodes] for nodes in (ours, theirs))
+    if keys == other_keys:  # the usual case: the matcher takes the square of their number
         return list(zip(ours, theirs, strict=True)), []
     matcher = difflib.SequenceMatcher(None, keys, other_keys, autojunk=False)
     pairs: Pairs = []
@@ -129,10 +122,6 @@ def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
             pairs += found
             notes += said
     return pairs, notes
-
-
-def _key(node: Node) -> tuple[str, str]:
-    return node.module, node.name
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:
@@ -151,7 +140,7 @@ def _replaces(a: Node, b: Node) -> bool:
     return a.module == b.module and shapes[0][:1] == shapes[1][:1]
 
 
-def _edges(first: GradGraph, second: GradGraph, pairs: Pairs) -> Iterator[str]:
+def _edges(pairs: Pairs) -> Iterator[str]:
     """Aligned nodes whose results go to nodes that are not aligned with each other."""
     partner = {a.id: b.id for a, b in pairs}
     taken = set(partner.values())
@@ -159,7 +148,7 @@ def _edges(first: GradGraph, second: GradGraph, pairs: Pairs) -> Iterator[str]:
         for position, (ours, theirs) in enumerate(zip(a.next, b.next, strict=False)):
             if (ours is None) != (theirs is None):
                 has = "first" if ours else "second"
-                yield f"{place_of(a)}: result {position} goes on only in the {has}"
+                yield f"{place_of(a)}: result {position} has a target only in the {has}"
             elif ours is not None and theirs is not None:
                 both = ours.node in partner and theirs.node in taken
                 if both and partner[ours.node] != theirs.node:
@@ -177,9 +166,6 @@ def _missing(first: GradGraph, second: GradGraph) -> Iterator[str]:
     yield from (f"parameter only in the second: {name}" for name in sorted(theirs - ours))
 
 
-# ---------------------------------------------------------------------------- figures
-
-
 @dataclass(frozen=True)
 class _Gap:
     difference: float = 0.0
@@ -187,7 +173,8 @@ class _Gap:
 
 
 def _node_difference(a: Node, b: Node) -> NodeDifference:
-    gaps = [_gap(x, y) for x, y in _side_by_side(a.grad_in, b.grad_in)]
+    recorded = a.grad_in and b.grad_in
+    gaps = [_gap(x, y) for x, y in zip_longest(a.grad_in, b.grad_in)] if recorded else []
     worst = max(gaps, key=lambda gap: gap.difference, default=_Gap())
     return NodeDifference(
         first=a.id,
@@ -206,22 +193,9 @@ def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[Para
     for one in first.parameters:
         other = others.get(one.name)
         if other is not None and not (one.frozen and other.frozen):
-            yield _parameter_difference(one, other)
-
-
-def _parameter_difference(one: Parameter, other: Parameter) -> ParameterDifference:
-    gap = _gap(one.grad, other.grad)
-    norms = (joint_norm((one.grad,)), joint_norm((other.grad,)))
-    return ParameterDifference(one.name, gap.difference, gap.figure, *norms)
-
-
-def _side_by_side(
-    a: Sequence[Stats | None], b: Sequence[Stats | None]
-) -> Iterator[tuple[Stats | None, Stats | None]]:
-    """Inputs in order; where one graph was not recorded there is nothing to compare."""
-    if a and b:
-        for place in range(max(len(a), len(b))):
-            yield (a[place] if place < len(a) else None, b[place] if place < len(b) else None)
+            gap = _gap(one.grad, other.grad)
+            norms = (grad.norm if grad else None for grad in (one.grad, other.grad))
+            yield ParameterDifference(one.name, gap.difference, gap.figure, *norms)
 
 
 def _gap(a: Stats | None, b: Stats | None) -> _Gap:
@@ -230,7 +204,7 @@ def _gap(a: Stats | None, b: Stats | None) -> _Gap:
         return _Gap() if a is b else _Gap(math.inf, "presence")
     if (a.nan, a.inf) != (b.nan, b.inf):
         return _Gap(math.inf, "finite entries")
-    largest = max(map(_reach, (a, b)))
+    largest = max(map(abs, (a.min, a.max, b.min, b.max)))
     gaps = [_Gap(_relative(a.norm, b.norm, max(a.norm, b.norm)), "norm")]
     gaps += [
         _Gap(_relative(getattr(a, name), getattr(b, name), largest), name)
@@ -238,10 +212,6 @@ def _gap(a: Stats | None, b: Stats | None) -> _Gap:
     ]
     gaps.append(_Gap(abs(a.zeros - b.zeros), "zeros"))
     return max(gaps, key=lambda gap: gap.difference)
-
-
-def _reach(stats: Stats) -> float:
-    return max(abs(stats.min), abs(stats.max))
 
 
 def _relative(a: float, b: float, scale: float) -> float:

@@ -1,15 +1,16 @@
-"""What a recorded graph says of a network's health: a table, a flow, and diagnoses in words.
+"""The health of a network by its recorded graph: a table, a flow, and diagnoses in sentences.
 
-Works on plain data, also on a dump read back; knows nothing of torch, and prints nothing.
+Works on plain data, such as a dump read back. Imports no torch and prints nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
+from mnist_cli.autograd.order import backward_order, operations
 
 RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
 """Beginnings of the names of nodes that pass a gradient or block it entry by entry."""
@@ -25,10 +26,11 @@ class Thresholds:
             4**-8 = 1.5e-5 (the slope is 1/4 at most); sound networks stay within 1e-3.
         exploding: norm of a weight's gradient over the norm of the weight. At 100, one plain
             step with a learning rate of 0.01 is as large as the weights themselves.
-        units: share of a ReLU's units that pass nothing on for the whole batch. Of few images
-            some units fire for none by chance; one in ten of a usual batch is worth a word.
-        blocked: where units were not counted: share of the arriving non-zero gradient entries that a ReLU lets die. Half
-            die where inputs are symmetric about zero; nearly all means units that never fire.
+        units: share of a ReLU's units that pass nothing on for the whole batch. With few images,
+            some units fire for none of them by chance.
+        blocked: share of the arriving non-zero gradient entries that a ReLU blocks, if units were
+            not counted. Half of them for inputs symmetric about zero; nearly all means units that
+            never fire.
     """
 
     vanishing: float = 1e-4
@@ -39,7 +41,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ParameterRow:
-    """One parameter's gradient beside its weight; None where a figure does not exist.
+    """One parameter's gradient beside its weight; None if a figure does not exist.
 
     ``ratio`` is gradient norm over weight norm, ``rms`` the gradient's root mean square, and
     ``dead`` the share of its entries that are exactly zero.
@@ -58,8 +60,8 @@ class ParameterRow:
 class FlowPoint:
     """One module on the gradient's way, in forward order.
 
-    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it (None
-    if none does), ``weights`` that of its own parameters' gradients.
+    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it, None if
+    there are none; ``weights`` is the norm of its own parameters' gradients.
     """
 
     module: str
@@ -71,7 +73,7 @@ class FlowPoint:
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """Units of a ReLU that got a gradient and passed none on, over the whole batch."""
+    """Units of a ReLU that received a gradient and passed none on, over the whole batch."""
 
     dead: int
     total: int
@@ -79,7 +81,7 @@ class DeadUnits:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A finding in words.
+    """A finding as a sentence.
 
     ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
     ``no-gradient``, ``zero-gradient``; ``subject`` names the parameter, module or node.
@@ -113,9 +115,8 @@ def _row(one: Parameter) -> ParameterRow:
 def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
     """Every module in the order in which its forward began; for the figure of the flow."""
     members: dict[str, list[Node]] = {}
-    for node in sorted(graph.nodes, key=_forward_key):
-        if node.parameter is None:
-            members.setdefault(node.module, []).append(node)
+    for node in operations(graph):
+        members.setdefault(node.module, []).append(node)
     module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
     return tuple(_point(graph, name, nodes, module_of) for name, nodes in members.items())
 
@@ -149,7 +150,7 @@ def diagnose(
     thresholds: Thresholds | None = None,
     dead_units: Mapping[int, DeadUnits] | None = None,
 ) -> tuple[Diagnosis, ...]:
-    """Every finding that holds, the gravest first; empty for a network in health.
+    """Every finding, the gravest first; empty for a healthy network.
 
     Args:
         graph: a recorded graph.
@@ -166,19 +167,8 @@ def diagnose(
     )
 
 
-def backward_order(graph: GradGraph) -> list[Node]:
-    """The nodes as a backward pass meets them: the one made last comes first, leaves last."""
-    inner = [node for node in graph.nodes if node.parameter is None]
-    leaves = [node for node in graph.nodes if node.parameter is not None]
-    return sorted(inner, key=_forward_key, reverse=True) + leaves
-
-
-def _forward_key(node: Node) -> tuple[int, int]:
-    return (node.sequence if node.sequence is not None else -1, -node.id)
-
-
 def place_of(node: Node) -> str:
-    """A node in words: ``node 3, AddmmBackward0 in fc1``."""
+    """A node for a sentence: ``node 3, AddmmBackward0 in fc1``."""
     where = f" in {node.module}" if node.module else ""
     return f"node {node.id}, {node.name}{where}"
 
@@ -215,7 +205,7 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
 
 
 def _scale(graph: GradGraph, limits: Thresholds) -> Iterator[Diagnosis]:
-    """Weights alone are judged: biases and norms may rightly begin at zero."""
+    """Judges weights only: biases and norms may rightly start at zero."""
     weights = [p for p in graph.parameters if len(p.shape) > 1 and p.grad and p.grad.finite]
     sizes = {p.name: _rms(p.grad) for p in weights if p.grad is not None}
     largest = max(sizes.values(), default=0.0)
@@ -262,7 +252,7 @@ def is_relu(node: Node) -> bool:
 
 
 def blocked_share(node: Node) -> float:
-    """Of the non-zero entries that arrive, the share that does not leave; 0 if none arrives."""
+    """Share of the arriving non-zero entries that do not leave; 0 if none arrives."""
     if not node.grad_in or not node.grad_out or not node.grad_in[0] or not node.grad_out[0]:
         return 0.0
     came = 1 - node.grad_in[0].zeros
@@ -273,9 +263,3 @@ def blocked_share(node: Node) -> float:
 def _rms(stats: Stats) -> float:
     count = math.prod(stats.shape)
     return stats.norm / math.sqrt(count) if count else 0.0
-
-
-def joint_norm(parts: Sequence[Stats | None]) -> float | None:
-    """The 2-norm of several gradients taken as one vector; None if none was recorded."""
-    norms = [stats.norm for stats in parts if stats is not None]
-    return math.hypot(*norms) if norms else None

@@ -1,4 +1,4 @@
-"""The JSON form of a gradient graph, written; :mod:`mnist_cli.autograd.reading` reads it.
+"""The JSON form of a gradient graph, written and strictly read.
 
 Knows the document's layout and nothing of torch. The same graph gives the same bytes:
 keys stand in a fixed order, floats are written so that they read back to the same bits,
@@ -7,27 +7,21 @@ and what JSON cannot hold (NaN, the infinities) is written as strings.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
-from mnist_cli.autograd.graph import (
-    FORMAT,
-    VERSION,
-    Comparison,
-    GradGraph,
-    Node,
-    Parameter,
-    Saved,
-    Stats,
-    Verdict,
-)
+from mnist_cli.autograd.graph import FORMAT, VERSION, GradGraph, Node, Parameter, Verdict
+from mnist_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unreadable")
 """Keys of the document that no ``context`` may use."""
-STATS_FLOATS = ("norm", "mean", "std", "min", "max", "zeros")
-"""The figures of a gradient that are floats, in the order of the document."""
 
 
 def dumps(graph: GradGraph) -> str:
@@ -35,46 +29,63 @@ def dumps(graph: GradGraph) -> str:
 
     So a difference between two dumps is a line of ``diff``; and the encoder written in C
     does the work, which ``json.dumps(indent=…)`` would leave to the one in Python.
+
+    Raises:
+        ValueError: the graph's context uses a key of the document.
+        TypeError: the context or an attribute is not a plain value.
     """
-    lines = [f"{_text(key)}: {_text(value)}" for key, value in _head(graph).items()]
-    lines.append(_rows("nodes", (node_to_dict(node) for node in graph.nodes)))
-    lines.append(_rows("parameters", (_parameter(p) for p in graph.parameters)))
-    lines.extend(f"{_text(key)}: {_text(value)}" for key, value in _tail(graph).items())
+    taken = [key for key in graph.context if key in RESERVED]
+    if taken:
+        raise ValueError(f"a graph's context cannot hold the document's own key {taken[0]!r}")
+    head = {"format": FORMAT, "version": VERSION, **plain(graph.context), "root": graph.root}
+    tail = {"replay": plain(graph.replay)}
+    if graph.unreadable:
+        tail["unreadable"] = list(graph.unreadable)
+    lines = [
+        *_members(head),
+        _rows("nodes", map(plain, graph.nodes)),
+        _rows("parameters", map(_parameter, graph.parameters)),
+        *_members(tail),
+    ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def node_to_dict(node: Node) -> dict[str, Any]:
-    """One node as it stands in the document."""
-    return {
-        "id": node.id,
-        "name": node.name,
-        "module": node.module,
-        "parameter": node.parameter,
-        "sequence": node.sequence,
-        "outputs": [{"shape": list(m.shape), "dtype": m.dtype} for m in node.outputs],
-        "next": [e and {"node": e.node, "input_nr": e.input_nr} for e in node.next],
-        "saved": [_saved(saved) for saved in node.saved],
-        "attributes": plain(node.attributes),
-        "grad_in": [_stats(stats) for stats in node.grad_in],
-        "grad_out": [_stats(stats) for stats in node.grad_out],
-    }
-
-
 def plain(value: Any) -> Any:
-    """JSON's own types: tuples become lists, and NaN and the infinities strings."""
+    """A value in JSON's own types, as it stands in a document.
+
+    Dataclasses become objects and tuples become lists; NaN and the infinities become strings.
+
+    Raises:
+        TypeError: JSON has no such value.
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return _float(value)
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"a gradient graph holds plain values, not {type(value).__name__}")
 
 
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    row: dict[str, Any] = plain(parameter)
+    if not parameter.frozen:
+        del row["frozen"]
+    return row
+
+
+def _members(values: Mapping[str, Any]) -> Iterable[str]:
+    return (f"{_text(key)}: {_text(value)}" for key, value in values.items())
+
+
 def _rows(key: str, rows: Iterable[dict[str, Any]]) -> str:
-    body = ",\n".join(_text(row) for row in rows)
+    body = ",\n".join(map(_text, rows))
     return f'"{key}": [\n{body}\n]' if body else f'"{key}": []'
 
 
@@ -82,69 +93,107 @@ def _text(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _head(graph: GradGraph) -> dict[str, Any]:
-    taken = [key for key in graph.context if key in RESERVED]
-    if taken:
-        raise ValueError(f"a graph's context cannot hold the document's own key {taken[0]!r}")
-    context = {str(key): plain(value) for key, value in graph.context.items()}
-    return {"format": FORMAT, "version": VERSION, **context, "root": graph.root}
+@dataclass(frozen=True)
+class _Document:
+    """The part of a document that is not context."""
+
+    nodes: tuple[Node, ...]
+    parameters: tuple[Parameter, ...]
+    root: int
+    replay: Verdict | None = None
+    unreadable: tuple[str, ...] = ()
 
 
-def _tail(graph: GradGraph) -> dict[str, Any]:
-    tail: dict[str, Any] = {"replay": None if graph.replay is None else _verdict(graph.replay)}
-    if graph.unreadable:
-        tail["unreadable"] = list(graph.unreadable)
-    return tail
+@functools.cache
+def _reader() -> TypeAdapter[_Document]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Document)
 
 
-def _saved(saved: Saved) -> dict[str, Any]:
-    return {
-        "slot": saved.slot,
-        "shape": list(saved.shape),
-        "dtype": saved.dtype,
-        "bytes": saved.bytes,
-        "storage": saved.storage,
-    }
+def loads(text: str) -> GradGraph:
+    """Read the text of a document.
+
+    Raises:
+        DataError: it is not one; the message names the place.
+    """
+    from pydantic import ValidationError
+
+    data = _parsed(text)
+    _check_format(data)
+    try:
+        read = _reader().validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _wrong(f"{_place(first['loc'])}: {first['msg']}") from None
+    graph = GradGraph(
+        nodes=read.nodes,
+        parameters=read.parameters,
+        root=read.root,
+        context={key: value for key, value in data.items() if key not in RESERVED},
+        replay=read.replay,
+        unreadable=read.unreadable,
+    )
+    _check_references(graph)
+    return graph
 
 
-def _stats(stats: Stats | None) -> dict[str, Any] | None:
-    if stats is None:
-        return None
-    figures = {name: _float(getattr(stats, name)) for name in STATS_FLOATS}
-    return {"shape": list(stats.shape), **figures, "nan": stats.nan, "inf": stats.inf}
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"not a gradient graph: broken JSON ({error})",
+            "The file may have been cut short: dump the graph again.",
+        ) from error
+    if not isinstance(data, dict):
+        raise _wrong("the document is not an object")
+    return data
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    row = {
-        "name": parameter.name,
-        "node": parameter.node,
-        "shape": list(parameter.shape),
-        "grad": _stats(parameter.grad),
-        "weight": _stats(parameter.weight),
-    }
-    return {**row, "frozen": True} if parameter.frozen else row
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "exact": verdict.exact,
-        "calls": verdict.calls,
-        "parameters": [_comparison(one) for one in verdict.parameters],
-        "nodes": [_comparison(one) for one in verdict.nodes],
-        "notes": list(verdict.notes),
-    }
+def _wrong(what: str) -> DataError:
+    return DataError(
+        f"not a gradient graph: {what}",
+        "Dump the graph again with this program; documents are not meant to be edited by hand.",
+    )
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "equal": one.equal,
-        "max_abs_diff": _float(one.max_abs_diff),
-        "max_ulp": one.max_ulp,
-    }
+def _place(location: Iterable[int | str]) -> str:
+    """``nodes[0].next[1].node`` for ``("nodes", 0, "next", 1, "node")``."""
+    words = (f"[{word}]" if isinstance(word, int) else f".{word}" for word in location)
+    return "".join(words).removeprefix(".") or "the document"
 
 
-def _float(value: float) -> float | str:
-    if math.isfinite(value):
-        return float(value)
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+def _check_format(data: Mapping[str, Any]) -> None:
+    found, version = data.get("format"), data.get("version")
+    if found != FORMAT:
+        raise _wrong(f"format: should be {FORMAT!r}, not {found!r}")
+    if version != VERSION or isinstance(version, bool):
+        raise DataError(
+            f"a gradient graph of another version: {version!r}; this program reads {VERSION}",
+            "Dump the graph again, or read it with the release that wrote it.",
+        )
+
+
+def _check_references(graph: GradGraph) -> None:
+    count = len(graph.nodes)
+    for position, node in enumerate(graph.nodes):
+        if node.id != position:
+            raise _wrong(f"nodes[{position}].id: is {node.id}, but ids count up from 0")
+    for node, position, edge in graph.edges():
+        where = f"nodes[{node.id}].next[{position}]"
+        if not 0 <= edge.node < count:
+            raise _wrong(f"{where}.node: there is no node {edge.node}")
+        inputs = len(graph.nodes[edge.node].outputs)
+        if inputs and not 0 <= edge.input_nr < inputs:
+            what = f"node {edge.node} has {inputs} inputs, but this is {edge.input_nr}"
+            raise _wrong(f"{where}.input_nr: {what}")
+    for position, parameter in enumerate(graph.parameters):
+        if parameter.node is not None and not 0 <= parameter.node < count:
+            raise _wrong(f"parameters[{position}].node: there is no node {parameter.node}")
+    if not (0 <= graph.root < count or graph.root == count == 0):
+        raise _wrong(f"root: there is no node {graph.root}")

@@ -1,7 +1,6 @@
-"""The notebook's experiments: build an expression, call its node, and go on into the result.
+"""The notebook's experiments: build an expression, call its node, then those of its results.
 
-Returns data and prints nothing; what an expression may hold is
-:mod:`mnist_cli.autograd.expression`'s matter.
+Returns data and prints nothing. :mod:`mnist_cli.autograd.expression` reads the expression.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.replaying import call_node
+from mnist_cli.autograd.values import fitted
 from mnist_cli.autograd.walking import Walk, walk
 from mnist_cli.errors import UsageError
 
 MAX_CALLS = 256
-"""Calls of one experiment: an order on, there is one for each variable of each gradient."""
+"""Calls of one experiment: each order has one for each variable of each gradient before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +34,12 @@ class NodeCall:
         parent: of a later order, which call's gradient this is: (call, variable).
         value: the tensor whose node is called.
         walked: the graph below that tensor.
-        node: the node in plain words: its name, attributes and saved tensors.
+        node: the node as plain data: its name, attributes and saved tensors.
         grads: what it was called with.
         results: one gradient or None for each edge.
-        targets: what each result is the gradient of: a variable, a node, or empty for what
-            needs none.
-        gradients: the same gradient taken all the way down to each variable; where the node's
-            edges lead straight to variables, these are its results.
+        targets: what each result is the gradient of: a variable or a node; empty for None.
+        gradients: the gradient of each variable, through the whole graph; equal to the results
+            if the node's edges lead straight to variables.
     """
 
     order: int
@@ -82,11 +81,11 @@ def experiment(
     Args:
         expression: a formula, such as ``"x * y"``.
         leaves: a leaf for each of its names; one that requires no gradient is a constant.
-        grad: what the node is called with: of the value's shape, with as many entries in a
-            row, or one number for all. Ones if left out.
+        grad: gradient of the value, of its shape, as a row with the same number of entries, or
+            as one number for all entries; default: ones.
         create_graph: keep grad mode on, so that the results have a ``grad_fn`` themselves.
-        orders: with ``create_graph``, how many times to go on: each variable's gradient that
-            has a graph of its own is described, and its node called with ones, in its turn.
+        orders: number of derivatives. Above 1, which needs ``create_graph``, the node of each
+            variable's gradient is called with ones in its turn.
 
     Raises:
         UsageError: the expression cannot be read or computed, a variable has no value or is
@@ -98,8 +97,8 @@ def experiment(
         raise UsageError(f"{unused[0]} has a value but is not in {expression!r}", hint)
     if orders < 1 or (orders > 1 and not create_graph):
         raise UsageError(
-            f"{orders} orders cannot be gone through",
-            "Later orders need create_graph, and at least 1.",
+            f"orders = {orders} is not possible",
+            "It must be at least 1, and above 1 it needs create_graph.",
         )
     value = evaluate(expression, leaves)
     if value.grad_fn is None and not value.requires_grad:
@@ -109,33 +108,13 @@ def experiment(
         )
     if value.grad_fn is None:
         raise UsageError(
-            f"{expression!r} is a variable itself: no operation made it, so there is no node",
+            f"{expression!r} is only a variable: no operation made it, so it has no node",
             "Do something with it: x * 1.",
         )
     variables = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
-    first = _call(value, variables, fitted(grad, value), 1, None, create_graph)
+    start = torch.ones_like(value) if grad is None else fitted(grad, value.shape)
+    first = _call(value, variables, start.detach().to(value), 1, None, create_graph)
     return Experiment(expression, leaves, value, tuple(_go_on(first, variables, orders)))
-
-
-def fitted(grad: Tensor | None, value: Tensor) -> Tensor:
-    """A gradient in the shape of the value: given so, in a row, or as one number for all."""
-    if grad is None:
-        return torch.ones_like(value).detach()
-    if grad.shape == value.shape:
-        return grad.to(value.dtype)
-    if grad.numel() == value.numel() and grad.dim() == 1:
-        return grad.reshape(value.shape).to(value.dtype)
-    if grad.numel() == 1:
-        return grad.reshape(()).expand(value.shape).to(value.dtype).clone()
-    raise UsageError(
-        f"a gradient of shape {tuple(grad.shape)} does not fit",
-        f"It must be {tuple(value.shape)}, the shape of the value.",
-    )
-
-
-def plain(tensor: Tensor | None) -> object:
-    """A tensor as nested lists of numbers; None stays None."""
-    return None if tensor is None else tensor.detach().tolist()
 
 
 def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[NodeCall]:

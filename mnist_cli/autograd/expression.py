@@ -1,8 +1,7 @@
-"""A formula in a string becomes tensors with a graph; parsed and walked, never evaluated.
+"""A formula in a string becomes tensors with a graph. It is parsed, never passed to ``eval``.
 
-What may stand in it: numbers, names that were given values, ``+ - * / ** @``, unary minus and
-plus, parentheses, and calls of :data:`FUNCTIONS`. Everything else is an error that shows where.
-Knows nothing of nodes: :mod:`mnist_cli.autograd.experimenting` calls them.
+It may hold numbers, names with values, ``+ - * / ** @``, unary minus and plus, parentheses, and
+calls of :data:`FUNCTIONS`. Everything else is an error that shows the place.
 """
 
 from __future__ import annotations
@@ -106,17 +105,17 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 
 
 def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
-    """The value of an expression, with the graph that led to it.
+    """The value of an expression, with its graph.
 
     Args:
         expression: a formula, as in the module's docstring.
-        leaves: a tensor for each name in it.
+        leaves: a tensor of any shape for each name in it.
 
     Returns:
-        A tensor; its ``grad_fn`` is the outermost operation.
+        A tensor of the shape that the formula gives; its ``grad_fn`` is the outermost operation.
 
     Raises:
-        UsageError: names what is not allowed, unknown or impossible, and shows where.
+        UsageError: the expression is not allowed, or cannot be computed; shows the place.
     """
     text = " ".join(expression.split())
     value = _Reader(text, leaves).read(_parse(text).body, 0)
@@ -128,7 +127,7 @@ def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
 
 
 def names_in(expression: str) -> tuple[str, ...]:
-    """The variables of an expression, in the order in which they first stand."""
+    """The variables of an expression, in the order of their first use."""
     found: dict[str, None] = {}
     tree = _parse(" ".join(expression.split()))
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -148,7 +147,7 @@ def _parse(text: str) -> ast.Expression:
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval")
     except SyntaxError as error:
-        _refuse("this is no expression", text, (error.offset or 1) - 1)
+        _refuse("this is not an expression", text, (error.offset or 1) - 1)
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError("the expression cannot be read: it is nested too deeply") from error
 
@@ -191,12 +190,12 @@ class _Reader:
         if isinstance(node, ast.Call):
             return self._call(node, depth)
         hint = "Allowed are numbers, names, + - * / ** @, parentheses and the listed functions."
-        return self.refuse(f"{_kind(node)} is not allowed in an expression", node, hint)
+        return self.refuse("this is not allowed in an expression", node, hint)
 
     def _constant(self, node: ast.Constant) -> Number:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.refuse(f"{value!r} is no number", node)
+            self.refuse(f"{value!r} is not a number", node)
         if isinstance(value, int) and abs(value) > MAX_WHOLE:
             self.refuse("the number is too large", node, "Write it with an exponent: 1e20.")
         return value
@@ -210,7 +209,7 @@ class _Reader:
 
     def _call(self, node: ast.Call, depth: int) -> Value:
         if not isinstance(node.func, ast.Name):
-            self.refuse(f"{_kind(node.func)} cannot be called", node.func)
+            self.refuse("only a function of the list can be called", node.func)
         name = node.func.id
         function = FUNCTIONS.get(name)
         if function is None:
@@ -220,7 +219,8 @@ class _Reader:
         takes, given = function.tensors, node.args
         if len(given) < takes:
             self.refuse(f"{name} takes {takes} argument(s), not {len(given)}", node)
-        tensors = [self._tensor(self.read(one, depth + 1)) for one in given[:takes]]
+        values = [self.read(one, depth + 1) for one in given[:takes]]
+        tensors = [v if isinstance(v, Tensor) else torch.tensor(float(v)) for v in values]
         if function.shape:
             numbers = [self._whole(one) for one in given[takes:]]
             if node.keywords:
@@ -250,16 +250,15 @@ class _Reader:
             self.refuse("a whole number belongs here", node)
         return value
 
-    def _tensor(self, value: Value) -> Tensor:
-        return value if isinstance(value, Tensor) else torch.tensor(float(value))
-
     def _compute(self, node: ast.expr, call: Callable[..., Any], values: Sequence[Value]) -> Value:
         """Run one operation, after a rehearsal without memory that finds its size."""
         try:
             if not any(isinstance(value, Tensor) for value in values):
                 return _numbers(call, [v for v in values if not isinstance(v, Tensor)])
             with torch.no_grad():
-                rehearsal = call(*(_weightless(value) for value in values))
+                rehearsal = call(
+                    *(v.detach().to("meta") if isinstance(v, Tensor) else v for v in values)
+                )
             if rehearsal.numel() > MAX_ENTRIES:
                 self.refuse(f"the result would have {rehearsal.numel()} entries", node)
             result: Tensor = call(*values)
@@ -276,10 +275,6 @@ class _Reader:
 _NEED_DIM = {torch.softmax, torch.log_softmax, torch.cumsum, torch.logsumexp}
 
 
-def _weightless(value: Value) -> Value:
-    return value.detach().to("meta") if isinstance(value, Tensor) else value
-
-
 def _numbers(call: Callable[..., Any], values: Sequence[Number]) -> Number:
     """Arithmetic of plain numbers, in floats: a tower of powers overflows instead of growing."""
     result = call(*(float(value) for value in values))
@@ -290,34 +285,3 @@ def _numbers(call: Callable[..., Any], values: Sequence[Number]) -> Number:
         return int(result)
     number: float = result
     return number
-
-
-_KINDS: dict[type[ast.expr], str] = {
-    ast.Attribute: "an attribute",
-    ast.Subscript: "an index",
-    ast.Compare: "a comparison",
-    ast.BoolOp: "and/or",
-    ast.IfExp: "a condition",
-    ast.Lambda: "a lambda",
-    ast.ListComp: "a comprehension",
-    ast.GeneratorExp: "a comprehension",
-    ast.SetComp: "a comprehension",
-    ast.DictComp: "a comprehension",
-    ast.List: "a list",
-    ast.Tuple: "a tuple",
-    ast.Dict: "a dictionary",
-    ast.Set: "a set",
-    ast.JoinedStr: "a string",
-    ast.NamedExpr: "an assignment",
-    ast.Starred: "a star",
-    ast.Await: "await",
-    ast.Yield: "yield",
-    ast.YieldFrom: "yield",
-    ast.Call: "the result of a call",
-    ast.BinOp: "this operator",
-    ast.UnaryOp: "this operator",
-}
-
-
-def _kind(node: ast.expr) -> str:
-    return _KINDS.get(type(node), "this")

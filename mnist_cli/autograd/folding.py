@@ -1,82 +1,77 @@
 """A large graph made small: each call of a module becomes one node.
 
-Works on plain data; knows nothing of torch.
+Works on plain data. Imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, Saved, Stats, TensorMeta
-from mnist_cli.autograd.query import inside, topological
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
+from mnist_cli.autograd.order import operations
+
+T = TypeVar("T")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Group:
-    """Nodes that become one: one call of one module, with the parameters that only it uses."""
+    """Nodes that become one: one call of one module, with the parameters that only it uses.
+
+    ``ports`` are the (node, input) pairs at which gradients come in from outside.
+    """
 
     name: str
     members: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
+    number: int = -1
+    ports: list[tuple[int, int]] = field(default_factory=list)
 
     @property
-    def single(self) -> bool:
-        return len(self.members) + len(self.parameters) == 1
+    def single(self) -> Node | None:
+        """The node itself, if it is alone."""
+        nodes = [*self.members, *self.parameters]
+        return nodes[0] if len(nodes) == 1 else None
 
 
-def fold(graph: GradGraph, depth: int | None = 1, prefixes: Iterable[str] = ()) -> GradGraph:
+def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
     """A smaller graph, in which each call of a module is one node.
 
     Args:
         graph: any graph that was walked with a module trace.
-        depth: modules deeper than this many levels are folded into the one at that level;
-            None folds by ``prefixes`` alone.
-        prefixes: modules to fold whole, whatever the depth.
+        depth: modules below this level are folded into the one at that level.
 
     Returns:
-        A graph with the same root and the same parameters. A folded node is called as its
+        A graph with the same root and the same parameters. A folded node has the name of its
         module; ``outputs`` and ``grad_in`` are what it receives from outside, ``next`` and
-        ``grad_out`` every edge that leaves it, ``saved`` what all its nodes keep (slots begin
-        with the old id), ``attributes["nodes"]`` how many it stands for, ``sequence`` that of
-        its last operation. Figures are the recorded ones, never averages. Nodes outside of
-        all modules stay as they are, for folded into one they would make a cycle; so do
-        parameters used by several calls.
+        ``grad_out`` every edge that leaves it, ``saved`` what all its nodes save (slots begin
+        with the old id), ``attributes["nodes"]`` the number of its nodes, ``sequence`` that of
+        its last operation. Figures are the recorded ones, never averages. Nodes outside of all
+        modules are not folded: together they would make a cycle. Parameters used by several
+        calls are not folded either.
     """
-    groups = _group(graph, depth, tuple(prefixes))
+    groups = _group(graph, depth)
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
     order = _group_order(graph, owner)
-    number = {id(group): position for position, group in enumerate(order)}
-    ports = _ports(graph, owner)
-    nodes = [_folded(graph, g, number, ports, owner) for g in order]
+    for number, group in enumerate(order):
+        group.number = number
+    _find_ports(graph, owner)
     parameters = tuple(
-        replace(p, node=None if p.node is None else number[id(owner[p.node])])
-        for p in graph.parameters
+        replace(p, node=None if p.node is None else owner[p.node].number) for p in graph.parameters
     )
-    return replace(graph, nodes=tuple(nodes), parameters=parameters, root=0)
+    nodes = tuple(_folded(graph, group, owner) for group in order)
+    return replace(graph, nodes=nodes, parameters=parameters, root=0)
 
 
-def _key(module: str, depth: int | None, prefixes: tuple[str, ...]) -> str:
-    """The module that a path is folded into; empty where it stays as it is."""
-    for prefix in prefixes:
-        if prefix and inside(module, prefix):
-            return prefix
-    return ".".join(module.split(".")[:depth]) if depth and module else ""
-
-
-def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> list[_Group]:
+def _group(graph: GradGraph, depth: int) -> list[_Group]:
     """Runs of the forward pass within one module.
 
     Edges lead from later to earlier operations, so that contracting a run of neighbours in
     that order cannot make a cycle, while contracting all calls of a shared module could.
     """
-    inner = [node for node in graph.nodes if node.parameter is None]
-    rank = {number: place for place, number in enumerate(topological(graph))}
     groups: list[_Group] = []
-    for node in sorted(
-        inner, key=lambda n: (n.sequence if n.sequence is not None else -1, -rank[n.id])
-    ):
-        name = _key(node.module, depth, prefixes)
+    for node in operations(graph):
+        name = ".".join(node.module.split(".")[:depth])
         if not (groups and name and groups[-1].name == name):
             groups.append(_Group(name))
         groups[-1].members.append(node)
@@ -84,7 +79,7 @@ def _group(graph: GradGraph, depth: int | None, prefixes: tuple[str, ...]) -> li
 
 
 def _leaf_groups(graph: GradGraph, groups: list[_Group]) -> list[_Group]:
-    """Put each leaf into the one folded group that uses it, or leave it by itself."""
+    """Put each leaf into the one folded group that uses it, or into a group of its own."""
     owner = {node.id: group for group in groups for node in group.members}
     users: dict[int, list[_Group]] = {}
     for node, _, edge in graph.edges():
@@ -104,108 +99,68 @@ def _leaf_groups(graph: GradGraph, groups: list[_Group]) -> list[_Group]:
 
 def _group_order(graph: GradGraph, owner: dict[int, _Group]) -> list[_Group]:
     """Breadth first from the root's group, as a walk would number them."""
-    order = [owner[graph.root]] if graph.nodes else []
-    seen = {id(group) for group in order}
-    for group in order:
+    order = dict.fromkeys([owner[graph.root]] if graph.nodes else [])
+    queue = list(order)
+    for group in queue:
         for node in sorted(group.members, key=lambda n: n.id):
             for edge in node.next:
-                target = owner[edge.node] if edge is not None else group
-                if id(target) not in seen:
-                    seen.add(id(target))
-                    order.append(target)
-    return order
+                if edge is not None and owner[edge.node] not in order:
+                    order[owner[edge.node]] = None
+                    queue.append(owner[edge.node])
+    return queue
 
 
-Ports = dict[int, list[tuple[int, int]]]
-
-
-def _ports(graph: GradGraph, owner: dict[int, _Group]) -> Ports:
-    """For each group, the (node, input) pairs at which gradients come in from outside.
-
-    A node by itself keeps all its inputs, used or not.
-    """
-    ports: Ports = {id(group): _own_inputs(group) for group in owner.values()}
-    if graph.nodes and not ports[id(owner[graph.root])]:
-        count = len(graph.nodes[graph.root].outputs)
-        ports[id(owner[graph.root])] = [(graph.root, nr) for nr in range(count)]
+def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
+    """A single node keeps all its inputs, used or not, and so does the root."""
+    for node in graph.nodes:
+        if owner[node.id].single or node.id == graph.root:
+            owner[node.id].ports += [(node.id, nr) for nr in range(len(node.outputs))]
     for node, _, edge in graph.edges():
         group, port = owner[edge.node], (edge.node, edge.input_nr)
-        if group is not owner[node.id] and port not in ports[id(group)]:
-            ports[id(group)].append(port)
-    return ports
+        if group is not owner[node.id] and port not in group.ports:
+            group.ports.append(port)
 
 
-def _own_inputs(group: _Group) -> list[tuple[int, int]]:
-    if not group.single:
-        return []
-    node = (group.members or group.parameters)[0]
-    return [(node.id, nr) for nr in range(len(node.outputs))]
-
-
-def _folded(
-    graph: GradGraph,
-    group: _Group,
-    number: dict[int, int],
-    ports: Ports,
-    owner: dict[int, _Group],
-) -> Node:
-    """One node that stands for the group; of a node by itself only the numbers change."""
+def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
+    """One node for the group; of a single node only the numbers change."""
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]
-        return Edge(number[id(target)], ports[id(target)].index((edge.node, edge.input_nr)))
+        return Edge(target.number, target.ports.index((edge.node, edge.input_nr)))
 
     if group.single:
-        node = (group.members or group.parameters)[0]
-        ways = tuple(None if edge is None else moved(edge) for edge in node.next)
-        return replace(node, id=number[id(group)], next=ways)
+        ways = tuple(None if edge is None else moved(edge) for edge in group.single.next)
+        return replace(group.single, id=group.number, next=ways)
     leaving = [
-        (moved(edge), node.grad_out[position] if position < len(node.grad_out) else None)
+        (moved(edge), _at(node.grad_out, position))
         for node in sorted(group.members, key=lambda n: n.id)
         for position, edge in enumerate(node.next)
         if edge is not None and owner[edge.node] is not group
     ]
-    mine, recorded = ports[id(group)], _recorded(group)
+    ports = [(graph.nodes[inner], nr) for inner, nr in group.ports]
+    recorded = any(node.grad_in or node.grad_out for node in group.members)
+    nodes = [*group.members, *group.parameters]
     return Node(
-        id=number[id(group)],
+        id=group.number,
         name=group.name,
         module=group.name,
         sequence=group.members[-1].sequence,
-        outputs=tuple(_port_meta(graph, port) for port in mine),
+        outputs=tuple(_at(n.outputs, nr) or TensorMeta((), "unknown") for n, nr in ports),
         next=tuple(edge for edge, _ in leaving),
-        saved=tuple(_all_saved(group)),
-        attributes=_summary(group),
-        grad_in=tuple(_port_grad(graph, port) for port in mine) if recorded else (),
+        saved=tuple(
+            replace(saved, slot=f"{node.id}.{saved.slot}")
+            for node in group.members
+            for saved in node.saved
+        ),
+        attributes={
+            "nodes": len(nodes),
+            "operations": [node.name for node in reversed(group.members)],
+            "parameters": [node.parameter for node in group.parameters],
+        },
+        grad_in=tuple(_at(n.grad_in, nr) for n, nr in ports) if recorded else (),
         grad_out=tuple(stats for _, stats in leaving) if recorded else (),
     )
 
 
-def _recorded(group: _Group) -> bool:
-    return any(node.grad_in or node.grad_out for node in group.members)
-
-
-def _port_meta(graph: GradGraph, port: tuple[int, int]) -> TensorMeta:
-    number, nr = port
-    outputs = graph.nodes[number].outputs
-    return outputs[nr] if nr < len(outputs) else TensorMeta((), "unknown")
-
-
-def _port_grad(graph: GradGraph, port: tuple[int, int]) -> Stats | None:
-    number, nr = port
-    arrived = graph.nodes[number].grad_in
-    return arrived[nr] if nr < len(arrived) else None
-
-
-def _all_saved(group: _Group) -> Iterable[Saved]:
-    for node in group.members:
-        for saved in node.saved:
-            yield replace(saved, slot=f"{node.id}.{saved.slot}")
-
-
-def _summary(group: _Group) -> dict[str, object]:
-    members = [*group.members, *group.parameters]
-    return {
-        "nodes": len(members),
-        "operations": [node.name for node in reversed(group.members)],
-        "parameters": [node.parameter for node in group.parameters],
-    }
+def _at(items: tuple[T, ...], position: int) -> T | None:
+    return items[position] if position < len(items) else None

@@ -1,25 +1,51 @@
 """A backward graph as plain data, and its JSON form.
 
-Knows nothing of torch: it can be read, drawn, queried and compared on a machine without it.
+Imports no torch: a graph can be read, drawn, queried and compared on a machine without it.
 :func:`mnist_cli.autograd.walk` makes one from a tensor, the renderers draw one, and
-:mod:`mnist_cli.autograd.document` and :mod:`mnist_cli.autograd.reading` are its JSON form.
+:mod:`mnist_cli.autograd.document` reads and writes its JSON form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
 
 
+class _Count:
+    """Makes pydantic refuse a negative number when it reads a document."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), "ge": 0}
+
+
+class _Figure:
+    """Makes pydantic accept the strings that stand for NaN and the infinities."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_figure, handler(source))
+
+
+def _figure(value: object) -> object:
+    return float(str(value)) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+Count = Annotated[int, _Count()]
+Figure = Annotated[float, _Figure()]
+Shape = tuple[Count, ...]
+
+
 @dataclass(frozen=True)
 class TensorMeta:
-    """What is known of a tensor without its values: shape, and dtype as ``"float32"``."""
+    """A tensor without its values: its shape, and its dtype as ``"float32"``."""
 
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
 
 
@@ -28,23 +54,31 @@ class Stats:
     """Figures of one gradient: ``norm`` is the 2-norm; ``std`` the population's.
 
     ``zeros`` is the fraction of exact zeros; ``nan`` and ``inf`` count entries.
-    All others are taken over every entry, so that one NaN makes them NaN.
+    One NaN makes ``norm``, ``mean``, ``std``, ``min`` and ``max`` NaN.
     """
 
-    shape: tuple[int, ...]
-    norm: float
-    mean: float
-    std: float
-    min: float
-    max: float
-    zeros: float
-    nan: int
-    inf: int
+    shape: Shape
+    norm: Figure
+    mean: Figure
+    std: Figure
+    min: Figure
+    max: Figure
+    zeros: Figure
+    nan: Count
+    inf: Count
 
     @property
     def finite(self) -> bool:
         """Whether no entry is NaN or infinite."""
         return self.nan == 0 and self.inf == 0
+
+
+def joint_norm(parts: Iterable[Stats | None]) -> float | None:
+    """The 2-norm of several gradients taken as one vector; None if none was recorded."""
+    norms = [stats.norm for stats in parts if stats is not None]
+    if not norms:
+        return None
+    return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
 
 
 @dataclass(frozen=True)
@@ -57,12 +91,12 @@ class Edge:
 
 @dataclass(frozen=True)
 class Saved:
-    """A tensor kept for backward; equal ``storage`` numbers share one memory."""
+    """A saved tensor; tensors with equal ``storage`` numbers share their memory."""
 
     slot: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
-    bytes: int
+    bytes: Count
     storage: int
 
 
@@ -71,9 +105,9 @@ class Node:
     """One ``grad_fn``.
 
     ``outputs`` are the node's forward results: what it receives gradients for.
-    ``next`` has one entry an input of the forward operation, None where no gradient is needed.
+    ``next`` has one entry for each input of the forward operation, None if it needs no gradient.
     ``grad_in[i]`` is what arrived for ``outputs[i]``; ``grad_out[i]`` what left along ``next[i]``.
-    ``attributes`` are the saved values that are no tensors (sizes, strides, flags).
+    ``attributes`` are the saved values that are not tensors: sizes, strides, flags.
     """
 
     id: int
@@ -99,7 +133,7 @@ class Parameter:
 
     name: str
     node: int | None
-    shape: tuple[int, ...]
+    shape: Shape
     grad: Stats | None = None
     weight: Stats | None = None
     frozen: bool = False
@@ -109,14 +143,14 @@ class Parameter:
 class Comparison:
     """A replayed gradient beside the engine's; ``equal`` means every bit is the same.
 
-    ``max_abs_diff`` is infinite and ``max_ulp`` the largest 64-bit integer where one has a
-    number and the other NaN, nothing, or another shape.
+    ``max_abs_diff`` is infinite and ``max_ulp`` the largest 64-bit integer if only one is a
+    number, if one is missing, or if their shapes differ.
     """
 
     name: str
     equal: bool
-    max_abs_diff: float
-    max_ulp: int
+    max_abs_diff: Figure
+    max_ulp: Count
 
 
 @dataclass(frozen=True)
@@ -124,11 +158,11 @@ class Verdict:
     """What a replay found: ``exact`` if every gradient of every parameter is bit-equal.
 
     ``calls`` counts the nodes called by hand. ``nodes`` compares what arrived at each node;
-    ``notes`` say in words where and why the two differ, or what could not be compared.
+    ``notes`` are sentences: where and why the two differ, and what could not be compared.
     """
 
     exact: bool
-    calls: int
+    calls: Count
     parameters: tuple[Comparison, ...]
     nodes: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
@@ -148,9 +182,9 @@ class Totals:
 class GradGraph:
     """A backward graph from ``root`` down to the leaves, in the order of the walk.
 
-    ``nodes[i].id == i``. ``context`` says where it came from (torch version, device,
-    precision, model, dataset, batch, loss …) and is written at the top of the document.
-    ``unreadable`` names what this torch version would not tell.
+    ``nodes[i].id == i``. ``context`` is its origin (torch version, device, precision, model,
+    dataset, batch, loss …), written at the top of the document. ``unreadable`` lists what this
+    version of torch does not show.
     """
 
     nodes: tuple[Node, ...]
@@ -164,14 +198,14 @@ class GradGraph:
         return len(self.nodes)
 
     def edges(self) -> Iterator[tuple[Node, int, Edge]]:
-        """Every edge as (from, which of its results, where it goes)."""
+        """Every edge as (node, position in its ``next``, edge)."""
         for node in self.nodes:
             for position, edge in enumerate(node.next):
                 if edge is not None:
                     yield node, position, edge
 
     def totals(self) -> Totals:
-        """Count nodes, edges and what is kept for backward."""
+        """Count nodes, edges and saved tensors."""
         storages: dict[int, int] = {}
         for saved in (s for node in self.nodes for s in node.saved):
             storages[saved.storage] = max(storages.get(saved.storage, 0), saved.bytes)
@@ -183,5 +217,5 @@ class GradGraph:
         )
 
     def with_context(self, **context: Any) -> GradGraph:
-        """The same graph with more said of where it came from."""
+        """The same graph with more context."""
         return replace(self, context={**self.context, **context})

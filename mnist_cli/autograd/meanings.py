@@ -1,6 +1,6 @@
-"""What the commonest nodes compute, in a line each: the formulas behind torch's names.
+"""What the commonest nodes compute: a formula for each of torch's names.
 
-``grad`` stands for what comes in. Plain text by name; knows neither torch nor graphs.
+``grad`` is the incoming gradient. Plain text by name. Imports no torch.
 Source of the formulas: torch's ``tools/autograd/derivatives.yaml``.
 """
 
@@ -108,5 +108,5 @@ _SUFFIX = re.compile(r"(Backward)?\d*$")
 
 
 def meaning(name: str) -> str:
-    """What a node of this name computes; empty where this table does not say."""
+    """What a node of this name computes; empty if the table does not have it."""
     return MEANINGS.get(_SUFFIX.sub("", name), "")

@@ -1,8 +1,8 @@
 """A backward node: what it is, and how to call it.
 
 What torch keeps private is read through :mod:`mnist_cli.autograd.torch_private`. Knows single
-nodes; nothing of graphs, names or modules. :mod:`mnist_cli.autograd.kept` reads what a node saves
-for backward.
+nodes, not graphs, names or modules. :mod:`mnist_cli.autograd.saved` reads the values that a node
+saves.
 """
 
 from __future__ import annotations
@@ -21,15 +21,12 @@ from mnist_cli.errors import UsageError
 
 Grads = tuple[Tensor | None, ...]
 
-LAST_SEQUENCE = 2**64 - 1
-"""What AccumulateGrad answers for its sequence number, so that the engine runs it at once."""
-
 
 @dataclass(frozen=True)
 class Input:
     """What a node expects as one of its incoming gradients.
 
-    ``dtype`` None means that any is taken as it comes.
+    ``dtype`` None accepts any dtype.
     """
 
     shape: tuple[int, ...]
@@ -53,7 +50,7 @@ def name(node: Node) -> str:
 
 
 def variable(node: Node) -> Tensor | None:
-    """The leaf whose gradient the node gathers; None where it is no AccumulateGrad."""
+    """The leaf whose gradient the node accumulates; None if it is not an AccumulateGrad."""
     leaf = getattr(node, "variable", None) if not is_custom(node) else None
     return leaf if isinstance(leaf, Tensor) else None
 
@@ -64,7 +61,7 @@ def is_custom(node: Node) -> bool:
 
 
 def sequence(node: Node) -> int:
-    """The thread's counter when the node was made; :data:`LAST_SEQUENCE` for AccumulateGrad."""
+    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad."""
     return torch_private.sequence_number(node)
 
 
@@ -98,8 +95,8 @@ def inputs(node: Node) -> tuple[Input, ...]:
 def _declared(node: Node, expected: tuple[Input, ...]) -> tuple[Input, ...]:
     """Inputs of a Function that chose their dtypes, which torch does not show.
 
-    The engine is asked twice, with two dtypes: what it casts both to was declared, and where
-    it casts neither the Function takes what comes.
+    The engine is asked twice, with two dtypes. If it casts both to one dtype, that was declared;
+    if it casts neither, the Function accepts any.
     """
     first, second = (
         [_dtype_handed_over(node, number, dtype, expected) for number in range(len(expected))]
@@ -140,10 +137,10 @@ def _input(meta: Any) -> Input:
 
 
 def deliver(grad: Tensor, expected: Input) -> Tensor:
-    """What the engine makes of a gradient on its way along an edge.
+    """Bring a gradient of any shape to what the receiving node expects, as the engine does.
 
-    Sums it to the shape that the receiving node expects (what broadcasting had enlarged),
-    then casts it to the dtype expected; a 0-d gradient also changes device. Source:
+    Sums it to the expected shape (which broadcasting had enlarged), then casts it to the expected
+    dtype; a 0-d gradient also changes device. Source:
     ``validate_outputs`` in torch/csrc/autograd/engine.cpp.
     """
     if not expected.known:
@@ -162,7 +159,7 @@ def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
 
     Args:
         node: any node but an AccumulateGrad, which would really add to ``.grad``.
-        grads: one gradient for each result of the forward operation; None where none came.
+        grads: one gradient for each result of the forward operation, of its shape; None if missing.
 
     Returns:
         One gradient or None for each of the node's edges. Hooks do not fire.
@@ -185,17 +182,13 @@ def _call_custom(node: Node, grads: Grads) -> Grads:
         grads = _handed_over(node, grads)
     answer = node.apply(*grads)  # type: ignore[attr-defined]
     answers = answer if isinstance(answer, tuple) else (answer,)
-    wanted = [a for a, need in zip(answers, _needs(node), strict=False) if need]
+    needs = node.needs_input_grad  # type: ignore[attr-defined]
+    wanted = [answer for answer, need in zip(answers, needs, strict=False) if need]
     results: list[Tensor | None] = [None] * len(edges(node))
     live = (place for place, (target, _) in enumerate(edges(node)) if target is not None)
     for place, result in zip(live, wanted, strict=True):
         results[place] = result
     return tuple(results)
-
-
-def _needs(node: Node) -> tuple[bool, ...]:
-    needs: tuple[bool, ...] = node.needs_input_grad  # type: ignore[attr-defined]
-    return needs
 
 
 class _SeenError(Exception):
@@ -206,13 +199,12 @@ class _SeenError(Exception):
 
 
 def _handed_over(node: Node, grads: Grads) -> Grads:
-    """What the engine makes of the gradients before it hands them to ``apply``.
+    """The gradients as the engine passes them to ``apply``.
 
-    Zeros stand for what is missing, unless after ``ctx.set_materialize_grads(False)``; and
-    ``ctx.set_output_grad_dtype`` casts. Neither can be read back, and the shapes of results
-    without a gradient are hidden, so the engine itself is asked: it runs the one node, whose
-    ``apply`` is for that moment one that raises with what it was given. No further node is
-    reached.
+    It replaces missing ones by zeros, unless ``ctx.set_materialize_grads(False)`` was called, and
+    ``ctx.set_output_grad_dtype`` makes it cast. Neither can be read back, and the shapes of
+    results without a gradient are hidden. So the engine itself runs this one node, with an
+    ``apply`` that raises with its arguments: no further node is reached.
     """
     known = [(i, grad) for i, grad in enumerate(grads) if grad is not None]
     if not known:
@@ -231,7 +223,7 @@ def _handed_over(node: Node, grads: Grads) -> Grads:
 
 
 def _all_missing(node: Node, grads: Grads) -> Grads:
-    """Where nothing at all arrived the engine cannot be asked: the Function's text is."""
+    """Without any gradient the engine cannot run the node: the Function's code decides."""
     if _mentions(node, "set_materialize_grads"):
         return grads
     return tuple(
@@ -241,7 +233,7 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
 
 
 def _explain(node: Node, error: RuntimeError) -> NoReturn:
-    """Turn torch's two common complaints into ours; all others are the caller's to see."""
+    """Turn torch's two common errors into ours, and raise all others again."""
     text = str(error)
     if "freed" in text:
         raise freed(name(node)) from error
@@ -254,7 +246,7 @@ def _explain(node: Node, error: RuntimeError) -> NoReturn:
 
 
 def freed(what: str) -> UsageError:
-    """The complaint about a graph whose saved tensors are gone."""
+    """The error for a graph whose saved tensors are gone."""
     return UsageError(
         f"the graph was already freed: {what} no longer has its saved tensors",
         "Run the forward pass anew, or keep the graph with backward(retain_graph=True).",

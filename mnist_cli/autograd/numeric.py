@@ -1,6 +1,6 @@
 """Gradients held against central differences in float64, entry by sampled entry.
 
-Knows a loss to evaluate and the tensors it depends on; nothing of graphs or data.
+Knows a loss to evaluate and the tensors it depends on, not graphs or data.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ EPSILON = 2.0**-52
 class EntryCheck:
     """One entry: its place, autograd's gradient, the numeric one, and whether a kink is near.
 
-    ``error`` is relative to the larger of the two (or to a millionth of the parameter's largest
-    gradient, where both are smaller still), less what the rounding of the loss explains: a
-    bias before a batch norm has a gradient of exactly zero, and differences of a few 1e-11.
-    It is infinite where autograd's gradient is not finite. Where the difference is not, as at
-    the edge of a logarithm's domain, nothing can be said: that counts as a kink.
+    ``error`` is relative to the larger of the two, or to a millionth of the parameter's largest
+    gradient if both are smaller. What the rounding of the loss explains is subtracted: a bias
+    before a batch norm has a gradient of exactly zero, and differences of a few 1e-11. It is
+    infinite if autograd's gradient is not finite. If the difference is not finite, as at the edge
+    of a logarithm's domain, the entry counts as a kink.
     """
 
     index: tuple[int, ...]
@@ -41,9 +41,9 @@ class EntryCheck:
 class GradientCheck:
     """A parameter's sampled entries.
 
-    ``worst`` is the entry with the largest error among those without a kink near by, None if
-    every one has. ``kinks`` counts the others: there a derivative does not exist within the
-    step (ReLU at zero, two equal entries of a maximum), and differences say nothing of it.
+    ``worst`` is the entry with the largest error among those without a kink near by; None if
+    there is none. ``kinks`` counts the others: there the derivative does not exist within the
+    step (ReLU at zero, two equal entries of a maximum), and differences cannot check it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class GradientCheck:
 
     @property
     def worst_error(self) -> float:
-        """The largest error of a judged entry; 0 where none can be judged."""
+        """The largest error of a judged entry; 0 if none can be judged."""
         return self.worst.error if self.worst else 0.0
 
 
@@ -84,7 +84,7 @@ def gradcheck(
     the one-sided slopes do not close up as the step is halved is reported as a kink.
 
     Args:
-        loss: evaluates the scalar loss anew, from the parameters as they stand.
+        loss: evaluates the scalar loss () from the parameters as they are.
         parameters: float64 leaves by name; changed during the check, and restored.
         samples: entries of each parameter, or all if it has fewer.
         seed: chooses the entries, and is the random state of each evaluation.
@@ -130,7 +130,7 @@ def _require_float64(leaves: Mapping[str, Tensor]) -> None:
         if leaf.dtype != torch.float64:
             kind = str(leaf.dtype).removeprefix("torch.")
             raise UsageError(
-                f"{name} is {kind}: differences of {kind} figures are mostly rounding",
+                f"{name} is {kind}: differences in {kind} are mostly rounding errors",
                 "Convert the model and its input first: model.double().",
             )
 
@@ -146,12 +146,12 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
         raise UsageError("the loss depends on none of the parameters")
     if not value.isfinite():
         raise NonFiniteError(
-            f"the loss is {value.item()}, so that differences say nothing",
+            f"the loss is {value.item()}: differences cannot check it",
             "Look for the first node that is not finite: record the graph and diagnose it.",
         )
     if float(value.detach().double()) != evaluate.number():
         raise UsageError(
-            "the loss is not the same when evaluated twice, so that differences say nothing",
+            "the loss is not the same when evaluated twice: differences cannot check it",
             "Let it draw only from torch's generators, and keep state such as counters out of it.",
         )
     found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)

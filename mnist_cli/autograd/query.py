@@ -1,23 +1,24 @@
-"""Questions to a graph: find a node, follow the way to a parameter, keep one module.
+"""Queries of a graph: find a node, a path to a parameter, the part of one module.
 
-Works on plain data; knows nothing of torch. Folding is :mod:`mnist_cli.autograd.folding`.
+Works on plain data. Imports no torch. Folding is :mod:`mnist_cli.autograd.folding`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, Stats
+from mnist_cli.autograd.order import engine_order
 from mnist_cli.errors import UsageError
 
 
 def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
-    """The nodes that a word means: an id, a node's name, a parameter, or a module.
+    """The nodes that a word names: an id, a node's name, a parameter, or a module.
 
-    A name may leave out its number: ``addmm`` and ``AddmmBackward`` find ``AddmmBackward0``.
+    The number of a name is optional: ``addmm`` and ``AddmmBackward`` find ``AddmmBackward0``.
 
     Raises:
         UsageError: nothing has that name; the nearest ones are offered.
@@ -25,8 +26,14 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
     word = wanted.strip()
     if word.isdecimal():
         return (node_at(graph, int(word)),)
-    for match in (_by_parameter, _by_exact_name, _by_loose_name, _by_module):
-        found = tuple(node for node in graph.nodes if match(node, word))
+    matches: tuple[Callable[[Node], bool], ...] = (
+        lambda node: node.parameter == word,
+        lambda node: node.name == word,
+        lambda node: _core(node.name) == _core(word),
+        lambda node: bool(word) and node.module == word,
+    )
+    for match in matches:
+        found = tuple(filter(match, graph.nodes))
         if found:
             return found
     names = {n.name for n in graph.nodes} | {n.parameter for n in graph.nodes if n.parameter}
@@ -37,7 +44,11 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
 
 
 def find_node(graph: GradGraph, wanted: str) -> Node:
-    """The one node that a word means; raises :class:`UsageError` where it means several."""
+    """The one node that a word names.
+
+    Raises:
+        UsageError: it names none, or several.
+    """
     found = find_nodes(graph, wanted)
     if len(found) == 1:
         return found[0]
@@ -49,7 +60,11 @@ def find_node(graph: GradGraph, wanted: str) -> Node:
 
 
 def node_at(graph: GradGraph, number: int) -> Node:
-    """The node with an id; raises :class:`UsageError` that says which ids there are."""
+    """The node with an id.
+
+    Raises:
+        UsageError: the graph does not have it.
+    """
     if 0 <= number < len(graph.nodes):
         return graph.nodes[number]
     raise UsageError(
@@ -58,7 +73,7 @@ def node_at(graph: GradGraph, number: int) -> Node:
 
 
 def nearest(wanted: str, names: Sequence[str]) -> str:
-    """A hint that offers the names which look most like the one that was asked for."""
+    """A hint with the names that are most like the wanted one."""
     lower = {name.lower(): name for name in names}
     part = wanted.lower()
     within = [name for name in lower if len(part) > 1 and part in name]
@@ -66,34 +81,17 @@ def nearest(wanted: str, names: Sequence[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(lower[name] for name in close)}?"
     shown = ", ".join(list(names)[:12])
-    return f"There are: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
+    return f"Known: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
 
 
-def _by_parameter(node: Node, word: str) -> bool:
-    return node.parameter == word
-
-
-def _by_exact_name(node: Node, word: str) -> bool:
-    return node.name == word
-
-
-def _by_loose_name(node: Node, word: str) -> bool:
-    def core(name: str) -> str:
-        return name.rstrip("0123456789").lower().removesuffix("backward")
-
-    return core(node.name) == core(word)
-
-
-def _by_module(node: Node, word: str) -> bool:
-    return bool(word) and node.module == word
-
-
-# ---------------------------------------------------------------------------- a path
+def _core(name: str) -> str:
+    """A node's name without its number and ``Backward``, in lower case."""
+    return name.rstrip("0123456789").lower().removesuffix("backward")
 
 
 @dataclass(frozen=True)
 class PathStep:
-    """One node on the way from the loss: what arrives at it, and by which edge it is left."""
+    """One node on the path from the loss; ``position`` is the edge that leads on."""
 
     node: Node
     grad: Stats | None
@@ -102,7 +100,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class Path:
-    """The shortest chain from the root to a parameter, one of ``routes`` that there are."""
+    """The shortest path from the root to a parameter; ``routes`` counts all paths."""
 
     parameter: str
     steps: tuple[PathStep, ...]
@@ -110,10 +108,9 @@ class Path:
 
 
 def path_to(graph: GradGraph, parameter: str) -> Path:
-    """How the gradient gets from the root to a parameter.
+    """The shortest path of the gradient from the root to a parameter, by the first edges.
 
-    The shortest chain; of several the one along the first edges. Its steps carry what
-    arrived at that input of the node, from all routes together.
+    Its steps hold what arrived at that input of the node, from all paths together.
 
     Raises:
         UsageError: no such parameter (the nearest are offered), or the loss does not reach it.
@@ -166,35 +163,17 @@ def _trace_back(
 
 
 def _routes(graph: GradGraph, goal: int) -> int:
-    """How many different chains lead there: each node passes on the sum of what it has."""
+    """The number of different paths: each node passes on the sum of its own."""
     counts = {graph.root: 1}
-    for number in topological(graph):
+    for number in engine_order(graph):
         for way in graph.nodes[number].next:
             if way is not None:
                 counts[way.node] = counts.get(way.node, 0) + counts.get(number, 0)
     return counts.get(goal, 0)
 
 
-def topological(graph: GradGraph) -> list[int]:
-    """Ids so that every edge leads to a later one."""
-    waiting = [0] * len(graph.nodes)
-    for _, _, edge in graph.edges():
-        waiting[edge.node] += 1
-    order = [node.id for node in graph.nodes if waiting[node.id] == 0]
-    for number in order:
-        for way in graph.nodes[number].next:
-            if way is not None:
-                waiting[way.node] -= 1
-                if waiting[way.node] == 0:
-                    order.append(way.node)
-    return order
-
-
-# ---------------------------------------------------------------------------- a part
-
-
 def inside(module: str, prefix: str) -> bool:
-    """Whether a module's path is the prefix or below it; everything is below an empty one."""
+    """Whether a module is the prefix or below it; every module is below an empty prefix."""
     return not prefix or module == prefix or module.startswith(f"{prefix}.")
 
 
@@ -212,22 +191,17 @@ def select(graph: GradGraph, prefix: str) -> GradGraph:
         modules = sorted({node.module for node in graph.nodes if node.module})
         raise UsageError(f"no node belongs to module {prefix!r}", nearest(prefix, modules))
     number = {node.id: position for position, node in enumerate(chosen)}
+
+    def renumbered(edge: Edge | None) -> Edge | None:
+        inner = edge is not None and edge.node in number
+        return replace(edge, node=number[edge.node]) if edge and inner else None
+
     nodes = tuple(
-        replace(node, id=number[node.id], next=tuple(_renumbered(e, number) for e in node.next))
-        for node in chosen
+        replace(node, id=number[node.id], next=tuple(map(renumbered, node.next))) for node in chosen
     )
-    return replace(graph, nodes=nodes, parameters=_moved(graph, number, prefix), root=0)
-
-
-def _renumbered(edge: Edge | None, number: dict[int, int]) -> Edge | None:
-    if edge is None or edge.node not in number:
-        return None
-    return replace(edge, node=number[edge.node])
-
-
-def _moved(graph: GradGraph, number: dict[int, int], prefix: str) -> tuple[Parameter, ...]:
-    return tuple(
+    parameters = tuple(
         replace(one, node=None if one.node is None else number.get(one.node))
         for one in graph.parameters
         if inside(one.name.rpartition(".")[0], prefix)
     )
+    return replace(graph, nodes=nodes, parameters=parameters, root=0)

@@ -1,8 +1,7 @@
 """A real backward with a hook on every node: what came in and what went out.
 
 The model is left as it was found: the parameters' ``.grad``, the buffers that a recomputed
-segment touches, and the hooks that act on accumulated gradients. Knows nothing of losses,
-data or training.
+segment changes, and the hooks that act on accumulated gradients.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
@@ -46,36 +45,36 @@ class Recording:
     grad_out: tuple[Grads, ...] = ()
 
 
+_Places = tuple[int | None, ...]
+
+
 @dataclass
 class _Seen:
-    """What the hooks gather: places in the collector, and the tensors where they are kept."""
+    """What the hooks collect: places in the collector, and with ``keep`` the tensors."""
 
     keep: bool
     backward: int | None = None
     collector: StatsCollector = field(default_factory=StatsCollector)
-    places_in: dict[int, list[int | None]] = field(default_factory=dict)
-    places_out: dict[int, list[int | None]] = field(default_factory=dict)
-    grads_in: dict[int, Grads] = field(default_factory=dict)
-    grads_out: dict[int, Grads] = field(default_factory=dict)
+    places: dict[int, tuple[_Places, _Places]] = field(default_factory=dict)
+    grads: dict[int, tuple[Grads, Grads]] = field(default_factory=dict)
 
     def take(self, number: int, left: Grads, arrived: Grads) -> None:
         """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`.
 
         A reentrant checkpoint runs a backward within this one, which may pass through an
-        AccumulateGrad of this graph: that is not what arrived here, and is left out.
+        AccumulateGrad of this graph: that is ignored.
         """
         if self.backward is None:
             self.backward = adapter.backward_number()
         if adapter.backward_number() != self.backward:
             return
-        self.places_in[number] = self._add(arrived)
-        self.places_out[number] = self._add(left)
+        self.places[number] = self._add(arrived), self._add(left)
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
-            self.grads_in[number], self.grads_out[number] = tuple(arrived), tuple(left)
+            self.grads[number] = tuple(arrived), tuple(left)
 
-    def _add(self, grads: Grads) -> list[int | None]:
-        return [None if g is None else self.collector.add(g) for g in grads]
+    def _add(self, grads: Grads) -> _Places:
+        return tuple(None if g is None else self.collector.add(g) for g in grads)
 
 
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
@@ -83,7 +82,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
     Args:
         walked: a walk whose root is a tensor.
-        grad: gradient of the root, of its shape; ones for a root with one entry if left out.
+        grad: gradient of the root, of its shape; default: ones, for a root with one entry.
         keep: hold the gradients themselves, to compare a replay node by node. Costs their
             memory all at once; figures alone need a few tens of MiB.
 
@@ -101,7 +100,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         stack.enter_context(set_aside(leaves))
         stack.enter_context(same_buffers(walked.model))
         for number, node in enumerate(walked.nodes):
-            handle = node.register_hook(_hook(seen, number))
+            handle = node.register_hook(partial(seen.take, number))
             stack.callback(handle.remove)
         _run(root, seed)
         gradients = {
@@ -113,10 +112,10 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
 
 def kept_bytes(walked: Walk) -> int:
-    """Bytes of the gradients that :func:`record` with ``keep`` holds in the end, at the most.
+    """An upper bound of the bytes of the gradients that :func:`record` keeps.
 
-    One for each result of each node; where several arrive there, each of them and their sum.
-    What a segment that is only computed in backward brings is not known before.
+    One gradient for each result of each node; if several arrive there, each of them and their
+    sum. Segments that are recomputed in backward are not known before, and not counted.
     """
     fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
     total = 0
@@ -126,10 +125,6 @@ def kept_bytes(walked: Walk) -> int:
             arriving = fan_in[node, number]
             total += size * (arriving + 1 if arriving > 1 else 1)
     return total
-
-
-def _hook(seen: _Seen, number: int) -> Any:
-    return lambda left, arrived: seen.take(number, left, arrived)
 
 
 def _run(root: Tensor, seed: Tensor) -> None:
@@ -145,7 +140,11 @@ def _run(root: Tensor, seed: Tensor) -> None:
 
 
 def root_tensor(walked: Walk) -> Tensor:
-    """The tensor that the walk started from; the engine needs one."""
+    """The tensor that the walk started from.
+
+    Raises:
+        UsageError: the walk started from a node.
+    """
     if isinstance(walked.root, Tensor):
         return walked.root
     raise UsageError(
@@ -155,7 +154,15 @@ def root_tensor(walked: Walk) -> Tensor:
 
 
 def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
-    """The gradient that backward starts with, checked against the root."""
+    """The gradient that backward starts with, of the root's shape.
+
+    Args:
+        root: a tensor of any shape.
+        grad: of the same shape; None is ones, for a root with one entry.
+
+    Raises:
+        UsageError: the gradient is missing, or has another shape.
+    """
     if grad is None and root.numel() != 1:
         raise UsageError(
             f"a root of shape {tuple(root.shape)} needs a gradient of that shape to start from",
@@ -173,7 +180,7 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
 
 @contextmanager
 def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Take the leaves' ``.grad`` and their after-accumulation hooks away for a while.
+    """Remove the leaves' ``.grad`` and their after-accumulation hooks while the block runs.
 
     Such a hook is how an optimiser steps during backward; an inspection must not train.
     """
@@ -206,37 +213,29 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
             buffer.data.copy_(value)
 
 
-# ---------------------------------------------------------------------------- figures
-
-
 def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:
     collector = seen.collector
     grad_places = {name: collector.add(grad) for name, grad in gradients.items()}
     weight_places = {name: collector.add(leaf) for name, leaf in walked.leaves.items()}
     figures = collector.results()
-    nodes = [_with_figures(node, seen, figures) for node in walked.graph.nodes]
+
+    def pick(places: _Places) -> tuple[Stats | None, ...]:
+        return tuple(None if place is None else figures[place] for place in places)
+
+    nodes = tuple(
+        replace(node, grad_in=pick(came), grad_out=pick(left))
+        for node in walked.graph.nodes
+        for came, left in [seen.places.get(node.id, ((), ()))]
+    )
     parameters = tuple(
-        _parameter(one, figures, grad_places.get(one.name), weight_places[one.name])
+        replace(one, grad=grad, weight=weight)
         for one in walked.graph.parameters
+        for grad, weight in [pick((grad_places.get(one.name), weight_places[one.name]))]
     )
-    count = range(len(walked.nodes)) if seen.keep else range(0)
+    kept = [seen.grads.get(i, ((), ())) for i in range(len(walked.nodes))] if seen.keep else []
     return Recording(
-        graph=replace(walked.graph, nodes=tuple(nodes), parameters=parameters),
+        graph=replace(walked.graph, nodes=nodes, parameters=parameters),
         gradients=gradients,
-        grad_in=tuple(seen.grads_in.get(i, ()) for i in count),
-        grad_out=tuple(seen.grads_out.get(i, ()) for i in count),
+        grad_in=tuple(came for came, _ in kept),
+        grad_out=tuple(left for _, left in kept),
     )
-
-
-def _with_figures(node: Node, seen: _Seen, figures: list[Stats]) -> Node:
-    def pick(places: dict[int, list[int | None]]) -> tuple[Stats | None, ...]:
-        return tuple(None if p is None else figures[p] for p in places.get(node.id, ()))
-
-    return replace(node, grad_in=pick(seen.places_in), grad_out=pick(seen.places_out))
-
-
-def _parameter(
-    parameter: Parameter, figures: list[Stats], grad: int | None, weight: int
-) -> Parameter:
-    arrived = None if grad is None else figures[grad]
-    return replace(parameter, grad=arrived, weight=figures[weight])

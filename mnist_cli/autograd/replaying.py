@@ -1,7 +1,7 @@
 """Backward by hand: every node called in the engine's own order, bit for bit.
 
-What makes it exact is written at :func:`replay_steps`. Knows the walk and the adapter;
-nothing of the engine's own results, which :mod:`mnist_cli.autograd.verdict` compares with.
+:func:`replay_steps` says what makes it exact; :mod:`mnist_cli.autograd.verdict` compares the
+result with the engine's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.autograd.graph import Node as LiveNode
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
-from mnist_cli.autograd.queueing import ReadyQueue, dependencies
+from mnist_cli.autograd.order import dependencies
+from mnist_cli.autograd.ready_queue import ReadyQueue
 from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
 from mnist_cli.autograd.torch_private import hooks_before_accumulation
 from mnist_cli.autograd.walking import Names, Walk, walk
@@ -30,11 +31,11 @@ class Delivery:
     Attributes:
         position: which of the node's results it is.
         edge: where it goes.
-        raw: what the call returned; None where nothing flows.
+        raw: what the call returned, of any shape; None if there is no gradient.
         sent: what arrives: ``raw`` summed to the shape and cast to the dtype expected there.
         met: what had arrived at that input before; None if this is the first.
-        total: what stands at that input now, ``met + sent``.
-        ready: whether the receiving node has now all that it waits for.
+        total: what has arrived at that input now, ``met + sent``.
+        ready: whether the receiving node has all its gradients now.
     """
 
     position: int
@@ -63,13 +64,13 @@ class ReplayStep:
     Attributes:
         index: counts from 0.
         node: id of the node.
-        call: the call in words, as ``AddmmBackward0(grad)``.
+        call: the call as text: ``AddmmBackward0(grad)``.
         grads: what came in, one for each of the node's inputs.
         results: what the call returned, one for each edge; empty for AccumulateGrad.
         deliveries: where each result goes.
         parameter: the parameter that a gradient arrived at, if the node is an AccumulateGrad.
-        inside: parameters whose gradient changed within the call: a reentrant checkpoint
-            runs a backward of its own.
+        inside: parameters whose gradient changed within the call: a reentrant checkpoint runs
+            its own backward.
     """
 
     index: int
@@ -106,7 +107,7 @@ def replay(
 
     Args:
         root: a tensor with a graph, or a walk that started from one.
-        grad: gradient of the root; ones for a root with one entry if left out.
+        grad: gradient of the root, of its shape; default: ones, for a root with one entry.
         names: names of the leaves, if ``root`` is a tensor.
         keep: hold what arrived at each node.
 
@@ -132,20 +133,27 @@ def replay(
 
 
 def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplayStep]:
-    """The replay turn by turn, for those who want to watch.
+    """The replay, turn by turn.
 
     What makes it equal to the engine's own pass:
 
-    - a node is ready when a gradient has come, or nothing was found to flow, along every
-      edge that leads to it from the root;
+    - a node is ready when a gradient, or the absence of one, has arrived along every edge
+      that leads to it from the root;
     - of the ready nodes the one made last in the forward pass goes first, AccumulateGrad
       before all: so gradients that meet at one input are added in the engine's order, and
       floating-point sums depend on their order;
     - a result is summed to the shape that the receiver expects, then cast to its dtype;
     - sums are made out of place, the earlier first;
-    - a Function written in Python is given zeros where nothing came, unless it declined.
+    - a Function written in Python gets zeros for missing gradients, unless it declined.
 
-    Hooks do not fire, but for those of leaf tensors, which are visible and applied.
+    Hooks do not fire, except those of leaf tensors, which are visible and applied.
+
+    Args:
+        walked: a walk whose root is a tensor.
+        grad: gradient of the root, of its shape; default: ones, for a root with one entry.
+
+    Raises:
+        UsageError: the gradient does not fit, or the graph was freed.
     """
     return _turns(_State.begin(walked), seed_of(root_tensor(walked), grad))
 
@@ -157,8 +165,8 @@ def call_node(
 
     Args:
         node: any node but an AccumulateGrad.
-        grads: one gradient for each of the node's inputs, of the shape it expects; None for
-            one that does not come. Left out altogether they are ones.
+        grads: one gradient for each of the node's inputs, of the shape it expects; None for a
+            missing one. Default: ones.
         create_graph: keep grad mode on, so that the results have a graph themselves.
 
     Returns:
@@ -174,16 +182,13 @@ def call_node(
             "Call the node before it, whose results are what arrives here.",
         )
     expected = adapter.inputs(node)
-    given = grads or tuple(_ones(one) for one in expected)
+    given = grads or tuple(
+        torch.ones(one.shape, dtype=one.dtype, device=one.device) if one.known else None
+        for one in expected
+    )
     _check_grads(adapter.name(node), given, expected)
     with torch.set_grad_enabled(create_graph):
         return adapter.call(node, given)
-
-
-def _ones(expected: adapter.Input) -> Tensor | None:
-    if not expected.known:
-        return None
-    return torch.ones(expected.shape, dtype=expected.dtype, device=expected.device)
 
 
 def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -> None:
@@ -199,9 +204,6 @@ def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -
                 f"gradient {number} of {name} has shape {tuple(grad.shape)}",
                 f"It must be {one.shape}, the shape of the forward result.",
             )
-
-
-# ---------------------------------------------------------------------------- the turns
 
 
 @dataclass
@@ -244,7 +246,9 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
         arrived = _hooked(state.walked.leaves[plain.parameter], grads)
-        _gather(state, plain.parameter, arrived[0])
+        if arrived[0] is not None:
+            before = state.gathered.get(plain.parameter)
+            state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
         return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
     results, inside = _call(state, number, grads)
     deliveries = tuple(
@@ -264,29 +268,21 @@ def _words(state: _State, number: int) -> str:
 
 
 def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> Delivery:
-    """Bring a result to where it goes, and see whether that node can now run."""
+    """Deliver a result, and queue the node that receives it if it is ready."""
     buffer = state.buffer(edge.node)
     met = buffer[edge.input_nr]
     sent = None
     if raw is not None:
         sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
-        buffer[edge.input_nr] = sent if met is None else _sum(met, sent)
+        if met is None:
+            buffer[edge.input_nr] = sent
+        else:  # as the engine adds: the earlier first, unless that one alone is sparse
+            buffer[edge.input_nr] = sent + met if met.is_sparse else met + sent
     state.waiting[edge.node] -= 1
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
     return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
-
-
-def _sum(met: Tensor, sent: Tensor) -> Tensor:
-    """As the engine adds: the earlier first, unless that one alone is sparse."""
-    return sent + met if met.is_sparse else met + sent
-
-
-def _gather(state: _State, name: str, grad: Tensor | None) -> None:
-    if grad is not None:
-        before = state.gathered.get(name)
-        state.gathered[name] = grad if before is None else before + grad
 
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:
@@ -299,10 +295,10 @@ def _hooked(leaf: Tensor, grads: Grads) -> Grads:
 
 
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
-    """Call a node; a Python Function may run a backward of its own, which is caught.
+    """Call a node; catch what a backward within a Python Function adds.
 
-    A reentrant checkpoint adds to the ``.grad`` of the parameters inside it. So what has
-    been gathered stands in ``.grad`` meanwhile, and is read back after.
+    A reentrant checkpoint adds to the ``.grad`` of the parameters inside it. So during the call
+    ``.grad`` holds what has been gathered, and is read back after.
     """
     node = state.walked.nodes[number]
     if not adapter.is_custom(node):
@@ -313,12 +309,8 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
             leaves[name].grad = held.clone()
         results = adapter.call(node, grads)
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-    inside = tuple(name for name, grad in after.items() if _changed(state, name, grad))
+    before = state.gathered
+    inside = tuple(n for n in after if n not in before or not torch.equal(before[n], after[n]))
     for name in inside:
         state.gathered[name] = after[name].detach()
     return results, inside
-
-
-def _changed(state: _State, name: str, grad: Tensor) -> bool:
-    held = state.gathered.get(name)
-    return held is None or not torch.equal(held, grad)

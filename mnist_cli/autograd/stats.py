@@ -1,6 +1,6 @@
 """Figures of many tensors with one wait for the device at the end.
 
-Knows tensors and their figures; nothing of nodes.
+Knows tensors and their figures, not nodes.
 """
 
 from __future__ import annotations

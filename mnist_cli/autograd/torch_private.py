@@ -1,8 +1,8 @@
-"""Every private attribute of torch that autograd inspection reads, each in a function of its own.
+"""Every private attribute of torch that autograd inspection reads, each in its own function.
 
 torch may change or drop them with any release. Where one is missing, a function answers without
 it if it can, and otherwise raises an error that names it and what it was for. Knows single nodes
-and tensors; nothing of graphs, names or modules.
+and tensors, not graphs, names or modules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MISSING = object()
 
 
 def _required(owner: object, path: str, purpose: str) -> Any:
-    """The attribute that ``path`` names, with dots; an error in words where it is missing."""
+    """The attribute that ``path`` names, with dots; raises an error that names it if it is missing."""
     found = owner
     for name in path.split("."):
         found = getattr(found, name, _MISSING)
@@ -44,7 +44,7 @@ def changed(what: str, purpose: str) -> DependencyError:
 def is_function(node: Node) -> bool:
     """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
 
-    Where torch no longer has the base class of such nodes, the Function that they keep tells.
+    Without the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
     return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
@@ -66,7 +66,7 @@ def sequence_number(node: Node) -> int:
     """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad.
 
     Raises:
-        DependencyError: this torch does not tell it.
+        DependencyError: this torch does not have it.
     """
     return int(_required(node, "_sequence_nr", "the order of the nodes")())
 
@@ -75,16 +75,16 @@ def next_sequence_number() -> int:
     """The number of the next node that this thread makes.
 
     Raises:
-        DependencyError: this torch does not tell it.
+        DependencyError: this torch does not have it.
     """
     return int(_required(torch, "_C._autograd._get_sequence_nr", "finding a node's module")())
 
 
 def backward_id() -> int:
-    """The run of the engine that is under way in this thread; -1 outside of any.
+    """The number of the engine's current run in this thread; -1 outside of any.
 
     Raises:
-        DependencyError: this torch does not tell it.
+        DependencyError: this torch does not have it.
     """
     return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
 
@@ -93,7 +93,7 @@ def input_metadata(node: Node) -> Sequence[Any]:
     """What the node expects of each incoming gradient: objects with shape, dtype and device.
 
     Raises:
-        DependencyError: this torch does not tell it.
+        DependencyError: this torch does not have it.
     """
     metadata: Sequence[Any] = _required(node, "_input_metadata", "the shape of a gradient")
     return metadata
@@ -120,7 +120,7 @@ def saved(node: Node, slot: str) -> Any:
     """A slot of :func:`slots`: a tensor is unpacked and checked.
 
     Raises:
-        RuntimeError: torch's, where the graph was freed or a tensor was overwritten.
+        RuntimeError: torch's, if the graph was freed or a tensor was overwritten.
     """
     return getattr(node, f"_saved_{slot}")
 
@@ -131,10 +131,10 @@ def raw_saved(node: Node, slot: str) -> Any:
 
 
 def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
-    """A Function's saved tensors, as they are packed; None where this torch does not show them.
+    """A Function's saved tensors, as they are packed; None if this torch does not show them.
 
     Raises:
-        RuntimeError: torch's, where the graph was freed.
+        RuntimeError: torch's, if the graph was freed.
     """
     # A property that raises is one that is there, so hasattr is not the question to ask.
     if not hasattr(type(node), "_raw_saved_tensors"):
@@ -144,7 +144,7 @@ def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
 
 @contextmanager
 def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Have the engine call ``replacement`` in place of a Function's backward, for a while."""
+    """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
     node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
     try:
         yield
@@ -156,7 +156,7 @@ def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | 
     """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient.
 
     Raises:
-        DependencyError: this torch does not tell them.
+        DependencyError: this torch does not have them.
     """
     hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
     return list((hooks or {}).values())
@@ -164,10 +164,10 @@ def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | 
 
 @contextmanager
 def without_hooks_after_accumulation(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Take away hooks that act once ``.grad`` is there, as an optimiser's in backward, for a while.
+    """Remove the hooks that act after accumulation while the block runs, as an optimiser's do.
 
     Raises:
-        DependencyError: this torch does not tell them.
+        DependencyError: this torch does not have them.
     """
     purpose = "keeping optimisers from stepping during an inspection"
     found = [_required(leaf, "_post_accumulate_grad_hooks", purpose) for leaf in leaves]

@@ -1,6 +1,6 @@
 """Which module's forward made a node: found from the sequence counter around each forward.
 
-Knows modules and the counter; nothing of graphs.
+Knows modules and the counter, not graphs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from mnist_cli.autograd import node as adapter
 
 @dataclass
 class ModuleTrace:
-    """From which sequence number on which module was at work.
+    """The module that was running, from each sequence number on.
 
-    A module that is called several times, or stands in several places, appears as often.
-    Only what runs in the thread of the forward pass is seen: the counter is that thread's.
+    A module appears once for each call. Only the thread that runs the forward pass is seen: each
+    thread has its own counter.
     """
 
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
     def module_at(self, sequence: int) -> str:
-        """Path of the deepest module at work when the node was made; empty outside of all."""
+        """Path of the deepest module that was running when the node was made, or empty."""
         place = bisect_right(self.starts, sequence) - 1
         return self.paths[place] if place >= 0 else ""
 
@@ -41,7 +41,7 @@ class ModuleTrace:
 
 @contextmanager
 def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
-    """Watch which module is at work while the block runs.
+    """Record which module is running while the block runs.
 
     ::
 

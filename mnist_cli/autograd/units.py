@@ -1,6 +1,6 @@
-"""What the tensors themselves tell beyond their figures: dead units, and where a NaN began.
+"""What only the tensors show, not their figures: dead units, and the first NaN.
 
-Knows recordings and walks; writes no words, which :mod:`mnist_cli.autograd.diagnosing` does.
+:mod:`mnist_cli.autograd.diagnosing` makes sentences of them.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mnist_cli.autograd.diagnosing import DeadUnits, is_relu
-from mnist_cli.autograd.kept import kept
+from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
 
@@ -21,11 +21,14 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     """Count the dead units of every ReLU, by node id.
 
     A unit is one index of dimension 1 (a channel, or a feature of a fully connected layer).
-    It is dead for this batch if some gradient arrives at it and none leaves, at any place of
-    any image; a unit that gets no gradient at all says nothing and is not counted.
+    It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
+    image. A unit that receives no gradient is not counted.
 
     Args:
         recorded: a recording made with ``keep=True``.
+
+    Raises:
+        UsageError: the recording did not keep the gradients.
     """
     if not recorded.grad_in and recorded.graph.nodes:
         raise UsageError(
@@ -38,15 +41,11 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
         if came and left and came[0] is not None and left[0] is not None and came[0].dim() > 1:
-            counts[node.id] = _count(came[0], left[0])
+            others = [d for d in range(came[0].dim()) if d != 1]
+            asked = (came[0] != 0).sum(others) > 0
+            dead = asked & ((left[0] != 0).sum(others) == 0)
+            counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
     return counts
-
-
-def _count(came: Tensor, left: Tensor) -> DeadUnits:
-    others = [d for d in range(came.dim()) if d != 1]
-    asked = (came != 0).sum(others) > 0
-    dead = asked & ((left != 0).sum(others) == 0)
-    return DeadUnits(int(dead.sum()), int(asked.sum()))
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class FirstBad:
     Attributes:
         node: id of the node.
         slot: the saved tensor that holds it.
-        made_here: whether the node's own result is bad while what else it saved is finite;
-            else it was already bad when it came in.
+        made_here: whether the node's result is bad although its saved inputs are finite.
     """
 
     node: int
@@ -67,25 +65,18 @@ class FirstBad:
 
 
 def first_not_finite(walked: Walk) -> FirstBad | None:
-    """Search the forward pass, as far as it is kept for backward, for its first NaN or Inf.
+    """Search the saved tensors of the forward pass for the first NaN or infinity.
 
-    Only saved tensors can be seen: an addition keeps none, so the culprit may be one of the
-    few nodes between this one and the one before it in the forward order.
+    Not every node saves tensors: the culprit may be one of the few nodes between this one and
+    the one before it that does.
 
     Raises:
         UsageError: the graph was already freed.
     """
-    inner = [node for node in walked.graph.nodes if node.sequence is not None]
-    for node in sorted(inner, key=lambda one: one.sequence or 0):
-        tensors = kept(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not _finite(tensor)]
+    for node in operations(walked.graph):
+        tensors = saved_by(walked.nodes[node.id]).tensors
+        bad = [slot for slot, tensor in tensors if not bool(torch.isfinite(tensor.detach()).all())]
         if bad:
             made = all(slot.startswith("result") for slot in bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
-
-
-def _finite(tensor: Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    return bool(torch.isfinite(tensor.detach()).all())

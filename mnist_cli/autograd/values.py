@@ -1,6 +1,6 @@
 """Numbers typed by a user become tensors: a number, or a matrix as JSON.
 
-Knows nothing of graphs or expressions.
+Does not know graphs or expressions.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import keyword
 import math
+from collections.abc import Sequence
 from typing import NoReturn
 
 import torch
@@ -20,7 +21,11 @@ MAX_ENTRIES = 1_000_000
 
 
 def parse_binding(text: str) -> tuple[str, Tensor]:
-    """``x=2`` or ``a=[[1, 2], [3, 4]]`` as a name and a leaf that requires a gradient."""
+    """``x=2`` or ``a=[[1, 2], [3, 4]]`` as a name and a float32 leaf that requires a gradient.
+
+    Raises:
+        UsageError: the name or the value cannot be read.
+    """
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals:
@@ -34,7 +39,7 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
     """A JSON number or nested lists of numbers as a float32 tensor.
 
     Raises:
-        UsageError: no JSON, no numbers, rows of unequal length, or too many of them.
+        UsageError: not JSON, not numbers, rows of unequal length, or too many entries.
     """
     try:
         data = json.loads(text, parse_constant=_no_constant)
@@ -47,7 +52,11 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
 
 
 def tensor_of(data: object, what: str = "the value") -> Tensor:
-    """Plain numbers, nested in lists or not, as a float32 tensor."""
+    """A number or nested lists of numbers as a float32 tensor of that shape.
+
+    Raises:
+        UsageError: not numbers, rows of unequal length, or too many entries.
+    """
     shape = _shape_of(data, what)
     if math.prod(shape) > MAX_ENTRIES:
         raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")
@@ -55,6 +64,18 @@ def tensor_of(data: object, what: str = "the value") -> Tensor:
         return torch.tensor(data, dtype=torch.float32).reshape(shape)
     except (OverflowError, RuntimeError, ValueError) as error:
         raise UsageError(f"{what} holds a number too large for float32") from error
+
+
+def fitted(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Bring one number, or a row (N,) of as many numbers as the shape has entries, into a shape.
+
+    Any other tensor is not changed.
+    """
+    if values.numel() == 1:
+        return values.reshape(()).expand(shape).clone()
+    if values.dim() == 1 and values.numel() == math.prod(shape):
+        return values.reshape(shape)
+    return values
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -65,7 +86,7 @@ def _shape_of(data: object, what: str) -> tuple[int, ...]:
     if isinstance(data, (int, float)) and not isinstance(data, bool):
         return ()
     if not isinstance(data, list):
-        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is no number")
+        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is not a number")
     shapes = {_shape_of(item, what) for item in data}
     if len(shapes) > 1:
         raise UsageError(f"{what} has rows of unequal length", "Every row needs as many numbers.")

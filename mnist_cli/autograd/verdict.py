@@ -1,13 +1,11 @@
-"""Whether a replay equals the engine: bit for bit, or by how much it differs.
+"""Whether a replay equals the engine bit for bit, or by how much it differs.
 
-Knows tensors that stand side by side; runs nothing.
+Compares tensors; runs nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,16 +20,16 @@ from mnist_cli.errors import ReplayMismatch
 FARTHEST = 2**63 - 1
 """The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""
 
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def judge(replayed: Replay, recorded: Recording) -> Verdict:
-    """Hold a replay against what the engine did on the same graph with the same gradient.
+    """Compare a replay with what the engine did on the same graph with the same gradient.
 
     Returns:
-        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed
-        zeros included; the comparison of every parameter, and, where both kept them, of what
-        arrived at every node; and notes that name the first node to differ and why.
+        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed zeros
+        included; the comparison of every parameter and, if both kept them, of what arrived at
+        every node; and notes that name the first node to differ and the possible causes.
     """
     names = [parameter.name for parameter in recorded.graph.parameters]
     parameters = tuple(
@@ -41,7 +39,8 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
     )
     nodes: tuple[Comparison, ...] = ()
     if replayed.grad_in and recorded.grad_in:
-        nodes = tuple(_compare_nodes(recorded.graph, replayed.grad_in, recorded.grad_in))
+        both = zip(recorded.graph.nodes, replayed.grad_in, recorded.grad_in, strict=True)
+        nodes = tuple(_compare_inputs(f"{node.id} {node.name}", a, b) for node, a, b in both)
     return Verdict(
         exact=all(one.equal for one in parameters),
         calls=replayed.calls,
@@ -52,7 +51,11 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
 
 
 def require_exact(verdict: Verdict) -> None:
-    """Raise :class:`ReplayMismatch` that names the parameter which differs most."""
+    """Refuse a replay that differs.
+
+    Raises:
+        ReplayMismatch: names the parameter that differs most.
+    """
     wrong = [one for one in verdict.parameters if not one.equal]
     if not wrong:
         return
@@ -65,10 +68,12 @@ def require_exact(verdict: Verdict) -> None:
 
 
 def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Comparison:
-    """Two tensors bit for bit: largest difference, and largest distance in ULPs.
+    """Compare two tensors of any shape and dtype bit for bit; None is a missing gradient.
 
-    A ULP is one step to the next number of the dtype; +0 and −0 are 0 steps apart and yet
-    not equal. Sparse tensors are compared as dense ones.
+    Returns:
+        The largest difference, and the largest distance in ULPs. A ULP is one step to the next
+        number of the dtype: +0 and −0 are 0 steps apart, yet not equal. Sparse tensors are
+        compared as dense ones.
     """
     if ours is None and theirs is None:
         return Comparison(name, True, 0.0, 0)
@@ -78,8 +83,7 @@ def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Co
     different = mine != other
     if not bool(different.any()):
         return Comparison(name, True, 0.0, 0)
-    gap = _gaps(_numbers(ours)[different], _numbers(theirs)[different])
-    return Comparison(name, False, gap.absolute, gap.ulp)
+    return Comparison(name, False, *_gaps(_numbers(ours)[different], _numbers(theirs)[different]))
 
 
 def _numbers(tensor: Tensor) -> Tensor:
@@ -92,52 +96,34 @@ def _bits(tensor: Tensor) -> Tensor:
     return values.view(_INTEGERS[values.element_size()])
 
 
-@dataclass(frozen=True)
-class _Gap:
-    absolute: float
-    ulp: int
-
-
-def _gaps(ours: Tensor, theirs: Tensor) -> _Gap:
-    """Largest difference and distance of entries whose bits differ."""
+def _gaps(ours: Tensor, theirs: Tensor) -> tuple[float, int]:
+    """Largest difference and largest distance in ULPs of entries (N,) whose bits differ."""
     if not ours.is_floating_point():
         steps = int((ours.to(torch.int64) - theirs.to(torch.int64)).abs().max())
-        return _Gap(float(steps), steps)
+        return float(steps), steps
     if bool((ours.isnan() != theirs.isnan()).any()):
-        return _Gap(math.inf, FARTHEST)
+        return math.inf, FARTHEST
     number = ~ours.isnan()
     if not bool(number.any()):  # NaNs of different patterns
-        return _Gap(0.0, 0)
+        return 0.0, 0
     mine, other = ours[number].cpu(), theirs[number].cpu()
     apart = (mine.double() - other.double()).abs()
     apart = torch.where(mine == other, torch.zeros_like(apart), apart)  # inf − inf
-    return _Gap(float(apart.max()), _ulps(mine, other))
+    return float(apart.max()), _ulps(_line(mine), _line(other))
 
 
-def _ulps(ours: Tensor, theirs: Tensor) -> int:
-    """Sign and magnitude become one line of whole numbers, on which steps are counted."""
-    mine, other = _line(ours), _line(theirs)
+def _ulps(mine: Tensor, other: Tensor) -> int:
+    """Largest distance on :func:`_line`; clamped across zero, where it may exceed 64 bits."""
+    across = mine.clamp(-(2**62), 2**62 - 1) - other.clamp(-(2**62), 2**62 - 1)
     same_side = (mine < 0) == (other < 0)
-    steps = torch.where(same_side, (mine - other).abs(), 0)
-    across = torch.where(same_side, 0, mine.abs().clamp(max=2**62 - 1))
-    across = across + torch.where(same_side, 0, other.abs().clamp(max=2**62 - 1))
-    return int(torch.maximum(steps, across).max())
+    return int(torch.where(same_side, mine - other, across).abs().max())
 
 
 def _line(values: Tensor) -> Tensor:
-    kind = _INTEGERS[values.element_size()]
-    bits = values.view(kind).to(torch.int64)
-    width = 8 * values.element_size()
-    magnitude = bits & (2 ** (width - 1) - 1)
-    negative = (bits < 0) if width > 8 else (bits >= 128)
-    return torch.where(negative, -magnitude, magnitude)
-
-
-def _compare_nodes(
-    graph: GradGraph, ours: tuple[Grads, ...], theirs: tuple[Grads, ...]
-) -> Iterator[Comparison]:
-    for node, mine, other in zip(graph.nodes, ours, theirs, strict=True):
-        yield _compare_inputs(f"{node.id} {node.name}", mine, other)
+    """Floats as whole numbers, int64, in which neighbours of the dtype differ by 1."""
+    bits = values.view(_INTEGERS[values.element_size()]).to(torch.int64)
+    magnitude = bits & (2 ** (8 * values.element_size() - 1) - 1)
+    return torch.where(bits < 0, -magnitude, magnitude)
 
 
 def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:
@@ -151,7 +137,7 @@ def _compare_inputs(name: str, ours: Grads, theirs: Grads) -> Comparison:
 
 
 def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) -> tuple[str, ...]:
-    """The first node in the order of the calls where the two part, and what that means."""
+    """The first node, in the order of the calls, at which the two differ, and the causes."""
     different = {number for number, one in enumerate(nodes) if not one.equal}
     if not different:
         return ()

@@ -1,13 +1,12 @@
 """From a tensor to its backward graph as plain data, with the live nodes beside it.
 
-Knows nodes through :mod:`mnist_cli.autograd.node` only, and nothing of gradients' values,
-of training or of files.
+Knows nodes only through :mod:`mnist_cli.autograd.node`, and no gradients.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,7 +16,8 @@ from torch.autograd.graph import get_gradient_edge
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
-from mnist_cli.autograd.kept import kept as kept_by
+from mnist_cli.autograd.order import LAST_SEQUENCE
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.tracing import ModuleTrace
 from mnist_cli.errors import UsageError
 
@@ -35,7 +35,7 @@ class Walk:
         root_nr: which of the root node's results the root tensor is.
         leaves: every parameter known by name, whether the walk reached it or not.
         root: keeps the graph alive: a Function written in Python does not own its own.
-        model: the model that named the leaves, if one did; its buffers are kept as they are.
+        model: the model that named the leaves, if any; its buffers are never changed.
     """
 
     graph: GradGraph
@@ -61,7 +61,7 @@ def walk(
         names: names of the leaves: a model, or tensors by name. Leaves without a name are
             called ``leaf@<node id>``.
         modules: what :func:`trace_modules` saw, to say which module made each node.
-        saved: also read what each node keeps for backward.
+        saved: also read the values that each node saves.
 
     Returns:
         The plain graph and the live nodes. Ids follow the order of the walk, sequence numbers
@@ -69,25 +69,37 @@ def walk(
         enters: the same program gives the same graph.
 
     Raises:
-        UsageError: the tensor has no graph, or ``saved`` is asked of a graph already freed.
+        UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
 
-    The walk itself is bounded by memory alone. But torch 2.14 (not 2.10 and 2.11) frees a
-    graph by recursion once Python has seen its nodes: a single chain of 20,000 could be
-    freed on a stack of 8 MiB, one of 50,000 crashed the process.
+    Only memory limits the walk. But torch 2.14 (not 2.10 and 2.11) frees a graph by recursion
+    once Python has seen its nodes: freeing a chain of 20,000 worked on a stack of 8 MiB, a chain
+    of 50,000 crashed the process.
     """
     start, root_nr = _start(root)
     live, targets = _visit(start)
     known = leaves_of(names)
+    leaf_names = _leaf_names(live, known)
     inputs = tuple(adapter.inputs(node) for node in live)
-    nodes = [_describe(i, node, targets[i], inputs[i]) for i, node in enumerate(live)]
-    nodes = _place(nodes, live, _parameter_names(live, known), modules)
+    nodes = [
+        Node(
+            id=number,
+            name=adapter.name(node),
+            module=_module(node, leaf_names.get(number), modules),
+            parameter=leaf_names.get(number),
+            sequence=sequence,
+            outputs=tuple(expected.meta() for expected in inputs[number]),
+            next=targets[number],
+        )
+        for number, (node, sequence) in enumerate(zip(live, _sequences(live), strict=True))
+    ]
     unreadable: list[str] = []
     if saved:
         nodes = _read_saved(nodes, live, unreadable)
-    leaves = {**known, **_unnamed(nodes, live)}
+    unnamed = {n: adapter.variable(live[i]) for i, n in leaf_names.items() if n not in known}
+    leaves = {**known, **{name: leaf for name, leaf in unnamed.items() if leaf is not None}}
     graph = GradGraph(
         nodes=tuple(nodes),
-        parameters=_parameters(nodes, leaves),
+        parameters=_parameters(leaf_names, leaves),
         context={"torch": torch.__version__},
         unreadable=tuple(unreadable),
     )
@@ -136,68 +148,37 @@ def _visit(start: LiveNode) -> tuple[list[LiveNode], list[tuple[Edge | None, ...
     return live, targets
 
 
-def _describe(
-    number: int,
-    node: LiveNode,
-    targets: tuple[Edge | None, ...],
-    inputs: tuple[adapter.Input, ...],
-) -> Node:
-    sequence = adapter.sequence(node)
-    return Node(
-        id=number,
-        name=adapter.name(node),
-        sequence=None if sequence == adapter.LAST_SEQUENCE else sequence,
-        outputs=tuple(expected.meta() for expected in inputs),
-        next=targets,
-    )
-
-
-def _parameter_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
+def _leaf_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
     """Names of the leaves by node id; a leaf that nobody named gets one from its node."""
     by_identity: dict[int, str] = {}
     for name, tensor in known.items():
         by_identity.setdefault(id(tensor), name)
-    found: dict[int, str] = {}
-    for number, node in enumerate(live):
-        leaf = adapter.variable(node)
-        if leaf is not None:
-            found[number] = by_identity.get(id(leaf), f"leaf@{number}")
-    return found
+    leaves = {number: adapter.variable(node) for number, node in enumerate(live)}
+    return {
+        number: by_identity.get(id(leaf), f"leaf@{number}")
+        for number, leaf in leaves.items()
+        if leaf is not None
+    }
 
 
-def _place(
-    nodes: list[Node],
-    live: list[LiveNode],
-    parameters: Mapping[int, str],
-    modules: ModuleTrace | None,
-) -> list[Node]:
-    """Say of each node which module and which parameter it belongs to."""
-    oldest = min((n.sequence for n in nodes if n.sequence is not None), default=0)
-    placed = []
-    for node in nodes:
-        if node.id in parameters:
-            name = parameters[node.id]
-            owner = name.rpartition(".")[0]
-            placed.append(replace(node, module=owner, parameter=name))
-        else:
-            made = adapter.sequence(live[node.id])
-            path = modules.module_at(made) if modules else ""
-            sequence = None if node.sequence is None else node.sequence - oldest
-            placed.append(replace(node, module=path, sequence=sequence))
-    return placed
+def _module(node: LiveNode, leaf: str | None, modules: ModuleTrace | None) -> str:
+    """The module that made a node, or that holds a leaf."""
+    if leaf is not None:
+        return leaf.rpartition(".")[0]
+    return modules.module_at(adapter.sequence(node)) if modules else ""
 
 
-def _unnamed(nodes: Iterable[Node], live: list[LiveNode]) -> dict[str, Tensor]:
-    found = {}
-    for node in nodes:
-        leaf = adapter.variable(live[node.id]) if node.parameter else None
-        if leaf is not None and node.parameter == f"leaf@{node.id}":
-            found[node.parameter] = leaf
-    return found
+def _sequences(live: list[LiveNode]) -> list[int | None]:
+    """Sequence numbers, counted from the oldest node; None for AccumulateGrad."""
+    numbers = [adapter.sequence(node) for node in live]
+    oldest = min((n for n in numbers if n != LAST_SEQUENCE), default=0)
+    return [None if n == LAST_SEQUENCE else n - oldest for n in numbers]
 
 
-def _parameters(nodes: Iterable[Node], leaves: Mapping[str, Tensor]) -> tuple[Parameter, ...]:
-    at = {node.parameter: node.id for node in nodes if node.parameter is not None}
+def _parameters(
+    leaf_names: Mapping[int, str], leaves: Mapping[str, Tensor]
+) -> tuple[Parameter, ...]:
+    at = {name: number for number, name in leaf_names.items()}
     return tuple(
         Parameter(name, at.get(name), tuple(leaf.shape), frozen=not leaf.requires_grad)
         for name, leaf in leaves.items()
@@ -220,7 +201,7 @@ class _Storages:
 
 
 def _memory(tensor: Tensor) -> tuple[int, int]:
-    """Address and bytes of the whole storage; 0 and the entries' bytes where it has none."""
+    """Address and bytes of the whole storage; 0 and the entries' bytes without a storage."""
     try:
         storage = tensor.untyped_storage()
         return storage.data_ptr(), storage.nbytes()
@@ -233,7 +214,7 @@ def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) 
     hidden: dict[str, list[int]] = defaultdict(list)
     result = []
     for node in nodes:
-        kept = kept_by(live[node.id])
+        kept = saved_by(live[node.id])
         tensors = []
         for slot, tensor in kept.tensors:
             number, size = storages.number(tensor)

@@ -1,7 +1,7 @@
-"""How much of this machine the process may use: cores and memory, by affinity and by cgroup.
+"""The cores and the memory that this process may use, by affinity and by control group.
 
 A container sees all cores of its host, and its limit only in the files of its control group:
-version 2 in one tree, version 1 in a tree for each controller. Imports nothing heavy.
+version 2 in one tree, version 1 in a tree for each controller.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 UNLIMITED = 1 << 60
-"""Bytes from which a limit of version 1 means none: it writes the largest multiple of a page."""
+"""Bytes from which a limit of version 1 means none: it writes the largest multiple of a page size."""
 
 
 def cores() -> int:
@@ -28,7 +28,7 @@ def all_cores() -> int:
 
 
 def memory_in_words() -> str:
-    """The machine's memory; "unknown" where the system does not say."""
+    """The machine's memory; "unknown" if the system does not report it."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # type: ignore[attr-defined,unused-ignore]
     except (AttributeError, ValueError, OSError):
@@ -37,7 +37,7 @@ def memory_in_words() -> str:
 
 
 def cpu_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> float | None:
-    """The cores' worth of time that the control group allows, such as 1.5; None without a limit."""
+    """The number of cores that the control group allows, such as 1.5; None without a limit."""
     limits = []
     for folder in _folders("cpu", cgroups, proc):
         quota, _, period = _text(folder / "cpu.max").partition(" ")
@@ -60,24 +60,22 @@ def memory_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/pro
 
 
 def usable_cores() -> int:
-    """The number of threads that can really run at once here; at least 1."""
+    """The number of threads that can run at once here; at least 1."""
     limit = cpu_limit()
     return cores() if limit is None else max(1, min(cores(), math.ceil(limit)))
 
 
 def excess(threads: int) -> str:
-    """The warning about more threads than cores; "" if they fit. 0 is torch's own choice."""
+    """The warning about more threads than cores; empty if there are enough. 0 is torch's choice."""
     available = usable_cores()
     if threads <= available:
         return ""
     there = "1 core" if available == 1 else f"{available} cores"
-    return (
-        f"{threads} threads on {there} can be many times slower; use --threads {available} or fewer"
-    )
+    return f"{threads} threads on {there} can be many times slower; use {available} or fewer"
 
 
 def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
-    """The process's own group and those around it, in the tree of either version."""
+    """The process's control group and those above it, in the tree of either version."""
     for line in _text(proc / "self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

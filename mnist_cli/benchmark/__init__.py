@@ -1,1 +1,4 @@
-"""Measures recipes side by side: each run a process of its own, the recipes in turn."""
+"""Measures recipes on this machine, each run in a process of its own, one after the other."""
+
+FACTORS = ("images", "batch", "width", "threads")
+"""What the cost of training may grow with."""

@@ -1,4 +1,4 @@
-"""On what a benchmark ran: what must stand beside its figures."""
+"""The machine of a benchmark, which must be named beside its figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_cli.base.cores import cores
 
 
 def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Date, hardware and versions, with what the workers said of themselves.
+    """Date, hardware and versions, with the workers' own details.
 
     Args:
         details: of each run, as the worker reports them.
@@ -31,5 +31,5 @@ def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _each(details: Sequence[Mapping[str, Any]], key: str) -> str:
-    """The values of all runs, each once: recipes may compute on different things."""
+    """The values of all runs, each once: recipes may run on different devices."""
     return " and ".join(dict.fromkeys(str(one[key]) for one in details))

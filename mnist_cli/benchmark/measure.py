@@ -1,4 +1,4 @@
-"""Runs recipes in turn and gathers what they measured. Imports no torch: each worker does."""
+"""Seconds to a test accuracy: runs recipes in turn. Imports no torch: each worker does."""
 
 from __future__ import annotations
 
@@ -31,10 +31,17 @@ class Recipe:
 class Measurement:
     """One run of one recipe.
 
-    ``epochs`` are (seconds of training, test accuracy) at each epoch's end; ``process_seconds``
-    is the whole process's wall time, without what reading the test set in between cost.
-    ``peak_bytes`` is the process's largest resident memory, ``peak_device_bytes`` the largest
-    that torch had on the GPU; 0 where there is none or the system does not tell.
+    Attributes:
+        recipe: the recipe's name.
+        seed: the run's seed.
+        epochs: (seconds of training, test accuracy) at the end of each epoch.
+        train_seconds: of the steps alone.
+        process_seconds: of the whole process, without reading the test set in between.
+        images_per_second: of training.
+        accuracy: on the test set at the end, a fraction of 1.
+        peak_bytes: the process's largest resident memory; 0 if the system does not report it.
+        peak_device_bytes: the largest that torch had on the GPU; 0 without one.
+        details: device, precision, threads and data set.
     """
 
     recipe: str
@@ -70,8 +77,8 @@ def measure(
 
     Args:
         recipes: what to run; seeds count from 0 for each.
-        data_dir: where the data lie.
-        target: runs end once the test accuracy reaches this; 0 never.
+        data_dir: the folder of the data sets.
+        target: runs end once the test accuracy reaches this; 0 never ends one.
         warm_up: run the first recipe once before, uncounted, so that no recipe pays for
             reading torch and the data from a cold disk.
 

@@ -1,6 +1,6 @@
 """How the cost of training grows with images, batch size, network width and threads.
 
-A point is one training in a process of its own, so that its peak memory is its own; points take
+A point is one training in a process of its own, since peak memory is a process's; points take
 turns. Imports no torch: each worker does.
 """
 
@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import exp, inf, log
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
+from mnist_cli.base.cores import cores
+from mnist_cli.benchmark.machine import machine
 from mnist_cli.benchmark.measure import Recipe
-from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.spread import Spread
 from mnist_cli.benchmark.worker_process import launch
 from mnist_cli.config.choices import SCALABLE, WIDTHS, width_of
 from mnist_cli.config.schema import AUGMENTATIONS, TrainConfig
 from mnist_cli.errors import UsageError
 
-FACTORS = ("images", "batch", "width", "threads")
 PARTS = (60, 20, 6, 2, 1)
-"""The training set's parts that are tried: 1,000, 3,000, 10,000, 30,000 and 60,000 of MNIST."""
+"""The parts of the training set to try: 1,000, 3,000, 10,000, 30,000 and 60,000 of MNIST."""
 PASSES = 10
 BATCHES = (16, 64, 256, 1024, 4096)
 RELATIVE_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -36,15 +38,15 @@ ALONE: Mapping[str, Any] = {
     "target_accuracy": 0.0,
     "checkpoint_every": 0,
 }
-"""What every point has: one pass over so many images, and nothing that ends or interrupts it.
+"""The settings of every point: one pass, and nothing that ends or interrupts it.
 
-The learning rate costs nothing, and a small one lets no width or batch size diverge.
+The learning rate does not change the cost, and with a small one no width or batch size diverges.
 """
 
 
 @dataclass(frozen=True)
 class Point:
-    """A training to be measured: ``value`` of ``factor``, and the configuration that it means."""
+    """A training to measure: ``value`` of ``factor``, and the configuration that it means."""
 
     factor: str
     value: float
@@ -54,20 +56,20 @@ class Point:
 
 @dataclass(frozen=True)
 class PointRun:
-    """What one training of a point took; memory as in :class:`~.measure.Measurement`."""
+    """What one training of a point took; memory is that of :class:`~.measure.Measurement`."""
 
     point: Point
+    seed: int
     train_seconds: float
     peak_bytes: int
     peak_device_bytes: int
     details: Mapping[str, Any]
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values; of the point's settings, which are long, the seed."""
+        """As plain values, without the point's long settings."""
         point = self.point
         named = {"factor": point.factor, "value": point.value, "images": point.images}
-        figures = {key: value for key, value in vars(self).items() if key != "point"}
-        return {**named, "seed": point.settings["seed"], **figures}
+        return {**named, **{key: value for key, value in vars(self).items() if key != "point"}}
 
 
 @dataclass(frozen=True)
@@ -91,22 +93,19 @@ class PowerLaw:
 
     @classmethod
     def fit(cls, pairs: Sequence[tuple[float, float]]) -> PowerLaw | None:
-        """The law that is nearest to (x, y) pairs, by least squares of the logarithms.
-
-        None where all have one x.
-        """
+        """The law nearest to (x, y) pairs, by least squares of the logarithms; None for one x."""
         if len({x for x, _ in pairs}) < 2:
             return None
         line = linear_regression([log(x) for x, _ in pairs], [log(y) for _, y in pairs])
         return cls(line.slope, _exp(line.intercept))
 
     def __call__(self, x: float) -> float:
-        """The y that it gives for ``x``."""
+        """The y at ``x``."""
         return float(self.scale * x**self.exponent)
 
 
 def _exp(power: float) -> float:
-    """The exponential; infinity where that is no float, as for a steep law of two near points."""
+    """The exponential; infinity if it is no float, as for a steep law of two near points."""
     try:
         return exp(power)
     except OverflowError:
@@ -115,51 +114,36 @@ def _exp(power: float) -> float:
 
 @dataclass(frozen=True)
 class Growth:
-    """A factor's points, and the law that their seconds follow; None of a single point."""
+    """A factor's points, and the law that their seconds follow; None for a single point."""
 
     factor: str
     points: tuple[PointSummary, ...]
     law: PowerLaw | None
 
-    def to_plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 def check(recipe: Recipe, factors: Sequence[str]) -> None:
-    """Find out before anything runs whether every factor can be tried.
+    """Check before anything runs that every factor can be tried.
 
     Raises:
-        UsageError: the width is among them, and the recipe's network has one only.
+        UsageError: the width is among them, and the recipe's network has only one.
     """
     model = recipe.settings["model"]
     name, _ = width_of(model) or ("", 1.0)
     if "width" in factors and name not in SCALABLE:
         raise UsageError(
-            f"the network '{model}' has one width only; {', '.join(SCALABLE)} have more",
-            "Leave the width out: --factors images,batch,threads.",
+            f"the network '{model}' has only one width; {', '.join(SCALABLE)} have more",
+            "Try the other factors: images, batch, threads.",
         )
 
 
-def available_images(recipe: Recipe, data_dir: Path) -> int:
-    """How many images a recipe has to train on; also warms up the disk.
-
-    Raises:
-        MnistError: the recipe cannot be run.
-    """
-    order = {"settings": {**recipe.settings, **ALONE}, "data_dir": str(data_dir)}
-    count: int = launch(recipe.name, "images", order, recipe.worker).result["images"]
-    return count
-
-
 def plan(recipe: Recipe, factors: Sequence[str], images: int, cores: int) -> list[Point]:
-    """The points to measure; but for the factor ``images``, on a sixth of them.
+    """The points to measure, on a sixth of the images except for the factor ``images``.
 
     Args:
-        recipe: its settings stand wherever the factor does not say otherwise.
-        factors: some of :data:`FACTORS`, as :func:`check` lets them pass.
-        images: how many there are to train on.
-        cores: threads are tried up to so many.
+        recipe: its settings hold except for the factor.
+        factors: some of :data:`mnist_cli.benchmark.FACTORS`, accepted by :func:`check`.
+        images: number of training images.
+        cores: the largest number of threads to try.
     """
     base = {**recipe.settings, **ALONE}
     sixth = max(images // 6, 1)
@@ -176,7 +160,7 @@ def plan(recipe: Recipe, factors: Sequence[str], images: int, cores: int) -> lis
 def _by_images(base: Mapping[str, Any], images: int) -> list[Point]:
     """All augmented, so that ten passes are ten times as many images.
 
-    As the recipe does; where it does not, as ``mnist train`` without options does.
+    As the recipe augments, or as the default recipe does if it does not augment.
     """
     if not any(base[key] for key in AUGMENTATIONS):
         usual = TrainConfig()
@@ -207,33 +191,8 @@ def _by_threads(base: Mapping[str, Any], images: int, cores: int) -> list[Point]
     return [Point("threads", count, images, {**base, "threads": count}) for count in counts]
 
 
-def measure_points(recipe: Recipe, points: Sequence[Point], data_dir: Path) -> Iterator[PointRun]:
-    """Train every point once, then again for each repeat; one process after the other.
-
-    Raises:
-        MnistError: a worker failed; its own error is passed on.
-    """
-    for turn in range(recipe.repeats):
-        for point in points:
-            settings = {**point.settings, "seed": turn}
-            seeded = Point(point.factor, point.value, point.images, settings)
-            yield _measure_once(recipe, seeded, data_dir)
-
-
-def _measure_once(recipe: Recipe, point: Point, data_dir: Path) -> PointRun:
-    order = {"settings": dict(point.settings), "data_dir": str(data_dir)}
-    result = launch(recipe.name, "steps", order, recipe.worker).result
-    return PointRun(
-        point=point,
-        train_seconds=result["train_seconds"],
-        peak_bytes=result["peak_bytes"],
-        peak_device_bytes=result["peak_device_bytes"],
-        details=result["details"],
-    )
-
-
 def growths(runs: Sequence[PointRun]) -> list[Growth]:
-    """One growth a factor, in the order of their first runs."""
+    """One growth per factor, in the order of their first runs."""
     grouped: dict[str, dict[float, list[PointRun]]] = {}
     for run in runs:
         grouped.setdefault(run.point.factor, {}).setdefault(run.point.value, []).append(run)
@@ -242,8 +201,7 @@ def growths(runs: Sequence[PointRun]) -> list[Growth]:
 
 def _growth(factor: str, by_value: Mapping[float, Sequence[PointRun]]) -> Growth:
     points = tuple(_summary(value, runs) for value, runs in sorted(by_value.items()))
-    pairs = [(point.value, point.train_seconds.median) for point in points]
-    return Growth(factor, points, PowerLaw.fit(pairs))
+    return Growth(factor, points, PowerLaw.fit([(p.value, p.train_seconds.median) for p in points]))
 
 
 def _summary(value: float, runs: Sequence[PointRun]) -> PointSummary:
@@ -256,3 +214,65 @@ def _summary(value: float, runs: Sequence[PointRun]) -> PointSummary:
         peak_bytes=max(run.peak_bytes for run in runs),
         peak_device_bytes=max(run.peak_device_bytes for run in runs),
     )
+
+
+@dataclass(frozen=True)
+class ScalingResult:
+    """The growth by each factor, and the machine."""
+
+    recipe: str
+    machine: Mapping[str, Any]
+    growths: Sequence[Growth]
+    runs: Sequence[PointRun]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "recipe": self.recipe,
+            "machine": self.machine,
+            "factors": [asdict(one) for one in self.growths],
+            "runs": [one.to_plain() for one in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class ScalingBenchmark:
+    """One recipe at several values of each factor.
+
+    Raises:
+        UsageError: see :func:`check`.
+    """
+
+    recipe: Recipe
+    factors: Sequence[str]
+    data_dir: Path
+
+    def __post_init__(self) -> None:
+        check(self.recipe, self.factors)
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The points to measure; a worker counts the images first, which warms up the disk."""
+        images = self._launch("images", {**self.recipe.settings, **ALONE})["images"]
+        return plan(self.recipe, self.factors, images, cores())
+
+    def run(self) -> Iterator[PointRun]:
+        """Train every point once, then again for each repeat; one process after the other.
+
+        Raises:
+            MnistError: a worker failed; its own error is passed on.
+        """
+        for seed in range(self.recipe.repeats):
+            for point in self.points:
+                result = self._launch("steps", {**point.settings, "seed": seed})
+                yield PointRun(point, seed, **result)
+
+    def _launch(self, task: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        order = {"settings": dict(settings), "data_dir": str(self.data_dir)}
+        return launch(self.recipe.name, task, order, self.recipe.worker).result
+
+    def result(self, runs: Sequence[PointRun]) -> ScalingResult:
+        """Of all runs; the threads of the machine are those of the other factors."""
+        usual = [one for one in runs if one.point.factor != "threads"] or runs
+        where = machine([one.details for one in usual])
+        return ScalingResult(self.recipe.name, where, growths(runs), runs)

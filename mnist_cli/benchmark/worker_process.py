@@ -1,21 +1,21 @@
-"""Runs one worker process and brings back what it measured, or the failure that it met."""
+"""Runs one worker process and returns what it measured, or raises its error."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from mnist_cli.base.process import run
-from mnist_cli.errors import MnistError
+from mnist_cli.errors import MnistError, error_class
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker said, and the wall time of its whole process in seconds."""
+    """A worker's result, and the wall time of its whole process in seconds."""
 
     result: Mapping[str, Any]
     seconds: float
@@ -25,18 +25,18 @@ def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Ans
     """Run one task of a worker module in a process of its own.
 
     Args:
-        recipe: what is measured, for the message of a failure.
+        recipe: its name, for error messages.
         task: the task's name.
-        order: the arguments of the task; plain values.
+        order: the arguments of the task as plain values.
         worker: the module to run, which reads the order from stdin and prints its result.
 
     Raises:
         MnistError: the worker failed; its own error, with its own exit code.
     """
-    # The folder is ours: it goes away even if the worker is killed.
+    # The folder is removed even if the worker is killed.
     with tempfile.TemporaryDirectory(prefix="mnist-bench-") as runs:
         started = perf_counter()
-        done = run(task, module=worker, told=json.dumps({**order, "runs": runs}))
+        done = run(task, module=worker, stdin=json.dumps({**order, "runs": runs}))
         seconds = perf_counter() - started
     if done.returncode:
         raise _crashed(recipe, done.returncode, done.stderr)
@@ -47,20 +47,13 @@ def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Ans
 
 
 def _failed(recipe: str, kind: str, message: str, hint: str) -> MnistError:
-    """What the worker expected to fail, as the same error with the same exit code."""
-    failure = next((one for one in _kinds(MnistError) if one.kind == kind), MnistError)
-    return failure(f"the recipe '{recipe}' failed: {message}", hint)
-
-
-def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
-    yield failure
-    for below in failure.__subclasses__():
-        yield from _kinds(below)
+    """An expected error of the worker, with its exit code."""
+    return error_class(kind)(f"the recipe '{recipe}' failed: {message}", hint)
 
 
 def _crashed(recipe: str, code: int, stderr: str) -> MnistError:
-    """A worker that was killed, or met a bug whose last line is shown."""
-    last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    """The error for a worker that was killed, or that met a bug, whose last line is shown."""
+    last = stderr.strip().splitlines()[-1:] or ["without a message"]
     ended = f"killed by signal {-code}" if code < 0 else last[0]
     return MnistError(
         f"the recipe '{recipe}' failed: {ended}", f"Try it alone: mnist train --config {recipe}"

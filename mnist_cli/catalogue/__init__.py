@@ -1,18 +1,17 @@
-"""The data sets this program knows: where they come from, and how to tell that they are genuine.
+"""The known data sets: where they come from, and the checksums of their files.
 
-A table and a lookup. It knows nothing of reading, downloading or tensors, and imports nothing
-heavy, so that ``mnist --help`` and the configuration may ask it for names.
+A table and a lookup. It neither reads nor downloads, and imports nothing heavy, so that
+``mnist --help`` and the configuration can ask it for names.
 
 File names, checksums of the archives and class names are torchvision's
-(:mod:`torchvision.datasets.mnist`, held against it by a test), so that a folder made by either
-program serves the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST over
-plain http, here the same hosts are asked over https.
+(a test compares them with :mod:`torchvision.datasets.mnist`), so that a folder made by either
+program works with the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST over
+plain http; this program asks the same hosts over https.
 """
 
 from __future__ import annotations
 
-import difflib
-
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, Kind, SourceFile, SplitName, idx_bytes
 from mnist_cli.errors import UsageError
 
@@ -20,7 +19,7 @@ DIGITS = tuple("0123456789")
 
 
 def names() -> tuple[str, ...]:
-    """What ``--dataset`` may name, the default first."""
+    """The names of all data sets, the default first."""
     return tuple(_CATALOGUE)
 
 
@@ -30,24 +29,23 @@ def all_specs() -> tuple[DatasetSpec, ...]:
 
 
 def get(name: str) -> DatasetSpec:
-    """The data set called ``name``; torchvision's spelling (``FashionMNIST``) is taken as well.
+    """The data set ``name``, which may have torchvision's spelling (``FashionMNIST``).
 
     Raises:
-        UsageError: there is none; names the nearest and lists them all.
+        UsageError: no data set has this name; suggests the nearest and lists them all.
     """
     spec = find(name)
     if spec is not None:
         return spec
-    near = difflib.get_close_matches(_plain(name), _CATALOGUE, n=1)
-    guess = f"Did you mean {near[0]}? " if near else ""
     raise UsageError(
         f"there is no data set {name!r}, and no folder of that name",
-        f"{guess}Known are {', '.join(names())}; your own are named by their path.",
+        f"{did_you_mean(_plain(name), _CATALOGUE)} "
+        f"Known are {', '.join(names())}; your own are named by their path.",
     )
 
 
 def find(name: str) -> DatasetSpec | None:
-    """As :func:`get`; None where there is none."""
+    """Like :func:`get`; None if no data set has this name."""
     wanted = _plain(name)
     for spec in _CATALOGUE.values():
         if wanted in (spec.name, spec.folder.lower()) and wanted:
@@ -133,10 +131,6 @@ _SPECS = (
         test_count=10_000,
         mean=0.1307,
         std=0.3081,
-        homepage="https://yann.lecun.com/exdb/mnist/",
-        citation="LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document "
-        "recognition, Proceedings of the IEEE 86(11), 1998",
-        licence="CC BY-SA 3.0; Yann LeCun and Corinna Cortes",
     ),
     DatasetSpec(
         name="fashion-mnist",
@@ -173,9 +167,6 @@ _SPECS = (
         test_count=10_000,
         mean=0.2860,
         std=0.3530,
-        homepage="https://github.com/zalandoresearch/fashion-mnist",
-        citation="Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv:1708.07747, 2017",
-        licence="MIT; Zalando SE",
     ),
     DatasetSpec(
         name="kmnist",
@@ -197,10 +188,6 @@ _SPECS = (
         test_count=10_000,
         mean=0.1918,
         std=0.3483,
-        homepage="https://github.com/rois-codh/kmnist",
-        citation="Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto, Ha: Deep Learning for "
-        "Classical Japanese Literature, arXiv:1812.01718, 2018",
-        licence="CC BY-SA 4.0; CODH, adapted from the Kuzushiji Dataset of NIJL and others",
     ),
     DatasetSpec(
         name="qmnist",
@@ -229,9 +216,6 @@ _SPECS = (
         # Its training images rebuild MNIST's, whose figures these are.
         mean=0.1307,
         std=0.3081,
-        homepage="https://github.com/facebookresearch/qmnist",
-        citation="Yadav, Bottou: Cold Case: The Lost MNIST Digits, NeurIPS 2019",
-        licence="BSD; Facebook, Inc. and its affiliates",
         label_columns=8,
     ),
     DatasetSpec(
@@ -253,9 +237,6 @@ _SPECS = (
         test_count=40_000,
         mean=0.1733,
         std=0.3317,
-        homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
-        citation="Cohen, Afshar, Tapson, van Schaik: EMNIST, arXiv:1702.05373, 2017",
-        licence="made from NIST Special Database 19; cite the paper",
         # About 535 MiB, of which the digits are a ninth.
         bundle=Bundle("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e", "gzip/", 600 * 2**20),
         transposed=True,
@@ -265,16 +246,10 @@ _SPECS = (
         name="digits",
         title="scikit-learn's digits",
         classes=DIGITS,
-        folder="",
-        mirrors=(),
-        files=(),
         train_count=1_415,
         test_count=382,
         mean=0.1579,
         std=0.2929,
-        homepage="https://archive.ics.uci.edu/dataset/80",
-        citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998",
-        licence="CC BY 4.0",
     ),
 )
 

@@ -1,6 +1,6 @@
-"""What is known of a data set: its files with their sizes and checksums, its figures, its makers.
+"""The type of a catalogue entry: a data set's files with their sizes and checksums, and its figures.
 
-Types alone, without one data set: :mod:`mnist_cli.catalogue` has those. Imports nothing heavy.
+:mod:`mnist_cli.catalogue` has the entries. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ HEIGHT = WIDTH = 28
 class SourceFile:
     """One IDX file of a data set.
 
-    ``name`` is the decompressed file's; ``bytes`` its exact size; ``md5`` its checksum where it
-    is known. ``archive_md5`` is that of the gzip, None where it is only known of a whole bundle.
+    ``name`` is the decompressed file's; ``bytes`` its exact size; ``md5`` its checksum if it is
+    known. ``archive_md5`` is that of the gzip, None if only a whole bundle's is known.
     """
 
     split: SplitName
@@ -54,39 +54,33 @@ class DatasetSpec:
     """A data set: classes of 28×28 grey images in a training and a test split.
 
     Attributes:
-        name: what the command line calls it; of the user's own its absolute path.
-        title: what people call it.
-        classes: one name a class, in the order of the labels.
-        folder: torchvision's folder under a data directory; "" for the bundled set.
-        mirrors: https addresses, each ending in a slash, to which an archive's name is added.
-        files: the four IDX files; none for the bundled set.
+        name: its name in commands; of the user's own its absolute path.
+        title: its name in texts.
+        classes: the name of each class, in the order of the labels.
         train_count: images in the training split.
         test_count: images in the test split.
         mean: of the training pixels, as a fraction of 1.
         std: of the training pixels, as a fraction of 1.
-        homepage: where its makers describe it.
-        citation: the paper to cite.
-        licence: under what terms it is given.
+        folder: torchvision's folder under a data directory; "" for the bundled set.
+        mirrors: https addresses, each ending in a slash, to which an archive's name is added.
+        files: the four IDX files; none for the bundled set.
         bundle: the zip that the files come in, if they do.
         transposed: whether images are stored column by column.
         label_columns: integers stored with each image; the class is the first.
-        fetch_seconds: how long a download may take in all, unless the user says otherwise.
-        own: whether it is the user's own, read by :mod:`mnist_cli.data.own`.
+        fetch_seconds: the default time limit of a download.
+        own: whether it is the user's own, read by :mod:`mnist_cli.data.own_data`.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
-    folder: str
-    mirrors: tuple[str, ...]
-    files: tuple[SourceFile, ...]
     train_count: int
     test_count: int
     mean: float
     std: float
-    homepage: str
-    citation: str
-    licence: str
+    folder: str = ""
+    mirrors: tuple[str, ...] = ()
+    files: tuple[SourceFile, ...] = ()
     bundle: Bundle | None = None
     transposed: bool = False
     label_columns: int = 1
@@ -99,7 +93,7 @@ class DatasetSpec:
         return not self.files and not self.own
 
     def count(self, split: SplitName) -> int:
-        """How many images ``split`` has."""
+        """The number of images in ``split``."""
         return self.train_count if split == "train" else self.test_count
 
     def file(self, split: SplitName, kind: Kind) -> SourceFile:
@@ -117,7 +111,7 @@ class DatasetSpec:
 def idx_bytes(kind: Kind, count: int, label_columns: int = 1) -> int:
     """The size of an IDX file: magic, a 32-bit size a dimension, then the entries.
 
-    Labels are bytes in one dimension, or 32-bit integers in two where there are several columns.
+    Labels are bytes in one dimension, or 32-bit integers in two if there are several columns.
     """
     if kind == "images":
         return 16 + count * HEIGHT * WIDTH

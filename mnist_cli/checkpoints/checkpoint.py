@@ -1,8 +1,8 @@
-"""Checkpoints: what is in one, and how to write and read it without being harmed.
+"""Checkpoints: writing them, and reading them safely.
 
 A checkpoint is one file that ``torch.load(path, weights_only=True)`` reads: plain types and
-tensors. :func:`read` verifies the archive before anything in it is unpickled, and accepts the
-state_dicts of other programs too; :class:`Checkpoint` is what it makes of them.
+tensors. :func:`read` verifies the archive before it unpickles anything, and accepts the state_dicts
+of other programs too; it returns a :class:`Checkpoint`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,16 @@ from torch import Tensor, nn
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints.archive import load_archive
-from mnist_cli.checkpoints.weight_check import LISTED, Weights, check_weights
+from mnist_cli.checkpoints.weight_check import (
+    LISTED,
+    Weights,
+    averaged_weights,
+    check_weights,
+    named_tensors,
+    strip_wrappers,
+)
 from mnist_cli.config.choices import PRECISIONS, is_known_model
-from mnist_cli.config.names import EXAMPLE, is_own_network, label
+from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -32,7 +39,6 @@ from mnist_cli.runs.results import EpochResult
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1
 FOREIGN_KEYS = ("model_state_dict", "state_dict")
-WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile prepend
 GARBLED = (
     LookupError,
     TypeError,
@@ -42,20 +48,20 @@ GARBLED = (
     RuntimeError,
     UsageError,
 )
-"""What plain Python and torch raise when a value is not what it should be."""
+"""Errors of Python and torch for a value of the wrong kind."""
 
 
 class OwnNetworkError(CheckpointError):
-    """It holds a network of the user's own, whose file has not been named."""
+    """The checkpoint holds a network of the user's own, whose file has not been named."""
 
 
 class OtherNetworkError(CheckpointError):
-    """It holds another network than the one that was named."""
+    """The checkpoint holds another network than the one that was named."""
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What the network was trained on, as much as using it needs."""
+    """The data set of the training, as far as using the network needs it."""
 
     name: str
     fingerprint: str
@@ -70,16 +76,22 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been read and found sound.
+    """A checkpoint that has been read and checked.
 
-    ``weights`` are those to evaluate (the averaged ones where weights were averaged).
-    For a state_dict of another program ``document`` is empty and ``config``, ``data`` are None.
-    ``model`` is what the user named, where the network is of the user's own; ``changes`` are then
-    how its source differs from the one that was trained, in words.
+    Attributes:
+        path: its file.
+        model: the network's name; for a user's own network as the user gave it.
+        classes: number of classes.
+        weights: the weights to evaluate: the averaged ones if the run averaged weights.
+        config: the run's configuration; None for another program's state_dict.
+        data: the run's data set; None for another program's state_dict.
+        history: the results of the epochs so far.
+        document: all that the file holds; empty for another program's state_dict.
+        changes: in words, how the source of a user's own network has changed since training.
     """
 
     path: Path
-    model: str
+    model: ModelName
     classes: int
     weights: Weights
     config: TrainConfig | None = None
@@ -90,13 +102,29 @@ class Checkpoint:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is another program's state_dict: weights, and nothing else."""
+        """Whether it is another program's state_dict."""
         return self.config is None
 
     @property
     def members(self) -> int:
-        """How many networks vote; 1 where there is no ensemble."""
+        """Number of networks that vote; 1 unless it is an ensemble."""
         return self.config.ensemble if self.config is not None else 1
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Device, precision and versions of the training; empty if foreign."""
+        found: Mapping[str, Any] = self.document.get("environment", {})
+        return found
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of the training: fp32, bf16 or fp16; None if foreign."""
+        return self.environment.get("precision")
+
+    @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the training was: epoch, batch and step; None if foreign."""
+        return self.document.get("position")
 
     def build_model(self) -> nn.Module:
         """The network with these weights, or the ensemble, on the CPU, in evaluation mode."""
@@ -104,13 +132,13 @@ class Checkpoint:
             networks = [models.build(self.model, self.classes) for _ in range(self.members)]
         if self.config is not None and self.config.channels_last:
             networks = [network.to(memory_format=torch.channels_last) for network in networks]
-        model = ensemble.join(networks, batched=False if is_own_network(self.model) else None)
+        model = ensemble.join(networks, batched=False if self.model.is_own else None)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """The document as the bytes of one file."""
+    """The bytes of a checkpoint's file."""
     buffer = io.BytesIO()
     torch.save(dict(document), buffer)
     return buffer.getvalue()
@@ -120,7 +148,7 @@ def write(document: Mapping[str, Any], *paths: Path) -> None:
     """Write the document to each path, atomically; encoded once.
 
     Raises:
-        OutputError: disk full, read-only; what was there before is whole.
+        OutputError: disk full or read-only; existing files are unchanged.
     """
     data = encode(document)
     for path in paths:
@@ -128,17 +156,17 @@ def write(document: Mapping[str, Any], *paths: Path) -> None:
 
 
 def read(path: Path, model: str | None = None) -> Checkpoint:
-    """Read a checkpoint of ours, or a state_dict as other programs save it.
+    """Read a checkpoint of this program, or a state_dict as other programs save it.
 
     Args:
         path: the file.
-        model: the network's name, for a state_dict whose network is not to be recognised. A
-            network in a file of the user's own is asked for here, by its absolute path: the file
-            is executed, and what the checkpoint says of it is not followed.
+        model: the network's name, instead of recognising it by its weights. A network in the user's
+            own file must be named, by its absolute path: that file is executed, never one that a
+            checkpoint names.
 
     Raises:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
-        UsageError: the user's own network is not available.
+        UsageError: the user's own network cannot be built.
     """
     document = load_archive(path)
     if _says_a_format(document):
@@ -148,16 +176,16 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Course:
-    """How a run was configured and how it went, without its network."""
+    """A run's configuration and its results so far, without its network."""
 
     config: TrainConfig
     history: tuple[EpochResult, ...]
 
 
 def read_course(path: Path) -> Course | None:
-    """What a checkpoint of ours tells of its training; None for another program's weights.
+    """The course of a checkpoint's training; None for another program's weights.
 
-    No network is built: one of the user's own need not be named.
+    The network is not built, so a user's own need not be named.
 
     Raises:
         CheckpointError: missing, damaged, hostile or of another version.
@@ -187,13 +215,13 @@ def _check_format(path: Path, document: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _garbled(path: Path) -> Iterator[None]:
-    """Say of what a document's values raise inside that they are not what they should be."""
+    """Report an error that a document's values raise inside as a CheckpointError."""
     try:
         yield
     except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} lacks or garbles a part of a checkpoint: {reason:.200}"
+            f"{path}: a part of the checkpoint is missing or garbled: {reason:.200}"
         ) from error
 
 
@@ -201,48 +229,43 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     _check_format(path, document)
     with _garbled(path):
         config = _config_of(document["config"])
-        name = str(document["model"]["name"])
-        if own := is_own_network(config.model) or is_own_network(name):
+        recorded = name = ModelName(document["model"]["name"])
+        if own := config.model.is_own or name.is_own:
             name = _named_anew(path, name, document["model"], model)
             config = config.model_copy(update={"model": name})
         data = _data_of(document["data"])
         history = _history_of(document["metrics"])
-        weights = _tensors(document["model"]["weights"])
+        weights = named_tensors(document["model"]["weights"])
         if document["ema"] is not None:
-            weights = _averaged(document["ema"])
+            weights = averaged_weights(document["ema"])
         _check_environment(document["environment"])
     if model is not None and model != name:
-        raise OtherNetworkError(f"{path} holds the network '{name}', not '{label(model)}'")
-    checkpoint = Checkpoint(
-        path=path,
-        model=name,
-        classes=len(data.classes),
-        weights=weights,
-        config=config,
-        data=data,
-        history=history,
-        document=document,
-    )
+        raise OtherNetworkError(
+            f"{path} holds the network '{name}', not '{ModelName(model).label}'"
+        )
     changes = _changes(document["model"].get("source"), name) if own else ()
+    classes = len(data.classes)
     try:
-        check_weights(path, name, len(data.classes), weights, checkpoint.members, changes)
+        check_weights(path, name, classes, weights, config.ensemble, changes)
     except CheckpointError as error:
-        if own and label(str(document["model"]["name"])) != label(name):
+        if own and recorded.label != name.label:
             raise OtherNetworkError(error.message, error.hint) from error
         raise
-    return replace(checkpoint, changes=changes)
+    return Checkpoint(path, name, classes, weights, config, data, history, document, changes)
 
 
-def _named_anew(path: Path, name: str, recorded: Mapping[str, Any], model: str | None) -> str:
-    """The network's file as the user named it: what a checkpoint names is never imported."""
-    if model is not None and is_own_network(model):
-        return model
+def _named_anew(
+    path: Path, name: ModelName, recorded: Mapping[str, Any], model: str | None
+) -> ModelName:
+    """The network's file as the user named it; a file that a checkpoint names is never run."""
+    if model is not None and ModelName(model).is_own:
+        return ModelName(model)
     source = recorded.get("source")
     place = str(source.get("path", "")) if isinstance(source, Mapping) else ""
     where = f", in {place!r:.200} when it was trained" if place else ""
     raise OwnNetworkError(
-        f"{path} holds a network from a file of its user's own: {label(name)!r:.80}{where}",
-        f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}.",
+        f"{path} holds a network from a file of its user's own: {name.label!r:.80}{where}",
+        f"No checkpoint makes this program run a file; name it yourself, as in {EXAMPLE}.",
     )
 
 
@@ -254,7 +277,7 @@ def _changes(source: object, model: str) -> tuple[str, ...]:
 
 def _config_of(plain: object) -> TrainConfig:
     if not isinstance(plain, dict):
-        raise TypeError("its configuration is no table")
+        raise TypeError("the configuration is not a table")
     return compose([Layer(plain, {})])
 
 
@@ -271,33 +294,13 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
         std=float(plain["std"]),
     )
     if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
-        raise ValueError(f"no classes, or a mean of {data.mean} and a deviation of {data.std}")
+        raise ValueError(f"no classes, or a mean of {data.mean} and a std of {data.std}")
     return data
 
 
 def _check_environment(environment: object) -> None:
     if not isinstance(environment, Mapping) or environment["precision"] not in PRECISIONS[1:]:
-        raise ValueError("its environment names no precision")
-
-
-def _averaged(state: object) -> Weights:
-    """The weights inside an AveragedModel's state."""
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in _tensors(state).items()
-        if name != "n_averaged"
-    }
-
-
-def _tensors(state: object) -> Weights:
-    if not isinstance(state, Mapping) or not state:
-        raise TypeError("no weights where weights should be")
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise TypeError(f"{name!r:.60} is no named tensor")
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise TypeError(f"{name:.60} is a tensor without plain memory")
-    return state
+        raise ValueError("the environment has no known precision")
 
 
 def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
@@ -306,13 +309,13 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
             document = document[key]
             break
     try:
-        weights = _tensors(document)
+        weights = named_tensors(document)
     except TypeError as error:
         raise CheckpointError(
             f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {error}",
-            f"A dict with a state_dict under {' or '.join(FOREIGN_KEYS)} is read too.",
+            f"A state_dict under the key {' or '.join(FOREIGN_KEYS)} is accepted too.",
         ) from error
-    weights = _strip_wrappers(weights)
+    weights = strip_wrappers(weights)
     if model is None:
         recognised = models.recognise(weights)
         if recognised is None:
@@ -321,21 +324,13 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
     else:
         classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
     check_weights(path, model, classes, weights)
-    return Checkpoint(path, model, classes, weights)
-
-
-def _strip_wrappers(weights: Weights) -> Weights:
-    """Take off what wrappers prepend, in whatever order they were put around the network."""
-    for prefix in WRAPPERS * 2:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
+    return Checkpoint(path, ModelName(model), classes, weights)
 
 
 def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
     shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
     return CheckpointError(
         f"{path}: no known network has weights of these names and shapes: {shapes}",
-        f"Known networks: {', '.join(models.REGISTRY)}. Name one with --model to see what differs, "
-        f"or your own: --model {EXAMPLE}.",
+        f"Known networks: {', '.join(models.REGISTRY)}. Name one to see the differences, or name "
+        f"your own, as in {EXAMPLE}.",
     )

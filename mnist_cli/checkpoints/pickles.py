@@ -1,27 +1,27 @@
-"""Judges a pickle before it is run, and what came out of it before it is used.
+"""Checks a pickle before it runs, and the result before it is used.
 
-``weights_only`` keeps a pickle from running code, not from asking for memory: with it,
-``torch.Tensor(10**10)`` and ``bytearray(10**10)`` are still calls that a file may make, a chain of
-``_codecs.encode(…, "hex")`` doubles its bytes with each link, and thirty lists, each holding the
-one before it twice, are a thousand million elements to whoever writes them out.
+``weights_only`` keeps a pickle from running code, but not from taking memory. A file may still call
+``torch.Tensor(10**10)`` or ``bytearray(10**10)``; each link of a chain of
+``_codecs.encode(…, "hex")`` doubles its bytes; and thirty lists, each holding the one before it
+twice, are a billion elements to whoever writes them out.
 """
 
 from __future__ import annotations
 
 import itertools
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-MAX_PICKLE = 1 << 21  # 2 MiB: the metrics of some 7,000 epochs
+MAX_PICKLE = 1 << 21  # 2 MiB: the metrics of about 7,000 epochs
 MAX_CALLS = 20_000  # each makes an object of up to a kilobyte
-MAX_PLAIN = 1 << 23  # values and characters, each counted as often as it is reached
+MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reached
 MAX_DEPTH = 50
 NOT_PLAIN = "it holds something other than tensors and plain values, which could run code"
 
-# What torch.save writes for tensors and plain values; nothing here takes a size to allocate.
+# What torch.save writes for tensors and plain values; none of these takes a size to allocate.
 _REBUILD = (
     "_rebuild_tensor",
     "_rebuild_tensor_v2",
@@ -44,10 +44,10 @@ class Unacceptable(Exception):
 
 
 def judge_pickle(program: bytes) -> None:
-    """Refuse a pickle that names what is no part of a checkpoint, or makes too many objects.
+    """Refuse a pickle that names anything else than the types of a checkpoint, or is too large.
 
     Raises:
-        Unacceptable: it does, it is too long, or it is no pickle.
+        Unacceptable: it does, makes too many objects, is too long, or is not a pickle.
     """
     if len(program) > MAX_PICKLE:
         raise Unacceptable(f"its pickle has {len(program):,} bytes, more than {MAX_PICKLE:,}")
@@ -58,13 +58,13 @@ def judge_pickle(program: bytes) -> None:
                 raise Unacceptable(NOT_PLAIN)
             calls += operation.name in _CALLS
     except (ValueError, IndexError, OverflowError) as error:
-        raise Unacceptable("its contents cannot be read (no pickle)") from error
+        raise Unacceptable("its contents cannot be read (not a pickle)") from error
     if calls > MAX_CALLS:
         raise Unacceptable(f"it holds more than {MAX_CALLS:,} objects")
 
 
 def _is_plain(name: str) -> bool:
-    """Whether ``module name``, as a pickle gives it, is a type of storage, a dtype, or listed."""
+    """Whether ``module name``, as in a pickle, is a storage type, a dtype, or in the list."""
     module, _, leaf = name.partition(" ")
     if name in _CALLABLE:
         return True
@@ -74,42 +74,40 @@ def _is_plain(name: str) -> bool:
 
 
 def judge_contents(root: object, max_bytes: int) -> None:
-    """Refuse what is small in a file and huge in use: shared, nested or stretched.
+    """Refuse contents that are small in a file and huge in use: shared, nested or stretched.
 
     Args:
-        root: what was unpickled.
-        max_bytes: how much all its tensors may hold together, as if none shared memory.
+        root: the unpickled object.
+        max_bytes: limit for all its tensors together, as if none shared memory.
 
     Raises:
-        Unacceptable: it is.
+        Unacceptable: a limit is exceeded.
     """
-    levels: list[Iterator[object]] = [iter([root])]
     plain = held = 0
-    while levels:
-        for value in levels[-1]:
-            plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
-            held += _bytes(value) if isinstance(value, Tensor) else 0
-            inner = _inner(value)
-            if inner is not None:
-                levels.append(inner)
-                break
-        else:
-            levels.pop()
-        if plain > MAX_PLAIN or len(levels) > MAX_DEPTH:
+
+    def visit(value: object, depth: int) -> None:
+        nonlocal plain, held
+        plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        held += _bytes(value) if isinstance(value, Tensor) else 0
+        if plain > MAX_PLAIN or depth > MAX_DEPTH:
             raise Unacceptable("its plain values are nested too deeply, or too many")
         if held > max_bytes:
             raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
+        for inner in _inner(value):
+            visit(inner, depth + 1)
+
+    visit(root, 1)
 
 
-def _inner(value: object) -> Iterator[object] | None:
-    """What a value holds, key by key and one by one; None for what holds nothing."""
+def _inner(value: object) -> Iterable[object]:
+    """The keys and values or the elements of a container; nothing for any other value."""
     if isinstance(value, dict):
         return itertools.chain(value.keys(), value.values())
-    return iter(value) if isinstance(value, list | tuple | set) else None
+    return value if isinstance(value, list | tuple | set) else ()
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements, which must be in its storage; 0 where it has none."""
+    """Bytes of a tensor's elements, which must be in its storage; 0 for sparse and meta tensors."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return 0
     size = tensor.numel() * tensor.element_size()

@@ -1,20 +1,57 @@
-"""Whether weights from a file are those of a network, and what differs if not."""
+"""Checks that weights from a file are those of a network, and lists the differences if not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network, label
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
 
 LISTED = 8
-"""Differences that one message names."""
+"""The most differences that one message lists."""
 
 Weights = Mapping[str, Tensor]
+WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+def named_tensors(state: object) -> Weights:
+    """The weights that an object is: dense tensors on the CPU by name.
+
+    Raises:
+        TypeError: it is something else; the message names the part.
+    """
+    if not isinstance(state, Mapping) or not state:
+        raise TypeError("there are no weights")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(f"{name!r:.60} is not a named tensor")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise TypeError(f"{name:.60} is a tensor without plain memory")
+    return state
+
+
+def averaged_weights(state: object) -> Weights:
+    """The weights inside the state of an AveragedModel.
+
+    Raises:
+        TypeError: as :func:`named_tensors`.
+    """
+    weights = dict(named_tensors(state))
+    weights.pop("n_averaged", None)
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def strip_wrappers(weights: Weights) -> Weights:
+    """Remove the prefixes of wrappers, in whatever order they were put around the network."""
+    for prefix in WRAPPERS * 2:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
 
 
 def check_weights(
@@ -25,7 +62,15 @@ def check_weights(
     members: int = 1,
     changes: tuple[str, ...] = (),
 ) -> None:
-    """Compare names, shapes and types with a fresh network's, and refuse what is not finite.
+    """Compare names, shapes and dtypes with a fresh network's, and refuse non-finite weights.
+
+    Args:
+        path: the file, for messages.
+        model: the network's name.
+        classes: number of classes.
+        weights: tensors by name.
+        members: number of networks in the ensemble.
+        changes: how the source of a user's own network has changed, for messages.
 
     Raises:
         CheckpointError: they differ; the differences are listed.
@@ -33,7 +78,7 @@ def check_weights(
     try:
         expected = ensemble.expected_weights(model, classes, members)
     except UsageError as error:
-        if is_own_network(model):
+        if ModelName(model).is_own:
             raise
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
@@ -41,7 +86,9 @@ def check_weights(
         more = len(differences) - LISTED
         listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
         since = f" ({'; '.join(changes)})" if changes else ""
-        raise CheckpointError(f"{path} does not fit the network '{label(model)}'{since}: {listed}")
+        raise CheckpointError(
+            f"{path} does not fit the network '{ModelName(model).label}'{since}: {listed}"
+        )
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(

@@ -7,37 +7,43 @@ from typing import Annotated
 
 import typer
 
+from mnist_cli.benchmark import FACTORS
 from mnist_cli.commands import options
 
 WHAT = "What to measure"
 
 RECIPES = ("fast:5", "onecycle:5", "example:1")
 INFERENCE_RECIPES = ("fast:5", "default:5")
-SCALING_RECIPE = "fast:1"
+SCALING_RECIPES = ("fast:1",)
 RUNS, SCALING_RUNS = 5, 1
 TARGET = 0.99
 WORKER = "mnist_cli.commands.bench_worker"
 """The module that trains a recipe in a process of its own."""
 
+
+def default_recipes(inference: bool, scaling: bool) -> tuple[str, ...]:
+    """The recipes that run if none is named."""
+    return SCALING_RECIPES if scaling else INFERENCE_RECIPES if inference else RECIPES
+
+
 RecipesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE[:RUNS]",
-        help=f"Presets or TOML files, each with its number of runs, else {RUNS} "
-        f"(--scaling: {SCALING_RUNS}). Left out: {' '.join(RECIPES)} "
-        f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {SCALING_RECIPE}).",
+        help=f"Presets or TOML files, each with its number of runs. Default: {RUNS} runs "
+        f"(--scaling: {SCALING_RUNS}) of {' '.join(RECIPES)} "
+        f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {' '.join(SCALING_RECIPES)}).",
         show_default=False,
     ),
 ]
 TargetOption = Annotated[
-    float | None,
+    float,
     typer.Option(
         "--target",
         metavar="FRACTION",
         min=0.0,
         max=1.0,
-        help="Test accuracy to reach; a run ends at the first epoch that reaches it. "
-        f"Default: {TARGET}.",
+        help="Test accuracy to reach; a run ends at the first epoch that reaches it.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -63,16 +69,17 @@ FactorsOption = Annotated[
     typer.Option(
         "--factors",
         metavar="A,B,…",
-        help="Factors of --scaling: images, batch, width, threads.",
+        help=f"Comma-separated factors of --scaling. Default: {','.join(FACTORS)}.",
         rich_help_panel=WHAT,
     ),
 ]
-PictureOption = Annotated[
+OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--picture",
+        "--out",
+        "-o",
         metavar="FILE",
-        help="Draw the result to this file; the suffix decides the format.",
+        help="Draw the result to this file; the suffix chooses the format.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

@@ -8,11 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
-from mnist_cli.errors import DeviceError, UsageError
+from mnist_cli.commands import contradictions, options
+from mnist_cli.commands.contradictions import Excludes, Needs
+from mnist_cli.errors import DeviceError
+
+RULES = (
+    Excludes(("prove",), ("runs",), "Omit --runs: no run is kept."),
+    Needs(("out",), ("prove",), "Add --prove, or redirect the output."),
+)
 
 
 def doctor(
+    context: typer.Context,
     device: Annotated[
         str | None,
         typer.Option(
@@ -35,28 +42,26 @@ def doctor(
         Path | None,
         typer.Option(
             "--out",
+            "-o",
             metavar="FILE",
             help="With --prove: also write the table to this file, as Markdown.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Say whether the GPU works and what to do if not, then versions, CPU, memory and data.
 
-    With --prove, check one claim after the other on the device, in about a minute: arithmetic and gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
-    It uses MNIST where --data-dir has it, else the bundled digits, and leaves no files behind.
+    With --prove, check one claim after the other on the device, in about a minute: arithmetic and
+    gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
+    It uses MNIST if --data-dir has it, else the bundled digits, and leaves no files behind.
     """
+    contradictions.refuse(context, RULES)
     if prove:
         from mnist_cli.commands import doctor_prove
 
-        if runs != options.RUNS:
-            raise UsageError("--runs has no effect with --prove", "Omit it: no run is kept.")
         doctor_prove.prove(device or "auto", data_dir, out, as_json=as_json)
         return
-    if out is not None:
-        raise UsageError("--out needs --prove", "Add --prove, or redirect the output.")
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.proving.diagnosis import diagnose
     from mnist_cli.report.console import print_json

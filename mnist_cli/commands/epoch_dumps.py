@@ -1,4 +1,4 @@
-"""``mnist train --dump-grad 1,5,last``: the gradients of one fixed batch as the run goes on."""
+"""``mnist train --dump-grad 1,5,last``: the gradients of one fixed batch during training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.config.names import label
+from mnist_cli.config.names import dataset_label
 from mnist_cli.errors import UsageError
+from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
     from mnist_cli.runs.results import EpochResult
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EpochDumps:
-    """After which epochs a dump is written."""
+class EpochDumps(Observer):
+    """Writes a gradient dump after the chosen epochs."""
 
     epochs: frozenset[int] = frozenset()
     last: bool = False
@@ -32,56 +33,52 @@ class EpochDumps:
         for word in words:
             if word != "last" and not (word.isdecimal() and int(word) > 0):
                 raise UsageError(
-                    f"--dump-grad {text}: '{word}' is no epoch",
+                    f"--dump-grad {text}: '{word}' is not an epoch",
                     "Give epochs counted from 1, or last: --dump-grad 1,5,last.",
                 )
         epochs = frozenset(int(word) for word in words if word != "last")
         return cls(epochs, "last" in words)
 
-    def __call__(self, session: Session, result: EpochResult) -> bool:
-        """Write the dump if one is wanted after this epoch; never ends the run."""
-        if self._due(result.epoch, last=session.state.finished):
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Write the dump if this epoch was chosen; never ends the run."""
+        if result.epoch in self.epochs or (self.last and session.state.finished):
             write_epoch_dump(session, result.epoch)
         return False
 
-    def _due(self, epoch: int, *, last: bool) -> bool:
-        return epoch in self.epochs or (last and self.last)
-
 
 def write_epoch_dump(session: Session, epoch: int) -> Path:
-    """Write ``grad/epoch-NNNN.json``: the batch is the same each time, so two can be compared.
+    """Write ``grad/epoch-NNNN.json``, always of the batch that ``mnist inspect-grad`` takes.
 
-    It is the batch that ``mnist inspect-grad`` takes from the run by itself.
-
-    Works on a copy of the network (of an ensemble, of its first member), since a batch norm in training mode would remember the batch,
-    and draws from forked generators: the run goes on to the same bits as without a dump.
+    Uses a copy of the network, or of an ensemble's first member, since a batch norm in training
+    mode would remember the batch. Random numbers come from forked generators. The dump therefore
+    does not change the run's bits.
     """
     from mnist_cli.autograd import dumps
     from mnist_cli.base.files import atomic_write, check_writable
-    from mnist_cli.commands.inspect.dump import make_dump
-    from mnist_cli.commands.inspect.subject import Subject, choose_batch
-    from mnist_cli.commands.provenance import cut
+    from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch
+    from mnist_cli.gradients.dump import make_dump
+    from mnist_cli.inference.run_data import cut
     from mnist_cli.networks.ensemble import first_member
 
-    state, config, data = session.state, session.config, session.data
+    state, config, data, compute = session.state, session.config, session.data, session.compute
     batch = choose_batch(cut(config, data).train, None, config.seed)
-    subject = Subject(
+    subject = BatchLoss(
         model=first_member(state.model).train(),
-        name=label(config.model),
-        images=data.normalisation(batch.images.to(session.device).float()),
-        labels=batch.labels.to(session.device),
+        name=config.model.label,
+        images=data.normalisation(batch.images.to(compute.device).float()),
+        labels=batch.labels.to(compute.device),
         indices=tuple(batch.indices.tolist()),
-        dataset=label(data.spec.name),
+        dataset=dataset_label(data.spec.name),
         split="train",
-        device=session.device,
-        precision=session.precision,
+        device=compute.device,
+        precision=compute.precision,
         seed=config.seed,
         training=True,
         smoothing=config.label_smoothing,
         deterministic=config.deterministic,
         source=session.run.last,
     )
-    graph = make_dump(subject, replay=False).graph.with_context(epoch=epoch, step=state.step)
+    graph = make_dump(subject).graph.with_context(epoch=epoch, step=state.step)
     check_writable(session.run.gradients)
     path = session.run.gradients / f"epoch-{epoch:04d}.json"
     atomic_write(path, dumps(graph))

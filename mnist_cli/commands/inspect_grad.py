@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import typer
+
+from mnist_cli.autograd.render import FORMATS
 from mnist_cli.commands import options
-from mnist_cli.commands.inspect import contradictions, flags
-from mnist_cli.commands.inspect.dump import DEFAULT_FORMATS
-from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
+from mnist_cli.commands.inspect import flags, rules
 
 
 def inspect_grad(
+    context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     replay: flags.ReplayFlag = False,
     step: flags.StepFlag = False,
@@ -28,7 +30,7 @@ def inspect_grad(
     tolerance: flags.ToleranceFlag = flags.TOLERANCE,
     gradcheck: flags.GradcheckFlag = False,
     samples: flags.SamplesFlag = flags.SAMPLES,
-    formats: flags.FormatsFlag = DEFAULT_FORMATS,
+    formats: flags.FormatsFlag = flags.FORMATS,
     direction: flags.DirectionFlag = None,
     out: flags.OutFlag = None,
     model: options.ModelOption = None,
@@ -45,56 +47,55 @@ def inspect_grad(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Show the backward graph of one batch's loss, with the real gradient at every node.
 
-    Prints it as a tree and writes graph.json, graph.svg and graph.html (a page to click
-    through). With --replay every grad_fn is called by hand, and the result compared with
-    autograd's, bit for bit. Without a checkpoint and without any run, a fresh seeded network on
-    the bundled digits is inspected.
+    Prints the graph as a tree and writes graph.json, graph.svg and graph.html (an interactive
+    page). With --replay, calls every grad_fn by hand and compares the result with autograd's, bit
+    for bit. Without a checkpoint and without a run, inspects a fresh network on the bundled
+    digits.
     """
-    contradictions.check(options.given(inspect_grad, locals()))
+    names = tuple(options.parse_words("--format", formats, list(FORMATS)))
+    rules.check(context, names)
     options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
-    from mnist_cli.commands.inspect import dump as dumps
-    from mnist_cli.commands.inspect.subject import Request, opened
+    from mnist_cli.commands.inspect.subject import Asked
+    from mnist_cli.gradients.request import Request
+    from mnist_cli.gradients.view import View
+    from mnist_cli.inference.opened import DataSource
+    from mnist_cli.report.console import warn
 
     if expr is not None:
         into = (orders or flags.ORDERS) if create_graph else None
-        answers.expression(expr, at or (), const or (), grad, into, seed or 0, as_json=as_json)
+        answers.formula(expr, at or (), const or (), grad, into, seed or 0, as_json=as_json)
         return
-    view = dumps.View(
-        dumps.parse_formats(formats), module, fold, depth, dumps.parse_direction(direction)
-    )
     request = Request(
-        target=checkpoint,
-        runs=runs,
-        data_dir=data_dir,
+        source=DataSource(data_dir, dataset, notify=warn),
         model=model,
-        dataset=dataset,
         split=split,
-        batch=GRADCHECK_BATCH if gradcheck and batch is None and indices is None else batch,
-        indices=indices,
+        count=flags.GRADCHECK_BATCH if gradcheck and batch is None else batch,
+        indices=None if indices is None else tuple(options.parse_indices(indices)),
         seed=seed,
         training=training,
         device=device,
         precision=precision,
         deterministic=deterministic,
     )
+    asked = Asked(checkpoint, runs, request)
     if compare is not None:
-        answers.compare(compare, request, tolerance, as_json=as_json)
+        answers.compare(compare, asked, tolerance, as_json=as_json)
         return
-    subject = opened(request, quiet=quiet or as_json)
+    subject = asked.opened(quiet=quiet or as_json)
     if step:
         answers.step(subject)
     elif node is not None:
         answers.node(subject, node, grad, create_graph=create_graph, as_json=as_json)
     elif gradcheck:
-        answers.gradcheck(subject, samples, as_json=as_json)
+        answers.check(subject, samples, as_json=as_json)
     elif against is not None:
-        answers.against(subject, against, request, tolerance, as_json=as_json)
+        answers.against(subject, against, asked, tolerance, as_json=as_json)
     elif path is not None:
         answers.path(subject, path, as_json=as_json)
     else:
-        answers.dump(subject, view, out, replay=replay, quiet=quiet, as_json=as_json)
+        view = View(module, fold, depth, direction or "down")
+        answers.dump(subject, view, names, out, replay=replay, quiet=quiet, as_json=as_json)

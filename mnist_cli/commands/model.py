@@ -1,28 +1,25 @@
-"""``mnist model``: the data's way through a network, and what each operation costs."""
+"""``mnist model``: a layer-by-layer summary of a network."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_cli.base.files import is_there
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands import options
+from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config import choices
-from mnist_cli.config.names import is_own_network, label, seen_from_here
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
-    from mnist_cli.insight.flow import Flow
+    from mnist_cli.inference.shown import Shown
 
 CLASSES = 10
-MAX_IMAGES = 4096  # their activations are really computed: beyond, they may not fit the memory
+MAX_IMAGES = 4096  # activations are computed, and those of more may not fit into memory
 
 NetworkArgument = Annotated[
     str | None,
@@ -60,79 +57,81 @@ def model(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
-    """Follow the data through a network: shapes, weights, multiply-adds and memory of each step.
+    """Print a layer-by-layer summary: shapes, weights, multiply-adds and memory of each operation.
 
-    One forward is watched, so that a ReLU, a pool or a reshaping shows which the network calls as
-    a function. A multiplication with its addition counts once, biases and everything else not at
-    all. Memory is that of a step's output; a view takes none.
+    The operations are those of one forward pass, so the table also shows a ReLU, a pool or a
+    reshape that the network calls as a function. A multiply-add counts once; biases and other
+    operations do not count. Memory is that of an operation's output; a view takes none.
 
-    Of weights, those that are trained, those that are fixed, and the running statistics of a
-    batch norm are counted apart. --quiet prints the totals alone.
+    Trained weights, fixed weights and the running statistics of batch norms are counted
+    separately. --quiet prints only the totals.
     """
-    from mnist_cli.report.console import note, print_json
-    from mnist_cli.report.network import Subject, print_network
+    import torch
+
+    from mnist_cli.devices.memory import explain_out_of_memory
+    from mnist_cli.insight.flow import follow
+    from mnist_cli.report import network as report
+    from mnist_cli.report.console import note, print_json, warn
 
     shown = _choose(target, model, classes, runs)
+    for text in shown.warnings:
+        warn(text)
     if not as_json and not quiet:
         note(shown.origin)
-    flow = _follow(shown, batch_size)
+    with explain_out_of_memory(batch_size, "--batch-size "):
+        flow = follow(shown.network, torch.zeros(batch_size, 1, 28, 28))
     if as_json:
-        print_json(_document(shown, flow))
+        print_json(report.network_document(flow, shown))
     else:
-        print_network(flow, Subject(shown.name, shown.classes, shown.members), table=not quiet)
+        report.print_network(flow, shown, table=not quiet)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A network, and where it came from; of those that vote it is the first."""
-
-    network: nn.Module
-    name: str
-    classes: int
-    origin: str
-    members: int = 1
-    checkpoint: Path | None = None
-
-
-def _choose(target: str | None, name: str | None, classes: int | None, runs: Path) -> Shown:
+def _choose(target: str | None, name: ModelName | None, classes: int | None, runs: Path) -> Shown:
     """The network that the arguments mean; a registered name comes before a file of that name.
 
     Raises:
-        UsageError: there is neither a network nor a file of that name, or --classes of a file.
+        UsageError: no network or file has that name, or --classes is given with a checkpoint.
         CheckpointError: the checkpoint cannot be read.
     """
-    from mnist_cli.commands import provenance
-    from mnist_cli.runs.directory import newest
+    from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.inference.shown import fresh, saved
 
-    name = seen_from_here(name)
-    if target is not None and name is None and is_own_network(target):
-        target, name = None, seen_from_here(target)
-    if target is None and name is not None:
-        return _fresh(name, classes, f"the network {label(name)}, with fresh weights")
     if target is not None and choices.width_of(target) is not None:
         if name not in (None, target):
             raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
-        return _fresh(target, classes, f"the network {target}, with fresh weights")
-    if target is None:
-        try:
-            newest(runs)
-        except CheckpointError:
-            return _default(classes, runs)
+        target, name = None, ModelName(target)
+    elif target is not None and name is None and ModelName(target).is_own:
+        name = ModelName.typed(target)
+        target = None
+    if target is None and name is not None:
+        return fresh(name, classes or CLASSES, f"the network {name.label}, with fresh weights")
+    if target is None and not _any_run(runs):
+        name = TrainConfig().model
+        return fresh(name, classes or CLASSES, f"no run under {runs}/: {name}, the default network")
     if classes is not None:
         raise UsageError(
-            "--classes is for a network that is named: a checkpoint has its own",
-            "Leave it out, or name a network, as mnist model conv4.",
+            "--classes is for a network given by its name: a checkpoint has its own",
+            "Leave it out, or name a network, as in mnist model conv4.",
         )
     if target is not None:
         _check_exists(target, runs)
-    where = None if target is None else Path(target)
-    return _saved(provenance.open_checkpoint(where, runs, name))
+    where = Path(target) if target is not None else None
+    return saved(open_checkpoint(where, runs, model=name, device="cpu"))
+
+
+def _any_run(runs: Path) -> bool:
+    from mnist_cli.runs.directory import newest
+
+    try:
+        newest(runs)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _check_exists(target: str, runs: Path) -> None:
-    """Where there is nothing of that name, say what a name may be; a path is left to others."""
+    """Say what a name may be if nothing has it; the reader reports a missing path."""
     from mnist_cli.runs.directory import find_run
 
     path = Path(target)
@@ -142,70 +141,7 @@ def _check_exists(target: str, runs: Path) -> None:
         return
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:
         return
-    near = difflib.get_close_matches(target, choices.MODELS, n=1)
     raise UsageError(
         f"there is no network, checkpoint or run '{target}'",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"Networks: {choices.known_models()}.",
+        f"{did_you_mean(target, choices.MODELS)} Networks: {choices.known_models()}.".lstrip(),
     )
-
-
-def _default(classes: int | None, runs: Path) -> Shown:
-    from mnist_cli.config.schema import TrainConfig
-
-    name = TrainConfig().model
-    return _fresh(name, classes, f"no run under {runs}/: {name}, the default network")
-
-
-def _fresh(name: str, classes: int | None, origin: str) -> Shown:
-    """A network as `mnist train` would begin with it, its memory order included."""
-    from mnist_cli.config import schema as configs
-    from mnist_cli.training.state import fresh_model
-
-    config = configs.compose([configs.from_flags({"model": name})])
-    count = classes or CLASSES
-    return Shown(fresh_model(config, count), name, count, origin)
-
-
-def _saved(checkpoint: Checkpoint) -> Shown:
-    from mnist_cli.networks.ensemble import first_member
-
-    members = checkpoint.members
-    voting = f"{members} networks that vote, of which this is the first: " if members > 1 else ""
-    return Shown(
-        network=first_member(checkpoint.build_model()),
-        name=checkpoint.model,
-        classes=checkpoint.classes,
-        origin=f"{checkpoint.path}: {voting}{checkpoint.model}",
-        members=members,
-        checkpoint=checkpoint.path,
-    )
-
-
-def _follow(shown: Shown, batch_size: int) -> Flow:
-    import torch
-
-    from mnist_cli.devices.memory import explain_out_of_memory
-    from mnist_cli.insight.flow import follow
-
-    with explain_out_of_memory(batch_size, "--batch-size "):
-        return follow(shown.network, torch.zeros(batch_size, 1, 28, 28))
-
-
-def _document(shown: Shown, flow: Flow) -> dict[str, Any]:
-    """The figures are of one network, and of the whole batch."""
-    return {
-        "model": shown.name,
-        "checkpoint": None if shown.checkpoint is None else str(shown.checkpoint),
-        "classes": shown.classes,
-        "members": shown.members,
-        "images": list(flow.images),
-        "dtype": "float32",
-        "steps": [{**vars(step), "weights": vars(step.weights)} for step in flow.steps],
-        "unused": dict(flow.unused),
-        "totals": {
-            **vars(flow.weights),
-            "weight_bytes": flow.weight_bytes,
-            "multiply_adds": flow.multiply_adds,
-            "activation_bytes": flow.bytes,
-        },
-    }

@@ -6,21 +6,26 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_cli import catalogue
-from mnist_cli.config import choices
-from mnist_cli.config.names import is_own_network
+from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.config import choices, keys
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.config.sources import Layer
 
-COMPUTE, DATA, OUTPUT = "Compute", "Data", "Output"
+Command = Callable[..., None]
+
+COMPUTE, DATA, OUTPUT = keys.COMPUTE, keys.DATA, "Output"
 
 
 def complete(words: Sequence[str]) -> Any:
@@ -37,52 +42,39 @@ def _complete_config(incomplete: str) -> list[str]:
 
 
 def _complete_set(incomplete: str) -> list[str]:
-    from mnist_cli.config import schema as configs
-
-    return [f"{key}=" for key in configs.KEYS if key.startswith(incomplete)]
+    return [f"{key}=" for key in keys.KEYS if key.startswith(incomplete)]
 
 
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda|cuda:N|mps",
-        help="Device to compute on. Only auto may choose; a named device is used, or the command fails.",
-        autocompletion=complete(["auto", "cpu", "cuda", "mps"]),
-        rich_help_panel=COMPUTE,
-    ),
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--precision",
-        metavar="|".join(choices.PRECISIONS),
-        help="Precision. auto is bf16 if the hardware computes in it, else fp32.",
-        autocompletion=complete(choices.PRECISIONS),
-        rich_help_panel=COMPUTE,
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|FILE.py:CLASS",
-        help=f"Network: {choices.known_models()}.",
-        autocompletion=complete(choices.MODELS),
-    ),
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME|PATH",
-        help=f"auto, {', '.join(catalogue.names())}; or your own: a folder that holds one folder "
-        "of images per class, or IDX files. auto is MNIST; it falls back to scikit-learn's digits "
-        "if MNIST is neither on disk nor downloadable.",
-        autocompletion=complete(["auto", *catalogue.names()]),
-        rich_help_panel=DATA,
-    ),
-]
+def of_key(name: str) -> Any:
+    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
+    key, words, flag = keys.KEYS[name], keys.words(name), name.replace("_", "-")
+    assert key.option is not None
+    truth = bool in keys.kinds(name)
+    by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
+    metavar = key.option.metavar or "|".join(words) or by_type
+    spelled = [f"--{flag}/--no-{flag}"] if truth else [f"--{flag}", key.option.short]
+    return typer.Option(
+        *filter(None, spelled),
+        metavar=None if truth else metavar,
+        help=key.help,
+        parser=ModelName.typed if name == "model" else None,
+        autocompletion=complete(_COMPLETIONS.get(name, words)),
+        rich_help_panel=key.option.panel,
+    )
+
+
+_COMPLETIONS: Mapping[str, Sequence[str]] = {
+    "dataset": ("auto", *catalogue.names()),
+    "model": choices.MODELS,
+    "device": choices.DEVICES,
+}
+
+DeviceOption = Annotated[str | None, of_key("device")]
+PrecisionOption = Annotated[str | None, of_key("precision")]
+ModelOption = Annotated[ModelName | None, of_key("model")]
+DatasetOption = Annotated[str | None, of_key("dataset")]
+ThreadsOption = Annotated[int | None, of_key("threads")]
+SeedOption = Annotated[int | None, of_key("seed")]
 DataDirOption = Annotated[
     Path,
     typer.Option(
@@ -99,26 +91,15 @@ RunsOption = Annotated[
         "--runs", metavar="DIR", help="Folder of the run directories.", rich_help_panel=OUTPUT
     ),
 ]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        help="CPU threads; 0 is torch's choice.",
-        rich_help_panel=COMPUTE,
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", help="Seed of every random choice."),
-]
 ConfigOption = Annotated[
     str | None,
     typer.Option(
         "--config",
         "-c",
         metavar="NAME|FILE",
-        help=f"A preset ({', '.join(choices.preset_names())}) or a TOML file.",
+        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and how it is "
+        "trained. --config example trains as PyTorch's example does; --model example takes only "
+        "its network.",
         autocompletion=_complete_config,
     ),
 ]
@@ -144,12 +125,6 @@ QuietOption = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=OUTPUT),
 ]
-DebugOption = Annotated[
-    bool,
-    typer.Option(
-        "--debug", help="Show the traceback of an expected failure.", rich_help_panel=OUTPUT
-    ),
-]
 CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
@@ -161,20 +136,91 @@ CheckpointArgument = Annotated[
 ]
 
 
-def given(command: Callable[..., None], values: Mapping[str, object]) -> dict[str, object]:
-    """The options that were given to a command: those whose values are not the defaults."""
-    defaults = {name: of.default for name, of in signature(command).parameters.items()}
-    return {name: value for name, value in values.items() if value != defaults[name]}
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Show the traceback of an expected failure.", rich_help_panel=OUTPUT
+    ),
+]
+
+
+def with_keys(after: str) -> Callable[[Command], Command]:
+    """Give a command with ``**keys`` an option for each key of the configuration that has one.
+
+    Args:
+        after: the parameter that these options follow in ``--help``.
+    """
+    options = {
+        name: (Annotated[_value_type(name) | None, of_key(name)], None)
+        for name, key in keys.KEYS.items()
+        if key.option is not None
+    }
+    return lambda command: _declare(command, options, after)
+
+
+def _value_type(name: str) -> Any:
+    """The type that Typer reads: words are text here, and the configuration judges them."""
+    kinds = keys.kinds(name)
+    if bool in kinds:
+        return bool
+    return str if keys.words(name) else kinds[0]
+
+
+def with_debug(command: Command) -> Command:
+    """Give a command the option ``--debug``, which :mod:`mnist_cli.cli` looks for on failure."""
+    if "debug" in signature(command).parameters:
+        return command
+
+    @wraps(command)
+    def without_debug(*values: Any, debug: bool = False, **named: Any) -> None:
+        command(*values, **named)
+
+    return _declare(without_debug, {"debug": (DebugOption, False)})
+
+
+def _declare(
+    command: Command, options: Mapping[str, tuple[Any, object]], after: str | None = None
+) -> Command:
+    """Declare to Typer options that the command's ``**`` takes: by name, annotation and default."""
+    own = [
+        one
+        for one in signature(command, eval_str=True).parameters.values()
+        if one.kind is not Parameter.VAR_KEYWORD
+    ]
+    added = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+        for name, (annotation, default) in options.items()
+    ]
+    place = len(own) if after is None else 1 + [one.name for one in own].index(after)
+    own[place:place] = added
+    vars(command)["__signature__"] = Signature(own)
+    return command
 
 
 DATA_DIR = Path("data")
 RUNS = Path("runs")
 
 
+def typed_layers(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> list[Layer]:
+    """What was typed for this run: ``--set``, then flags.
+
+    Raises:
+        UsageError: a ``--set`` that is not of the form key=value.
+    """
+    from mnist_cli.config import schema as configs
+
+    return [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
+
+
 def compose_config(
-    config: str | None, assignments: Sequence[str] | None, flags: dict[str, Any]
+    config: str | None, assignments: Sequence[str] | None, flags: Mapping[str, Any]
 ) -> TrainConfig:
-    """Defaults, then ``--config``, then ``--set``, then flags.
+    """Defaults, then ``--config``, then ``--set``, then flags; see :func:`compose_typed`."""
+    return compose_typed(config, typed_layers(assignments, flags))
+
+
+def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
+    """Defaults, then ``--config``, then what was typed.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -182,12 +228,11 @@ def compose_config(
     """
     from mnist_cli.config import schema as configs
 
-    typed = [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
     if config is None:
         return configs.compose(typed)
     recipe = configs.from_file(configs.find_config(config))
     composed = configs.compose([recipe, *typed])
-    if is_own_network(composed.model) and not any("model" in layer.values for layer in typed):
+    if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
             f"{recipe.origin['model']}: a recipe names a program to be run, {composed.model}",
             f"If you trust that file, name it yourself: --model {composed.model}",
@@ -207,6 +252,24 @@ def parse_indices(text: str) -> list[int]:
         raise UsageError(
             f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
         ) from error
+
+
+def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """The words of a comma-separated list, each once; all known ones if it was not given.
+
+    Raises:
+        UsageError: a word that is not known.
+    """
+    if text is None:
+        return list(known)
+    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in known:
+            guess = did_you_mean(word, known)
+            raise UsageError(
+                f"{flag}: there is no '{word}'", f"{guess} Choose among {', '.join(known)}."
+            )
+    return words
 
 
 def check_values(**flags: object) -> None:

@@ -1,18 +1,15 @@
-"""``mnist plot``: a run as pictures, or several runs' curves over each other."""
+"""``mnist plot``: plots of a run, or the curves of several runs in one figure."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mnist_cli.commands import options
+from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from mnist_cli.commands.plotting.material import Material
-    from mnist_cli.commands.plotting.pictures import Outcome
 
 PICTURES = {
     "curves": "loss, accuracy and learning rate over the epochs",
@@ -59,6 +56,7 @@ FormatOption = Annotated[
     str,
     typer.Option(
         "--format",
+        "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
         autocompletion=options.complete(FORMATS),
@@ -90,78 +88,63 @@ def plot(
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.
 
-    Draws what the run and the data at hand allow, and says what it leaves out and why; what
-    --only names is had or refused. Downloads nothing. On a terminal it shows small pictures too.
+    Skips plots for which the run or the data on disk are not enough, and says why; a plot that
+    --only names is drawn, or the command fails. Downloads nothing. Prints small previews on a
+    terminal.
     """
-    from mnist_cli.report.console import print_json
+    from mnist_cli.inference.opened import DataSource
+    from mnist_cli.inference.plot_material import NetworkViews, RunCurves
+    from mnist_cli.report.console import print_json, warn
+    from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
+    from mnist_cli.report.plots import print_pictures
 
     several = bool(targets and len(targets) > 1)
-    names = _words("--only", only, PICTURES) if only or not several else ["curves"]
-    endings = _words("--format", formats, FORMATS)
-    network_flags = {"--model": model, "--dataset": dataset, "--device": device}
-    _warn_of_unused(names, {**network_flags, "--image": image or None})
+    everything = only is not None or not several
+    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
+    endings = options.parse_words("--format", formats, tuple(FORMATS))
+    needs_network = not OF_RUN.keys() >= set(names)
+    if not needs_network:
+        unused = {"--model": model, "--dataset": dataset, "--device": device}
+        _warn_of_unused(names, {**unused, "--image": image or None})
+    views = None
     if targets and several:
-        outcome = _overlay(targets, runs, names, out, endings)
+        _check_overlay(names)
+        outcome = draw_overlay(targets, runs, out or Path("plots"), endings)
     else:
-        from mnist_cli.commands.plotting.material import Request, open_material
-
-        target = targets[0] if targets else None
-        request = Request(target, runs, model, dataset, data_dir, device, image)
-        outcome = _draw(open_material(request), names, only is not None, out, endings)
+        curves = RunCurves.find(targets[0] if targets else None, runs)
+        if needs_network:
+            source = DataSource(data_dir, dataset, download=False)
+            opened = open_checkpoint(curves.path, runs, model=model, device=device, source=source)
+            views = NetworkViews(opened, image)
+        outcome = draw(
+            *(curves, views, names),
+            required=only is not None,
+            folder=out or curves.folder,
+            endings=endings,
+        )
+    for text in views.opened.warnings if views else ():
+        warn(text)
     if as_json:
         print_json(outcome.to_plain())
     else:
-        _tell(outcome, quiet=quiet)
-
-
-def _words(flag: str, text: str | None, known: dict[str, str] | tuple[str, ...]) -> list[str]:
-    """The words of a list with commas, in the order of those that are known; all if not given."""
-    if text is None:
-        return list(known)
-    given = [word.strip() for word in text.split(",")]
-    for word in given:
-        if word not in known:
-            raise UsageError(f"{flag}: there is no '{word}'", f"Choose among {', '.join(known)}.")
-    return [word for word in known if word in given]
+        print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
 
 
 def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:
-    """Say which flags are for nothing, where all pictures are of the run's figures."""
-    from mnist_cli.commands.plotting.pictures import WITHOUT_NETWORK
     from mnist_cli.report.console import warn
 
     unused = [flag for flag, value in given.items() if value is not None]
-    if unused and WITHOUT_NETWORK.issuperset(names):
+    if unused:
         warn(f"{', '.join(unused)}: not used, since {' and '.join(names)} need no network")
 
 
-def _overlay(
-    targets: list[Path], runs: Path, names: list[str], out: Path | None, endings: list[str]
-) -> Outcome:
-    from mnist_cli.commands.plotting.pictures import draw_overlay
-
+def _check_overlay(names: list[str]) -> None:
     if names != ["curves"]:
         others = ", ".join(name for name in names if name != "curves")
         raise UsageError(
-            f"--only {others}: of several runs only the curves are drawn over each other",
+            f"--only {others}: only the curves of several runs can be drawn in one figure",
             "Name one run, or leave --only out.",
         )
-    return draw_overlay(targets, runs, out or Path("plots"), endings)
-
-
-def _draw(
-    material: Material, names: list[str], required: bool, out: Path | None, endings: list[str]
-) -> Outcome:
-    from mnist_cli.commands.plotting.pictures import draw
-
-    return draw(material, names, required=required, folder=out or material.folder, endings=endings)
-
-
-def _tell(outcome: Outcome, *, quiet: bool) -> None:
-    from mnist_cli.report.plots import print_pictures
-
-    print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)

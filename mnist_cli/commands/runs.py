@@ -1,30 +1,26 @@
-"""``mnist runs``: the runs there are, and what sets some of them apart."""
+"""``mnist runs``: lists runs and compares them."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import contradictions, options
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord
 
-SORTS = ("name", "accuracy", "seconds", "date")
-
 app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 
 SortOption = Annotated[
-    str,
+    Literal["name", "accuracy", "seconds", "date"],
     typer.Option(
         "--sort",
-        metavar="|".join(SORTS),
+        metavar="name|accuracy|seconds|date",
         help="Sort by number and name, best first, quickest first, or newest first.",
-        autocompletion=options.complete(SORTS),
     ),
 ]
 ComparedArgument = Annotated[
@@ -37,7 +33,7 @@ ComparedArgument = Annotated[
 ]
 
 NOT_A_DIFFERENCE = ("command",)
-"""What an environment holds besides what a result may come from."""
+"""Entries of an environment that no result depends on."""
 
 
 @app.callback()
@@ -46,23 +42,19 @@ def show(
     sort: SortOption = "name",
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
-    The accuracy is the test set's. A run that has not ended, or a folder that is none, is listed
-    too, and says so. Wherever a command takes a run, its number will do.
+    The accuracy is that of the test set. Unfinished runs and folders that are not runs are listed
+    too, and marked. Every command that takes a run also takes its number.
     """
-    given = options.given(show, locals())
     if context.invoked_subcommand is not None:
-        _refuse_options_before(context, given)
+        _refuse_options_before(context)
         return
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.run_table import print_runs
     from mnist_cli.runs.listing import sort_runs
 
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort}: no such order", f"Choose one of {', '.join(SORTS)}.")
     found = sort_runs(_list(runs), sort)
     if as_json:
         print_json({"folder": str(runs), "runs": [_plain(run) for run in found]})
@@ -72,26 +64,23 @@ def show(
         note(f"no runs under {runs}/; `mnist train` makes one")
 
 
-def _refuse_options_before(context: typer.Context, given: Container[str]) -> None:
-    """An option of the list says nothing to a command that follows it: it is not passed over."""
-    flags = [max(one.opts, key=len) for one in context.command.params if one.name in given]
-    if flags:
+def _refuse_options_before(context: typer.Context) -> None:
+    """Refuse an option of the list before the name of another command, where it has no effect."""
+    typed = contradictions.given(context)
+    if typed:
         command = context.invoked_subcommand or ""
-        followed: Mapping[str, Any] = getattr(context.command, "commands", {})
-        named = {one.name for one in followed[command].params}
-        if not {one.name for one in context.command.params if one.name in given} <= named:
-            raise UsageError(f"mnist runs {command} has no {', '.join(flags)}", "Leave it out.")
+        flags = ", ".join(contradictions.spelled(context, name, typed) for name in typed)
         raise UsageError(
-            f"{', '.join(flags)} before {command} says nothing to it",
-            f"Write it at the end: mnist runs {command} … {flags[0]} …",
+            f"{flags} before {command} has no effect on it",
+            f"Options of {command} come after its name: see `mnist runs {command} --help`.",
         )
 
 
 def _list(root: Path) -> list[RunRecord]:
-    """The runs under a folder; a folder that was named must be there, the default need not.
+    """The runs under a folder; the default folder need not exist.
 
     Raises:
-        UsageError: it is none, or cannot be looked into.
+        UsageError: the folder does not exist, or cannot be read.
     """
     from mnist_cli.runs.listing import list_runs
 
@@ -100,13 +89,15 @@ def _list(root: Path) -> list[RunRecord]:
     except FileNotFoundError as error:
         if root == options.RUNS:
             return []
-        raise UsageError(f"--runs {root}: there is no such folder") from error
+        raise UsageError(f"--runs {root}: the folder does not exist") from error
     except OSError as error:
-        raise UsageError(f"--runs {root}: {error.strerror}", "Name the folder of runs.") from error
+        raise UsageError(
+            f"--runs {root}: {error.strerror}", "Give the folder of the runs."
+        ) from error
 
 
 def _plain(run: RunRecord) -> dict[str, Any]:
-    """A run as ``--json`` has it."""
+    """A run as ``--json`` prints it."""
     from datetime import UTC, datetime
 
     hidden = ("path", "written", "config", "environment")
@@ -122,18 +113,17 @@ def compare(
     folders: ComparedArgument,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
-    """Show what differs between runs: in their configuration, in what they were made with and on.
+    """Show how runs differ: in their configuration, their versions and their machine.
 
-    Every run's result stands below, the same or not.
+    The result of every run follows, whether it differs or not.
     """
     from mnist_cli.report.console import print_json
     from mnist_cli.report.run_table import print_comparison
     from mnist_cli.runs.listing import differences, open_run
 
     if len(folders) < 2:
-        raise UsageError("one run alone has nothing to be compared with", "Name two or more.")
+        raise UsageError("a comparison needs at least two runs", "Give two or more.")
     found = [open_run(folder, runs) for folder in folders]
     configuration = differences([run.config for run in found])
     environment = differences([run.environment for run in found], NOT_A_DIFFERENCE)

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import options, shared_run
+from mnist_cli.commands import contradictions, options
 from mnist_cli.commands import train_flags as flags
-from mnist_cli.commands.epoch_dumps import EpochDumps
-from mnist_cli.errors import UsageError
+from mnist_cli.commands.contradictions import Excludes
 
 if TYPE_CHECKING:
-    from mnist_cli.commands.training_run import RunRequest
     from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.training.distributed.rank_environment import Place
+    from mnist_cli.training.run import RunRequest
     from mnist_cli.training.session import Summary
 
 
+RULES = (
+    Excludes(("dry_run",), ("resume",)),
+    Excludes(
+        ("config",),
+        ("resume",),
+        "A resumed run keeps its own configuration; omit --config.",
+    ),
+    Excludes(
+        ("verify_resume",),
+        ("dry_run", "resume", "tensorboard", "dump_grad"),
+        "The proof keeps nothing and resumes its own run; omit the other option.",
+    ),
+    Excludes(
+        ("verify_resume",),
+        ("nproc", "torchrun"),
+        "The proof runs in one process; omit the other option.",
+    ),
+    Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
+)
+
+
+@options.with_keys(after="assignments")
 def train(
     context: typer.Context,
     config: options.ConfigOption = None,
     assignments: options.SetOption = None,
-    model: options.ModelOption = None,
-    seed: options.SeedOption = None,
-    epochs: flags.EpochsFlag = None,
-    batch_size: flags.BatchSizeFlag = None,
-    lr: flags.LrFlag = None,
-    optimizer: flags.OptimizerFlag = None,
-    schedule: flags.ScheduleFlag = None,
-    ensemble: flags.EnsembleFlag = None,
-    loader: flags.LoaderFlag = None,
-    workers: flags.WorkersFlag = None,
-    dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
-    device: options.DeviceOption = None,
-    precision: options.PrecisionOption = None,
-    threads: options.ThreadsOption = None,
-    compile_: flags.CompileFlag = None,
-    cuda_graph: flags.CudaGraphFlag = None,
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
-    deterministic: flags.DeterministicFlag = None,
-    early_stopping: flags.EarlyStoppingFlag = None,
-    target_accuracy: flags.TargetAccuracyFlag = None,
-    checkpoint_every: flags.CheckpointEveryFlag = None,
     resume: flags.ResumeFlag = None,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
@@ -52,94 +56,85 @@ def train(
     dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    **chosen: Any,
 ) -> None:
     """Train a network, and end with its accuracy on the test set.
 
-    Without options: our default recipe on MNIST, on the best device there is. Settings come from
-    flags, then --set, then --config, then the defaults. The validation set, cut from the training
-    set, chooses best.pt; the test set is read once, at the end.
+    Without options: the default recipe on MNIST, on the best available device. Flags take
+    precedence over --set, --set over --config, and --config over the defaults. The validation set,
+    cut from the training set, chooses best.pt; the test set is read once, at the end.
     """
-    given = {**locals(), "compile": compile_}
-    from mnist_cli.config import schema as configs
-    from mnist_cli.training.distributed.rank_environment import place_of
-    from mnist_cli.training.signals import handlers_put_back
+    from mnist_cli.base.packages import require
+    from mnist_cli.base.signals import handlers_put_back
+    from mnist_cli.commands.epoch_dumps import EpochDumps
+    from mnist_cli.commands.run_guide import RunGuide
+    from mnist_cli.training.distributed.rank_environment import check_system, place_of
 
     place = place_of()
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if key in configs.KEYS}
-    with shared_run.as_rank(place), handlers_put_back():
-        _refuse_contradictions(
-            {
-                "--verify-resume": verify_resume,
-                "--dry-run": dry_run,
-                "--resume": resume is not None,
-                "--config": config is not None,
-                "--tensorboard": tensorboard,
-                "--dump-grad": dump_grad is not None,
-                "--nproc": nproc > 1,
-                "torchrun": place is not None and not place.status,
-            }
-        )
+    with _as_rank(place), handlers_put_back():
+        contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
-        settings = None if resume else options.compose_config(config, assignments, chosen)
+        typed = options.typed_layers(assignments, chosen)
+        settings = None if resume else options.compose_typed(config, typed)
         if nproc > 1 and place is None:
-            shared_run.launch(context.obj, nproc, settings, patience=rank_timeout)
-            return
-        from mnist_cli.commands import training_run
+            check_system()
+            from mnist_cli.training.distributed.launch import launch
 
-        say = training_run.Speaker(silent=as_json or quiet)
-        request = training_run.RunRequest(
-            *(data_dir, runs, say, tensorboard, dry_run, (dumps,), place, rank_timeout),
+            launch(context.obj, nproc)
+            return
+        if tensorboard:
+            require("tensorboard", "--tensorboard")
+
+        from mnist_cli.report.training import LearningCurves, TrainingReport
+        from mnist_cli.training.resuming import resume as resumed
+        from mnist_cli.training.run import RunRequest, begin, drive
+        from mnist_cli.training.tensorboard import EventLog
+
+        guide = RunGuide(place, data_dir)
+        report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
+        shown = [report, *([EventLog()] if tensorboard else []), dumps]
+        shown += [] if dry_run else [LearningCurves(report)]
+        request = RunRequest(
+            data_dir=data_dir,
+            runs=runs,
+            observers=(guide, *(shown if place is None or place.rank == 0 else [])),
+            dry_run=dry_run,
+            place=place,
+            patience=rank_timeout,
             last=not verify_resume,
         )
-        layers = [configs.from_assignments(assignments or ()), configs.from_flags(chosen)]
-        if verify_resume:
-            assert settings is not None  # --resume contradicts it
-            keep = frozenset(key for layer in layers for key in layer.values)
+        if settings is None:
+            assert resume is not None
+            run = resumed(resume, typed, request)
+        elif verify_resume:
+            keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
             return
-        if settings is not None:
-            summary = training_run.train_anew(settings, request)
         else:
-            assert resume is not None
-            from mnist_cli.commands import resuming
-
-            summary = resuming.resume(resume, layers, request)
+            run = begin(settings, request)
+        with guide.hints(), run as session:
+            summary = drive(session, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
-            shared_run.tell_launcher("", place, done=True)
         if dry_run:
-            say.note("dry run: one batch went through everything; nothing was kept")
+            report.note("dry run: one batch went through everything; nothing was kept")
 
 
-_CONTRADICTIONS = (
-    ("--dry-run", "--resume", "Give one of them."),
-    ("--config", "--resume", "A resumed run keeps its own configuration; leave --config out."),
-    *(
-        ("--verify-resume", other, "The proof keeps nothing and resumes its own run; leave it out.")
-        for other in ("--dry-run", "--resume", "--tensorboard", "--dump-grad")
-    ),
-    *(
-        ("--verify-resume", other, "The proof is of one process; leave it out.")
-        for other in ("--nproc", "torchrun")
-    ),
-    ("--nproc", "torchrun", "Both start the processes; leave one of them out."),
-)
+def _as_rank(place: Place | None) -> AbstractContextManager[None]:
+    if place is None:
+        return nullcontext()
+    from mnist_cli.training.distributed.one_rank import as_rank
 
-
-def _refuse_contradictions(given: dict[str, bool]) -> None:
-    for one, other, hint in _CONTRADICTIONS:
-        if given[one] and given[other]:
-            raise UsageError(f"{one} and {other} contradict each other", hint)
+    return as_rank(place)
 
 
 def _verify_resume(
-    settings: TrainConfig, keep: frozenset[str], request: RunRequest, *, as_json: bool
+    settings: TrainConfig, keep: Collection[str], request: RunRequest, *, as_json: bool
 ) -> None:
-    from mnist_cli.commands import verify_resume
     from mnist_cli.report.console import print_facts, print_json
+    from mnist_cli.training.resume_proof import prove, shorten
 
-    proof = verify_resume.prove(verify_resume.shorten(settings, keep), request)
+    proof = prove(shorten(settings, keep), request)
     if as_json:
         print_json(proof.to_plain())
         return

@@ -1,78 +1,121 @@
-"""Networks and data of the user's own, told by where they lie: ``path/net.py:Net``, ``path/to/data``.
+"""Names of networks and data sets; those of the user's own are paths: ``path/net.py:Net``, ``path/to/data``.
 
-Names become absolute where they are typed, so that they mean the same to every process that the
-configuration travels to. What a configuration file names lies where that file lies. Reads nothing,
-imports nothing heavy: :mod:`mnist_cli.networks.own_network` and :mod:`mnist_cli.data.own` do.
+Paths become absolute where they are typed, so that they mean the same to every process that the
+configuration travels to. A path in a configuration file is relative to that file. Reads no file and
+imports nothing heavy: :mod:`mnist_cli.networks.own_network` and :mod:`mnist_cli.data.own_data` do.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 from mnist_cli import catalogue
 from mnist_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+
 EXAMPLE = "path/to/net.py:Net"
 
 
-@dataclass(frozen=True)
-class NetworkPlace:
-    """A class in a Python file."""
+class ModelName(str):
+    """A network's name: one of this program's, or a class in a Python file, ``path/net.py:Net``.
 
-    path: Path
-    name: str
+    A checkpoint holds its text alone: ``str(name)``.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def typed(cls, text: str) -> ModelName:
+        """The name as typed on the command line: a file is seen from the working directory."""
+        return cls(text).absolute(Path())
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it means a class in a file of the user's own."""
+        file, colon, name = self.rpartition(":")
+        return bool(colon) and file.endswith(".py") and name.isidentifier()
+
+    @property
+    def path(self) -> Path:
+        """The user's own file.
+
+        Raises:
+            ValueError: the network is one of this program's.
+        """
+        return Path(self._parts()[0])
+
+    @property
+    def class_name(self) -> str:
+        """The class in the user's own file.
+
+        Raises:
+            ValueError: the network is one of this program's.
+        """
+        return self._parts()[1]
 
     @property
     def label(self) -> str:
-        """What it is called where the folder does not matter: ``net.py:Net``."""
-        return f"{_name(str(self.path))}:{self.name}"
+        """The name without its folder: ``net.py:Net``."""
+        return f"{_last_part(self._parts()[0])}:{self.class_name}" if self.is_own else str(self)
 
+    @property
+    def slug(self) -> str:
+        """The name as a part of a folder's name: ``net-Net``; ``Net`` of ``net.py:Net``."""
+        if not self.is_own:
+            return _slug(self)
+        same = self.path.stem.lower() == self.class_name.lower()
+        return _slug(self.class_name if same else f"{self.path.stem}-{self.class_name}")
 
-def network_place(model: str) -> NetworkPlace | None:
-    """The file and the class that ``path/net.py:Net`` means; None for any other text."""
-    path, colon, name = model.rpartition(":")
-    if not colon or not path.endswith(".py") or not name.isidentifier():
-        return None
-    return NetworkPlace(Path(path), name)
+    def absolute(self, folder: Path) -> ModelName:
+        """The same name with the path of the user's own file as seen from ``folder``.
 
+        Raises:
+            UsageError: the path is not valid UTF-8, so no configuration could hold it.
+        """
+        if not self.is_own:
+            return self
+        file, name = self._parts()
+        return ModelName(f"{_absolute(file, folder)}:{name}")
 
-def is_own_network(model: str) -> bool:
-    """Whether a network's name means a file of the user's."""
-    return network_place(model) is not None
+    def _parts(self) -> tuple[str, str]:
+        if not self.is_own:
+            raise ValueError(f"{self} is not a class in a file")
+        file, _, name = self.rpartition(":")
+        return file, name
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> Any:
+        """Validate as text, and serialise as plain text."""
+        from pydantic_core import core_schema
 
-def is_file_alone(model: str) -> bool:
-    """Whether it names a Python file without saying which class of it."""
-    return model.removesuffix(":").endswith(".py")
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
 
 
 def is_own_data(dataset: str) -> bool:
-    """Whether a data set's name, as a configuration holds it, means files of the user's.
+    """Whether a data set's name, as a configuration holds it, is a path to the user's own files.
 
-    A checkpoint may come from another system, so the paths of both kinds count.
+    A checkpoint may come from another system, so paths of both kinds count.
     """
     return any(kind(dataset).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
 
 
-def absolute_network(model: object, folder: Path) -> object:
-    """``path/net.py:Net`` as seen from ``folder``, made absolute; anything else as it is."""
-    place = network_place(model) if isinstance(model, str) else None
-    return f"{_absolute(str(place.path), folder)}:{place.name}" if place is not None else model
-
-
-def seen_from_here(model: str | None) -> str | None:
-    """What a flag names as a network, a file of the user's own by its absolute path."""
-    return None if model is None else str(absolute_network(model, Path()))
-
-
 def absolute_dataset(dataset: object, folder: Path) -> object:
-    """A path to data as seen from ``folder``, made absolute; anything else as it is.
+    """A path to data made absolute, as seen from ``folder``; anything else unchanged.
 
-    A name of the catalogue is that data set's, even beside a folder of that name; what has a
-    separator in it, or begins with a dot or a tilde, is a path; so is the name of a folder.
+    A name of the catalogue means that data set, even beside a folder of that name. A name with a
+    separator in it, or that begins with a dot or a tilde, is a path; so is the name of a folder.
+
+    Raises:
+        UsageError: the path is not valid UTF-8, so no configuration could hold it.
     """
     if not isinstance(dataset, str) or dataset == "auto" or catalogue.find(dataset):
         return dataset
@@ -81,35 +124,28 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     return dataset
 
 
-def label(name: str) -> str:
-    """What a network or a data set is called where its folder does not matter."""
-    place = network_place(name)
-    if place is not None:
-        return place.label
-    return (_name(name) or name) if is_own_data(name) else name
+def dataset_label(name: str) -> str:
+    """A data set's name, or the last part of the path to the user's own."""
+    return (_last_part(name) or name) if is_own_data(name) else name
 
 
-def slug(name: str) -> str:
-    """A network's or data set's name as a part of a folder's name: ``net-Net``, ``my-letters``."""
-    place = network_place(name)
-    text = f"{place.path.stem}-{place.name}" if place is not None else label(name)
-    if place is not None and place.path.stem.lower() == place.name.lower():
-        text = place.name
+def dataset_slug(name: str) -> str:
+    """A data set's name as a part of a folder's name: ``my-letters``."""
+    return _slug(dataset_label(name))
+
+
+def _slug(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text)[:40].strip("-.") or "own"
 
 
-def _name(path: str) -> str:
-    """The last part of a path, be it one of Windows."""
+def _last_part(path: str) -> str:
+    """The last part of a path of this system or of Windows."""
     windows = PureWindowsPath(path)
     return windows.name if windows.is_absolute() else PurePath(path).name
 
 
 def _absolute(path: str, folder: Path) -> str:
-    """Without a look at the file system: links stay what they are.
-
-    Raises:
-        UsageError: it is no text, which a configuration could hold.
-    """
+    """The absolute path, from its text alone: links are not followed."""
     try:
         known = Path(path).expanduser()
     except RuntimeError:  # a user without a home
@@ -119,7 +155,7 @@ def _absolute(path: str, folder: Path) -> str:
         found.encode("utf-8")
     except UnicodeEncodeError:
         raise UsageError(
-            f"the path {found!a} holds bytes that are no UTF-8 text, and a configuration is text",
+            f"the path {found!a} is not valid UTF-8, and a configuration is text",
             "Rename it.",
         ) from None
     return found

@@ -1,12 +1,11 @@
-"""Where the values of a configuration come from: flags, ``--set``, TOML files, presets.
+"""The sources of a configuration: flags, ``--set``, TOML files, presets.
 
-Judges no value: :func:`mnist_cli.config.schema.compose` does. Of keys it knows those whose values may be
-paths: they are made absolute here, where it is known from which folder they are seen.
+Validates nothing: :func:`mnist_cli.config.schema.compose` does. Paths become absolute here, since only
+the source knows which folder they are relative to.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,36 +14,42 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.base.files import is_folder, is_there
-from mnist_cli.config import names as places
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import preset_names, presets_dir
+from mnist_cli.config.names import ModelName, absolute_dataset
 from mnist_cli.errors import UsageError
 
+
+def _absolute_model(model: object, folder: Path) -> object:
+    return ModelName(model).absolute(folder) if isinstance(model, str) else model
+
+
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
-    "model": places.absolute_network,
-    "dataset": places.absolute_dataset,
+    "model": _absolute_model,
+    "dataset": absolute_dataset,
 }
-"""Keys whose values may be paths, and what makes one absolute as seen from a folder."""
+"""Keys whose values may be paths, and the function that makes one absolute in a folder."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values from one place, and how to name that place for each key."""
+    """Values from one source, and how to name that source for each key."""
 
     values: Mapping[str, Any]
     origin: Mapping[str, str]
     typed: bool = False
-    """Whether it was typed for this run (flags, ``--set``): nothing in it is forgotten silently."""
+    """Whether it was typed for this run (flags, ``--set``): none of its values is dropped silently."""
 
 
 def from_flags(flags: Mapping[str, Any]) -> Layer:
-    """A layer of the flags that were given; None means not given."""
+    """A layer of flags; those that are None were not given."""
     given = {key: value for key, value in flags.items() if value is not None}
     origin = {key: f"--{key.replace('_', '-')}" for key in given}
     return Layer(placed(given, Path()), origin, typed=True)
 
 
 def from_assignments(assignments: Iterable[str]) -> Layer:
-    """A layer of ``key=value`` texts, values written as in TOML (quotes may be left out).
+    """A layer of ``key=value`` texts, with values as in TOML (quotes are optional).
 
     Raises:
         UsageError: a text without ``=``.
@@ -60,39 +65,39 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
 
 
 MAX_BYTES = 1 << 20
-"""Of a configuration file."""
+"""The largest configuration file."""
 
 
 def from_file(path: Path) -> Layer:
     """A layer from a TOML file.
 
     Raises:
-        UsageError: the file cannot be read, is no TOML, or holds tables.
+        UsageError: the file cannot be read, is not TOML, or holds tables.
     """
     try:
         with path.open("rb") as file:  # a pipe will do; /dev/zero has no end
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise UsageError(f"{path} is no configuration: it has more than {MAX_BYTES:,} bytes")
+            raise UsageError(f"{path} is not a configuration: it has more than {MAX_BYTES:,} bytes")
         text = data.decode("utf-8").replace("\r\n", "\n")
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        # tomllib passes on what int() and its own recursion raise, besides TOMLDecodeError.
+        # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
         raise UsageError(f"{path} is not TOML: {error}") from error
     for key, value in values.items():
         if isinstance(value, dict | list):
             raise UsageError(
                 f"{path}, line {_line_of(key, text)}: '{key}' is a table or list",
-                "A configuration is flat: key = value, one a line.",
+                "A configuration is flat: one key = value per line.",
             )
     origin = {key: f"{path}, line {_line_of(key, text)}" for key in values}
     return Layer(placed(values, path.parent), origin)
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values, those that are paths as seen from ``folder`` made absolute."""
+    """The values, with paths made absolute as seen from ``folder``."""
     return {
         key: PLACES[key](value, folder) if key in PLACES else value for key, value in values.items()
     }
@@ -104,7 +109,7 @@ def _line_of(key: str, text: str) -> int:
 
 
 def find_config(name: str) -> Path:
-    """The file that ``--config NAME|FILE`` means: a preset's name first, else a path.
+    """The file that a preset's name means, or else a path.
 
     Raises:
         UsageError: neither a preset nor a file.
@@ -117,8 +122,7 @@ def find_config(name: str) -> Path:
             return path
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
         raise UsageError(f"--config {name}: cannot be read: {error}") from error
-    near = difflib.get_close_matches(name, preset_names(), n=1)
     raise UsageError(
         f"--config {name}: no preset of that name and no such file",
-        (f"Did you mean '{near[0]}'? " if near else "") + f"Presets: {', '.join(preset_names())}.",
+        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",
     )

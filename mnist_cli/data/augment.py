@@ -1,6 +1,6 @@
-"""Random changes of training images: a batch at a time, each image its own, on the device.
+"""Random changes of training images, for whole batches on the device.
 
-Uses a generator of its own, so that what is drawn here does not depend on dropout.
+The random numbers come from a separate generator, so that they do not depend on dropout.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_cli.config.schema import TrainConfig
-
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far images are changed: each amount is drawn evenly from minus to plus the figure.
+    """The largest changes of an image; each is drawn uniformly from minus to plus the value.
 
-    ``shift`` in pixels, ``rotate`` and ``shear`` in degrees, ``scale`` as a fraction;
-    ``erase`` is the probability that a random rectangle is blanked (Zhong et al. 2017:
-    2 to 33 % of the area, aspect 0.3 to 3.3).
+    Attributes:
+        shift: pixels in each direction.
+        rotate: degrees.
+        scale: a fraction.
+        shear: degrees.
+        erase: the probability that a random rectangle is erased (Zhong et al. 2017: 2 to 33 % of
+            the area, aspect ratio 0.3 to 3.3).
     """
 
     shift: float = 0.0
@@ -29,11 +31,6 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     erase: float = 0.0
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> Augmentation:
-        """The augmentation that a configuration asks for."""
-        return cls(config.shift, config.rotate, config.scale, config.shear, config.erase)
 
     @property
     def moves(self) -> bool:
@@ -48,10 +45,14 @@ class Augmentation:
         batch: int | None = None,
         first: int = 0,
     ) -> Tensor:
-        """Change images (N, 1, H, W), float with a background of 0; draws from ``generator``.
+        """Change images (N, 1, H, W), float with a background of 0.
 
-        Where they are the part of a larger batch of ``batch`` images that begins at ``first``,
-        it draws for all of that batch, so that each image draws what it would draw in the whole.
+        Args:
+            images: the images.
+            generator: the source of random numbers.
+            batch: the size of the larger batch that they are a part of. The random numbers are
+                drawn for all of it, so that an image's do not depend on the part.
+            first: the place of the first image in that batch.
         """
         count = len(images) if batch is None else batch
         part = slice(first, first + len(images))

@@ -1,44 +1,44 @@
-"""Fetching a data set: from whichever mirror gives the genuine files, whole or not at all.
+"""Fetching a data set: from the first mirror that gives the genuine files, whole or not at all.
 
-One process downloads while others wait for its lock, which dies with it; whoever holds the lock
-clears away what a killed one left, and goes on with what is still missing. The layout is
-torchvision's (``DIR/MNIST/raw``), gzips and decompressed files both, so that torchvision reads what
-was fetched here.
+One process downloads while others wait for its lock, which dies with it. The process that holds
+the lock removes what a killed one left, and continues with the files that are still missing. The
+layout is torchvision's (``DIR/MNIST/raw``), gzips and decompressed files both, so that torchvision
+reads what was fetched here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from mnist_cli.base.files import clear_stale, explain_os_error
+from mnist_cli.base.files import clear_stale, explain_os_error, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
-from mnist_cli.data.download import SLOW_SECONDS
-from mnist_cli.data.mirrors import Failure, Mirrors, Patience, replacing
+from mnist_cli.data.mirrors import Mirrors
+from mnist_cli.data.transfer import Timeouts
 from mnist_cli.errors import DataError, OutputError
 
 LOCK = ".fetch.lock"
 CONNECT_SECONDS = 10.0
-
-_CHUNK = 1 << 20
+SLOW_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fetch stands: ``done`` of ``total`` bytes of ``file``, None where it is not known.
+    """The state of a fetch: ``done`` of ``total`` bytes of ``file``, None if that is not known.
 
-    ``waiting`` means for another process that fetches the same data set.
+    ``waiting`` means: for another process that fetches the same data set.
     """
 
     stage: Literal["waiting", "downloading", "extracting"]
@@ -52,7 +52,7 @@ class Progress:
 class FetchedFile:
     """A file that can be read now.
 
-    ``source`` is the address it came from, ``"extracted"`` where its archive was there, or
+    ``source`` is the address it came from, ``"extracted"`` if its archive was on disk, or
     ``"present"``.
     """
 
@@ -66,22 +66,22 @@ class FetchReport:
     """What a fetch did.
 
     Attributes:
-        dataset: its name.
-        files: the files to be read; none for the bundled digits.
-        failures: addresses that were tried in vain on the way.
-        downloaded: bytes that came over the network.
-        seconds: how long it took.
+        dataset: the data set's name.
+        files: the files to read; none for the bundled digits.
+        failures: the attempts that failed, each as ``address: reason``.
+        downloaded: bytes received over the network.
+        seconds: the time that it took.
     """
 
     dataset: str
     files: tuple[FetchedFile, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[str, ...]
     downloaded: int
     seconds: float
 
     @property
     def folder(self) -> Path | None:
-        """The folder that holds the files, or the folders that do; None where there are none."""
+        """The folder that holds the files, directly or in folders; None without files."""
         parents = {file.path.parent for file in self.files}
         return Path(os.path.commonpath(parents)) if parents else None
 
@@ -99,35 +99,40 @@ def fetch(
     mirrors: Sequence[str] | None = None,
     slow_timeout: float = SLOW_SECONDS,
 ) -> FetchReport:
-    """Have the files of ``spec`` under ``root``, downloading what is not there and genuine.
+    """Make sure that ``root`` has the files of ``spec``; download those that are not genuine.
 
     Args:
         spec: the data set; nothing happens for the bundled digits.
-        root: the data directory, made if need be.
-        progress: told where the fetch stands, from this thread.
+        root: the data directory, created if necessary.
+        progress: called with the state of the fetch, from this thread.
         connect_timeout: seconds in which a mirror must begin its answer.
-        total_timeout: seconds for everything, waiting for another process included; by default
-            what the data set's size asks for.
-        mirrors: addresses to ask instead of the catalogue's; https, or http on this machine.
-        slow_timeout: seconds over which a mirror must send a kilobyte each.
+        total_timeout: seconds for everything, waiting for another process included. Default: what
+            the catalogue gives for the data set's size.
+        mirrors: addresses to use instead of the catalogue's; https, or http on this machine.
+        slow_timeout: seconds over which a mirror must send a kilobyte per second on average.
 
     Raises:
-        UsageError: a mirror that may not be asked.
+        UsageError: a mirror that is not allowed.
         DataError: no mirror answers (within five seconds), or none gives the genuine files.
         OutputError: the directory cannot be written, or another process holds it too long.
     """
     started, root = time.monotonic(), Path(root)
     report = progress or (lambda _: None)
-    total = spec.fetch_seconds if total_timeout is None else total_timeout
-    patience = Patience(connect_timeout, slow_timeout, started + total)
-    addresses = spec.mirrors if mirrors is None else mirrors
-    asked = Mirrors(spec.title, addresses, patience, _downloading(report), _other_ways(spec))
-    folder = store.raw_folder(spec, root)
+    deadline = started + (spec.fetch_seconds if total_timeout is None else total_timeout)
+    sources = Mirrors(
+        spec.title,
+        spec.mirrors if mirrors is None else mirrors,
+        Timeouts(connect_timeout, slow_timeout, deadline),
+        lambda *state: report(Progress("downloading", *state)),
+        f"Try again later with `mnist data fetch {spec.name}`, set MNIST_DATA_DIR to a directory "
+        "that has the files, or use the data set digits, which needs no files.",
+    )
     files = _present(spec, root)
     if files is None:
-        files = _fetch_locked(_Job(spec, folder, asked, report), patience.deadline)
+        job = _Job(spec, store.raw_folder(spec, root), sources, report, deadline)
+        files = _fetch_locked(job)
     seconds = time.monotonic() - started
-    return FetchReport(spec.name, files, tuple(asked.failures), asked.downloaded, seconds)
+    return FetchReport(spec.name, files, tuple(sources.failures), sources.downloaded, seconds)
 
 
 @dataclass(frozen=True)
@@ -138,20 +143,7 @@ class _Job:
     folder: Path
     mirrors: Mirrors
     report: OnProgress
-
-
-def _downloading(report: OnProgress) -> Callable[[str, str, int, int | None], None]:
-    def tell(file: str, url: str, done: int, total: int | None) -> None:
-        report(Progress("downloading", file, url, done, total))
-
-    return tell
-
-
-def _other_ways(spec: DatasetSpec) -> str:
-    return (
-        f"Try again later with `mnist data fetch {spec.name}`, name a directory that has the "
-        "files with --data-dir (or MNIST_DATA_DIR), or use --dataset digits, which needs no files."
-    )
+    deadline: float
 
 
 def _present(spec: DatasetSpec, root: Path) -> tuple[FetchedFile, ...] | None:
@@ -182,11 +174,11 @@ def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
     return None
 
 
-def _fetch_locked(job: _Job, deadline: float) -> tuple[FetchedFile, ...]:
-    """Do the work as the only process that does; what the disk refuses is an OutputError."""
+def _fetch_locked(job: _Job) -> tuple[FetchedFile, ...]:
+    """Do the work as the only process that does."""
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        with _lock(job, deadline):
+        with _lock(job):
             clear_stale(job.folder, alone=True)
             return _fetch_all(job)
     except OSError as error:
@@ -199,50 +191,48 @@ def _needed(spec: DatasetSpec) -> int:
     return extracted + extracted // 4 + (spec.bundle.max_bytes if spec.bundle else 0)
 
 
-@contextmanager
-def _lock(job: _Job, deadline: float) -> Iterator[None]:
-    """Be the only process in the folder; the system frees the lock of one that dies."""
+def _lock(job: _Job) -> AbstractContextManager[object]:
+    """Become the only process in the folder; the system frees the lock of one that dies."""
     lock = FileLock(job.folder / LOCK)
+    with suppress(Timeout):
+        return lock.acquire(timeout=0)
+    job.report(Progress("waiting"))
     try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            job.report(Progress("waiting"))
-            lock.acquire(timeout=max(deadline - time.monotonic(), 0))
+        return lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
     except Timeout as error:
         raise OutputError(
             f"another process has been fetching {job.spec.title} into {job.folder} for too long",
             "Wait for it or stop it, then try again.",
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
-    """Bring every file that is not there yet."""
-    files = []
-    parcel = _Parcel(job)
-    for file in job.spec.files:
-        path = job.folder / file.name
-        source = "present"
-        if _genuine(file, path) is None:
-            source = _bring_archive(job, parcel, file)
+    """Bring the archives that are missing, and extract every file that is not there yet."""
+    sources = {file: _source_on_disk(job, file) for file in job.spec.files}
+    missing = [file for file, source in sources.items() if source is None]
+    if job.spec.bundle and missing:
+        sources.update(dict.fromkeys(missing, _unpack_bundle(job, job.spec.bundle, missing)))
+    else:
+        for file in missing:
+            path = job.folder / file.archive
+            sources[file] = job.mirrors.download(path, file.archive_md5, _archive_limit(file))
+    for file, source in sources.items():
+        if source != "present":
             _extract(job, file)
-        files.append(FetchedFile(path, path.stat().st_size, source))
-    parcel.discard()
-    return tuple(files)
+    if job.spec.bundle and job.mirrors.downloaded:  # most of it is not this data set
+        (job.folder / job.spec.bundle.name).unlink(missing_ok=True)
+    paths = {file: job.folder / file.name for file in sources}
+    return tuple(
+        FetchedFile(paths[file], paths[file].stat().st_size, str(source))
+        for file, source in sources.items()
+    )
 
 
-def _bring_archive(job: _Job, parcel: _Parcel, file: SourceFile) -> str:
-    """Have the gzip of ``file``; says where it came from."""
-    path = job.folder / file.archive
-    if _genuine(file, path) is not None:
-        return "extracted"
-    if job.spec.bundle:
-        return parcel.bring(job.spec.bundle, file)
-    return job.mirrors.bring(path, file.archive_md5, _archive_limit(file))
+def _source_on_disk(job: _Job, file: SourceFile) -> str | None:
+    """Whether a file is there, or its archive, and genuine; None if neither is."""
+    if _genuine(file, job.folder / file.name) is not None:
+        return "present"
+    return "extracted" if _genuine(file, job.folder / file.archive) is not None else None
 
 
 def _archive_limit(file: SourceFile) -> int:
@@ -265,34 +255,18 @@ def _extract(job: _Job, file: SourceFile) -> None:
     job.report(Progress("extracting", file.name, done=file.bytes, total=file.bytes))
 
 
-class _Parcel:
-    """The zip that a data set comes in: had once, when the first file is asked for."""
+def _unpack_bundle(job: _Job, bundle: Bundle, files: Sequence[SourceFile]) -> str:
+    """Take the gzips of ``files`` out of the zip that the data set comes in.
 
-    def __init__(self, job: _Job) -> None:
-        self._job = job
-        self._source: str | None = None
-        self._downloaded: Path | None = None
-
-    def bring(self, bundle: Bundle, file: SourceFile) -> str:
-        """Have the gzip of ``file`` out of the zip; says where the zip came from."""
-        path = self._job.folder / bundle.name
-        if self._source is None:
-            self._source = self._have(bundle, path)
-        _unzip(path, f"{bundle.folder}{file.archive}", self._job.folder / file.archive, file)
-        return self._source
-
-    def discard(self) -> None:
-        """Remove the zip if it was downloaded here: most of it is not this data set."""
-        if self._downloaded:
-            self._downloaded.unlink(missing_ok=True)
-
-    def _have(self, bundle: Bundle, path: Path) -> str:
-        """A zip that is there, torchvision's perhaps, is used and kept."""
-        if path.is_file() and _md5(path) == bundle.md5:
-            return "extracted"
-        source = self._job.mirrors.bring(path, bundle.md5, bundle.max_bytes)
-        self._downloaded = path
-        return source
+    Returns:
+        The address of the zip, or "extracted" if it was on disk: torchvision's perhaps.
+    """
+    path, source = job.folder / bundle.name, "extracted"
+    if not path.is_file() or _md5(path) != bundle.md5:
+        source = job.mirrors.download(path, bundle.md5, bundle.max_bytes)
+    for file in files:
+        _unzip(path, f"{bundle.folder}{file.archive}", job.folder / file.archive, file)
+    return source
 
 
 def _md5(path: Path) -> str:
@@ -301,14 +275,14 @@ def _md5(path: Path) -> str:
 
 
 def _unzip(path: Path, member: str, to: Path, file: SourceFile) -> None:
-    """Copy one member of a zip to a name of our own: no path in the zip is ever used."""
+    """Copy one member of a zip to ``to``: no path in the zip is ever used."""
+    limit = _archive_limit(file)
     try:
-        with (
-            zipfile.ZipFile(path) as archive,
-            archive.open(member) as source,
-            replacing(to) as target,
-        ):
-            _copy(source, target, _archive_limit(file))
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(member).file_size > limit:
+                raise zipfile.BadZipFile(f"more than {limit:,} bytes")
+            with archive.open(member) as source, replacing(to) as target:
+                shutil.copyfileobj(source, target)
     except (
         KeyError,
         RuntimeError,  # an encrypted member
@@ -317,13 +291,3 @@ def _unzip(path: Path, member: str, to: Path, file: SourceFile) -> None:
         EOFError,
     ) as error:
         raise DataError(f"{path}: cannot take {member} out of it: {error}", idx.HINT) from error
-
-
-def _copy(source: IO[bytes], target: BinaryIO, limit: int) -> None:
-    """Copy at most ``limit`` bytes; zipfile compares the CRC at the end."""
-    left = limit
-    while chunk := source.read(_CHUNK):
-        left -= len(chunk)
-        if left < 0:
-            raise zipfile.BadZipFile(f"more than {limit:,} bytes")
-        target.write(chunk)

@@ -1,26 +1,26 @@
-"""Reading and writing IDX, the format of MNIST's files, with every bound of it checked.
+"""Reading IDX, the format of MNIST's files.
 
 The format (LeCun's MNIST page): two zero bytes, a byte for the type, a byte for the number of
 dimensions, each dimension's size as a big-endian 32-bit integer, then the entries, the last
 dimension varying fastest and each entry big-endian.
 
-Files come from strangers: nothing they say is believed before it is checked. A gzip is told by its
-first bytes, not by its name, and never decompressed further than its IDX header announces, so a
-lying header or a gzip bomb costs neither memory nor time. This module knows nothing of data sets;
-what the arrays mean, and whether they are genuine, is :mod:`mnist_cli.data.store`'s business.
+Files are not trusted. The first bytes decide whether a file is a gzip, not its name. A gzip is
+never decompressed further than its IDX header announces, so a false header or a gzip bomb costs
+neither memory nor time. This module knows no data sets: :mod:`mnist_cli.data.store` decides what
+the arrays mean, and whether they are genuine.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
-import os
 import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,34 +36,14 @@ TYPES: dict[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 MAX_DIMENSIONS = 4
-# The largest file known here, EMNIST digits' training images, has 180 MiB.
+# The largest file of a known data set, EMNIST digits' training images, has 180 MiB.
 DEFAULT_LIMIT = 512 * 2**20
-HINT = "Fetch it again with `mnist data fetch`, or name another folder with --data-dir."
+HINT = "Fetch it again with `mnist data fetch`, or name another data directory."
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack tighter than this (zlib's documentation, "Maximum Compression Factor").
 _DEFLATE_MAX_RATIO = 1032
-# bgzip writes one member every 64 KiB: 2,900 for the largest file known here.
-_MAX_MEMBERS = 65_536
 _CHUNK = 1 << 18
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an IDX file announces: type and shape of its entries, and so every size."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-    @property
-    def offset(self) -> int:
-        """Where the entries begin, in bytes."""
-        return 4 + 4 * len(self.shape)
-
-    @property
-    def total(self) -> int:
-        """The whole file's size in bytes; Python's integers do not overflow."""
-        return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,88 +51,50 @@ class Content:
     """A whole IDX file in memory.
 
     Attributes:
-        path: where it was read.
-        header: what it announced, and turned out to hold.
-        raw: every byte of the decompressed file, header included.
+        path: the file.
+        array: its entries in their shape and in this machine's byte order.
+        raw: every byte of the decompressed file, header included, (bytes,), uint8.
         stored_md5: checksum of the file as it lies on disk, compressed or not.
         compressed: whether it was a gzip.
     """
 
     path: Path
-    header: Header
+    array: npt.NDArray[Any]
     raw: npt.NDArray[np.uint8]
     stored_md5: str
     compressed: bool
 
-    @property
-    def array(self) -> npt.NDArray[Any]:
-        """The entries in their shape and in this machine's byte order; bytes are a view."""
-        entries = self.raw[self.header.offset :].view(self.header.dtype)
-        native = entries.astype(self.header.dtype.newbyteorder("="), copy=False)
-        return native.reshape(self.header.shape)
-
     def raw_md5(self) -> str:
         """Checksum of the decompressed file."""
-        if not self.compressed:
-            return self.stored_md5
-        return hashlib.md5(self.raw.data, usedforsecurity=False).hexdigest()
+        return _md5(self.raw) if self.compressed else self.stored_md5
 
 
-def read_idx(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> npt.NDArray[Any]:
+def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> Content:
     """Read an IDX file, gzipped or not.
 
     Args:
         path: the file.
-        limit: refuse what would hold more bytes than this.
+        limit: the most bytes that the decompressed file may have.
         hint: the way out, for the error message.
-
-    Returns:
-        The entries in the file's shape, in native byte order.
 
     Raises:
         DataError: missing, unreadable, truncated, damaged, too big, or not IDX.
     """
-    return load(path, limit=limit, hint=hint).array
-
-
-def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> Content:
-    """Like :func:`read_idx`, with the bytes and the checksum of what was read."""
     path = Path(path)
     try:
-        with _open_regular(path) as file:
-            return _load(path, file, limit)
+        return _load(path, limit)
     except _BadFileError as error:
         raise DataError(f"{path}: {error}", hint) from error
-    except zlib.error as error:
+    except EOFError as error:
+        raise DataError(f"{path}: the gzip stream is cut off", hint) from error
+    except (zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip stream is damaged ({error})", hint) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", hint) from error
 
 
-def write_idx(path: Path | str, array: npt.NDArray[Any]) -> None:
-    """Write ``array`` as IDX, gzipped where the name ends in ``.gz``; equal arrays, equal bytes.
-
-    Raises:
-        DataError: the format has no such type, too many dimensions, or an empty one.
-    """
-    path = Path(path)
-    content = encode(array)
-    if path.suffix == ".gz":
-        content = gzip.compress(content, mtime=0)
-    path.write_bytes(content)
-
-
-def encode(array: npt.NDArray[Any]) -> bytes:
-    """``array`` as the bytes of an IDX file; raises as :func:`write_idx` does."""
-    code = next((c for c, dtype in TYPES.items() if dtype == array.dtype.newbyteorder(">")), None)
-    if code is None or not 1 <= array.ndim <= MAX_DIMENSIONS or not array.size:
-        raise DataError(f"IDX cannot hold {array.dtype} of shape {array.shape}")
-    sizes = np.array(array.shape, dtype=">u4").tobytes()
-    return bytes([0, 0, code, array.ndim]) + sizes + array.astype(TYPES[code]).tobytes()
-
-
 def fingerprint(*arrays: npt.NDArray[Any]) -> str:
-    """What tells these arrays from all others: sha256 over types, shapes and entries.
+    """A sha256 over the types, shapes and entries of arrays: different arrays, different text.
 
     The same on machines of either byte order.
     """
@@ -168,160 +110,101 @@ class _BadFileError(Exception):
     """What is wrong with a file, without its name and the way out."""
 
 
-class _Source(Protocol):
-    """The decompressed bytes of a file, and the checksum of the stored ones at the end."""
-
-    def read(self, size: int) -> bytes: ...
+def _md5(content: npt.NDArray[np.uint8]) -> str:
+    return hashlib.md5(content.data, usedforsecurity=False).hexdigest()
 
 
-class _Plain:
-    """A file as it is, hashed as it is read."""
+@dataclass(frozen=True)
+class _Header:
+    """The first bytes of an IDX file, and the type and shape that they announce."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.md5 = hashlib.md5(usedforsecurity=False)
+    start: bytes
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
-    def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes; none at the end."""
-        chunk = self._file.read(size)
-        self.md5.update(chunk)
-        return chunk
-
-
-class _Gunzip:
-    """The decompressed bytes of a gzip of one or more members, never more than asked for.
-
-    zlib checks each member's CRC and length. :mod:`gzip` would not do: it takes trailing zeros
-    for padding, and reads ahead of what is asked.
-    """
-
-    def __init__(self, stored: _Plain) -> None:
-        self._stored = stored
-        self._pending = b""
-        self._members = 1
-        self._engine = zlib.decompressobj(wbits=31)
-
-    def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes; none at the end of the last member."""
-        while True:
-            if self._engine.eof and not self._next_member():
-                return b""
-            out = self._engine.decompress(self._pending, size)
-            self._pending = self._engine.unconsumed_tail
-            if out:
-                return out
-            if self._engine.eof or self._pending:
-                continue
-            self._pending = self._stored.read(_CHUNK)
-            if not self._pending:
-                raise _BadFileError("the gzip stream is cut off")
-
-    def _next_member(self) -> bool:
-        """Begin the member that follows, if one does."""
-        rest = self._engine.unused_data
-        if len(rest) < len(_GZIP_MAGIC):
-            rest += self._stored.read(_CHUNK)
-        if not rest:
-            return False
-        if not rest.startswith(_GZIP_MAGIC):
-            raise _BadFileError("trailing bytes after the end of the gzip stream")
-        self._members += 1
-        if self._members > _MAX_MEMBERS:
-            raise _BadFileError(f"a gzip of more than {_MAX_MEMBERS:,} members")
-        self._engine, self._pending = zlib.decompressobj(wbits=31), rest
-        return True
+    @property
+    def total(self) -> int:
+        """The whole file's size in bytes; Python's integers do not overflow."""
+        return len(self.start) + math.prod(self.shape) * self.dtype.itemsize
 
 
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a regular file: a pipe would block for ever, a device might never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def _load(path: Path, limit: int) -> Content:
+    """Read a file whose header announces at most ``limit`` bytes."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device might never end
         raise _BadFileError("not a regular file")
-    return path.open("rb", buffering=0)
+    # A gzip of incompressible data is barely larger than they are.
+    if status.st_size > limit * 1.01 + 65_536:
+        raise _BadFileError(
+            f"it has {status.st_size:,} bytes, more than the {limit:,} allowed here"
+        )
+    stored = np.fromfile(path, dtype=np.uint8)
+    compressed = stored[:2].tobytes() == _GZIP_MAGIC
+    if compressed:
+        header, raw = _gunzip(stored, limit)
+    else:
+        header, raw = _read_header(io.BytesIO(stored[:20].tobytes()), limit), stored
+    _check_size(header, len(raw))
+    entries = raw[len(header.start) :].view(header.dtype)
+    native = entries.astype(header.dtype.newbyteorder("="), copy=False)
+    return Content(path, native.reshape(header.shape), raw, _md5(stored), compressed)
 
 
-def _load(path: Path, file: BinaryIO, limit: int) -> Content:
-    """Read header, entries and end, each checked before the next is touched."""
-    size = os.fstat(file.fileno()).st_size
-    compressed = file.read(2) == _GZIP_MAGIC
-    file.seek(0)
-    stored = _Plain(file)
-    source: _Source = _Gunzip(stored) if compressed else stored
-    header = _read_header(source)
-    _check_size(header, size, compressed, limit)
-    raw = _read_entries(source, header)
-    if source.read(1):
-        raise _BadFileError(f"trailing bytes after the {header.total:,} that its header announces")
-    return Content(path, header, raw, stored.md5.hexdigest(), compressed)
+def _gunzip(stored: npt.NDArray[np.uint8], limit: int) -> tuple[_Header, npt.NDArray[np.uint8]]:
+    """The header, and the decompressed file up to the byte after those that it announces."""
+    with gzip.GzipFile(fileobj=io.BytesIO(stored.data)) as file:
+        header = _read_header(file, limit)
+        if header.total > len(stored) * _DEFLATE_MAX_RATIO:
+            raise _BadFileError(
+                f"{_announced(header)}, more than {len(stored):,} compressed bytes can hold"
+            )
+        raw = np.empty(header.total + 1, dtype=np.uint8)
+        filled = len(header.start)
+        raw.data[:filled] = header.start
+        while count := file.readinto(raw.data[filled : filled + _CHUNK]):
+            filled += count
+    return header, raw[:filled]
 
 
-def _read_header(source: _Source) -> Header:
+def _read_header(file: io.BufferedIOBase, limit: int) -> _Header:
     """Read and check magic, type, number of dimensions and each dimension."""
-    magic = _read_exactly(source, 4)
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise _BadFileError("truncated within its header" if magic else "truncated: empty")
     if magic[:2] != b"\0\0":
         raise _BadFileError(_what_else(magic))
     if magic[2] not in TYPES:
-        raise _BadFileError(f"not an IDX file: there is no type 0x{magic[2]:02x}")
+        raise _BadFileError(f"not an IDX file: type 0x{magic[2]:02x} does not exist")
     if not 1 <= magic[3] <= MAX_DIMENSIONS:
-        raise _BadFileError(f"an IDX file of {magic[3]} dimensions, where 1 to {MAX_DIMENSIONS} go")
-    sizes = _read_exactly(source, 4 * magic[3])
-    shape = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
+        raise _BadFileError(f"it has {magic[3]} dimensions; 1 to {MAX_DIMENSIONS} are supported")
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise _BadFileError("truncated within its header")
+    shape = tuple(int(size) for size in np.frombuffer(sizes, dtype=">u4"))
+    header = _Header(magic + sizes, TYPES[magic[2]], shape)
     if 0 in shape:
         raise _BadFileError(f"an empty IDX file, of shape {shape}")
-    return Header(TYPES[magic[2]], shape)
+    if header.total > limit:
+        raise _BadFileError(f"{_announced(header)}, more than the {limit:,} allowed here")
+    return header
 
 
 def _what_else(start: bytes) -> str:
     """Say what a file that is not IDX seems to be."""
     if start.lstrip().startswith(b"<"):
-        return "not an IDX file but a web page, as a server's error or a log-in page"
+        return "not an IDX file but a web page, such as an error or log-in page"
     if start == b"PK\3\4":
         return "not an IDX file but a zip archive"
     return f"not an IDX file: it begins with {start.hex(' ')}, not with 00 00"
 
 
-def _check_size(header: Header, stored: int, compressed: bool, limit: int) -> None:
-    """Compare what the header announces with what the file can hold, before reading it."""
-    total = header.total
-    announced = f"its header announces {total:,} bytes (shape {header.shape})"
-    if total > limit:
-        raise _BadFileError(f"{announced}, more than the {limit:,} allowed here")
-    if compressed:
-        # A gzip of incompressible data is barely larger than they are.
-        if total > stored * _DEFLATE_MAX_RATIO or stored > total * 1.01 + 65_536:
-            raise _BadFileError(f"{announced}, which {stored:,} compressed bytes cannot be")
-    elif total != stored:
-        what = "truncated" if stored < total else "trailing bytes"
-        raise _BadFileError(f"{what}: {announced}, the file has {stored:,}")
+def _check_size(header: _Header, found: int) -> None:
+    """Compare the size that the header announces with the decompressed file's."""
+    if found > header.total:
+        raise _BadFileError(f"trailing bytes: {_announced(header)}, the file has more")
+    if found < header.total:
+        raise _BadFileError(f"truncated: {_announced(header)}, the file has {found:,}")
 
 
-def _read_exactly(source: _Source, size: int) -> bytes:
-    """Exactly ``size`` bytes of a header."""
-    out = b""
-    while len(out) < size:
-        chunk = source.read(size - len(out))
-        if not chunk:
-            raise _BadFileError("truncated within its header" if out else "truncated: empty")
-        out += chunk
-    return out
-
-
-def _read_entries(source: _Source, header: Header) -> npt.NDArray[np.uint8]:
-    """The whole file as bytes: the header that was read, put back, and the entries."""
-    raw = np.empty(header.total, dtype=np.uint8)
-    raw[: header.offset] = np.frombuffer(_encode_header(header), dtype=np.uint8)
-    filled = header.offset
-    view = raw.data
-    while filled < header.total:
-        chunk = source.read(min(_CHUNK, header.total - filled))
-        if not chunk:
-            raise _BadFileError(f"truncated: {filled:,} of {header.total:,} bytes")
-        view[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)
-    return raw
-
-
-def _encode_header(header: Header) -> bytes:
-    """The bytes that announce ``header``."""
-    code = next(code for code, dtype in TYPES.items() if dtype == header.dtype)
-    sizes = np.array(header.shape, dtype=">u4").tobytes()
-    return bytes([0, 0, code, len(header.shape)]) + sizes
+def _announced(header: _Header) -> str:
+    return f"its header announces {header.total:,} bytes (shape {header.shape})"

@@ -1,7 +1,7 @@
-"""From a data set's name to its two splits: what is on disk, what is fetched, what is bundled.
+"""From a data set's name to its two splits: read from disk, downloaded, or bundled.
 
-``auto`` means MNIST, and only where MNIST is neither on disk nor downloadable the bundled digits;
-a data set that was named never falls back. A path means data of the user's own.
+``auto`` is MNIST, and falls back to the bundled digits only if MNIST is neither on disk nor
+downloadable. A data set named explicitly never falls back. A path means the user's own data.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mnist_cli import catalogue
 from mnist_cli.catalogue.spec import DatasetSpec, SplitName
-from mnist_cli.config import names as places
 from mnist_cli.data import idx, store
+from mnist_cli.data.own_data import OwnData, folder_of, read_own
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError
 
@@ -23,12 +23,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class LoadedData:
-    """A data set, on the CPU: the test images, and the training images once they are asked for.
+    """A data set on the CPU. The training images are read at their first use.
 
     Reading 60,000 training images takes as long as evaluating the 10,000 of the test set.
-    ``fallback`` says why the bundled digits stand in for MNIST; empty where nothing stands in.
-    ``remarks`` are what was done to data of the user's own to bring them into the form of these,
-    ``files`` by split the file of each image, where each has one.
+
+    Attributes:
+        spec: the data set.
+        read_train: reads the training images.
+        test: the test images.
+        fallback: why the bundled digits replace MNIST; "" if they do not.
+        remarks: how data of the user's own were brought into MNIST's form.
+        files: by split the file of each image, if each has one.
     """
 
     spec: DatasetSpec
@@ -43,7 +48,7 @@ class LoadedData:
         """The training images.
 
         Raises:
-            DataError: they are damaged, and have not been asked for before.
+            DataError: they are damaged; only at the first use.
         """
         return self.read_train()
 
@@ -54,7 +59,7 @@ class LoadedData:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The training set's mean and deviation."""
+        """The training set's mean and standard deviation."""
         return Normalisation(self.spec.mean, self.spec.std)
 
     def split(self, name: str) -> Split:
@@ -70,24 +75,30 @@ def load(
     say: Progress | None = None,
     whole: bool = True,
 ) -> LoadedData:
-    """Load a data set, fetching it first where it is not under ``root``.
+    """Load a data set, and download it first if it is not under ``root``.
 
     Args:
         name: a data set of the catalogue, ``auto``, or a path to data of the user's own.
         root: the data directory.
-        download: whether files that are missing may be fetched.
-        say: told, in a line, of what takes long.
-        whole: read the training images now, and find out now whether they are sound.
+        download: whether missing files may be downloaded.
+        say: called with a line about each slow step.
+        whole: read and check the training images now.
 
     Raises:
         DataError: it is not available, or is damaged.
+        UsageError: no data set has this name.
     """
-    name = str(places.absolute_dataset(name, Path()))
-    if places.is_own_data(name):
-        return _own(Path(name), say)
+    folder = folder_of(name)
+    if folder is not None:
+        return _own(read_own(folder, say), say)
 
     def opened(name: str, fallback: str = "") -> LoadedData:
-        data = _open(catalogue.get(name), root, download, say, fallback)
+        spec = catalogue.get(name)
+        if download:
+            _fetch_missing(spec, root, say)
+        data = LoadedData(
+            spec, partial(_read, spec, "train", root), _read(spec, "test", root), fallback
+        )
         if whole:
             data.train  # noqa: B018
         return data
@@ -103,25 +114,18 @@ def load(
     return opened("digits", fallback)
 
 
-def _open(
-    spec: DatasetSpec, root: Path, download: bool, say: Progress | None, fallback: str
-) -> LoadedData:
-    if download and not spec.bundled and store.locate(spec, root).missing:
-        from mnist_cli.data.fetch import fetch
+def _fetch_missing(spec: DatasetSpec, root: Path, say: Progress | None) -> None:
+    if spec.bundled or not store.locate(spec, root).missing:
+        return
+    from mnist_cli.data.fetch import fetch
 
-        if say:
-            say(f"fetching {spec.title} into {root}")
-        fetch(spec, root)
-    return LoadedData(
-        spec, partial(_read, spec, "train", root), _read(spec, "test", root), fallback
-    )
+    if say:
+        say(f"fetching {spec.title} into {root}")
+    fetch(spec, root)
 
 
-def _own(path: Path, say: Progress | None) -> LoadedData:
-    """Read whole, since its figures are those of all its training images."""
-    from mnist_cli.data import own
-
-    data = own.read(path, say)
+def _own(data: OwnData, say: Progress | None) -> LoadedData:
+    """The user's own data; both splits are read, since the mean is that of all training images."""
     if say:
         for remark in data.remarks:
             say(f"{data.spec.title}: {remark}")

@@ -1,80 +1,87 @@
-"""A data set's mirrors: asked in turn until one gives the genuine file.
+"""The mirrors of a data set, asked in turn until one gives the genuine file.
 
-What lies at a final path is always complete and verified: a file is written under a temporary name
-beside it, synced and renamed. Knows checksums and sizes, but no data sets, locks or formats.
+A file at a final path is always complete and verified. This module knows checksums and sizes, but
+no data sets, locks or formats.
 """
 
 from __future__ import annotations
 
+import queue
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from mnist_cli.base.files import replace, sync, sync_folder, temporary_for
-from mnist_cli.data.download import Limits, download
-from mnist_cli.data.web import DownloadError, allowed, is_loopback, reach
+from mnist_cli.base.files import replacing
+from mnist_cli.base.packages import require
+from mnist_cli.data.transfer import (
+    DownloadError,
+    Timeouts,
+    allowed,
+    explain,
+    is_loopback,
+    receive,
+)
 from mnist_cli.errors import DataError, UsageError
+
+# Long enough for three SYN packets (0, 1 and 3 s), short enough to answer within five seconds.
+REACH_SECONDS = 4.0
 
 OnBytes = Callable[[str, str, int, int | None], None]
 """Called with a file's name, its address, the bytes so far and the bytes announced or None."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An address that did not give its file, and why."""
-
-    url: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait: for a mirror to begin its answer, for a kilobyte a second, for all.
-
-    ``connect`` and ``slow`` are seconds; ``deadline`` is a :func:`time.monotonic`.
-    """
-
-    connect: float
-    slow: float
-    deadline: float
-
-
 class Mirrors:
-    """Addresses to which a file's name is added, in an order that is reordered by experience.
+    """Addresses to which a file's name is added. Those that work are asked first from then on.
 
     Attributes:
-        failures: what was tried in vain so far.
-        downloaded: bytes that came so far.
+        failures: the failed attempts so far, each as ``address: reason``.
+        downloaded: the bytes received so far.
     """
 
     def __init__(
-        self, title: str, addresses: Sequence[str], patience: Patience, on_bytes: OnBytes, hint: str
+        self, title: str, addresses: Sequence[str], timeouts: Timeouts, on_bytes: OnBytes, hint: str
     ) -> None:
-        """Take https addresses, and http ones on this machine; UsageError for any other."""
+        """Check the addresses.
+
+        Args:
+            title: the data set's name, for messages.
+            addresses: https addresses, or http addresses on this machine.
+            timeouts: bounds of time.
+            on_bytes: reports the progress.
+            hint: the way out if no mirror gives a file.
+
+        Raises:
+            UsageError: an address is neither.
+        """
         for address in addresses:
             if not allowed(address, plain_on_loopback=True):
                 raise UsageError(
-                    f"{address!r} cannot be a mirror: only https is asked, and http on this "
-                    "machine",
+                    f"{address!r} is not a valid mirror: it must use https, or http on this machine",
                     "Give an address that begins with https://.",
                 )
-        self.failures: list[Failure] = []
+        self.failures: list[str] = []
         self.downloaded = 0
         self._title, self._hint = title, hint
         self._addresses = [a if a.endswith("/") else f"{a}/" for a in addresses]
-        self._patience = patience
+        self._timeouts = timeouts
         self._on_bytes = on_bytes
         self._reached = False
 
-    def bring(self, path: Path, md5: str | None, max_bytes: int) -> str:
-        """Have the file named as ``path`` at ``path``; says from which address it came.
+    def download(self, path: Path, md5: str | None, max_bytes: int) -> str:
+        """Download the file named like ``path`` to ``path``.
+
+        Args:
+            path: where the file goes.
+            md5: its checksum, if it is known.
+            max_bytes: the most bytes that it can have.
+
+        Returns:
+            The address that it came from.
 
         Raises:
             DataError: no mirror answers (within five seconds), or none gives the genuine file.
@@ -85,40 +92,36 @@ class Mirrors:
         for address in tuple(self._addresses):
             url = f"{address}{path.name}"
             try:
-                self._download(url, path, md5, max_bytes)
+                self._receive(url, path, md5, max_bytes)
             except DownloadError as error:
-                self.failures.append(Failure(url, str(error)))
-                if time.monotonic() >= self._patience.deadline:
+                self.failures.append(f"{url}: {error}")
+                if time.monotonic() >= self._timeouts.deadline:
                     break
-                continue
-            # What answered once is asked first from now on.
-            self._prefer({address})
-            return url
-        tried = "; ".join(str(failure) for failure in self.failures[before:]) or "it has no mirror"
+            else:
+                self._prefer({address})
+                return url
+        tried = "; ".join(self.failures[before:]) or "it has no mirror"
         raise DataError(
             f"{self._title} is not available: no mirror gave {path.name} ({tried})", self._hint
         )
 
-    def _download(self, url: str, path: Path, md5: str | None, max_bytes: int) -> None:
+    def _receive(self, url: str, path: Path, md5: str | None, max_bytes: int) -> None:
         """Download to a temporary name, and rename it if the checksum is right."""
-        limits = Limits(
-            self._patience.connect, self._patience.deadline, max_bytes, self._patience.slow
-        )
 
-        def tell(done: int, total: int | None) -> None:
+        def on_bytes(done: int, total: int | None) -> None:
             self._on_bytes(path.name, url, done, total)
 
-        plain = is_loopback(urlsplit(url).hostname or "")
         with replacing(path) as sink:
-            received = download(url, sink, limits, plain=plain, on_bytes=tell)
-            if md5 is not None and received.md5 != md5:
-                raise DownloadError(f"wrong bytes: md5 {received.md5}, expected {md5}")
-        self.downloaded += received.bytes
+            count, found = receive(url, sink, self._timeouts, max_bytes, on_bytes)
+            if md5 is not None and found != md5:
+                raise DownloadError(f"wrong bytes: md5 {found}, expected {md5}")
+        self.downloaded += count
 
     def _reach(self) -> None:
-        """Once: put the mirrors that answer first; DataError, and soon, if none does."""
+        """Put the mirrors that answer first, once; DataError, and soon, if none does."""
         if self._reached or not self._addresses:
             return
+        require("httpx", "a download")
         answers = reach(self._addresses)
         if all(answers.values()):
             silent = "; ".join(f"{urlsplit(url).hostname}: {why}" for url, why in answers.items())
@@ -130,22 +133,45 @@ class Mirrors:
         self._reached = True
 
     def _prefer(self, good: set[str]) -> None:
-        """Put good addresses first and leave the order as it is otherwise."""
+        """Put good addresses first, and keep the order otherwise."""
         self._addresses.sort(key=lambda address: address not in good)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears at ``path`` when it is whole, even through a power failure.
+def reach(urls: Sequence[str], timeout: float = REACH_SECONDS) -> dict[str, str]:
+    """Connect to all hosts at once, to find out which of them answer.
 
-    For what is too big or too slow to come for :func:`mnist_cli.base.files.atomic_write`.
+    Returns:
+        For each address "" if a connection was made, else why not. The answer comes as soon as the
+        first address is known to answer; addresses of which nothing is known by then count as silent.
     """
-    part = temporary_for(path)
+    answers: queue.Queue[tuple[str, str]] = queue.Queue()
+    for url in dict.fromkeys(urls):
+        threading.Thread(target=_connect, args=(url, timeout, answers), daemon=True).start()
+    known: dict[str, str] = {}
+    deadline = time.monotonic() + timeout
+    with suppress(queue.Empty):
+        while len(known) < len(set(urls)) and known.get(urls[0]) != "":
+            url, why = answers.get(timeout=max(deadline - time.monotonic(), 0))
+            known[url] = why
+    return {url: known.get(url, f"no answer within {timeout:g} s") for url in urls}
+
+
+def _connect(url: str, timeout: float, answers: queue.Queue[tuple[str, str]]) -> None:
+    """Connect to the host of ``url``, or to the proxy in front of it, and hang up."""
     try:
-        with part.open("xb") as file:
-            yield file
-            sync(file)
-        replace(part, path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+        socket.create_connection(_endpoint(url), timeout=timeout).close()
+        answers.put((url, ""))
+    except Exception as error:
+        answers.put((url, explain(error)))
+
+
+def _endpoint(url: str) -> tuple[str, int]:
+    """The host and port that a request for ``url`` connects to."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if not is_loopback(host) and not urllib.request.proxy_bypass(host):
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all")
+        if proxy:
+            parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

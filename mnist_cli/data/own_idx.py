@@ -1,8 +1,4 @@
-"""IDX files of the user's own: names as MNIST's or EMNIST's have them, any size, any classes.
-
-Nothing is known of them beforehand but how large they may be; :mod:`mnist_cli.data.idx` believes
-nothing of what they say before it has checked it.
-"""
+"""IDX files of the user's own: named like MNIST's or EMNIST's, of any size and any classes."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ import numpy.typing as npt
 
 from mnist_cli.catalogue.spec import Kind, SplitName
 from mnist_cli.data import idx
-from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
+from mnist_cli.data.records import Arrays, Raw, check_count
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
 LARGEST = 1024
-"""Pixels a side, above which images are not for a network of 28×28."""
+"""The most pixels per side of an image."""
 
 _HINT = "Write it again, or name another folder."
 _NAME = re.compile(
@@ -36,7 +32,7 @@ Part = tuple[SplitName, Kind]
 
 
 def read(root: Path) -> Raw | None:
-    """Read the IDX files of a folder, or of its ``raw``; None where there are none.
+    """Read the IDX files of a folder, or of its ``raw``; None if it has none.
 
     Raises:
         DataError: some are missing, damaged, or do not fit each other.
@@ -46,7 +42,7 @@ def read(root: Path) -> Raw | None:
         return None
     train = _split(files, "train")
     test = _split(files, "test") if any(split == "test" for split, _ in files) else None
-    _check_count(root, *(len(labels) for _, labels in filter(None, (train, test))))
+    check_count(root, len(train[1]) + (0 if test is None else len(test[1])))
     values = np.unique(train[1])
     tested = None if test is None else _arrays(files, "test", test, values)
     return Raw(
@@ -59,18 +55,18 @@ def read(root: Path) -> Raw | None:
 
 
 def find(root: Path) -> dict[Part, Path] | None:
-    """The IDX files of ``root``; None where there are none. Nothing is opened.
+    """The IDX files of ``root``, without opening any; None if it has none.
 
     Raises:
-        DataError: they are several data sets', or not whole.
+        DataError: they belong to several data sets, or some are missing.
     """
     for folder in (root, root / "raw", *sorted(root.glob("*/raw"))):
         sets = _sets(folder) if folder.is_dir() else {}
         if len(sets) > 1:
-            names = ", ".join(name.rstrip("-") or "one without a name" for name in sets)
+            names = ", ".join(name.rstrip("-") or "one without a prefix" for name in sets)
             raise DataError(
                 f"{folder} holds the IDX files of several data sets: {names}",
-                "Leave those of one in a folder of their own.",
+                "Put each data set into a folder of its own.",
             )
         if sets:
             (files,) = sets.values()
@@ -80,7 +76,7 @@ def find(root: Path) -> dict[Part, Path] | None:
 
 
 def _sets(folder: Path) -> dict[str, dict[Part, Path]]:
-    """By what their names begin with, files by their part; decompressed before gzipped."""
+    """By the prefix of their names, files by their part; decompressed before gzipped."""
     sets: dict[str, dict[Part, Path]] = {}
     for path in sorted(folder.iterdir(), reverse=True):
         match = _NAME.fullmatch(path.name)
@@ -111,38 +107,31 @@ def _split(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Images (N, H, W) as they are stored, and labels (N,) of any whole numbers."""
     image_file, label_file = files[split, "images"], files[split, "labels"]
-    images, labels = (idx.read_idx(path, hint=_HINT) for path in (image_file, label_file))
+    images, labels = (idx.load(path, hint=_HINT).array for path in (image_file, label_file))
     if images.dtype != np.uint8 or images.ndim != 3:
         raise DataError(
-            f"{image_file}: holds {images.dtype} of shape {images.shape}, where grey images are "
-            "uint8 of shape (images, height, width)",
+            f"{image_file}: holds {images.dtype} of shape {images.shape}; grey images are uint8 of "
+            "shape (images, height, width)",
             _HINT,
         )
     if not SMALLEST <= min(images.shape[1:]) <= max(images.shape[1:]) <= LARGEST:
         height, width = images.shape[1:]
         raise DataError(
-            f"{image_file}: images of {width}×{height} pixels, where {SMALLEST} to {LARGEST} a side go"
+            f"{image_file}: images of {width}×{height} pixels; {SMALLEST} to {LARGEST} pixels per side "
+            "are supported"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
         raise DataError(
-            f"{label_file}: holds {labels.dtype} of shape {labels.shape}, where labels are whole "
-            "numbers of shape (images,)",
+            f"{label_file}: holds {labels.dtype} of shape {labels.shape}; labels are whole numbers of "
+            "shape (images,)",
             _HINT,
         )
     if len(images) != len(labels):
         raise DataError(
-            f"{len(images):,} images in {image_file}, and {len(labels):,} labels in {label_file}",
-            "They belong to different data sets, or one of them is cut off.",
+            f"{len(images):,} images in {image_file}, but {len(labels):,} labels in {label_file}",
+            "They belong to different data sets, or one of them is incomplete.",
         )
     return images, labels
-
-
-def _check_count(root: Path, *counts: int) -> None:
-    if sum(counts) > MAX_IMAGES:
-        raise DataError(
-            f"{root} has {sum(counts):,} images, more than the {MAX_IMAGES:,} that are kept in "
-            "memory here"
-        )
 
 
 def _arrays(
@@ -158,8 +147,7 @@ def _arrays(
     path = files[split, "labels"]
     if wrong.size:
         raise DataError(
-            f"{path}: label {found[wrong[0]]} at position {wrong[0]}, of which there are no "
-            "training images",
+            f"{path}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
             f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
         )
     sources = (files[split, "images"], path)
@@ -183,6 +171,6 @@ def _remarks(
         yield f"images are {width}×{height}: {IN_WORDS}"
     if values[0] != 0 or values[-1] != len(values) - 1:
         yield (
-            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: classes go "
-            "by these names, counted from 0"
+            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: classes keep "
+            "these names, and are counted from 0"
         )

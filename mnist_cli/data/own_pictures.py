@@ -1,8 +1,8 @@
 """A folder of images by class: ``path/CLASS/…``, or ``path/train/CLASS/…`` and ``path/test/CLASS/…``.
 
-What may be read, and how it is kept from doing harm, is :mod:`mnist_cli.vision.image_files`'s business.
-Classes are told by their folders' names, in the order of the alphabet, or of the numbers where all
-are numbers. Folders in a class's folder belong to it; links to folders in there are not followed.
+Classes have their folders' names, in alphabetical order, or in numerical order if all are numbers.
+Folders in a class's folder belong to it; links to folders in there are not followed.
+:mod:`mnist_cli.vision.image_files` reads the pictures, and guards against hostile ones.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw
+from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw, check_count
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 from mnist_cli.vision.image_files import ENDINGS, read_picture
 
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 LISTED = 5
-"""Pictures that one message names."""
+"""The most pictures that one message names."""
 MANY = 5000
-"""Pictures from which on reading them takes more than a second."""
+"""With this many pictures reading takes more than a second."""
 
 _LAYOUT = (
     "Images of each class go into a folder of their own: path/CLASS/….png, or "
@@ -37,7 +37,7 @@ Files = Mapping[str, Sequence[Path]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Which pictures there are, by class; ``test`` is None where none are set apart for it."""
+    """The pictures by class; ``test`` is None without a test set."""
 
     train: Files
     test: Files | None
@@ -49,14 +49,12 @@ def read(root: Path, say: Callable[[str], None] | None = None) -> Raw:
     """Read every picture under ``root``.
 
     Raises:
-        DataError: no such folder, classes that do not fit, or pictures that cannot be read; those
-            are counted, and some are named.
+        DataError: classes that do not fit, or pictures that cannot be read: their number, and the
+            first names.
     """
     layout = find(root)
     classes = tuple(layout.train)
-    count = sum(
-        len(files) for split in (layout.train, layout.test or {}) for files in split.values()
-    )
+    count = _count(layout.train) + _count(layout.test or {})
     if say and count >= MANY:
         say(f"reading {count:,} pictures in {root}")
     reader = _Reader()
@@ -67,16 +65,16 @@ def read(root: Path, say: Callable[[str], None] | None = None) -> Raw:
 
 
 def find(root: Path) -> Layout:
-    """Which pictures ``root`` has, by split and class; none is opened.
+    """The pictures of ``root`` by split and class, without opening any.
 
     Raises:
-        DataError: they are not laid out as they must be.
+        DataError: the layout is not supported.
     """
     folders = _folders(root)
     train = next((one for one in folders if one.name.lower() in TRAIN and _folders(one)), None)
     test = next((one for one in folders if one.name.lower() in TEST and _folders(one)), None)
     if train is None and test is not None:
-        raise DataError(f"{root} has {test.name}/, and no train/ beside it", _LAYOUT)
+        raise DataError(f"{root} has {test.name}/, but no train/ beside it", _LAYOUT)
     inside = _folders(train) if train is not None else folders
     if not inside:
         raise DataError(f"{root} holds {_instead(root)}", _LAYOUT)
@@ -84,13 +82,18 @@ def find(root: Path) -> Layout:
     classes = {one.name: _pictures(one, other) for one in sorted(inside, key=_in_order(inside))}
     _require_pictures(inside[0].parent, classes)
     tested = None if test is None else _tested(test, classes, other)
-    _check_count(root, classes, tested or {})
+    check_count(root, _count(classes) + _count(tested or {}))
     apart = [one.name for one in folders if train is not None and one not in (train, test)]
-    return Layout(classes, tested, _class_folders(inside, test), tuple(_left_out(apart, other)))
+    class_folders = (*inside, *(_folders(test) if test is not None else ()))
+    return Layout(classes, tested, class_folders, tuple(_ignored(apart, other)))
+
+
+def _count(files: Files) -> int:
+    return sum(map(len, files.values()))
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in it, but for hidden ones and what macOS leaves in archives."""
+    """The folders in it, except hidden ones and those that macOS adds to archives."""
     names = [one for one in folder.iterdir() if not one.name.startswith((".", "__"))]
     return sorted(one for one in names if one.is_dir())
 
@@ -107,7 +110,10 @@ def _in_order(folders: Sequence[Path]) -> Callable[[Path], tuple[int, str]]:
 
 
 def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
-    """The pictures in it by their endings, in the order of their paths; others are counted."""
+    """The pictures in it, by their file extensions, in the order of their paths.
+
+    Other files are counted in ``other``.
+    """
     found = []
     for place, inner, names in os.walk(folder, onerror=_raise):
         inner[:] = sorted(one for one in inner if not one.startswith((".", "__")))
@@ -141,45 +147,33 @@ def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
     unknown = [one.name for one in folders if one.name not in classes]
     if unknown:
         raise DataError(
-            f"{test} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:LISTED])}, "
-            "of which there are no training images",
+            f"{test} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:LISTED])} "
+            "without training images",
             f"The classes are {', '.join(list(classes)[:20])}.",
         )
     files = {one.name: _pictures(one, other) for one in folders}
     if not any(files.values()):
-        raise DataError(f"there are no images in {test}", _LAYOUT)
+        raise DataError(f"{test} has no images", _LAYOUT)
     return files
 
 
-def _check_count(root: Path, *splits: Files) -> None:
-    count = sum(len(files) for split in splits for files in split.values())
-    if count > MAX_IMAGES:
-        raise DataError(
-            f"{root} has more than {MAX_IMAGES:,} images, the most that are kept in memory here"
-        )
-
-
-def _class_folders(inside: Sequence[Path], test: Path | None) -> tuple[Path, ...]:
-    return (*inside, *(_folders(test) if test is not None else ()))
-
-
-def _left_out(apart: Sequence[str], other: Counter[str]) -> Iterator[str]:
+def _ignored(apart: Sequence[str], other: Counter[str]) -> Iterator[str]:
     if apart:
-        yield f"left out, beside train/ and test/: {', '.join(f'{name}/' for name in apart)}"
+        yield f"ignored beside train/ and test/: {', '.join(f'{name}/' for name in apart)}"
     if other:
-        kinds = ", ".join(sorted(kind or "without an ending" for kind in other)[:LISTED])
-        yield f"{other.total():,} files that are no pictures by their names left out ({kinds})"
+        kinds = ", ".join(sorted(kind or "no extension" for kind in other)[:LISTED])
+        yield f"{other.total():,} files ignored that are not pictures ({kinds})"
 
 
 @dataclass
 class _Reader:
-    """Reads pictures one after the other, and keeps what there is to tell of them."""
+    """Reads pictures one after the other, and collects their sizes and errors."""
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
     def arrays(self, files: Files, classes: Sequence[str]) -> Arrays:
-        """All of one split: a picture that cannot be read is left black, and told at the end."""
+        """All pictures of one split; one that cannot be read is black, and reported at the end."""
         paths = [path for name in classes for path in files.get(name, ())]
         labels = [number for number, name in enumerate(classes) for _ in files.get(name, ())]
         images = np.zeros((len(paths), SIDE, SIDE), dtype=np.uint8)
@@ -195,21 +189,23 @@ class _Reader:
         height, width = (round(picture.scale * side) for side in picture.grey.shape)
         if min(height, width) < SMALLEST:
             raise DataError(
-                f"{path} has {width}×{height} pixels, and at least {SMALLEST} a side are needed"
+                f"{path} has {width}×{height} pixels; at least {SMALLEST} per side are needed"
             )
         self.sizes[width, height] += 1
         return fit(picture.grey)
 
     def require_sound(self, root: Path) -> None:
+        """Raise a DataError if a picture could not be read."""
         if self.broken:
             more = len(self.broken) - LISTED
             listed = "; ".join(self.broken[:LISTED]) + (f"; and {more:,} more" if more > 0 else "")
             raise DataError(
                 f"{len(self.broken):,} of the images in {root} cannot be used: {listed}",
-                "Mend them, or take them out of the folder.",
+                "Repair them, or take them out of the folder.",
             )
 
     def remarks(self) -> Iterator[str]:
+        """How many images had other sizes, and what became of them."""
         others = {size: n for size, n in self.sizes.items() if size != (SIDE, SIDE)}
         if others:
             least, most = min(others), max(others)

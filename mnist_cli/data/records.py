@@ -1,4 +1,4 @@
-"""Data that a reader hands on as numpy arrays, wherever it found them."""
+"""Data sets as numpy arrays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.data import idx
+from mnist_cli.errors import DataError
 
 MAX_IMAGES = 1_000_000
-"""In both splits together: 784 MB as bytes of 28×28."""
+"""The most images of a data set, 784 MB as bytes of 28×28."""
+
+
+def check_count(root: Path, count: int) -> None:
+    """Refuse a data set that is too large to be kept in memory.
+
+    Raises:
+        DataError: ``count`` is more than :data:`MAX_IMAGES`.
+    """
+    if count > MAX_IMAGES:
+        raise DataError(f"{root} has more than the {MAX_IMAGES:,} images that are supported")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +34,7 @@ class Arrays:
         images: (N, 28, 28), uint8, 0 to 255, upright, white on black.
         labels: (N,), int64, each the number of a class.
         sources: the files that were read; none for the bundled digits.
-        verified: whether every checksum was known, and matched.
+        verified: whether every checksum was known and correct.
     """
 
     images: npt.NDArray[np.uint8]
@@ -36,20 +47,20 @@ class Arrays:
 
     @cached_property
     def fingerprint(self) -> str:
-        """``sha256:…`` over images and labels: two splits that differ anywhere differ here."""
+        """``sha256:…`` over images and labels."""
         return idx.fingerprint(self.images, self.labels)
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """Images of 28×28 and labels from 0; ``test`` is None where nothing is set apart for it.
+    """Data of the user's own, before a test set is cut.
 
     Attributes:
         classes: their names, in the order of the labels.
         train: the training images.
-        test: the test images.
+        test: the test images; None without a test set.
         sources: the files, or the classes' folders, that they came from.
-        remarks: what was done to them, a sentence each.
+        remarks: the changes made to the images, a sentence each.
     """
 
     classes: tuple[str, ...]

@@ -1,11 +1,12 @@
-"""A data set's part, whole and as bytes on the device that computes with it.
+"""A split of a data set: all its images as bytes on one device.
 
 60,000 images of 28×28 bytes are 47 MB: they fit any device, and a batch is then an index into
-memory rather than work for a loader. Normalisation happens where the batch is made.
+memory rather than work for a loader. Batches are normalised when they are made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +35,7 @@ class Normalisation:
 class Split:
     """Images (N, 1, H, W), uint8, and labels (N,), int64, on one device.
 
-    ``indices`` (N,), int64 on the CPU, are the images' numbers in the file that they came from.
+    ``indices`` (N,), int64 on the CPU, are the images' numbers in their file.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Split:
 
     @classmethod
     def of(cls, name: str, images: np.ndarray, labels: np.ndarray) -> Split:
-        """Wrap arrays: images (N, H, W), uint8, without a copy where they are writable; labels (N,)."""
+        """Wrap arrays: images (N, H, W), uint8, without a copy if they are writable; labels (N,)."""
         pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
         return cls(
             name,
@@ -70,40 +71,61 @@ class Split:
             self.indices.index_select(0, indices),
         )
 
+    def spread(self, count: int) -> Split:
+        """``count`` images, or all if there are fewer, spread evenly over the file."""
+        count = min(count, len(self))
+        return self.take(torch.arange(count) * len(self) // count)
+
+    def pick(self, numbers: Sequence[int]) -> Split:
+        """The images with these numbers, in that order.
+
+        Raises:
+            UsageError: there is no image with one of the numbers.
+        """
+        for number in numbers:
+            if not 0 <= number < len(self):
+                raise UsageError(f"image {number} does not exist; 0 to {len(self) - 1} do")
+        return self.take(torch.tensor(numbers))
+
 
 @dataclass(frozen=True)
 class TrainVal:
-    """The training set cut in two; ``val`` is None where nothing was cut off."""
+    """The training set cut in two; ``val`` is None if nothing was cut off."""
 
     train: Split
     val: Split | None
 
 
 def validation_size(wanted: int | None, count: int) -> int:
-    """How many of ``count`` training images to validate on; None is 5,000 or a tenth of them."""
+    """The number of validation images among ``count`` training images.
+
+    The default, None, is 5,000, or a tenth if that is less.
+    """
     return min(VALIDATION, count // 10) if wanted is None else wanted
 
 
 def training_size(wanted: int, val_size: int | None, count: int) -> int:
-    """How many of ``count`` images :func:`cut_validation` leaves to train on; ``wanted`` 0 is all."""
+    """The number of ``count`` images that :func:`cut_validation` leaves to train on; 0 is all."""
     return wanted or count - validation_size(val_size, count)
 
 
 def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed: int) -> TrainVal:
-    """Cut ``val_size`` images off the training set, chosen by ``seed``, and keep the rest.
+    """Cut a validation set off the training set. Both parts keep the file's order.
 
-    Where it is None, :func:`validation_size` says how many.
-
-    ``train_size`` above 0 keeps only so many of the rest. Both parts keep the file's order.
+    Args:
+        split: the training set.
+        val_size: the number of validation images; None for that of :func:`validation_size`.
+        train_size: the number of the other images to keep; 0 keeps all.
+        seed: chooses the images.
 
     Raises:
-        UsageError: more was asked for than there is.
+        UsageError: both together are more than the training set has.
     """
     val_size = validation_size(val_size, len(split))
     left = len(split) - val_size
     if left < max(train_size, 1):
         raise UsageError(
-            f"val_size {val_size} and train_size {train_size or 'all'} ask for more than the "
+            f"val_size {val_size} and train_size {train_size or 'all'} are more than the "
             f"{len(split)} training images",
             f"Set train_size to {left} or less."
             if train_size and left > 0

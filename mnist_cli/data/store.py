@@ -1,23 +1,21 @@
-"""Data sets that are on disk: where their files are, whether they are genuine, what they hold.
+"""Data sets on disk: where their files are, whether they are genuine, what they hold.
 
-Opens no socket and imports neither torch nor torchvision: a run whose files are there needs
-neither (``import torchvision`` alone costs 1.7 s). Fetching is :mod:`mnist_cli.data.fetch`'s
-business.
+Opens no socket and imports neither torch nor torchvision (``import torchvision`` alone costs
+1.7 s): a run whose files are on disk needs neither. :mod:`mnist_cli.data.fetch` downloads files.
 
 A directory may be a torchvision root (``DIR/MNIST/raw/train-images-idx3-ubyte``), any folder
-inside one, or a flat folder with the files; each file gzipped or not, named with a dash or, as
-some unpack them, with a dot (``train-images.idx3-ubyte``).
+inside one, or a flat folder with the files. Each file may be gzipped or not, and named with a dash
+or, as some programs unpack them, with a dot (``train-images.idx3-ubyte``).
 
-Genuine means: the checksum is the catalogue's, of the archive or of what is in it. Where only the
-archive's is known, the extracted file's is recorded beside it when this program extracts one, and
-trusted from then on. Checking costs 0.06 s for MNIST's training images (47 MB), 0.02 s gzipped.
+A file is genuine if the catalogue has its checksum, or that of its archive. If only the archive's
+is known, the extracted file's is recorded beside it when this program extracts one, and trusted
+from then on. Checking takes 0.06 s for MNIST's training images (47 MB), 0.02 s gzipped.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,9 +43,9 @@ class Located:
     Attributes:
         spec: the data set.
         root: the directory that was searched.
-        searched: the folders in it that were looked into, in that order.
+        searched: the folders that were searched, in order.
         found: every copy of each file, most trustworthy first.
-        missing: files of which there is no copy.
+        missing: the files without a copy.
     """
 
     spec: DatasetSpec
@@ -64,12 +62,12 @@ class Located:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What :func:`verify` found out about one file.
+    """The result of :func:`verify` for one file.
 
     Attributes:
         path: the file, or where it would be if ``bytes`` is None.
-        bytes: its size; None where it is missing.
-        checksum: ``unknown`` where there is nothing to compare with.
+        bytes: its size; None if it is missing.
+        checksum: ``unknown`` if there is nothing to compare with.
         readable: whether it is a whole and sound IDX file of the right shape.
         problem: what is wrong with it; "" if nothing is.
     """
@@ -82,12 +80,12 @@ class FileReport:
 
 
 def raw_folder(spec: DatasetSpec, root: Path) -> Path:
-    """Where torchvision, and :mod:`mnist_cli.data.fetch`, put the files."""
+    """The folder where torchvision and :mod:`mnist_cli.data.fetch` put the files."""
     return root / spec.folder / "raw"
 
 
 def locate(spec: DatasetSpec, root: Path | str) -> Located:
-    """Look for the files of ``spec`` under ``root``; nothing is opened."""
+    """Look for the files of ``spec`` under ``root``, without opening any."""
     root = Path(root)
     searched = (raw_folder(spec, root), root / spec.folder, root / "raw", root)
     found = {file: tuple(_copies(file, searched)) for file in spec.files}
@@ -96,12 +94,12 @@ def locate(spec: DatasetSpec, root: Path | str) -> Located:
 
 
 def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
-    """Read one split, with every checksum that is known compared.
+    """Read one split, and compare every known checksum.
 
     Args:
         spec: the data set.
-        split: which part of it.
-        root: the data directory; not looked at for the bundled digits.
+        split: the split to read.
+        root: the data directory; not used for the bundled digits.
 
     Raises:
         DataError: files are missing, damaged, not this data set's, or do not fit each other.
@@ -109,15 +107,17 @@ def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
     if spec.bundled:
         return bundled.read(split)
     located = locate(spec, root)
-    image_file, label_file = spec.file(split, "images"), spec.file(split, "labels")
-    _require(located, image_file, label_file)
-    images = _read_file(spec, image_file, located.found[image_file])
-    labels = _read_file(spec, label_file, located.found[label_file])
+    files = spec.file(split, "images"), spec.file(split, "labels")
+    _require(located, *files)
+    images, labels = (_read_file(spec, file, located.found[file][0]) for file in files)
     return Arrays(
-        images=_upright(spec, _checked_images(spec, split, images)),
-        labels=_checked_labels(spec, split, labels),
+        images=_upright(spec, images.array),
+        labels=_labels(spec, labels),
         sources=(images.path, labels.path),
-        verified="unknown" not in (judge(image_file, images), judge(label_file, labels)),
+        verified=all(
+            judge(file, content) == "ok"
+            for file, content in zip(files, (images, labels), strict=True)
+        ),
     )
 
 
@@ -133,47 +133,43 @@ def verify(spec: DatasetSpec, root: Path | str) -> list[FileReport]:
     return reports
 
 
-def glance(located: Located) -> str:
-    """What shows, without reading the images, that files are not the data set's; "" if nothing.
+def require_sound(spec: DatasetSpec, reports: Sequence[FileReport], hint: str) -> None:
+    """Refuse files that :func:`verify` found missing or bad.
 
-    Compares every size, of a gzip the one in its last four bytes, and reads the labels: three
-    sets have files of the same names and sizes, and no two have the same labels. Takes
-    milliseconds where :func:`verify` reads 55 MB. Only the copies that :func:`read` takes.
+    Raises:
+        DataError: names each of them; ``hint`` is the way out.
     """
-    spec = located.spec
-    for file, copies in located.found.items():
-        path = copies[0]
-        try:
-            size = _size_unpacked(path)
-            if size != file.bytes:
-                return f"{path.name} holds {size:,} bytes, not {file.bytes:,}"
-            if file.kind == "labels":
-                content = idx.load(path, limit=file.bytes)
-                if judge(file, content) == "bad":
-                    return f"the labels in {path.name} are another data set's, or damaged"
-                _check(spec, file, content)
-        except OSError as error:
-            return f"{path.name}: {error.strerror}"
-        except DataError as error:
-            return error.message
-    return ""
+    bad = [report for report in reports if report.problem]
+    if bad:
+        problems = "; ".join(f"{report.path.name}: {report.problem}" for report in bad)
+        raise DataError(
+            f"{len(bad)} of {len(reports)} files of {spec.title} are missing or bad: {problems}",
+            hint,
+        )
 
 
-def _size_unpacked(path: Path) -> int:
-    """Bytes of a file, or of what a gzip of one member says that it holds (RFC 1952, ISIZE)."""
-    size = path.stat().st_size
-    if path.suffix != ".gz" or size < 4:
-        return size
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return int.from_bytes(file.read(4), "little")
+def sound_files(spec: DatasetSpec, root: Path, hint: str) -> list[Path]:
+    """The files that :func:`read` takes, once all are verified; raises as :func:`require_sound`."""
+    require_sound(spec, verify(spec, root), hint)
+    return [copies[0] for copies in locate(spec, root).found.values()]
+
+
+def glance(located: Located) -> str:
+    """Check the labels alone: the first problem; "" if there is none.
+
+    Three data sets have files of the same names and sizes, but no two have the same labels. Takes
+    milliseconds, while :func:`verify` reads 55 MB. Checks only the copies that :func:`read` takes.
+    """
+    labels = {f: copies[0] for f, copies in located.found.items() if f.kind == "labels"}
+    reports = (_report(located.spec, file, path) for file, path in labels.items())
+    return next((report.problem for report in reports if report.problem), "")
 
 
 def judge(file: SourceFile, content: idx.Content) -> Verdict:
-    """Compare a file that was read with what the catalogue or the record beside it says.
+    """Compare the checksum of a file with the catalogue's or the one recorded beside it.
 
-    A gzip made anew from genuine bytes is genuine too. Where nothing is known of ``file``, content
-    that is known to be another data set's is bad.
+    A new gzip of genuine bytes is genuine too. If no checksum of ``file`` is known, another data
+    set's content is bad.
     """
     recorded = _recorded(content.path.parent)
     archive_md5 = file.archive_md5 or recorded.get(file.archive)
@@ -187,14 +183,14 @@ def judge(file: SourceFile, content: idx.Content) -> Verdict:
 
 
 def record_checksums(folder: Path, md5s: dict[str, str]) -> str:
-    """The text of ``checksums.json`` in ``folder`` once ``md5s`` (by file name) are added."""
+    """The text of ``checksums.json`` in ``folder`` with ``md5s`` (by file name) added."""
     files = {**_recorded(folder), **md5s}
     document = {"format": CHECKSUMS_FORMAT, "version": 1, "md5": dict(sorted(files.items()))}
     return json.dumps(document, indent=1) + "\n"
 
 
 def _copies(file: SourceFile, folders: tuple[Path, ...]) -> Iterator[Path]:
-    """Where ``file`` lies: decompressed before gzipped, unless only the gzip can be verified."""
+    """The copies of ``file``: decompressed before gzipped, unless only the gzip can be verified."""
     dotted = file.name.replace("-idx", ".idx", 1)
     for folder in folders:
         plain = [folder / name for name in (file.name, dotted)]
@@ -204,10 +200,7 @@ def _copies(file: SourceFile, folders: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """Checksums recorded in ``folder`` at extraction; none where the record is missing or broken.
-
-    A broken record only means that files cannot be vouched for, which :func:`read` tells.
-    """
+    """Checksums recorded in ``folder`` at extraction; none if the record is missing or broken."""
     try:
         document = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -219,39 +212,43 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 
 def _require(located: Located, *files: SourceFile) -> None:
-    """Stop where a file has no copy, saying what was looked for and where."""
+    """Refuse missing files.
+
+    Raises:
+        DataError: names the files, and the folders that were searched.
+    """
     missing = [file.name for file in files if file in located.missing]
     if not missing:
         return
     spec = located.spec
     where = ", ".join(str(folder) for folder in located.searched)
-    absent = "" if located.root.is_dir() else f"; there is no directory {located.root}"
+    absent = "" if located.root.is_dir() else f"; the directory {located.root} does not exist"
     raise DataError(
-        f"{spec.title} is not there: no {' and no '.join(missing)}, gzipped or not, "
+        f"{spec.title} is not on disk: no {' and no '.join(missing)}, gzipped or not, "
         f"in any of {where}{absent}",
-        f"Download it with `mnist data fetch {spec.name}`, or name a directory that has the files "
-        "with --data-dir (or MNIST_DATA_DIR).",
+        f"Download it with `mnist data fetch {spec.name}`, or set MNIST_DATA_DIR to a directory "
+        "that has the files.",
     )
 
 
-def _read_file(spec: DatasetSpec, file: SourceFile, copies: tuple[Path, ...]) -> idx.Content:
-    """Read the first copy; DataError if it is damaged or not this data set's."""
-    path = copies[0]
+def _read_file(spec: DatasetSpec, file: SourceFile, path: Path) -> idx.Content:
+    """Read one copy; DataError if it is damaged or not this data set's."""
     content = idx.load(path, limit=file.bytes, hint=_again(spec))
     if judge(file, content) == "bad":
         raise DataError(_foreign(spec, file, content), _again(spec))
+    _check(spec, file, content)
     return content
 
 
 def _again(spec: DatasetSpec) -> str:
     return (
-        f"Fetch a good copy with `mnist data fetch {spec.name}` (and the same --data-dir), "
-        "or name another directory with --data-dir."
+        f"Fetch a good copy into the same directory with `mnist data fetch {spec.name}`, "
+        "or name another data directory."
     )
 
 
 def _foreign(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
-    """Say that a file is not what its name says, and whose it is if that is known."""
+    """The message for a file that is not what its name says, and whose it is if that is known."""
     expected = (file.archive_md5 if content.compressed else None) or file.md5
     expected = expected or _recorded(content.path.parent).get(file.name)
     other = catalogue.owner(content.stored_md5) or catalogue.owner(content.raw_md5())
@@ -262,34 +259,28 @@ def _foreign(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
     )
 
 
-def _checked_images(
-    spec: DatasetSpec, split: SplitName, content: idx.Content
-) -> npt.NDArray[np.uint8]:
-    """The images, if they are (N, 28, 28) bytes and as many as the split has."""
-    header, expected = content.header, (spec.count(split), HEIGHT, WIDTH)
-    if header.dtype != np.uint8 or header.shape != expected:
+def _check(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> None:
+    """DataError unless the content is what a file of this kind holds."""
+    expected: tuple[int, ...]
+    array, count, columns = content.array, spec.count(file.split), spec.label_columns
+    if file.kind == "images":
+        expected, kind = (count, HEIGHT, WIDTH), "uint8"
+        fits = array.dtype == np.uint8
+    else:
+        expected, kind = (count,) if columns == 1 else (count, columns), "integers"
+        fits = array.dtype.kind in "ui"
+    if array.shape != expected or not fits:
         raise DataError(
-            f"{content.path}: holds {header.dtype.name} of shape {header.shape}, where "
-            f"{spec.title}'s {split} images are uint8 of shape {expected}",
+            f"{content.path}: holds {array.dtype.name} of shape {array.shape}; {spec.title}'s "
+            f"{file.split} {file.kind} are {kind} of shape {expected}",
             _again(spec),
         )
-    return content.array
+    if file.kind == "labels":
+        _check_labels(spec, content)
 
 
-def _checked_labels(
-    spec: DatasetSpec, split: SplitName, content: idx.Content
-) -> npt.NDArray[np.int64]:
-    """The labels, if there is one an image and each names a class."""
-    columns, count, header = spec.label_columns, spec.count(split), content.header
-    expected = (count,) if columns == 1 else (count, columns)
-    if header.shape != expected or header.dtype.kind not in "ui":
-        raise DataError(
-            f"{content.path}: holds {header.dtype.name} of shape {header.shape}, where {count:,} images "
-            f"ask for labels of shape {expected}",
-            _again(spec),
-        )
-    entries = content.array
-    labels: npt.NDArray[np.int64] = (entries if columns == 1 else entries[:, 0]).astype(np.int64)
+def _check_labels(spec: DatasetSpec, content: idx.Content) -> None:
+    labels = _labels(spec, content)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(spec.classes)))
     if wrong.size:
         raise DataError(
@@ -297,24 +288,21 @@ def _checked_labels(
             f"{len(spec.classes)} classes",
             _again(spec),
         )
-    return labels
 
 
-def _check(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> None:
-    """DataError unless the content is what a file of this kind holds."""
-    if file.kind == "images":
-        _checked_images(spec, file.split, content)
-    else:
-        _checked_labels(spec, file.split, content)
+def _labels(spec: DatasetSpec, content: idx.Content) -> npt.NDArray[np.int64]:
+    """The labels (N,), which may be the first of several columns."""
+    columns = content.array
+    return (columns if spec.label_columns == 1 else columns[:, 0]).astype(np.int64)
 
 
 def _upright(spec: DatasetSpec, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """EMNIST stores each image column by column: turn it as MNIST's are."""
+    """Images as MNIST has them: EMNIST stores each image column by column."""
     return np.ascontiguousarray(images.transpose(0, 2, 1)) if spec.transposed else images
 
 
 def _report(spec: DatasetSpec, file: SourceFile, path: Path) -> FileReport:
-    """Read one copy to its end and judge it."""
+    """Read and check one copy."""
     size = path.stat().st_size
     try:
         content = idx.load(path, limit=file.bytes)

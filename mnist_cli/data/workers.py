@@ -15,14 +15,15 @@ from multiprocessing.context import BaseContext
 import torch
 
 from mnist_cli.base.process import looks_here
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import DataError
 
-PRELOADED = ["mnist_cli.data.loader", "torchvision.transforms", "PIL.Image"]
-"""What a fork server imports once, so that its workers do not: seconds for each of them."""
+PRELOADED = ["mnist_cli.data.batches", "torchvision.transforms", "PIL.Image"]
+"""Modules that a fork server imports once, which saves each of its workers seconds."""
 SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
-"""What multiprocessing appends to the folder for temporary files."""
+"""The path that multiprocessing appends to the folder for temporary files."""
 SOCKET_NAME = 107 if sys.platform == "linux" else 103
-"""The most bytes that the name of a socket may have."""
+"""The most bytes that the path of a socket may have."""
 SAFE_PATH = "PYTHONSAFEPATH"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,7 +38,7 @@ def start_method(device: torch.device) -> str:
     """
     if sys.platform != "linux":
         return "spawn"
-    return "forkserver" if device.type == "cuda" else "fork"
+    return "fork" if kind_of(device).fork_safe else "forkserver"
 
 
 def context(device: torch.device) -> BaseContext:
@@ -55,21 +56,21 @@ def context(device: torch.device) -> BaseContext:
 
 
 def _check_temporary_folder() -> None:
-    """Refuse a path in which no socket can have a name: the first batch would never arrive."""
+    """Refuse a path that is too long for a socket: the first batch would never arrive."""
     folder = tempfile.gettempdir()
     longest = SOCKET_NAME - len(os.fsencode(SOCKET))
     if os.name == "posix" and len(os.fsencode(folder)) > longest:
         raise DataError(
             f"the path of the temporary directory is too long for worker sockets: {folder}",
-            f"Set TMPDIR to a path of at most {longest} bytes, or use --workers 0.",
+            f"Set TMPDIR to a path of at most {longest} bytes, or load in the main process (workers = 0).",
         )
 
 
 def _start_fork_server() -> None:
     """Start the fork server, unless it runs; it imports what workers need meanwhile.
 
-    Python starts it so that it looks for modules in the working directory first, and a stranger's
-    ``torch.py`` may lie there.
+    Python starts it so that it looks for modules in the working directory first, which may hold a
+    stranger's ``torch.py``.
     """
     from multiprocessing import forkserver
 
@@ -106,7 +107,7 @@ def ignore_signals(_worker: int) -> None:
     """Ignore SIGINT and SIGTERM in a worker: the main process decides what they mean.
 
     Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
-    its workers to finish the batch. They end when it tells them, when it is gone, or by
+    its workers to finish the batch. They end when it tells them to, when it ends, or by
     :func:`_end`.
     """
     for number in SIGNALS:
@@ -114,10 +115,10 @@ def ignore_signals(_worker: int) -> None:
 
 
 def _end() -> None:
-    """Kill the workers that an error has left as the process ends.
+    """Kill the workers that an error left behind, when the process ends.
 
-    An error's traceback can hold the DataLoader, which then tells its workers nothing. The exit
-    of multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
+    An error's traceback can hold the DataLoader, which then does not stop its workers. The exit of
+    multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
     """
     left = [child for child in multiprocessing.active_children() if child.daemon]
     if not left:
@@ -130,9 +131,9 @@ def _end() -> None:
 
 @contextlib.contextmanager
 def explain_dead_worker() -> Iterator[None]:
-    """Turn torch's error about a worker that died into ours, wherever it comes up.
+    """Turn torch's error about a worker that died into ours, wherever it is raised.
 
-    torch raises it from a signal handler: in the middle of a step as well as in the loader.
+    torch raises it from a signal handler, in the middle of a step as well as in the loader.
 
     Raises:
         DataError: a worker died, or failed.
@@ -146,9 +147,9 @@ def explain_dead_worker() -> Iterator[None]:
         if lines[0].startswith("Caught "):  # it lives, and reports an error of its own
             raise DataError(
                 f"a worker process of the DataLoader failed: {lines[-1]}",
-                "Use fewer workers, or --loader device.",
+                "Use fewer workers, or loader = device.",
             ) from error
         raise DataError(
             f"a worker process of the DataLoader died: {lines[0]}",
-            "It may have run out of memory. Use fewer workers, or --loader device.",
+            "It may have run out of memory. Use fewer workers, or loader = device.",
         ) from error

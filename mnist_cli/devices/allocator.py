@@ -1,4 +1,4 @@
-"""What glibc does with memory that is freed: keep it, or give it back to the system."""
+"""Configures what glibc does with freed memory: keep it, or return it to the system."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import sys
 from collections.abc import Mapping
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""What its malloc.h calls M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD."""
+"""M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of glibc's malloc.h."""
 KEPT, AHEAD, LARGE = 1 << 30, 1 << 26, 1 << 28
-"""Bytes: how many free ones are kept, taken at once, and never worth keeping in one block."""
+"""Bytes: free ones to keep, ones to take at once, and the block size from which none is kept."""
 _LARGE_ONCE = 1 << 25
 """The largest such block that older versions allow."""
 
 
 def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
-    """Keep freed memory for what comes next; but give it back where address space is limited.
+    """Keep freed memory for the next batch, unless address space is limited (``ulimit -v``).
 
-    Each batch frees what the next one needs. Left alone, glibc gives much of it back, and every
-    page of it is mapped and cleared anew: half the time of an evaluation, a tenth of training's
+    Each batch frees what the next one needs. By default glibc returns much of it, and the system
+    maps and clears every page again: half the time of an evaluation, a tenth of training's
     (docs/speed.md).
 
-    Under a limit of address space (``ulimit -v``) what is kept in the heap is no use to those who
-    map memory by themselves, as oneDNN does for its code: after running out there no batch fitted
-    any more, of a single image even (10 of 95 tries), and torch could crash.
+    Under a limit of address space, memory that the heap keeps is lost to libraries that map their
+    own, as oneDNN does for its code: after running out, not even a batch of one image fitted
+    (10 of 95 tries), and torch could crash.
 
-    Does nothing where the environment settles it (``MALLOC_…_``, ``GLIBC_TUNABLES``), and with
+    Does nothing if the environment configures it (``MALLOC_…_``, ``GLIBC_TUNABLES``), or with
     another C library.
     """
     if sys.platform != "linux" or _settled(environment):

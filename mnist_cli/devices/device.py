@@ -1,6 +1,6 @@
 """Which device computes, in which precision, and why one is not available.
 
-Only ``auto`` may choose; a device or precision asked for by name is given or refused.
+Only ``auto`` may choose; a device or precision asked for by name is used or refused.
 """
 
 from __future__ import annotations
@@ -15,30 +15,28 @@ from dataclasses import dataclass
 
 import torch
 
-from mnist_cli.config.choices import PRECISIONS
+from mnist_cli.config.choices import DEVICE, PRECISIONS
 from mnist_cli.devices.allocator import settle_allocator
 from mnist_cli.devices.memory import ask_for_room
 from mnist_cli.errors import Caution, DeviceError
 from mnist_cli.gpu.probe import cuda_count, cuda_obstacle, current_index, mps_obstacle, unused_gpu
 
-_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 AMPERE = (8, 0)  # the first CUDA capability that computes in bf16 and TF32
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` means on this machine.
 
-    A GPU is returned only if a kernel ran on it. Where ``auto`` uses the CPU although the driver
-    reports a GPU, it warns of that with a :class:`~mnist_cli.errors.Caution`; so it does where
-    torch is built without CUDA and nvidia-smi lists a GPU.
+    A GPU is returned only if a kernel ran on it. If ``auto`` uses the CPU although the driver or
+    nvidia-smi reports a GPU, it gives the reason in a :class:`~mnist_cli.errors.Caution`.
 
     Raises:
         DeviceError: a device named explicitly is not available; the message gives the cause, the
             hint the next step.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(DEVICE, name):
         raise DeviceError(
-            f"--device {name}: no such device", "Choose one of auto, cpu, cuda, cuda:N, mps."
+            f"there is no device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps."
         )
     if name == "auto":
         return _auto()
@@ -47,9 +45,7 @@ def resolve_device(name: str) -> torch.device:
     index = int(name.partition(":")[2] or 0)
     obstacle = mps_obstacle() if name == "mps" else cuda_obstacle(index)
     if obstacle is not None:
-        raise DeviceError(
-            f"--device {name} is not available: {obstacle.detail}", obstacle.next_step
-        )
+        raise DeviceError(f"device {name} is not available: {obstacle.detail}", obstacle.next_step)
     return torch.device("mps") if name == "mps" else torch.device("cuda", index)
 
 
@@ -94,7 +90,7 @@ class Precision:
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision that ``auto``, ``fp32``, ``bf16`` or ``fp16`` means on ``device``.
 
-    ``auto`` takes bf16 where the hardware multiplies in it: CUDA from compute capability 8.0,
+    ``auto`` is bf16 if the hardware multiplies in it: CUDA from compute capability 8.0,
     x86 CPUs with AVX512-BF16 or AMX. Measured on two cores of an AMD EPYC with AVX512-BF16, the
     preset ``fast`` trains 1.8 times as fast as in fp32, to the same accuracy (99.11 and 99.13%,
     4 seeds each, standard errors 0.01 and 0.03).
@@ -104,19 +100,19 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """
     if name not in PRECISIONS:
         raise DeviceError(
-            f"--precision {name}: no such precision", f"Choose one of {', '.join(PRECISIONS)}."
+            f"there is no precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}."
         )
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
-            "--precision fp16 is not available on the CPU: its gradients underflow there unscaled",
-            "Use --precision bf16 or fp32.",
+            "precision fp16 is not available on the CPU: its gradients underflow there unscaled",
+            "Use precision bf16 or fp32.",
         )
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError(
-            f"--precision bf16 is not available on {torch.cuda.get_device_name(device)}",
-            "Use --precision fp16 or fp32.",
+            f"precision bf16 is not available on {torch.cuda.get_device_name(device)}",
+            "Use precision fp16 or fp32.",
         )
     return Precision(name, device.type)
 
@@ -129,60 +125,51 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def cpu_features() -> frozenset[str]:
-    """Those of the CPU's features that matter here, as Linux names them; empty elsewhere."""
+    """The CPU's features that matter here, as Linux names them; empty on other systems."""
     interesting = {"avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16"}
-    if platform.system() != "Linux":
-        return frozenset()
-    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() in {"flags", "Features"}:
-                return frozenset(interesting & set(value.split()))
-    return frozenset()
-
-
-def rate_dtype(device: torch.device) -> torch.dtype:
-    """The dtype in which a captured step reads its learning rate from the device's memory.
-
-    CUDA's fused optimisers read a float32, and MPS has no float64; the CPU's read what Python has.
-    Steps taken one by one round their rate to it too, so that both give the same bits.
-    """
-    return torch.float64 if device.type == "cpu" else torch.float32
+    return frozenset(interesting & set(_cpuinfo("flags", "Features").split()))
 
 
 def describe(device: torch.device) -> str:
     """The device's own name, as ``NVIDIA H100`` or the CPU's model."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return cpu_name()
-    return device.type
+    return device.type if device.type == "mps" else hardware_name(device)
+
+
+def hardware_name(device: torch.device) -> str:
+    """The GPU's name; the CPU's if that is the device, or if torch knows no name."""
+    named = getattr(torch.get_device_module(device), "get_device_name", None)
+    return str(named(device)) if named else cpu_name()
 
 
 def cpu_name() -> str:
-    """The CPU's model where the system tells it, else its architecture."""
+    """The CPU's model if the system reports it, else its architecture."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(*names: str) -> str:
+    """The first of these lines in Linux's /proc/cpuinfo; empty on other systems."""
     if platform.system() == "Linux":
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
             for line in lines:
                 name, _, value = line.partition(":")
-                if name.strip() == "model name":
+                if name.strip() in names:
                     return value.strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 @contextlib.contextmanager
 def compute_settings(
     device: torch.device, *, threads: int = 0, deterministic: bool = False
 ) -> Iterator[None]:
-    """Set torch's process-wide switches for a run, and put them back after it.
+    """Set torch's process-wide switches for a run, and restore them after it.
 
-    The C library's allocator is settled too, for the rest of the process.
+    The C library's allocator is configured too, for the rest of the process.
 
     On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range) unless
     ``deterministic``, which also forbids algorithms whose bits differ from run to run.
 
     Raises:
-        OutOfMemory: there is not even the room that torch's libraries need for themselves.
+        OutOfMemory: less memory is left than torch's libraries need for themselves.
     """
     ask_for_room()
     before_threads = torch.get_num_threads()
@@ -212,17 +199,9 @@ def compute_settings(
 
 
 def _insist_on_determinism(wanted: bool) -> None:
-    """Set torch's switch, unless it stands there already.
+    """Set torch's switch if it changes: that imports torch._inductor.
 
-    Setting it imports torch._inductor, which takes longer than evaluating 10,000 images.
+    The import takes longer than evaluating 10,000 images.
     """
     if wanted != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(wanted)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was given, so that a clock read now is true."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

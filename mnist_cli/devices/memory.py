@@ -1,6 +1,6 @@
 """Turns a device's "out of memory" into one message that names a batch size that fits.
 
-And asks for memory beforehand, where to be refused it later would crash the process.
+Also asks for memory beforehand, where a later refusal would crash the process.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnist_cli.devices.kinds import empty_cache
 from mnist_cli.errors import OutOfMemory
 
-TRAINING, EVALUATION = "--set batch_size=", "--set eval_batch_size="
-"""How the number of images at once is spelled on the command line, up to the number."""
+TRAINING, EVALUATION = "batch_size", "eval_batch_size"
+"""The configuration's keys for the number of images at once."""
 
 _SIGNS = (
     "can't allocate memory",
@@ -30,25 +31,24 @@ _SIGNS = (
 )
 
 _ONEDNN = "could not create a primitive"
-"""All that oneDNN says on the CPU, met under a limit of address space (torch 2.14)."""
+"""oneDNN's whole message on the CPU under a limit of address space (torch 2.14)."""
 
 SPARE = 1 << 25
-"""Bytes that the libraries below torch are left for themselves: their code, their plans."""
+"""Bytes left for the libraries below torch: their code, their plans."""
 
 
 def ask_for_room(count: int = 0) -> None:
-    """Make sure that this process can have ``count`` bytes more, and :data:`SPARE`.
+    """Check that this process may map ``count`` bytes more, and :data:`SPARE`.
 
-    Where address space is limited (``ulimit -v``), oneDNN does not survive to be refused a few
-    kilobytes: of 800 tries with little left, 9 ended in its crash (torch 2.14). Refused here, they
-    end in a message.
+    Under a limit of address space (``ulimit -v``), oneDNN crashes if it is refused a few
+    kilobytes: in 9 of 800 tries with little left (torch 2.14). Refused here, they end in a message.
 
     Raises:
-        OutOfMemory: it cannot.
+        OutOfMemory: it may not.
     """
     wanted = count + SPARE
     try:
-        mmap.mmap(-1, wanted).close()  # address space, no memory: nothing is written
+        mmap.mmap(-1, wanted).close()  # takes address space, no memory: nothing is written
     except OSError as error:
         raise OutOfMemory(
             f"out of memory: {wanted >> 20} MiB more are needed ({error.strerror})",
@@ -57,7 +57,7 @@ def ask_for_room(count: int = 0) -> None:
 
 
 def address_space() -> int:
-    """Bytes of address space that this process uses; 0 where the system does not say."""
+    """Bytes of address space that this process uses; 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     except (OSError, ValueError, IndexError):
@@ -73,7 +73,7 @@ def with_room_for_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[Ten
     ``ulimit -v`` on a CPU with AVX-512 bf16 and without AMX, torch 2.14).
 
     Raises:
-        OutOfMemory: when the returned function is called and the room is not there.
+        OutOfMemory: the returned function is called without that room.
     """
 
     def careful(images: Tensor) -> Tensor:
@@ -86,73 +86,74 @@ def with_room_for_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[Ten
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch or one of its libraries says by this that memory has run out."""
+    """Whether the error is Python's, torch's or a library's report that memory has run out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    if not isinstance(error, RuntimeError):
-        return False
     text = str(error)
-    return any(sign in text for sign in _SIGNS) or text.strip() == _ONEDNN
+    return isinstance(error, RuntimeError) and (
+        any(sign in text for sign in _SIGNS) or text.strip() == _ONEDNN
+    )
 
 
 @contextlib.contextmanager
 def explain_out_of_memory(
     batch_size: int,
-    option: str = TRAINING,
+    setting: str = TRAINING,
     rehearse: Callable[[int], object] | None = None,
     multiple: int = 1,
 ) -> Iterator[None]:
     """Raise :class:`OutOfMemory` for what torch raises when memory runs out inside.
 
     Args:
-        batch_size: what the work inside goes by.
-        option: how it is given, up to the number; empty where it cannot be.
-        rehearse: does the work for so many images, for its memory alone. Once what failed has
-            been let go, it finds the largest of half of them, a quarter and so on that fits
-            with room to spare; left out, half is named untried.
-        multiple: what a batch size must be a multiple of, where none is tried.
+        batch_size: the number of images that the work inside takes at once.
+        setting: the key or option that sets it; empty if the user cannot set it.
+        rehearse: does the work for a number of images, for its memory alone. After the failed
+            work is freed, it finds the largest of a half, a quarter and so on that fits with room
+            to spare. By default half is named untried.
+        multiple: what an untried batch size must be a multiple of.
+
+    Raises:
+        OutOfMemory: memory ran out inside.
     """
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise explained(error, batch_size, option, rehearse, multiple) from error
+        raise explained(error, batch_size, setting, rehearse, multiple) from error
 
 
 def explained(
     error: BaseException,
-    batch_size: int,
-    option: str = "",
+    batch_size: int = 0,
+    setting: str = "",
     rehearse: Callable[[int], object] | None = None,
     multiple: int = 1,
 ) -> OutOfMemory:
-    """What :func:`explain_out_of_memory` raises for an error that says so."""
+    """What :func:`explain_out_of_memory` raises for an error of this kind; the same arguments."""
     detail = (str(error).strip().splitlines() or ["no detail given"])[0]
-    if not option:
-        hint = "Give it fewer images at once, or use --device cpu."
+    if not setting:
+        hint = "Give it fewer images at once, or use device cpu."
         return OutOfMemory(f"out of memory: {detail}", hint)
-    size, fits = batch_size // 2 // multiple * multiple, ""
-    if rehearse is not None:
-        _let_go(error)
-        size, fits = _largest(size, rehearse), ", which fits"
-    if size:
-        hint = f"Try {option}{size}{fits}."
-    elif fits:
-        hint = "Nothing smaller fits now, down to one image: free some memory."
+    shortage = OutOfMemory(f"out of memory at {setting} {batch_size}: {detail}")
+    if rehearse is None:
+        size = batch_size // 2 // multiple * multiple
+        shortage.hint = "The network itself does not fit this device."
     else:
-        hint = "The network itself does not fit this device."
-    label = option.removeprefix("--set ").rstrip("= ")
-    shortage = OutOfMemory(f"out of memory at {label} {batch_size}: {detail}", hint)
-    shortage.fits = size if size and fits else None
+        _let_go(error)
+        size = _largest(batch_size // 2, rehearse)
+        shortage.hint = "Nothing smaller fits now, down to one image: free some memory."
+        shortage.fits = size or None
+    if size:
+        shortage.hint = f"Set {setting} to {size}{', which fits' if rehearse else ''}."
     return shortage
 
 
 def _largest(size: int, rehearse: Callable[[int], object]) -> int:
     """The first of ``size``, its half and so on that can be rehearsed; 0 if none can.
 
-    With half as many images again as are named: what else takes memory lies otherwise in another
-    process, and under a tight limit a size that had just fitted here did not there (3 of 35).
+    Each is tried with half as many images again: memory is laid out differently in another
+    process, and under a tight limit a size that just fitted here did not fit there (3 of 35).
     """
     while size:
         try:
@@ -173,5 +174,4 @@ def _let_go(error: BaseException | None) -> None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    empty_cache()

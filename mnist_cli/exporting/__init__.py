@@ -1,4 +1,4 @@
 """Networks as files for other programs: ONNX, torch.export, safetensors.
 
-Knows networks and their weights; nothing of training or the terminal.
+Knows networks and their weights; nothing about training or the terminal.
 """

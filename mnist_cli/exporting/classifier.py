@@ -1,4 +1,4 @@
-"""The network as other programs are to use it: raw pixels in, probabilities out."""
+"""The network as other programs use it: raw pixels in, probabilities out."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Answer = Callable[[Tensor], Tensor]
 
 
 class Classifier(nn.Module):
-    """Normalises, computes, and gives probabilities; of several networks their mean, the vote.
+    """Normalises images and computes probabilities; for several networks their mean, the vote.
 
-    Softmax leaves what is a probability's logarithm already as it is, so that it serves networks
-    that end in a log-softmax and those that end in logits.
+    The softmax of log-probabilities is the probabilities, so networks may end in a log-softmax or
+    in logits.
     """
 
     def __init__(self, model: nn.Module, normalisation: Normalisation) -> None:
-        """Copy a network or an ensemble, in the usual memory order.
+        """Copy a network or an ensemble, in the default memory format.
 
         Args:
-            model: what :meth:`mnist_cli.checkpoints.checkpoint.Checkpoint.build_model` gives.
-            normalisation: the one that the network was trained with.
+            model: as from :meth:`mnist_cli.checkpoints.checkpoint.Checkpoint.build_model`.
+            normalisation: that of the network's training.
         """
         super().__init__()
         networks = members(model)
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
 
 
 def members(model: nn.Module) -> Sequence[nn.Module]:
-    """The networks that vote, as copies; the one that there is where none do."""
+    """Copies of the networks that vote, or the only network."""
     if isinstance(model, Ensemble):
         return [model.member(number) for number in range(model.size)]
     return [model]
@@ -60,11 +60,11 @@ def members(model: nn.Module) -> Sequence[nn.Module]:
 def capture(classifier: Classifier) -> ExportedProgram:
     """The computation as torch.export's graph, for any number of images.
 
-    Where a line of the network's source stands is taken out: it names folders of this machine.
+    Removes the locations of the source, which name folders of this machine.
     """
     from torch.export import Dim  # imports SymPy and more, which weights alone do not need
 
-    example = torch.zeros(2, *IMAGE, dtype=torch.uint8)  # 1 would be taken for a constant
+    example = torch.zeros(2, *IMAGE, dtype=torch.uint8)  # 1 would become a constant
     with silence(), torch.no_grad():
         program = torch.export.export(classifier, (example,), dynamic_shapes=({0: Dim(BATCH)},))
     for node in program.graph.nodes:
@@ -74,7 +74,7 @@ def capture(classifier: Classifier) -> ExportedProgram:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep to themselves what exporters warn of; what comes of it is checked."""
+    """Suppress the warnings of exporters; their results are checked."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -20,12 +20,12 @@ class Format:
     """One format.
 
     Attributes:
-        name: what ``--format`` calls it.
-        title: what messages call it.
-        suffix: how its files' names end.
+        name: as the user types it.
+        title: as messages call it.
+        suffix: of its files.
         module: the module of this package that writes and reads it.
-        packages: what must be installed for it besides torch.
-        program: whether it holds the whole computation, rather than the weights alone.
+        packages: packages it needs besides torch.
+        program: whether it holds the whole computation rather than only the weights.
     """
 
     name: str
@@ -48,36 +48,17 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def choose(name: str | None, out: Path | None) -> Format:
-    """The format that ``--format`` names, or else the file's suffix; ONNX where neither says.
-
-    Raises:
-        UsageError: there is no such format or suffix, or the two contradict each other.
-    """
-    by_suffix = {known.suffix: known for known in FORMATS.values()}
-    implied = by_suffix.get(out.suffix.lower()) if out is not None else None
-    if name is None:
-        if out is not None and implied is None:
-            raise UsageError(
-                f"--out {out}: the name does not say which format is wanted",
-                f"End it with {', '.join(by_suffix)}, or give --format {'|'.join(FORMATS)}.",
-            )
-        return implied or FORMATS["onnx"]
-    if name not in FORMATS:
-        raise UsageError(f"--format {name}: no such format", f"Choose one of {', '.join(FORMATS)}.")
-    if implied is not None and implied.name != name:
-        raise UsageError(
-            f"--format {name} and --out {out} contradict each other",
-            f"Leave one out, or end the name with {FORMATS[name].suffix}.",
-        )
-    return FORMATS[name]
+def by_suffix(path: Path) -> Format | None:
+    """The format of files whose names end like ``path``; None if the suffix is of no format."""
+    suffix = path.suffix.lower()
+    return next((known for known in FORMATS.values() if known.suffix == suffix), None)
 
 
 def check_installed(chosen: Format) -> None:
-    """Find out before anything is computed whether the format's packages are there.
+    """Find out before anything is computed whether the format's packages are installed.
 
     Raises:
-        UsageError: some are missing; the hint has the line that installs them.
+        UsageError: some are not; the hint has the command that installs them.
     """
     missing = [name for name in chosen.packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -89,13 +70,13 @@ def check_installed(chosen: Format) -> None:
 
 
 class Writer(Protocol):
-    """What the module of a format holds."""
+    """A module that writes and reads a format."""
 
     def encode(self, classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-        """The classifier as a file's bytes."""
+        """The bytes of the classifier's file."""
 
     def load(self, encoded: bytes, classifier: Classifier) -> Answer:
-        """What a file's bytes compute; ``classifier`` lends its structure to weights alone."""
+        """The program in a file; a file of weights takes its structure from ``classifier``."""
 
 
 def writer(chosen: Format) -> Writer:

@@ -18,11 +18,11 @@ from mnist_cli.exporting.classifier import (
     silence,
 )
 
-OPSET = 18  # of December 2022: what reads ONNX at all reads it
+OPSET = 18  # of December 2022, which all readers of ONNX support
 
 
 def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-    """The model as a file's bytes, weights and metadata included, sound by ONNX's own checker."""
+    """The bytes of the model's file, with weights and metadata, checked by ONNX's own checker."""
     import onnx
 
     program = capture(classifier)
@@ -45,7 +45,7 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
 
 
 def _tidy(model: Any) -> None:
-    """Name the batch, and take out how the exporter came by each part."""
+    """Name the batch dimension, and remove the exporter's notes about each part."""
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
@@ -63,7 +63,7 @@ def _dimensions(values: Iterable[Any]) -> Iterable[Any]:
 
 
 def load(encoded: bytes, _classifier: Classifier) -> Answer:
-    """The model as onnxruntime computes it, on the CPU, on torch's number of threads."""
+    """The model in onnxruntime, on the CPU, with torch's number of threads."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

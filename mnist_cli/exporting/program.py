@@ -1,4 +1,4 @@
-"""A classifier as a program of torch.export: a .pt2 file, which torch alone runs."""
+"""A classifier as a program of torch.export: a .pt2 file, which needs only torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METADATA = "metadata.json"
 
 
 def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-    """The program as a file's bytes; ``metadata.json`` lies in it as an extra file."""
+    """The bytes of the program's file, with an extra file ``metadata.json`` in it."""
     program = capture(classifier)
     buffer = io.BytesIO()
     with silence():
@@ -25,6 +25,6 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
 
 
 def load(encoded: bytes, _classifier: Classifier) -> Answer:
-    """The program as torch runs it."""
+    """The program, loaded by torch."""
     with silence():
         return cast(Answer, torch.export.load(io.BytesIO(encoded)).module())

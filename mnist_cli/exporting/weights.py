@@ -1,4 +1,4 @@
-"""Weights alone, as safetensors: names, shapes and metadata, and nothing that could run."""
+"""Weights as safetensors: tensors and metadata, and nothing that could run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mnist_cli.exporting.classifier import Answer, Classifier
 
 
 def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-    """The weights as a file's bytes, under the names that the network's state_dict gives them.
+    """The bytes of a file of the weights, by their names in the network's state_dict.
 
-    Of several networks that vote each has its number in front, as ``0.conv1.weight``.
+    For several networks that vote, names begin with the network's number: ``0.conv1.weight``.
     """
     from safetensors.torch import save
 
@@ -22,7 +22,7 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
 
 
 def load(encoded: bytes, classifier: Classifier) -> Answer:
-    """A copy of the classifier with the weights of the file in place of its own."""
+    """A copy of the classifier with the weights of the file."""
     from safetensors.torch import load as read
 
     weights = read(encoded)
@@ -34,10 +34,10 @@ def load(encoded: bytes, classifier: Classifier) -> Answer:
 
 
 def _in_order(encoded: bytes) -> bytes:
-    """The same file with its metadata by name: the library writes them in any order.
+    """The same file with its metadata sorted by name: the library writes them in any order.
 
-    A file is the header's length, 8 bytes, little-endian; the header, JSON that spaces fill up to
-    a multiple of 8; the tensors' bytes. Source: github.com/huggingface/safetensors, "Format".
+    A file is the header's length (8 bytes, little-endian), the header (JSON, padded with spaces to
+    a multiple of 8), and the tensors' bytes. Source: github.com/huggingface/safetensors, "Format".
     """
     length = int.from_bytes(encoded[:8], "little")
     header = json.loads(encoded[8 : 8 + length])

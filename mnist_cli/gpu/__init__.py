@@ -2,6 +2,6 @@
 
 :mod:`~mnist_cli.gpu.nvidia` reads what the system knows of the driver, without torch.
 :mod:`~mnist_cli.gpu.causes` finds the cause; :mod:`~mnist_cli.gpu.words` describes it and the next
-step; :mod:`~mnist_cli.gpu.obstacle` holds the types.
+step, by the table in :mod:`~mnist_cli.gpu.advice`; :mod:`~mnist_cli.gpu.obstacle` holds the types.
 :mod:`~mnist_cli.gpu.probe` asks torch, and runs a kernel.
 """

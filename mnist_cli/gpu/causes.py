@@ -1,6 +1,6 @@
 """Finds why a GPU does not work. Imports no torch.
 
-The texts that are looked for are those of torch (``c10/cuda/CUDAFunctions.cpp``), of the CUDA
+The signs are texts of torch (``c10/cuda/CUDAFunctions.cpp``), of the CUDA
 runtime (``cudaGetErrorString``) and of nvidia-smi.
 """
 
@@ -18,42 +18,47 @@ _SMI_SIGNS = (
     ("GPU is lost", Cause.FAULT),
 )
 
-_SIGNS = (
-    ("too old (found version", Cause.DRIVER_TOO_OLD),
-    ("driver version is insufficient", Cause.DRIVER_TOO_OLD),
-    ("unsupported toolchain", Cause.DRIVER_TOO_OLD),
-    ("forward compatibility was attempted", Cause.FORWARD_COMPATIBILITY),
-    ("unsupported display driver / cuda driver", Cause.DRIVER_MISMATCH),
-    ("no kernel image is available", Cause.CARD_TOO_OLD),
-    ("device kernel image is invalid", Cause.CARD_TOO_OLD),
-    ("named symbol not found", Cause.CARD_TOO_OLD),
-    ("out of memory", Cause.OUT_OF_MEMORY),
-    ("_ALLOC_FAILED", Cause.OUT_OF_MEMORY),
-    ("CUBLAS_STATUS_NOT_INITIALIZED", Cause.OUT_OF_MEMORY),
-    ("busy or unavailable", Cause.BUSY),
-    ("system not yet initialized", Cause.NOT_INITIALIZED),
-    ("forked subprocess", Cause.FORKED),
-    ("driver initialization failed", Cause.START_FAILED),
-    ("initialization error", Cause.START_FAILED),
-    ("CUDA unknown error", Cause.START_FAILED),
-    ("stub library", Cause.NOT_PASSED_ON),
-    ("no such GPU", Cause.NO_SUCH_GPU),
-    ("invalid device ordinal", Cause.NO_SUCH_GPU),
-    ("ECC error", Cause.FAULT),
-    ("GPU is lost", Cause.FAULT),
-    ("unspecified launch failure", Cause.FAULT),
-    ("illegal memory access", Cause.FAULT),
-    ("misaligned address", Cause.FAULT),
-    ("illegal instruction", Cause.FAULT),
-    ("wrong result", Cause.WRONG_RESULT),
-    ("no answer", Cause.NO_ANSWER),
-)
+_SIGNS = {
+    Cause.DRIVER_TOO_OLD: (
+        "too old (found version",
+        "driver version is insufficient",
+        "unsupported toolchain",
+    ),
+    Cause.FORWARD_COMPATIBILITY: ("forward compatibility was attempted",),
+    Cause.DRIVER_MISMATCH: ("unsupported display driver / cuda driver",),
+    Cause.CARD_TOO_OLD: (
+        "no kernel image is available",
+        "device kernel image is invalid",
+        "named symbol not found",
+    ),
+    Cause.OUT_OF_MEMORY: ("out of memory", "_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"),
+    Cause.BUSY: ("busy or unavailable",),
+    Cause.NOT_INITIALIZED: ("system not yet initialized",),
+    Cause.FORKED: ("forked subprocess",),
+    Cause.START_FAILED: (
+        "driver initialization failed",
+        "initialization error",
+        "CUDA unknown error",
+    ),
+    Cause.NOT_PASSED_ON: ("stub library",),
+    Cause.NO_SUCH_GPU: ("no such GPU", "invalid device ordinal"),
+    Cause.FAULT: (
+        "ECC error",
+        "GPU is lost",
+        "unspecified launch failure",
+        "illegal memory access",
+        "misaligned address",
+        "illegal instruction",
+    ),
+    Cause.WRONG_RESULT: ("wrong result",),
+    Cause.NO_ANSWER: ("no answer",),
+}
 
 _NOTHING_SHOWN = ("No CUDA GPUs are available", "no CUDA-capable device is detected")
 
 
 def find_cause(evidence: Evidence) -> Cause:
-    """The cause, by what is certain first: the build, nvidia-smi, the variable, CUDA's answer."""
+    """The cause, by the most certain fact first: build, nvidia-smi, variable, CUDA's answer."""
     build, answer = evidence.build, evidence.answer
     if not build.cuda:
         if not build.hip:
@@ -73,15 +78,16 @@ def find_cause(evidence: Evidence) -> Cause:
         shows_nothing = True
     if "Found no NVIDIA driver" in answer or "OS call failed" in answer or shows_nothing:
         return _of_missing(evidence, no_driver="no NVIDIA driver" in answer)
-    cause = next((cause for sign, cause in _SIGNS if sign in answer), Cause.UNKNOWN)
+    known = (cause for cause, signs in _SIGNS.items() if any(sign in answer for sign in signs))
+    cause = next(known, Cause.UNKNOWN)
     return _of_card(cause, evidence) if cause is Cause.CARD_TOO_OLD else cause
 
 
 def _hides(visible: str, driver: Driver) -> bool:
     """Whether CUDA_VISIBLE_DEVICES is known to leave no GPU: its first entry names none.
 
-    CUDA reads it up to the first entry that is no GPU. Without a list of nvidia-smi, a number or
-    a UUID may be right; nvidia-smi's list has no instances of MIG.
+    CUDA reads it up to the first entry that is no GPU. Without nvidia-smi's list, a number or a
+    UUID may be valid; the list has no MIG instances.
     """
     first = visible.partition(",")[0].strip()
     number = re.match(r"\d+", first)

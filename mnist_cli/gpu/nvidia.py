@@ -1,7 +1,7 @@
 """What this system knows about an NVIDIA driver and its cards. Imports no torch, never raises.
 
-Each reader takes the place it reads, so that tests can give it another one. Where a fact is not
-available, which is normal outside Linux, it is empty or None.
+Each reader takes the path that it reads as an argument, for tests. A fact that is not available,
+which is normal outside Linux, is empty or None.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Driver:
         cards: number of NVIDIA cards on the PCI bus; None if unknown.
         nodes: the device files of the cards.
         closed: those of the device files that this user may not open.
-        complaint: what nvidia-smi printed instead of a table; "" if it works or is not there.
-        table: what nvidia-smi says of each card.
+        complaint: what nvidia-smi printed instead of a table; "" if it works or is not installed.
+        table: one :class:`Card` per line of nvidia-smi.
         wsl: whether this is Windows Subsystem for Linux, whose driver belongs to Windows.
     """
 
@@ -63,7 +63,7 @@ class Driver:
 
     @property
     def installed(self) -> bool:
-        """Whether nvidia-smi, which comes with the driver, is there but finds no driver loaded."""
+        """Whether the driver is installed but not loaded, by what nvidia-smi reports."""
         return "communicate with the NVIDIA driver" in self.complaint
 
 
@@ -143,6 +143,12 @@ def newest_cuda() -> str:
 def cuda_version(number: int) -> str:
     """A CUDA version as CUDA itself encodes it: 12040 is 12.4."""
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def parsed(cuda: str) -> tuple[int, int]:
+    """``12.8`` as (12, 8); (0, 0) if the version is empty."""
+    major, _, minor = cuda.partition(".")
+    return int(major or 0), int(minor or 0)
 
 
 def ask_smi(command: str = "nvidia-smi") -> tuple[tuple[Card, ...], str, str]:

@@ -1,11 +1,12 @@
-"""Why a GPU cannot be used: the cause, and the evidence that it is found by. Imports no torch."""
+"""Why a GPU cannot be used: the cause, and the evidence for it. Imports no torch."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mnist_cli.gpu.nvidia import Driver
+from mnist_cli.gpu.nvidia import Driver, cuda_version
 
 
 class Cause(StrEnum):
@@ -42,7 +43,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class GpuObstacle:
-    """One reason, and the way out.
+    """One reason, and what to do about it.
 
     Attributes:
         cause: what kind of reason.
@@ -57,7 +58,7 @@ class GpuObstacle:
 
 @dataclass(frozen=True)
 class Build:
-    """What this torch was built for: versions are "" where it was not; ``archs`` as torch names them."""
+    """What this torch was built for; a version is "" if it was not. ``archs`` are torch's names."""
 
     version: str
     cuda: str = ""
@@ -67,14 +68,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known when a GPU does not work.
+    """The facts when a GPU does not work.
 
     Attributes:
         build: of torch.
         answer: the error of CUDA or torch, its first line.
         driver: of this machine.
         visible: the environment variable CUDA_VISIBLE_DEVICES; None if it is not set.
-        index: the GPU that was asked for; None if CUDA did not start at all.
+        index: the requested GPU; None if CUDA did not start at all.
         name: of that GPU, if it is known.
         capability: of that GPU, such as (9, 0), if it is known.
         system: as :func:`platform.system` names it.
@@ -93,3 +94,15 @@ class Evidence:
     def label(self) -> str:
         """How messages name the GPU."""
         return "the GPU" if self.index is None else f"cuda:{self.index}"
+
+    @property
+    def supported_cuda(self) -> str:
+        """The newest CUDA that the driver supports; empty if unknown."""
+        found = re.search(r"found version (\d+)", self.answer)
+        return cuda_version(int(found[1])) if found else self.driver.cuda
+
+    @property
+    def mode(self) -> str:
+        """The compute mode if all GPUs have the same: nvidia-smi's order is not CUDA's."""
+        modes = {card.mode for card in self.driver.table}
+        return modes.pop() if len(modes) == 1 else ""

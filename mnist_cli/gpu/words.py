@@ -1,17 +1,17 @@
-"""Describes each cause: the detail that follows "because", and the next step.
-
-Each next step names a command or an action; none names the address of a package registry.
-"""
+"""Describes each cause: the detail that follows "because", and the next step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
 
-from mnist_cli.gpu import words_card as card
-from mnist_cli.gpu import words_driver as driver
+from mnist_cli.gpu.advice import row_for
+from mnist_cli.gpu.archs import build_range
 from mnist_cli.gpu.causes import find_cause
+from mnist_cli.gpu.nvidia import parsed
 from mnist_cli.gpu.obstacle import Cause, Evidence, GpuObstacle
-from mnist_cli.gpu.phrases import LISTS, WITHOUT_GPU, Words, first_sentence
+
+MINIMUM_DRIVER = {12: "525", 13: "580"}
+"""Oldest driver for a major version of CUDA (CUDA Toolkit release notes, minor compatibility)."""
 
 
 def explain(evidence: Evidence) -> GpuObstacle:
@@ -21,95 +21,53 @@ def explain(evidence: Evidence) -> GpuObstacle:
 
 def describe(cause: Cause, evidence: Evidence) -> GpuObstacle:
     """A cause that is known, in words."""
-    return GpuObstacle(cause, *_WORDS[cause](evidence))
+    row, fields = row_for(cause, evidence), _fields(evidence)
+    return GpuObstacle(cause, row.detail.format_map(fields), row.next_step.format_map(fields))
 
 
-def _cpu_build(evidence: Evidence) -> Words:
-    build = evidence.build.version
-    detail = f"this torch ({build}) is built for the CPU only"
-    if evidence.system == "Darwin":
-        return detail, "CUDA is not available on macOS: use --device mps or cpu."
-    if not evidence.driver.loaded and evidence.driver.cards == 0:
-        detail += ", and this machine has no NVIDIA GPU"
-        return detail, (
-            f"{WITHOUT_GPU} For a GPU, install the card, its driver and a torch build with CUDA; "
-            f"{LISTS}."
-        )
-    return detail, f"Install a torch build with CUDA; {LISTS}."
+def _fields(evidence: Evidence) -> dict[str, str]:
+    """What the texts of :data:`~mnist_cli.gpu.advice.ROWS` may name."""
+    build, driver, capability = evidence.build, evidence.driver, evidence.capability
+    table, has = driver.table, evidence.supported_cuda
+    card = ".".join(map(str, capability or ()))
+    return {
+        "answer": first_sentence(evidence.answer) or "torch gives no reason",
+        "arch": f"sm_{card.replace('.', '')}" if capability else "its architecture",
+        "built": build_range(build.archs) or "other cards",
+        "capability": f", compute capability {card}" if capability else "",
+        "card": evidence.name or evidence.label,
+        "closed": " and ".join(driver.closed),
+        "driver": f"the NVIDIA driver {driver.version}".rstrip(),
+        "enough": _enough(build.cuda),
+        "fault": first_sentence(driver.complaint or evidence.answer),
+        "gpu": evidence.label,
+        "has": has,
+        "has_gpu": "this machine has an NVIDIA GPU, but " if driver.cards else "",
+        "has_major": str(parsed(has)[0]),
+        "mode": evidence.mode,
+        "needed": build.cuda,
+        "range": _range(evidence.answer),
+        "rocm": f"ROCm {build.hip}".rstrip(),
+        "supported": f" (it supports CUDA {has})" if has else "",
+        "torch": build.version,
+        "used": f" ({table[0].used} of {table[0].total} MiB in use)" if len(table) == 1 else "",
+        "visible": repr(evidence.visible),
+    }
 
 
-def _rocm(evidence: Evidence) -> Words:
-    build = evidence.build
-    rocm = f"ROCm {build.hip}".rstrip()
-    return (
-        f"this torch ({build.version}) is built for {rocm} and finds no AMD GPU",
-        "For an AMD GPU, run `rocminfo`, check HIP_VISIBLE_DEVICES, and join the groups render "
-        f"and video. For an NVIDIA GPU, install a torch build with CUDA; {LISTS}.",
-    )
+def first_sentence(text: str) -> str:
+    """The first sentence of torch's or CUDA's own words; "e.g." does not end one."""
+    return re.split(r"(?<!e\.g)\. |\n", text, maxsplit=1)[0].strip().rstrip(".")
 
 
-def _forked(_: Evidence) -> Words:
-    return (
-        "this process was forked from one that uses CUDA",
-        "Start a new process, or use the start method spawn.",
-    )
+def _enough(cuda: str) -> str:
+    """The oldest driver for a build of torch."""
+    minimum = MINIMUM_DRIVER.get(parsed(cuda)[0])
+    return f"version {minimum} or newer" if minimum else "its newest version"
 
 
-def _mps_not_built(evidence: Evidence) -> Words:
-    if evidence.system == "Darwin":
-        step = f"Install a torch build for macOS on Apple silicon; {LISTS}."
-    else:
-        step = "It is available on macOS only: use --device auto."
-    return f"this torch ({evidence.build.version}) is built without MPS", step
-
-
-def _mps_not_available(_: Evidence) -> Words:
-    return (
-        "this Mac or its macOS does not offer MPS",
-        "It needs macOS 14 or newer on Apple silicon; use --device cpu.",
-    )
-
-
-def _mps_failed(evidence: Evidence) -> Words:
-    return (
-        f"a matrix product on mps fails: {first_sentence(evidence.answer)}",
-        "Use --device cpu, and update macOS and torch.",
-    )
-
-
-def _unknown(evidence: Evidence) -> Words:
-    return (
-        first_sentence(evidence.answer) or "torch gives no reason",
-        "Run `nvidia-smi` and `sudo dmesg | grep -i nvidia`, and search for what they print.",
-    )
-
-
-_WORDS: Mapping[Cause, Callable[[Evidence], Words]] = {
-    Cause.CPU_BUILD: _cpu_build,
-    Cause.ROCM_WITHOUT_GPU: _rocm,
-    Cause.NO_GPU: driver.no_gpu,
-    Cause.NO_DRIVER: driver.no_driver,
-    Cause.NOT_PASSED_ON: driver.not_passed_on,
-    Cause.DRIVER_TOO_OLD: driver.driver_too_old,
-    Cause.DRIVER_MISMATCH: driver.driver_mismatch,
-    Cause.FORWARD_COMPATIBILITY: driver.forward_compatibility,
-    Cause.NONE_SHOWN: driver.none_shown,
-    Cause.HIDDEN: driver.hidden,
-    Cause.NO_PERMISSION: driver.no_permission,
-    Cause.CARD_TOO_OLD: card.card_too_old,
-    Cause.CARD_TOO_NEW: card.card_too_new,
-    Cause.KERNEL_MISSING: card.kernel_missing,
-    Cause.OUT_OF_MEMORY: card.out_of_memory,
-    Cause.BUSY: card.busy,
-    Cause.NO_SUCH_GPU: card.no_such_gpu,
-    Cause.NOT_INITIALIZED: driver.not_initialized,
-    Cause.FORKED: _forked,
-    Cause.START_FAILED: driver.start_failed,
-    Cause.FAULT: card.fault,
-    Cause.WRONG_RESULT: card.wrong_result,
-    Cause.NO_ANSWER: card.no_answer,
-    Cause.MPS_NOT_BUILT: _mps_not_built,
-    Cause.MPS_NOT_AVAILABLE: _mps_not_available,
-    Cause.MPS_FAILED: _mps_failed,
-    Cause.UNKNOWN: _unknown,
-}
+def _range(answer: str) -> str:
+    """The GPUs that torch sees, when one beyond them was asked for."""
+    found = re.search(r"no such GPU: (\d+)", answer)
+    count = int(found[1]) if found else 0
+    return {0: "fewer GPUs", 1: "only cuda:0"}.get(count, f"cuda:0 to cuda:{count - 1}")

@@ -1,9 +1,9 @@
-"""Networks of one kind trained at once, in one pass over the data, which then vote.
+"""Networks of one kind, trained together in one pass over the data, which then vote.
 
-Each member keeps to itself: its gradient is that of its own mean loss, its batch norm counts its
-own figures, its dropout draws its own units. What they share is the batches.
+Members share only the batches. Each has the gradient of its own mean loss, its own batch norm
+statistics and its own dropout.
 
-Knows nothing of data, training or files.
+This module knows nothing about data, training or files.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import registry as models
 
 
 class Ensemble(nn.Module):
-    """N networks as one: every parameter and buffer holds all members' along its first dimension.
+    """N networks as one: every parameter and buffer has the members along its first dimension.
 
-    Optimisers that work element by element, averages of the weights and checkpoints need not know.
+    Elementwise optimisers, averages of the weights and checkpoints work unchanged.
 
-    ``batched`` says whether the members are computed all at once: None is on a GPU, False never,
-    for modules that :func:`torch.func.vmap` cannot take.
+    Attributes:
+        batched: compute all members at once. None does so on a GPU; False never, for modules that
+            :func:`torch.func.vmap` does not support.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
-        """Take over the weights of ``networks``, and the memory order that each has them in."""
+        """Copy the weights of ``networks``, in their memory format."""
         super().__init__()
         self.size = len(networks)
         self.batched: bool | None = None
@@ -46,11 +48,11 @@ class Ensemble(nn.Module):
                 setattr(module, name, _stack([other.get_buffer(name) for other in others]))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, 1, 28, 28) to what :meth:`scores` says, or in evaluation to the vote.
+        """Map images (B, 1, 28, 28) to scores in training, and to the vote in evaluation.
 
         Returns:
             In training every member's scores (N, B, classes); in evaluation the log-probabilities
-            (B, classes), float32, that they vote for.
+            (B, classes), float32, of their vote.
         """
         scores = self.scores(images)
         return scores if self.training else vote(torch.log_softmax(scores.float(), 2))
@@ -58,11 +60,12 @@ class Ensemble(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         """Every member's scores (N, B, classes) for images (B, 1, 28, 28).
 
-        On a GPU all members' operations are batched into one; on a CPU one member follows the
-        other: batched, a step of four networks took 1.5 to 2.8 times as long there, on one
-        thread (docs/speed.md).
+        A GPU computes all members in one batched operation, a CPU one member after the other:
+        batched, a step of four networks took 1.5 to 2.8 times as long there, on one thread
+        (docs/speed.md).
         """
-        batched = images.is_cuda if self.batched is None else self.batched
+        launch_bound = kind_of(images.device).launch_bound
+        batched = launch_bound if self.batched is None else self.batched
         return self._all_at_once(images) if batched else self._one_by_one(images)
 
     def _all_at_once(self, images: Tensor) -> Tensor:
@@ -92,7 +95,7 @@ class Ensemble(nn.Module):
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape as (N, …), each with its strides: channels-last ones stay so."""
+    """Tensors of one shape as (N, …); each keeps its strides, such as channels-last."""
     first = tensors[0].detach()
     stacked = first.new_empty(0).new_empty_strided(
         (len(tensors), *first.shape), (first.numel(), *first.stride())
@@ -103,10 +106,10 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Module:
-    """The network that there is, or the ensemble of several, computed as ``batched`` says.
+    """The only network, or the ensemble of several; ``batched`` as in :class:`Ensemble`.
 
     Raises:
-        UsageError: several of a kind whose layers share a weight: stacked, they would not.
+        UsageError: several networks whose layers share a weight, which stacking would separate.
     """
     if len(networks) == 1:
         return networks[0]
@@ -114,8 +117,8 @@ def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Mo
     for name, parameter in networks[0].named_parameters(remove_duplicate=False):
         if (other := first.setdefault(id(parameter), name)) != name:
             raise UsageError(
-                f"ensemble: {other} and {name} of the network are one weight, which the members "
-                "of an ensemble cannot share among themselves",
+                f"ensemble: {other} and {name} of the network are one weight, which an ensemble "
+                "does not support",
                 "Train it alone.",
             )
     joined = Ensemble(networks)
@@ -129,10 +132,10 @@ def first_member(model: nn.Module) -> nn.Module:
 
 
 def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tensor]:
-    """Names, shapes and types of the weights of so many networks.
+    """Names, shapes and dtypes of the weights of ``members`` networks.
 
     Raises:
-        UsageError: no network of that name.
+        UsageError: no network has that name.
     """
     alone = models.expected_weights(name, classes)
     if members == 1:
@@ -144,22 +147,22 @@ def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tens
 
 
 def vote(log_probabilities: Tensor) -> Tensor:
-    """Logarithm (B, classes) of the mean of the members' probabilities, given theirs (N, B, classes)."""
+    """Log (B, classes) of the mean probabilities of N members, from their log-probabilities (N, B, classes)."""
     return torch.logsumexp(log_probabilities, 0) - math.log(len(log_probabilities))
 
 
-# --- training: what would couple the members, taken for each of them
+# --- training: operations that would couple the members, done for each of them
 
 
 def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: float) -> Tensor:
-    """Sum () of the members' mean losses, each as :func:`mnist_cli.networks.registry.loss` has it.
+    """Sum () of the members' mean losses, each computed by :func:`mnist_cli.networks.registry.loss`.
 
-    Of a sum each member gets the gradient that it would get alone.
+    So each member gets the gradient that it would get alone.
 
     Args:
         scores: (N, B, classes), of every member.
         labels: (B,), int64.
-        log_probabilities: whether the scores are log-probabilities already.
+        log_probabilities: whether the scores are log-probabilities.
         smoothing: share of the target spread over all classes.
     """
     everyones = models.loss(

@@ -1,11 +1,11 @@
 """The networks and their registry.
 
-Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, classes). Those
-whose origin ends in a log-softmax keep it, return log-probabilities and say so in
-``log_probabilities``: their loss is the negative log-likelihood, the others' the cross-entropy.
+Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, classes). Networks
+with ``log_probabilities = True`` end in a log-softmax, as their originals do; their loss is the
+negative log-likelihood. The loss of the others is the cross-entropy.
 
-Knows nothing of data or training. A network in a file of the user's own goes by the file's name, and
-is :mod:`mnist_cli.networks.own_network`'s business.
+This module knows nothing about data or training. :mod:`mnist_cli.networks.own_network` has the
+networks in files of the user's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_cli.config.choices import unknown_model, width_of
-from mnist_cli.config.names import is_own_network
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 
 
@@ -85,8 +85,8 @@ class Conv2(nn.Module):
     """A small network: two convolutions and two linear layers, 215,000 parameters.
 
     5×5 to 24 channels, ReLU, pool; 3×3 to 32, ReLU, pool; 800 to 256, ReLU; 10. Without
-    dropout or batch norm, since neither pays in an epoch or two. ``width`` multiplies what is
-    between the image and the classes.
+    dropout or batch norm, since neither helps in an epoch or two. ``width`` multiplies the
+    channels and units between the image and the classes.
 
     Source: the shape published in github.com/tuomaso/train_mnist_fast, written anew.
     """
@@ -113,10 +113,10 @@ class Conv2(nn.Module):
 class Oriented(nn.Module):
     """Our fast network: fixed oriented filters, one convolution, two linear layers, 72,000 parameters.
 
-    The border of 2 pixels is left out; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
-    3×3 to 32, pool, ReLU; 512 to 128, ReLU; 10. The first layer is not trained, so nothing flows
-    back through the largest activations, which is more than half of the work of a step.
-    ``width`` multiplies what is between the filters and the classes.
+    Crops a border of 2 pixels; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
+    3×3 to 32, pool, ReLU; 512 to 128, ReLU; 10. The first layer is fixed, so the backward pass
+    skips the largest activations, which would be more than half of the work of a step. ``width``
+    multiplies the channels and units between the filters and the classes.
     """
 
     log_probabilities = False
@@ -132,7 +132,7 @@ class Oriented(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 1, 28, 28) to logits (N, classes)."""
         x = F.conv2d(images[:, :, 2:-2, 2:-2], self.get_buffer("bank"))
-        # A pool out of slices: without a gradient it takes a third of max_pool2d's time.
+        # Max pooling with slices: without a gradient it takes a third of max_pool2d's time.
         x = torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
         x = F.relu(torch.maximum(x[..., 0::2], x[..., 1::2]))
         x = F.relu(F.max_pool2d(self.conv(x), 2))
@@ -144,9 +144,9 @@ class Oriented(nn.Module):
 def oriented_bank(size: int = 5) -> Tensor:
     """Edge and line detectors (16, 1, size, size), float32, each with mean 0 and 2-norm 0.6.
 
-    Eight edges, 45° apart: the first derivative of a round Gaussian of σ = 1.6 pixels. Four
-    light lines and four dark ones, 45° apart: the second derivative, negated or not, of a
-    Gaussian of σ = 1 across and 1.6 along. In this order; channels-last in memory.
+    In this order: eight edges, 45° apart, the first derivative of a round Gaussian of σ = 1.6
+    pixels; four light lines and four dark lines, 45° apart, the second derivative of a Gaussian of
+    σ = 1 across and 1.6 along, negated for the dark ones. Channels-last in memory.
 
     Source: derivatives of Gaussians as models of the early visual system, Koenderink and van
     Doorn 1987; turned to several angles, Freeman and Adelson 1991.
@@ -161,11 +161,11 @@ def oriented_bank(size: int = 5) -> Tensor:
 
 
 def _derivative(size: int, turn: float, *, across: float, along: float, order: int) -> Tensor:
-    """A Gaussian's first or second derivative (size, size), ``turn`` of a full turn, up to scale.
+    """A Gaussian's first or second derivative (size, size), unscaled, rotated by ``turn`` full turns.
 
     ``across`` and ``along`` are the σ in pixels in the derivative's direction and at right angles.
     """
-    # On the CPU wherever the network is built: on the meta device these operations import SymPy.
+    # Always on the CPU: on the meta device these operations import SymPy.
     centred = torch.arange(size, device="cpu") - (size - 1) / 2
     y, x = torch.meshgrid(centred, centred, indexing="ij")
     angle = 2 * math.pi * turn
@@ -180,9 +180,9 @@ class Conv4(nn.Module):
     """Our default network: four convolutions with batch norm and one linear layer.
 
     5×5 to 32 channels, pool; 3×3 to 64, padded; 3×3 to 64, pool; 3×3 to 96; each with batch
-    norm and ReLU; 864 to 10. Pooling comes before the norm and the ReLU: the same figures as
-    after a ReLU, on a quarter of the pixels. 120,000 parameters. ``width`` multiplies what is
-    between the image and the classes.
+    norm and ReLU; 864 to 10. Pooling comes before the norm and the ReLU: the same result as after
+    them, on a quarter of the pixels. 120,000 parameters. ``width`` multiplies the channels between
+    the image and the classes.
     """
 
     log_probabilities = False
@@ -236,18 +236,18 @@ SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
     "oriented": Oriented,
     "conv4": Conv4,
 }
-"""Those that :data:`mnist_cli.config.choices.SCALABLE` names: they take a width after the classes."""
+"""The networks of :data:`mnist_cli.config.choices.SCALABLE`, which also take a width."""
 
 
 def build(name: str, classes: int = 10) -> nn.Module:
     """Make the network ``name`` with fresh weights, drawn from torch's global generator.
 
-    Of the form ``path/net.py:Net`` it executes that file: the user must have named it.
+    A name such as ``path/net.py:Net`` executes that file, so it must come from the user.
 
     Raises:
-        UsageError: no network of that name.
+        UsageError: no network has that name.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.build(name, classes)
@@ -262,7 +262,7 @@ def build(name: str, classes: int = 10) -> nn.Module:
 
 @dataclass(frozen=True)
 class Recognised:
-    """A registered network that a state_dict fits: its name and number of classes."""
+    """The registered network that a state_dict is of: its name and number of classes."""
 
     name: str
     classes: int
@@ -271,7 +271,7 @@ class Recognised:
 def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
     """Find the registered network whose weights have exactly these names and shapes.
 
-    Their order is free, since some programs sort them; so is the number of classes.
+    Their order does not matter, since some programs sort them.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in REGISTRY:
@@ -285,12 +285,12 @@ def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
 
 
 def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
-    """Names, shapes and types of a network's weights, without their memory.
+    """Names, shapes and dtypes of a network's weights, on the meta device.
 
     Raises:
-        UsageError: no network of that name.
+        UsageError: no network has that name.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.expected_weights(name, classes)
@@ -299,11 +299,11 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
 
 
 def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
-    """How many classes ``weights`` tell apart, if they are the network ``name``'s; else None.
+    """The number of classes of weights of the network ``name``; None if they are of another.
 
-    Read off the last layer's bias, which ends every registered network's state_dict.
+    It is the length of the last layer's bias, the last entry of every registered network.
     """
-    if is_own_network(name):
+    if ModelName(name).is_own:
         from mnist_cli.networks import own_network
 
         return own_network.count_classes(name, weights)
@@ -316,9 +316,9 @@ def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
 def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: float) -> Tensor:
     """Mean loss () of scores (N, classes) for labels (N,), int64.
 
-    Negative log-likelihood where the scores are log-probabilities already, else cross-entropy.
-    With label smoothing it is cross-entropy for both: log-softmax leaves log-probabilities
-    as they are. Scores in half precision are widened to float32 first.
+    It is the negative log-likelihood of log-probabilities, or else the cross-entropy. With label
+    smoothing it is the cross-entropy of both, since log-softmax does not change log-probabilities.
+    Scores in half precision are converted to float32 first.
     """
     if scores.itemsize < 4:
         scores = scores.float()

@@ -1,6 +1,6 @@
-"""A Python file of the user's own: run once, beside its own files, its errors told by its own lines.
+"""A Python file of the user's own: run once, beside its own files; errors name its own lines.
 
-What it prints goes to stderr, since stdout may hold one JSON document.
+Its output goes to stderr, since stdout may hold one JSON document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RUN: list[Path] = []
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A file that has been run, and the SHA-256 of the bytes that were."""
+    """A file that has been run, and the SHA-256 of its bytes."""
 
     module: ModuleType
     sha256: str
@@ -33,10 +33,10 @@ class Source:
 
 @cache
 def load(path: Path) -> Source:
-    """Run a Python file as a module of its own; what lies beside it can be imported.
+    """Run a Python file as a module of its own; it can import the files beside it.
 
     Raises:
-        UsageError: missing, no Python, or it raised; the user's own line is told.
+        UsageError: missing, not Python, or it raised; the message has the user's own line.
     """
     source = _read(path)
     sha256 = hashlib.sha256(source).hexdigest()
@@ -53,14 +53,14 @@ def load(path: Path) -> Source:
 def _read(path: Path) -> bytes:
     try:
         if not is_regular(path):
-            raise UsageError(f"there is no file {path}", "Name yours: --model path/to/net.py:Net.")
+            raise UsageError(f"there is no file {path}", "Name yours, as in path/to/net.py:Net.")
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes: no network's source")
+            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes, too many for a network")
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a null byte in the name
-        raise UsageError(f"{str(path)!r} cannot be the name of a file") from error
+        raise UsageError(f"{str(path)!r} is not a valid file name") from error
 
 
 def _compiled(source: bytes, path: Path) -> Any:
@@ -70,10 +70,10 @@ def _compiled(source: bytes, path: Path) -> Any:
         line = (error.text or "").strip()
         raise UsageError(
             f"{path.name}, line {error.lineno}: {error.msg}" + (f": {line:.120}" if line else ""),
-            "Python cannot read the file; mend that line.",
+            "Python cannot read the file; correct that line.",
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"{path} is no Python that can be read: {error}") from error
+        raise UsageError(f"{path} is not readable Python: {error}") from error
 
 
 def _print_aside(*values: object, file: Any = None, **options: Any) -> None:
@@ -86,10 +86,18 @@ def _print_aside(*values: object, file: Any = None, **options: Any) -> None:
 
 @contextlib.contextmanager
 def running(what: str, doing: str, folder: Path) -> Iterator[None]:
-    """Run the user's code: beside its own files, its prints on stderr, its errors told.
+    """Run the user's code: beside its own files, its output on stderr, its errors as UsageErrors.
 
-    While it runs, its folder comes first, as Python does it for a script; afterwards last, so
-    that no file there stands in for a module that this program has yet to import.
+    Meanwhile its folder is first in ``sys.path``, as for a script; afterwards it is last, so that
+    no file there replaces a module that this program imports later.
+
+    Args:
+        what: the network or the file, for messages.
+        doing: what fails, such as "cannot be built".
+        folder: of the file.
+
+    Raises:
+        UsageError: the code raised; the message has the user's own line.
     """
     beside = str(folder)
     sys.path.insert(0, beside)
@@ -100,7 +108,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"{what} {doing}: {_told(error, beside)}", "See the whole traceback with --debug."
+            f"{what} {doing}: {_explained(error, beside)}", "See the whole traceback with --debug."
         ) from error
     finally:
         with contextlib.suppress(ValueError):
@@ -110,15 +118,15 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
 
 
 def blamed(error: BaseException) -> UsageError | None:
-    """An error that a file raised once it was tried, in its own words; None if it is not the file's.
+    """The error that a user's file raised after its trial; None if the file is not its cause.
 
-    It is where its lines led to the failure, and nothing of this program lies below them.
+    The file is the cause if its lines are in the traceback and no line of this program follows.
     """
     names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     for path in _RUN:
         if str(path) in names and not any(map(_is_ours, names[_last(names, str(path)) :])):
             failure = UsageError(
-                f"the network in {path.name} failed: {_told(error, str(path.parent))}",
+                f"the network in {path.name} failed: {_explained(error, str(path.parent))}",
                 "See the whole traceback with --debug.",
             )
             failure.__cause__ = error  # for --debug
@@ -134,7 +142,7 @@ def _is_ours(filename: str) -> bool:
     return Path(filename).is_relative_to(Path(__file__).parent.parent)
 
 
-def _told(error: BaseException, folder: str) -> str:
+def _explained(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
     reason = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
@@ -150,7 +158,7 @@ def _told(error: BaseException, folder: str) -> str:
 
 
 def _is_beside(filename: str, folder: str) -> bool:
-    """Whether a file is the user's: in that folder, and neither ours nor an installed one."""
+    """Whether a file is the user's: in that folder, and neither installed nor of this program."""
     path = Path(filename)
     others = (Path(sys.prefix), Path(sys.base_prefix))
     return (
@@ -163,7 +171,7 @@ def _is_beside(filename: str, folder: str) -> bool:
 
 @cache
 def siblings(path: Path) -> tuple[tuple[str, str], ...]:
-    """The files beside it that are imported by now: their names from there, and their SHA-256."""
+    """Relative paths and SHA-256 of the files beside it that have been imported."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     beside = [
         Path(file)

@@ -13,15 +13,16 @@ from typing import Any
 
 import torch
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.config.schema import compose
 from mnist_cli.config.sources import Layer
 from mnist_cli.data.load import LoadedData, load
-from mnist_cli.devices.device import resolve_device, resolve_precision
+from mnist_cli.devices.device import resolve_device
 from mnist_cli.devices.memory import address_space
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.runs import directory as rundir
+from mnist_cli.training.run import compute_for
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 
 ROOM = 384 << 20
 """Bytes left for the trial; conv4-wide needs more for the 1,415 digits in bf16."""
@@ -59,11 +60,11 @@ def _train(data: LoadedData, device: torch.device, runs: Path, batch: int, image
         "batch_size": batch,
         "train_size": images,
         "val_size": 0,
+        "device": str(device),
     }
     config = compose([Layer(settings, {})])
     run = rundir.create(runs, data.spec.name, config.model)
-    precision = resolve_precision(config.precision, device)
-    session = Session(config, data, device, precision, run)
+    session = Session(config, data, compute_for(config), run)
     for _ in session.events(StopRequest()):
         pass
     return session.loader.images

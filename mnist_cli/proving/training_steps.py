@@ -12,12 +12,13 @@ import torch
 from mnist_cli.checkpoints.checkpoint import DataInfo
 from mnist_cli.checkpoints.digest import digests
 from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
-from mnist_cli.data.loader import DeviceLoader
+from mnist_cli.data.batches import Batching, DeviceLoader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import compute_settings, resolve_precision
 from mnist_cli.proving.claims import Claims, Outcome, Subject
 from mnist_cli.proving.recorded_steps import NoReads, RecordingCapturer
 from mnist_cli.training import snapshot
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import fit
@@ -40,9 +41,12 @@ class _Run:
         parts = cut_validation(
             data.train, val_size=0, train_size=self.config.train_size, seed=self.config.seed
         )
-        self.loader = DeviceLoader(self.config, parts.train.to(device), data.normalisation)
+        self.loader = DeviceLoader(
+            Batching.of(self.config), parts.train.to(device), data.normalisation
+        )
         precision = resolve_precision(self.config.precision, device)
-        self.state: TrainState = fresh_state(self.config, device, precision, len(data.spec.classes))
+        compute = Compute(device, precision)
+        self.state: TrainState = fresh_state(self.config, compute, len(data.spec.classes))
         # The guard for CUDA, which reads nothing back within an epoch.
         self.state.guard = DeferredGuard(device, self.state.optimizers)
         self._data = data
@@ -128,7 +132,7 @@ def check_waits(subject: Subject, preset: str) -> Outcome:
     )
 
 
-def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) -> Iterator[None]:
+def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) -> Iterator[object]:
     """The steps of an epoch; if captured, of the second epoch, since the first one captures."""
     if capturer is None:
         return stepper.epoch(loader)

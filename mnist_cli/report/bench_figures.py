@@ -1,8 +1,9 @@
-"""What ``mnist bench`` measured, as pictures; in the house style."""
+"""The results of ``mnist bench`` as pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 
-from mnist_cli.report.bench_tables import FACTOR_NAMES
+from mnist_cli.benchmark.inference import InferenceResult
+from mnist_cli.benchmark.recipes import RecipeResult
+from mnist_cli.benchmark.scaling import ScalingResult
+from mnist_cli.report.bench_tables import FACTOR_NAMES, Result
 from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
@@ -24,18 +28,22 @@ from mnist_cli.report.figure_style import (
 )
 
 if TYPE_CHECKING:
-    from mnist_cli.benchmark.inference import InferenceSummary
     from mnist_cli.benchmark.measure import Measurement
     from mnist_cli.benchmark.scaling import Growth
-    from mnist_cli.benchmark.summary import Spread
+    from mnist_cli.benchmark.spread import Spread
 
 
-def save_recipes(
-    measurements: Sequence[Measurement], target: float, machine: Mapping[str, Any], path: Path
-) -> None:
-    """Test accuracy against seconds of training, a line a run, a colour and marker a recipe."""
+@singledispatch
+def save_result(result: Result, path: Path) -> None:
+    """Draw a benchmark's result to a file."""
+    raise TypeError(type(result))
+
+
+@save_result.register
+def _(result: RecipeResult, path: Path) -> None:
+    """Test accuracy against seconds of training: a line per run, a colour and marker per recipe."""
     runs: dict[str, list[Measurement]] = {}
-    for one in measurements:
+    for one in result.runs:
         runs.setdefault(one.recipe, []).append(one)
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -53,23 +61,23 @@ def save_recipes(
                     alpha=0.75,
                     label=f"{name} ({len(of_recipe)})" if number == 0 else None,
                 )
-        axes.axhline(target, color=RATE, lw=1, ls="--", zorder=0)
+        axes.axhline(result.target, color=RATE, lw=1, ls="--", zorder=0)
         axes.annotate(
-            f"{target:.1%}", (1, target), xycoords=("axes fraction", "data"), xytext=(-2, 3),
+            f"{result.target:.1%}", (1, result.target), xycoords=("axes fraction", "data"), xytext=(-2, 3),
             textcoords="offset points", ha="right", color=RATE, fontsize=8,
         )  # fmt: skip
         logarithmic(axes, x=True)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel="training (seconds)", ylabel="test accuracy at the end of each epoch")
         axes.legend(title="recipe (runs)", loc="lower right")
-        _entitle(figure, "Test accuracy against seconds of training", machine)
+        _entitle(figure, "Test accuracy against seconds of training", result.machine)
         save(figure, path)
 
 
-def save_inference(
-    summaries: Sequence[InferenceSummary], machine: Mapping[str, Any], path: Path
-) -> None:
-    """Images a second against the batch size, a line a recipe, lowest to highest as bars."""
+@save_result.register
+def _(result: InferenceResult, path: Path) -> None:
+    """Images per second against the batch size: a line per recipe, lowest to highest as bars."""
+    summaries = result.summaries
     with rc_context(STYLE):
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
@@ -86,16 +94,16 @@ def save_inference(
         logarithmic(axes, x=True, y=True)
         sizes = {batch.batch_size for one in summaries for batch in one.batches}
         axes.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
-        axes.set(xlabel="batch size (images)", ylabel="images a second")
+        axes.set(xlabel="batch size (images)", ylabel="images per second")
         axes.legend()
-        _entitle(figure, "Images evaluated a second, by batch size", machine)
+        _entitle(figure, "Images evaluated per second, by batch size", result.machine)
         save(figure, path)
 
 
-def save_growths(
-    growths: Sequence[Growth], recipe: str, machine: Mapping[str, Any], path: Path
-) -> None:
-    """A panel a factor: seconds of training above, peak memory below."""
+@save_result.register
+def _(result: ScalingResult, path: Path) -> None:
+    """A panel per factor: seconds of training above, peak memory below."""
+    growths = result.growths
     with rc_context(STYLE):
         figure = Figure(figsize=(2.9 * len(growths) + 0.6, 4.6), layout="constrained")
         grid = figure.subplots(2, len(growths), sharex="col", squeeze=False, height_ratios=(3, 2))
@@ -104,7 +112,7 @@ def save_growths(
             _draw_memory(memory, growth)
         grid[0, 0].set_ylabel("training (seconds)")
         grid[1, 0].set_ylabel("peak memory (MiB)")
-        _entitle(figure, f"What training costs: {recipe}", machine)
+        _entitle(figure, f"Cost of training: {result.recipe}", result.machine)
         save(figure, path)
 
 
@@ -149,7 +157,7 @@ def _spreads(axes: Axes, values: Sequence[float], spreads: Sequence[Spread], **s
 
 
 def _entitle(figure: Figure, title: str, machine: Mapping[str, Any]) -> None:
-    """A title, and at the foot on what and when it was measured."""
+    """A title, and at the foot the machine and the date."""
     figure.suptitle(title)
     figure.supxlabel(
         f"{machine['machine']}, cores {machine['cores']}, threads {machine['threads']}, "

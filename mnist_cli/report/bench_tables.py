@@ -1,20 +1,28 @@
-"""What `mnist bench` measured, as tables and sentences on the terminal."""
+"""The results of ``mnist bench`` as tables and sentences on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.benchmark.scaling import PASSES
+from mnist_cli.autograd.render.labels import counted
+from mnist_cli.benchmark.inference import InferenceBenchmark, InferenceResult, InferenceSummary
+from mnist_cli.benchmark.measure import Measurement
+from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, ratios
+from mnist_cli.benchmark.scaling import PASSES, PointRun, ScalingBenchmark, ScalingResult
 from mnist_cli.report.console import note, print_table, stdout
 
 if TYPE_CHECKING:
-    from mnist_cli.benchmark.inference import InferenceSummary
-    from mnist_cli.benchmark.measure import Measurement
-    from mnist_cli.benchmark.scaling import Growth, PointRun, PointSummary
-    from mnist_cli.benchmark.summary import RecipeSummary, Spread
+    from mnist_cli.benchmark.recipes import RecipeSummary
+    from mnist_cli.benchmark.scaling import Growth, PointSummary
+    from mnist_cli.benchmark.spread import Spread
+
+Benchmark = RecipeBenchmark | InferenceBenchmark | ScalingBenchmark
+Result = RecipeResult | InferenceResult | ScalingResult
+Run = Measurement | InferenceSummary | PointRun
 
 FACTOR_NAMES = {
     "images": "images",
@@ -24,20 +32,32 @@ FACTOR_NAMES = {
 }
 MEANING = {
     "images": "1 is linear",
-    "batch": "0 is a cost by the image alone, -1 one by the step alone",
-    "width": "2 is a cost by the convolutions' multiply-adds alone",
+    "batch": "0 is a cost per image only, -1 a cost per step only",
+    "width": "2 is the cost of the convolutions' multiply-adds only",
     "threads": "-1 is ideal",
 }
-"""What the exponent of a factor is to be compared with."""
+"""What to compare the exponent of a factor with."""
 
 
-def counted(count: int, thing: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+def announcement(benchmark: Benchmark) -> str:
+    """What is about to run."""
+    if isinstance(benchmark, RecipeBenchmark):
+        runs = counted(sum(recipe.repeats for recipe in benchmark.recipes), "run")
+        return f"{runs} and a warm-up, one after the other"
+    if isinstance(benchmark, InferenceBenchmark):
+        return f"{counted(len(benchmark.recipes), 'network')}, one after the other"
+    trainings = len(benchmark.points) * benchmark.recipe.repeats
+    return f"{counted(trainings, 'training')}, one after the other"
 
 
-def run_line(one: Measurement, target: float) -> str:
-    """One run of a recipe, as it ends."""
+@singledispatch
+def line(one: Run, target: float) -> str:
+    """One run of a benchmark, as it ends; ``target`` is the accuracy to reach."""
+    raise TypeError(type(one))
+
+
+@line.register
+def _(one: Measurement, target: float) -> str:
     seconds = one.seconds_to(target)
     reached = "not reached" if seconds is None else f"after {seconds:.2f} s of training"
     return (
@@ -46,13 +66,30 @@ def run_line(one: Measurement, target: float) -> str:
     )
 
 
-def print_summaries(
-    summaries: Sequence[RecipeSummary],
-    ratios: Mapping[str, float],
-    target: float,
-    machine: Mapping[str, Any],
-) -> None:
-    """A row a recipe: medians, with the smallest and largest in brackets."""
+@line.register
+def _(one: InferenceSummary, _target: float) -> str:
+    return f"{one.recipe}: {counted(len(one.batches), 'batch size')} measured"
+
+
+@line.register
+def _(one: PointRun, _target: float) -> str:
+    point = one.point
+    return (
+        f"{FACTOR_NAMES[point.factor]} {point.value:,g}: "
+        f"{one.train_seconds:.2f} s, {point.images / one.train_seconds:,.0f} images/s"
+    )
+
+
+@singledispatch
+def show(result: Result) -> None:
+    """Print a benchmark's tables, and on stderr the machine."""
+    raise TypeError(type(result))
+
+
+@show.register
+def _(result: RecipeResult) -> None:
+    """A row per recipe: medians, with the smallest and largest in brackets."""
+    summaries, target = result.summaries, result.target
     print_table(
         (
             *("recipe", "runs", f"reached {target:.1%}", "train s to it", "train s"),
@@ -61,12 +98,12 @@ def print_summaries(
         ),
         [(*_row(one), *_memory(one, summaries)) for one in summaries],
     )
-    first = summaries[0].name if summaries else ""
-    for name, ratio in ratios.items():
+    first = escape(summaries[0].name if summaries else "")
+    for name, ratio in ratios(summaries).items():
         stdout(wide=True).print(
-            f"[bold]{escape(first)}[/] reaches {target:.1%} {ratio:.1f} times as fast as {escape(name)}"
+            f"[bold]{first}[/] reaches {target:.1%} {ratio:.1f} times as fast as {escape(name)}"
         )
-    _print_machine(machine)
+    _print_machine(result.machine)
 
 
 def _row(one: RecipeSummary) -> tuple[str, ...]:
@@ -84,10 +121,11 @@ def _row(one: RecipeSummary) -> tuple[str, ...]:
     )
 
 
-def print_inference(summaries: Sequence[InferenceSummary], machine: Mapping[str, Any]) -> None:
-    """A row a batch size, the recipes below each other."""
+@show.register
+def _(result: InferenceResult) -> None:
+    """A row per batch size, the recipes below each other."""
     rows = []
-    for one in summaries:
+    for one in result.summaries:
         for batch in one.batches:
             speed = batch.images_per_second
             rows.append(
@@ -101,23 +139,15 @@ def print_inference(summaries: Sequence[InferenceSummary], machine: Mapping[str,
                     f"{1000 * batch.batch_size / speed.median:,.2f}",
                 )
             )
-    columns = ("recipe", "network", "precision", "batch", "passes", "images/s", "ms a batch")
+    columns = ("recipe", "network", "precision", "batch", "passes", "images/s", "ms per batch")
     print_table(columns, rows)
-    _print_machine(machine)
+    _print_machine(result.machine)
 
 
-def point_line(one: PointRun) -> str:
-    """One training of a point, as it ends."""
-    point = one.point
-    return (
-        f"{FACTOR_NAMES[point.factor]} {point.value:,g}: "
-        f"{one.train_seconds:.2f} s, {point.images / one.train_seconds:,.0f} images/s"
-    )
-
-
-def print_growths(growths: Sequence[Growth], recipe: str, machine: Mapping[str, Any]) -> None:
-    """A table a factor, and in words how seconds and memory grow with it."""
-    for growth in growths:
+@show.register
+def _(result: ScalingResult) -> None:
+    """A table per factor, and in words how seconds and memory grow with it."""
+    for growth in result.growths:
         points = growth.points
         print_table(
             (
@@ -129,8 +159,8 @@ def print_growths(growths: Sequence[Growth], recipe: str, machine: Mapping[str, 
         for sentence in sentences(growth):
             stdout(wide=True).print(escape(sentence))
         stdout().print()
-    note(f"recipe {recipe}; seconds begin after a warm-up of two batches in each process")
-    _print_machine(machine)
+    note(f"recipe {result.recipe}; seconds begin after a warm-up of two batches in each process")
+    _print_machine(result.machine)
 
 
 def _point_row(one: PointSummary) -> tuple[str, ...]:
@@ -146,14 +176,14 @@ def sentences(growth: Growth) -> Iterable[str]:
     """How a factor's seconds and memory grow, in words."""
     name, points = FACTOR_NAMES[growth.factor], growth.points
     if growth.law is None:
-        yield f"{name}: one value only, so nothing is said of its growth"
+        yield f"{name}: only one value, which shows no growth"
         return
     yield (
-        f"{name}: seconds go as its power {growth.law.exponent:.2f} "
+        f"{name}: seconds grow with the power {growth.law.exponent:.2f} of it "
         f"(least squares over {len(points)} values; {MEANING[growth.factor]})"
     )
     if growth.factor == "images":
-        yield f"the last is {PASSES} passes over all images, each changed anew (augmentation)"
+        yield f"the last is {PASSES} passes over all images, each augmented anew"
     memory = [one.peak_device_bytes or one.peak_bytes for one in points]
     if all(memory):
         where = "on the device" if points[0].peak_device_bytes else "of the process"
@@ -165,7 +195,7 @@ def sentences(growth: Growth) -> Iterable[str]:
 
 
 def _memory_columns(rows: Sequence[Any]) -> tuple[str, ...]:
-    """That of the device only where one has memory of its own."""
+    """The device's only if it has memory of its own."""
     return ("memory", "GPU memory") if any(one.peak_device_bytes for one in rows) else ("memory",)
 
 

@@ -1,4 +1,4 @@
-"""Grey images as text: two pixels a character, with half blocks, or letters where there are none."""
+"""Grey images as text: two pixels per character, as coloured half blocks or as shades in ASCII."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def colour_lines(image: npt.NDArray[np.uint8]) -> list[list[Segment]]:
 
 
 def _stacked(image: npt.NDArray[np.uint8]) -> Iterator[list[tuple[int, int]]]:
-    """Two rows of pixels a line, the upper above the lower; below an odd last one it is black."""
+    """Two rows of pixels per line; the lower half of an odd last line is black."""
     rows = image.tolist()
     if len(rows) % 2:
         rows.append([0] * len(rows[0]))
@@ -49,7 +49,7 @@ def plain_lines(image: npt.NDArray[np.uint8]) -> list[str]:
 
 
 def colour_row(images: Sequence[npt.NDArray[np.uint8]]) -> Segments:
-    """Images side by side, a blank column between two."""
+    """Images side by side, with a blank column between two."""
     columns = [colour_lines(image) for image in images]
     segments: list[Segment] = []
     for line in zip(*columns, strict=True):

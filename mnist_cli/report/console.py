@@ -1,7 +1,7 @@
-"""What the commands say: on a terminal with colour and a bar, elsewhere in plain lines.
+"""Output of the commands: with colour on a terminal, in plain lines elsewhere.
 
-Results go to stdout, notices and errors to stderr; with ``--json`` stdout holds the one document
-and nothing else. What a command says of its own subject is in the other files of this folder.
+Results go to stdout, notices and errors to stderr; with ``--json`` stdout holds one document and
+nothing else. The other modules of this package print the results of each command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnist_cli.errors import MnistError
 
 
 class _Stdout(Console):
-    """rich's console, except that a reader who has gone is for the caller to deal with."""
+    """Rich's console, but a closed pipe is left to the caller."""
 
     def on_broken_pipe(self) -> None:
         # Called while rich handles the BrokenPipeError: that one goes on.
@@ -30,7 +30,7 @@ class _Stdout(Console):
 
 
 def stdout(*, wide: bool = False) -> Console:
-    """The console for results; ``wide`` never wraps lines where they are not for a terminal."""
+    """The console for results; ``wide`` wraps no lines unless they go to a terminal."""
     console = _Stdout(highlight=False, emoji=False, soft_wrap=True)
     if wide and not console.is_terminal:
         console = _Stdout(highlight=False, emoji=False, soft_wrap=True, width=200)
@@ -48,11 +48,11 @@ def speaks_unicode(console: Console) -> bool:
 
 
 def report_error(error: MnistError, *, as_json: bool) -> None:
-    """Say what failed: the message and the way out on stderr, with ``--json`` a document too."""
+    """Print an error's message and hint on stderr, and with ``--json`` a document too."""
     with contextlib.suppress(OSError):
         _say(error.message, label="error", style="bold red")
         if error.hint:
-            # Not wrapped: a command in it can be copied whole.
+            # Not wrapped, so that a command in it can be copied whole.
             stderr().print(escape(error.hint))
     if as_json:
         message = f"{error.message}. {error.hint}" if error.hint else error.message
@@ -60,7 +60,7 @@ def report_error(error: MnistError, *, as_json: bool) -> None:
 
 
 def print_error_document(code: int, kind: str, message: str) -> None:
-    """The one document that stdout holds where a command with ``--json`` failed."""
+    """Print the document of a command that failed with ``--json``."""
     print_json({"error": {"code": code, "kind": kind, "message": message}})
 
 
@@ -70,17 +70,17 @@ def print_json(document: object) -> None:
 
 
 def warn(message: str) -> None:
-    """Say on stderr what the user must not miss."""
+    """Print on stderr what the user must not miss."""
     _say(message, label="warning", style="bold yellow")
 
 
 def note(message: str) -> None:
-    """Say on stderr what the user may want to know."""
+    """Print on stderr what the user may want to know."""
     _say(message, style="dim")
 
 
 def _say(message: str, *, label: str = "", style: str = "none") -> None:
-    """Print on stderr: on a terminal broken between words only, elsewhere not at all."""
+    """Print on stderr; on a terminal, lines wrap between words only."""
     console = stderr()
     text = f"{label}: {message}" if label else message
     if console.is_terminal:
@@ -95,12 +95,12 @@ def _break(line: str, width: int) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction of 1 as percent with two digits: accuracy to four digits."""
+    """A fraction of 1 as a percentage with two decimals."""
     return f"{100 * fraction:.2f}%"
 
 
 def make_table(*columns: str, title: str | None = None) -> Table:
-    """A table without lines: the first column to the left, the others to the right."""
+    """A table without lines: the first column aligned left, the others right."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
         table.add_column(escape(column), justify="left" if position == 0 else "right")
@@ -108,7 +108,7 @@ def make_table(*columns: str, title: str | None = None) -> Table:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table: the first column to the left, the others to the right."""
+    """Print a plain table: the first column aligned left, the others right."""
     table = make_table(*columns)
     for row in rows:
         table.add_row(*map(escape, row))
@@ -122,13 +122,13 @@ def print_fitting(
     expendable: Sequence[str],
     title: str | None = None,
 ) -> None:
-    """A table of rows with the same keys; a narrow terminal goes without some of its columns.
+    """Print a table of rows with the same keys; on a narrow terminal without some columns.
 
     Args:
         rows: cells by column, at least one row.
-        textual: columns that begin at the left; the others end at the right.
-        expendable: columns that are left out one by one, in this order, until the rest fits.
-        title: stands above.
+        textual: columns to align left; the others are aligned right.
+        expendable: columns to omit one by one, in this order, until the rest fits.
+        title: the heading.
     """
     console = stdout(wide=True)
     columns = list(rows[0])
@@ -157,7 +157,7 @@ def _table_of(
 
 
 def _natural_width(console: Console, table: Table) -> int:
-    """Columns that a table takes where nothing is wrapped."""
+    """The width of a table without wrapping."""
     unbounded = console.options.update(max_width=10_000)
     return Measurement.get(console, unbounded, table).maximum
 

@@ -1,22 +1,34 @@
-"""What ``mnist data`` shows: images in the terminal, and a download as it goes on."""
+"""The output of ``mnist data``: downloads, files, and images in the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.report.console import note, speaks_unicode, stderr, stdout
+from mnist_cli.report.console import (
+    note,
+    print_json,
+    print_table,
+    speaks_unicode,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
-    from mnist_cli.data.fetch import Progress
+    from mnist_cli.catalogue.spec import DatasetSpec
+    from mnist_cli.data.fetch import FetchReport, Progress
+    from mnist_cli.data.own_data import OwnData
+    from mnist_cli.data.split import Split
+    from mnist_cli.data.store import FileReport
 
 
 def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
-    """Grey images (H, W), uint8, as many side by side as fit, with a caption under each."""
+    """Print grey images (H, W), uint8, side by side as the width allows, each with a caption."""
     from mnist_cli.report import blocks
 
     console = stdout()
@@ -41,20 +53,24 @@ def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def fetching(*, silent: bool) -> Iterator[Any]:
-    """Show a download: a bar on a terminal, a line a file elsewhere; gives the callback for it."""
+    """Show a download: a bar on a terminal, a line per file elsewhere.
+
+    Yields:
+        The callback for the progress; None if ``silent``.
+    """
     console = stderr()
     if silent:
         yield None
         return
     if not console.is_terminal:
-        said: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str]] = set()
 
-        def tell(progress: Progress) -> None:
-            if (progress.stage, progress.file) not in said:
-                said.add((progress.stage, progress.file))
+        def print_once(progress: Progress) -> None:
+            if (progress.stage, progress.file) not in seen:
+                seen.add((progress.stage, progress.file))
                 note(f"{progress.stage} {progress.file} {progress.url}".rstrip())
 
-        yield tell
+        yield print_once
         return
     from rich import progress as bars
 
@@ -76,3 +92,106 @@ def fetching(*, silent: bool) -> Iterator[Any]:
             )
 
         yield draw
+
+
+def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> None:
+    """Print where a data set's files are now, and how long the download took."""
+    if as_json:
+        files = [
+            {"path": str(file.path), "bytes": file.bytes, "source": file.source}
+            for file in report.files
+        ]
+        print_json(
+            {
+                "dataset": report.dataset,
+                "folder": None if report.folder is None else str(report.folder),
+                "downloaded": report.downloaded,
+                "seconds": report.seconds,
+                "files": files,
+            }
+        )
+    elif spec.bundled:
+        _note_bundled(spec.title)
+    else:
+        done = f" ({report.downloaded:,} bytes in {report.seconds:.1f} s)"
+        folders = ", ".join(sorted({str(file.path.parent) for file in report.files}))
+        stdout().print(
+            f"{spec.title} is in {folders}{done if report.downloaded else ''}", markup=False
+        )
+
+
+def _note_bundled(title: str) -> None:
+    note(f"{title} come with the program and have no files")
+
+
+def print_verified(
+    spec: DatasetSpec, reports: Sequence[FileReport], hint: str, *, as_json: bool
+) -> None:
+    """Print what ``mnist data verify`` found, a line per file.
+
+    Raises:
+        DataError: a file is missing or bad; ``hint`` is the way out.
+    """
+    from mnist_cli.data.store import require_sound
+
+    if not as_json and reports:
+        rows = [
+            (str(one.path), _size(one.bytes), one.checksum, one.problem or "ok") for one in reports
+        ]
+        print_table(("file", "bytes", "checksum", "state"), rows)
+    require_sound(spec, reports, hint)
+    if as_json:
+        files = [{**vars(one), "path": str(one.path)} for one in reports]
+        print_json({"dataset": spec.name, "files": files})
+    elif not reports:
+        _note_bundled(spec.title)
+
+
+def _size(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def print_counts(data: OwnData, *, as_json: bool) -> None:
+    """Print the number of images of each class of the user's own data."""
+    counts = data.counts()
+    if as_json:
+        classes = [{"class": name, "train": train, "test": test} for name, train, test in counts]
+        print_json({"dataset": data.spec.name, "classes": classes, "remarks": list(data.remarks)})
+        return
+    rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in counts]
+    print_table(("class", "training images", "test images"), rows)
+    for remark in data.remarks:
+        note(remark)
+
+
+def print_paths(name: str, paths: Iterable[Path], *, as_json: bool) -> None:
+    """Print the files of a data set, or the folders of its classes, one per line."""
+    files = [str(path) for path in paths]
+    if as_json:
+        print_json({"dataset": name, "files": files})
+        return
+    if not files:
+        _note_bundled(name)
+    for file in files:
+        stdout().print(file, markup=False)
+
+
+def show_samples(spec: DatasetSpec, split: Split, png: Path | None, *, as_json: bool) -> None:
+    """Show images: in the terminal, in a picture, as JSON."""
+    numbers = list(zip(split.indices.tolist(), split.labels.tolist(), strict=True))
+    images = split.images.squeeze(1).numpy()
+    if png is not None:
+        from mnist_cli.report.figures import save_samples
+
+        titles = [f"{spec.classes[label]} · #{index}" for index, label in numbers]
+        title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
+        save_samples(images, titles, png, title=title, own=spec.own)
+        note(f"wrote {png}")
+    if as_json:
+        samples = [
+            {"index": index, "label": label, "class": spec.classes[label]}
+            for index, label in numbers
+        ]
+        print_json({"dataset": spec.name, "split": split.name, "samples": samples})
+    elif png is None:
+        print_images(list(images), [f"#{index} {spec.classes[label]}" for index, label in numbers])

@@ -1,4 +1,4 @@
-"""What ``mnist doctor`` says: the verdict on the GPU first, then the facts."""
+"""The output of ``mnist doctor``: the verdict on the GPU first, then the facts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _print_verdict(console: Console, verdict: Verdict) -> None:
 
 
 def mark(console: Console, good: bool) -> str:
-    """A tick or a cross, or what stands for it where the terminal shows ASCII only."""
+    """A tick or a cross; ``+`` or ``x`` on a terminal that shows only ASCII."""
     return ("✓" if good else "✗") if speaks_unicode(console) else ("+" if good else "x")
 
 
@@ -63,7 +63,7 @@ def _gpu(console: Console, gpu: Gpu) -> dict[str, str]:
 
 
 def _facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
-    """A titled list; on a terminal, long values are broken between words."""
+    """A titled list; on a terminal, long values wrap between words."""
     if console.is_terminal:
         indent = max(map(len, facts), default=0) + 4
         facts = {name: _wrap(console, value, indent) for name, value in facts.items()}

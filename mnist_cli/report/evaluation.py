@@ -1,9 +1,9 @@
-"""What ``mnist eval`` shows: figures, a table of the classes, the confusion matrix, mistakes."""
+"""What ``mnist eval`` prints: the score, a table of the classes, the confusion matrix, mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -15,13 +15,28 @@ if TYPE_CHECKING:
 
 MOST_MISTAKES = 5
 MOST_LETTERS = 60
-"""Of classes' names over the columns of a table."""
+"""Characters of all names of classes together, up to which they head the columns of a table."""
+
+
+def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
+    """What ``--json`` prints; ``files`` are the images' files, by their numbers, if they have any."""
+    document: dict[str, Any] = evaluation.score.to_plain()
+    if evaluation.members:
+        document["members"] = [member.to_plain() for member in evaluation.members]
+        document["mean_member_accuracy"] = evaluation.mean_member_accuracy
+    document["calibration_error"] = evaluation.calibration_error
+    document["per_class"] = [vars(row) for row in evaluation.per_class]
+    document["confusion"] = [list(row) for row in evaluation.confusion]
+    document["mistakes"] = [
+        vars(row) | ({"path": files[row.index]} if files else {}) for row in evaluation.mistakes
+    ]
+    return document
 
 
 def print_evaluation(
     evaluation: Evaluation, classes: Sequence[str], files: Sequence[str] = ()
 ) -> None:
-    """Everything that `mnist eval` shows; ``files`` are the images' own, by their numbers."""
+    """Print all that ``mnist eval`` shows; ``files`` as in :func:`evaluation_document`."""
     console = stdout(wide=True)
     figures = evaluation.score
     console.print(
@@ -33,8 +48,8 @@ def print_evaluation(
     if evaluation.members:
         each = ", ".join(f"{member.accuracy:.4f}" for member in evaluation.members)
         console.print(
-            f"the vote of {len(evaluation.members)} members, "
-            f"alone {evaluation.mean_member_accuracy:.4f} in the mean: {each}"
+            f"the vote of {len(evaluation.members)} members; their mean accuracy is "
+            f"{evaluation.mean_member_accuracy:.4f}: {each}"
         )
     console.print(_class_table(evaluation))
     console.print(confusion_table(evaluation.confusion, classes))
@@ -56,9 +71,9 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
-    """Counts by true and predicted class: green what is right, red what is not.
+    """Counts by true and predicted class, right ones green and wrong ones red.
 
-    Where names would not fit over the columns, the classes' numbers stand there.
+    If the names of the classes are too long, numbers head the columns.
     """
     numbers = [str(number) for number in range(len(classes))]
     by_number = sum(map(len, classes)) > MOST_LETTERS
@@ -78,9 +93,8 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
 
 def _mistake_table(evaluation: Evaluation, classes: Sequence[str], files: Sequence[str]) -> Table:
     count = len(evaluation.mistakes)
-    table = make_table(
-        "image", "is", "taken for", "confidence", title=f"surest of {count} mistakes"
-    )
+    title = f"the most confident of {count} mistakes"
+    table = make_table("image", "true", "predicted", "confidence", title=title)
     for mistake in evaluation.mistakes[:MOST_MISTAKES]:
         table.add_row(
             escape(files[mistake.index]) if files else str(mistake.index),

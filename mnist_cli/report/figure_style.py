@@ -1,13 +1,14 @@
-"""The house style of every picture, and how one is written to files.
+"""The style of every figure, and how figures are written to files.
 
-Dark on white: a page of any colour shows it as it prints. Colours are told apart by
-colour-blind eyes too, and never alone: a marker, a line's kind or a word goes with each.
+Dark on white, so that a page of any colour shows a figure as it prints. Colours are distinct to
+colour-blind eyes too, and never the only mark: each has a marker, a line style or a word as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
 
-rcdefaults()  # a matplotlibrc that lies about is not ours to follow
+rcdefaults()  # a matplotlibrc of the user's does not apply
 
 TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -37,14 +38,14 @@ DIGITS = (
 
 MARKERS = "osD^vP"
 SINGLE = 7.0
-"""Size of the marker of a single epoch."""
+"""Marker size for a single epoch."""
 INK, PLAIN, GAP = "gray_r", "gray", "#d4d4d4"
-"""A data set's strokes are bright and drawn as ink; pictures of the user's own as they are."""
+"""Colour maps: a data set's bright strokes are drawn as ink, the user's own images unchanged."""
 
 SIGNED, AMOUNT = "RdBu_r", "BuPu"  # colour maps: around 0 white, red above; from 0 white on
 
 DEPTH = "viridis"
-"""Layers in order, from the image on; light enough to see on paper up to :data:`DEEPEST`."""
+"""Colour map of layers in order; dark enough for white paper up to :data:`DEEPEST`."""
 
 DEEPEST = 0.85
 
@@ -52,7 +53,7 @@ AS_TRAINED = (
     "training figures are taken during the epoch, with the augmentation, dropout and label "
     "smoothing that the recipe has"
 )
-"""Why training may look worse than validation."""
+"""A note under curves: why training may look worse than validation."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -69,7 +70,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.facecolor": "white",
     "image.interpolation": "nearest",
-    # Ids inside an SVG are drawn from this rather than at random: one run, the same bytes.
+    # Ids inside an SVG derive from this rather than at random: the same run gives the same bytes.
     "svg.hashsalt": "mnist_cli",
 }
 IMAGES = STYLE | {"axes.grid": False}
@@ -78,35 +79,38 @@ _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate":
 
 
 def long_names(classes: Sequence[str]) -> bool:
-    """Whether names of classes need room: more than a digit or a letter."""
+    """Whether some name of a class is longer than three characters."""
     return max(map(len, classes)) > 3
 
 
 def shading(own: bool) -> str:
-    """The colour map of images: of the user's own (``own``), or of a known data set."""
+    """The colour map of images; ``own`` are the user's own."""
     return PLAIN if own else INK
 
 
 MOST_LETTERS = 16
-"""Of a class's name in a picture."""
+"""Characters of a class's name in a figure."""
+
+MOST_NAMED = 20
+"""Up to this number of classes, a figure names all of them."""
 
 ASLANT: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-"""Names below an axis that are longer than their places are wide."""
+"""Style of long names below an axis."""
 
 
 def short_names(classes: Sequence[str]) -> list[str]:
-    """Names of classes as there is room for them in a picture; long ones lose their middle."""
+    """Names of classes for figures; long ones lose their middle."""
     names = map(_printable, classes)
     return [one if len(one) <= MOST_LETTERS else f"{one[:9]}…{one[-6:]}" for one in names]
 
 
 def _printable(text: str) -> str:
-    """A file's name can hold bytes that are no text; no font has them."""
+    """Replace bytes in a file's name that are not text, which no font has."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def class_colours(count: int) -> list[str]:
-    """A colour for each class: :data:`DIGITS`, or where they do not suffice hues all around."""
+    """A colour for each class: of :data:`DIGITS`, or hues all around for more classes."""
     if count <= len(DIGITS):
         return list(DIGITS[:count])
     shades = (0.85, 0.55, 0.7)  # neighbours in hue differ in brightness
@@ -114,16 +118,40 @@ def class_colours(count: int) -> list[str]:
 
 
 def marker_size(usual: float, epochs: int) -> float:
-    """A marker's size along a curve; larger where a single epoch is all, and no line shows it."""
+    """A marker's size along a curve; larger for a single epoch, which has no line."""
     return usual if epochs > 1 else max(usual, SINGLE)
 
 
+@contextlib.contextmanager
+def new_figure(
+    paths: Sequence[Path],
+    size: tuple[float, float],
+    title: str = "",
+    *,
+    style: dict[Any, Any] = STYLE,
+) -> Iterator[Figure]:
+    """A figure to draw on, which is written to each path at the end of the block.
+
+    Args:
+        paths: files to write; see :func:`save`.
+        size: width and height in inches.
+        title: of the figure.
+        style: :data:`STYLE` or :data:`IMAGES`.
+    """
+    with rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        if title:
+            figure.suptitle(title)
+        yield figure
+        save(figure, *paths)
+
+
 def save(figure: Figure, *paths: Path) -> None:
-    """Write a figure to each path, in the format of its ending; atomically, without a date.
+    """Write a figure to each path, in the format of its suffix, atomically and without a date.
 
     Raises:
-        UsageError: matplotlib knows no such format.
-        OutputError: it cannot be written.
+        UsageError: matplotlib has no such format.
+        OutputError: the file cannot be written.
     """
     for text in cast("list[Text]", figure.findobj(Text)):
         text.set_text(_printable(text.get_text()))
@@ -136,17 +164,17 @@ def save(figure: Figure, *paths: Path) -> None:
 
 
 def check_format(path: Path) -> str:
-    """The format that a path's ending means.
+    """The format of a path's suffix.
 
     Raises:
-        UsageError: matplotlib knows no such format.
+        UsageError: matplotlib has no such format.
     """
     known = Figure().canvas.get_supported_filetypes()
     ending = path.suffix.lstrip(".").lower()
     if ending not in known:
         raise UsageError(
-            f"{path}: pictures cannot be written as '{ending}'",
-            f"Choose a name that ends in one of {', '.join(sorted(known))}.",
+            f"{path}: '{ending}' is not a format of pictures",
+            f"End the name with one of {', '.join(sorted(known))}.",
         )
     return ending
 
@@ -162,7 +190,7 @@ def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
 
 
 def _plain_numbers(axis: Axis) -> None:
-    """At least a decade, so that little looks little; 1, 2 and 5 of each where there are few."""
+    """Show at least a decade, so that small changes look small, and 1, 2 and 5 of few decades."""
     low, high = axis.get_view_interval()
     if high / low < 10:
         middle = (low * high) ** 0.5

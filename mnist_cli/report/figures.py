@@ -1,6 +1,6 @@
-"""Pictures, drawn with matplotlib in the house style; knows figures and images, computes nothing.
+"""Figures of learning curves, evaluations, images and gradients, drawn with matplotlib.
 
-Uses matplotlib's objects rather than pyplot, so that no global state and no window is touched.
+They use matplotlib's objects rather than pyplot, which has global state and opens windows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
@@ -28,12 +26,11 @@ from mnist_cli.report.figure_style import (
     IMAGES,
     MOST_LETTERS,
     RATE,
-    STYLE,
     TRAIN,
     VALIDATION,
     long_names,
     marker_size,
-    save,
+    new_figure,
     shading,
     short_names,
 )
@@ -45,10 +42,10 @@ if TYPE_CHECKING:
 
 
 LARGEST = 14.0
-"""Inches of a confusion matrix of many classes."""
+"""Inches of the side of a confusion matrix, at most."""
 
 MOST_COUNTED = 30
-"""Classes whose counts are written into it; of more the colours alone can be read."""
+"""Up to this number of classes, counts are written into the matrix."""
 
 
 def save_learning_curves(
@@ -57,13 +54,11 @@ def save_learning_curves(
     *paths: Path,
     title: str,
 ) -> None:
-    """Loss, accuracy and learning rate over the epochs of one run.
+    """Draw loss, accuracy and learning rate over the epochs of one run.
 
-    ``rates`` are epochs done and the learning rate then.
+    ``rates`` are pairs of epochs done and the learning rate then.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.2), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (10, 3.2), title) as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         _curve(loss, history, [(r.loss, r.val.loss if r.val else None) for r in history])
         _curve(
@@ -72,11 +67,10 @@ def save_learning_curves(
         rate.plot(*zip(*rates, strict=True), color=RATE)
         finish_curves(loss, accuracy, rate, len(history))
         figure.supxlabel(AS_TRAINED, fontsize=7, color=RATE)
-        save(figure, *paths)
 
 
 def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
-    """Titles, axes and limits of learning curves."""
+    """Set titles, axes and limits of learning curves."""
     loss.set(title="Loss", ylabel="cross-entropy (nats)")
     accuracy.set(title="Accuracy", ylabel="share classified correctly")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -92,7 +86,7 @@ def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
 
 
 def over_epochs(axes: Axes, count: int) -> None:
-    """Whole epochs from 1 on; fixed limits: around a single one there would be no other number."""
+    """Whole epochs from 1 on; the limits are fixed, since a single epoch has no range."""
     axes.set(xlabel="epoch", xlim=(0.5, max(count, 1) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -110,16 +104,15 @@ def _curve(
 
 
 def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path, name: str) -> None:
-    """The confusion matrix: colours show mistakes only, since the diagonal would drown them.
+    """Draw the confusion matrix; colours show only mistakes, which the diagonal would outshine.
 
     ``name`` is the run's, for the title.
     """
     counts = np.array(evaluation.confusion)
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
-    with rc_context(IMAGES):
-        side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
+    with new_figure(paths, (side + 0.8, side), style=IMAGES) as figure:
         axes = figure.subplots()
         image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
         for (row, column), count in np.ndenumerate(counts if len(counts) <= MOST_COUNTED else []):
@@ -146,7 +139,6 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
         )
         whole = MaxNLocator(integer=True)
         figure.colorbar(image, label="mistakes (images)", shrink=0.8, ticks=whole)
-        save(figure, *paths)
 
 
 def save_mistakes(
@@ -157,37 +149,31 @@ def save_mistakes(
     name: str,
     own: bool = False,
 ) -> None:
-    """The surest mistakes: images (N, H, W), in the order of ``mistakes``, each with its answer.
+    """Draw the most confident mistakes.
 
-    ``name`` is the run's, for the title; ``own`` are images of the user's own.
+    Args:
+        mistakes: the most confident first.
+        images: (N, H, W), in the same order.
+        classes: their names.
+        paths: files to write.
+        name: of the run, for the title.
+        own: whether the images are the user's own.
     """
     classes = short_names(classes)
-    columns = 8
-    rows = max(1, -(-len(mistakes) // columns))
-    with rc_context(IMAGES):
-        comma, taken, height = ", ", "taken for ", 1.5
-        if long_names(classes):
-            comma, height = ",\n", 1.65
-        if max(map(len, classes)) > MOST_LETTERS // 2:
-            taken, height = "taken for\n", 1.8
-        figure = Figure(figsize=(columns * 1.15, rows * height + 0.5), layout="constrained")
-        figure.suptitle(
-            f"The {len(mistakes)} most confident mistakes of {name}"
-            if mistakes
-            else f"No mistakes of {name}"
-        )
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, mistake, image in zip(grid.flat, mistakes, images, strict=False):
-            axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
-            axes.set_title(
-                f"{classes[mistake.label]}{comma}{taken}{classes[mistake.predicted]}\n"
-                f"{mistake.confidence:.0%} sure · #{mistake.index}",
-                fontsize=6.5,
-                fontweight="normal",
-            )
-        save(figure, *paths)
+    comma, taken, height = ", ", "predicted ", 1.5
+    if long_names(classes):
+        comma, height = ",\n", 1.65
+    if max(map(len, classes)) > MOST_LETTERS // 2:
+        taken, height = "predicted\n", 1.8
+    titles = [
+        f"{classes[one.label]}{comma}{taken}{classes[one.predicted]}\n"
+        f"{one.confidence:.0%} confident · #{one.index}"
+        for one in mistakes
+    ]
+    title = f"The {len(mistakes)} most confident mistakes of {name}"
+    if not mistakes:
+        title = f"No mistakes of {name}"
+    _save_grid(images, titles, *paths, title=title, own=own, columns=8, size=(1.15, height))
 
 
 def save_samples(
@@ -197,27 +183,45 @@ def save_samples(
     title: str,
     own: bool = False,
 ) -> None:
-    """A grid of images (N, H, W), each under its title; ``own`` are the user's own."""
+    """Draw a grid of images.
+
+    Args:
+        images: (N, H, W).
+        titles: of the images.
+        paths: files to write.
+        title: of the figure.
+        own: whether the images are the user's own.
+    """
     columns = min(10, max(1, len(images)))
-    rows = -(-len(images) // columns)
-    with rc_context(IMAGES):
-        figure = Figure(figsize=(columns * 0.9, rows * 1.15 + 0.4), layout="constrained")
-        figure.suptitle(title)
+    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, 1.15))
+
+
+def _save_grid(
+    images: npt.NDArray[np.uint8],
+    titles: Sequence[str],
+    *paths: Path,
+    title: str,
+    own: bool,
+    columns: int,
+    size: tuple[float, float],
+) -> None:
+    """Draw images in rows; ``size`` is the width and the height of each, in inches."""
+    rows = max(1, -(-len(images) // columns))
+    figsize = (columns * size[0], rows * size[1] + 0.45)
+    with new_figure(paths, figsize, title, style=IMAGES) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
             axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
-            axes.set_title(text, fontsize=7, fontweight="normal")
-        save(figure, *paths)
+            axes.set_title(text, fontsize=6.5, fontweight="normal")
 
 
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
-    """Gradient norms by module in forward order, on a logarithmic scale: where they vanish."""
+    """Draw gradient norms by module in forward order, on a logarithmic scale."""
     points = [point for point in flow if point.module and point.arriving]
     names = [point.module for point in points]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(max(4.5, 0.55 * len(points) + 2), 3.6), layout="constrained")
+    with new_figure(paths, (max(4.5, 0.55 * len(points) + 2), 3.6)) as figure:
         axes = figure.subplots()
         positions = np.arange(len(points))
         weights = [np.nan if point.weights is None else point.weights for point in points]
@@ -232,4 +236,3 @@ def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> N
         axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
-        save(figure, *paths)

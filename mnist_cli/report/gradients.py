@@ -1,16 +1,17 @@
 """Gradient graphs on the terminal: the tree, the table of parameters, the replay's verdict.
 
-Turns plain data of :mod:`mnist_cli.autograd` into lines; computes nothing of a gradient.
+Turns plain data of :mod:`mnist_cli.autograd` into lines; computes no gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.text import Text
 
+from mnist_cli.autograd.diagnosing import parameter_table
 from mnist_cli.autograd.render import tree
 from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
@@ -39,7 +40,23 @@ STYLES: Mapping[str, str] = {
 }
 
 MOST_NODES = 40
-"""Nodes of a comparison that are listed."""
+"""Largest number of nodes that a comparison lists."""
+
+
+def print_dump(
+    graph: GradGraph, findings: Sequence[Diagnosis], *, renumbered: bool = False
+) -> None:
+    """A recorded graph: its tree, its parameters and the findings.
+
+    Args:
+        graph: the part that is shown.
+        findings: each names its node by its id in the whole graph.
+        renumbered: the ids of ``graph`` are not those of the whole graph.
+    """
+    print_tree(graph)
+    print_parameters(parameter_table(graph))
+    print_diagnoses(findings, renumbered=renumbered)
+    print_lines([""])
 
 
 def print_tree(graph: GradGraph) -> None:
@@ -103,11 +120,11 @@ def print_parameters(rows: Sequence[ParameterRow]) -> None:
 
 
 def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) -> None:
-    """What is wrong with the gradients, in words; one line where nothing is.
+    """The findings about the gradients, or one line if there are none.
 
     Args:
-        findings: each names its node by its number in the whole graph.
-        renumbered: the graph that was shown has numbers of its own, which is said.
+        findings: each names its node by its id in the whole graph.
+        renumbered: say that the ids shown are not those of the whole graph.
     """
     console = stdout(wide=True)
     console.print()
@@ -117,8 +134,8 @@ def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) 
         console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}", soft_wrap=True)
     if renumbered:
         console.print(
-            "the ids above are those of the part shown; findings, --node and graph.json count "
-            "the whole graph's nodes",
+            "the ids above are renumbered; findings, --node and graph.json use the ids of the "
+            "whole graph",
             style="dim",
             soft_wrap=True,
         )
@@ -141,18 +158,18 @@ def print_path(path: Path) -> None:
         ],
     )
     if path.routes > 1:
-        stdout().print(f"the shortest of {path.routes:,} ways; norms are of all ways together")
+        stdout().print(f"the shortest of {path.routes:,} paths; norms are of all paths together")
 
 
 def print_comparison(
     comparison: GraphComparison, names: tuple[str, str], differences: Sequence[str] = ()
 ) -> None:
-    """Where two backward passes part, and how far the gradients are apart.
+    """Where two backward passes differ, and by how much.
 
     Args:
         comparison: parameters, nodes and structure, compared.
-        names: what the two are called.
-        differences: how what was computed differs, in words.
+        names: of the two.
+        differences: of their settings, as sentences.
 
     A dump may come from anywhere: its names are shown without control characters.
     """
@@ -248,7 +265,7 @@ def _check_row(check: GradientCheck) -> tuple[str, ...]:
 
 
 def _error(value: float) -> str:
-    """A relative error, of which what the rounding of the loss explains has been taken off."""
+    """A relative error, less what the rounding of the loss explains."""
     return f"{value:.2g}" if value else "none above rounding"
 
 
@@ -266,7 +283,7 @@ def _safe(text: str) -> str:
     return escape(visible(text))
 
 
-def print_lines(lines: Sequence[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Plain lines, as they are."""
     console = stdout(wide=True)
     for line in lines:

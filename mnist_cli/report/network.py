@@ -1,9 +1,8 @@
-"""What ``mnist model`` shows: the data's way through a network as a table, and the totals."""
+"""What ``mnist model`` prints: a table of a network's operations, and the totals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -11,30 +10,43 @@ from mnist_cli.autograd.render.labels import size
 from mnist_cli.report.console import print_fitting, stdout
 
 if TYPE_CHECKING:
+    from mnist_cli.inference.shown import Shown
     from mnist_cli.insight.flow import Flow, Shape, Step
 
 TEXTUAL = ("layer", "operation")
 EXPENDABLE = ("input", "statistics")
-"""An input stands in the line above as an output; the totals have the statistics too."""
+"""Columns that a narrow terminal omits: inputs are outputs of the line above, and the totals have
+the statistics too."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Which network it is: its name, what it tells apart, and how many of it vote."""
+def network_document(flow: Flow, shown: Shown) -> dict[str, Any]:
+    """What ``--json`` prints, for one network and the whole batch."""
+    return {
+        "model": shown.name,
+        "checkpoint": None if shown.checkpoint is None else str(shown.checkpoint),
+        "classes": shown.classes,
+        "members": shown.members,
+        "images": list(flow.images),
+        "dtype": "float32",
+        "steps": [{**vars(step), "weights": vars(step.weights)} for step in flow.steps],
+        "unused": dict(flow.unused),
+        "totals": {
+            **vars(flow.weights),
+            "weight_bytes": flow.weight_bytes,
+            "multiply_adds": flow.multiply_adds,
+            "activation_bytes": flow.bytes,
+        },
+    }
 
-    name: str
-    classes: int
-    members: int = 1
 
-
-def print_network(flow: Flow, subject: Subject, *, table: bool) -> None:
-    """The steps as a table, if wanted, and the totals in words."""
+def print_network(flow: Flow, shown: Shown, *, table: bool) -> None:
+    """Print the operations as a table, if wanted, and the totals in words."""
     if table and flow.steps:
         rows = [_row(step, flow.images[0]) for step in flow.steps]
         empty = {name for name in ("fixed", "statistics") if not getattr(flow.weights, name)}
-        shown = [{name: row[name] for name in row if name not in empty} for row in rows]
-        print_fitting(shown, textual=TEXTUAL, expendable=EXPENDABLE)
-    for line in _totals(flow, subject):
+        kept = [{name: row[name] for name in row if name not in empty} for row in rows]
+        print_fitting(kept, textual=TEXTUAL, expendable=EXPENDABLE)
+    for line in _totals(flow, shown):
         stdout(wide=True).print(line)
 
 
@@ -55,7 +67,7 @@ def _row(step: Step, batch: int) -> dict[str, str]:
 
 
 def _sources(step: Step) -> str:
-    """Where its input comes from, unless from the step before."""
+    """The sources of its input, unless it is the operation before."""
     if step.sources == (step.number - 1,):
         return ""
     names = ["the images" if number == 0 else f"#{number}" for number in step.sources]
@@ -63,7 +75,7 @@ def _sources(step: Step) -> str:
 
 
 def _shape(shape: Shape, batch: int) -> str:
-    """Of one image, where the first dimension is the batch; else as it is, in brackets."""
+    """The shape for one image if the first dimension is the batch, else the whole in brackets."""
     if len(shape) > 1 and shape[0] == batch:
         return "×".join(map(str, shape[1:]))
     return f"({', '.join(map(str, shape))})"
@@ -73,21 +85,23 @@ def _count(number: int) -> str:
     return f"{number:,}" if number else ""
 
 
-def _totals(flow: Flow, subject: Subject) -> list[str]:
+def _totals(flow: Flow, shown: Shown) -> list[str]:
     weights, batch = flow.weights, flow.images[0]
     parts = [f"{weights.trained:,} trained", f"{weights.fixed:,} fixed" if weights.fixed else ""]
     parts.append(f"{weights.statistics:,} running statistics" if weights.statistics else "")
     images = "one image" if batch == 1 else f"{batch:,} images"
     shape = "×".join(map(str, flow.images[1:]))
     lines = [
-        f"[bold]{escape(subject.name)}[/]: {shape} to {subject.classes:,} classes, "
+        f"[bold]{escape(shown.name)}[/]: {shape} to {shown.classes:,} classes, "
         f"{', '.join(filter(None, parts))}; {size(flow.weight_bytes)} of weights",
         f"for {images}: {flow.multiply_adds:,} multiply-adds, "
         f"{size(flow.bytes)} of activations in float32",
     ]
-    if subject.members > 1:
-        lines.append(f"{subject.members} of them vote: all figures times {subject.members}")
+    if shown.members > 1:
+        lines.append(
+            f"an ensemble of {shown.members} such networks: all of these numbers times {shown.members}"
+        )
     if flow.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in flow.unused.items())
-        lines.append(f"held, but not used: {escape(names)}")
+        lines.append(f"weights that are not used: {escape(names)}")
     return lines

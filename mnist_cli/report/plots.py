@@ -1,10 +1,9 @@
-"""What ``mnist plot`` says: the files, what was left out and why, on a terminal small pictures."""
+"""What ``mnist plot`` prints: the files, what was skipped and why, and previews on a terminal."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,37 +14,15 @@ from mnist_cli.report.datasets import print_images
 from mnist_cli.report.evaluation import confusion_table
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from mnist_cli.report.previews import Preview
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What the terminal shows of a picture: a line, and what it has of the rest.
-
-    Attributes:
-        title: the line.
-        images: grey (H, W), uint8, of one height.
-        captions: of the images.
-        curves: by name.
-        confusion: a confusion matrix, and the classes' names.
-        chart: a plane as text, a line a row.
-    """
-
-    title: str
-    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    confusion: tuple[Sequence[Sequence[int]], Sequence[str]] | None = None
-    chart: Sequence[str] = ()
 
 
 def print_pictures(
     drawn: Mapping[str, Sequence[Path]], left_out: Mapping[str, str], previews: Sequence[Preview]
 ) -> None:
-    """The files by picture on stdout; on stderr the reasons, those of several pictures once."""
+    """Print the files of each plot on stdout, and on stderr each reason for skipping plots."""
     console = stdout()
     if console.is_terminal:
         for preview in previews:
@@ -58,7 +35,7 @@ def print_pictures(
     for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
-        note(f"left out {', '.join(names)}: {reason}")
+        note(f"skipped {', '.join(names)}: {reason}")
 
 
 def _show(preview: Preview) -> None:
@@ -79,9 +56,9 @@ def _show(preview: Preview) -> None:
 
 
 def sparkline(values: Sequence[float], bars: str = BARS, *, most: int = 60) -> str:
-    """Figures as bars of one character each, lowest to highest; of too many, evenly spread ones.
+    """Values as bars of one character each, lowest to highest; at most ``most``, evenly spaced.
 
-    What is not a number is a blank.
+    NaN is a blank.
     """
     if len(values) > most:
         values = [values[place * (len(values) - 1) // (most - 1)] for place in range(most)]

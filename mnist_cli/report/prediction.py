@@ -1,41 +1,41 @@
-"""What ``mnist predict`` shows: each digit as the network sees it, and its likeliest classes."""
+"""What ``mnist predict`` prints: each digit as the network sees it, and its most likely classes."""
 
 from __future__ import annotations
 
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mnist_cli.inference.classified import Answer
 from mnist_cli.report.console import note, percent, print_table
 from mnist_cli.report.datasets import print_images
 
 if TYPE_CHECKING:
-    from mnist_cli.vision.digits import Digit, Failure
+    from mnist_cli.vision.digits import Failure
 
-BEST = 3
 MOST_DRAWN = 40
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A digit, and the probability of each class."""
-
-    digit: Digit
-    probabilities: tuple[float, ...]
-
-    @property
-    def best(self) -> tuple[int, ...]:
-        """The likeliest classes, the likeliest first."""
-        order = sorted(range(len(self.probabilities)), key=lambda one: -self.probabilities[one])
-        return tuple(order[:BEST])
+def plain(one: Answer | Failure, classes: Sequence[str]) -> dict[str, Any]:
+    """What ``--json`` prints for a digit or a failure."""
+    if not isinstance(one, Answer):
+        error = one.error
+        reason = {"code": error.code, "kind": error.kind, "message": error.message}
+        return {"path": one.path, "error": reason}
+    return {
+        "path": one.digit.path,
+        "digit": one.best[0],
+        "class": classes[one.best[0]],
+        "probabilities": list(one.probabilities),
+        "box": vars(one.digit.box),
+    }
 
 
 def print_answers(
     results: Sequence[Answer | Failure], classes: Sequence[str], *, pictures: bool
 ) -> None:
-    """The digits side by side, then a line for each; failures are on stderr already."""
+    """Print the digits side by side, then a line for each; failures are on stderr already."""
     answers = [one for one in results if isinstance(one, Answer)]
     if not answers:
         return
@@ -44,7 +44,7 @@ def print_answers(
         captions = [f"{classes[one.best[0]]}  {one.digit.path}" for one in drawn]
         print_images([one.digit.form for one in drawn], captions)
         if len(drawn) < len(answers):
-            note(f"the first {len(drawn)} of {len(answers):,} digits are drawn")
+            note(f"showing the first {len(drawn)} of {len(answers):,} digits")
     columns = ("picture", *("best", "second", "third")[: len(answers[0].best)])
     print_table(columns, [_row(one, classes) for one in answers])
 
@@ -55,17 +55,15 @@ def _row(answer: Answer, classes: Sequence[str]) -> list[str]:
 
 
 def print_csv(results: Sequence[Answer | Failure], classes: Sequence[str]) -> None:
-    """A line a digit: path, class by number and name, box in pixels, probabilities; or the error."""
-    places = ("top", "left", "bottom", "right")
+    """Print a line per digit: path, class, box in pixels, probabilities; or the error."""
+    sides = ("top", "left", "bottom", "right")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        ["path", "digit", "class", *places, *(f"p_{name}" for name in classes), "error"]
-    )
+    writer.writerow(["path", "digit", "class", *sides, *(f"p_{name}" for name in classes), "error"])
     for one in results:
         if isinstance(one, Answer):
-            box = [getattr(one.digit.box, place) for place in places]
+            box = [getattr(one.digit.box, side) for side in sides]
             said = [one.best[0], classes[one.best[0]]]
             writer.writerow([one.digit.path, *said, *box, *one.probabilities, ""])
         else:
-            blanks = [""] * (2 + len(places) + len(classes))
+            blanks = [""] * (2 + len(sides) + len(classes))
             writer.writerow([one.path, *blanks, one.error.message])

@@ -1,4 +1,4 @@
-"""The table of ``mnist doctor --prove``: on the terminal as it grows, and as Markdown."""
+"""The table of ``mnist doctor --prove``: row by row on the terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARKS: Mapping[bool | None, tuple[str, str, str]] = {
 
 @contextlib.contextmanager
 def progress(facts: Mapping[str, Any], *, on_stderr: bool) -> Iterator[Callable[[Row], None]]:
-    """Show a heading and then each row; on a terminal a spinner says that more is to come."""
+    """Show a heading and then each row; on a terminal with a spinner."""
     console = stderr() if on_stderr else stdout(wide=True)
     console.print(
         f"[bold]{escape(facts['device_name'])}[/] ({facts['device']}), torch {facts['torch']}, "
@@ -56,7 +56,7 @@ def print_verdict(document: Mapping[str, Any]) -> None:
         console.print(
             f"[bold red]{len(failed)} of {checked} claims fail[/]: {escape('; '.join(failed))}"
         )
-        console.print("Do not trust training on this device. docs/gpu.md says what to do.")
+        console.print("Do not trust training on this device. See docs/gpu.md for the next steps.")
         return
     console.print(
         f"[bold green]all {checked} claims hold[/] on {escape(document['device_name'])}, "

@@ -1,4 +1,4 @@
-"""Pictures of how runs went: several runs' curves over each other, a run's layers over its epochs."""
+"""Figures of runs: the curves of several runs in one figure, and a run's layers over its epochs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnist_cli.report.figure_style import (
@@ -19,10 +18,9 @@ from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
     RATE,
-    STYLE,
     logarithmic,
     marker_size,
-    save,
+    new_figure,
 )
 from mnist_cli.report.figures import finish_curves, over_epochs
 
@@ -35,13 +33,12 @@ def save_overlay(
     rates: Mapping[str, Sequence[tuple[float, float]]],
     *paths: Path,
 ) -> None:
-    """Loss, accuracy and learning rate of several runs: a colour and a marker a run, by name.
+    """Draw loss, accuracy and learning rate of several runs, by name, each with its colour and marker.
 
-    Validation is drawn whole, training dashed and hollow. ``rates`` are epochs done and the rate then.
+    Validation lines are solid, training lines dashed with hollow markers. ``rates`` are pairs of
+    epochs done and the learning rate then.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.9), layout="constrained")
-        figure.suptitle(f"Learning curves of {len(runs)} runs")
+    with new_figure(paths, (10, 3.9), f"Learning curves of {len(runs)} runs") as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         for place, (name, history) in enumerate(runs.items()):
             style = {
@@ -64,7 +61,6 @@ def save_overlay(
             handles=_legend(runs), loc="outside lower center", ncols=4,
             title=AS_TRAINED, title_fontsize=7,
         )  # fmt: skip
-        save(figure, *paths)
 
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
@@ -85,22 +81,20 @@ def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
 def save_norms(
     layers: Mapping[str, Sequence[tuple[int, Norms]]], healthy: float, *paths: Path, title: str
 ) -> None:
-    """Gradients, and the ratios of gradient and update to weight, a line a layer, over the epochs.
+    """Draw gradients, and ratios of gradient and update to weight, over the epochs, a line per layer.
 
     Args:
-        layers: of each, in forward order, its norms in the middle step of epochs, by their number.
+        layers: in forward order; for each, epochs and its norms in their middle steps.
         healthy: a usual ratio of update to weight, drawn as a line.
-        paths: where to.
-        title: of the whole.
+        paths: files to write.
+        title: of the figure.
     """
     figures: dict[str, Callable[[Norms], float]] = {
         "Gradient": lambda norms: norms.gradient,
         "Gradient to weight": lambda norms: norms.gradient_to_weight,
         "Update to weight": lambda norms: norms.update_to_weight,
     }
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.9), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(paths, (10, 3.9), title) as figure:
         panels = figure.subplots(1, 3)
         epochs = max(epoch for points in layers.values() for epoch, _ in points)
         for axes, (name, figure_of) in zip(panels, figures.items(), strict=True):
@@ -113,7 +107,6 @@ def save_norms(
             logarithmic(axes, y=True)
         handles, names = panels[2].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 7))
-        save(figure, *paths)
 
 
 def _norm_lines(
@@ -121,7 +114,7 @@ def _norm_lines(
     layers: Mapping[str, Sequence[tuple[int, Norms]]],
     figure_of: Callable[[Norms], float],
 ) -> None:
-    """A figure of every layer, coloured by its depth; none that a logarithm cannot show."""
+    """A value of every layer, coloured by its depth; zeros, which have no logarithm, are gaps."""
     for depth, (name, points) in enumerate(layers.items()):
         epochs, values = [], []
         for epoch, norms in points:

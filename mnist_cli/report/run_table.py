@@ -1,4 +1,4 @@
-"""What ``mnist runs`` shows: runs as a table, and several of them beside each other."""
+"""The tables of ``mnist runs``: a list of runs, and several runs side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from mnist_cli.config.names import label, slug
+from mnist_cli.config.names import ModelName, dataset_label, dataset_slug
 from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LONGEST_VALUE = 32
 
 
 def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
-    """A line a run; what is wrong with one is told below, on stderr."""
+    """A line per run; problems follow on stderr."""
     rows = [_row(run) for run in runs]
     print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
     for run in runs:
@@ -35,25 +35,25 @@ def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
 def _row(run: RunRecord) -> dict[str, str]:
     return {
         "run": _short_name(run),
-        "data set": label(run.dataset) or NOTHING,
+        "data set": dataset_label(run.dataset) or NOTHING,
         "network": _network(run) or NOTHING,
         "epochs": _epochs(run),
         "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
-        "seconds": _seconds(run.seconds),
+        "seconds": _figure(run.seconds, ",.1f"),
         "device": run.device or NOTHING,
         "date": date(run.written),
     }
 
 
 def _short_name(run: RunRecord) -> str:
-    """The number alone where the rest of the name only says what other columns say too."""
+    """The number alone if the rest of the name repeats other columns."""
     number, _, rest = run.name.partition("-")
-    told = f"{slug(run.dataset)}-{slug(run.model)}"
-    return number if number.isdecimal() and rest == told else run.name
+    columns = f"{dataset_slug(run.dataset)}-{ModelName(run.model).slug}"
+    return number if number.isdecimal() and rest == columns else run.name
 
 
 def _network(run: RunRecord) -> str:
-    network = label(run.model)
+    network = ModelName(run.model).label
     return f"{run.members} × {network}" if run.members > 1 else network
 
 
@@ -68,12 +68,12 @@ def _percent(fraction: float | None) -> str:
     return NOTHING if fraction is None else percent(fraction)
 
 
-def _seconds(seconds: float | None) -> str:
-    return NOTHING if seconds is None else f"{seconds:,.1f}"
+def _figure(value: float | None, style: str) -> str:
+    return NOTHING if value is None else f"{value:{style}}"
 
 
 def date(moment: float | None) -> str:
-    """Seconds since 1970 as a date and a time of this machine's clock."""
+    """Seconds since 1970 as local date and time."""
     if moment is None:
         return NOTHING
     return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -84,10 +84,10 @@ def print_comparison(
     configuration: Mapping[str, Sequence[Any]],
     environment: Mapping[str, Sequence[Any]],
 ) -> None:
-    """What differs in configuration and surroundings, then every run's result."""
+    """The differences in configuration and environment, then every run's result."""
     console = stdout(wide=True)
     names = _distinct_names(runs)
-    for title, rows in (("configuration", configuration), ("made with and on", environment)):
+    for title, rows in (("configuration", configuration), ("environment", environment)):
         if rows:
             cells = {key: _values(row) for key, row in rows.items()}
             console.print(_beside(title, names, cells))
@@ -100,18 +100,18 @@ def print_comparison(
 
 
 def _missing(run: RunRecord) -> list[str]:
-    """What a run does not tell, so that nothing of it could be compared."""
+    """The parts that a run lacks, which could not be compared."""
     parts = {
         "configuration": run.config,
-        "record of what it was made with and on": run.environment,
-        "ended epoch": run.epochs,
+        "environment": run.environment,
+        "finished epoch": run.epochs,
         "test result": run.accuracy is not None,
     }
     return [part for part, there in parts.items() if not there]
 
 
 def _distinct_names(runs: Sequence[RunRecord]) -> list[str]:
-    """The folders' names, or whole paths where two folders have one name."""
+    """The folders' names, or whole paths if two folders share a name."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
@@ -128,10 +128,10 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         "state": [run.state for run in runs],
         "epochs": [_epochs(run) for run in runs],
         "test accuracy": [_percent(run.accuracy) for run in runs],
-        "test images right": [_right(run) for run in runs],
-        "test loss (nats)": [_loss(run.loss) for run in runs],
+        "correct test images": [_right(run) for run in runs],
+        "test loss (nats)": [_figure(run.loss, ".4f") for run in runs],
         "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
-        "seconds of training": [_seconds(run.seconds) for run in runs],
+        "seconds of training": [_figure(run.seconds, ",.1f") for run in runs],
         "last written": [date(run.written) for run in runs],
     }
     return {key: row for key, row in rows.items() if set(row) != {NOTHING}}
@@ -143,19 +143,20 @@ def _right(run: RunRecord) -> str:
     return f"{round(run.accuracy * run.count):,} of {run.count:,}"
 
 
-def _loss(loss: float | None) -> str:
-    return NOTHING if loss is None else f"{loss:.4f}"
-
-
 def _values(row: Sequence[object]) -> list[str]:
-    """A row as text, paths of the user's own by what they end with where that tells them apart."""
-    short = [label(value) if isinstance(value, str) else value for value in row]
+    """A row as text; paths of the user's own by their last part, if that distinguishes them."""
+    short = [_short(value) if isinstance(value, str) else value for value in row]
     apart = len(set(map(str, short))) == len(set(map(str, row)))
     return [_value(value) for value in (short if apart else row)]
 
 
+def _short(text: str) -> str:
+    """A path of the user's own by its last part; any other text unchanged."""
+    return ModelName(text).label if ModelName(text).is_own else dataset_label(text)
+
+
 def _value(value: object) -> str:
-    """As it stands in a TOML file, nearly; a long one, as a checksum, is cut, a path at its front."""
+    """A value roughly as in TOML; a long one, such as a checksum, is cut, a path at its front."""
     if value is None or value in ("", []):
         return NOTHING
     if isinstance(value, list):
@@ -164,4 +165,4 @@ def _value(value: object) -> str:
     if len(text) <= LONGEST_VALUE:
         return text
     kept = LONGEST_VALUE - 1
-    return f"{text[:kept]}…" if label(text) == text else f"…{text[-kept:]}"
+    return f"{text[:kept]}…" if _short(text) == text else f"…{text[-kept:]}"

@@ -1,7 +1,7 @@
-"""One step of a replay in lines: what comes in, the call, what comes out, and where it goes.
+"""One step of a replay in lines: inputs, call, results, and their targets.
 
-The lesson that it is there for: a Linear layer's bias gradient leaves its node with a row for
-each example, and is summed over them on its way to the parameter.
+It shows, for example, that a Linear layer's bias gradient leaves its node with a row for each
+example, and is summed over them on its way to the parameter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHOWN_VALUES = 4
 
 @dataclass(frozen=True)
 class Glyphs:
-    """The characters that draw a step; ASCII where the terminal has no others."""
+    """The characters that draw a step; ASCII if the terminal has no others."""
 
     goes: str = "→"
     times: str = "×"
@@ -49,7 +49,7 @@ def step_lines(
     for delivery in step.deliveries:
         lines += _delivery(delivery, graph, glyphs)
     for name in step.inside:
-        lines.append(f"  inside   a backward of its own changed the gradient of {name}")
+        lines.append(f"  inside   its own backward changed the gradient of {name}")
     return lines
 
 
@@ -70,7 +70,7 @@ def _delivery(delivery: Delivery, graph: GradGraph, glyphs: Glyphs) -> Iterator[
     port = f" input {delivery.edge.input_nr}" if len(target.outputs) > 1 else ""
     where = f"{glyphs.goes} #{target.id} {name}{port}"
     if delivery.raw is None:
-        yield f"  out [{delivery.position}]  nothing flows {where}"
+        yield f"  out [{delivery.position}]  no gradient {where}"
         return
     yield f"  out [{delivery.position}]  {describe(delivery.raw, glyphs)}  {where}"
     if delivery.reduced and delivery.sent is not None:
@@ -80,7 +80,7 @@ def _delivery(delivery: Delivery, graph: GradGraph, glyphs: Glyphs) -> Iterator[
     if delivery.cast and delivery.sent is not None:
         yield f"           cast on the way: {_dtype(delivery.raw)} {glyphs.goes} {_dtype(delivery.sent)}"
     if delivery.met is not None and delivery.total is not None:
-        yield f"           added to what had come before: {describe(delivery.total, glyphs)}"
+        yield f"           added to what had arrived before: {describe(delivery.total, glyphs)}"
     if not delivery.ready:
         yield f"           #{target.id} waits for more gradients"
 
@@ -106,7 +106,7 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def find_step(steps: Sequence[ReplayStep], graph: GradGraph, text: str) -> int | None:
-    """The step that ``text`` means: a node's id, its name, or the first one of a module."""
+    """The step that ``text`` names: a node's id, its name, or the first one of a module."""
     text = text.strip().removeprefix("#")
     wanted = text.lower()
     for index, step in enumerate(steps):

@@ -1,4 +1,4 @@
-"""A training run as it is followed: a bar on a terminal, a line an epoch, and how it ended."""
+"""What follows a training run: a bar on a terminal, a line per epoch, the curves, the summary."""
 
 from __future__ import annotations
 
@@ -9,54 +9,148 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from mnist_cli.base.cores import excess, usable_cores
+from mnist_cli.base.packages import told
+from mnist_cli.report import console
 from mnist_cli.report.console import percent, stdout
+from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from mnist_cli.runs.results import EpochResult
-    from mnist_cli.training.session import Summary
+    from mnist_cli.training.loop import StepResult
+    from mnist_cli.training.session import Session, Summary
 
 
-class TrainingReport:
-    """Follows a run: a bar on a terminal, a line an epoch elsewhere, nothing when ``silent``."""
+UPDATES_PER_SECOND = 8
 
-    def __init__(self, epochs: int, images: int, *, silent: bool) -> None:
-        self._epochs = epochs
-        self._images = images
+
+class TrainingReport(Observer):
+    """Shows a run: a bar on a terminal, a line per epoch elsewhere, only warnings if ``silent``.
+
+    Args:
+        silent: whether to show warnings alone.
+        ranks: number of processes on this machine that share the run.
+    """
+
+    def __init__(self, *, silent: bool, ranks: int = 1) -> None:
         self._silent = silent
+        self._lines = not silent
+        self._ranks = ranks
         self._console = stdout(wide=True)
-        self._bar: _Bar | None = None
+        self._bar: Progress | None = None
+        self._next_update = 0.0
+
+    def note(self, message: str) -> None:
+        """Print a message on stderr, unless ``silent``."""
+        if not self._silent:
+            console.note(message)
 
     @contextlib.contextmanager
-    def following(self) -> Iterator[None]:
-        """Show the bar while the context lasts."""
+    def following(self, session: Session) -> Iterator[None]:
+        """Announce what is trained, and show the bar while the context lasts."""
+        for warning in _warnings(session, self._ranks):
+            console.warn(warning)
+        for note in _notes(session):
+            self.note(note)
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
             return
-        with _Bar(self._console, self._epochs, self._images) as self._bar:
+        with _bar(self._console, session.config.epochs) as self._bar:
             yield
 
-    @property
-    def wants_figures(self) -> bool:
-        """Whether figures of the running epoch are about to be shown; reading them costs time."""
-        return self._bar is not None and self._bar.due
-
-    def step(self, epoch: int, done: float, loss: float, accuracy: float) -> None:
-        """Show where the running epoch stands; ``done`` is the fraction of it."""
-        if self._bar is not None:
-            self._bar.update(epoch, done, loss, accuracy)
-
-    def epoch(self, result: EpochResult) -> None:
-        """Print one epoch's line; a reader who has gone (`| head`) does not cost the run."""
-        if self._silent:
+    def step(self, session: Session, step: StepResult) -> None:
+        """Update the bar, now and then: reading the means waits for the device."""
+        if self._bar is None or self._bar.get_time() < self._next_update:
             return
+        self._next_update = self._bar.get_time() + 1 / UPDATES_PER_SECOND
+        task, means = self._bar.tasks[0], session.state.running.means()
+        self._bar.update(
+            task.id,
+            completed=step.epoch - 1 + step.batch / step.batches,
+            epoch=step.epoch,
+            loss=f"{means['loss']:.3f}",
+            accuracy=percent(means["accuracy"]),
+            speed=f"{task.speed * session.loader.images:,.0f}" if task.speed else "-",
+        )
+
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Print the epoch's line; a closed pipe (`| head`) does not end the run."""
+        if self._lines:
+            try:
+                line = epoch_line(result, session.config.epochs, self._console.width)
+                self._console.print(line)
+            except OSError:
+                self._lines = False
+        return False
+
+
+def _warnings(session: Session, ranks: int) -> Iterator[str]:
+    """What may make the run slower, or its bits differ."""
+    import torch
+
+    config, available = session.config, usable_cores()
+    threads = config.threads
+    if not threads and session.compute.device.type == "cpu":
+        threads = torch.get_num_threads()  # a container may be allowed less than torch sees
+    if too_many := excess(threads * ranks):  # 64 on two cores: over 100 s in place of 2 s
+        yield too_many
+    if config.workers > available:
+        yield (
+            f"workers = {config.workers} is more than the {available} CPU "
+            f"core{'s' * (available > 1)} available: they may slow each other down"
+        )
+    if session.differences:
+        yield (
+            "the run began elsewhere, so its bits may differ from here on: "
+            + "; ".join(session.differences)
+        )
+
+
+def _notes(session: Session) -> Iterator[str]:
+    """What is trained, on what."""
+    from mnist_cli.devices.device import describe
+
+    config, data, compute = session.config, session.data, session.compute
+    yield (
+        f"{data.spec.title}: {session.train_images:,} training images, "
+        f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
+        f"{config.model.label} on {describe(compute.device)}, {compute.precision.name}"
+    )
+    if config.ensemble > 1:
+        yield (
+            f"an ensemble of {config.ensemble}: training figures are the members' mean, "
+            "validation and test figures are their vote's"
+        )
+    if session.state.finished:
+        yield f"{session.run.path} is already trained to its end; only the test set is read again"
+
+
+class LearningCurves(Observer):
+    """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``."""
+
+    def __init__(self, report: Observer) -> None:
+        self._report = report
+
+    def finished(self, session: Session) -> None:
+        """Draw the curves."""
+        from mnist_cli.training.optim import learning_rates
+
+        run, history = session.run, session.state.history
         try:
-            self._console.print(epoch_line(result, self._epochs, self._console.width))
-        except OSError:
-            self._silent = True
+            from mnist_cli.report.figures import save_learning_curves
+        except ImportError as error:
+            self._report.note(f"{run.curves.name} is not drawn: {told(error)}")
+            return
+        rates = learning_rates(session.config, history)
+        save_learning_curves(
+            history, rates, run.curves, title=f"Learning curves of {run.path.name}"
+        )
 
 
 def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
-    """One epoch's figures in a line; the less important are left out where ``width`` is short."""
+    """One epoch's figures in a line; the less important are omitted if ``width`` is short."""
     val = result.val
     shown = [
         (9, f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"),
@@ -75,80 +169,44 @@ def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
     return "  ".join(text for _, text in parts)
 
 
-class _Bar:
-    """A rich progress bar over the whole run, with as many figures as the terminal is wide."""
+def _bar(console: Console, epochs: int) -> Progress:
+    """A bar over the whole run, with as many figures as the terminal is wide."""
+    from rich import progress
 
-    def __init__(self, console: Console, epochs: int, images: int) -> None:
-        from rich import progress
-
-        self._images = images
-        self._epochs = epochs
-        columns: list[progress.ProgressColumn] = [
-            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            progress.BarColumn(bar_width=None),
-            progress.TaskProgressColumn(),
-        ]
-        if console.width >= 56:
-            columns.append(
-                progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}")
-            )
-        if console.width >= 72:
-            columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
-        self._progress = progress.Progress(
-            *columns,
-            progress.TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            refresh_per_second=8,
-        )
-        self._task = self._progress.add_task(
-            "train", total=epochs, epoch=1, epochs=epochs, loss="-", accuracy="-", speed="-"
-        )
-        self._next = 0.0
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._progress.stop()
-
-    @property
-    def due(self) -> bool:
-        """At most eight times a second."""
-        return self._progress.get_time() >= self._next
-
-    def update(self, epoch: int, done: float, loss: float, accuracy: float) -> None:
-        self._next = self._progress.get_time() + 1 / 8
-        task = self._progress.tasks[0]
-        speed = task.speed
-        self._progress.update(
-            self._task,
-            completed=epoch - 1 + done,
-            epoch=epoch,
-            loss=f"{loss:.3f}",
-            accuracy=percent(accuracy),
-            speed=f"{speed * self._images:,.0f}" if speed else "-",
-        )
+    columns: list[progress.ProgressColumn] = [
+        progress.TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
+        progress.BarColumn(bar_width=None),
+        progress.TaskProgressColumn(),
+    ]
+    if console.width >= 56:
+        columns.append(progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}"))
+    if console.width >= 72:
+        columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
+    columns.append(progress.TimeRemainingColumn(compact=True))
+    bar = progress.Progress(
+        *columns, console=console, transient=True, refresh_per_second=UPDATES_PER_SECOND
+    )
+    bar.add_task("train", total=epochs, epoch=1, loss="-", accuracy="-", speed="-")
+    return bar
 
 
 def print_summary(summary: Summary, *, kept: bool = True) -> None:
-    """The end of a run: the test set's figures, and where everything lies if it was ``kept``."""
-    console = stdout(wide=True)
+    """Print the result on the test set, and the paths of the run if it was ``kept``."""
+    out = stdout(wide=True)
     test = summary.test
     right = round(test.accuracy * test.count)
     if summary.stop_reason:
-        console.print(f"stopped early: {escape(summary.stop_reason)}")
-    console.print(
+        out.print(f"stopped early: {escape(summary.stop_reason)}")
+    out.print(
         f"[bold green]test accuracy {percent(test.accuracy)}[/] "
         f"({right:,} of {test.count:,}), loss {test.loss:.4f}"
     )
     epochs = "1 epoch" if summary.epochs == 1 else f"{summary.epochs} epochs"
     networks = f"{summary.ensemble} networks for " if summary.ensemble > 1 else ""
-    console.print(
+    out.print(
         f"trained {networks}{epochs} in {summary.train_seconds:.1f} s on {escape(summary.device_name)}, "
         f"{summary.precision}, seed {summary.seed}"
     )
     if kept:
-        console.print(f"run         {escape(summary.run)}")
-        console.print(f"checkpoint  {escape(summary.checkpoint)}")
+        out.print(f"run         {escape(summary.run)}")
+        out.print(f"checkpoint  {escape(summary.checkpoint)}")

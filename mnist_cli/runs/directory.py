@@ -1,4 +1,4 @@
-"""Run directories: ``runs/NNNN-<dataset>-<model>/``, what lies in one, and who is writing to it."""
+"""Run directories, ``runs/NNNN-<dataset>-<model>/``: their files, and which process writes them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import contextlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,71 +23,45 @@ from mnist_cli.base.files import (
     is_regular,
     is_there,
 )
-from mnist_cli.config.names import slug
+from mnist_cli.config.names import ModelName, dataset_slug
 from mnist_cli.errors import CheckpointError, OutputError
 
-LOCK, OWNER = "run.lock", "run.pid"
+LOCK = "run.lock"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 
 
-@dataclass(frozen=True)
 class RunDirectory:
-    """The paths inside a run directory."""
+    """A run directory: the paths inside, and the lock of the process that writes it.
 
-    path: Path
+    Attributes:
+        config: the resolved configuration.
+        environment: what the run was made with and on.
+        metrics: one JSON object an epoch.
+        last: the newest checkpoint, to resume from.
+        best: the checkpoint that the validation set prefers.
+        summary: the result, once the run has ended.
+        curves: the learning curves as a picture.
+        gradients: folder of gradient dumps.
+        plots: folder of what ``mnist plot`` draws.
+        tensorboard: folder of TensorBoard's event files.
+    """
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.toml"
-
-    @property
-    def environment(self) -> Path:
-        """What the run was made with and on."""
-        return self.path / "environment.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object an epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint, to resume from."""
-        return self.path / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint that the validation set prefers."""
-        return self.path / "best.pt"
-
-    @property
-    def summary(self) -> Path:
-        """The result: there once the run has ended."""
-        return self.path / "summary.json"
-
-    @property
-    def curves(self) -> Path:
-        """The learning curves as a picture."""
-        return self.path / "curves.png"
-
-    @property
-    def gradients(self) -> Path:
-        """Gradient dumps."""
-        return self.path / "grad"
-
-    @property
-    def plots(self) -> Path:
-        """What ``mnist plot`` draws."""
-        return self.path / "plots"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.path / "tensorboard"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.last = path / "last.pt"
+        self.best = path / "best.pt"
+        self.summary = path / "summary.json"
+        self.curves = path / "curves.png"
+        self.gradients = path / "grad"
+        self.plots = path / "plots"
+        self.tensorboard = path / "tensorboard"
+        self._owner = path / "run.pid"
 
     def checkpoint(self) -> Path:
-        """The checkpoint to use the run by: the best, or the last where none was chosen.
+        """The checkpoint to use: the best one, or the last one if none was chosen.
 
         Raises:
             CheckpointError: it has none yet.
@@ -98,22 +70,24 @@ class RunDirectory:
             if path.is_file():
                 return path
         if not self.config.is_file() and not run_number(self.path):
-            raise CheckpointError(f"{self.path} is no run: it has no checkpoint", "Choose a run.")
+            raise CheckpointError(
+                f"{self.path} is not a run: it has no checkpoint", "Choose a run."
+            )
         raise CheckpointError(
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
         )
 
     @property
     def writer(self) -> str:
-        """Which process is writing it, as far as this machine can tell; empty if none is.
+        """The process that writes the run, as far as this machine knows; empty if there is none.
 
-        Only looks: taking the lock to find out would keep a run from starting meanwhile.
+        Takes no lock: a run could not start at that moment.
         """
         try:
-            text = _read_owner(self.path / OWNER)
-            pid, _, host = text.strip().partition(" on ")
+            owner = self._owner.read_text(encoding="utf-8").strip()
+            pid, _, host = owner.partition(" on ")
             number, here = int(pid), host == host_name()
-            return "" if here and not alive(number) else f"process {text.strip()}"
+            return "" if here and not alive(number) else f"process {owner}"
         except (OSError, ValueError, OverflowError):
             return ""
 
@@ -121,18 +95,19 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the system frees it if the process dies.
 
+        Removes the directory if the work inside fails before it has written anything.
+
         Raises:
-            OutputError: another process holds it; the message says which.
+            OutputError: another process holds it; the message names the process.
         """
         lock = FileLock(self.path / LOCK)
-        owner = self.path / OWNER
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             with contextlib.suppress(OSError):
-                who = f"process {_read_owner(owner).strip()}"
+                owner = self._owner.read_text(encoding="utf-8").strip()
                 raise OutputError(
-                    f"the run {self.path} is being written by {who}",
+                    f"the run {self.path} is being written by process {owner}",
                     "Wait for it, stop it, or start another run.",
                 ) from error
             raise OutputError(f"the run {self.path} is in use by another process") from error
@@ -141,56 +116,26 @@ class RunDirectory:
         failed = True
         try:
             with contextlib.suppress(OSError):
-                _write_owner(owner)
+                self._owner.write_text(f"{os.getpid()} on {host_name()}\n", encoding="utf-8")
             clear_stale(self.path)
             yield
             failed = False
         finally:
             with contextlib.suppress(OSError):
-                owner.unlink()
+                self._owner.unlink()
             lock.release()
-            if failed and sys.platform == "win32":
+            if failed:  # after the release: Windows removes no file that is open
                 self._remove_lock_alone()
 
-    @contextlib.contextmanager
-    def begun(self) -> Iterator[None]:
-        """Remove the directory again if what begins a run fails inside, and has written nothing."""
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(OSError):
-                own = {self.path / name for name in (LOCK, OWNER)}
-                if own >= set(self.path.iterdir()):
-                    for path in own:
-                        path.unlink(missing_ok=True)
-                    self.path.rmdir()
-            raise
-
     def _remove_lock_alone(self) -> None:
-        """Finish what :meth:`begun` could not do: Windows removes no file that is open."""
         with contextlib.suppress(OSError):
             if [path.name for path in self.path.iterdir()] in ([], [LOCK]):
                 (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` anew: whole at any moment, and never a line twice."""
+        """Replace ``metrics.jsonl``: the file is complete at any moment, without repeated lines."""
         atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _read_owner(path: Path) -> str:
-    """What it says; a pipe under that name would have us wait for ever."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    with path.open(encoding="utf-8") as file:
-        return file.read(200)
-
-
-def _write_owner(path: Path) -> None:
-    """Say who writes the run, in a file of our own: a link under that name is not followed."""
-    path.unlink(missing_ok=True)
-    with path.open("x", encoding="utf-8") as file:
-        file.write(f"{os.getpid()} on {host_name()}\n")
 
 
 def create(root: Path, dataset: str, model: str) -> RunDirectory:
@@ -200,10 +145,10 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
     different names.
 
     Raises:
-        OutputError: it cannot be made or written.
+        OutputError: it cannot be created or written.
     """
     check_writable(root)
-    named = f"{slug(dataset)}-{slug(model)}"
+    named = f"{dataset_slug(dataset)}-{ModelName(model).slug}"
     _clear_dead_runs(root)
     number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:
@@ -224,9 +169,9 @@ def create(root: Path, dataset: str, model: str) -> RunDirectory:
 
 
 def _clear_dead_runs(root: Path) -> None:
-    """Remove what processes left that were killed before their first checkpoint.
+    """Remove temporary files of processes that were killed before their first checkpoint.
 
-    Nobody resumes such a run, so nobody else clears it; its folder stays, with what it says.
+    Nobody resumes such a run, so nothing else removes them. The folder and its records stay.
     """
     clear_stale(root)
     for path in root.iterdir():
@@ -236,7 +181,7 @@ def _clear_dead_runs(root: Path) -> None:
 
 
 def run_number(path: Path) -> int:
-    """The number in a run directory's name; 0 where it has none."""
+    """The number in a run directory's name; 0 if it has none."""
     match = _NUMBERED.match(path.name)
     return int(match[1]) if match else 0
 
@@ -262,11 +207,11 @@ def newest(root: Path) -> RunDirectory:
 def find_run(target: Path, root: Path) -> Path | None:
     """The folder that an argument means: as it is named, under ``root``, or by a run's number.
 
-    None where there is no such folder; a file that is there is none either.
+    None if no such folder exists; also None for a file.
 
     Raises:
         CheckpointError: several runs have that number.
-        OSError: a place cannot be looked into.
+        OSError: a folder cannot be read.
     """
     if is_there(target):
         return target if is_folder(target) else None
@@ -309,7 +254,7 @@ def _find(target: Path | None, root: Path) -> Path:
         return RunDirectory(folder).checkpoint()
     if not is_there(target):
         raise CheckpointError(
-            f"there is no checkpoint or run {target}",
-            f"Leave it out to take the newest run under {root}/.",
+            f"no checkpoint or run {target}",
+            f"Omit it to use the newest run under {root}/.",
         )
     return target

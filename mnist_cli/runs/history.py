@@ -1,4 +1,4 @@
-"""The epochs of a run, as its directory or its checkpoint tells them."""
+"""Reads the epochs of a run from its directory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ GARBLED = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
-    """What ``metrics.jsonl`` holds: none where the first epoch has not ended.
+    """The results in ``metrics.jsonl``; none before the end of the first epoch.
 
     Raises:
         CheckpointError: it is missing or garbled; the message names the line.
     """
     path = run.metrics
     if path.exists() and not path.is_file():
-        raise CheckpointError(f"cannot read {path}: it is no file")
+        raise CheckpointError(f"cannot read {path}: it is not a file")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{run.path} has no {path.name}: it is no run directory", "Name a run directory."
+            f"{run.path} has no {path.name}: it is not a run directory", "Name a run directory."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"

@@ -1,4 +1,4 @@
-"""The figures of an epoch, as a run directory and a checkpoint hold them. Imports no torch."""
+"""The results of an epoch, as a run directory and a checkpoint hold them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Norms:
     """2-norms of a parameter, or of all of a layer's together, in one step.
 
     Attributes:
-        gradient: of what the optimiser was given: clipped, where the run clips.
+        gradient: of the gradient that the optimiser was given, clipped if the run clips.
         weight: of the weight before the step.
-        update: of all that the step changed: rate, momentum and weight decay included.
+        update: of the change by the step, with learning rate, momentum and weight decay.
     """
 
     gradient: float
@@ -37,12 +37,12 @@ class Norms:
 
     @property
     def gradient_to_weight(self) -> float:
-        """NaN where the weight is all zero, as a bias may be when it begins."""
+        """NaN if the weight is all zero, as a fresh bias may be."""
         return self.gradient / self.weight if self.weight else math.nan
 
     @property
     def update_to_weight(self) -> float:
-        """NaN where the weight is all zero, as a bias may be when it begins."""
+        """NaN if the weight is all zero, as a fresh bias may be."""
         return self.update / self.weight if self.weight else math.nan
 
     @classmethod
@@ -51,16 +51,30 @@ class Norms:
         return cls(float(plain["gradient"]), float(plain["weight"]), float(plain["update"]))
 
 
+MEANS = {"loss": "images", "accuracy": "images", "grad_norm": "steps"}
+"""Fields of :class:`EpochResult` that are means over an epoch's images or steps.
+
+A checkpoint holds their sums in this order: append only.
+"""
+
+
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch's figures, as a line of ``metrics.jsonl``.
+    """One epoch's results, as a line of ``metrics.jsonl``; of an ensemble, the members' means.
 
-    ``epoch`` counts from 1; ``loss`` and ``accuracy`` are of the training images as they were
-    trained on (augmented, before each step); ``grad_norm`` is the mean over steps of the whole
-    gradient's 2-norm before clipping; ``seconds`` are the steps alone. ``norms`` are those of
-    each trained parameter, by name, in the epoch's middle step; empty where an older program
-    measured none. Of an ensemble these are the members' means, and ``val`` is of their
-    vote.
+    Attributes:
+        epoch: its number, from 1.
+        step: number of steps in the run so far.
+        loss: mean loss over the training images as they were trained on: augmented, before each
+            step.
+        accuracy: of the same images, a fraction of 1.
+        val: score on the validation set; of an ensemble, its vote's.
+        lr: learning rate of the last step.
+        grad_norm: mean over steps of the whole gradient's 2-norm before clipping.
+        images_per_second: number of images of all ranks over ``seconds``.
+        seconds: of the steps alone.
+        norms: of each trained parameter, by name, in the epoch's middle step; empty if an older
+            program measured none.
     """
 
     epoch: int

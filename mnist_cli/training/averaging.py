@@ -1,4 +1,4 @@
-"""An average of the weights as training goes on: the network to evaluate."""
+"""A moving average of the weights: the network to evaluate."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of weights and buffers, ``decay`` a step."""
+    """The exponential moving average of weights and buffers, with ``decay`` per step."""
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 @torch.no_grad()
 def average(averaged: AveragedModel, model: nn.Module, *, first: bool) -> None:
-    """Take the model's weights in, or over where they are the ``first``.
+    """Update the average with the model's weights; the ``first`` ones are copied.
 
-    What :meth:`AveragedModel.update_parameters` does to the weights, without its reading and
-    copying of ``n_averaged``, for which a GPU is waited for at every step, and which cannot be
-    captured. Counting is left to the caller.
+    Does what :meth:`AveragedModel.update_parameters` does to the weights. That method also reads
+    ``n_averaged``, which waits for the GPU at every step and cannot be captured; here the caller
+    counts.
     """
     pairs = list(
         zip(

@@ -1,15 +1,15 @@
 """Training steps captured in a CUDA graph and replayed: the GPU need not wait for Python.
 
-Launching the kernels of a small network's step one by one takes longer than they run. A graph
-holds many steps' kernels and is launched as one. It runs no Python, so whatever changes from step
-to step lies on the device: the epoch's order and learning rates, two counters that each step moves
-on, the weights. What the host keeps (its own counters, the settings in a checkpoint) is counted
-beside it, so that a run can stop after any replay, and be resumed with graphs or without.
+Launching the kernels of a small network's step one by one takes longer than running them. A graph
+holds the kernels of many steps and is launched once. It runs no Python, so whatever changes from
+step to step lies on the device: the epoch's order and learning rates, two counters, the weights.
+The host counts in parallel, so that a run can stop after any replay, and resume with graphs or
+without.
 
-Some steps are taken one by one as ever: the run's first, which makes the optimiser's state, and an
-epoch's last where it is not full. An epoch's middle step is replayed alone, to be measured.
+Some steps are taken one by one: the run's first, which creates the optimiser's state, and an
+epoch's last if its batch is not full. An epoch's middle step is replayed alone, to be measured.
 
-:class:`Capturer` is all that is asked of CUDA; the rest runs, and is tested, on any device.
+:class:`Capturer` is the only part that needs CUDA; the rest runs, and is tested, on any device.
 
 Source: pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs".
 """
@@ -17,6 +17,7 @@ Source: pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs".
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -25,27 +26,27 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import DeviceLoader
-from mnist_cli.devices.device import Precision, rate_dtype
-from mnist_cli.errors import UsageError
+from mnist_cli.data.batches import DeviceLoader
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import random_state_kept, rate_dtype
+from mnist_cli.errors import Caution, UsageError
 from mnist_cli.training.step import Stepper
 
 STEPS = 8
-"""Steps of the larger of two graphs; the other holds one, for what is left over."""
+"""Steps of the larger of two graphs; the other holds one, for the remainder."""
 
 SKIPS_BAD_STEPS = ("sgd", "adam", "adamw", "muon")
-"""Optimisers that leave out a step by a flag on the device, and read their rate there."""
+"""Optimisers that skip a step by a flag on the device, and read their learning rate there."""
 
 Replay = Callable[[], None]
 
 
 class Capturer(Protocol):
-    """Turns what a function launches into something that can be replayed."""
+    """Turns the kernels that a function launches into something that can be replayed."""
 
     def rehearse(self, function: Callable[[], None]) -> None:
-        """Run ``function`` where it will be captured, for what libraries do at a first call."""
+        """Run ``function`` where it will be captured, so that libraries initialise before."""
         ...
 
     def capture(self, function: Callable[[], None], generator: torch.Generator) -> Replay:
@@ -58,7 +59,7 @@ class Capturer(Protocol):
 
 
 class CudaCapturer:
-    """Captures on a stream of its own of one CUDA device."""
+    """Captures on a separate stream of one CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -89,19 +90,19 @@ class CudaCapturer:
 
 
 def _refusal(error: BaseException) -> BaseException:
-    """What went wrong first: ending a capture that has failed raises an error of its own."""
+    """The first error: ending a failed capture raises another one."""
     while error.__context__ is not None:
         error = error.__context__
     if isinstance(error, torch.OutOfMemoryError):
         return error
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"--cuda-graph is not available: {reason}", "Use --no-cuda-graph.")
+    return UsageError(f"a CUDA graph is not available: {reason}", "Set cuda_graph to false.")
 
 
 def obstacle(
     config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
 ) -> str:
-    """Why the steps of this run cannot be captured; empty where they can."""
+    """Why the steps of this run cannot be captured; empty if they can."""
     if device.type != "cuda":
         return f"the device is {device.type}"
     if ranks > 1:
@@ -114,7 +115,7 @@ def obstacle(
         return "fp16's scaler asks after each step whether its gradients overflowed"
     if config.optimizer not in SKIPS_BAD_STEPS:
         return (
-            f"optimizer = {config.optimizer} cannot leave out a bad step by itself, only "
+            f"optimizer = {config.optimizer} cannot skip a non-finite step on the GPU, only "
             f"{', '.join(SKIPS_BAD_STEPS)} can"
         )
     return ""
@@ -123,17 +124,17 @@ def obstacle(
 def captures(
     config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
 ) -> bool:
-    """Whether this run's steps are captured; ``auto`` means wherever it can be done.
+    """Whether this run's steps are captured; ``auto`` means wherever that is possible.
 
-    Of a network of the user's own nobody knows: what it decides in Python would be frozen.
+    Not of the user's own network by ``auto``: a graph would freeze what it decides in Python.
     """
-    if config.cuda_graph == "auto" and is_own_network(config.model):
+    if config.cuda_graph == "auto" and config.model.is_own:
         return False
     return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
 
 
 def check(config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1) -> None:
-    """Refuse a graph that was asked for and is not available.
+    """Refuse ``cuda_graph = true`` if steps cannot be captured.
 
     Raises:
         UsageError: with the reason.
@@ -141,22 +142,9 @@ def check(config: TrainConfig, device: torch.device, precision: Precision, ranks
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
-            f"--cuda-graph is not available: {why_not}",
-            "Leave it out, or give --no-cuda-graph where a resumed run asks for it: auto captures "
-            "wherever it can be done.",
+            f"a CUDA graph is not available: {why_not}",
+            "Set cuda_graph to auto, which captures steps wherever that is possible, or to false.",
         )
-
-
-def build_capturer(
-    config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1
-) -> Capturer | None:
-    """What captures this run's steps; None where they are to be taken one by one.
-
-    Raises:
-        UsageError: see :func:`check`.
-    """
-    check(config, device, precision, ranks)
-    return CudaCapturer(device) if captures(config, device, precision, ranks) else None
 
 
 class Graphed:
@@ -170,12 +158,6 @@ class Graphed:
         self._gradients: dict[int, list[Tensor | None]] = {}
         self._rehearsed = False
         self._gave_up = False
-        self.failure = ""
-
-    def told(self) -> str:
-        """Why steps are not captured after all; told once."""
-        message, self.failure = self.failure, ""
-        return message
 
     def epoch(self) -> Iterator[None]:
         """Take the batches that are left of the state's epoch, yielding as the state is whole."""
@@ -211,7 +193,7 @@ class Graphed:
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
     def _replay_of(self, steps: int) -> Replay | None:
-        """The graph of so many steps, captured when it is first needed."""
+        """The graph of ``steps`` steps, captured when it is first needed; None if that fails."""
         if steps not in self._replays:
             state = self._stepper.state
             try:
@@ -221,7 +203,8 @@ class Graphed:
                 if state.config.cuda_graph is True:
                     raise
                 self._gave_up = True
-                self.failure = f"{error.message}; steps are taken one by one"
+                message = f"{error.message}; steps are taken one by one"
+                warnings.warn(message, Caution, stacklevel=2)
                 return None
         return self._replays[steps]
 
@@ -233,21 +216,21 @@ class Graphed:
         return replay
 
     def _rehearse(self) -> None:
-        """Take steps with copies, as later by hand and captured, and draw nothing by it."""
+        """Take steps with copies, by hand and as captured; the random generators stay as they are."""
         twin = Program(self._stepper.twin(), self._program.loader)
         generator, device = self._program.generator, self._stepper.state.device
         drawn = generator.get_state()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with random_state_kept(device):
             self._capturer.rehearse(twin.rehearse)
         generator.set_state(drawn)
         self._rehearsed = True
 
 
 class Program:
-    """Steps whose every input lies on the device.
+    """Steps whose inputs all lie on the device.
 
-    ``order`` (batches, B), int64, and ``rates`` (batches,) are the epoch's; ``batch`` (1,) and
-    ``step`` (1,), int64, say which are next, in the epoch and over the run.
+    ``order`` (batches, B), int64, and ``rates`` (batches,) are the epoch's. ``batch`` (1,) and
+    ``step`` (1,), int64, count the steps done in the epoch and in the run.
     """
 
     def __init__(self, stepper: Stepper, loader: DeviceLoader) -> None:
@@ -268,7 +251,7 @@ class Program:
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
 
     def begin(self, epoch: int, start: int) -> None:
-        """Bring batches ``start`` and on of an epoch, and their learning rates, to the device."""
+        """Copy an epoch's batches from ``start`` on, and their learning rates, to the device."""
         order, rows = self.loader.begin(epoch, start), max(self.full - start, 0)
         taken = rows * self.loader.size
         self.order[self.full - rows :].copy_(order[:taken].view(rows, self.loader.size))
@@ -284,14 +267,14 @@ class Program:
         self.step.fill_(self.stepper.state.step)
 
     def step_by_hand(self) -> None:
-        """Take the next step as it is taken without graphs."""
+        """Take the next step without a graph."""
         batch = self.stepper.state.batch
         index = self.order[batch] if batch < self.full else self.rest
         self.stepper(*self.loader.gather(index), len(index))
         self._locate()
 
     def run(self, steps: int) -> None:
-        """What is captured: the next steps, with nothing told by or to the host."""
+        """Take the next steps without any exchange with the host: the function to capture."""
         optimizers = self.stepper.state.optimizers
         for _ in range(steps):
             index = self.order.index_select(0, self.batch).squeeze(0)
@@ -303,14 +286,14 @@ class Program:
             self.step.add_(1)
 
     def rehearse(self) -> None:
-        """Take the first batch a few times, by hand and as it is captured; for a twin."""
+        """Take the first batch a few times, by hand and as captured; for a twin."""
         for take in (self.step_by_hand, lambda: self.run(1), lambda: self.run(1)):
             self.stepper.state.batch = 0
             self._locate()
             take()
 
     def count(self, steps: int) -> None:
-        """Count on the host what a replay of so many steps does on the device."""
+        """Count on the host the steps that a replay takes on the device."""
         stepper, state = self.stepper, self.stepper.state
         stepper.count(steps, steps * self.loader.size)
         stepper.lr = stepper.schedule.apply(state.optimizers, state.config.lr, state.step - 1)
@@ -318,9 +301,9 @@ class Program:
 
 @contextmanager
 def _for_capture(optimizers: Sequence[Optimizer], rate: Tensor) -> Iterator[None]:
-    """Let the optimisers read their learning rate where it lies, and allow their capture.
+    """Let the optimisers read their learning rate from the device, and allow their capture.
 
-    Only meanwhile: a checkpoint holds the settings that it holds without graphs.
+    Their settings go back at the end: a checkpoint holds the same ones as without graphs.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     meanwhile: dict[str, object] = {"lr": rate, "capturable": True}

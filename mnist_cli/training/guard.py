@@ -1,78 +1,76 @@
 """Stops a run whose loss is no longer finite, before the step that would spoil the weights.
 
-Two ways, one promise. Where reading a figure costs nothing (CPU), or where the optimiser cannot
-skip a step by itself, the figure is read each step. On CUDA that would make every step wait for
-the device; there torch's fused optimisers and our Muon take a flag, ``found_inf``, and skip the
-step themselves, and the flag is read at the next reporting point.
+On the CPU, or with an optimiser that cannot skip a step, the loss is read at each step. On CUDA
+every step would then wait for the device. There torch's fused optimisers and our Muon take a flag,
+``found_inf``, and skip the step; the flag is read at the next reporting point.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.devices.kinds import kind_of, sum_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training.muon import Muon
 from mnist_cli.training.ranks import ALONE, Ranks
 
 
-class Guard(Protocol):
-    """Looks at each step's loss () and gradient norm ()."""
-
-    def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
-        """Raise, or see to it that the optimisers do nothing, if either is not finite.
-
-        ``step`` counts from 0 over the run; in a captured step it is a tensor () on the device.
-        """
-        ...
-
-    def report(self) -> None:
-        """Raise :class:`NonFiniteError` if a step was skipped; waits for the device."""
-        ...
-
-
 def build_guard(
     device: torch.device, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler
 ) -> Guard:
-    """The guard that costs least: deferred on CUDA with optimisers that skip, else immediate.
+    """The cheapest guard: deferred on CUDA with optimisers that can skip a step, else immediate.
 
-    fp16's scaler skips steps whose gradients overflow, as it must; only the loss is judged then.
+    With fp16 only the loss is judged: the scaler skips steps whose gradients overflow.
     """
     if scaler.is_enabled():
-        return ImmediateGuard(judge_gradient=False)
+        return Guard(judge_gradient=False)
     skipping = all(o.defaults.get("fused") or isinstance(o, Muon) for o in optimizers)
-    if device.type == "cuda" and skipping:
+    if kind_of(device).skips and skipping:
         return DeferredGuard(device, optimizers)
-    return ImmediateGuard()
+    return Guard()
 
 
-class ImmediateGuard:
-    """Reads the figures each step."""
+class Guard:
+    """Reads each step's loss () and gradient norm ().
+
+    Args:
+        judge_gradient: whether the gradient must be finite too.
+    """
 
     def __init__(self, *, judge_gradient: bool = True) -> None:
         self._judge_gradient = judge_gradient
 
     def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
-        """See :meth:`Guard.before_step`."""
+        """Raise, or make the optimisers do nothing, if the loss or the norm is not finite.
+
+        ``step`` counts from 0 over the run; in a captured step it is a tensor () on the device.
+
+        Raises:
+            NonFiniteError: a figure is not finite, and the guard reads them each step.
+        """
         if not torch.isfinite(loss + grad_norm if self._judge_gradient else loss):
             raise _non_finite(int(step), loss.item(), grad_norm.item())
 
     def report(self) -> None:
-        """Nothing was put off."""
+        """Report a step that was skipped, if any; waits for the device.
+
+        Raises:
+            NonFiniteError: a step was skipped.
+        """
 
 
-class DeferredGuard:
-    """Lets optimisers that can skip the bad step and all after it; tells at the next report."""
+class DeferredGuard(Guard):
+    """Makes optimisers skip the bad step and all after it, and reports it later."""
 
     def __init__(self, device: torch.device, optimizers: Sequence[Optimizer]) -> None:
         self._found = torch.zeros((), device=device)
-        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._dtype = sum_dtype(device)
         self._first = torch.zeros(3, dtype=self._dtype, device=device)
         for optimizer in optimizers:
             optimizer.found_inf = self._found  # type: ignore[attr-defined]
@@ -107,19 +105,19 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
     )
     error = NonFiniteError(
         f"{what} at step {step + 1}; the step was not applied",
-        "Lower the learning rate (--lr), or clip the gradient (--set clip_norm=1).",
+        "Lower the learning rate (lr), or clip the gradient (clip_norm = 1).",
     )
     error.step = step
     return error
 
 
 def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> str:
-    """In words: the first module whose output for a batch is not finite, else whose gradient.
+    """Describe the first module with an output that is not finite, else with such a gradient.
 
     Args:
         model: with the weights and the gradients of the bad step.
         images: its batch (B, 1, H, W), normalised, or this rank's part of it.
-        ranks: who must say the same.
+        ranks: the processes that share the run; all return the same.
     """
     names = [name for name, _ in model.named_modules()]
     if module := ranks.earliest(first_bad_module(model, images), names):
@@ -129,10 +127,10 @@ def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> st
     largest = {name: float(p.grad.abs().max()) for name, p in backward if p.grad is not None}
     for name, value in largest.items():
         if not math.isfinite(value):
-            return f"{finite}, the first gradient that is not is that of '{name}'"
+            return f"{finite}, the first gradient that is not belongs to '{name}'"
     if not largest:
         return finite
-    return f"{finite}, the largest gradient is that of '{max(largest, key=largest.__getitem__)}'"
+    return f"{finite}, the largest gradient belongs to '{max(largest, key=largest.__getitem__)}'"
 
 
 def first_bad_module(model: nn.Module, images: Tensor) -> str:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.names import is_own_network
-from mnist_cli.data.loader import DeviceLoader, Loader
+from mnist_cli.data.batches import DeviceLoader, Loader
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.runs.results import EpochResult, Score
@@ -27,9 +26,9 @@ from mnist_cli.training.step import Stepper, add_origin
 
 @dataclass(frozen=True)
 class StepResult:
-    """Steps are done, up to ``batch`` of ``batches`` of epoch ``epoch``, both counted from 1.
+    """Steps are done up to ``batch`` of ``batches`` in epoch ``epoch``, both counted from 1.
 
-    One step, or where steps are captured, as many as one replay holds.
+    One step, or the steps of one replayed graph.
     """
 
     epoch: int
@@ -37,14 +36,7 @@ class StepResult:
     batches: int
 
 
-@dataclass(frozen=True)
-class Notice:
-    """Something is done otherwise than was hoped for, and the user should know."""
-
-    message: str
-
-
-Event = StepResult | EpochResult | Notice
+Event = StepResult | EpochResult
 
 
 def fit(
@@ -54,17 +46,17 @@ def fit(
     normalisation: Normalisation,
     capturer: Capturer | None = None,
 ) -> Iterator[Event]:
-    """Train from where ``state`` stands to the end, yielding after steps and each epoch.
+    """Train from the position of ``state`` to the end, yielding after steps and each epoch.
 
-    After each yield the state is whole: saved there and loaded again, the run goes on to the
-    same bits. Draws dropout from torch's global generators, which it seeds at each epoch's start.
+    After each yield the state is complete: a run that is saved there and resumed ends with the
+    same bits. Dropout draws from torch's global generators, which each epoch seeds.
 
     Args:
-        state: the network, optimisers and position; changed in place.
-        loader: the training set in batches.
-        val: the validation set; None for none.
-        normalisation: of the validation images.
-        capturer: captures and replays steps (see :mod:`mnist_cli.training.graphed`); None does not.
+        state: the run; changes with each step.
+        loader: the training batches.
+        val: the validation split, on the device; None validates nothing.
+        normalisation: of the training set.
+        capturer: captures steps, which are then replayed (:mod:`mnist_cli.training.graphed`).
 
     Raises:
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
@@ -78,19 +70,17 @@ def fit(
         state.clock.start()
         for _ in graphed.epoch() if graphed else stepper.epoch(loader):
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
-            if graphed and graphed.failure:
-                yield Notice(graphed.told())
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
 
 
 def report(state: TrainState, loader: Loader) -> None:
-    """Raise what the guard has put off, if anything; waits for the device.
+    """Report a step that the guard has skipped, if any; waits for the device.
 
     Raises:
-        NonFiniteError: a step of this epoch was skipped, and all after it: the weights are still
-            those that it met, so its batch shows where it began.
+        NonFiniteError: a step of this epoch was skipped, and all after it. The weights have not
+            changed since, so the step's batch shows the module where it began.
     """
     try:
         state.guard.report()
@@ -119,26 +109,23 @@ def _validate(state: TrainState, val: Split | None, normalisation: Normalisation
         precision=state.precision,
         ranks=state.ranks,
     )
-    if is_own_network(state.config.model):
+    if state.config.model.is_own:
         state.ranks.unite(state.eval_model)
     return score(log_probabilities, val.labels)
 
 
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
-    """Turn the sums into the epoch's figures, and set the state to the next epoch's beginning."""
-    loss, accuracy, grad_norm = state.running.means()
+    """Turn the sums into the epoch's result, and move the state to the start of the next epoch."""
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
     result = EpochResult(
         epoch=state.epoch + 1,
         step=state.step,
-        loss=loss,
-        accuracy=accuracy,
         val=val,
         lr=lr,
-        grad_norm=grad_norm,
         images_per_second=loader.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
         norms=by_parameter(trained(state.model), state.running.norms),
+        **state.running.means(),
     )
     state.history.append(result)
     state.running.reset()

@@ -1,7 +1,7 @@
 """Muon: momentum made orthogonal, for the matrices of a network.
 
-torch has one, which a captured step and an ensemble cannot use: it reads its learning rate on the
-host, cannot leave out a step, and takes one matrix at a time.
+Captured steps and ensembles cannot use torch's: it reads its learning rate on the host, cannot
+skip a step, and takes one matrix at a time.
 
 Sources: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; Liu et al.
 2025, "Muon is Scalable for LLM Training", for the size of a step.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_cli.devices.device import rate_dtype
+from mnist_cli.devices.kinds import rate_dtype
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that brings singular values near 1, from Jordan et al."""
@@ -26,11 +26,11 @@ SMALLEST_NORM = 1e-7
 
 
 class Muon(Optimizer):
-    """What ``torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`` computes, and more than it can.
+    """Computes the same as ``torch.optim.Muon(adjust_lr_fn="match_rms_adamw")``.
 
-    Parameters are matrices (rows, columns), or stacks of them (N, rows, columns), of which each
-    is made orthogonal alone. The learning rate may be a tensor () on the device. Where an
-    attribute ``found_inf`` () is not 0, nothing changes, as with torch's fused optimisers.
+    Parameters are matrices (rows, columns), or stacks (N, rows, columns) whose matrices are made
+    orthogonal one by one. The learning rate may be a tensor () on the device. If the attribute
+    ``found_inf`` () is not 0, nothing changes, as with torch's fused optimisers.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""How large a network's weights are, their gradients, and what one step changes of them.
+"""2-norms of weights, of gradients and of the update of one step.
 
-The ratio of update to weight says whether a learning rate is right, by layer: about 1e-3 is the
-usual advice, much less and a layer hardly learns, much more and it is thrown about.
+The ratio of update to weight shows by layer whether the learning rate fits. About 1e-3 is the usual
+advice: at much less a layer hardly learns, at much more its weights jump.
 
 Source: Karpathy, CS231n, "Neural Networks Part 3", ratio of weights to updates.
 """
@@ -38,8 +38,14 @@ def measure(
 ) -> Tensor:
     """The norms (P, 3) of P parameters in a step, on their device: gradient, weight, update.
 
-    Waits for nothing. What is not finite counts as 0: fp16's scaler has skipped that step. Of an
-    ensemble, whose parameters are (N, …), the norms are the mean of its members'.
+    Does not wait for the device. Norms that are not finite count as 0: fp16's scaler has skipped
+    that step. For an ensemble, with parameters (N, …), they are the members' means.
+
+    Args:
+        before: the parameters before the step.
+        gradients: what the optimiser was given; None counts as 0.
+        after: the parameters after the step.
+        members: number of networks in the ensemble.
     """
     rows = [
         torch.stack(
@@ -61,14 +67,14 @@ def _norm(tensor: Tensor, members: int) -> Tensor:
 
 
 def by_parameter(names: Iterable[str], measured: Tensor | None) -> dict[str, Norms]:
-    """The norms by parameter, from :func:`measure`'s (parameters, norms); waits for the device."""
+    """The norms (P, 3) that :func:`measure` returned, by name; waits for the device."""
     if measured is None:
         return {}
     return {name: Norms(*row) for name, row in zip(names, measured.tolist(), strict=True)}
 
 
 def by_layer(parameters: Mapping[str, Norms]) -> dict[str, Norms]:
-    """The norms of each module's parameters taken together, as one long vector's."""
+    """The norms of each module's parameters, taken together as one vector."""
     layers: dict[str, list[Norms]] = {}
     for name, norms in parameters.items():
         layers.setdefault(name.rpartition(".")[0] or name, []).append(norms)

@@ -18,26 +18,61 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.devices.kinds import kind_of
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.muon import Muon
 
+KINDS: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "sgd": (torch.optim.SGD, ("momentum", "nesterov")),
+    "adam": (torch.optim.Adam, ("beta1", "beta2", "eps")),
+    "adamw": (torch.optim.AdamW, ("beta1", "beta2", "eps")),
+    "adadelta": (torch.optim.Adadelta, ("rho", "eps")),
+    "muon": (Muon, ("momentum", "nesterov", "ns_steps")),
+}
+"""Each optimiser's class and the keys of the configuration that it takes."""
+
+FUSED = ("sgd", "adam", "adamw")
+"""Optimisers that torch computes in one kernel for all parameters."""
+
 
 def build_optimizers(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> list[Optimizer]:
-    """The optimisers of ``config.optimizer``: one, or for Muon two that share the parameters."""
+    """The optimisers of ``config.optimizer``: one, or for Muon up to two.
+
+    Muon moves the matrices, or an ensemble's stacks of them; AdamW moves the other parameters.
+    """
     params = list(parameters)
-    build = {
-        "sgd": _sgd,
-        "adam": _adam,
-        "adamw": _adamw,
-        "adadelta": _adadelta,
-        "muon": _muon,
-    }[config.optimizer]
-    return build(config, params)
+    if config.optimizer != "muon":
+        return [_build(config.optimizer, config, params)]
+    dimensions = 2 if config.ensemble == 1 else 3
+    parts = {
+        "muon": [p for p in params if p.ndim == dimensions],
+        "adamw": [p for p in params if p.ndim != dimensions],
+    }
+    return [_build(name, config, part) for name, part in parts.items() if part]
+
+
+def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimizer:
+    kind, keys = KINDS[name]
+    settings = {key: config.setting(key) for key in keys}
+    if name == "sgd":  # torch refuses Nesterov's momentum without momentum
+        settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
+    if "beta1" in settings:
+        settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
+    if name in FUSED:
+        settings["fused"] = all(_has_fused_kernels(p) for p in params)
+    optimizer: Optimizer = _without_compiler(kind)(
+        params, lr=config.lr, weight_decay=config.weight_decay, **settings
+    )
+    return optimizer
+
+
+def _has_fused_kernels(parameter: nn.Parameter) -> bool:
+    return kind_of(parameter.device).fused and parameter.is_floating_point()
 
 
 @cache
 def _without_compiler(kind: type[Optimizer]) -> Any:
-    """The same optimiser, whose methods do not import torch's compiler when they are called.
+    """The same optimiser with methods that do not import torch's compiler.
 
     torch wraps them so that torch.compile leaves them alone, and each wrapper imports the
     compiler, with SymPy: 1.2 s of start-up, for a compiler that never sees our optimisers.
@@ -47,75 +82,6 @@ def _without_compiler(kind: type[Optimizer]) -> Any:
     plain = {name: inspect.unwrap(m) for name, m in methods if hasattr(m, "__wrapped__")}
     plain["step"] = torch.no_grad()(inspect.unwrap(kind.step))
     return type(kind.__name__, (kind,), plain)
-
-
-def _fused(params: Sequence[nn.Parameter]) -> bool:
-    """One kernel for all parameters, where torch has one for the device."""
-    return all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in params)
-
-
-def _sgd(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    momentum = config.setting("momentum")
-    return [
-        _without_compiler(torch.optim.SGD)(
-            params,
-            lr=config.lr,
-            momentum=momentum,
-            nesterov=bool(config.setting("nesterov") and momentum),
-            weight_decay=config.weight_decay,
-            fused=_fused(params),
-        )
-    ]
-
-
-def _adam(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [_without_compiler(torch.optim.Adam)(params, **_adam_settings(config, params))]
-
-
-def _adamw(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [_without_compiler(torch.optim.AdamW)(params, **_adam_settings(config, params))]
-
-
-def _adam_settings(config: TrainConfig, params: list[nn.Parameter]) -> dict[str, Any]:
-    return {
-        "lr": config.lr,
-        "betas": (config.setting("beta1"), config.setting("beta2")),
-        "eps": config.setting("eps"),
-        "weight_decay": config.weight_decay,
-        "fused": _fused(params),
-    }
-
-
-def _adadelta(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    return [
-        _without_compiler(torch.optim.Adadelta)(
-            params,
-            lr=config.lr,
-            rho=config.setting("rho"),
-            eps=config.setting("eps"),
-            weight_decay=config.weight_decay,
-        )
-    ]
-
-
-def _muon(config: TrainConfig, params: list[nn.Parameter]) -> list[Optimizer]:
-    """Muon for the matrices, or an ensemble's stacks of them, AdamW for everything else."""
-    dimensions = 2 if config.ensemble == 1 else 3
-    matrices = [p for p in params if p.ndim == dimensions]
-    others = [p for p in params if p.ndim != dimensions]
-    optimizers: list[Optimizer] = []
-    if matrices:
-        optimizers.append(
-            _without_compiler(Muon)(
-                matrices,
-                lr=config.lr,
-                momentum=config.setting("momentum"),
-                nesterov=bool(config.setting("nesterov")),
-                ns_steps=config.setting("ns_steps"),
-                weight_decay=config.weight_decay,
-            )
-        )
-    return optimizers + (_adamw(config, others) if others else [])
 
 
 @dataclass(frozen=True)
@@ -132,7 +98,7 @@ class LearningRate:
 
     @classmethod
     def of(cls, config: TrainConfig, steps_per_epoch: int) -> LearningRate:
-        """The schedule of ``config`` for a run whose epochs have so many steps."""
+        """The schedule of ``config`` for epochs of ``steps_per_epoch`` steps."""
         keys = ("step_epochs", "gamma", "peak_at", "initial_factor", "final_factor")
         return cls(
             schedule=config.schedule,
@@ -143,7 +109,7 @@ class LearningRate:
         )
 
     def factor(self, step: int) -> float:
-        """What ``lr`` is multiplied by at step ``step``, counted from 0 over the whole run."""
+        """The factor of ``lr`` at ``step``, counted from 0 over the whole run."""
         warmup = round(self.warmup_epochs * self.steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup
@@ -156,9 +122,9 @@ class LearningRate:
         return shape(step - warmup, self.total_steps - warmup)
 
     def course(self, lr: float, epochs: int, points: int = 200) -> list[tuple[float, float]]:
-        """Where the rate goes in so many epochs: epochs done, from 0, and the rate of the next step.
+        """Pairs of epochs done, from 0, and the rate of the next step, over ``epochs`` epochs.
 
-        Up to ``points`` of it and the last step's, evenly spread.
+        About ``points`` of them, evenly spread, and the last step's.
         """
         steps = epochs * self.steps_per_epoch
         every = max(1, steps // points)
@@ -207,9 +173,9 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 def learning_rates(
     config: TrainConfig, history: Sequence[EpochResult]
 ) -> list[tuple[float, float]]:
-    """The course of the learning rate over these epochs: see :meth:`LearningRate.course`.
+    """The learning rate over these epochs: see :meth:`LearningRate.course`.
 
-    Empty where their numbers make no sense.
+    Empty if the epochs' numbers are inconsistent.
     """
     if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
         return []

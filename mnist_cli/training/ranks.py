@@ -1,55 +1,55 @@
-"""What training asks of the processes that share a run, and the answers where there is one.
+"""What training asks of the processes that share a run, with the answers of a single process.
 
-:class:`mnist_cli.training.distributed.group.Group` answers where there are several.
+:class:`mnist_cli.training.distributed.group.Group` has the answers of several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mnist_cli.data.loader import Part
+from mnist_cli.data.batches import Part
 
 Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank ``rank`` of ``size`` processes that train one network: by itself, the only one."""
+    """Rank ``rank`` of ``size`` processes that train one network; the default is a single process."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this one writes and prints."""
+        """Whether this rank writes and prints."""
         return self.rank == 0
 
     @property
     def part(self) -> Part:
-        """The part of each batch that is trained on here."""
+        """The part of each batch that this rank trains on."""
         return Part(self.rank, self.size)
 
     def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
-        """The network as it is trained: of several ranks, its gradients become their mean.
+        """The network to train: its gradients become the mean over the ranks.
 
-        ``own`` is one of the user's own, of which a step may leave parameters without a gradient.
+        ``own`` marks a network of the user's, whose steps may leave parameters without a gradient.
         """
         return model
 
     def unite(self, model: nn.Module) -> None:
-        """Make the buffers that ranks have computed by themselves the leading rank's."""
+        """Give buffers that each rank computes by itself the leading rank's values."""
 
     def seed(self, seed: int, step: int) -> None:
-        """Let dropout draw other units here than on other ranks."""
+        """Seed dropout differently on each rank."""
 
     def weigh(self, loss: Tensor, scores: Tensor, total: int) -> Tensor:
-        """Of the mean loss () over this part of a batch of ``total``, what to differentiate.
+        """The loss () to differentiate, for the mean loss () over this part of a batch of ``total``.
 
-        The mean of what the ranks differentiate is the whole batch's mean loss.
+        Its mean over the ranks is the whole batch's mean loss. ``scores`` (B, classes) are this
+        part's.
         """
         return loss
 
@@ -62,21 +62,17 @@ class Ranks:
         return tensor
 
     def agree(self, signal: int) -> int:
-        """The signal to stop by that any rank has received; 0 where none has."""
+        """The signal that any rank has received; 0 if none has."""
         return signal
 
     def earliest(self, name: str, names: Sequence[str]) -> str:
-        """Whichever of the ranks' ``name`` comes first in ``names``; empty where all are."""
+        """The one of the ranks' ``name`` that comes first in ``names``; empty if all are."""
         return name
 
-    def explained(self) -> AbstractContextManager[object]:
-        """Errors about a rank that is gone, in our words."""
-        return nullcontext()
-
     def share(self, payload: bytes = b"") -> bytes:
-        """What the leading rank gives."""
+        """The leading rank's ``payload``, on every rank."""
         return payload
 
 
 ALONE = Ranks()
-"""The usual case: one process, which asks nobody."""
+"""The usual case: a single process."""

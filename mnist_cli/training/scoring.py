@@ -1,4 +1,4 @@
-"""What a network makes of a split: every image once, and the figures that follow from it."""
+"""Evaluates a network on a split: predictions, accuracy, loss and other metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Precision, recall and F1 of one class, fractions of 1; 0 where they are undefined."""
+    """Precision, recall and F1 of one class, fractions of 1; 0 if they are undefined."""
 
     name: str
     precision: float
@@ -31,7 +31,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the image's number in its file, what it is, what was said, how surely."""
+    """A wrong prediction: the image's number in its file, its label, the prediction, its confidence."""
 
     index: int
     label: int
@@ -57,11 +57,12 @@ class Evaluation:
 
     @property
     def mean_member_accuracy(self) -> float:
-        """The mean of the members' accuracies; the network's own where there is one."""
+        """The mean of the members' accuracies; of a single network, its own."""
         scores = self.members or (self.score,)
         return sum(member.accuracy for member in scores) / len(scores)
 
 
+@torch.no_grad()
 def predict(
     model: nn.Module,
     split: Split,
@@ -71,41 +72,25 @@ def predict(
     precision: Precision,
     option: str = EVALUATION,
     ranks: Ranks = ALONE,
+    by_member: bool = False,
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
-    An ensemble's are those of its vote. The network is put into evaluation mode and back into
-    the mode it was in. ``option`` is how the batch size is given on the command line, if it can
-    be. Several ranks take the batches in turn, each batch one of them, and all are given the
-    whole.
+    The network is put into evaluation mode and back into the mode it was in.
+
+    Args:
+        model: the network; an ensemble votes.
+        split: the images, on the network's device.
+        normalisation: of the training set.
+        batch_size: images at once.
+        precision: of the network.
+        option: the key or option that sets the batch size; empty if none does.
+        ranks: they take the batches in turn, and all of them get the whole.
+        by_member: return those of each of M members (M, N, classes); of one network M is 1.
 
     Raises:
         OutOfMemory: the device has too little for such a batch; names one that fits.
     """
-    members = predict_members(
-        model,
-        split,
-        normalisation,
-        batch_size=batch_size,
-        precision=precision,
-        option=option,
-        ranks=ranks,
-    )
-    return vote(members)
-
-
-@torch.no_grad()
-def predict_members(
-    model: nn.Module,
-    split: Split,
-    normalisation: Normalisation,
-    *,
-    batch_size: int,
-    precision: Precision,
-    option: str = EVALUATION,
-    ranks: Ranks = ALONE,
-) -> Tensor:
-    """As :func:`predict`, for each of M members that vote (M, N, classes); of one network M is 1."""
 
     def first(count: int) -> Tensor:
         return _scores(model, split.images[:count], normalisation, precision)
@@ -120,8 +105,10 @@ def predict_members(
                 scores = [first(1)[:, :0]]
     finally:
         model.train(was_training)
-    mine = torch.cat(scores, dim=1).cpu()
-    return mine if ranks.size == 1 else _joined(mine, len(split), batch_size, ranks)
+    found = torch.cat(scores, dim=1).cpu()
+    if ranks.size > 1:
+        found = _joined(found, len(split), batch_size, ranks)
+    return found if by_member else vote(found)
 
 
 def _joined(mine: Tensor, count: int, batch_size: int, ranks: Ranks) -> Tensor:

@@ -1,7 +1,7 @@
 """A whole training run: the loop, and everything that a run directory holds.
 
 :class:`Session` drives :func:`mnist_cli.training.loop.fit`, writes between its yields and passes
-its events on, so that whoever iterates over it may show them. It prints nothing.
+its events on, so that the caller can show them. It prints nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import torch
 from torch import nn
 
 from mnist_cli.base.files import atomic_write
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import build_loader
-from mnist_cli.data.split import Split, cut_validation
-from mnist_cli.data.workers import explain_dead_worker
-from mnist_cli.devices.device import Precision, compute_settings, describe
+from mnist_cli.data.split import cut_validation
+from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import (
     ask_for_room,
     explain_out_of_memory,
@@ -36,18 +36,22 @@ from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training import graphed, snapshot
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report
 from mnist_cli.training.optim import LearningRate
-from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict, score
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import TrainState, fresh_state
 from mnist_cli.training.step import Stepper
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended; ``train_seconds`` are the steps alone, ``test`` is an ensemble's vote."""
+    """How a run ended.
+
+    Attributes:
+        train_seconds: seconds of the steps alone.
+        test: score on the test set; of an ensemble, its vote's.
+    """
 
     run: str
     checkpoint: str
@@ -75,15 +79,16 @@ class Session:
     Args:
         config: the run's configuration.
         data: the data set, on the CPU.
-        device: where to compute.
-        precision: how to compute.
-        run: the directory to write, held by the caller.
-        resume: the checkpoint to go on from; None begins anew.
-        ranks: the processes that share the work. Only the leading one writes; the others call
-            the same methods, and know the run's path.
+        compute: device, precision and ranks. Of several ranks only the leading one writes; the
+            others call the same methods, and know the run's path.
+        run: the directory to write, locked by the caller.
+        resume: the checkpoint to continue from; None starts from fresh weights.
+
+    Attributes:
+        differences: differences from the machine of ``resume`` that can change the bits, in words.
 
     Raises:
-        UsageError: the configuration asks for what is not available.
+        UsageError: the configuration asks for more images than there are.
         CheckpointError: ``resume`` does not fit the configuration or the data.
     """
 
@@ -91,44 +96,39 @@ class Session:
         self,
         config: TrainConfig,
         data: LoadedData,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
         run: RunDirectory,
         resume: Checkpoint | None = None,
-        ranks: Ranks = ALONE,
     ) -> None:
         self.config = config
         self.data = data
-        self.device = device
-        self.precision = precision
+        self.compute = compute
         self.run = run
-        self.ranks = ranks
         self.differences: list[str] = []
-        self.capturer = graphed.build_capturer(config, device, precision, ranks.size)
-        self._resume = resume
         parts = cut_validation(
             data.train,
             val_size=config.val_size,
             train_size=config.train_size,
             seed=config.seed,
         )
-        with explain_out_of_memory(len(data.train), option=""):
-            self._val = parts.val.to(device) if parts.val else None
-            self.train_images = len(parts.train)
-            train = parts.train.to(device)
-            self.loader = build_loader(config, train, data.normalisation, ranks.part)
-            self.state: TrainState = fresh_state(
-                config, device, precision, len(data.spec.classes), ranks
-            )
-        ask_for_room()  # refused here it leaves no run directory behind
+        self.val = parts.val.to(compute.device) if parts.val else None
+        self.train_images = len(parts.train)
+        train = parts.train.to(compute.device)
+        self.loader = build_loader(
+            Batching.of(config), train, data.normalisation, compute.ranks.part
+        )
+        self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
+        ask_for_room()  # a refusal here leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
-            with self._settings():  # the threads that it will compute with are compared
+            with self._settings():  # compares the threads that will compute
                 self.differences = snapshot.restore(resume, self.state, self.loader.generator)
 
     def _settings(self) -> AbstractContextManager[None]:
         return compute_settings(
-            self.device, threads=self.config.threads, deterministic=self.config.deterministic
+            self.compute.device,
+            threads=self.config.threads,
+            deterministic=self.config.deterministic,
         )
 
     def _check_data(self, resume: Checkpoint) -> None:
@@ -137,15 +137,10 @@ class Session:
                 f"{resume.path} was trained on other data than these: "
                 f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
                 f"not {self.data.fingerprint[:20]}…",
-                "Bring back the images of then, or name where they are (--dataset)."
+                "Restore the images, or name the folder that holds them as the data set."
                 if self.data.spec.own
-                else "Name the data directory it was trained with (--data-dir).",
+                else "Name the data directory of the training.",
             )
-
-    @property
-    def val(self) -> Split | None:
-        """The validation split on the device."""
-        return self._val
 
     def events(self, stop: StopRequest) -> Iterator[Event]:
         """Train to the end, saving as configured, and yield each step and each epoch.
@@ -153,76 +148,63 @@ class Session:
         Raises:
             Stopped: ``stop`` came true, here or on another rank; ``last.pt`` holds everything up
                 to this batch.
-            NonFiniteError, OutOfMemory, OutputError, DataError: ``last.pt`` holds the last good state.
+            NonFiniteError, OutOfMemory, OutputError: ``last.pt`` holds the last good state.
         """
+        ranks, capturer = self.compute.ranks, None
         # A step by one of several ranks alone would wait for the others.
-        rehearse = self._rehearse if self.ranks.size == 1 else None
+        rehearse = self._rehearse if ranks.size == 1 else None
+        if self.compute.captured:
+            capturer = graphed.CudaCapturer(self.compute.device)
         with (
             self._settings(),
-            explain_out_of_memory(
-                self.config.batch_size, rehearse=rehearse, multiple=self.ranks.size
-            ),
-            explain_dead_worker(),
-            self.ranks.explained(),
+            explain_out_of_memory(self.config.batch_size, rehearse=rehearse, multiple=ranks.size),
             contextlib.closing(self.loader),
         ):
-            if self.ranks.leads:
-                self._write_preamble()
-            for event in self._fit():
+            if ranks.leads:
+                self._write_beginning()
+            for event in fit(self.state, self.loader, self.val, self.data.normalisation, capturer):
                 if isinstance(event, EpochResult):
-                    self._save_epoch()
+                    self.save()
+                    self._write_metrics()
                 elif isinstance(event, StepResult) and self._due(event):
-                    self.save_last()
+                    self.save()
                 yield event
-                signal = self.ranks.agree(stop.signal)
+                signal = ranks.agree(stop.signal)
                 if signal and not self.state.finished:
                     stop.signal = signal
                     self._leave(stop)
 
     def _rehearse(self, size: int) -> None:
-        """Take the memory of a step on so many images, with a copy of all that a step changes."""
+        """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
+        device = self.compute.device
         for optimizer in self.state.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        rate = LearningRate.of(self.config, self.loader.batches)
-        images = torch.zeros(size, 1, 28, 28, device=self.device)
-        labels = torch.zeros(size, dtype=torch.int64, device=self.device)
-        stepper = Stepper(self.state, rate).twin()
-        if self.device.type == "cpu":
+        stepper = Stepper(self.state, LearningRate.of(self.config, self.loader.batches)).twin()
+        if device.type == "cpu":
             stepper.forward = with_room_for_backward(stepper.forward)
+        images = torch.zeros(size, 1, 28, 28, device=device)
+        labels = torch.zeros(size, dtype=torch.int64, device=device)
         with contextlib.suppress(NonFiniteError):
             stepper(images, labels, size)
-
-    def _fit(self) -> Iterator[Event]:
-        return fit(self.state, self.loader, self._val, self.data.normalisation, self.capturer)
 
     def _due(self, event: StepResult) -> bool:
         every = self.config.checkpoint_every
         return bool(every) and self.state.step % every == 0 and event.batch < event.batches
 
     def _leave(self, stop: StopRequest) -> None:
-        self.save_last()
+        self.save()
         state = self.state
         raise stop.error(
             f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
-            f"batches; everything up to there is in {self.run.last}",
-            f"Resume with: mnist train --resume {self.run.path}",
+            f"batches; everything up to there is in {self.run.last}"
         )
 
-    def _write_preamble(self) -> None:
-        """Write what can be written now, so that a full or read-only disk is found now."""
+    def _write_beginning(self) -> None:
+        """Write everything that is known, so that a full or read-only disk fails here."""
         atomic_write(self.run.config, self.config.to_toml())
-        atomic_write(self.run.environment, json.dumps(self._environment(), indent=2) + "\n")
-        self._write_metrics()
-        self.save_last()
-        if (
-            self._is_best()
-        ):  # not there if resumed elsewhere, an older one if killed between the two
-            checkpoints.write(self._document(), self.run.best)
-
-    def _environment(self) -> dict[str, Any]:
-        return {
+        environment = {
             **snapshot.environment(self.state),
-            "device_name": describe(self.device),
+            "device_name": describe(self.compute.device),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "command": sys.argv,
@@ -231,58 +213,50 @@ class Session:
             "fallback": self.data.fallback,
             "remarks": list(self.data.remarks),
         }
+        atomic_write(self.run.environment, json.dumps(environment, indent=2) + "\n")
+        self._write_metrics()
+        self.save()
 
     def _write_metrics(self) -> None:
-        self.run.write_metrics(result.to_plain() for result in self.state.history)
+        if self.compute.ranks.leads:
+            self.run.write_metrics(result.to_plain() for result in self.state.history)
 
-    def _document(self) -> dict[str, Any]:
-        spec = self.data.spec
-        info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
-        return snapshot.capture(self.state, info, self.loader.generator)
-
-    def save_last(self) -> None:
-        """Write ``last.pt`` as of now; the clock of training stands still meanwhile.
+    def save(self) -> None:
+        """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock stands still.
 
         Raises:
             NonFiniteError: a step was skipped since the loss was no longer finite.
+            OutputError: the disk is full or read-only; the files of before are whole.
         """
         with self.state.clock.paused():
             report(self.state, self.loader)
-            if self.ranks.leads:
-                checkpoints.write(self._document(), self.run.last)
-
-    def _save_epoch(self) -> None:
-        if not self.ranks.leads:
-            return
-        paths = (self.run.last, self.run.best) if self._is_best() else (self.run.last,)
-        checkpoints.write(self._document(), *paths)
-        self._write_metrics()
-
-    def _is_best(self) -> bool:
-        """Whether the state is that of the best epoch's end."""
-        best = self.state.best
-        return best is not None and best.epoch == self.state.epoch and not self.state.batch
+            if self.compute.ranks.leads:
+                spec = self.data.spec
+                info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
+                document = snapshot.capture(self.state, info, self.loader.generator)
+                best = [self.run.best] if self.state.at_best else []
+                checkpoints.write(document, self.run.last, *best)
 
     def score_test(self, model: nn.Module | None = None) -> Score:
-        """Loss and accuracy on the test set, of the network as it stands where none is given.
+        """Loss and accuracy on the test set, by default of the network as it stands.
 
         For :meth:`finish` and for benchmarks; nothing is ever chosen by it.
         """
         with self._settings():
             log_probabilities = predict(
                 self.state.eval_model if model is None else model,
-                self.data.test.to(self.device),
+                self.data.test.to(self.compute.device),
                 self.data.normalisation,
                 batch_size=self.config.eval_batch_size,
-                precision=self.precision,
+                precision=self.compute.precision,
             )
         return score(log_probabilities, self.data.test.labels)
 
     def finish(self) -> Summary:
-        """Read the test set, once, with the checkpoint that the run is used by; write the summary."""
+        """Read the test set, once, with the run's chosen checkpoint; write the summary."""
         path = self.run.checkpoint()
         best = checkpoints.read(path, self.config.model)
-        test = self.score_test(best.build_model().to(self.device))
+        test = self.score_test(best.build_model().to(self.compute.device))
         summary = Summary(
             run=str(self.run.path),
             checkpoint=str(path),
@@ -291,9 +265,9 @@ class Session:
             epochs=self.state.epoch,
             train_seconds=self.state.clock.seconds,
             test=test,
-            device=str(self.device),
-            device_name=describe(self.device),
-            precision=self.precision.name,
+            device=str(self.compute.device),
+            device_name=describe(self.compute.device),
+            precision=self.compute.precision.name,
             seed=self.config.seed,
             stop_reason=self.state.stop_reason,
             fallback=self.data.fallback,

@@ -1,7 +1,6 @@
-"""A run in progress as a checkpoint's document, and back: what resuming to the same bits takes.
+"""Turns a run in progress into a checkpoint's document, and back, so that it resumes to the same bits.
 
-Knows the state and the document; nothing of files, which :mod:`mnist_cli.checkpoints.checkpoint`
-reads and writes.
+:mod:`mnist_cli.checkpoints.checkpoint` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from torch.optim import Optimizer
 from mnist_cli import __version__
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
-from mnist_cli.config.names import is_own_network, label
-from mnist_cli.devices.device import cpu_name
+from mnist_cli.checkpoints.migrations import migrate
+from mnist_cli.config.names import ModelName
+from mnist_cli.devices.device import hardware_name
+from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError
 from mnist_cli.training import norms
-from mnist_cli.training.graphed import captures
 from mnist_cli.training.state import TrainState
 
 
@@ -29,7 +29,7 @@ def capture(
 ) -> dict[str, Any]:
     """Everything that resuming, evaluating and inspecting need, as plain types and tensors.
 
-    What is on the device is copied when the document is written, not here.
+    Tensors stay on the device; writing the document copies them.
     """
     running = state.running
     return {
@@ -37,7 +37,7 @@ def capture(
         "version": VERSION,
         "config": state.config.to_plain(),
         "model": {
-            "name": label(state.config.model),
+            "name": state.config.model.label,
             "weights": _unwrapped(state.model.state_dict()),
             **_source(state.config.model),
         },
@@ -59,9 +59,9 @@ def capture(
     }
 
 
-def _source(model: str) -> dict[str, Any]:
-    """Where a network of the user's own came from: told, and never followed."""
-    if not is_own_network(model):
+def _source(model: ModelName) -> dict[str, Any]:
+    """Where a network of the user's own came from: for information, never followed."""
+    if not model.is_own:
         return {}
     from mnist_cli.networks import own_network
 
@@ -69,20 +69,18 @@ def _source(model: str) -> dict[str, Any]:
 
 
 def environment(state: TrainState) -> dict[str, Any]:
-    """What besides the configuration can change the bits of a result."""
+    """What can change the bits of a result, apart from the configuration."""
     device = state.device
     return {
         "mnist_cli": __version__,
         "torch": str(torch.__version__),
         "device": device.type,
-        "device_name": (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-        ),
+        "device_name": hardware_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
         "deterministic": state.config.deterministic,
-        "cuda_graph": captures(state.config, device, state.precision, state.ranks.size),
+        "cuda_graph": state.captured,
         "ranks": state.ranks.size,
     }
 
@@ -93,34 +91,27 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _generator_states(device: torch.device, augment: torch.Generator) -> dict[str, Tensor | None]:
     """States (bytes,), uint8 on the CPU, of every generator that training draws from."""
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "mps": mps,
-        "augment": augment.get_state(),
-    }
+    own = {} if device.type == "cpu" else {device.type: random_state(device)}
+    augmentation = {"augment": augment.get_state()}
+    return {"torch": torch.get_rng_state(), "cuda": None, "mps": None, **own, **augmentation}
 
 
 def restore(
     checkpoint: Checkpoint, state: TrainState, augment_generator: torch.Generator
 ) -> list[str]:
-    """Bring a fresh state to where the checkpoint was taken; generators last.
+    """Bring a fresh state to the position of the checkpoint; generators last.
 
     Returns:
-        What differs between the machine that wrote it and this one, and can change the bits.
+        Differences between the machine that wrote it and this one that can change the bits.
 
     Raises:
         CheckpointError: a part of it does not fit the state.
     """
-    document = checkpoint.document
     try:
+        document = migrate(checkpoint.document)
         state.model.load_state_dict(document["model"]["weights"])
         for name, tensor in state.model.state_dict().items():
-            if not bool(
-                tensor.isfinite().all()
-            ):  # where weights are averaged, only those were read
+            if not bool(tensor.isfinite().all()):  # reading checks the averaged ones alone
                 raise ValueError(f"weight '{name}' holds NaN or infinity")
         if state.ema is not None:
             state.ema.load_state_dict(document["ema"])
@@ -133,9 +124,9 @@ def restore(
         state.step = int(position["step"])
         if min(state.batch, state.step) < 0 or state.epoch != len(checkpoint.history):
             raise ValueError("its position does not fit its metrics")
-        state.running.sums.copy_(running["sums"])
+        _restore_sums(running["sums"], state.running.sums)
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
-        state.running.norms = _restored_norms(running.get("norms"), state)
+        state.running.norms = _restored_norms(running["norms"], state)
         state.clock.seconds = float(document["seconds"])
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
@@ -145,13 +136,18 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    # Once there were neither graphs nor ranks.
-    then = {"cuda_graph": False, "ranks": 1, **document.get("environment", {})}
-    return environment_differences(then, environment(state)) + moved
+    return environment_differences(document["environment"], environment(state)) + moved
+
+
+def _restore_sums(saved: Tensor, sums: Tensor) -> None:
+    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0."""
+    if saved.ndim != 1 or len(saved) > len(sums):
+        raise ValueError(f"its sums are {tuple(saved.shape)}, not {tuple(sums.shape)}")
+    sums[: len(saved)].copy_(saved)
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Load what was gathered a parameter; torch checks neither shapes nor settings.
+    """Load the optimiser's state of each parameter; torch checks neither shapes nor settings.
 
     Settings stay those of the configuration, apart from the learning rate of the last step.
     """
@@ -171,7 +167,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 
 def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
-    """Those of an epoch whose middle step is done; an older program measured none."""
+    """Norms (P, 3) of an epoch whose middle step is done; None before it."""
     if saved is None:
         return None
     expected = (len(norms.trained(state.model)), 3)
@@ -186,17 +182,19 @@ def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
 def _restore_generators(
     states: Mapping[str, Tensor | None], state: TrainState, augment: torch.Generator
 ) -> list[str]:
-    """Let every generator go on from where it was; one of another device's kind begins anew.
+    """Set every generator to its saved state; on another kind of device, seed it anew.
 
-    What begins anew is drawn from the seed and the position, so that it repeats. Says so where it
-    matters: each epoch seeds its generators, so at the start of one nothing is lost.
+    The new seed comes from the run's seed and position, so that it repeats. The difference is
+    reported within an epoch only: each epoch seeds its generators.
     """
     torch.set_rng_state(_required(states["torch"]))
     augmentation = _required(states["augment"])
     here = state.device.type
-    then = next((kind for kind in ("cuda", "mps") if states[kind] is not None), "cpu")
+    common = ("torch", "augment")
+    then = next((k for k, one in states.items() if k not in common and one is not None), "cpu")
     if then == here:
-        _restore_device_generator(states, state.device)
+        if here != "cpu":
+            set_random_state(state.device, _required(states[here]))
         augment.set_state(augmentation)
         return []
     place = (state.config.seed, "moved", state.epoch, state.batch)
@@ -206,16 +204,10 @@ def _restore_generators(
     else:
         augment.manual_seed(derive(*place, 1))
     rest = (
-        f"random numbers: {then} draws others than {here}, for the rest of epoch {state.epoch + 1}"
+        f"random numbers: {here} draws different ones from {then} for the rest of epoch "
+        f"{state.epoch + 1}"
     )
     return [rest] if state.batch else []
-
-
-def _restore_device_generator(states: Mapping[str, Tensor | None], device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(_required(states["cuda"]), device)
-    if device.type == "mps":
-        torch.mps.set_rng_state(_required(states["mps"]))
 
 
 def _required(state: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What training changes from step to step, all in one place: what a checkpoint must hold."""
+"""Everything that training changes from step to step, and a checkpoint must hold."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.config.names import is_own_network
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.devices.device import Precision, synchronize
+from mnist_cli.devices.device import Precision
+from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
-from mnist_cli.runs.results import EpochResult
+from mnist_cli.runs.results import MEANS, EpochResult
 from mnist_cli.training.averaging import build_average
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
@@ -29,9 +30,12 @@ from mnist_cli.training.ranks import ALONE, Ranks
 class Running:
     """Sums over the epoch so far, kept on the device so that no step waits for it.
 
-    ``sums`` (3,), float32 or float64: loss times images, correct answers, gradient norms.
-    ``norms`` (P, 3), float32: see :func:`mnist_cli.training.norms.measure`, once the epoch's middle
-    step is done.
+    Attributes:
+        sums: (M,), float32 or float64: one for each of :data:`~mnist_cli.runs.results.MEANS`.
+        images: number of images trained on.
+        steps: number of steps taken.
+        norms: (P, 3), float32: see :func:`mnist_cli.training.norms.measure`; None until the
+            epoch's middle step is done.
     """
 
     sums: Tensor
@@ -42,46 +46,44 @@ class Running:
     @classmethod
     def on(cls, device: torch.device) -> Running:
         """Nothing summed yet."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return cls(torch.zeros(3, dtype=dtype, device=device))
+        return cls(torch.zeros(len(MEANS), dtype=sum_dtype(device), device=device))
 
-    def add(self, loss: Tensor, correct: Tensor, grad_norm: Tensor, images: int) -> None:
-        """Add one step's mean loss (), correct answers () and gradient norm () to the sums.
+    def add(self, **terms: Tensor) -> None:
+        """Add one step's terms () to the sums, by the names of ``MEANS``.
 
-        A norm that is not finite counts as 0: fp16's scaler has skipped that step. What the host
-        counts is for :meth:`count`, since a captured step runs on the device alone.
+        A term that is not finite counts as 0: fp16's scaler has skipped that step. The host counts
+        by :meth:`count`, since a captured step runs on the device alone.
         """
-        norm = torch.nan_to_num(grad_norm, nan=0.0, posinf=0.0, neginf=0.0)
-        self.sums += torch.stack([loss * images, correct, norm])
+        stacked = torch.stack([terms[name] for name in MEANS])
+        self.sums += torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
 
     def count(self, steps: int, images: int) -> None:
-        """Count so many steps of so many images in all."""
+        """Count steps, and the images of all of them together."""
         self.images += images
         self.steps += steps
 
     def reset(self) -> None:
-        """Begin anew, in the same memory: a captured step adds to it."""
+        """Start the next epoch, in the same memory: a captured step adds to it."""
         self.sums.zero_()
         self.images = self.steps = 0
         self.norms = None
 
-    def means(self) -> tuple[float, float, float]:
-        """Mean loss, accuracy and gradient norm so far; waits for the device."""
-        loss, correct, norm = self.sums.tolist()
-        images, steps = max(self.images, 1), max(self.steps, 1)
-        return loss / images, correct / images, norm / steps
+    def means(self) -> dict[str, float]:
+        """The means so far, by name; waits for the device."""
+        sums = zip(MEANS, self.sums.tolist(), strict=True)
+        return {name: total / max(getattr(self, MEANS[name]), 1) for name, total in sums}
 
 
 @dataclass
 class Clock:
-    """Seconds spent in steps; stands still inside :meth:`paused`."""
+    """Seconds spent in steps; stopped inside :meth:`paused`."""
 
     device: torch.device
     seconds: float = 0.0
     _since: float | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Go on counting."""
+        """Start or resume the clock."""
         self._since = perf_counter()
 
     def stop(self) -> None:
@@ -93,7 +95,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do something that is not training: evaluate, save, report."""
+        """Stop the clock for work that is not training: evaluating, saving, reporting."""
         running = self._since is not None
         self.stop()
         try:
@@ -105,11 +107,12 @@ class Clock:
 
 @dataclass
 class TrainState:
-    """A run in progress. ``epoch`` and ``batch`` count what is done: the next batch to train on."""
+    """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on."""
 
     config: TrainConfig
     device: torch.device
     precision: Precision
+    captured: bool
     model: nn.Module
     optimizers: list[Optimizer]
     scaler: torch.amp.GradScaler
@@ -125,23 +128,29 @@ class TrainState:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The network to evaluate: the averaged one where weights are averaged."""
+        """The network to evaluate: the averaged one if weights are averaged."""
         return self.ema.module if self.ema is not None else self.model
 
     @property
     def best(self) -> EpochResult | None:
-        """The epoch that the validation set prefers: accuracy, then loss, then the later."""
+        """The best epoch by validation accuracy, then loss, then the later one."""
         judged = [result for result in self.history if result.val]
         return max(judged, key=_preference, default=None)
 
     @property
+    def at_best(self) -> bool:
+        """Whether this is the end of the best epoch."""
+        best = self.best
+        return best is not None and best.epoch == self.epoch and not self.batch
+
+    @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or a reason to stop early has come true."""
+        """Whether the last epoch is done, or the run stops early."""
         return self.epoch >= self.config.epochs or bool(self.stop_reason)
 
     @property
     def stop_reason(self) -> str:
-        """Why the run ends before its last epoch; empty while it goes on."""
+        """Why the run ends before its last epoch; empty if it does not."""
         last = self.history[-1] if self.history else None
         if self.batch or last is None or last.val is None:
             return ""
@@ -163,14 +172,9 @@ def _preference(result: EpochResult) -> tuple[float, float, int]:
     return result.val.accuracy, -result.val.loss, result.epoch
 
 
-def fresh_state(
-    config: TrainConfig,
-    device: torch.device,
-    precision: Precision,
-    classes: int,
-    ranks: Ranks = ALONE,
-) -> TrainState:
+def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainState:
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
+    device, precision = compute.device, compute.precision
     model = fresh_model(config, classes).to(device)
     ema = build_average(model, config.ema) if config.ema else None
     optimizers = build_optimizers(config, model.parameters())
@@ -179,6 +183,7 @@ def fresh_state(
         config=config,
         device=device,
         precision=precision,
+        captured=compute.captured,
         model=model,
         optimizers=optimizers,
         scaler=scaler,
@@ -186,18 +191,18 @@ def fresh_state(
         guard=build_guard(device, optimizers, scaler),
         running=Running.on(device),
         clock=Clock(device),
-        ranks=ranks,
+        ranks=compute.ranks,
     )
 
 
 def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
-    """The configured network on the CPU, or as many as vote, weights drawn from the seed alone.
+    """The configured network or ensemble on the CPU, weights drawn from the seed alone.
 
-    An ensemble's first member has the weights of the network that would be trained alone.
+    An ensemble's first member has the weights of a network trained alone.
     """
     networks = [_fresh_network(config, classes, number) for number in range(config.ensemble)]
-    # Whether torch.func.vmap can take a network of the user's own, nobody knows.
-    return join(networks, batched=False if is_own_network(config.model) else None)
+    # torch.func.vmap may not support what a network of the user's own computes.
+    return join(networks, batched=False if config.model.is_own else None)
 
 
 def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:

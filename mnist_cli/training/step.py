@@ -14,9 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.config.names import is_own_network
-from mnist_cli.data.loader import Loader
-from mnist_cli.devices.device import rate_dtype
+from mnist_cli.data.batches import Loader
+from mnist_cli.devices.kinds import kind_of, rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -32,24 +31,24 @@ from mnist_cli.training.state import TrainState
 class Stepper:
     """One optimisation step: forward, backward, guard, clip, update, average, account.
 
-    Of an ensemble each member's step is the one that it would take alone; what is judged and
-    accounted is the members' mean. Several ranks take one step together, each with its part of
-    the batch; what is judged and accounted is the whole batch's.
+    Each member of an ensemble takes the step that it would take alone; the guard and the sums get
+    the members' means. Several ranks take one step together, each with its part of the batch; the
+    guard and the sums get the whole batch's figures.
     """
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
         self.state = state
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
-        # Of the last step, which an epoch reports even if it was resumed after its last batch.
+        # An epoch reports the last step's, even if the run was resumed after the last batch.
         self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
-        self.foreach = state.device.type != "mps"  # torch has no such kernels there
+        self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
-        # At an epoch's end a schedule has often gone to where steps change next to nothing.
+        # At an epoch's end many schedules have reached rates that change almost nothing.
         self.measured_batch = schedule.steps_per_epoch // 2
         self.log_probabilities = bool(getattr(state.model, "log_probabilities", False))
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.ranks = state.ranks
-        self.own = is_own_network(state.config.model)
+        self.own = state.config.model.is_own
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -57,7 +56,7 @@ class Stepper:
         )
 
     def twin(self) -> Stepper:
-        """The same step on a copy of everything that a step changes, generators apart."""
+        """The same step on a copy of everything that a step changes, except generators."""
         state = copy.deepcopy(self.state)
         state.guard = build_guard(state.device, state.optimizers, state.scaler)
         return Stepper(state, self.schedule)
@@ -79,11 +78,9 @@ class Stepper:
 
     @contextmanager
     def measured(self, gradients: Sequence[Tensor | None] | None = None) -> Iterator[None]:
-        """Measure the step taken inside, if it is the epoch's middle one, without waiting.
+        """Measure the step taken inside if it is the epoch's middle one; does not wait.
 
-        Args:
-            gradients: the gradients of the step, with the shapes of the parameters; None stands for
-                those that autograd leaves in ``.grad``.
+        ``gradients`` hold that step's gradients; by default, the parameters' ``grad`` do.
         """
         if self.state.batch != self.measured_batch:
             yield
@@ -94,10 +91,16 @@ class Stepper:
         self.state.running.norms = measure(before, given, self.parameters, members=self.members)
 
     def compute(self, images: Tensor, labels: Tensor, step: int | Tensor, total: int) -> None:
-        """What the device does in a step; nothing on the host changes with it.
+        """Do a step on the device; nothing on the host changes.
 
-        ``step`` counts from 0 over the run: a tensor () on the device where it is captured.
-        ``total`` is how many images the batch has on all ranks.
+        Args:
+            images: this rank's part (B, 1, H, W), float32, normalised.
+            labels: their classes (B,), int64.
+            step: counts from 0 over the run; in a captured step, a tensor () on the device.
+            total: number of images in the batch on all ranks.
+
+        Raises:
+            NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
         with state.precision.autocast():
@@ -119,14 +122,15 @@ class Stepper:
         self._judge(step, mean_loss, mean_norm, images)
         self._update(norms)
         with torch.no_grad():
-            state.running.add(mean_loss, self._mean(correct), mean_norm, total)
+            accuracy = self._mean(correct)
+            state.running.add(loss=mean_loss * total, accuracy=accuracy, grad_norm=mean_norm)
 
     def _mean(self, figures: Tensor) -> Tensor:
-        """The members' mean () of a sum () over them, or of figures (N,) of each."""
+        """The mean () over the members of their sum (), or of one figure (N,) for each."""
         return figures if self.members == 1 else figures.sum() / self.members
 
     def count(self, steps: int, images: int) -> None:
-        """Count steps that the device has done, or will have done, on so many images in all."""
+        """Count steps that the device has done or will do, and the images of all of them together."""
         state = self.state
         state.batch += steps
         state.step += steps
@@ -152,7 +156,7 @@ class Stepper:
         return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
     def gradients(self) -> list[Tensor | None]:
-        """The gradient of each parameter, with its shape, of the last step taken or captured."""
+        """The tensors that hold each parameter's gradient after the last step taken or captured."""
         return [p.grad for p in self.parameters]
 
     def _present_gradients(self) -> list[Tensor]:

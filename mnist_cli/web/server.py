@@ -1,9 +1,9 @@
-"""The server: bound to loopback, it hands out its own few files and passes on questions.
+"""The server of one page: bound to loopback, it hands out its own files and answers questions.
 
-What a page of another site could try, and why it comes to nothing: it reaches the port by a name
-of its own (DNS rebinding), and the Host header gives it away; it posts across sites, and Origin
-does, and without the right content type no browser even sends what is no plain form; it lays the
-page into a frame, and the content security policy forbids it.
+It speaks HTTP/1.0, one request a connection. What a page of another site could try, and why it
+fails: it reaches the port by a name of its own (DNS rebinding), which the Host header shows; it
+posts across sites, which Origin shows, and no browser sends this content type from a plain form; it
+puts the page into a frame, which the content security policy forbids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mnist_cli.errors import DataError, MnistError, OutputError
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
-"""What a browser on this machine may call it."""
+"""The names by which a browser on this machine may address it."""
 
 BINARY, JSON = "application/octet-stream", "application/json"
 KINDS = {
@@ -50,20 +50,18 @@ HEADERS = {
 PATIENCE = 60.0
 """Seconds for which a connection may be silent."""
 LINGER, MOST_IGNORED = 2.0, 1 << 23
-"""Seconds, and bytes, for which a request that is refused is read on: see ``_hear_out``."""
+"""Seconds, and bytes, for which the rest of a refused request is read: see ``_drain``."""
 
 Answer = Callable[[bytes], Mapping[str, Any]]
 
 
-class PageServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Serves the page at ``/``, what it is about at ``/about``, and answers at ``/ask``.
+class PageServer(http.server.ThreadingHTTPServer):
+    """Serves the page at ``/``, its facts at ``/about``, and answers at ``/ask``.
 
-    Connections have a thread each; questions are answered one at a time.
+    Each connection has a thread; questions are answered one at a time.
     """
 
-    daemon_threads = True
-    block_on_close = False
-    # On Windows it would let two programs listen on one port.
+    # On Windows, reuse would let two programs listen on one port.
     allow_reuse_address = os.name == "posix"
     request_queue_size = 128
 
@@ -73,10 +71,10 @@ class PageServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Listen from now on; requests wait until :meth:`handle_request` takes them.
 
         Args:
-            port: 0 is a free one.
-            about: what the page is told at its start.
-            answer: gives the answer to a question's bytes; a DataError means that they are none.
-            question_size: bytes that a question may have at most.
+            port: 0 chooses a free one.
+            about: facts that the page gets at its start.
+            answer: maps a question's bytes to its answer; raises a DataError for a bad question.
+            question_size: the most bytes of a question.
 
         Raises:
             OutputError: the port is in use, or reserved.
@@ -93,7 +91,7 @@ class PageServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The page's address."""
         return f"http://{HOST}:{self.port}/"
 
     def ask(self, question: bytes) -> bytes:
@@ -102,25 +100,20 @@ class PageServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             return _encode(self._answer(question))
 
     def close(self) -> None:
-        """Listen no longer; what is being answered is answered, and nothing after it.
-
-        Connections end with the process, none of them inside the function that answers.
-        """
+        """Stop listening, and wait for the answer under way; later questions get none."""
         self.server_close()
         self._turn.acquire()
 
     def is_own(self, host: str) -> bool:
         """Whether a Host header, or the end of an Origin, names this server."""
-        return host in {f"{name}:{self.port}" for name in NAMES} or (
-            self.port == 80 and host in NAMES
-        )
+        return host in {f"{name}:{self.port}" for name in NAMES}
 
     def server_bind(self) -> None:
         """Bind, without the standard library's look-up of the machine's own name."""
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of browsers that have gone; anything else is a bug, with its traceback."""
+        """Ignore browsers that have gone; anything else is a bug, with its traceback."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -129,7 +122,7 @@ def _explained(port: int, error: OSError) -> OutputError:
     if error.errno == errno.EADDRINUSE:
         return OutputError(
             f"port {port} is in use by another program",
-            "Choose another one; --port 0 takes one that is free.",
+            "Choose another one; port 0 chooses a free one.",
         )
     if error.errno == errno.EACCES:
         return OutputError(f"port {port} is reserved for the system", "Choose one above 1023.")
@@ -141,7 +134,7 @@ def _encode(document: Mapping[str, Any]) -> bytes:
 
 
 def _page() -> dict[str, tuple[str, bytes]]:
-    """Kind and content of the page's own files by their paths; nothing else is ever read."""
+    """Type and content of the page's own files, by path; the server reads nothing else."""
     found = {}
     for file in files(__package__).joinpath("page").iterdir():
         ending = os.path.splitext(file.name)[1]  # noqa: PTH122 - no path, maybe in a zip
@@ -152,7 +145,7 @@ def _page() -> dict[str, tuple[str, bytes]]:
 
 
 class _Refusal(Exception):
-    """A request that is not answered: why, by status and in words."""
+    """A request that gets no answer, and why."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -160,7 +153,6 @@ class _Refusal(Exception):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     server_version = "mnist"
     sys_version = ""
     timeout = PATIENCE
@@ -168,37 +160,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Hand out a file of the page."""
-        self._reply(self._get)
+        self._reply(self._file)
 
     def do_HEAD(self) -> None:
-        """Say of a file of the page what GET would, without the file."""
-        self._reply(self._get)
+        """Send the headers of a file of the page."""
+        self._reply(self._file)
 
     def do_POST(self) -> None:
         """Answer a question."""
-        self._reply(self._post)
+        self._reply(self._answer)
 
-    def __getattr__(self, name: str) -> Any:
-        """Any other method is refused as a question is: by who sent it first."""
-        if name.startswith("do_"):
-            return lambda: self._reply(self._unknown)
-        raise AttributeError(name)
-
-    def _unknown(self) -> tuple[str, bytes]:
-        raise _Refusal(HTTPStatus.NOT_IMPLEMENTED, "GET, HEAD and POST are all there is")
-
-    def _reply(self, method: Callable[[], tuple[str, bytes]]) -> None:
+    def _reply(self, content_of: Callable[[], tuple[str, bytes]]) -> None:
         try:
             self._check_sender()
-            kind, content = method()
+            kind, content = content_of()
         except _Refusal as refusal:
             self.send_error(refusal.status, refusal.message)
         except DataError as error:
-            self._fail(HTTPStatus.BAD_REQUEST, error.message)
+            self.send_error(HTTPStatus.BAD_REQUEST, error.message)
         except MnistError as error:
-            self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-        except OSError:  # the browser has gone
-            self.close_connection = True
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         except Exception:
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected failure")
             raise
@@ -208,60 +189,53 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _check_sender(self) -> None:
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.server.is_own(hosts[0].lower()):
-            raise _Refusal(HTTPStatus.FORBIDDEN, "this server is not of that name")
+            raise _Refusal(HTTPStatus.FORBIDDEN, "this server does not have that name")
         for origin in self.headers.get_all("Origin") or []:
             scheme, _, host = origin.lower().partition("://")
             if scheme != "http" or not self.server.is_own(host):
                 raise _Refusal(HTTPStatus.FORBIDDEN, "only its own page may ask this server")
 
-    def _get(self) -> tuple[str, bytes]:
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, f"a {self.command} with a body")
+    def _file(self) -> tuple[str, bytes]:
         found = self.server.documents.get(self.path.partition("?")[0])
         if found is None:
-            raise _Refusal(HTTPStatus.NOT_FOUND, "there is nothing of that name")
+            raise _Refusal(HTTPStatus.NOT_FOUND, "there is no such file")
         return found
 
-    def _post(self) -> tuple[str, bytes]:
+    def _answer(self) -> tuple[str, bytes]:
         if self.path != "/ask":
-            raise _Refusal(HTTPStatus.NOT_FOUND, "questions are asked at /ask")
-        if self.headers.get_content_type() != BINARY or "Content-Type" not in self.headers:
+            raise _Refusal(HTTPStatus.NOT_FOUND, "questions go to /ask")
+        if self.headers.get("Content-Type") != BINARY:
             raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a question is {BINARY}")
-        return JSON, self.server.ask(self._body())
+        return JSON, self.server.ask(self._question())
 
-    def _body(self) -> bytes:
+    def _question(self) -> bytes:
         lengths = self.headers.get_all("Content-Length") or []
-        if "Transfer-Encoding" in self.headers or not lengths:
-            raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a question without its length")
-        if len(lengths) > 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "a length that is no number")
+        if len(lengths) != 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
+            raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a question needs one Content-Length")
         length, most = int(lengths[0]), self.server.question_size
         if length > most:
             raise _Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question has {most:,} bytes at most"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question has at most {most:,} bytes"
             )
-        body = self.rfile.read(length)
-        if len(body) < length:
+        question = self.rfile.read(length)
+        if len(question) < length:
             raise _Refusal(HTTPStatus.BAD_REQUEST, "the question broke off")
-        return body
+        return question
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse a request, parts of which may not have been read: the connection ends."""
-        self.close_connection = True
-        self._fail(HTTPStatus(code), message or HTTPStatus(code).phrase)
-        self._hear_out()
+        """Send an error as JSON, and read the rest of its request."""
+        text = message or HTTPStatus(code).phrase
+        self._send(HTTPStatus(code), JSON, _encode({"error": text}))
+        self._drain()
 
-    def _hear_out(self) -> None:
-        """Read on for a while: where a connection ends with bytes unread, the answer may be lost."""
+    def _drain(self) -> None:
+        """Read on for a while: if a connection ends with bytes unread, the answer may be lost."""
         until, left = time.monotonic() + LINGER, MOST_IGNORED
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(LINGER)
-            while left > 0 and time.monotonic() < until and (piece := self.rfile.read(1 << 16)):
+            while left > 0 and time.monotonic() < until and (piece := self.rfile.read1(1 << 16)):
                 left -= len(piece)
-
-    def _fail(self, status: HTTPStatus, message: str) -> None:
-        self._send(status, JSON, _encode({"error": message}))
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
         self.send_response(status)
@@ -269,11 +243,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: a drawing asks twenty times a second."""
+        """Log nothing: a drawing asks twenty times a second."""

@@ -378,15 +378,6 @@ def reentrant_checkpoint() -> Case:
 
 
 @kept
-def double_backward() -> Case:
-    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
-    x = leaf(3, 4)
-    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-    case = of_model(model, (slope**2).sum())
-    return Case(case.root, {**case.leaves, "x": x})
-
-
-@kept
 def third_order() -> Case:
     x = leaf(5)
     y = (x**4 * x.sin()).sum()

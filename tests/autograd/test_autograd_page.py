@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import pkgutil
 import re
 from pathlib import Path
 
@@ -41,12 +40,6 @@ def test_every_public_function_is_on_the_page() -> None:
     helpers = {"parse_binding", "parse_value", "find_nodes"}
     for name in set(autograd.__all__) - classes - helpers:
         assert f"`{name}" in PAGE or f" {name}" in PAGE, name
-
-
-def test_no_public_name_is_a_modules_too() -> None:
-    """Importing a module sets its name on the package, in place of the function."""
-    modules = {module.name for module in pkgutil.iter_modules(autograd.__path__)}
-    assert not modules & set(autograd.__all__)
 
 
 def test_the_page_names_the_format() -> None:

@@ -12,9 +12,8 @@ from torch import nn
 
 from mnist_cli.autograd import record, trace_modules, walk
 from mnist_cli.autograd.comparing import compare
-from mnist_cli.autograd.document import dumps
+from mnist_cli.autograd.document import dumps, loads
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.autograd.reading import loads
 
 
 def graph_of(model: nn.Module, *, bf16: bool = False) -> GradGraph:

@@ -137,7 +137,7 @@ def test_the_share_that_a_relu_blocks() -> None:
     assert blocked_share(relu) == pytest.approx(2 / 3)
 
 
-def test_the_first_gradient_that_is_not_finite_is_located() -> None:
+def test_the_first_gradient_that_is_not_finite_is_found() -> None:
     class Root(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.clamp(min=0).sqrt()
@@ -156,7 +156,7 @@ def test_the_first_gradient_that_is_not_finite_is_located() -> None:
     assert "made, from finite ones" in first.message
 
 
-def test_where_the_forward_pass_broke() -> None:
+def test_the_first_saved_tensor_that_is_not_finite_is_found() -> None:
     x = leaf(3)
     scaled = x.exp()
     broken = (scaled - scaled).log()

@@ -64,7 +64,7 @@ def test_a_gradient_wrong_by_a_thousandth_is_found() -> None:
     assert check.kinks == 0
 
 
-def test_kinks_are_neither_right_nor_wrong() -> None:
+def test_kinks_are_not_judged() -> None:
     x = torch.tensor([0.0, 1.0, -1.0, 3e-6, -4e-6], dtype=torch.float64, requires_grad=True)
     (check,) = gradcheck(lambda: (x.relu() * 2).sum(), {"x": x})
     assert [entry.kink for entry in check.entries] == [True, False, False, True, True]
@@ -79,7 +79,7 @@ def test_strong_curvature_is_no_kink() -> None:
     assert check.worst_error < 1e-6
 
 
-def test_a_parameter_out_of_the_loss_has_a_zero_gradient_both_ways() -> None:
+def test_an_unused_parameter_has_a_zero_gradient_by_both() -> None:
     x, y = (torch.ones(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     unused = gradcheck(lambda: x.exp().sum(), {"x": x, "y": y})[1]
     assert unused.worst_error == 0.0
@@ -98,7 +98,7 @@ def test_samples_are_chosen_by_the_seed_and_bounded_by_the_size() -> None:
     assert len(places(0, 100)) == 20
 
 
-def test_what_cannot_be_checked() -> None:
+def test_what_gradcheck_refuses() -> None:
     single = torch.ones(2, requires_grad=True)
     with pytest.raises(UsageError, match="x is float32") as raised:
         gradcheck(lambda: single.sum(), {"x": single})
@@ -118,7 +118,7 @@ def test_what_cannot_be_checked() -> None:
         gradcheck(unsteady, {"x": x})
 
 
-def test_a_gradient_that_is_not_finite_is_no_agreement() -> None:
+def test_a_gradient_that_is_not_finite_fails_the_check() -> None:
     """0 · ∞: the loss is 0 everywhere, and so is its slope, but autograd's is NaN."""
     x = torch.ones(3, dtype=torch.float64, requires_grad=True)
     (check,) = gradcheck(lambda: (x * 0).sqrt().sum(), {"x": x})
@@ -133,7 +133,7 @@ def test_at_the_edge_of_the_domain_differences_say_nothing() -> None:
     assert check.worst_error < 1e-9
 
 
-def test_a_loss_that_is_not_finite_is_told() -> None:
+def test_a_loss_that_is_not_finite_is_refused() -> None:
     x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     for loss in (lambda: (x / x).sum(), lambda: x.log().sum()):
         with pytest.raises(NonFiniteError, match=r"the loss is (nan|-inf)"):

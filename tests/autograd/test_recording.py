@@ -47,7 +47,7 @@ def test_gradients_of_intermediate_tensors_are_those_of_retain_grad() -> None:
         assert arrived.mean == pytest.approx(product_mean, abs=1e-7)
 
 
-def test_what_leaves_is_what_arrives_where_nothing_is_added() -> None:
+def test_without_a_sum_what_leaves_is_what_arrives() -> None:
     case = ZOO["linear_bias_is_reduced"]()
     graph = record(walk(case.root, case.names)).graph
     for node, position, edge in graph.edges():
@@ -84,7 +84,7 @@ def test_kept_gradients_are_the_engines() -> None:
     assert record(walked).grad_in == ()
 
 
-def test_a_gradient_that_does_not_come_is_none() -> None:
+def test_a_missing_gradient_is_none() -> None:
     _, _, third = Choosy.apply(leaf(4))
     node = record(walk(third.sum())).graph.nodes[1]
     assert [stats is None for stats in node.grad_in] == [True, True, False]

@@ -50,7 +50,7 @@ def test_every_node_gets_what_the_engine_gave_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ZOO)
-def test_nothing_is_changed_by_looking(kind: str) -> None:
+def test_an_inspection_changes_nothing(kind: str) -> None:
     case = ZOO[kind]()
     marks = {name: torch.full_like(t, 3.0) for name, t in case.leaves.items()}
     for name, tensor in case.leaves.items():
@@ -68,23 +68,7 @@ def test_nothing_is_changed_by_looking(kind: str) -> None:
         assert torch.equal(case.model.state_dict()[key], value), key
 
 
-def test_the_plain_order_would_not_do() -> None:
-    """The reason for all the care: added in another order, the same gradients differ."""
-    case = ZOO["heavy_fan_in"]()
-    arrived: dict[int, list[Tensor]] = {}
-    walked = walk(case.root, case.names)
-    leaf_id = next(n.id for n in walked.graph.nodes if n.parameter == "x")
-    for step in replay_steps(walked):
-        for delivery in step.deliveries:
-            if delivery.edge.node == leaf_id and delivery.sent is not None:
-                arrived.setdefault(leaf_id, []).append(delivery.sent)
-    backwards = torch.zeros(17)
-    for gradient in reversed(arrived[leaf_id]):
-        backwards = backwards + gradient
-    assert not same_bits(backwards, plain_backward(case)["x"])
-
-
-def test_a_step_says_what_is_reduced_on_the_way() -> None:
+def test_a_step_shows_a_reduced_gradient() -> None:
     case = ZOO["linear_bias_is_reduced"]()
     walked = walk(case.root, case.names)
     reduced = [
@@ -96,7 +80,7 @@ def test_a_step_says_what_is_reduced_on_the_way() -> None:
     assert reduced == [("b", (8, 2), (2,))]
 
 
-def test_a_step_says_what_is_cast_on_the_way() -> None:
+def test_a_step_shows_a_cast_gradient() -> None:
     x = leaf(3, 3)
     w = leaf(3, 3, dtype=torch.float64)
     walked = walk((x * w).sum(), {"x": x, "w": w})
@@ -116,7 +100,7 @@ def test_steps_cover_every_node_once_and_hold_no_mode() -> None:
     assert replay(walked).calls == len(seen) - leaves
 
 
-def test_a_reentrant_checkpoint_is_said_to_fill_parameters_inside() -> None:
+def test_a_step_lists_the_parameters_that_a_reentrant_checkpoint_fills() -> None:
     case = ZOO["reentrant_checkpoint"]()
     walked = walk(case.root, case.names)
     inside = [step.inside for step in replay_steps(walked) if step.inside]
@@ -151,7 +135,7 @@ def test_a_corrupted_gradient_is_found() -> None:
     assert found["fc.weight"].max_ulp == 3
 
 
-def test_a_gradient_that_is_missing_is_a_difference() -> None:
+def test_a_missing_gradient_is_a_difference() -> None:
     case = ZOO["broadcasting"]()
     walked = walk(case.root, case.names)
     recorded = record(walked)
@@ -242,7 +226,7 @@ def test_a_saved_tensor_overwritten_since() -> None:
         replay(y, names={"x": x})
 
 
-def test_a_root_that_is_no_scalar_needs_a_gradient() -> None:
+def test_a_root_that_is_not_a_scalar_needs_a_gradient() -> None:
     x = leaf(3)
     with pytest.raises(UsageError, match=r"shape \(3,\) needs a gradient"):
         replay(x.sin())
@@ -253,7 +237,7 @@ def test_a_root_that_is_no_scalar_needs_a_gradient() -> None:
 # ------------------------------------------------------------------ comparing bits
 
 
-def test_signed_zeros_and_nans_are_told_apart() -> None:
+def test_signed_zeros_and_nan_patterns_differ() -> None:
     zeros = compare_tensors("z", torch.tensor([0.0]), torch.tensor([-0.0]))
     assert (zeros.equal, zeros.max_abs_diff, zeros.max_ulp) == (False, 0.0, 0)
     nan = torch.tensor([math.nan, 1.0])

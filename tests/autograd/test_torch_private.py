@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mnist_cli.autograd import replay, torch_private, walk
-from mnist_cli.autograd.kept import kept
+from mnist_cli.autograd.saved import saved_by
 from mnist_cli.errors import DependencyError
 
 NODE: Any = SimpleNamespace()
@@ -66,7 +66,7 @@ def test_the_error_names_missing_functions(
         read()
 
 
-def test_nothing_begins_where_hooks_cannot_be_taken_away() -> None:
+def test_the_block_does_not_start_if_hooks_cannot_be_removed() -> None:
     aside = torch_private.without_hooks_after_accumulation([NODE])
     with pytest.raises(DependencyError, match="_post_accumulate_grad_hooks"), aside:
         pytest.fail("it began")
@@ -99,20 +99,20 @@ def test_saved_tensors_that_are_hidden_are_reported(
 ) -> None:
     node = doubled.grad_fn
     assert node is not None
-    assert [slot for slot, _ in kept(node).tensors] == ["saved_tensors[0]"]
+    assert [slot for slot, _ in saved_by(node).tensors] == ["saved_tensors[0]"]
     monkeypatch.setattr(torch_private, "raw_saved_of_function", lambda _node: None)
-    found = kept(node)
+    found = saved_by(node)
     assert not found.tensors
     assert found.unreadable == ["saved_tensors: hidden in this version of torch"]
 
 
-def test_slots_that_torch_does_not_show_are_none() -> None:
+def test_hidden_slots_are_empty() -> None:
     assert torch_private.slots(SimpleNamespace) == ()  # type: ignore[arg-type]
     assert torch_private.raw_saved_of_function(NODE) is None
     assert torch_private.wrapped_node(NODE) is None
 
 
-def test_an_engine_that_ignores_the_replacement_is_no_proof(
+def test_an_engine_that_ignores_the_replacement_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two results, of which one gets no gradient: the engine is asked what stands for it."""

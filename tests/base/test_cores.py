@@ -13,76 +13,54 @@ MAX_V1 = "9223372036854771712"
 """What version 1 writes where there is no limit."""
 
 
-class Groups:
-    """A /proc and a /sys/fs/cgroup."""
+GROUPS: dict[str, tuple[list[str], dict[str, str], float | None, int | None]] = {
+    "none": ([], {}, None, None),
+    "a container of version 2": (
+        *(["0::/"], {"cpu.max": "150000 100000", "memory.max": "536870912"}, 1.5, 2**29),
+    ),
+    "the tightest of several": (
+        ["0::/a.slice/b.scope"],
+        {
+            **{"a.slice/cpu.max": "200000 100000", "a.slice/b.scope/cpu.max": "max 100000"},
+            **{"a.slice/memory.max": "1000000", "a.slice/b.scope/memory.max": "max"},
+        },
+        *(2.0, 1_000_000),
+    ),
+    "version 1, with a tree for each controller": (
+        ["4:memory:/job", "3:cpu,cpuacct:/job", "0::/"],
+        {
+            **{"cpu/job/cpu.cfs_quota_us": "400000", "cpu/job/cpu.cfs_period_us": "100000"},
+            "memory/job/memory.limit_in_bytes": "4096",
+        },
+        *(4.0, 4096),
+    ),
+    "version 1 without a limit": (
+        ["4:memory:/", "3:cpu,cpuacct:/"],
+        {
+            **{"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            "memory/memory.limit_in_bytes": MAX_V1,
+        },
+        *(None, None),
+    ),
+    **{
+        f"nonsense: {text!r}": (["0::/"], {"cpu.max": text}, None, None)
+        for text in ("", "max", "100000", "abc def", "100000 0")
+    },
+}
 
-    def __init__(self, root: Path) -> None:
-        self.proc, self.cgroups = root / "proc", root / "cgroup"
 
-    def membership(self, *lines: str) -> None:
-        (self.proc / "self").mkdir(parents=True)
-        (self.proc / "self/cgroup").write_text("\n".join(lines) + "\n")
-
-    def write(self, place: str, text: str) -> None:
-        path = self.cgroups / place
+@pytest.mark.parametrize("case", GROUPS)
+def test_limits_of_control_groups(tmp_path: Path, case: str) -> None:
+    membership, files, cpu, memory = GROUPS[case]
+    proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
+    for path, text in {
+        proc / "self/cgroup": "\n".join(membership),
+        **{cgroups / name: content for name, content in files.items()},
+    }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-
-    @property
-    def cpu(self) -> float | None:
-        return cores.cpu_limit(self.cgroups, self.proc)
-
-    @property
-    def memory(self) -> int | None:
-        return cores.memory_limit(self.cgroups, self.proc)
-
-
-@pytest.fixture
-def groups(tmp_path: Path) -> Groups:
-    return Groups(tmp_path)
-
-
-def test_no_control_groups_are_no_limit(groups: Groups) -> None:
-    assert (groups.cpu, groups.memory) == (None, None)
-
-
-def test_a_container_of_version_2(groups: Groups) -> None:
-    groups.membership("0::/")
-    groups.write("cpu.max", "150000 100000")
-    groups.write("memory.max", "536870912")
-    assert (groups.cpu, groups.memory) == (1.5, 2**29)
-
-
-def test_the_tightest_group_around_counts(groups: Groups) -> None:
-    groups.membership("0::/a.slice/b.scope")
-    groups.write("a.slice/cpu.max", "200000 100000")
-    groups.write("a.slice/b.scope/cpu.max", "max 100000")
-    groups.write("a.slice/memory.max", "1000000")
-    groups.write("a.slice/b.scope/memory.max", "max")
-    assert (groups.cpu, groups.memory) == (2.0, 1_000_000)
-
-
-def test_version_1_has_a_tree_for_each_controller(groups: Groups) -> None:
-    groups.membership("4:memory:/job", "3:cpu,cpuacct:/job", "0::/")
-    groups.write("cpu/job/cpu.cfs_quota_us", "400000")
-    groups.write("cpu/job/cpu.cfs_period_us", "100000")
-    groups.write("memory/job/memory.limit_in_bytes", "4096")
-    assert (groups.cpu, groups.memory) == (4.0, 4096)
-
-
-def test_no_limit_as_version_1_writes_it(groups: Groups) -> None:
-    groups.membership("4:memory:/", "3:cpu,cpuacct:/")
-    groups.write("cpu,cpuacct/cpu.cfs_quota_us", "-1")
-    groups.write("cpu,cpuacct/cpu.cfs_period_us", "100000")
-    groups.write("memory/memory.limit_in_bytes", MAX_V1)
-    assert (groups.cpu, groups.memory) == (None, None)
-
-
-@pytest.mark.parametrize("text", ["", "max", "100000", "abc def", "100000 0"])
-def test_what_makes_no_sense_is_no_limit(groups: Groups, text: str) -> None:
-    groups.membership("0::/")
-    groups.write("cpu.max", text)
-    assert groups.cpu is None
+        path.write_text(f"{text}\n")
+    assert cores.cpu_limit(cgroups, proc) == cpu
+    assert cores.memory_limit(cgroups, proc) == memory
 
 
 @pytest.mark.parametrize(
@@ -96,7 +74,7 @@ def test_the_smaller_of_affinity_and_limit(
     assert cores.usable_cores() == usable
     assert cores.excess(usable) == ""
     assert cores.excess(0) == ""
-    assert f"--threads {usable} or fewer" in cores.excess(usable + 1)
+    assert f"use {usable} or fewer" in cores.excess(usable + 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

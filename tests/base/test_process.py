@@ -36,7 +36,7 @@ def test_a_source_tree_that_is_run_in_place_stays_the_one_that_is_run(
 
 def test_nothing_else_starts_an_interpreter() -> None:
     users = [path.name for path in SOURCE.rglob("*.py") if "sys.executable" in path.read_text()]
-    assert set(users) <= {"process.py", "launch.py"}  # torch's launcher is given the interpreter
+    assert users == ["process.py"]
     assert not [path for path in SOURCE.rglob("*.py") if '"-m", "' in path.read_text()]
 
 

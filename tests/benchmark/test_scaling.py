@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mnist_cli.benchmark import FACTORS
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.scaling import (
-    FACTORS,
     Growth,
     Point,
     PointRun,
@@ -110,7 +110,7 @@ def test_widths_are_relative_to_the_recipes_own() -> None:
 
 
 def test_a_network_of_one_width_is_refused_for_the_width_alone() -> None:
-    with pytest.raises(UsageError, match="'notebook' has one width only"):
+    with pytest.raises(UsageError, match="'notebook' has only one width"):
         check(recipe("notebook"), FACTORS)
     check(recipe("notebook"), ["images", "batch", "threads"])
     check(recipe("fast"), FACTORS)
@@ -160,9 +160,9 @@ def test_one_value_has_no_law() -> None:
 
 
 def ran(factor: str, value: float, images: int, seconds: float, **memory: int) -> PointRun:
-    point = Point(factor, value, images, {"seed": 0})
+    point = Point(factor, value, images, {})
     peaks = {"peak_bytes": 700 * 2**20, "peak_device_bytes": 0, **memory}
-    return PointRun(point, seconds, details={}, **peaks)
+    return PointRun(point, 0, seconds, details={}, **peaks)
 
 
 RUNS = [
@@ -195,12 +195,14 @@ def test_runs_are_gathered_by_factor_and_value() -> None:
 
 def test_the_sentences_say_it() -> None:
     images, threads, batch = ([*sentences(growth)] for growth in made())
-    assert images[0].startswith("images: seconds go as its power 1.00 (least squares over 2 values")
+    assert images[0].startswith(
+        "images: seconds grow with the power 1.00 of it (least squares over 2 values"
+    )
     assert images[1].startswith("the last is 10 passes over all images")
     assert "1.00 times" in images[2]
     assert "power -1.00" in threads[0]
     assert "700 MiB to 770 MiB (1.10 times) over 2 times the threads" in threads[1]
-    assert batch == ["batch size: one value only, so nothing is said of its growth"]
+    assert batch == ["batch size: only one value, which shows no growth"]
 
 
 def test_the_devices_memory_is_what_is_told_where_it_has_its_own() -> None:

@@ -1,11 +1,10 @@
-"""Hostile, damaged and foreign files: always a CheckpointError, and nothing of them is run."""
+"""Hostile, damaged and foreign files: always a CheckpointError, and none of their code runs."""
 
 from __future__ import annotations
 
 import io
 import os
 import pickle
-import random
 import struct
 import tarfile
 import zipfile
@@ -29,7 +28,8 @@ def saved(document: Any, **how: Any) -> bytes:
     return buffer.getvalue()
 
 
-DOCUMENT = {"weights": {"a": torch.arange(300.0), "b": torch.ones(3, 2)}, "epoch": 3, "name": "x"}
+WEIGHT = torch.arange(300.0)
+DOCUMENT = {"weights": {"a": WEIGHT, "b": torch.ones(3, 2)}, "epoch": 3, "name": "x"}
 GOOD = saved(DOCUMENT)
 
 
@@ -62,23 +62,20 @@ def rezip(
 
 
 def test_what_torch_save_wrote_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.pt").write_bytes(GOOD)
-    document = load_archive(tmp_path / "a.pt")
-    assert document.keys() == DOCUMENT.keys()
-    assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]
+    """Also after another program has zipped it again."""
+    for data in (GOOD, rezip(GOOD)):
+        (tmp_path / "a.pt").write_bytes(data)
+        document = load_archive(tmp_path / "a.pt")
+        assert document.keys() == DOCUMENT.keys()
+        assert torch.equal(document["weights"]["a"], WEIGHT)
 
 
-def test_a_zip_made_again_without_compression_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.pt").write_bytes(rezip(GOOD))
-    assert load_archive(tmp_path / "a.pt")["epoch"] == 3
+# --- damage
 
 
-# --- truth
-
-
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 30, 100, 500, -1000, -100, -22, -5, -1])
-def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
-    refused(tmp_path, GOOD[:length])
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    for length in [0, 1, 3, 4, 30, 100, 500, *range(-1000, 0, 90), -22, -5, -1]:
+        refused(tmp_path, GOOD[:length])
 
 
 def test_a_flipped_bit_in_any_entry_is_refused(tmp_path: Path) -> None:
@@ -122,16 +119,8 @@ def test_bytes_changed_anywhere_never_raise_anything_else(
         document = load_archive(path)
     except CheckpointError:
         return
-    # What was changed is padding, then, or a field that neither reader looks at.
-    assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]
-
-
-@given(st.binary(max_size=200), st.booleans())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_any_bytes_are_refused(tmp_path: Path, data: bytes, like_a_zip: bool) -> None:
-    refused(tmp_path, b"PK\x03\x04" + data if like_a_zip else data)
+    # Then the change is in padding, or in a field that neither reader uses.
+    assert torch.equal(document["weights"]["a"], WEIGHT)
 
 
 @given(st.binary(max_size=60))
@@ -139,8 +128,7 @@ def test_any_bytes_are_refused(tmp_path: Path, data: bytes, like_a_zip: bool) ->
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_pickle_inside_is_refused_or_a_mapping(tmp_path: Path, program: bytes) -> None:
-    data = rezip(GOOD, lambda name, old: program if name.endswith("data.pkl") else old)
-    (tmp_path / "a.pt").write_bytes(data)
+    (tmp_path / "a.pt").write_bytes(_with_pickle(program))
     try:
         load_archive(tmp_path / "a.pt")
     except CheckpointError as error:
@@ -176,6 +164,32 @@ def _zip(**entries: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _claiming() -> bytes:
+    """Sizes in the directory, which is at the end: 20 bytes after each entry's signature."""
+    spoilt = bytearray(GOOD)
+    struct.pack_into("<II", spoilt, spoilt.index(b"PK\x01\x02") + 20, 1 << 30, 1 << 30)
+    return bytes(spoilt)
+
+
+def _encrypted() -> bytes:
+    spoilt = bytearray(GOOD)
+    spoilt[spoilt.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(spoilt)
+
+
+def _with_pickle(program: bytes) -> bytes:
+    return rezip(GOOD, lambda name, old: program if name.endswith("data.pkl") else old)
+
+
+def _stretched() -> bytes:
+    """BININT2 300, the number of elements in the pickle, made 65,535."""
+
+    def claim(name: str, old: bytes) -> bytes:
+        return old.replace(b"M\x2c\x01", b"M\xff\xff") if name.endswith("data.pkl") else old
+
+    return rezip(GOOD, claim)
+
+
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "legacy": (
         lambda: saved(DOCUMENT, _use_new_zipfile_serialization=False),
@@ -185,18 +199,12 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a bare pickle": (lambda: pickle.dumps({"a": 1}), "not a zip"),
     "safetensors": (lambda: struct.pack("<Q", 2) + b"{}", "not a zip"),
     "a web page": (lambda: b"<!DOCTYPE html><html></html>", "not a zip"),
-    "TorchScript": (_torchscript, "TorchScript"),
+    "TorchScript": (_torchscript, "refused"),
     "a zip of something else": (lambda: _zip(readme=b"hello"), "not one that torch.save wrote"),
     "an empty zip": (lambda: _zip(), "not a zip"),
     "compressed": (
         lambda: rezip(GOOD, compression=zipfile.ZIP_DEFLATED),
         "entries are not compressed",
-    ),
-    "a bomb": (
-        lambda: rezip(
-            GOOD, more=(("archive/data/9", bytes(10**6)),), compression=zipfile.ZIP_DEFLATED
-        ),
-        "not compressed",
     ),
     "a missing weight": (
         lambda: rezip(GOOD, lambda name, old: None if name.endswith("data/0") else old),
@@ -215,6 +223,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: GOOD[:-2] + struct.pack("<H", 22) + GOOD[-22:],
         "",
     ),
+    "an entry of more bytes than the file has": (_claiming, "claim more bytes"),
+    "an encrypted entry": (_encrypted, "damaged"),
+    "a tensor of more elements than its bytes": (_stretched, "refused"),
+    "a deep pickle": (lambda: _with_pickle(b"\x80\x02" + b"(" * 200_000 + b"t" * 200_000), ""),
 }
 
 
@@ -247,7 +259,7 @@ def test_too_large_a_file_is_refused_before_it_is_read(
     with path.open("wb") as file:
         file.truncate(archive.MAX_BYTES + 1)  # sparse: no byte is written
     monkeypatch.setattr(Path, "read_bytes", lambda _self: pytest.fail("it was read"))
-    with pytest.raises(CheckpointError, match="no checkpoint of an MNIST network"):
+    with pytest.raises(CheckpointError, match="a checkpoint of an MNIST network at most"):
         load_archive(path)
 
 
@@ -258,7 +270,7 @@ def test_too_large_a_file_is_refused_before_it_is_read(
         ("torch.load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
     ],
 )
-def test_memory_that_runs_out_is_not_laid_to_the_file(
+def test_memory_that_runs_out_is_not_blamed_on_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
 ) -> None:
     def fail(*_values: object, **_named: object) -> None:
@@ -266,32 +278,6 @@ def test_memory_that_runs_out_is_not_laid_to_the_file(
 
     monkeypatch.setattr(place, fail)
     assert refused(tmp_path, GOOD).message.endswith("needs more memory than there is")
-
-
-def test_claims_of_more_bytes_than_there_are_are_refused(tmp_path: Path) -> None:
-    """Sizes in the directory, which is at the end: 24 bytes after each entry's signature."""
-    spoilt = bytearray(GOOD)
-    at = spoilt.index(b"PK\x01\x02")
-    struct.pack_into("<II", spoilt, at + 20, 1 << 30, 1 << 30)
-    refused(tmp_path, bytes(spoilt))
-
-
-def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
-    spoilt = bytearray(GOOD)
-    spoilt[spoilt.index(b"PK\x01\x02") + 8] |= 1
-    refused(tmp_path, bytes(spoilt))
-
-
-def test_a_tensor_that_claims_more_than_its_bytes_is_refused(tmp_path: Path) -> None:
-    """BININT2 300, the number of elements in the pickle, made 65,535."""
-
-    def claim(name: str, old: bytes) -> bytes:
-        if not name.endswith("data.pkl"):
-            return old
-        assert old.count(b"M\x2c\x01") == 2
-        return old.replace(b"M\x2c\x01", b"M\xff\xff")
-
-    refused(tmp_path, rezip(GOOD, claim))
 
 
 # --- code
@@ -337,37 +323,15 @@ def test_with_the_unsafe_switch_torch_would_have_run_it(
     assert (tmp_path / "proof").is_dir()
 
 
-def test_a_deep_pickle_is_refused(tmp_path: Path) -> None:
-    depth = 200_000
-    deep = b"\x80\x02" + b"(" * depth + b"t" * depth + b"."
-    refused(tmp_path, rezip(GOOD, lambda n, old: deep if n.endswith("data.pkl") else old))
-
-
 # --- paths
 
 
 def test_a_missing_file_a_folder_and_a_device_are_refused(tmp_path: Path) -> None:
     for path, words in (
         (tmp_path / "gone.pt", "there is no checkpoint"),
-        (tmp_path, "is not a file"),
-        (Path(os.devnull), "is not a file"),
+        (tmp_path, "it is not a file"),
+        (Path(os.devnull), "it is not a file"),
         (tmp_path / ("x" * 300), "cannot read"),
     ):
         with pytest.raises(CheckpointError, match=words):
             load_archive(path)
-
-
-def test_random_cuts_and_swaps_are_refused_or_harmless(tmp_path: Path) -> None:
-    """Whole blocks misplaced, as a broken transfer leaves them."""
-    chance = random.Random(0)
-    for _ in range(60):
-        a, b = sorted(chance.sample(range(len(GOOD)), 2))
-        refused(tmp_path, GOOD[:a] + GOOD[b:])
-        block = GOOD[a : a + 64]
-        if b + 64 <= len(GOOD) and block != GOOD[b : b + 64]:
-            (tmp_path / "b.pt").write_bytes(GOOD[:b] + block + GOOD[b + 64 :])
-            try:
-                document = load_archive(tmp_path / "b.pt")
-            except CheckpointError:
-                continue
-            assert torch.equal(document["weights"]["a"], DOCUMENT["weights"]["a"])  # type: ignore[index]

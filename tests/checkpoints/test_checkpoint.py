@@ -1,4 +1,4 @@
-"""What a checkpoint holds, what is accepted beside it, and how a difference is told."""
+"""What a checkpoint holds, which other files are accepted, and how a difference is reported."""
 
 from __future__ import annotations
 
@@ -161,19 +161,16 @@ DIFFERENCES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], tuple[str, ...]
         lambda w: w.update({"fc1.bias": torch.ones(50, device="meta")}),
         ("fc1.bias is a tensor without plain memory",),
     ),
-    "no tensor": (lambda w: w.update({"fc1.bias": 3}), ("'fc1.bias' is no named tensor",)),
-    "no name": (lambda w: w.update({3: torch.ones(1)}), ("3 is no named tensor",)),
-    "empty": (lambda w: w.clear(), ("no weights where weights should be",)),
+    "no tensor": (lambda w: w.update({"fc1.bias": 3}), ("'fc1.bias' is not a named tensor",)),
+    "no name": (lambda w: w.update({3: torch.ones(1)}), ("3 is not a named tensor",)),
+    "empty": (lambda w: w.clear(), ("there are no weights",)),
 }
 
 
 @pytest.mark.parametrize("case", DIFFERENCES)
-@pytest.mark.parametrize("foreign", [False, True])
-def test_a_difference_is_listed(tmp_path: Path, case: str, foreign: bool) -> None:
+def test_a_difference_is_listed(tmp_path: Path, case: str) -> None:
     change, words = DIFFERENCES[case]
-    document = changed(change)
-    subject = document["model"]["weights"] if foreign else document
-    message = refused(tmp_path, subject, "notebook").message
+    message = refused(tmp_path, changed(change), "notebook").message
     for word in words:
         assert word in message
 
@@ -216,11 +213,15 @@ GARBLED: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("case", GARBLED)
 def test_a_garbled_part_is_a_checkpoint_error(tmp_path: Path, case: str) -> None:
-    refused(tmp_path, spoilt(*GARBLED[case]))
+    error = refused(tmp_path, spoilt(*GARBLED[case]))
+    if "version" in case:
+        assert "Use the version of mnist_cli that wrote it" in error.hint
 
 
 @pytest.mark.parametrize("key", [key for key in DOCUMENT if key not in ("format", "scaler")])
-def test_a_missing_part_is_told_at_the_latest_where_it_is_needed(tmp_path: Path, key: str) -> None:
+def test_a_missing_part_is_an_error_at_the_latest_where_it_is_needed(
+    tmp_path: Path, key: str
+) -> None:
     def resume(document: dict[str, Any]) -> None:
         checkpoint = read(tmp_path, document)
         snapshot.restore(checkpoint, state_of(STATE.config), torch.Generator())
@@ -260,12 +261,6 @@ def test_any_value_anywhere_is_read_or_a_checkpoint_error(
         assert error.message  # noqa: PT017
 
 
-def test_a_version_says_which_program_to_use(tmp_path: Path) -> None:
-    error = refused(tmp_path, spoilt("version", 7))
-    assert "version 7" in error.message
-    assert "Use the version of mnist_cli that wrote it" in error.hint
-
-
 def test_another_network_than_asked_for_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path, DOCUMENT, "notebook").model == "notebook"
     assert "not 'conv4'" in refused(tmp_path, DOCUMENT, "conv4").message
@@ -295,27 +290,13 @@ WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-@pytest.mark.parametrize("name", ["notebook", "example", "conv2", "conv4"])
 @pytest.mark.parametrize("named", [False, True])
-def test_what_other_programs_save_is_recognised(
-    tmp_path: Path, wrapping: str, name: str, named: bool
-) -> None:
-    weights = weights_of(name)
-    checkpoint = read(tmp_path, WRAPPINGS[wrapping](weights), name if named else None)
-    assert (checkpoint.model, checkpoint.classes, checkpoint.foreign) == (name, 10, True)
+def test_what_other_programs_save_is_recognised(tmp_path: Path, wrapping: str, named: bool) -> None:
+    weights = weights_of("conv4", 47)
+    checkpoint = read(tmp_path, WRAPPINGS[wrapping](weights), "conv4" if named else None)
+    assert (checkpoint.model, checkpoint.classes, checkpoint.foreign) == ("conv4", 47, True)
     built = checkpoint.build_model().state_dict()
     assert all(torch.equal(built[key], weights[key]) for key in weights)
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_another_number_of_classes_is_read_off(tmp_path: Path, named: bool) -> None:
-    checkpoint = read(tmp_path, weights_of("conv4", 47), "conv4" if named else None)
-    assert checkpoint.classes == 47
-
-
-def test_a_real_module_wrapped_by_torch_is_recognised(tmp_path: Path) -> None:
-    model = nn.DataParallel(models.build("example"))
-    assert read(tmp_path, model.state_dict()).model == "example"
 
 
 def test_an_unknown_network_lists_what_was_found(tmp_path: Path) -> None:

@@ -19,12 +19,16 @@ from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.data import bundled
 
 FORMATS = Path(__file__).with_name("formats")
-VERSIONS = range(1, checkpoints.VERSION + 1)
+VERSIONS = sorted(int(path.stem.removeprefix("version-")) for path in FORMATS.glob("*.pt"))
 
 
 def recorded(version: int) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((FORMATS / f"version-{version}.json").read_text())
     return record
+
+
+def test_every_version_has_a_file() -> None:
+    assert list(range(1, checkpoints.VERSION + 1)) == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -49,7 +49,7 @@ def test_what_could_ask_for_memory_or_run_is_not(value: Any) -> None:
 
 @pytest.mark.parametrize("program", [b"", b"\x80\x02", b"garbage", b"\x80\x02cno newline"])
 def test_what_is_no_pickle(program: bytes) -> None:
-    with pytest.raises(Unacceptable, match="no pickle"):
+    with pytest.raises(Unacceptable, match="not a pickle"):
         judge_pickle(program)
 
 

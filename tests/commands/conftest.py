@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from program import TINY, Outcome, Run
 
 from mnist_cli import cli
-
-NAMED = os.environ.get("MNIST_DATA_DIR")
-MNIST = Path(NAMED).resolve() if NAMED else None
-
-
-@pytest.fixture
-def mnist_dir() -> Path:
-    """The real MNIST files, named before the test's own environment hides them."""
-    if MNIST is None:
-        pytest.skip("MNIST_DATA_DIR names no data")
-    return MNIST
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 from program import finish, start
 from systems import skip_without_posix
 
-from mnist_cli.commands.drawing_answers import SIDE
+from mnist_cli.inference.drawings import SIDE
 
 Point = tuple[float, float]
 DIGITS: dict[str, list[list[Point]]] = {

@@ -16,7 +16,7 @@ from mnist_cli import catalogue
 from mnist_cli.data import store
 from mnist_cli.networks import registry as models
 
-SMALL = ("--dataset", "digits", "--batch", "4", "--precision", "fp32")
+SMALL = ("--dataset", "digits", "--batch-size", "4", "--precision", "fp32")
 """A batch that takes no time, in the precision that plain torch computes in."""
 
 

@@ -61,27 +61,16 @@ def test_the_folder_may_come_from_the_environment(
     assert run("data", "path").out.splitlines()[0] == str(three / FILES[0])
 
 
-def test_path_refuses_files_of_another_set(run: Run, flat: Path) -> None:
-    outcome = run("data", "path", "--data-dir", flat)
-    assert outcome.code == 3
-    assert "are not MNIST" in outcome.err
-
-
 @pytest.mark.parametrize("command", ["path", "verify"])
-def test_missing_files_are_named(run: Run, flat: Path, command: str) -> None:
+def test_missing_and_foreign_files_are_named(run: Run, flat: Path, command: str) -> None:
     (flat / FILES[1]).unlink()
     outcome = run("data", command, "--data-dir", flat)
     assert outcome.code == 3
-    assert FILES[1] in outcome.err
-    assert "mnist data fetch mnist" in outcome.err
-
-
-def test_verify_finds_files_that_are_not_mnists(run: Run, flat: Path) -> None:
-    outcome = run("data", "verify", "--data-dir", flat)
-    assert outcome.code == 3
-    for name in FILES:
-        assert name in outcome.out
-    assert "4 of 4 files" in outcome.err
+    assert "4 of 4 files of MNIST are missing or bad" in outcome.err
+    assert f"{FILES[1]}: missing" in outcome.err
+    assert "is not the MNIST file" in outcome.err
+    assert f"mnist data fetch mnist --data-dir {flat}" in outcome.err
+    assert all(name in outcome.out for name in FILES) is (command == "verify")
 
 
 @pytest.mark.mnist
@@ -103,17 +92,13 @@ def test_fetch_tells_scripts_where_the_files_are(run: Run, mnist_dir: Path) -> N
     assert all(path.is_file() for path in paths)
 
 
-def test_fetch_of_the_bundled_digits_names_no_folder(run: Run) -> None:
-    document = run("data", "fetch", "digits", "--json").document
-    assert (document["folder"], document["files"]) == (None, [])
-
-
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])
 def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     outcome = run("data", command, "digits")
     assert (outcome.code, outcome.out) == (0, "")
     assert "come with the program" in outcome.err
-    assert run("data", command, "digits", "--json").document["files"] == []
+    document = run("data", command, "digits", "--json").document
+    assert (document.get("folder"), document["files"]) == (None, [])
 
 
 def test_fetch_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +131,23 @@ def test_show_as_json(run: Run) -> None:
     assert all(sample["class"] == str(sample["label"]) for sample in document["samples"])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--indices", "0,1415"], "image 1415 does not exist; 0 to 1414 do"),
+        (["--indices", "-1"], "image -1 does not exist"),
+        (["--indices", "0", "--count", "3"], "--count and --indices contradict each other"),
+        (["--split", "val"], "'val' is not one of 'train', 'test'"),
+    ],
+)
+def test_show_refuses_what_does_not_exist(run: Run, words: list[str], message: str) -> None:
+    outcome = run("data", "show", "digits", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
 def test_show_as_a_picture(run: Run) -> None:
-    assert run("data", "show", "digits", "--count", 12, "--png", "grid.png").code == 0
+    assert run("data", "show", "digits", "--count", 12, "--out", "grid.png").code == 0
     height, width, _channels = imread("grid.png").shape
     assert 800 < width < 2500
     assert 200 < height < 1000
@@ -155,7 +155,7 @@ def test_show_as_a_picture(run: Run) -> None:
 
 @pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])
 def test_a_picture_that_cannot_be_written(run: Run, name: str, code: int) -> None:
-    outcome = run("data", "show", "digits", "--png", name)
+    outcome = run("data", "show", "digits", "--out", name)
     assert outcome.code == code
     assert name in outcome.err
 

@@ -59,9 +59,9 @@ def test_claims_that_hold_are_exit_code_0(run: Run, claim: Callable[[Claims], No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--out", "table.md"], "--out needs --prove"),
-        (["--prove", "--runs", "elsewhere"], "--runs has no effect with --prove"),
-        (["--prove", "--device", "cuda:99"], "--device cuda:99"),
+        (["--out", "table.md"], "--out has no effect without --prove"),
+        (["--prove", "--runs", "elsewhere"], "--prove and --runs contradict each other"),
+        (["--prove", "--device", "cuda:99"], "device cuda:99"),
     ],
 )
 def test_what_is_refused(run: Run, words: list[str], said: str) -> None:

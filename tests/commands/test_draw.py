@@ -1,4 +1,4 @@
-"""``mnist draw``: what it computes of a drawing, its address, and its end."""
+"""``mnist draw``: what it computes for a drawing, its address, and its end."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
-from mnist_cli.commands.drawing_answers import SIDE, Looker
 from mnist_cli.errors import DataError
+from mnist_cli.inference.drawings import SIDE, about, answer
+from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks import registry as models
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -34,22 +34,22 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 @pytest.fixture
-def looker(trained: Path) -> Looker:
-    return Looker(Reader(checkpoints.read(trained / "best.pt"), torch.device("cpu")))
+def opened(trained: Path) -> OpenCheckpoint:
+    return OpenCheckpoint(checkpoints.read(trained / "best.pt"), torch.device("cpu"))
 
 
 def unpacked(text: str, kind: type) -> Any:
     return np.frombuffer(base64.b64decode(text), kind)
 
 
-def test_the_figures_are_the_networks_own(looker: Looker, trained: Path) -> None:
+def test_the_figures_are_the_networks_own(opened: OpenCheckpoint, trained: Path) -> None:
     """Held against plain torch in float64: a forward, and a backward to the pixels.
 
     Without maxima and ReLUs: blank paper gives a pool four equal values, of which rounding chooses.
     """
     with smooth():
-        answer = looker.look(rasterised(DIGITS["7"]))
-    form = unpacked(answer["form"], np.uint8).reshape(28, 28)
+        found = answer(opened, rasterised(DIGITS["7"]))
+    form = unpacked(found["form"], np.uint8).reshape(28, 28)
     assert form.max() > 200
     network = models.build("conv2", 10).eval().double()
     network.load_state_dict(torch.load(trained / "best.pt", weights_only=True)["model"]["weights"])
@@ -59,10 +59,10 @@ def test_the_figures_are_the_networks_own(looker: Looker, trained: Path) -> None
         logits = network(normalize(pixels, [spec.mean], [spec.std]))[0]
     expected = logits.detach().softmax(0)
     torch.testing.assert_close(
-        torch.tensor(answer["probabilities"], dtype=torch.float64), expected, atol=1e-4, rtol=1e-3
+        torch.tensor(found["probabilities"], dtype=torch.float64), expected, atol=1e-4, rtol=1e-3
     )
     first, second = logits.topk(2).indices.tolist()
-    seen = answer["saliency"]
+    seen = found["saliency"]
     assert (seen["predicted"], seen["rival"]) == (first, second)
     for name, score in (
         ("gradient", logits[first]),
@@ -75,80 +75,83 @@ def test_the_figures_are_the_networks_own(looker: Looker, trained: Path) -> None
         assert abs(shown - gradient[0, 0].numpy()).max() < largest / 127
 
 
-def test_the_layers_are_those_of_a_hook(looker: Looker) -> None:
-    answer = looker.look(rasterised(DIGITS["0"]))
-    form = unpacked(answer["form"], np.uint8).reshape(1, 1, 28, 28)
-    network = looker.reader.network
+def test_the_layers_are_those_of_a_hook(opened: OpenCheckpoint) -> None:
+    found = answer(opened, rasterised(DIGITS["0"]))
+    form = unpacked(found["form"], np.uint8).reshape(1, 1, 28, 28)
+    network = opened.network
     kept: list[torch.Tensor] = []
     handle = network.get_submodule("conv1").register_forward_hook(lambda *a: kept.append(a[2]))
     with torch.no_grad():
-        network(looker.reader.normalisation(torch.as_tensor(form.copy()).float()))
+        network(opened.normalisation(torch.as_tensor(form.copy()).float()))
     handle.remove()
     expected = torch.relu(torch.nn.functional.max_pool2d(kept[0], 2))[0].numpy()
-    layer = answer["layers"][0]
+    layer = found["layers"][0]
     assert (layer["count"], layer["height"], layer["width"]) == expected.shape
     shown = unpacked(layer["values"], np.int8).reshape(expected.shape) * layer["largest"] / 127
     assert abs(shown - expected).max() < layer["largest"] / 127
 
 
-def test_without_maps_the_hidden_units_are_shown(looker: Looker) -> None:
+def test_without_maps_the_hidden_units_are_shown(opened: OpenCheckpoint) -> None:
     torch.manual_seed(0)
     hidden, scores = torch.nn.Linear(784, 100), torch.nn.Linear(100, 10)
     network = torch.nn.Sequential(torch.nn.Flatten(), hidden, torch.nn.ReLU(), scores)
-    vars(looker.reader)["model"] = vars(looker.reader)["network"] = network  # cached properties
-    answer = looker.look(rasterised(DIGITS["0"]))
-    (layer,) = answer["layers"]
+    vars(opened)["model"] = vars(opened)["network"] = network  # cached properties
+    found = answer(opened, rasterised(DIGITS["0"]))
+    (layer,) = found["layers"]
     assert (layer["count"], layer["height"], layer["width"]) == (100, 1, 1)
     assert layer["operations"] == ("linear", "ReLU")
-    form = torch.as_tensor(unpacked(answer["form"], np.uint8).copy()).view(1, 1, 28, 28)
-    expected = hidden(looker.reader.normalisation(form.float()).flatten(1)).relu()[0]
+    form = torch.as_tensor(unpacked(found["form"], np.uint8).copy()).view(1, 1, 28, 28)
+    expected = hidden(opened.normalisation(form.float()).flatten(1)).relu()[0]
     shown = unpacked(layer["values"], np.int8) * layer["largest"] / 127
     assert abs(shown - expected.detach().numpy()).max() < layer["largest"] / 127
 
 
 @pytest.mark.parametrize("level", [0, 1, 120])
-def test_a_blank_drawing_asks_nothing_of_the_network(looker: Looker, level: int) -> None:
-    assert looker.look(bytes([level]) * SIDE**2) == {"blank": True}
+def test_a_blank_drawing_asks_nothing_of_the_network(opened: OpenCheckpoint, level: int) -> None:
+    assert answer(opened, bytes([level]) * SIDE**2) == {"blank": True}
 
 
 @pytest.mark.parametrize("size", [0, 1, 784, SIDE**2 - 1])
-def test_another_size_is_no_drawing(looker: Looker, size: int) -> None:
+def test_another_size_is_no_drawing(opened: OpenCheckpoint, size: int) -> None:
     with pytest.raises(DataError, match="78,400 bytes"):
-        looker.look(bytes(size))
+        answer(opened, bytes(size))
 
 
-def test_whatever_is_drawn_is_answered(looker: Looker) -> None:
+def test_any_drawing_is_answered(opened: OpenCheckpoint) -> None:
     """A point in a corner, all ink, noise, a line a pixel thin: never a crash."""
     random = np.random.default_rng(0)
     point, line = np.zeros((2, SIDE, SIDE), np.uint8)
     point[0, 0] = line[:, 7] = 255
     noise = random.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     for picture in (point, line, line.T, np.full((SIDE, SIDE), 255, np.uint8), noise):
-        answer = looker.look(np.ascontiguousarray(picture).tobytes())
-        assert sum(answer["probabilities"]) == pytest.approx(1)
-        assert unpacked(answer["form"], np.uint8).max() > 100
+        found = answer(opened, np.ascontiguousarray(picture).tobytes())
+        assert sum(found["probabilities"]) == pytest.approx(1)
+        assert unpacked(found["form"], np.uint8).max() > 100
 
 
 def test_of_an_ensemble_the_vote(run: Run) -> None:
     assert run(*TINY, "--ensemble", 2, "--quiet").code == 0
-    found = checkpoints.read(Path("runs/0001-digits-conv2/best.pt"))
-    looker = Looker(Reader(found, torch.device("cpu")))
-    answer = looker.look(rasterised(DIGITS["3"]))
-    assert looker.about()["members"] == 2
-    form = unpacked(answer["form"], np.uint8).reshape(1, 1, 28, 28)
+    checkpoint = checkpoints.read(Path("runs/0001-digits-conv2/best.pt"))
+    opened = OpenCheckpoint(checkpoint, torch.device("cpu"))
+    found = answer(opened, rasterised(DIGITS["3"]))
+    assert about(opened)["members"] == 2
+    form = unpacked(found["form"], np.uint8).reshape(1, 1, 28, 28)
     with torch.no_grad():
-        images = looker.reader.normalisation(torch.as_tensor(form.copy()).float())
-        members = [looker.reader.model.member(k).eval()(images).softmax(1)[0] for k in (0, 1)]
+        images = opened.normalisation(torch.as_tensor(form.copy()).float())
+        members = [opened.model.member(k).eval()(images).softmax(1)[0] for k in (0, 1)]
     voted = torch.stack(members).double().mean(0).tolist()
-    assert answer["probabilities"] == pytest.approx(voted, abs=1e-5)
-    assert answer["saliency"]["predicted"] == int(members[0].argmax())
+    assert found["probabilities"] == pytest.approx(voted, abs=1e-5)
+    assert found["saliency"]["predicted"] == int(members[0].argmax())
 
 
 # --- the command
 
 
-def test_ctrl_c_is_its_normal_end_and_frees_the_port(trained: Path) -> None:
-    with drawing(trained) as there:
+def test_ctrl_c_ends_it_normally_and_frees_the_port(trained: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with drawing(trained, "--port", port) as there:
+        assert there.port == port
         assert there.ask(rasterised(DIGITS["7"]))[0] == 200
         there.process.send_signal(signal.SIGINT)
         ended = finish(there.process)
@@ -160,7 +163,7 @@ def test_ctrl_c_is_its_normal_end_and_frees_the_port(trained: Path) -> None:
         assert again.connect_ex(("127.0.0.1", there.port)) != 0
 
 
-def test_sigterm_is_not_and_json_is_one_document(trained: Path) -> None:
+def test_sigterm_is_exit_143_and_json_is_one_document(trained: Path) -> None:
     with drawing(trained, "--json") as there:
         there.process.send_signal(signal.SIGTERM)
         ended = finish(there.process)
@@ -177,14 +180,7 @@ def test_a_port_in_use(run: Run, trained: Path) -> None:
         outcome = run("draw", trained, "--port", port, "--json")
     assert outcome.code == 5
     assert f"port {port} is in use" in outcome.document["error"]["message"]
-    assert "--port 0" in outcome.err
-
-
-def test_the_port_that_was_asked_for(trained: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with drawing(trained, "--port", port) as there:
-        assert there.port == port
+    assert "port 0" in outcome.err
 
 
 def test_many_at_once_get_the_answers_to_their_own_drawings(trained: Path) -> None:
@@ -224,16 +220,18 @@ def test_the_browser_is_opened(trained: Path, monkeypatch: pytest.MonkeyPatch) -
         (["missing.pt"], 4, "missing.pt"),
         (["--port", "70000"], 2, "--port"),
         (["--port", "x"], 2, "--port"),
-        (["--device", "abacus"], 2, "no such device"),
+        (["--device", "abacus"], 2, "there is no device 'abacus'"),
     ],
 )
-def test_what_cannot_be(run: Run, arguments: list[str], code: int, said: str) -> None:
+def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:
     outcome = run("draw", *arguments)
     assert outcome.code == code
     assert said in outcome.err
 
 
-def test_a_precision_that_cannot_be_had_is_said_before_it_serves(run: Run, trained: Path) -> None:
+def test_a_precision_that_is_not_available_is_reported_before_it_serves(
+    run: Run, trained: Path
+) -> None:
     outcome = run("draw", trained, "--device", "cpu", "--precision", "fp16")
     assert outcome.code == 2
     assert "fp16" in outcome.err

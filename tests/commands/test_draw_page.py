@@ -12,7 +12,7 @@ from drawn import DIGITS, Address, Point, drawing
 from program import Run, finish, wait_until
 
 from mnist_cli import cli
-from mnist_cli.commands.drawing_answers import SIDE
+from mnist_cli.inference.drawings import SIDE
 
 pytestmark = pytest.mark.skipif(chromium.EXECUTABLE is None, reason="Chromium is not installed")
 

@@ -86,10 +86,10 @@ def test_two_epochs_differ_and_the_first_node_is_named(run: Run, dumped: Path) -
 
 
 @pytest.mark.parametrize("epoch", ["0", "x", "1,-2", "1.5"])
-def test_an_epoch_that_is_none(run: Run, epoch: str) -> None:
+def test_an_invalid_epoch_is_refused(run: Run, epoch: str) -> None:
     outcome = run(*TINY, "--dump-grad", epoch)
     assert outcome.code == 2
-    assert "is no epoch" in outcome.err
+    assert "is not an epoch" in outcome.err
     assert not Path("runs").exists()
 
 
@@ -144,7 +144,7 @@ def test_two_networks_and_two_batches(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_a_device_that_cannot_be_had_is_refused(run: Run, tmp_path: Path) -> None:
+def test_an_unavailable_device_is_refused(run: Run, tmp_path: Path) -> None:
     weights = saved("conv2", tmp_path)
     for other in ("cuda", "cuda:1"):
         outcome = run("inspect-grad", weights, *SMALL, "--against", other, "--json")
@@ -152,32 +152,19 @@ def test_a_device_that_cannot_be_had_is_refused(run: Run, tmp_path: Path) -> Non
         assert outcome.document["error"]["kind"] == "device"
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "broken JSON"),
-        ("[]", "not a gradient graph"),
-        ('{"format": "other"}', "not a gradient graph"),
-        ('{"format": "mnist-cli/grad-graph", "version": 99}', "another version: 99"),
-        ('{"format": "mnist-cli/grad-graph", "version": 1, "root": 0}', "nodes"),
-    ],
-)
 @pytest.mark.parametrize("how", ["compare", "against"])
-def test_a_dump_that_cannot_be_read(
-    run: Run, tmp_path: Path, text: str, words: str, how: str
-) -> None:
-    Path("bad.json").write_text(text)
+def test_a_damaged_dump_is_one_message(run: Run, tmp_path: Path, how: str) -> None:
+    Path("bad.json").write_text('{"format": "mnist-cli/grad-graph", "version": 1, "root": 0}')
     asked: tuple[object, ...] = ("--compare", "bad.json", "bad.json")
     if how == "against":
         asked = (saved("conv2", tmp_path), *SMALL, "--against", "bad.json")
     outcome = run("inspect-grad", *asked, "--json")
     assert outcome.code == 3
     message = outcome.document["error"]["message"]
-    assert message.startswith("bad.json: ")
-    assert words in message
+    assert message.startswith("bad.json: not a gradient graph: nodes: Field required")
 
 
-def test_other_sides_that_are_none(run: Run, tmp_path: Path) -> None:
+def test_invalid_sides_of_a_comparison(run: Run, tmp_path: Path) -> None:
     weights = saved("conv2", tmp_path)
     assert run("inspect-grad", weights, *SMALL, "--against", "fp16").code == 2
     missing = run("inspect-grad", weights, *SMALL, "--against", "nowhere.json")
@@ -188,3 +175,12 @@ def test_other_sides_that_are_none(run: Run, tmp_path: Path) -> None:
     both = run("inspect-grad", weights, "--compare", weights, weights)
     assert both.code == 2
     assert "CHECKPOINT" in both.err
+
+
+@pytest.mark.parametrize(
+    "option", ["--no-deterministic", "--eval", "--device cpu", "--batch-size 4", "--seed 3"]
+)
+def test_options_without_an_effect_on_two_dumps_are_refused(run: Run, option: str) -> None:
+    outcome = run("inspect-grad", "--compare", "a.json", "b.json", *option.split())
+    assert outcome.code == 2
+    assert f"--compare of two dumps and {option.split()[0]} contradict each other" in outcome.err

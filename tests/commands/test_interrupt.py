@@ -1,101 +1,29 @@
-"""Ctrl-C and SIGTERM, at any moment: the documented code, and a run that resumes to the bit."""
+"""Ctrl-C and SIGTERM where tests/torture does not send them: before, between and after the steps."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from program import TINY, Outcome, Run, finish, one_thread, start, start_held, wait_until
+from program import TINY, Run, finish, one_thread, start, start_held, wait_until
 
-from mnist_cli.commands import shared_run
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.errors import OutputError
+from mnist_cli.runs.directory import RunDirectory
 
-EPOCHS = 25
-LONG = [*TINY, "--epochs", str(EPOCHS)]
 DIRECTORY = Path("runs/0001-digits-conv2")
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-MARKER = Path("held")
-
-
-def start_and_hold(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A run that waits in a step of its second epoch, until :data:`MARKER` is removed."""
-    return start_held(MARKER, *LONG, *arguments, **options)
-
-
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> Outcome:
-    """Send a signal in the middle of a step, and let the run go on from there."""
-    process.send_signal(number)
-    MARKER.unlink()
-    return finish(process)
-
-
-def weights_and_metrics(directory: Path) -> tuple[dict[str, torch.Tensor], Any, list[Any]]:
-    document = torch.load(directory / "last.pt", weights_only=True)
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    timed = ("seconds", "images_per_second")
-    figures = [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
-    return document["model"]["weights"], document["optimizers"], figures
-
-
-def test_ctrl_c_in_the_second_epoch_then_resume_ends_with_the_same_bits(run: Run) -> None:
-    stopped = stop(start_and_hold(), signal.SIGINT)
-    assert stopped.code == 130
-    assert f"everything up to there is in {DIRECTORY}/last.pt" in stopped.err
-    assert f"Resume with: mnist train --resume {DIRECTORY}" in stopped.err
-    assert not (DIRECTORY / "summary.json").exists()
-
-    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
-    assert run(*LONG, "--quiet", "--runs", "whole").code == 0
-    resumed = weights_and_metrics(DIRECTORY)
-    whole = weights_and_metrics(Path("whole") / DIRECTORY.name)
-    torch.testing.assert_close(resumed[:2], whole[:2], rtol=0, atol=0)
-    assert resumed[2] == whole[2]
-    assert len(resumed[2]) == EPOCHS
-
-
-def test_sigterm_with_json_is_one_document(run: Run) -> None:
-    stopped = stop(start_and_hold("--json"), signal.SIGTERM)
-    assert stopped.code == 143
-    error = stopped.document["error"]
-    assert (error["code"], error["kind"]) == (143, "terminated")
-    assert "mnist train --resume" in error["message"]
-
-
-def test_ctrl_c_reaches_loader_processes_too() -> None:
-    flags = ["--loader", "dataloader", "--workers", 2]
-    process = start_and_hold(*flags, start_new_session=True)
-    os.killpg(process.pid, signal.SIGINT)
-    MARKER.unlink()
-    stopped = finish(process)
-    assert stopped.code == 130
-    assert "Traceback" not in stopped.err
-    assert torch.load(DIRECTORY / "last.pt", weights_only=True)["format"]
-
-
-def test_a_second_ctrl_c_leaves_a_run_that_can_be_resumed(run: Run) -> None:
-    """Two that arrive as one are one: they are sent until it has left, in the middle of a step."""
-    process = start_and_hold()
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    assert finish(process).code == 130
-    assert run("train", "--resume", DIRECTORY, "--quiet").code == 0
-
-
 @pytest.mark.mnist
 def test_the_command_that_resumes_finds_the_data(mnist_dir: Path) -> None:
-    flags = [word for word in LONG if word not in {"--config", "smoke"}]
+    flags = [word for word in TINY if word not in {"--config", "smoke"}]
     flags += ["--model", "conv2", "--data-dir", str(mnist_dir), "--runs", "my runs"]
     process = start(*flags, "--epochs", 5000)
     runs = Path("my runs")
@@ -107,8 +35,11 @@ def test_the_command_that_resumes_finds_the_data(mnist_dir: Path) -> None:
     assert finish(resumed).code == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_before_training_begins(tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "kind"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_before_training_begins(tmp_path: Path, number: int, code: int, kind: str) -> None:
     """The configuration is a pipe that nobody writes: the process waits, reading it."""
     os.mkfifo("config.toml")
     process = start("train", "--json", "--config", "config.toml")
@@ -117,27 +48,24 @@ def test_before_training_begins(tmp_path: Path, number: int, code: int) -> None:
     stopped = finish(process)
     os.close(writer)
     assert stopped.code == code
-    assert stopped.document["error"]["code"] == code
+    error = stopped.document["error"]
+    assert (error["code"], error["kind"]) == (code, kind)
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
     ("ignored", "other", "code"),
-    [("INT", signal.SIGTERM, 143), ("TERM", signal.SIGINT, 130)],
+    [(signal.SIGINT, signal.SIGTERM, 143), (signal.SIGTERM, signal.SIGINT, 130)],
 )
 def test_a_signal_that_the_shell_has_set_to_be_ignored(
-    ignored: str, other: signal.Signals, code: int
+    tmp_path: Path, ignored: signal.Signals, other: signal.Signals, code: int
 ) -> None:
-    """As nohup and a shell's background have it; both are sent, and the other one is answered."""
-    words = [sys.executable, "-m", "mnist_cli", *LONG, "--epochs", "5000"]
-    command = ["bash", "-c", f'trap "" {ignored}; exec "$@"', "bash", *words]
-    process = subprocess.Popen(command, text=True, env=one_thread(), stderr=subprocess.PIPE)
-    metrics = DIRECTORY / "metrics.jsonl"
-    wait_until(lambda: (metrics.is_file() and metrics.read_text()) or process.poll() is not None)
-    process.send_signal(signal.Signals[f"SIG{ignored}"])
-    length = len(metrics.read_text())
-    wait_until(lambda: len(metrics.read_text()) > length or process.poll() is not None)
+    """As nohup and a shell's background do; both signals are sent, and only the other is heard."""
+    marker = tmp_path / "held"
+    process = start_held(marker, *TINY, faults=[["ignore", int(ignored)]])
+    process.send_signal(ignored)
     process.send_signal(other)
+    marker.unlink()
     assert finish(process).code == code
 
 
@@ -158,34 +86,15 @@ def test_a_signal_while_torch_is_imported_is_not_lost(
     assert (ended.code, ended.out, ended.err) == (code, "", words)
 
 
-AT_THE_END = """
-import atexit, os, sys
-place, number, *arguments = sys.argv[1:]
-sys.argv = ["mnist", *arguments]
-def strike(*values, **named):
-    os.kill(os.getpid(), int(number))
-    return None
-from mnist_cli.__main__ import main
-if place == "exit":
-    atexit.register(strike)
-else:
-    from mnist_cli.commands import train
-    told = train._report
-    train._report = lambda *values, **named: (strike(), told(*values, **named))
-main()
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("place", ["report", "exit"])
-def test_a_signal_when_all_is_done_changes_nothing(tmp_path: Path, number: int, place: str) -> None:
-    """While the summary is told, and while the interpreter ends."""
-    words = [sys.executable, "-c", AT_THE_END, place, str(int(number)), *TINY, "--quiet"]
-    ended = subprocess.run(
-        words, cwd=tmp_path, env=one_thread(), capture_output=True, text=True, check=False
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "checkpoint" in ended.stdout
+@pytest.mark.parametrize(
+    "place", [["send", "mnist_cli.commands.train:_report", 1], ["send_at_exit"]]
+)
+def test_a_signal_when_all_is_done_changes_nothing(place: list[Any], number: int) -> None:
+    """While the summary is printed, and while the interpreter ends."""
+    ended = finish(start(*TINY, "--quiet", faults=[[*place, [int(number)]]]))
+    assert (ended.code, ended.err) == (0, "")
+    assert "checkpoint" in ended.out
 
 
 def test_pictures_need_no_notebook(tmp_path: Path) -> None:
@@ -197,34 +106,19 @@ def test_pictures_need_no_notebook(tmp_path: Path) -> None:
     assert (tmp_path / DIRECTORY / "curves.png").is_file()
 
 
-def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_overwritten(
+def test_a_checkpoint_is_read_while_no_other_process_can_write_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read while the other still held the run, which then saves and ends before we take the lock."""
+    """Another one that saved between reading and locking would be overwritten by an older state."""
     assert run(*TINY, "--quiet").code == 0
-    newer = (DIRECTORY / "last.pt").read_bytes()
-    read = shared_run.read_checkpoint
+    read, refused = checkpoints.read, []
 
-    def read_and_be_overtaken(*values: Any) -> Any:
-        found = read(*values)
-        (DIRECTORY / "new").write_bytes(newer)
-        (DIRECTORY / "new").replace(DIRECTORY / "last.pt")
-        return found
+    def read_while_another_tries(*values: Any) -> Any:
+        with pytest.raises(OutputError) as caught, RunDirectory(DIRECTORY).locked():
+            pass
+        refused.append(caught.value.message)
+        return read(*values)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shared_run, "read_checkpoint", read_and_be_overtaken)
-        refused = run("train", "--resume", DIRECTORY)
-    assert refused.code == 5
-    assert "was written by another process after it was read here" in refused.err
-    assert (DIRECTORY / "last.pt").read_bytes() == newer
+    monkeypatch.setattr(checkpoints, "read", read_while_another_tries)
     assert run("train", "--resume", DIRECTORY).code == 0
-
-
-def test_two_processes_never_write_one_run() -> None:
-    process = start_and_hold()
-    try:
-        second = finish(start("train", "--resume", DIRECTORY))
-    finally:
-        stop(process, signal.SIGINT)
-    assert second.code == 5
-    assert f"is being written by process {process.pid}" in second.err
+    assert "is being written by process" in refused[0]

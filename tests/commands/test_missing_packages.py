@@ -158,10 +158,11 @@ REFUSED = {
     "onnx": ["export", "--format", "onnx"],
     "safetensors": ["export", "--format", "safetensors"],
     "tensorboard": ["train", *SMALL, "--dataset", "own", "--tensorboard"],
+    "httpx": ["data", "fetch", "mnist", "--data-dir", "none"],
 }
 TORCH = metadata.version("torch").partition("+")[0]
 MATCHING = f"Install the torchvision release that matches torch {TORCH}"
-PICTURES = [["eval", "--plots", "plots"], ["data", "show", "own", "--png", "show.png"]]
+PICTURES = [["eval", "--out", "plots"], ["data", "show", "own", "--out", "show.png"]]
 
 
 def test_what_needs_one_names_it(without: Callable[..., Commands], images: Path) -> None:
@@ -199,7 +200,7 @@ def test_one_that_is_missing_stops_only_what_needs_it(
         assert "Traceback" not in end.err
         assert bool(code) <= ("pip install" in end.err or MATCHING in end.err)
     if name == "torchvision":
-        assert "left out maximised: this command needs the package torchvision" in ends[-1].err
+        assert "skipped maximised: this command needs the package torchvision" in ends[-1].err
 
 
 AGAIN = "pip install --force-reinstall --no-deps pillow"

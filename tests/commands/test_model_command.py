@@ -1,4 +1,4 @@
-"""``mnist model``: which network is shown, and that the table says what the document does."""
+"""``mnist model``: which network it shows, in the table and in the document."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_the_document(run: Run) -> None:
 def test_of_an_ensemble_one_network_is_shown(run: Run) -> None:
     assert run(*TINY, "--ensemble", 3, "--epochs", 1).code == 0
     outcome = run("model")
-    assert "3 networks that vote, of which this is the first: conv2" in outcome.err
-    assert "3 of them vote: all figures times 3" in outcome.out
+    assert "the first of 3 networks that vote: conv2" in outcome.err
+    assert "an ensemble of 3 such networks: all of these numbers times 3" in outcome.out
     document = run("model", "--json").document
     assert document["members"] == 3
     assert document["totals"]["trained"] == sum(
@@ -128,17 +128,17 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
         (["conv5"], 2, "there is no network, checkpoint or run 'conv5'\nDid you mean 'conv4'?"),
         (["conv2x99"], 2, "there is no network, checkpoint or run 'conv2x99'"),
         (["12"], 2, "there is no network, checkpoint or run '12'"),
-        (["runs/0001"], 4, "there is no checkpoint or run runs/0001"),
-        (["lost.pt"], 4, "there is no checkpoint or run lost.pt"),
-        (["text.pt"], 4, "text.pt is not a checkpoint"),
-        (["net.pt", "--classes", "3"], 2, "--classes is for a network that is named"),
+        (["runs/0001"], 4, "no checkpoint or run runs/0001"),
+        (["lost.pt"], 4, "no checkpoint or run lost.pt"),
+        (["text.pt"], 4, "text.pt is refused: it is not a zip"),
+        (["net.pt", "--classes", "3"], 2, "--classes is for a network given by its name"),
         (["conv4", "--model", "conv2"], 2, "contradict each other"),
         (["--model", "vgg"], 2, "unknown model 'vgg'"),
         (["conv4", "--classes", "0"], 2, "--classes: should be a whole number from 1 to 1,000"),
         (["conv4", "-b", "99999"], 2, "--batch-size: should be a whole number from 1 to 4,096"),
     ],
 )
-def test_what_cannot_be_shown_is_named(run: Run, words: list[str], code: int, said: str) -> None:
+def test_what_is_refused(run: Run, words: list[str], code: int, said: str) -> None:
     Path("text.pt").write_text("not a checkpoint")
     torch.save(models.build("notebook").state_dict(), "net.pt")
     outcome = run("model", *words)

@@ -1,85 +1,49 @@
-"""Where the output goes: pipes that close, full disks, closed streams, old encodings, terminals."""
+"""Output into pipes, full disks and old encodings; lines and figures as wide as their terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from program import TINY, Run, shell
-from systems import needs_permissions
+from program import TINY, Run, finish, one_thread, start
+from systems import needs_posix
 
-from mnist_cli.report import console, figures, training
+from mnist_cli.report import console, figure_style, figures, training
 from mnist_cli.runs.results import EpochResult, Score
 
-TRAIN = " ".join(TINY)
-SHARED = f"{TRAIN} --epochs 1 --nproc 2 --json"
-needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+SHARED = [*TINY, "--epochs", "1", "--nproc", "2", "--json"]
 
 
-@pytest.mark.parametrize(
-    "command", ["--help", "train --help", "doctor --json", f"{SHARED} --quiet"]
-)
-def test_a_reader_who_leaves_early_is_no_failure(command: str) -> None:
-    done = shell(f"mnist {command} | true; echo ${{PIPESTATUS[0]}}")
-    assert (done.out, done.err) == ("0\n", "")
+@needs_posix
+def test_a_reader_who_leaves_early_does_not_fail_several_ranks() -> None:
+    process = start(*SHARED, "--quiet")
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
 
 
-def test_a_reader_who_leaves_early_does_not_cost_the_run() -> None:
-    done = shell(f"mnist {TRAIN} | head -1; echo ${{PIPESTATUS[0]}}")
-    first, code = done.out.splitlines()
-    assert first.startswith("epoch 1/3")
-    assert code == "0"
-    summary = json.loads(Path("runs/0001-digits-conv2/summary.json").read_text())
-    assert summary["epochs"] == 3
-
-
-@needs_dev_full
-@pytest.mark.parametrize("command", ["--version", "--help", "data path --json", f"{TRAIN}", SHARED])
-def test_a_full_disk_behind_stdout(command: str) -> None:
-    done = shell(f"mnist {command} > /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_several_ranks_report_a_full_disk_behind_stdout() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = finish(start(*SHARED, stdout=full))
     assert done.code == 5
     assert "error: cannot write the output: No space left on device" in done.err
     assert "Traceback" not in done.err
 
 
-def test_closed_streams() -> None:
-    done = shell(f"mnist {TRAIN} --epochs 1 <&- >&- 2>&-")
-    assert done.code == 0
-    assert json.loads(Path("runs/0001-digits-conv2/metrics.jsonl").read_text())["epoch"] == 1
-    assert shell("mnist train --epochs 0 2>&-").code == 2
-    assert shell("mnist data path --json >&-").code == 3
-
-
-def test_a_file_that_may_not_grow() -> None:
-    done = shell(f"ulimit -f 100; mnist {TRAIN}")
-    assert done.code == 5
-    assert "cannot write runs/0001-digits-conv2/last.pt" in done.err
-    assert not list(Path("runs").rglob("*.tmp"))
-
-
-@needs_permissions
-def test_a_folder_that_may_not_be_written(run: Run) -> None:
-    Path("locked").mkdir(mode=0o555)
-    outcome = run(*TINY, "--runs", "locked/runs")
-    assert outcome.code == 5
-    assert "permission denied" in outcome.err
-
-
-@pytest.mark.parametrize(
-    "setting", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
-)
-def test_streams_that_only_know_ascii(setting: dict[str, str]) -> None:
-    environment = {"PYTHONCOERCECLOCALE": "0", **setting}
-    done = shell(
-        "mnist --help && mnist data show digits -n 1; mnist train --model ä", **environment
-    )
-    assert done.code == 2
-    assert "Usage: mnist" in done.out
-    assert "Traceback" not in done.err
+@needs_posix
+def test_a_locale_that_only_knows_ascii(tmp_path: Path) -> None:
+    """As the interpreter finds it when it starts."""
+    environment = one_thread(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    helped = finish(start("--help", environment=environment))
+    refused = finish(start("train", "--model", "ä", environment=environment))
+    assert (helped.code, refused.code) == (0, 2)
+    assert "Usage: mnist" in helped.out
+    assert "Traceback" not in refused.err
 
 
 def test_no_colour_where_there_is_no_terminal(run: Run) -> None:
@@ -159,7 +123,7 @@ def test_images_on_a_terminal(
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures, instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(figures, "save", lambda figure, _path: kept.append(figure))
+    monkeypatch.setattr(figure_style, "save", lambda figure, _path: kept.append(figure))
     return kept
 
 
@@ -206,7 +170,7 @@ def test_a_grid_of_samples_shows_each_image_under_its_title(drawn: list[Figure])
 
 def test_the_confusion_matrix_is_written_out(run: Run, trained: Path, drawn: list[Figure]) -> None:
     counts = run("eval", trained, "--json").document["confusion"]
-    assert run("eval", trained, "--plots", "plots").code == 0
+    assert run("eval", trained, "--out", "plots").code == 0
     matrix = drawn[0].axes[0]
     texts = [text.get_text() for text in matrix.texts]
     assert texts == [str(count) if count else "·" for row in counts for count in row]

@@ -22,8 +22,8 @@ from program import Outcome, Run, finish
 
 from mnist_cli import cli
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.commands.digit_reader import Reader
-from mnist_cli.commands.drawing_answers import SIDE, Looker
+from mnist_cli.inference.drawings import SIDE, answer
+from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.insight.pixels import saliency
 from mnist_cli.networks import registry as models
 from mnist_cli.vision.fitting import IN_WORDS
@@ -71,7 +71,7 @@ def test_what_was_done_to_the_images_is_said(run: Run, own: Path) -> None:
     outcome = run("train", *SMALL[1:-5], "--dataset", own / "pics", "--dry-run")
     text = said(outcome)
     assert "60 of 60 images are 32×40: the longer side is scaled to 28 pixels" in text
-    assert "there is no test set: 12 images, one in 5 of each class, are kept" in text
+    assert "no test set found: 12 images, one in 5 of each class, are held out" in text
 
 
 def test_it_evaluates_by_itself(run: Run, run_of: Path) -> None:
@@ -118,7 +118,7 @@ def test_images_that_change_under_the_same_name_are_told(run: Run) -> None:
     (Path("pics") / "bar" / "000.png").unlink()
     outcome = run("eval", "--json")
     assert outcome.code == 0
-    assert "some of its training images may be among the test images now" in said(outcome)
+    assert "some of its training images may now be among the test images" in said(outcome)
 
 
 def test_it_goes_on_where_it_stopped_though_its_images_were_moved(run: Run) -> None:
@@ -155,14 +155,14 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
     rows = list(csv.DictReader(lines))
     assert [(row["digit"], row["class"]) for row in rows] == list(zip("012", SHAPES, strict=True))
     shown = run("predict", "disc.png", "--checkpoint", run_of)
-    assert "taken whole and as they are" in said(shown)
+    assert "pictures are used whole and unchanged" in said(shown)
     assert "disc" in shown.out
     refused = run("predict", "disc.png", "--checkpoint", run_of, "--segment")
     assert refused.code == 2
 
 
 def test_its_gradients_replay_and_its_pictures_are_drawn(run: Run, run_of: Path) -> None:
-    replay = run("inspect-grad", run_of, "--replay", "--batch", 4, "--json", "--out", "g")
+    replay = run("inspect-grad", run_of, "--replay", "--batch-size", 4, "--json", "--out", "g")
     assert replay.code == 0, replay.err
     assert replay.document["dataset"] == "pics"
     drawn = run("plot", run_of, "--only", "confusion,maximised", "--out", "p", "--json")
@@ -198,7 +198,7 @@ def test_data_verify_counts_and_path_names_the_folders(run: Run, own: Path) -> N
 def test_data_show_draws_them(run: Run, own: Path) -> None:
     shown = run("data", "show", own / "pics", "--count", 3, "--json").document
     assert [one["class"] for one in shown["samples"]] == list(SHAPES)
-    assert run("data", "show", own / "pics", "--png", "it.png").code == 0
+    assert run("data", "show", own / "pics", "--out", "it.png").code == 0
     with Image.open("it.png") as drawn:
         assert drawn.size[0] > 100
 
@@ -224,7 +224,7 @@ def test_data_that_cannot_be_used(run: Run, own: Path) -> None:
 def test_a_network_of_other_classes(run: Run, own: Path, trained: Path) -> None:
     outcome = run("eval", trained, "--dataset", own / "pics")
     assert outcome.code == 4
-    assert "tells 10 classes apart, pics has 3" in said(outcome)
+    assert "has 10 classes, but pics has 3" in said(outcome)
 
 
 @pytest.mark.parametrize("place", ["/dev", "/proc/self/fd", "/nowhere", "relative/path"])
@@ -266,17 +266,17 @@ def test_a_drawing_is_prepared_as_pictures_are(run: Run, run_of: Path, light: bo
     torch.save(loaded, "it.pt")
     Image.fromarray(255 - ink if light else ink).save("drawing.png")
     (known,) = run("predict", "drawing.png", "--checkpoint", "it.pt", "--json").document
-    looker = Looker(Reader(checkpoints.read(Path("it.pt")), torch.device("cpu")))
-    answer = looker.look(ink.tobytes())
-    assert answer["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
-    form = np.frombuffer(base64.b64decode(answer["form"]), np.uint8).reshape(28, 28)
+    opened = OpenCheckpoint(checkpoints.read(Path("it.pt")), torch.device("cpu"))
+    found = answer(opened, ink.tobytes())
+    assert found["probabilities"] == pytest.approx(known["probabilities"], abs=1e-6)
+    form = np.frombuffer(base64.b64decode(found["form"]), np.uint8).reshape(28, 28)
     small = (255.0 - ink if light else ink).reshape(28, 10, 28, 10).mean(axis=(1, 3))
     assert abs(form - small).max() <= 1
-    outline = np.frombuffer(base64.b64decode(answer["ink"]), np.uint8).reshape(28, 28)
+    outline = np.frombuffer(base64.b64decode(found["ink"]), np.uint8).reshape(28, 28)
     assert (outline == (255 - form if light else form)).all()
-    ink_says = saliency_of(answer)
+    ink_says = saliency_of(found)
     brightness_says = saliency(
-        looker.reader.network, torch.tensor(form)[None], looker.reader.normalisation
+        opened.network, torch.tensor(form)[None], opened.normalisation
     ).gradient.numpy()
     agreement = (ink_says * brightness_says).sum()
     assert (agreement < 0) if light else (agreement > 0)
@@ -308,4 +308,4 @@ def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:
     with drawing(run_of) as there:
         there.process.send_signal(signal.SIGINT)
         told = finish(there.process).err
-    assert "drawings are taken whole, on dark ground as its images" in " ".join(told.split())
+    assert "drawings are used whole, on dark paper" in " ".join(told.split())

@@ -7,8 +7,8 @@ import torch
 from program import Run
 
 from mnist_cli.autograd import replay_steps, walk
-from mnist_cli.commands.inspect.stepping import Stepper
-from mnist_cli.report.steps import Glyphs, step_lines
+from mnist_cli.report.stepping import Stepper
+from mnist_cli.report.steps import Glyphs
 
 RIGHT, LEFT, ENTER, ESCAPE = "\x1b[C", "\x1b[D", "\r", "\x1b"
 
@@ -41,7 +41,7 @@ def test_keys_go_forth_and_back_and_stop_at_the_ends(stepper: Stepper) -> None:
 
 
 @pytest.mark.parametrize("word", ["bias", "#{id}", "{id}", "addmm"])
-def test_a_place_is_gone_to_by_name_and_id(stepper: Stepper, word: str) -> None:
+def test_g_goes_to_a_step_by_name_or_id(stepper: Stepper, word: str) -> None:
     wanted = next(
         index
         for index, step in enumerate(stepper.steps)
@@ -53,7 +53,7 @@ def test_a_place_is_gone_to_by_name_and_id(stepper: Stepper, word: str) -> None:
     assert press(stepper, "g", *text, ENTER) == wanted
 
 
-def test_a_place_that_is_none_is_said_and_left(stepper: Stepper) -> None:
+def test_an_unknown_step_gives_a_message(stepper: Stepper) -> None:
     assert press(stepper, "n", "g", *"nowhere", ENTER) == 1
     assert "nowhere" in stepper.message
     assert press(stepper, "g", *"bias", ESCAPE) == 1
@@ -61,7 +61,7 @@ def test_a_place_that_is_none_is_said_and_left(stepper: Stepper) -> None:
     assert not stepper.done
 
 
-def test_letters_of_a_place_are_no_keys(stepper: Stepper) -> None:
+def test_typed_letters_are_not_keys(stepper: Stepper) -> None:
     press(stepper, "g", "q", "n", "\x7f", "\x7f")
     assert (stepper.prompt, stepper.index, stepper.done) == ("", 0, False)
     press(stepper, ESCAPE, "q")
@@ -83,18 +83,8 @@ def test_a_screen_fits_its_window(stepper: Stepper, width: int, height: int) -> 
         stepper.press("n")
 
 
-def test_the_bias_leaves_with_a_row_an_example_and_arrives_summed(stepper: Stepper) -> None:
-    addmm = next(s for s in stepper.steps if "Addmm" in stepper.graph.nodes[s.node].name)
-    text = "\n".join(step_lines(addmm, stepper.graph, len(stepper.steps), Glyphs.ascii()))
-    assert "summed to shape on the way: 4x2 -> 2" in text
-    (bias,) = (d for d in addmm.deliveries if stepper.graph.nodes[d.edge.node].parameter == "bias")
-    assert bias.raw is not None
-    assert bias.sent is not None
-    assert torch.equal(bias.sent, bias.raw.sum(0))
-
-
 def test_without_a_terminal_every_step_is_printed(run: Run) -> None:
-    outcome = run("inspect-grad", "--model", "conv2", "--batch", "2", "--step")
+    outcome = run("inspect-grad", "--model", "conv2", "--batch-size", "2", "--step")
     assert outcome.code == 0
     steps = [line for line in outcome.out.splitlines() if line.startswith("step ")]
     count = int(steps[0].split()[3])

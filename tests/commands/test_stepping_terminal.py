@@ -14,7 +14,7 @@ from subprocess import Popen
 
 import pytest
 from program import start
-from terminals import open_terminal
+from systems import open_terminal
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
@@ -68,7 +68,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     side, program_side = open_terminal()
     termios.tcsetwinsize(side, (12, 40))
     ends = {"stdin": program_side, "stdout": program_side, "stderr": program_side}
-    asked = ("--model", "conv2", "--batch", "2", "--precision", "fp32", "--step")
+    asked = ("--model", "conv2", "--batch-size", "2", "--precision", "fp32", "--step")
     process = start("inspect-grad", *asked, **ends)
     window = Terminal(process, side, program_side)
     try:

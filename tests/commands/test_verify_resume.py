@@ -11,8 +11,8 @@ from program import TINY, Run
 from systems import needs_posix
 
 from mnist_cli.base import process
-from mnist_cli.commands import verify_resume
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.training import resume_proof
 
 SHORT = [*TINY, "--verify-resume", "--epochs", 1]
 
@@ -44,13 +44,13 @@ def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.Monkey
     """The resumed run loses one bit of one weight."""
 
     def spoil(path: Path, _data_dir: Path, _model: str) -> None:
-        for step in verify_resume.RunDirectory(path).path.glob("last.pt"):
+        for step in path.glob("last.pt"):
             document: Any = torch.load(step, weights_only=True)
             document["model"]["weights"]["fc2.bias"].view(torch.int32)[0] ^= 1
             torch.save(document, step)
 
-    monkeypatch.setattr(verify_resume, "_resume", spoil)
-    monkeypatch.setattr(verify_resume.random.SystemRandom, "randint", lambda *_: 3)
+    monkeypatch.setattr(resume_proof, "_resume", spoil)
+    monkeypatch.setattr(resume_proof.random.SystemRandom, "randint", lambda *_: 3)
     outcome = run(*SHORT)
     assert outcome.code == 6
     assert "stopped after batch 3 of 3" in outcome.err
@@ -81,8 +81,8 @@ def test_what_contradicts_it_is_refused(run: Run, other: list[str]) -> None:
 
 def test_it_is_short_unless_told() -> None:
     config = TrainConfig(epochs=9, batch_size=100, target_accuracy=0.9)
-    short = verify_resume.shorten(config, frozenset())
+    short = resume_proof.shorten(config, frozenset())
     assert (short.epochs, short.train_size, short.target_accuracy) == (2, 800, 0)
-    kept = verify_resume.shorten(config, frozenset({"epochs", "train_size"}))
+    kept = resume_proof.shorten(config, frozenset({"epochs", "train_size"}))
     assert (kept.epochs, kept.train_size) == (9, 0)
-    assert verify_resume.shorten(TrainConfig(train_size=5), frozenset()).train_size == 5
+    assert resume_proof.shorten(TrainConfig(train_size=5), frozenset()).train_size == 5

@@ -59,15 +59,12 @@ def test_a_flag_that_was_not_given_changes_nothing() -> None:
 
 def test_a_new_optimiser_forgets_what_the_preset_said_of_the_old_one(tmp_path: Path) -> None:
     preset = file(tmp_path, 'optimizer = "adam"\nbeta1 = 0.7\neps = 1e-4\nschedule = "cosine"\n')
+    shared = compose([preset, from_flags({"optimizer": "adamw"})])
+    assert shared.setting("beta1") == 0.7
     config = compose([preset, from_flags({"optimizer": "sgd", "schedule": "constant"})])
     assert config.beta1 is None
     assert config.setting("momentum") == OPTIMIZER_DEFAULTS["sgd"]["momentum"]
     assert config.setting("beta1") is None
-
-
-def test_a_shared_key_survives_a_change_between_its_takers(tmp_path: Path) -> None:
-    preset = file(tmp_path, 'optimizer = "adam"\nbeta1 = 0.7\n')
-    assert compose([preset, from_flags({"optimizer": "adamw"})]).setting("beta1") == 0.7
 
 
 def test_what_was_typed_is_never_forgotten_silently() -> None:
@@ -159,6 +156,12 @@ def test_a_refusal_says_what_is_allowed(assignment: str, said: str) -> None:
     assert refused(from_assignments([assignment])).message == f"--set {assignment}: {said}"
 
 
+def test_a_misspelt_word_names_the_nearest() -> None:
+    error = refused(from_assignments(["optimizer=adamm"]))
+    assert error.hint.startswith("Did you mean 'adam'? optimizer: Optimiser.")
+    assert "did you mean 'conv4'? Choose one of" in refused(from_flags({"model": "konv4"})).message
+
+
 CONTRADICTIONS = {
     "workers": ["workers=2"],
     "nesterov": ["optimizer=sgd", "momentum=0", "nesterov=true"],
@@ -166,10 +169,6 @@ CONTRADICTIONS = {
     "warmup ": ["warmup=3", "epochs=3", "schedule=cosine"],
     "early_stopping": ["early_stopping=2", "val_size=0"],
     "target_accuracy": ["target_accuracy=0.9", "val_size=0"],
-    "gamma": ["schedule=cosine", "gamma=0.5"],
-    "peak_at": ["schedule=step", "peak_at=0.5"],
-    "rho": ["optimizer=adam", "rho=0.5"],
-    "momentum": ["optimizer=adadelta", "momentum=0.5"],
     "model": ["model=resnet50"],
 }
 
@@ -186,7 +185,7 @@ def test_each_foreign_key_of_each_optimiser_and_schedule_is_refused() -> None:
         for chosen, own in table.items():
             for key in {key for keys in table.values() for key in keys} - set(own):
                 layer = Layer({chooser: chosen, key: values.get(key, 0.5)}, {})
-                assert f"{key}: means nothing with {chooser} = {chosen}" in refused(layer).message
+                assert f"{key}: has no effect with {chooser} = {chosen}" in refused(layer).message
 
 
 WORDS = st.sampled_from([*choices.OPTIMIZERS, *choices.SCHEDULES, *choices.MODELS, "cpu", "true"])
@@ -195,7 +194,11 @@ VALUES = st.one_of(
 )
 
 
-@given(st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=9)), VALUES, max_size=8))
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(tuple(KEYS)), st.text(max_size=9)), VALUES, max_size=8
+    )
+)
 @settings(max_examples=300, deadline=None)
 def test_any_assignment_gives_a_configuration_or_a_usage_error(values: dict[str, Any]) -> None:
     try:
@@ -205,7 +208,7 @@ def test_any_assignment_gives_a_configuration_or_a_usage_error(values: dict[str,
     assert tomllib.loads(config.to_toml()) == config.to_plain()
 
 
-@given(st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=9)), max_size=5))
+@given(st.lists(st.tuples(st.sampled_from(tuple(KEYS)), st.text(max_size=9)), max_size=5))
 @settings(max_examples=200, deadline=None)
 def test_any_text_after_set_gives_a_configuration_or_a_usage_error(
     pairs: list[tuple[str, str]],
@@ -215,17 +218,6 @@ def test_any_text_after_set_gives_a_configuration_or_a_usage_error(
 
 
 # --- reading, writing, finding
-
-
-def test_toml_round_trip_keeps_every_value(tmp_path: Path) -> None:
-    config = compose(
-        [
-            from_assignments(
-                ["optimizer=muon", "lr=1e-7", "eps=1e-30", "seed=9223372036854775807", "beta1=0.1"]
-            ),
-        ]
-    )
-    assert compose([file(tmp_path, config.to_toml())]) == config
 
 
 def test_quotes_and_dashes_may_be_used_after_set() -> None:
@@ -239,8 +231,8 @@ def test_a_configuration_cannot_be_changed_after_validation() -> None:
 
 
 def test_every_key_says_what_it_means() -> None:
-    for key, field in TrainConfig.model_fields.items():
-        assert field.description, key
+    for name, key in KEYS.items():
+        assert key.help.endswith("."), name
 
 
 def test_a_setting_is_the_value_or_the_optimisers_default_or_nothing() -> None:
@@ -287,5 +279,5 @@ def test_the_configuration_imports_no_torch() -> None:
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device of POSIX")
 def test_a_configuration_without_an_end_is_not_read_to_it() -> None:
-    with pytest.raises(UsageError, match="/dev/zero is no configuration: it has more than"):
+    with pytest.raises(UsageError, match="/dev/zero is not a configuration: it has more than"):
         from_file(Path("/dev/zero"))

@@ -10,6 +10,7 @@ import pytest
 from mnist_cli.config.choices import preset_names, presets_dir
 from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
 from mnist_cli.data.augment import Augmentation
+from mnist_cli.data.batches import Batching
 
 NAMES = ("accurate", "default", "example", "fast", "notebook", "smoke")
 
@@ -60,7 +61,7 @@ def test_the_notebooks_recipe() -> None:
     )
     assert (config.batch_size, config.epochs, config.schedule) == (64, 10, "constant")
     assert config.nesterov is False
-    assert Augmentation.of(config) == Augmentation()
+    assert Batching.of(config).augmentation == Augmentation()
 
 
 def test_the_examples_recipe() -> None:
@@ -73,7 +74,7 @@ def test_the_examples_recipe() -> None:
         *("step", 1, 0.7),
     )
     assert (config.batch_size, config.epochs, config.precision) == (64, 14, "fp32")
-    assert Augmentation.of(config) == Augmentation()
+    assert Batching.of(config).augmentation == Augmentation()
 
 
 def test_the_smoke_preset_needs_no_network() -> None:

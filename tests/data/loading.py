@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.augment import Augmentation
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.split import Normalisation, Split
 
 NORMALISATION = Normalisation(0.1307, 0.3081)
-PLAIN = {"shift": 0, "rotate": 0, "scale": 0, "shear": 0}
-MOVED = {"shift": 2, "rotate": 10, "scale": 0.1, "shear": 5, "erase": 0.5}
+MOVED = {"augmentation": Augmentation(shift=2, rotate=10, scale=0.1, shear=5, erase=0.5)}
 
 
 def split(count: int = 23) -> Split:
@@ -24,14 +23,14 @@ def split(count: int = 23) -> Split:
     )
 
 
-def config(loader: str, **values: Any) -> TrainConfig:
-    return TrainConfig(**{"batch_size": 5, "seed": 3, **PLAIN, **values, "loader": loader})
+def batching(loader: Any, **values: Any) -> Batching:
+    return Batching(**{"batch_size": 5, "seed": 3, **values, "loader": loader})
 
 
 def batches(
     loader: str, epoch: int = 0, start: int = 0, **values: Any
 ) -> list[tuple[Tensor, Tensor]]:
-    made = build_loader(config(loader, **values), split(), NORMALISATION)
+    made = build_loader(batching(loader, **values), split(), NORMALISATION)
     return [(images.clone(), labels.clone()) for images, labels in made.epoch(epoch, start)]
 
 

@@ -76,14 +76,10 @@ def make(train: int = 40, test: int = 15, seed: int = 0) -> Made:
         title="Made-up",
         classes=DIGITS,
         folder="MNIST",
-        mirrors=(),
         files=files,
         train_count=train,
         test_count=test,
         mean=0.5,
         std=0.3,
-        homepage="",
-        citation="",
-        licence="",
     )
     return Made(spec, arrays, raw, archives)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -71,8 +69,3 @@ def test_normalisation_is_the_training_splits(splits) -> None:
 def test_every_class_is_in_both_splits(splits) -> None:
     for arrays in splits.values():
         assert set(arrays.labels.tolist()) == set(range(10))
-
-
-def test_importing_it_does_not_import_sklearn() -> None:
-    code = "import sys, mnist_cli.data.bundled; sys.exit('sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

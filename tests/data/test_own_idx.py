@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from own_files import both_splits, idx_arrays, idx_folder
 
-from mnist_cli.data import own
+from mnist_cli.data import own_data
 from mnist_cli.data.load import load
 from mnist_cli.errors import DataError
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        own.read(path)
+        own_data.read_own(path)
     return str(caught.value)
 
 
 def test_other_sizes_and_classes(tmp_path: Path) -> None:
-    data = own.read(both_splits(tmp_path / "shapes"))
+    data = own_data.read_own(both_splits(tmp_path / "shapes"))
     assert data.train.images.shape == (30, 28, 28)
     assert data.test.images.shape == (12, 28, 28)
     assert data.train.labels.tolist() == [0, 1, 2] * 10
@@ -34,7 +34,7 @@ def test_other_sizes_and_classes(tmp_path: Path) -> None:
 
 def test_of_28_by_28_every_byte_is_kept_and_the_figures_are_exact(tmp_path: Path) -> None:
     images, labels = idx_arrays(size=(28, 28))
-    data = own.read(both_splits(tmp_path / "shapes", size=(28, 28)))
+    data = own_data.read_own(both_splits(tmp_path / "shapes", size=(28, 28)))
     assert np.array_equal(data.train.images, images)
     assert np.array_equal(data.train.labels, labels)
     assert data.remarks == ()
@@ -49,7 +49,7 @@ def test_labels_are_counted_from_0_and_named_as_they_were(tmp_path: Path) -> Non
         tmp_path / "x",
         {"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": values},
     )
-    data = own.read(folder)
+    data = own_data.read_own(folder)
     assert data.spec.classes == ("3", "7", "200")
     assert set(data.train.labels.tolist()) == {0, 1, 2}
     assert any("3 of the numbers 3 to 200" in remark for remark in data.remarks)
@@ -61,9 +61,9 @@ def test_torchvisions_folders_and_emnists_names(tmp_path: Path, inner: str, pref
     images, labels = idx_arrays()
     names = [f"{prefix}train-images-idx3-ubyte.gz", f"{prefix}train-labels-idx1-ubyte.gz"]
     idx_folder(tmp_path / inner, dict(zip(names, (images, labels), strict=True)))
-    data = own.read(tmp_path)
+    data = own_data.read_own(tmp_path)
     assert len(data.train) + len(data.test) == 30
-    assert {path.name for path in own.locate(tmp_path)} == set(names)
+    assert {path.name for path in own_data.locate(tmp_path)} == set(names)
 
 
 def test_loading_says_what_was_done(tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_a_bomb_of_tiny_images_is_refused_before_they_are_enlarged(tmp_path: Pat
             "train-labels-idx1-ubyte.gz": np.zeros(1_000_001, np.uint8),
         },
     )
-    assert "more than the 1,000,000" in refusal(folder)
+    assert "more than the 1,000,000 images" in refusal(folder)

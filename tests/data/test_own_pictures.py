@@ -13,13 +13,13 @@ from own_files import picture_folder
 from PIL import Image
 from systems import needs_posix
 
-from mnist_cli.data import own
+from mnist_cli.data import own_data
 from mnist_cli.errors import DataError
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        own.read(path)
+        own_data.read_own(path)
     return str(caught.value)
 
 
@@ -31,7 +31,7 @@ def pixels_of(path: Path) -> bytes:
 def test_train_and_test_as_they_lie(tmp_path: Path) -> None:
     picture_folder(tmp_path / "train", 4)
     picture_folder(tmp_path / "test", 2, classes=("disc", "bar"))
-    data = own.read(tmp_path)
+    data = own_data.read_own(tmp_path)
     assert data.spec.classes == ("bar", "disc", "frame")
     assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert data.test.labels.tolist() == [0] * 2 + [1] * 2
@@ -39,13 +39,13 @@ def test_train_and_test_as_they_lie(tmp_path: Path) -> None:
     for image, path in zip(data.train.images, data.train.sources, strict=True):
         assert image.tobytes() == pixels_of(path)
     counted = [("bar", 4, 2), ("disc", 4, 2), ("frame", 4, 0)]
-    assert own.count(data) == counted
+    assert data.counts() == counted
 
 
 def test_a_test_set_is_cut_by_class_and_by_content(tmp_path: Path) -> None:
     picture_folder(tmp_path / "a", 10, classes=("x", "y"))
-    data = own.read(tmp_path / "a")
-    assert own.count(data) == [("x", 8, 2), ("y", 8, 2)]
+    data = own_data.read_own(tmp_path / "a")
+    assert data.counts() == [("x", 8, 2), ("y", 8, 2)]
     assert "4 images, one in 5 of each class" in data.remarks[0]
     both = {image.tobytes() for image in data.train.images}
     tested = {image.tobytes() for image in data.test.images}
@@ -57,7 +57,7 @@ def test_a_test_set_is_cut_by_class_and_by_content(tmp_path: Path) -> None:
         assert found == [image.tobytes() for image in arrays.images]
     for number, path in enumerate((tmp_path / "a" / "x").iterdir()):
         path.rename(path.with_name(f"renamed-{100 - number}.png"))
-    again = own.read(tmp_path / "a")
+    again = own_data.read_own(tmp_path / "a")
     assert {image.tobytes() for image in again.test.images} == tested
 
 
@@ -66,7 +66,7 @@ def test_the_order_of_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     picture_folder(tmp_path, 2, classes=names)
     numbers = all(name.isdecimal() for name in names)
     expected = tuple(sorted(names, key=int) if numbers else sorted(names))
-    assert own.read(tmp_path).spec.classes == expected
+    assert own_data.read_own(tmp_path).spec.classes == expected
 
 
 def test_what_is_passed_over(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_what_is_passed_over(tmp_path: Path) -> None:
     picture_folder(tmp_path / "val", 1)
     (tmp_path / ".git").mkdir()
     (tmp_path / "__MACOSX").mkdir()
-    data = own.read(tmp_path)
-    assert sum(one + other for _, one, other in own.count(data)) == 10
-    assert "left out, beside train/ and test/: val/" in data.remarks
-    assert "2 files that are no pictures by their names left out (.csv, .db)" in data.remarks
+    data = own_data.read_own(tmp_path)
+    assert sum(one + other for _, one, other in data.counts()) == 10
+    assert "ignored beside train/ and test/: val/" in data.remarks
+    assert "2 files ignored that are not pictures (.csv, .db)" in data.remarks
 
 
 def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> 
     Image.new("RGB", (100, 50), (255, 0, 0)).save(tmp_path / "bar" / "red.jpg")
     Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "disc" / "clear.png")
     Image.new("I;16", (28, 28), 32768).save(tmp_path / "frame" / "deep.png")
-    data = own.read(tmp_path)
+    data = own_data.read_own(tmp_path)
     assert len(data.train) + len(data.test) == 12
     (sizes, _) = data.remarks
     assert sizes.startswith("2 of 12 images are 9×9 to 100×50: the longer side is scaled to 28")
@@ -97,7 +97,7 @@ def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> 
 
 def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
     picture_folder(tmp_path, 2, classes=("train", "car"))
-    assert own.read(tmp_path).spec.classes == ("car", "train")
+    assert own_data.read_own(tmp_path).spec.classes == ("car", "train")
 
 
 # --- what does not fit
@@ -108,13 +108,13 @@ def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
     Image.new("L", (28, 28)).save(tmp_path / "loose.png")
     assert "images, but no folder for each class" in refusal(tmp_path)
     picture_folder(tmp_path / "test", 1)
-    assert "has test/, and no train/ beside it" in refusal(tmp_path)
+    assert "has test/, but no train/ beside it" in refusal(tmp_path)
     picture_folder(tmp_path / "train", 1, classes=("bar",))
     assert "has the classes disc, frame" in refusal(tmp_path)
     shutil.rmtree(tmp_path / "test")
     assert "only the class 'bar'" in refusal(tmp_path)
     picture_folder(tmp_path / "train", 1, classes=("bar", "disc"))
-    assert "the class 'bar' has one image alone" in refusal(tmp_path)
+    assert "the class 'bar' has only one image" in refusal(tmp_path)
     (tmp_path / "train" / "empty").mkdir()
     assert "no images in the folder empty" in refusal(tmp_path)
 
@@ -122,7 +122,7 @@ def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
 def test_paths_that_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "is a file" in refusal(tmp_path / "file")
-    assert "is not there" in refusal(tmp_path / "nowhere")
+    assert "does not exist" in refusal(tmp_path / "nowhere")
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
 
@@ -167,7 +167,7 @@ def test_links_that_go_round_do_not_hang(tmp_path: Path) -> None:
     (tmp_path / "disc" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert "gone.png" in refusal(tmp_path)
     (tmp_path / "disc" / "gone.png").unlink()
-    assert len(own.read(tmp_path).train) == 3
+    assert len(own_data.read_own(tmp_path).train) == 3
 
 
 def test_pictures_all_of_one_grey(tmp_path: Path) -> None:

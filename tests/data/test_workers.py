@@ -16,19 +16,19 @@ from typing import Any
 
 import pytest
 import torch
-from loading import MOVED, NORMALISATION, PLAIN, batches, config, same, split
+from loading import MOVED, NORMALISATION, batches, batching, same, split
 from program import begin, finish, one_thread
 from torch.utils.data import Dataset
 
 from mnist_cli.data import workers
-from mnist_cli.data.loader import ConventionalLoader, build_loader
+from mnist_cli.data.batches import ConventionalLoader, build_loader
 from mnist_cli.errors import DataError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 
 
 def loader(**values: Any) -> ConventionalLoader:
-    made = build_loader(config("dataloader", **values), split(), NORMALISATION)
+    made = build_loader(batching("dataloader", **values), split(), NORMALISATION)
     assert isinstance(made, ConventionalLoader)
     return made
 
@@ -43,8 +43,8 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(workers, "start_method", lambda device: request.param)
 
 
-@pytest.mark.parametrize("augmentation", [PLAIN, MOVED], ids=["plain", "augmented"])
-def test_workers_change_nothing(augmentation: dict[str, float]) -> None:
+@pytest.mark.parametrize("augmentation", [{}, MOVED], ids=["plain", "augmented"])
+def test_workers_change_nothing(augmentation: dict[str, Any]) -> None:
     alone = batches("dataloader", 1, **augmentation)
     assert same(batches("dataloader", 1, **augmentation, workers=2), alone)
 
@@ -120,13 +120,13 @@ def test_a_temporary_folder_too_long_for_sockets_is_refused(
 
 FORK_SERVER = """
 import torch
-from loading import NORMALISATION, batches, config, same, split
+from loading import NORMALISATION, batches, batching, same, split
 from mnist_cli.data import workers
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.batches import build_loader
 
 workers.start_method = lambda device: "forkserver"
 if __name__ == "__main__":
-    made = build_loader(config("dataloader", workers=1), split(), NORMALISATION)
+    made = build_loader(batching("dataloader", workers=1), split(), NORMALISATION)
     assert same(list(made.epoch(0)), batches("dataloader"))
 """
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import FP32, NORMALISATION, split
 
-from mnist_cli.devices.memory import EVALUATION, SPARE, TRAINING, explain_out_of_memory
+from mnist_cli.devices.memory import EVALUATION, SPARE, explain_out_of_memory
 from mnist_cli.errors import OutOfMemory
 from mnist_cli.training.scoring import predict
 
@@ -28,8 +28,8 @@ SIGNS: dict[str, Callable[[], Exception]] = {
 }
 
 
-def run(error: Exception, batch_size: int = 64, option: str = TRAINING, **options: Any) -> None:
-    with explain_out_of_memory(batch_size, option, **options):
+def run(error: Exception, batch_size: int = 64, **options: Any) -> None:
+    with explain_out_of_memory(batch_size, **options):
         raise error
 
 
@@ -39,29 +39,36 @@ def test_every_way_to_run_out_is_explained(sign: str) -> None:
         run(SIGNS[sign]())
     assert "batch_size 64" in caught.value.message
     assert "\n" not in caught.value.message
-    assert caught.value.hint == "Try --set batch_size=32."
+    assert caught.value.hint == "Set batch_size to 32."
     assert caught.value.code == 7
 
 
+def too_large(_size: int) -> None:
+    raise MemoryError
+
+
 @pytest.mark.parametrize(
-    ("option", "label", "hint"),
+    ("size", "options", "label", "hint"),
     [
-        (EVALUATION, "at eval_batch_size 1001: no", "Try --set eval_batch_size=500."),
-        ("--batch-size ", "at --batch-size 1001: no", "Try --batch-size 500."),
-        ("", "out of memory: no", "Give it fewer images at once, or use --device cpu."),
+        (1001, {"setting": EVALUATION}, " at eval_batch_size 1001", "Set eval_batch_size to 500."),
+        (1001, {"setting": "--batch-size"}, " at --batch-size 1001", "Set --batch-size to 500."),
+        (9, {"setting": ""}, "", "Give it fewer images at once, or use device cpu."),
+        (128, {"multiple": 6}, " at batch_size 128", "Set batch_size to 60."),
+        (30, {"multiple": 6}, " at batch_size 30", "Set batch_size to 12."),
+        (1, {}, " at batch_size 1", "The network itself does not fit this device."),
+        (
+            *(8, {"rehearse": too_large}, " at batch_size 8"),
+            "Nothing smaller fits now, down to one image: free some memory.",
+        ),
     ],
 )
-def test_what_is_recommended_can_be_typed(option: str, label: str, hint: str) -> None:
-    with pytest.raises(OutOfMemory, match=label) as caught:
-        run(MemoryError("no"), 1001, option)
-    assert caught.value.hint == hint
-
-
-@pytest.mark.parametrize(("size", "named"), [(128, "60"), (48, "24"), (30, "12")])
-def test_what_is_recommended_to_ranks_can_be_shared_by_them(size: int, named: str) -> None:
+def test_the_hint_names_what_the_user_can_set(
+    size: int, options: dict[str, Any], label: str, hint: str
+) -> None:
     with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), size, multiple=6)
-    assert caught.value.hint == f"Try --set batch_size={named}."
+        run(MemoryError("no"), size, **options)
+    assert caught.value.message == f"out of memory{label}: no"
+    assert caught.value.hint == hint
 
 
 def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
@@ -74,7 +81,7 @@ def test_the_size_that_is_named_has_been_tried_with_room_to_spare() -> None:
 
     with pytest.raises(OutOfMemory) as caught:
         run(MemoryError(), 64, rehearse=rehearse)
-    assert caught.value.hint == "Try --set batch_size=8, which fits."
+    assert caught.value.hint == "Set batch_size to 8, which fits."
     assert asked == [48, 24, 12]
 
 
@@ -99,21 +106,6 @@ def test_what_failed_is_let_go_before_another_size_is_tried() -> None:
         work()
 
 
-def test_a_batch_of_one_cannot_be_made_smaller() -> None:
-    with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), 1)
-    assert caught.value.hint == "The network itself does not fit this device."
-
-
-def test_where_nothing_smaller_fits_nothing_is_named() -> None:
-    def rehearse(_size: int) -> None:
-        raise MemoryError
-
-    with pytest.raises(OutOfMemory) as caught:
-        run(MemoryError(), 8, rehearse=rehearse)
-    assert caught.value.hint == "Nothing smaller fits now, down to one image: free some memory."
-
-
 def test_a_rehearsal_that_fails_otherwise_is_no_size_that_does_not_fit() -> None:
     def rehearse(_size: int) -> None:
         raise ValueError("a bug")
@@ -133,7 +125,7 @@ def test_a_size_that_fits_is_found_for_an_evaluation() -> None:
 
     with pytest.raises(OutOfMemory) as caught:
         predict(Narrow(), split(20), NORMALISATION, batch_size=8, precision=FP32)
-    assert caught.value.hint == "Try --set eval_batch_size=4, which fits."
+    assert caught.value.hint == "Set eval_batch_size to 4, which fits."
     assert len(predict(Narrow(), split(20), NORMALISATION, batch_size=4, precision=FP32)) == 20
 
 
@@ -176,14 +168,14 @@ assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was k
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, and /proc")
 @pytest.mark.parametrize(
-    ("room", "wanted", "told"),
+    ("room", "wanted", "printed"),
     [
         (SPARE + (80 << 20), 64 << 20, "granted"),
         (SPARE + (48 << 20), 64 << 20, "7 out of memory: 96 MiB more are needed"),
         (SPARE - (1 << 20), 0, "7 out of memory: 32 MiB more are needed"),
     ],
 )
-def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, told: str) -> None:
+def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, printed: str) -> None:
     words = [sys.executable, "-c", LIMITED, str(room), str(wanted)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(told)
+    assert done.stdout.startswith(printed)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli.data.split import Normalisation
-from mnist_cli.exporting import agreement, formats
+from mnist_cli.exporting import difference, formats
 from mnist_cli.exporting.classifier import Classifier
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
@@ -145,10 +145,10 @@ def test_an_onnx_model_is_of_an_opset_that_older_programs_read() -> None:
 def test_agreement_counts_other_predictions_and_finds_the_largest_gap() -> None:
     ours = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
     theirs = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])
-    found = agreement.compare(theirs, ours, torch.tensor([0, 0, 0]))
+    found = difference.compare(theirs, ours, torch.tensor([0, 0, 0]))
     assert (found.images, found.largest_difference, found.differing) == (3, 0.25, 2)
     assert found.accuracy == pytest.approx(2 / 3)
     assert not found.close
-    assert agreement.compare(ours, ours).close
+    assert difference.compare(ours, ours).close
     broken = torch.full_like(ours, torch.nan)
-    assert agreement.compare(broken, ours).largest_difference == torch.inf
+    assert difference.compare(broken, ours).largest_difference == torch.inf

@@ -1,4 +1,4 @@
-"""A network in a file of the user's own: how it is run, checked, built and told apart."""
+"""A network in a file of the user's own: how it is run, checked and built."""
 
 from __future__ import annotations
 
@@ -135,7 +135,10 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
         ("x = 1\n", ["has no class Net", "none that subclasses torch.nn.Module"]),
         ("class Net: pass\n", ["does not subclass torch.nn.Module"]),
         ("def Net(): pass\n", ["is a function, not a class"]),
-        (body("x", "", "self, hidden, depth, *, classes"), ["needs hidden, depth to be built"]),
+        (
+            body("x", "", "self, hidden, depth, *, classes"),
+            ["cannot be built", "missing 2 required positional arguments: 'hidden' and 'depth'"],
+        ),
         (
             body("x", "        self.fc = nn.Linear('a', 1)\n"),
             ["cannot be built", "line 9, in __init__: self.fc = nn.Linear('a', 1): TypeError"],
@@ -144,7 +147,10 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
             body("self.fc(x)"),
             ["fails on 3 images", "line 10, in forward: return self.fc(x): RuntimeError: mat1"],
         ),
-        (body("self.fc(x.flatten(1))[:, :7]"), ["tells 7 classes apart, where 10", "classes)"]),
+        (
+            body("self.fc(x.flatten(1))[:, :7]"),
+            ["has 7 outputs, but the data set has 10 classes", "classes)"],
+        ),
         (body("self.fc(x[:1].flatten(1))"), ["gives (1, 10) for 3 images", "Keep the batch"]),
         (body("self.fc(x[0].flatten())"), ["gives (10,) for 3 images"]),
         (body("self.fc(x.flatten(1))", "        self.double()\n"), ["fails on 3", "dtype"]),
@@ -157,7 +163,7 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
         (body("x.flatten(1)[:, :10]"), ["no gradient flows"]),
         (
             body("(lambda y: y.exp().add_(1) * y.exp_())(self.fc(x.flatten(1)))"),
-            ["fails on the way back to its weights", "RuntimeError: one of the variables"],
+            ["fails in the backward pass", "RuntimeError: one of the variables"],
         ),
     ],
 )

@@ -9,10 +9,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mnist_cli.benchmark.inference import BatchSummary, InferenceSummary
+from mnist_cli.benchmark.inference import BatchSummary, InferenceResult, InferenceSummary
 from mnist_cli.benchmark.measure import Measurement
-from mnist_cli.benchmark.scaling import Growth, PointSummary, PowerLaw
-from mnist_cli.benchmark.summary import Spread
+from mnist_cli.benchmark.recipes import RecipeResult
+from mnist_cli.benchmark.scaling import Growth, PointSummary, PowerLaw, ScalingResult
+from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report import bench_figures
 
 MACHINE = {
@@ -63,7 +64,7 @@ def test_every_run_is_a_line_and_every_recipe_a_colour(drawn: list[Figure]) -> N
         measured("slow", (5.0, 0.97), (10.0, 0.993)),
         measured("quick", (2.0, 0.985)),
     ]
-    bench_figures.save_recipes(runs, 0.99, MACHINE, Path("x.png"))
+    bench_figures.save_result(RecipeResult(0.99, MACHINE, [], runs), Path("x.png"))
     (axes,) = drawn[0].axes
     *lines, target = axes.lines
     points = [np.asarray(line.get_xydata()).tolist() for line in lines]
@@ -85,7 +86,7 @@ def test_inference_has_a_line_a_network(drawn: list[Figure]) -> None:
     )
     details = {"model": "conv2", "precision": "bf16"}
     one = InferenceSummary("fast", 3, batches, details)
-    bench_figures.save_inference([one], MACHINE, Path("x.png"))
+    bench_figures.save_result(InferenceResult(MACHINE, [one]), Path("x.png"))
     (axes,) = drawn[0].axes
     line, *_ = axes.lines
     assert np.asarray(line.get_xydata()).tolist() == [[1, 100], [10, 1000], [100, 10_000]]
@@ -106,7 +107,7 @@ def growth(factor: str, values: tuple[float, ...], *, on_device: int = 0) -> Gro
 
 def test_each_factor_has_its_seconds_above_its_memory(drawn: list[Figure]) -> None:
     growths = [growth("images", (10, 1000, 60_000)), growth("threads", (1, 2), on_device=2**28)]
-    bench_figures.save_growths(growths, "fast", MACHINE, Path("x.png"))
+    bench_figures.save_result(ScalingResult("fast", MACHINE, growths, []), Path("x.png"))
     above = {axes.get_title(): axes for axes in drawn[0].axes[:2]}
     assert list(above) == ["images", "threads"]
     law, medians, *_ = above["images"].lines
@@ -128,11 +129,15 @@ def test_what_differs_little_looks_little(drawn: list[Figure]) -> None:
         PointSummary(v, 100, Spread(s, s, s), Spread(1, 1, 1), 2**29, 0)
         for v, s in ((16, 1.0), (64, 1.02))
     )
-    bench_figures.save_growths([Growth("batch", points, None)], "fast", MACHINE, Path("x.png"))
+    bench_figures.save_result(
+        ScalingResult("fast", MACHINE, [Growth("batch", points, None)], []), Path("x.png")
+    )
     low, high = drawn[0].axes[0].get_ylim()
     assert high / low == pytest.approx(10)
 
 
 def test_a_factor_of_one_value_can_be_drawn(drawn: list[Figure]) -> None:
-    bench_figures.save_growths([growth("threads", (1,))], "fast", MACHINE, Path("x.png"))
+    bench_figures.save_result(
+        ScalingResult("fast", MACHINE, [growth("threads", (1,))], []), Path("x.png")
+    )
     assert labels(drawn[0].axes[0]) == []

@@ -9,7 +9,7 @@ import torch
 
 from mnist_cli.autograd import parse_value, walk
 from mnist_cli.autograd.experimenting import experiment
-from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines, shown
+from mnist_cli.report.node_calls import call_lines, cut_lines, experiment_lines, node_lines, shown
 from mnist_cli.report.steps import Glyphs, describe, find_step, step_lines
 
 
@@ -34,14 +34,14 @@ def test_a_scalars_experiment_reads_as_torch_prints() -> None:
     assert text[call + 1 :] == ["  [0] tensor(0.3000)   to x", "  [1] tensor(0.2000)   to y"]
 
 
-def test_where_several_ways_meet_their_sum_is_told() -> None:
+def test_the_sum_of_several_paths_is_shown() -> None:
     text = lines("x * x")
     assert "  [0] tensor(2.)   to x" in text
     assert "  [1] tensor(2.)   to x" in text
-    assert "  taken down to x = tensor(4.)" in text  # 2 x
+    assert "  gradient of x = tensor(4.)" in text  # 2 x
     deeper = lines("exp(x * 2)")
-    assert any(line.startswith("  taken down to x = ") for line in deeper)
-    assert not any("taken down" in line for line in lines("x + y"))
+    assert any(line.startswith("  gradient of x = ") for line in deeper)
+    assert not any(line.startswith("  gradient of") for line in lines("x + y"))
 
 
 def test_later_orders_follow() -> None:
@@ -52,7 +52,7 @@ def test_later_orders_follow() -> None:
     assert "tensor(12.," in starts[1]
 
 
-def test_a_node_says_all_that_the_walk_knows() -> None:
+def test_node_lines_hold_all_that_the_walk_knows() -> None:
     layer = torch.nn.Linear(3, 2)
     walked = walk(layer(torch.ones(4, 3)), names=layer)
     node = walked.graph.nodes[0]
@@ -111,7 +111,7 @@ def test_steps_say_what_meets_waits_and_is_cast() -> None:
     )
     assert "cast on the way" in text or "ToCopyBackward0" in text
     assert "waits for more gradients" in text
-    assert "added to what had come before" in text
+    assert "added to what had arrived before" in text
     assert "arrived  this is the gradient of x" in text
     assert text.isascii()
 

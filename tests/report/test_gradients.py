@@ -5,19 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import render_graphs
+from render_graphs import stats
 
 from mnist_cli.autograd.comparing import compare
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
-from mnist_cli.autograd.graph import (
-    Comparison,
-    Edge,
-    GradGraph,
-    Node,
-    Parameter,
-    Stats,
-    TensorMeta,
-    Verdict,
-)
+from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
 from mnist_cli.autograd.numeric import EntryCheck, GradientCheck
 from mnist_cli.autograd.query import path_to
 from mnist_cli.report import gradients
@@ -31,21 +24,15 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def stats(norm: float) -> Stats:
-    return Stats((2, 3), norm, 0.0, norm / 2, -norm, norm, 0.25, 0, 0)
-
-
 def chain(module: str = "fc", name: str = "fc.weight", norm: float = 0.5) -> GradGraph:
     """A loss, one operation of a module, and its weight."""
-    shape = (TensorMeta((2, 3), "float32"),)
-    ahead = Edge(1, 0), Edge(2, 0)
-    nodes = (
-        Node(0, "SumBackward0", "", None, 1, shape, (ahead[0],), grad_in=(stats(1.0),)),
-        Node(1, "MulBackward0", module, None, 0, shape, (ahead[1], None), grad_in=(stats(2.0),)),
-        Node(2, "AccumulateGrad", module, name, None, shape, (), grad_in=(stats(norm),)),
+    return render_graphs.graph(
+        [[1], [2, None], []],
+        name={0: "SumBackward0", 1: "MulBackward0"},
+        module={1: module, 2: module},
+        parameter={2: name},
+        grad_in={0: (stats(1.0),), 1: (stats(2.0),), 2: (stats(norm),)},
     )
-    weight = Parameter(name, 2, (2, 3), stats(norm), stats(4.0))
-    return GradGraph(nodes, (weight,))
 
 
 def rows(text: str) -> list[list[str]]:
@@ -123,19 +110,11 @@ def test_two_graphs_that_differ(capsys: Printed) -> None:
 def test_a_long_list_of_nodes_is_cut(capsys: Printed) -> None:
     def graph(norm: float) -> GradGraph:
         count = gradients.MOST_NODES + 5
-        shape = (TensorMeta((2, 3), "float32"),)
-        return GradGraph(
-            tuple(
-                Node(
-                    i,
-                    f"Step{i}Backward0",
-                    sequence=count - i,
-                    outputs=shape,
-                    next=(Edge(i + 1, 0),) if i + 1 < count else (),
-                    grad_in=(stats(norm),),
-                )
-                for i in range(count)
-            )
+        norms = {number: (stats(norm),) for number in range(count)}
+        return render_graphs.graph(
+            [[number + 1] for number in range(count - 1)] + [[]],
+            grad_in=norms,
+            parameter={count - 1: None},
         )
 
     gradients.print_comparison(compare(graph(1.0), graph(3.0)), ("one", "two"))

@@ -11,13 +11,23 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from mnist_cli.report import datasets, figure_style, figures, insight_figures, plots, run_figures
-from mnist_cli.report.plots import Preview, sparkline
+from mnist_cli.report import datasets, figure_style, figures, plots, run_figures, view_figures
+from mnist_cli.report.map_figures import Panel, save_map
+from mnist_cli.report.plots import sparkline
+from mnist_cli.report.previews import Preview
 from mnist_cli.runs.results import EpochResult, Norms, Score
 from mnist_cli.training.scoring import Evaluation, Mistake
 
 LONG = ("Trouser", "Ankle boot")
-LONG_TITLE = "Trouser,\ntaken for\nAnkle boot"
+LONG_TITLE = "Trouser,\npredicted\nAnkle boot"
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that would be written."""
+    found: list[Figure] = []
+    monkeypatch.setattr(figure_style, "save", lambda figure, *_paths: found.append(figure))
+    return found
 
 
 def epoch(number: int, loss: float) -> EpochResult:
@@ -49,11 +59,7 @@ def test_a_sparkline_of_a_long_run_keeps_its_ends() -> None:
     assert set(line[1:-1]) == {"▁"}
 
 
-def test_norms_are_a_line_a_layer_and_what_is_zero_is_left_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(run_figures, "save", lambda figure, *_paths: kept.append(figure))
+def test_norms_are_a_line_per_layer_without_zeros(kept: list[Figure]) -> None:
     layers = {
         "conv1": [(1, Norms(1.0, 10.0, 0.1)), (3, Norms(0.5, 10.0, 0.0))],
         "fc": [(1, Norms(2.0, 0.0, 0.1)), (3, Norms(4.0, 8.0, 0.8))],
@@ -78,16 +84,14 @@ def test_norms_are_a_line_a_layer_and_what_is_zero_is_left_out(
 
 def test_a_mosaic_keeps_every_tile_whole_and_in_order() -> None:
     tiles = np.arange(5 * 2 * 3, dtype=np.float32).reshape(5, 2, 3)
-    sheet = insight_figures.mosaic(tiles, 2)
+    sheet = view_figures.mosaic(tiles, 2)
     assert sheet.shape == (8, 7)
     assert np.array_equal(sheet[3:5, 4:7], tiles[3])
     assert np.nansum(sheet) == tiles.sum()
     assert np.isnan(sheet).sum() == sheet.size - tiles.size
 
 
-def test_runs_over_each_other_show_each_runs_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(run_figures, "save", lambda figure, *_paths: kept.append(figure))
+def test_an_overlay_shows_each_runs_values(kept: list[Figure]) -> None:
     runs = {"a": [epoch(1, 0.5), epoch(2, 0.25)], "b": [epoch(1, 0.125)]}
     rates = {"a": [(0.0, 0.1), (2.0, 0.05)], "b": [(0.0, 0.3)]}
     run_figures.save_overlay(runs, rates, Path("x.png"))
@@ -105,13 +109,8 @@ def test_runs_over_each_other_show_each_runs_figures(monkeypatch: pytest.MonkeyP
     assert words == ["a", "b", "validation", "training"]
 
 
-def test_a_single_epoch_is_seen_and_training_is_told_from_validation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No line leads to it: its markers are all there is, and lie whole inside."""
-    kept: list[Figure] = []
-    for module in (figures, run_figures):
-        monkeypatch.setattr(module, "save", lambda figure, *_paths: kept.append(figure))
+def test_a_single_epoch_has_large_markers_of_two_kinds(kept: list[Figure]) -> None:
+    """It has no line, so its markers are larger, and inside the axes."""
     history = {count: [epoch(number, 0.5) for number in range(1, count + 1)] for count in (1, 2)}
     for one in history.values():
         figures.save_learning_curves(one, [(0.0, 0.1)], Path("x.png"), title="a run")
@@ -129,12 +128,10 @@ def test_a_single_epoch_is_seen_and_training_is_told_from_validation(
     assert high > 1.05 * 0.5
 
 
-def test_the_bars_of_the_classes_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(insight_figures, "save", lambda figure, *_paths: kept.append(figure))
+def test_the_bars_of_the_classes_are_explained(kept: list[Figure]) -> None:
     chances = np.asarray([0.1, 0.7, 0.2], dtype=np.float32)
     image = np.zeros((28, 28), np.uint8)
-    insight_figures.save_activations(image, [], chances, "abc", Path("x.png"), title="it")
+    view_figures.save_activations(image, [], chances, "abc", Path("x.png"), title="it")
     bars = kept[0].axes[1]
     legend = bars.get_legend()
     assert legend is not None
@@ -143,7 +140,7 @@ def test_the_bars_of_the_classes_are_explained(monkeypatch: pytest.MonkeyPatch) 
         for patch, text in zip(legend.get_patches(), legend.get_texts(), strict=True)
     }
     told = [meaning[bar.get_facecolor()] for bar in bars.patches]
-    assert [text.startswith("its answer") for text in told] == [False, True, False]
+    assert [text == "the predicted class" for text in told] == [False, True, False]
 
 
 def test_pictures_have_no_date_and_repeat(tmp_path: Path) -> None:
@@ -167,11 +164,7 @@ def evaluation(count: int) -> Evaluation:
 
 
 @pytest.mark.parametrize(("count", "written"), [(10, 100), (30, 900), (31, 0)])
-def test_of_many_classes_the_colours_alone_tell(
-    monkeypatch: pytest.MonkeyPatch, count: int, written: int
-) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
+def test_many_classes_have_no_counts(kept: list[Figure], count: int, written: int) -> None:
     figures.save_confusion(
         evaluation(count), [str(number) for number in range(count)], name="0001-it"
     )
@@ -182,17 +175,15 @@ def test_of_many_classes_the_colours_alone_tell(
     assert axes.images[0].get_array()[0, 1] == 2
 
 
-@pytest.mark.parametrize(("names", "title"), [("ab", "a, taken for b"), (LONG, LONG_TITLE)])
-def test_long_names_have_lines_of_their_own(
-    monkeypatch: pytest.MonkeyPatch, names: Sequence[str], title: str
+@pytest.mark.parametrize(("names", "title"), [("ab", "a, predicted b"), (LONG, LONG_TITLE)])
+def test_long_names_have_their_own_lines(
+    kept: list[Figure], names: Sequence[str], title: str
 ) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(figures, "save", lambda figure, *_paths: kept.append(figure))
     figures.save_mistakes(
         [Mistake(7, 0, 1, 0.9)], np.zeros((1, 28, 28), np.uint8), names, name="a run"
     )
     assert kept[0].get_suptitle() == "The 1 most confident mistakes of a run"
-    assert kept[0].axes[0].get_title() == f"{title}\n90% sure · #7"
+    assert kept[0].axes[0].get_title() == f"{title}\n90% confident · #7"
 
 
 class Ascii(Console):
@@ -239,9 +230,8 @@ def test_names_are_drawn_as_they_are_however_many_and_odd(tmp_path: Path) -> Non
     """A $ begins no formula, and bytes that are no text stop nothing."""
     labels = np.arange(30, dtype=np.int64)
     points = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
-    insight_figures.save_embedding(
-        [("it", "x", "y", points, labels)], HOSTILE, tmp_path / "e.svg", title="$\\foo_{$"
-    )
+    panel = Panel("it", "x", "y", points, labels)
+    save_map([panel], HOSTILE, tmp_path / "e.svg", title="$\\foo_{$")
     figures.save_mistakes(
         [Mistake(7, 0, 3, 0.9)],
         np.zeros((1, 28, 28), np.uint8),

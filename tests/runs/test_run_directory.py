@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from systems import needs_posix
 
 from mnist_cli.base.files import host_name, temporary_for
 from mnist_cli.errors import CheckpointError, OutputError
@@ -69,20 +68,8 @@ def test_where_nothing_can_be_made_it_is_told(tmp_path: Path) -> None:
         create(tmp_path / "file", "mnist", "conv4")
 
 
-def test_the_paths_are_those_of_the_contract(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    paths = (
-        *(run.config, run.environment, run.metrics, run.last, run.best, run.summary),
-        *(run.curves, run.gradients, run.tensorboard),
-    )
-    assert [str(path.relative_to(tmp_path)) for path in paths] == [
-        *("config.toml", "environment.json", "metrics.jsonl", "last.pt", "best.pt"),
-        *("summary.json", "curves.png", "grad", "tensorboard"),
-    ]
-
-
 def begin(run: RunDirectory, *files: str) -> None:
-    with run.locked(), run.begun():
+    with run.locked():
         for name in files:
             (run.path / name).write_text("x")
         raise KeyError
@@ -156,28 +143,8 @@ def test_a_killed_process_frees_its_run_and_its_leftovers_are_cleared(tmp_path: 
         assert owner == f"{os.getpid()} on {host_name()}"
 
 
-@needs_posix
-def test_a_link_under_the_owners_name_is_not_followed(tmp_path: Path) -> None:
-    run, precious = RunDirectory(tmp_path / "run"), tmp_path / "precious.txt"
-    run.path.mkdir()
-    precious.write_text("mine")
-    (run.path / "run.pid").symlink_to(precious)
-    with run.locked():
-        assert run.writer == f"process {os.getpid()} on {host_name()}"
-    assert precious.read_text() == "mine"
-
-
-@needs_posix
-def test_a_pipe_under_the_owners_name_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "run.pid")
-    run = RunDirectory(tmp_path)
-    assert run.writer == ""
-    with run.locked():
-        assert run.writer == f"process {os.getpid()} on {host_name()}"
-
-
 def test_a_lock_is_not_given_twice_to_one_process_and_ends_with_a_failure(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
+    run = RunDirectory(made(tmp_path, "1", "config.toml"))
     with run.locked(), pytest.raises(OutputError, match=f"process {os.getpid()}"):
         try_lock(run)
     with pytest.raises(KeyError), run.locked():
@@ -246,7 +213,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     empty = made(tmp_path, "0001-mnist-conv4")
     other = tmp_path / "a-folder"
     other.mkdir()
-    with pytest.raises(CheckpointError, match="a-folder is no run: it has no checkpoint"):
+    with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         find_checkpoint(empty, tmp_path)

@@ -1,7 +1,7 @@
-"""Faults done to the program from outside, and the table of what came of them.
+"""Faults from outside the program, and the table of their results.
 
-``make test`` runs each fault in a short form; ``make torture`` (``TORTURE=full``) as often as it
-takes to believe it, and prints the table that docs/reliability.md holds.
+``make test`` tries each fault a few times. ``make torture`` (``TORTURE=full``) tries it often enough
+to trust the result, and prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """The row of this test; the first line of its docstring is the fault's name."""
+    """The row of this test, named by the first line of its docstring."""
     title = (request.function.__doc__ or request.function.__name__).splitlines()[0].strip(" .")
     row = Tally(title, os.environ.get("TORTURE") == "full")
     yield row
@@ -47,16 +47,14 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """The process that is forked into the program."""
-    process = Warm(tmp_path_factory.mktemp("streams"))
-    yield process
-    process.close()
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm:
+    """Starts the program in forks of a warm process."""
+    return Warm(tmp_path_factory.mktemp("streams"))
 
 
 @pytest.fixture(scope="session")
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The run that nothing befell."""
+    """An undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run = train_whole(warm, folder)
     lay_picture(folder)
@@ -65,17 +63,16 @@ def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 @pytest.fixture(scope="session")
 def whole_with_workers(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The same, its images brought by a DataLoader's workers."""
+    """An undisturbed run whose images come from a DataLoader's workers."""
     return train_whole(warm, tmp_path_factory.mktemp("workers") / "run", *WORKERS)
 
 
 @pytest.fixture(scope="session")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    """The program, warm, in a folder of its own, with no data named."""
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    """The program in a folder of its own, with no data named."""
     program = Victim(tmp_path_factory.mktemp("victim"), MNIST_DATA_DIR="")
     lay_picture(program.folder)
-    yield program
-    program.close()
+    return program
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

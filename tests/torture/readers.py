@@ -1,4 +1,4 @@
-"""Every way in for a stranger's checkpoint, and one that is good."""
+"""Every way to give the program a checkpoint, and a good one."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ import io
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 from hypothesis import HealthCheck, Phase, settings
+from program import TINY
 from victim import End, Victim
 
-from mnist_cli.cli import app
+from mnist_cli.cli import build
 
-SMALL = ["--set", "train_size=192", "--set", "val_size=64", "--set", "threads=1"]
-TRAIN = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
+TRAIN = [*TINY, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
-INSPECT = ["inspect-grad", "--dataset", "digits", "--batch", "2"]
+INSPECT = ["inspect-grad", "--dataset", "digits", "--batch-size", "2"]
 PLOT = ["plot", "--only", "curves,filters", "--format", "svg", "--out", "plots", "--quiet"]
 PICTURE = "digit.pgm"
 """Lies in the victim's folder."""
 TAKEN = socket.create_server(("127.0.0.1", 0))
-"""Holds a port, so that `mnist draw` ends where it would begin to serve."""
+"""Holds a port, so that `mnist draw` ends before it serves."""
 
-# A command, or an option, that comes to read checkpoints is added here, to one of these two, with
-# the words that make it read one. test_torture_readers.py says which are missing.
+# Add here every command or option that reads checkpoints, with words that make it read one.
+# test_torture_readers.py names those that are missing.
 Reader = Callable[[Path], list[object]]
 READERS: dict[str, Reader] = {
     "eval": lambda path: ["eval", path, "--dataset", "digits", "--json"],
@@ -55,9 +54,9 @@ WAYS_IN = READERS | ALSO
 
 
 def taken_in(name: str, end: End) -> bool:
-    """Whether a reader was content with what it read, and did nothing that it should not.
+    """Whether a reader accepted the file, and did nothing that it should not do.
 
-    Of ``mnist draw`` that it went on to serve its page, on a port that is taken.
+    For ``mnist draw``: whether it went on to serve its page, on a port that is taken.
     """
     if name != "draw":
         return end.code == 0 and not end.seen
@@ -76,7 +75,7 @@ def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callab
         yield from commands(inner.typer_instance, f"{prefix}{inner.name} ")
 
 
-COMMANDS = dict(commands(app))
+COMMANDS = dict(commands(build()))
 
 
 def lay_picture(folder: Path) -> None:
@@ -130,13 +129,6 @@ def feed(
     for path in paths:
         path.unlink()
     return [ends[at : at + len(names)] for at in range(0, len(ends), len(names))]
-
-
-def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Up to ``size`` at a time, as itertools has it from Python 3.12."""
-    source = iter(values)
-    while some := list(islice(source, size)):
-        yield some
 
 
 def fuzz(examples: int) -> settings:

@@ -1,4 +1,4 @@
-"""A warm program that takes small made-up data sets for MNIST and Fashion-MNIST."""
+"""The program with small made-up data sets in the place of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from made_up import Made, make
 from victim import Victim
 
 MADE = make()
-"""It goes by the name of MNIST; the checksums of its files are known."""
+"""Replaces MNIST; the checksums of its files are known."""
 
 _OTHER = make(seed=1)
 UNKNOWN = replace(
@@ -24,7 +24,7 @@ UNKNOWN = replace(
         files=tuple(replace(file, md5=None, archive_md5=None) for file in _OTHER.spec.files),
     ),
 )
-"""Another, by the name of Fashion-MNIST, with no checksum to tell a file by."""
+"""Replaces Fashion-MNIST; its files have no checksums."""
 
 PREPARE = """
 import base64, pickle
@@ -37,13 +37,13 @@ fetch.fetch.__kwdefaults__.update(connect_timeout=2.0, slow_timeout=2.0)
 
 
 def preparation() -> str:
-    """Python that puts both into the program's catalogue, and shortens its patience."""
+    """Python that puts both into the program's catalogue, and shortens its time limits."""
     specs = [replace(MADE.spec, name="mnist"), UNKNOWN.spec]
     return PREPARE.format(specs=base64.b64encode(pickle.dumps(specs)).decode())
 
 
 def start(folder: Path) -> Victim:
-    """A warm program in this small world."""
+    """The program with these data sets, in a folder of its own."""
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "")
     return Victim(folder, preparation(), MNIST_DATA_DIR="", **proxies)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass
 class Tally:
-    """One row of the table: what was done, how often, and how often it was survived.
+    """One row of the table: the fault, how often it was tried, and how often it was survived.
 
-    ``full`` says whether this is the long form. Set ``worst`` to the worst case that was met.
+    ``full`` is true under ``make torture``. ``worst`` describes the worst case.
     """
 
     fault: str
@@ -19,11 +19,11 @@ class Tally:
     worst: str = ""
 
     def times(self, short: int, full: int) -> int:
-        """How often to try."""
+        """The number of tries."""
         return full if self.full else short
 
     def note(self, worst: str) -> None:
-        """Say what the worst case was, unless something was not survived, which is worse."""
+        """Describe the worst case, unless a try was not survived: that one is worse."""
         if self.survived == self.tries:
             self.worst = worst
 

@@ -7,18 +7,20 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bad_mirrors import BAD
-from servers import Handler, Route, Server
+from bad_mirrors import BAD, drip
+from fetching import expected, files_in
+from servers import Server
 from small_world import MADE, preparation, start
 from tally import Tally
 from victim import End, Victim
 
 PATIENT = 60.0
-TRUE = {f"MNIST/raw/{name}": content for name, content in (MADE.raw | MADE.archives).items()}
+TRUE = expected(MADE)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,6 @@ def good() -> Iterator[Server]:
     server = Server().offer(MADE.archives)
     yield server
     server.close()
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    """Everything under a folder but the lock."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".fetch.lock")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def fetch(world: Victim, folder: str, *mirrors: str) -> tuple[End, dict[str, bytes]]:
@@ -59,17 +55,14 @@ SLOW = {"silent", "stalls", "a byte now and then", "endless headers"}
 def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
     """Mirrors that stall, drip, cut off, lie, refuse or redirect: the next one is asked."""
     seconds = [0.0]
-    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(7, 1)]
+    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(3, 1)]
     for name in chosen:
         server = Server()
         for file, content in MADE.archives.items():
-            server.routes[f"/{file}"] = server.routes[f"/{file}?"] = BAD[name][0](content)
+            server.routes[f"/{file}"] = BAD[name][0](content)
         end, left = fetch(world, "next", server.url, good.url)
         tally.check(end.code == 0 and left == TRUE, f"{name}, then good: {end.code} {end.message}")
-        alone, nothing = fetch(world, "alone", server.url)
-        survived = alone.code == 3 and "Traceback" not in alone.err and not nothing
-        tally.check(survived, f"{name} alone: {alone.code} {alone.message} {sorted(nothing)}")
-        seconds += [end.seconds, alone.seconds]
+        seconds.append(end.seconds)
         server.close()
     tally.note(f"{max(seconds):.1f} s")
 
@@ -96,22 +89,8 @@ def slow_server() -> Server:
     """Good, and slow enough that a process can be killed within: some 4 s for all."""
     server = Server().offer(MADE.archives)
     for name in list(MADE.archives)[:2]:
-        server.routes[f"/{name}"] = in_pieces(MADE.archives[name])
+        server.routes[f"/{name}"] = drip(MADE.archives[name], 0.05, 2048)
     return server
-
-
-def in_pieces(content: bytes) -> Route:
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        for at in range(0, len(content), 2048):
-            handler.wfile.write(content[at : at + 2048])
-            handler.wfile.flush()
-            if handler.server.closing.wait(0.05):
-                return
-
-    return answer
 
 
 def wait_for_part(folder: Path) -> None:
@@ -155,7 +134,9 @@ def test_eight_at_once(tally: Tally, tmp_path: Path) -> None:
         errors = [process.communicate(timeout=PATIENT)[1] for process in processes]
         codes = [process.returncode for process in processes if process is not killed]
         fine = not any(codes) and files_in(folder) == TRUE
-        tally.check(fine, f"{codes} {sorted(files_in(folder))} {errors}")
+        # One does the work; another does it again from where the killed one was, if it did.
+        fine = fine and max(Counter(server.asked).values()) <= 2
+        tally.check(fine, f"{codes} {sorted(files_in(folder))} {server.asked} {errors}")
         server.close()
     tally.note("one copy")
 

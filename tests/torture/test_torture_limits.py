@@ -6,19 +6,17 @@ import itertools
 import re
 import shutil
 from collections.abc import Callable
-from functools import partial
 from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
-from readers import COMMANDS, PICTURE, READERS, SMALL, good, saved
+from readers import COMMANDS, PICTURE, READERS, TRAIN, good, saved
 from tally import Tally
 from victim import MEGABYTE, End, Victim
 
 from mnist_cli.networks import registry as models
 
-SMOKE = ["train", "--config", "smoke", "--set", "precision=fp32", *SMALL, "--quiet"]
 STOPPED = re.compile(
     r"(the loss is (nan|inf|-inf)|norm is (nan|inf) \(the loss \S+\)) at step \d+; "
     r"the step was not applied"
@@ -28,6 +26,13 @@ MODULE = re.compile(
     r"|the outputs of all modules are finite, the (first gradient that is not|largest gradient) is "
     r"that of '\w[\w.]*'"
 )
+
+
+LARGE = ["batch_size=1024", "val_size=0", "train_size=1024", "epochs=1"]
+
+
+def settings(*pairs: str) -> list[str]:
+    return [word for pair in pairs for word in ("--set", pair)]
 
 
 def the_run(folder: Path) -> Path:
@@ -40,21 +45,20 @@ def test_divergence(tally: Tally, victim: Victim) -> None:
     networks = ["notebook", "conv2", "example", "conv4", "oriented"][: tally.times(1, 5)]
     optimizers = ["sgd", "adam", "adamw", "adadelta"][: tally.times(1, 4)]
     rates = ["1e30", "1e20", "1e12"][: tally.times(1, 3)]
+    runs = victim.folder / "diverged"
     ended = 0
     for network, optimizer, rate in itertools.product(networks, optimizers, rates):
-        settings = [f"model={network}", f"optimizer={optimizer}", f"lr={rate}", "epochs=6"]
-        words = [word for setting in settings for word in ("--set", setting)]
-        schedule = ["--set", "schedule=constant"]
-        runs = victim.folder / "diverged"
-        (end,) = victim.run([*SMOKE, *words, *schedule, "--runs", runs])
+        chosen = [f"model={network}", f"optimizer={optimizer}", f"lr={rate}", "epochs=6"]
+        (end,) = victim.run(
+            [*TRAIN, *settings(*chosen, "schedule=constant"), "--runs", runs],
+        )
         case = f"{network}, {optimizer}, {rate}: {end.code} {end.message[-300:]}"
         if end.code == 0:  # networks with normalisation layers can bear much
             tally.check("nan" not in end.out, case)
         else:
             (read,) = victim.run(["eval", the_run(runs) / "last.pt", "--json"])
             stopped = end.refused(6) and STOPPED.search(end.message)
-            named = MODULE.search(end.message)
-            survived = stopped and named and read.code == 0
+            survived = stopped and MODULE.search(end.message) and read.code == 0
             tally.check(bool(survived), f"{case} {read.message[-200:]}")
             ended += 1
         shutil.rmtree(runs)
@@ -63,9 +67,11 @@ def test_divergence(tally: Tally, victim: Victim) -> None:
 
 
 def hinted(message: str) -> list[str]:
-    """The words that the message recommends, if it says that they have been tried."""
-    found = re.search(r"Try (--set \w+=\d+|--batch-size \d+), which fits\.", message)
-    return found[1].split() if found else []
+    """The option that the message recommends, if it says that it has been tried."""
+    found = re.search(r"Set (\w+|--batch-size) to (\d+), which fits\.", message)
+    if found is None:
+        return []
+    return [found[1], found[2]] if found[1][0] == "-" else ["--set", f"{found[1]}={found[2]}"]
 
 
 SMALLEST, LARGEST = 32, 8192
@@ -89,48 +95,32 @@ def last_too_small(run: Callable[[int], End]) -> int:
     return megabytes
 
 
-def train(victim: Victim, command: list[str], megabytes: int) -> End:
-    runs = victim.folder / "tried"
-    (end,) = victim.run([*command, "--runs", runs], allowed=megabytes * MEGABYTE)
-    shutil.rmtree(runs, ignore_errors=True)
-    return end
-
-
 def test_out_of_memory(tally: Tally, victim: Victim) -> None:
     """Memory that runs out while training: exit 7, a batch size that fits, a whole checkpoint."""
-    hints = []
     networks = ["conv4", "example", "conv4-wide"][: tally.times(1, 3)]
     runs = victim.folder / "too_large"
     for network, part in itertools.product(networks, (1, 2)[: tally.times(1, 2)]):
-        settings = [
-            f"model={network}",
-            "batch_size=1024",
-            "val_size=0",
-            "train_size=1024",
-            "epochs=1",
-        ]
-        command = [*SMOKE, *(word for pair in settings for word in ("--set", pair))]
-        megabytes = last_too_small(partial(train, victim, command)) // part
+        command = [*TRAIN, *settings(f"model={network}", *LARGE), "--runs", runs]
+
+        def run(megabytes: int, command: list[object] = command) -> End:
+            shutil.rmtree(runs, ignore_errors=True)
+            return victim.run(command, allowed=megabytes * MEGABYTE)[0]
+
+        megabytes = last_too_small(run) // part
         taken: list[str] = []
-        while True:
-            (end,) = victim.run([*command, "--runs", runs], allowed=megabytes * MEGABYTE)
-            if end.code != 7:
-                break
+        while (end := run(megabytes)).code == 7:
             (read,) = victim.run(["eval", the_run(runs) / "last.pt", "--json"])
             hint = hinted(end.message)
             # Each size is named once: the first for training fits, and the one for evaluating.
             key = hint[1].partition("=")[0] if hint else ""
             fine = end.refused(7) and read.code == 0 and key not in ["", *taken]
             tally.check(fine, f"{network}: {taken} {end.message[-300:]} {read.message[-200:]}")
-            shutil.rmtree(runs)
             if not fine:
                 break
             taken.append(key)
             command += hint
         case = f"{network} in {megabytes} MB after {taken}: {end.code} {end.message[-300:]}"
         tally.check(end.code == 0 and bool(taken), case)
-        hints.append(len(taken))
-        shutil.rmtree(runs, ignore_errors=True)
     tally.note("the first batch size that is named fits")
 
 
@@ -166,12 +156,12 @@ def test_out_of_memory_elsewhere(tally: Tally, victim: Victim) -> None:
 
 
 MISSING = {
-    "cuda": r"--device cuda is not available: \w",
-    "cuda:7": r"--device cuda:7 is not available: \w",
-    "mps": r"--device mps is not available: \w",
-    "tpu": r"--device.*tpu.*auto, cpu, cuda, cuda:N, mps|--device tpu: no such device",
-    "cuda:x": r"--device.*cuda:x.*auto, cpu, cuda, cuda:N, mps|--device cuda:x: no such device",
-    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|--device CPU: no such device",
+    "cuda": r"device cuda is not available: \w",
+    "cuda:7": r"device cuda:7 is not available: \w",
+    "mps": r"device mps is not available: \w",
+    "tpu": r"--device.*tpu.*auto, cpu, cuda, cuda:N, mps|no device 'tpu'",
+    "cuda:x": r"--device.*cuda:x.*auto, cpu, cuda, cuda:N, mps|no device 'cuda:x'",
+    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|no device 'CPU'",
 }
 
 
@@ -180,15 +170,17 @@ def test_missing_devices(tally: Tally, victim: Victim) -> None:
     path = good(victim)
     takers = {name for name, of in COMMANDS.items() if "device" in signature(of).parameters}
     commands = {name: make(path) for name, make in READERS.items() if name in takers}
-    commands |= {"train": SMOKE, "bench": ["bench", "smoke:1"], "doctor": ["doctor"]}
+    commands |= {"train": TRAIN, "bench": ["bench", "smoke:1"], "doctor": ["doctor"]}
     assert commands.keys() == takers
     if not tally.full:
         del commands["bench"]  # lets a process of its own find out, for seconds each time
-    there = {"cuda"} if torch.cuda.is_available() else set()
-    there |= {"cuda:7"} if torch.cuda.device_count() > 7 else set()
-    there |= {"mps"} if torch.backends.mps.is_available() else set()
-    missing = {device: words for device, words in MISSING.items() if device not in there}
-    cases = list(itertools.product(commands.values(), missing.items()))
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "cuda:7": torch.cuda.device_count() > 7,
+        "mps": torch.backends.mps.is_available(),
+    }
+    missing = [(device, words) for device, words in MISSING.items() if not there.get(device)]
+    cases = list(itertools.product(commands.values(), missing[:: tally.times(3, 1)]))
     ends = victim.run(*([*command, "--device", device] for command, (device, _) in cases))
     for (command, (device, words)), end in zip(cases, ends, strict=True):
         survived = end.code == 2 and re.search(words, end.message) and "Traceback" not in end.err

@@ -12,7 +12,7 @@ import typer
 from readers import COMMANDS, READERS, WAYS_IN, good, taken_in
 from victim import Victim
 
-from mnist_cli.cli import app
+from mnist_cli.cli import build
 
 READ_NONE = {
     "bench",
@@ -44,17 +44,17 @@ def may_name_a_checkpoint(name: str, annotation: typing.Any) -> bool:
 
 def ways_in(command: str) -> set[tuple[str, str]]:
     """The parameters of a command by which a checkpoint may come in."""
-    hints = typing.get_type_hints(COMMANDS[command], include_extras=True)
+    parameters = inspect.signature(COMMANDS[command], eval_str=True).parameters
     return {
         (command, name)
-        for name in inspect.signature(COMMANDS[command]).parameters
-        if may_name_a_checkpoint(name, hints[name])
+        for name, parameter in parameters.items()
+        if may_name_a_checkpoint(name, parameter.annotation)
     }
 
 
 def tried() -> set[tuple[str, str]]:
     """The parameters that get the file in :data:`readers.WAYS_IN`, as Typer parses its words."""
-    parsers = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parsers = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
     found = set()
     for make in WAYS_IN.values():
         command, *words = map(str, make(PLACE))

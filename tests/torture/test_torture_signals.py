@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import socket
@@ -19,8 +20,8 @@ CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
 STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
-    "reading the data": ("mnist_cli.data.load:load", 1),
-    "before the first step": ("mnist_cli.training.session:Session._write_preamble", 1),
+    "reading the data": ("mnist_cli.training.run:load", 1),
+    "before the first step": ("mnist_cli.training.session:Session._write_beginning", 1),
     "the first step": (STEP, 1),
     "the last step": (STEP, 9),
     "an epoch's first step": (STEP, 4),
@@ -30,7 +31,7 @@ PLACES = {
     "writing metrics": ("mnist_cli.runs.directory:RunDirectory.write_metrics", 3),
     "reading the test set": ("mnist_cli.training.session:Session.score_test", 1),
 }
-SHORT = ["saving", "validation"]
+SHORT = {"saving": signal.SIGTERM, "validation": signal.SIGINT}
 
 
 def judge(done: Outcome, number: int, folder: Path) -> str:
@@ -47,17 +48,22 @@ def judge(done: Outcome, number: int, folder: Path) -> str:
     trained = run is not None and "trained to the end" in done.err
     if run is not None and not trained and "Resume with: mnist train --resume" not in done.err:
         return f"no command to resume: {done.err}"
+    if (
+        run is not None
+        and not trained
+        and f"is in {run.relative_to(folder)}/last.pt" not in done.err
+    ):
+        return f"it does not say where the checkpoint is: {done.err}"
     return ""
 
 
 def test_a_signal_in_each_place(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
     """SIGINT and SIGTERM in each part of a run."""
-    for place in PLACES if tally.full else SHORT:
-        for number in CODES if tally.full else [signal.SIGTERM]:
-            folder = tmp_path / f"{place}-{number}"
-            done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [number]]])
-            wrong = judge(done, number, folder) or ends_alike(warm, whole, folder)
-            tally.check(not wrong, f"signal {number}, {place}: {wrong}")
+    for place, number in itertools.product(PLACES, CODES) if tally.full else SHORT.items():
+        folder = tmp_path / f"{place}-{number}"
+        done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [number]]])
+        wrong = judge(done, number, folder) or ends_alike(warm, whole, folder)
+        tally.check(not wrong, f"signal {number}, {place}: {wrong}")
     tally.note(f"{len(PLACES)} places: {', '.join(PLACES)}")
 
 
@@ -72,8 +78,6 @@ def test_a_signal_at_a_random_moment(
         number = moments.choice(list(CODES))
         moment = moments.uniform(0, whole.seconds)
         process = warm.start(*RUN, folder=folder)
-        while not process.err.exists():  # it has become the program
-            time.sleep(0.001)
         time.sleep(moment)
         process.kill(number)
         done = process.wait()
@@ -89,23 +93,21 @@ def test_a_signal_to_loader_processes_too(
     warm: Warm, whole_with_workers: Whole, tally: Tally, tmp_path: Path
 ) -> None:
     """SIGINT and SIGTERM to the group, with DataLoader workers."""
-    steps = range(1, 10) if tally.full else [5]
-    for number in CODES if tally.full else [signal.SIGINT]:
-        for step in steps:
-            folder = tmp_path / f"{number}-{step}"
-            fault = ["send", STEP, step, [number], True]
-            done = warm.run(*RUN, *WORKERS, folder=folder, faults=[fault])
-            wrong = judge(done, number, folder) or ends_alike(
-                warm, whole_with_workers, folder, *WORKERS
-            )
-            tally.check(not wrong, f"signal {number}, step {step}: {wrong}")
+    cases = itertools.product(CODES, range(1, 10)) if tally.full else [(signal.SIGINT, 5)]
+    for number, step in cases:
+        folder = tmp_path / f"{number}-{step}"
+        fault = ["send", STEP, step, [number], True]
+        done = warm.run(*RUN, *WORKERS, folder=folder, faults=[fault])
+        wrong = judge(done, number, folder)
+        wrong = wrong or ends_alike(warm, whole_with_workers, folder, *WORKERS)
+        tally.check(not wrong, f"signal {number}, step {step}: {wrong}")
 
 
 def test_a_second_ctrl_c_leaves_at_once(
     warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
 ) -> None:
     """A second SIGINT: leaves in the middle of it."""
-    for place in [*PLACES][2:] if tally.full else ["saving"]:
+    for place in [*PLACES][2:] if tally.full else ["saving", "an epoch's first step"]:
         folder = tmp_path / place
         done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [signal.SIGINT] * 2]])
         wrong = "" if done.code == 130 else f"exit code {done.code}: {done.err}"
@@ -127,38 +129,38 @@ ELSEWHERE = (
 
 def test_a_signal_in_other_commands(warm: Warm, whole: Whole, tally: Tally) -> None:
     """SIGINT and SIGTERM in mnist eval, inspect-grad, predict and plot."""
-    for words, place in ELSEWHERE if tally.full else ELSEWHERE[:2]:
-        for number in CODES if tally.full else [signal.SIGINT]:
-            before = set(whole.folder.rglob("*"))
-            done = warm.run(*words, folder=whole.folder, faults=[["send", place, 1, [number]]])
-            wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
-            left = set(whole.folder.rglob("*")) - before
-            wrong = wrong or ", ".join(str(path) for path in left if path.suffix == ".tmp")
-            tally.check(not wrong, f"{words}, signal {number}: {wrong}")
+    numbers = CODES if tally.full else [signal.SIGINT]
+    for (words, place), number in itertools.product(ELSEWHERE[:: tally.times(3, 1)], numbers):
+        before = set(whole.folder.rglob("*"))
+        done = warm.run(*words, folder=whole.folder, faults=[["send", place, 1, [number]]])
+        wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
+        left = set(whole.folder.rglob("*")) - before
+        wrong = wrong or ", ".join(str(path) for path in left if path.suffix == ".tmp")
+        tally.check(not wrong, f"{words}, signal {number}: {wrong}")
 
 
 def test_a_signal_while_downloading(warm: Warm, tally: Tally, tmp_path: Path) -> None:
     """SIGINT and SIGTERM in a download: nothing half is left."""
     proxies = {name: None for low in PROXIES for name in (low, low.upper())}
-    for part in (0, 1, 1_000_000) if tally.full else (1_000_000,):
-        for number in CODES:
-            folder = tmp_path / f"{number}-{part}"
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                address = f"http://127.0.0.1:{server.getsockname()[1]}/"
-                process = warm.start(
-                    *("data", "fetch", "mnist", "--data-dir", "data"),
-                    folder=folder,
-                    faults=[["mirrors_at", address]],
-                    environment=proxies,
-                )
-                with send_a_part(server, part):
-                    wait_until(partial(begun, folder, part))
-                    process.kill(number)
-                    done = process.wait(60)
-            wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
-            left = [path.name for path in folder.rglob("*") if path.is_file()]
-            wrong = wrong or ", ".join(name for name in left if not name.endswith(".lock"))
-            tally.check(not wrong, f"signal {number} after {part:,} bytes: {wrong}")
+    parts = (0, 1, 1_000_000) if tally.full else (1_000_000,)
+    for part, number in itertools.product(parts, CODES):
+        folder = tmp_path / f"{number}-{part}"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+            process = warm.start(
+                *("data", "fetch", "mnist", "--data-dir", "data"),
+                folder=folder,
+                faults=[["mirrors_at", address]],
+                environment=proxies,
+            )
+            with send_a_part(server, part):
+                wait_until(partial(begun, folder, part))
+                process.kill(number)
+                done = process.wait(60)
+        wrong = "" if done.code == CODES[number] else f"exit code {done.code}: {done.err}"
+        left = [path.name for path in folder.rglob("*") if path.is_file()]
+        wrong = wrong or ", ".join(name for name in left if not name.endswith(".lock"))
+        tally.check(not wrong, f"signal {number} after {part:,} bytes: {wrong}")
 
 
 BUFFER = 500_000

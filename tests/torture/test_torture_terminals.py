@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from program import Outcome
 from readers import PICTURE
+from systems import open_terminal
 from tally import Tally
-from terminals import open_terminal
-from warm import RUN, Warm, Whole
+from warm import RUN, Warm, Whole, ends_alike
 
 ESCAPE = "\x1b"
 COLOUR = re.compile(r"\x1b\[(\d+;)*(3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
@@ -30,7 +33,7 @@ SETTINGS: dict[str, dict[str, str | None]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A command, the code that it is to end with, and what befalls it."""
+    """A command, the exit code that it should have, and its faults."""
 
     words: list[str]
     code: int = 0
@@ -49,6 +52,7 @@ class Case:
 SCORES, STEP = "mnist_cli.training.scoring:_scores", "mnist_cli.training.step:Stepper.__call__"
 DIVERGING = ["--model", "notebook", "--optimizer", "sgd", "--schedule", "constant", "--lr", "1e30"]
 COMMANDS = {
+    "help": Case(["--help"]),
     "train": Case(["train", "--config", "smoke", "--epochs", "1", "--dry-run"]),
     "eval": Case(["eval"]),
     "predict": Case(["predict", PICTURE]),
@@ -77,46 +81,49 @@ COMMANDS = {
         [*RUN, "--runs", "stopped"], 130, [["send", STEP, 5, [signal.SIGINT]]]
     ),
 }
-SHORT = ["doctor", "no checkpoint"]
+SHORT = ["help", "doctor", "no checkpoint"]
 FAILURES = ["a bug", "diverges", "out of memory", "training interrupted"]
-NO_JSON = {"data show"}
+NO_JSON = {"help", "data show"}
 
 
 def test_every_exit_code_is_met() -> None:
     assert {case.code for case in COMMANDS.values()} == {*range(8), 130, 143}
 
 
-def chosen(tally: Tally) -> list[str]:
-    return list(COMMANDS) if tally.full else SHORT
+def chosen(tally: Tally) -> dict[str, Case]:
+    return COMMANDS if tally.full else {name: COMMANDS[name] for name in SHORT}
+
+
+Surroundings = tuple[str, Case, str, dict[str, str | None]]
+
+
+def in_each_setting(tally: Tally, short: str, *more: str) -> Iterator[Surroundings]:
+    """Every command and setting; in short, few commands and ``more``, in one setting."""
+    settings = SETTINGS if tally.full else {short: SETTINGS[short]}
+    cases = chosen(tally) | {name: COMMANDS[name] for name in more}
+    for (name, case), (setting, environment) in itertools.product(cases.items(), settings.items()):
+        yield name, case, setting, environment
 
 
 def test_piped(warm: Warm, whole: Whole, tally: Tally) -> None:
     """Piped: no escape bytes, the documented code."""
-    for name in chosen(tally):
-        case = COMMANDS[name]
-        for setting, environment in SETTINGS.items():
-            if not tally.full and setting != "ASCII only":
-                continue
-            done = case.run(warm, folder=whole.folder, environment=environment)
-            wrong = case.wrong(done.code, done.err)
-            wrong = wrong or "escapes in a pipe" * (ESCAPE in done.out + done.err)
-            tally.check(not wrong, f"{name}, {setting}: {wrong}")
+    for name, case, setting, environment in in_each_setting(tally, "ASCII only"):
+        done = case.run(warm, folder=whole.folder, environment=environment)
+        wrong = case.wrong(done.code, done.err)
+        wrong = wrong or "escapes in a pipe" * (ESCAPE in done.out + done.err)
+        tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 
 def test_one_document(warm: Warm, whole: Whole, tally: Tally) -> None:
     """One JSON document on stdout with --json, failures included."""
-    for name in chosen(tally) + ([] if tally.full else FAILURES):
-        case = COMMANDS[name]
+    for name, case, setting, environment in in_each_setting(tally, "20 columns", *FAILURES):
         if name in NO_JSON:
             continue
-        for setting, environment in SETTINGS.items():
-            if not tally.full and setting != "20 columns":
-                continue
-            stdin = None if setting == "TERM=dumb" else os.devnull  # closed in one of them
-            options = {"environment": environment, "stdin": stdin}
-            done = case.run(warm, "--json", folder=whole.folder, **options)
-            wrong = case.wrong(done.code, done.err) or not_one_document(done.out, case.code)
-            tally.check(not wrong, f"{name}, {setting}: {wrong}")
+        stdin = None if setting == "TERM=dumb" else os.devnull  # closed in one of them
+        options = {"environment": environment, "stdin": stdin}
+        done = case.run(warm, "--json", folder=whole.folder, **options)
+        wrong = case.wrong(done.code, done.err) or not_one_document(done.out, case.code)
+        tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 
 def not_one_document(text: str, code: int) -> str:
@@ -133,18 +140,14 @@ def not_one_document(text: str, code: int) -> str:
 
 def test_on_a_terminal(warm: Warm, whole: Whole, tally: Tally) -> None:
     """A terminal: dumb, without colour, of 20 columns, ASCII only."""
-    for name in chosen(tally):
-        case = COMMANDS[name]
-        for setting, environment in SETTINGS.items():
-            if not tally.full and setting != "TERM=dumb":
-                continue
-            shown, ended, err = on_a_terminal(warm, case, whole.folder, environment)
-            wrong = case.wrong(ended, shown + err)
-            if setting == "TERM=dumb":
-                wrong = wrong or "escapes" * (ESCAPE in shown)
-            if setting == "NO_COLOR":
-                wrong = wrong or "colours" * bool(COLOUR.search(shown))
-            tally.check(not wrong, f"{name}, {setting}: {wrong}")
+    for name, case, setting, environment in in_each_setting(tally, "TERM=dumb"):
+        shown, ended, err = on_a_terminal(warm, case, whole.folder, environment)
+        wrong = case.wrong(ended, shown + err)
+        if setting == "TERM=dumb":
+            wrong = wrong or "escapes" * (ESCAPE in shown)
+        if setting == "NO_COLOR":
+            wrong = wrong or "colours" * bool(COLOUR.search(shown))
+        tally.check(not wrong, f"{name}, {setting}: {wrong}")
 
 
 def on_a_terminal(
@@ -164,24 +167,22 @@ def on_a_terminal(
 
 
 def read_all(descriptor: int, into: list[bytes]) -> None:
-    try:
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
         while data := os.read(descriptor, 4096):
             into.append(data)
-    except OSError:  # how Linux says that the other end is closed
-        return
 
 
 def test_a_reader_of_one_line(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """| head -1: no failure, no traceback."""
-    for name in chosen(tally):
-        case = COMMANDS[name]
-        pipe = tmp_path / f"{name}.pipe"
+    """Into `head -1`: no failure, no traceback."""
+    for name, case in (chosen(tally) | {"a whole run": Case(RUN)}).items():
+        pipe, folder = tmp_path / f"{name}.pipe", tmp_path / name
         os.mkfifo(pipe)
         reader = threading.Thread(target=read_one_line, args=(pipe,))
         reader.start()
-        done = case.run(warm, folder=whole.folder, stdout=str(pipe))
+        trains = case.words == RUN
+        done = case.run(warm, folder=folder if trains else whole.folder, stdout=str(pipe))
         reader.join(timeout=10)
-        wrong = case.wrong(done.code, done.err)
+        wrong = case.wrong(done.code, done.err) or (trains and ends_alike(warm, whole, folder))
         tally.check(not wrong, f"{name}: {wrong}")
 
 
@@ -192,10 +193,8 @@ def read_one_line(pipe: Path) -> None:
 
 def test_closed_streams(warm: Warm, whole: Whole, tally: Tally) -> None:
     """Stdin, stdout or stderr closed."""
-    for name in chosen(tally):
-        case = COMMANDS[name]
-        for closed in ("stdin", "stdout", "stderr") if tally.full else ("stdin",):
-            streams: dict[str, str | None] = {closed: None}
-            done = case.run(warm, folder=whole.folder, **streams)
-            wrong = case.wrong(done.code, done.err)
-            tally.check(not wrong, f"{name}, {closed} closed: {wrong}")
+    names = [["stdin"], ["stdout"], ["stderr"], ["stdin", "stdout", "stderr"]]
+    for (name, case), closed in itertools.product(chosen(tally).items(), names):
+        done = case.run(warm, folder=whole.folder, **dict.fromkeys(closed))
+        wrong = case.wrong(done.code, done.err)
+        tally.check(not wrong, f"{name}, {closed} closed: {wrong}")

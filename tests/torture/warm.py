@@ -1,4 +1,4 @@
-"""Starts the program by forking a warm process, does things to it, and looks at what is left."""
+"""Starts the program by forking a warm process, and looks at what is left of its run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from bits import SECONDS, differences
+from forked import Forked
 from program import TINY, Outcome, one_thread
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
 
-HERE = Path(__file__).parent
+HUNG = 999
+"""The exit code of a process that did not end in time."""
 RUN = [*TINY, "--checkpoint-every", "1"]
 """Nine steps, a checkpoint after each."""
 WORKERS = ["--loader", "dataloader", "--workers", "2"]
@@ -28,91 +31,81 @@ WORKERS = ["--loader", "dataloader", "--workers", "2"]
 
 
 class Warm:
-    """The warm process; each :meth:`start` is a fork of it."""
+    """Starts the program in forks of the warm process, with faults that happen to it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count()
-        environment = one_thread()
-        for name in ("MNIST_DATA_DIR", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
-            environment.pop(name, None)
-        self._process = subprocess.Popen(
-            [sys.executable, HERE / "zygote.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert self._answer() == "ready"
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def ask(self, **order: Any) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
 
     def start(
         self,
         *arguments: object,
         folder: Path,
-        faults: list[list[Any]] | None = None,
-        environment: dict[str, str | None] | None = None,
+        faults: Sequence[list[Any]] = (),
+        environment: Mapping[str, str | None] = MappingProxyType({}),
         stdin: str | None = os.devnull,
         stdout: str | None = "",
         stderr: str | None = "",
-        limit: int | None = None,
         user: int | None = None,
-        curves: bool = False,
     ) -> Process:
-        """Start a command in ``folder``, with :mod:`faults` to befall it.
+        """Start a command in ``folder``; no learning curves are drawn.
 
-        An empty name of a stream is a file, read when it ends; None closes the stream.
+        An empty name of a stream is a file, read when the command ends; None closes the stream.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        base = str(self._folder / f"{next(self._numbers)}")
-        out, err = base + ".out", base + ".err"
-        order = {
-            "arguments": [str(argument) for argument in arguments],
-            "folder": str(folder),
-            "streams": [
-                stdin,
-                out if stdout == "" else stdout,
-                err if stderr == "" else stderr,
-            ],
-            "environment": environment or {},
-            "faults": [*([] if curves else [["draw_nothing"]]), *(faults or [])],
-            "limit": limit,
-            "user": user,
-        }
-        return Process(self, self.ask(start=order), Path(out), Path(err))
+        base = self._folder / f"{next(self._numbers)}"
+        names = stdin, stdout, stderr
+        paths = [
+            base.with_suffix(f".{at}") if name == "" else name for at, name in enumerate(names)
+        ]
+        with contextlib.ExitStack() as stack:
+            modes = zip(paths, ("r", "a", "a"), strict=True)
+            ends = [path and stack.enter_context(Path(path).open(mode)) for path, mode in modes]
+            process = Forked(
+                *("faults:program", list(map(str, arguments)), [["draw_nothing"], *faults], user),
+                closed=[at for at, path in enumerate(paths) if path is None],
+                **dict(zip(("stdin", "stdout", "stderr"), ends, strict=True)),
+                cwd=folder,
+                env=surroundings(environment),
+                start_new_session=True,
+            )
+        return Process(process, *(Path(path or os.devnull) for path in paths[1:]))
 
     def run(self, *arguments: object, **options: Any) -> Outcome:
         """Start a command and wait for it."""
         return self.start(*arguments, **options).wait()
 
-    def close(self) -> None:
-        self._process.communicate()
+
+def surroundings(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of a command: with no data named, and nothing said about the terminal."""
+    unset = ("MNIST_DATA_DIR", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE")
+    values = one_thread() | dict.fromkeys(unset) | dict(changes)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass
 class Process:
-    """A command under way."""
+    """A command under way, and the files that its output goes to."""
 
-    warm: Warm
-    pid: int
+    popen: Forked
     out: Path
     err: Path
 
-    def kill(self, number: int = signal.SIGKILL, *, group: bool = False) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            (os.killpg if group else os.kill)(self.pid, number)
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.popen.send_signal(number)
 
     def wait(self, seconds: float = 120) -> Outcome:
-        code = self.warm.ask(wait={"pid": self.pid, "seconds": seconds})
+        """Wait for its end; a process that never ends is killed, with those that it started."""
+        try:
+            code = self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.popen.wait()
+            code = HUNG
         texts = [
             path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
             for path in (self.out, self.err)
@@ -122,22 +115,18 @@ class Process:
 
 @dataclass(frozen=True)
 class Whole:
-    """The run that nothing befell: what it left, and how long it and its saves took."""
+    """An undisturbed run: what it left, and how long it took."""
 
     folder: Path
     seconds: float
-    save_seconds: float
 
 
 def train_whole(warm: Warm, folder: Path, *arguments: object) -> Whole:
     """Train :data:`RUN` undisturbed."""
-    log = folder / "saves.log"
-    folder.mkdir(parents=True)
     began = time.monotonic()
-    done = warm.run(*RUN, *arguments, folder=folder, faults=[["time_saves", str(log)]])
+    done = warm.run(*RUN, *arguments, folder=folder)
     assert done.code == 0, done.err
-    saves = sorted(map(float, log.read_text().split()))
-    return Whole(folder, time.monotonic() - began, saves[len(saves) // 2])
+    return Whole(folder, time.monotonic() - began)
 
 
 def newest_run(folder: Path) -> Path | None:

@@ -16,20 +16,21 @@ from rounding import in_float64, moves, smooth, weights_of
 from small_runs import CPU, FP32, MOVED, NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import Tensor
 
-from mnist_cli.commands import shared_run
-from mnist_cli.config.names import is_own_network, label
-from mnist_cli.data.loader import build_loader
+from mnist_cli.base.signals import StopRequest
+from mnist_cli.config.names import ModelName
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
 from mnist_cli.training.distributed.rank_environment import place_of
 from mnist_cli.training.loop import StepResult, fit
+from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
-from mnist_cli.training.signals import StopRequest
 from mnist_cli.training.state import fresh_state
 
 
@@ -53,6 +54,10 @@ RESUMED = ("example", own("Remembering"))
 """One with dropout, which each rank draws otherwise, and one with buffers that each rank computes."""
 
 
+def shared(ranks: Ranks) -> Compute:
+    return Compute(CPU, FP32, ranks=ranks)
+
+
 def settings(model: str, **values: Any) -> Any:
     """One epoch of plain gradient descent: the weights then hold the sum of its gradients."""
     plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.01}
@@ -67,7 +72,7 @@ def trained(
     The last batch has one image, or two, where one would be one value a channel.
     """
     chosen = settings(model, **values)
-    state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
+    state = fresh_state(chosen, shared(ranks), 10)
     for module in state.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # each rank draws its own
@@ -75,7 +80,7 @@ def trained(
         in_float64(state.model)
     start = weights_of(state.model)
     count = COUNT + (model == own("Flat"))
-    loader = build_loader(chosen, split(count), NORMALISATION, ranks.part)
+    loader = build_loader(Batching.of(chosen), split(count), NORMALISATION, ranks.part)
     with smooth():
         events = list(fit(state, loader, split(13, 2, "val"), NORMALISATION))
     result = events[-1].to_plain()  # type: ignore[union-attr]
@@ -101,7 +106,7 @@ def gradients(
     network = state_of(settings(model)).model.to(device)
     if exact:
         in_float64(network)
-    forward = ranks.forward(network, own=is_own_network(model))
+    forward = ranks.forward(network, own=ModelName(model).is_own)
     data = split(count).to(device)
     mine = ranks.part.of(count)
     images = NORMALISATION(data.images[mine].float())
@@ -115,7 +120,7 @@ def gradients(
 
 def augmented(ranks: Ranks, **values: Any) -> list[Tensor]:
     chosen = config(**MOVED, **values)
-    loader = build_loader(chosen, split(COUNT), NORMALISATION, ranks.part)
+    loader = build_loader(Batching.of(chosen), split(COUNT), NORMALISATION, ranks.part)
     return [images for images, _ in loader.epoch(0)]
 
 
@@ -136,7 +141,7 @@ def evaluated(ranks: Ranks, count: int = 13, model: str = "conv4") -> Tensor:
 def poisoned(ranks: Group) -> str:
     """Train where the second rank's first image makes its scores infinite."""
     chosen = settings("conv2")
-    state = fresh_state(chosen, torch.device("cpu"), state_of(chosen).precision, 10, ranks)
+    state = fresh_state(chosen, shared(ranks), 10)
     loader = loader_of(chosen)
     original = loader.epoch
     if ranks.rank == 1:
@@ -153,7 +158,7 @@ def unlike(ranks: Group) -> str:
     data = loaded(29 + ranks.rank)
     state = state_of(settings("conv2", batch_size=8 + 2 * ranks.rank, threads=ranks.rank))
     try:
-        shared_run.check_alike(state.config, state.precision, data, ranks)
+        check_alike(state.config, shared(ranks), data)
     except MnistError as error:
         return error.message
     return ""
@@ -173,15 +178,15 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     """A run that the second rank is asked to stop, and resumed; and the same never stopped."""
     chosen = config(model=model, ema=0.9)
     for number in range(2):
-        run = RunDirectory(folder / f"{label(model)}-{number}")
+        run = RunDirectory(folder / f"{ModelName(model).label}-{number}")
         run.path.mkdir(exist_ok=True)
-        session, stop = Session(chosen, loaded(), CPU, FP32, run, ranks=ranks), StopRequest()
+        session, stop = Session(chosen, loaded(), shared(ranks), run), StopRequest()
         with contextlib.suppress(Interrupted):
             for event in session.events(stop):
                 if number and ranks.rank and isinstance(event, StepResult) and event.batch == 2:
                     stop.signal = signal.SIGINT
-    checkpoint = shared_run.read_checkpoint(lambda: run.last, model, ranks)
-    session = Session(chosen, loaded(), CPU, FP32, run, checkpoint, ranks)
+    checkpoint = shared_checkpoint(lambda: run.last, model, ranks)
+    session = Session(chosen, loaded(), shared(ranks), run, checkpoint)
     position = f"{session.state.epoch}/{session.state.batch}"
     events = session.events(StopRequest())
     return [position, *session.differences, *(type(event).__name__ for event in events)]
@@ -194,9 +199,9 @@ def orphaned(ranks: Group) -> list[int]:
     return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
 
 
-def listening() -> list[str]:
-    """The addresses, as /proc/net/tcp writes them, at which this process waits for others."""
-    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+def listening(process: str | int = "self") -> list[str]:
+    """The addresses, as /proc/net/tcp writes them, on which a process listens."""
+    links = [path for path in Path(f"/proc/{process}/fd").iterdir() if path.is_symlink()]
     mine = {str(path.readlink()) for path in links}
     rows = [line.split() for table in ("tcp", "tcp6") for line in _table(table)]
     return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]
@@ -216,11 +221,12 @@ def main(folder: Path) -> None:
         answers = {
             "trained": {name: trained(name, ranks) for name in NETWORKS},
             "moved": trained("conv2", ranks, **MOVED),
-            "gradients": {
-                f"{name}/{count}": gradients(name, ranks, count) for name, count in GRADIENTS
-            },
-            "bf16": {
-                f"{name}/{count}": gradients(name, ranks, count, BF16) for name, count in GRADIENTS
+            **{
+                f"gradients in {precision.name}": {
+                    f"{name}/{count}": gradients(name, ranks, count, precision)
+                    for name, count in GRADIENTS
+                }
+                for precision in (FP32, BF16)
             },
             "single": single(ranks),
             "few evaluated": evaluated(ranks, 3, own("Unused")),

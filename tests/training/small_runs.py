@@ -11,11 +11,12 @@ import torch
 from mnist_cli import catalogue
 from mnist_cli.checkpoints.checkpoint import DataInfo
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching, Loader, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.loader import Loader, build_loader
 from mnist_cli.data.split import Normalisation, Split, cut_validation
 from mnist_cli.devices.device import Precision
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training.compute import Compute
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import TrainState, fresh_state
 
@@ -63,11 +64,11 @@ def loaded(train: int = 29, test: int = 11, fallback: str = "") -> LoadedData:
 
 
 def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
-    return build_loader(settings, split(count), NORMALISATION)
+    return build_loader(Batching.of(settings), split(count), NORMALISATION)
 
 
 def state_of(settings: TrainConfig, precision: Precision = FP32) -> TrainState:
-    return fresh_state(settings, CPU, precision, 10)
+    return fresh_state(settings, Compute(CPU, precision), 10)
 
 
 def in_float64(state: TrainState) -> TrainState:
@@ -87,4 +88,4 @@ def validation(settings: TrainConfig) -> Split | None:
 def session_in(folder: Path, settings: TrainConfig, **values: Any) -> Session:
     folder.mkdir(parents=True, exist_ok=True)
     data = values.pop("data", None) or loaded()
-    return Session(settings, data, CPU, FP32, RunDirectory(folder), **values)
+    return Session(settings, data, Compute(CPU, FP32), RunDirectory(folder), **values)

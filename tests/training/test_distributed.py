@@ -34,20 +34,22 @@ from rounding import assert_as_accurate, assert_figures_as_accurate, relative_er
 from small_runs import FP32, MOVED, config, loaded
 
 from mnist_cli import cli
-from mnist_cli.commands import shared_run
-from mnist_cli.config.names import label
-from mnist_cli.data.loader import Part
+from mnist_cli.commands.run_guide import train_command
+from mnist_cli.config.names import ModelName
+from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
-from mnist_cli.training.distributed import launch
-from mnist_cli.training.distributed.group import Group, device_of
-from mnist_cli.training.distributed.rank_environment import STATUS, Place, place_of
+from mnist_cli.training.distributed.group import Group, device_of, explained
+from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
+from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
+LOOPBACK = "0100007F"
+"""127.0.0.1, as /proc/net/tcp writes it."""
 
 
 @pytest.fixture(autouse=True)
@@ -101,23 +103,17 @@ def named(value: object) -> str:
     return str(value).rpartition(":")[2]
 
 
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
 def test_the_gradients_of_two_ranks_are_those_of_one(
-    answers: list[dict[str, Any]], model: str, count: int
+    answers: list[dict[str, Any]], model: str, count: int, precision: Precision
 ) -> None:
     """With batch norms and without, of a batch cut evenly, unevenly, and with nothing for one."""
-    one, exact = gradients(model, ALONE, count), gradients(model, ALONE, count, exact=True)
-    assert_as_accurate(answers[0]["gradients"][f"{model}/{count}"], one, exact)
-    assert not differences(answers[0]["gradients"], answers[1]["gradients"])
-
-
-@pytest.mark.parametrize(("model", "count"), GRADIENTS, ids=named)
-def test_in_bf16_two_ranks_are_as_accurate_as_one(
-    answers: list[dict[str, Any]], model: str, count: int
-) -> None:
-    exact, one = gradients(model, ALONE, count, exact=True), gradients(model, ALONE, count, BF16)
-    assert_as_accurate(answers[0]["bf16"][f"{model}/{count}"], one, exact)
-    assert relative_error(one, exact) > 1e-4  # it did compute in bf16
+    one, exact = (gradients(model, ALONE, count, precision, exact=e) for e in (False, True))
+    first, second = (rank[f"gradients in {precision.name}"][f"{model}/{count}"] for rank in answers)
+    assert_as_accurate(first, one, exact)
+    assert not differences(first, second)
+    assert (relative_error(one, exact) > 1e-4) == (precision is BF16)
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:
@@ -178,7 +174,7 @@ def test_stopped_and_resumed_by_as_many_ranks_equals_never_stopped(
             *["StepResult"] * 3,
             "EpochResult",
         ]
-    folder, name = Path(answers[0]["folder"]), label(model)
+    folder, name = Path(answers[0]["folder"]), ModelName(model).label
     for file in ("last.pt", "best.pt"):
         one, two = (
             torch.load(folder / f"{name}-{number}" / file, weights_only=True) for number in range(2)
@@ -192,21 +188,21 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
     spoilt, short = own("Spoilt"), own("Upright")
     for model, said in ((short, "reshape tensor of 0 elements"), (spoilt, "infinity in 'mean'")):
         settings = config(model=model, batch_size=8, val_size=0)
-        shared_run.check_parts(settings, loaded(32), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(34), 2, resumed=False)
-        shared_run.check_parts(settings, loaded(33), 1, resumed=False)
+        check_parts(settings, loaded(32), 2, resumed=False)
+        check_parts(settings, loaded(34), 2, resumed=False)
+        check_parts(settings, loaded(33), 1, resumed=False)
         dropped = settings.model_copy(update={"drop_last": True})
-        shared_run.check_parts(dropped, loaded(33), 2, resumed=False)
+        check_parts(dropped, loaded(33), 2, resumed=False)
         with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
-            shared_run.check_parts(settings, loaded(33), 2, resumed=False)
+            check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
-        assert "Train with one process, or leave that batch out" in error.value.hint
+        assert "Train with one process, or skip that batch" in error.value.hint
         with pytest.raises(UsageError, match="has 3 images for 4 ranks") as error:
-            shared_run.check_parts(settings, loaded(35), 4, resumed=True)
+            check_parts(settings, loaded(35), 4, resumed=True)
         assert error.value.hint == "Resume with at most 3 ranks."
-    shared_run.check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
+    check_parts(config(model="conv4", val_size=0), loaded(33), 2, resumed=False)
     taken = config(model=own("Unused"), batch_size=8, val_size=0)
-    shared_run.check_parts(taken, loaded(33), 2, resumed=False)
+    check_parts(taken, loaded(33), 2, resumed=False)
 
 
 def test_a_loss_that_is_not_finite_stops_both_with_one_message(
@@ -217,10 +213,10 @@ def test_a_loss_that_is_not_finite_stops_both_with_one_message(
     assert "the first module whose output is not finite is 'conv1'" in answers[0]["poisoned"]
 
 
-def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]) -> None:
-    assert answers[0]["unlike"].startswith("another rank would train otherwise than this one")
+def test_a_rank_that_differs_is_refused(answers: list[dict[str, Any]]) -> None:
+    assert answers[0]["unlike"].startswith("another rank differs from rank 0")
     said = answers[1]["unlike"]
-    assert "rank 1 would train otherwise than rank 0" in said
+    assert "rank 1 differs from rank 0" in said
     assert "batch_size is 10 here and 8 there" in said
     assert "data is sha256:" in said
     assert "threads" not in said
@@ -240,25 +236,8 @@ def test_ranks_agree_and_share(answers: list[dict[str, Any]]) -> None:
 
 
 def test_on_one_machine_ranks_listen_on_loopback_only(answers: list[dict[str, Any]]) -> None:
-    """But for torch's own meeting place, where ``mnist train --nproc`` was not used."""
-    assert answers[1]["listening"]
-    assert set(answers[1]["listening"]) == {"0100007F"}
-
-
-def test_the_launcher_listens_on_loopback_only() -> None:
-    from torch.distributed.elastic.rendezvous import RendezvousParameters
-
-    before = listening()
-    meeting = launch._listen(RendezvousParameters("mnist-loopback", "here", "run", 1, 1))
-    try:
-        assert sorted(listening()) == sorted([*before, "0100007F"])
-        here = meeting.next_rendezvous().bootstrap_store_info
-        assert here is not None
-        assert here.master_addr == "127.0.0.1"
-        with socket.create_connection(("127.0.0.1", here.master_port)):
-            pass
-    finally:
-        del meeting
+    """Except for the store of torch's ``env://``, which rank 0 opens here."""
+    assert set(answers[1]["listening"]) == {LOOPBACK}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 128])
@@ -290,9 +269,27 @@ def test_on_loopback_all_ranks_are_on_this_machine(host: str) -> None:
 
 def test_launchers_are_watched_and_other_starters_are_not() -> None:
     """A shell that has started ranks and ended is no reason to stop."""
-    launched = [{"TORCHELASTIC_RUN_ID": "none"}, {STATUS: "/nowhere/status.json"}]
+    launched = [{"TORCHELASTIC_RUN_ID": "none"}, {FOLDER: "/nowhere", LAUNCHER: "7"}]
     places = [place_of(ENVIRONMENT | more) for more in ({}, *launched)]
-    assert [place.parent for place in places if place] == [0, os.getppid(), os.getppid()]
+    assert [place.parent for place in places if place] == [0, os.getppid(), 7]
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, "mnist train"),
+        (ENVIRONMENT, "torchrun, on each machine as before, … -m mnist_cli train"),
+        (
+            ENVIRONMENT | {"LOCAL_WORLD_SIZE": "4"},
+            "torchrun --nproc-per-node=4 -m mnist_cli train",
+        ),
+        (ENVIRONMENT | {FOLDER: "/nowhere", LAUNCHER: "7"}, "mnist train --nproc 4"),
+    ],
+)
+def test_the_command_that_starts_the_same_ranks_again(
+    environment: dict[str, str], command: str
+) -> None:
+    assert train_command(place_of(environment)) == command
 
 
 @pytest.mark.parametrize(
@@ -303,8 +300,8 @@ def test_launchers_are_watched_and_other_starters_are_not() -> None:
         ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
         ({"LOCAL_RANK": ""}, "has RANK and WORLD_SIZE of .*, but not LOCAL_RANK"),
         ({"LOCAL_WORLD_SIZE": ""}, "but not LOCAL_WORLD_SIZE"),
-        ({"RANK": "4"}, "RANK=4 and WORLD_SIZE=4, which cannot be"),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two, which is no number"),
+        ({"RANK": "4"}, "RANK=4 and WORLD_SIZE=4, but ranks count from 0"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two, which is not a number"),
     ],
 )
 def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> None:
@@ -317,7 +314,7 @@ def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> N
     [
         (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
         (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
-        (["--compile"], "--compile is for one process, not for 2 ranks"),
+        (["--compile"], "compile = true is for one process, not for 2 ranks"),
         (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
         (["--nproc", "0"], "--nproc"),
     ],
@@ -337,8 +334,8 @@ HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
     [
         ("auto", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
         ("cuda", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda:0", "--device cuda:0 is one device, and there are 2 ranks"),
-        ("mps", "--device mps is one device, and there are 2 ranks"),
+        ("cuda:0", "device cuda:0 is one device, and there are 2 ranks"),
+        ("mps", "device mps is one device, and there are 2 ranks"),
     ],
 )
 def test_a_device_for_each_rank_or_none(
@@ -416,7 +413,7 @@ def test_memory_that_ran_out_is_no_rank_that_is_gone(
 ) -> None:
     with (
         pytest.raises(RuntimeError if kind is None else RankError) as caught,
-        Group(0, 2).explained(),
+        explained(0, 2),
     ):
         raise error
     assert type(caught.value) is (kind or type(error))
@@ -458,11 +455,13 @@ RANKS += ["--set", "schedule=constant"]  # so that a resumed run may end after f
 def test_a_run_is_interrupted_and_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By as many ranks without a word; by one, which says so."""
+    """By as many ranks without a word; by one, which says so. All listen on loopback only."""
     run = tmp_path / "0001-digits-conv4x0.25"
     process = start(*RANKS, "--epochs", 5000, "--runs", tmp_path)
     metrics = run / "metrics.jsonl"
     wait_until(lambda: process.poll() is not None or (metrics.is_file() and metrics.read_text()))
+    ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert [set(listening(pid)) for pid in (process.pid, *ranks)] == [set(), *[{LOOPBACK}] * 2]
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert ended.code == 130, ended.err

@@ -26,17 +26,18 @@ from small_runs import (
     split,
 )
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import build_loader
+from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision, compute_settings
-from mnist_cli.errors import NonFiniteError, UsageError
+from mnist_cli.errors import Caution, NonFiniteError, UsageError
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import graphed, snapshot
-from mnist_cli.training.guard import DeferredGuard, ImmediateGuard
-from mnist_cli.training.loop import Notice, StepResult, fit
-from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.compute import Compute
+from mnist_cli.training.guard import DeferredGuard, Guard
+from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.state import fresh_state
 
 SECONDS = ("seconds", "images_per_second")
@@ -78,8 +79,8 @@ class Run:
     ) -> None:
         precision = Precision(settings.precision, device.type)
         self.capturer = RecordingCapturer() if captured else None
-        self.loader = build_loader(settings, split(images).to(device), NORMALISATION)
-        self.state = fresh_state(settings, device, precision, 10)
+        self.loader = build_loader(Batching.of(settings), split(images).to(device), NORMALISATION)
+        self.state = fresh_state(settings, Compute(device, precision), 10)
         self.val = VAL.to(device)
         if captured:  # as on CUDA: reading a figure each step would wait for the device
             self.state.guard = DeferredGuard(device, self.state.optimizers)
@@ -214,7 +215,7 @@ class Refusing(RecordingCapturer):
     """A capturer on whose device nothing can be captured."""
 
     def capture(self, function: Any, generator: torch.Generator) -> Any:
-        raise UsageError("--cuda-graph is not available: not here")
+        raise UsageError("a CUDA graph is not available: not here")
 
 
 def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
@@ -222,9 +223,9 @@ def test_where_capturing_fails_the_run_goes_on_and_says_so_once() -> None:
     plain, run = Run(settings, False), Run(settings, True)
     list(plain.events())
     run.capturer = Refusing()
-    notices = [event.message for event in run.events() if isinstance(event, Notice)]
-    assert len(notices) == 1
-    assert "not here" in notices[0]
+    with pytest.warns(Caution, match="not here; steps are taken one by one") as warned:
+        list(run.events())
+    assert len(warned) == 1
     assert differences(run.document(), plain.document(), ignore=SECONDS) == []
 
 
@@ -242,7 +243,7 @@ def test_where_capturing_was_asked_for_and_fails_the_run_ends() -> None:
 
 def test_a_figure_read_back_is_found() -> None:
     run = Run(config(model="conv2"), True)
-    run.state.guard = ImmediateGuard()
+    run.state.guard = Guard()
     with pytest.raises(RuntimeError, match="reads a value back to the host"):
         list(run.events())
 
@@ -262,44 +263,28 @@ CUDA = torch.device("cuda", 0)
 BF16 = Precision("bf16", "cuda")
 
 
-def test_auto_captures_on_cuda_alone() -> None:
-    assert graphed.captures(config(), CUDA, BF16)
-    assert not graphed.captures(config(), CPU, FP32)
-    assert not graphed.captures(config(), torch.device("mps"), FP32)
-    assert not graphed.captures(config(cuda_graph=False), CUDA, BF16)
-    assert graphed.build_capturer(config(), CPU, FP32) is None
-
-
 @pytest.mark.parametrize(
-    ("values", "word"),
+    ("values", "device", "precision", "ranks", "reason"),
     [
-        ({"loader": "dataloader"}, "loader = dataloader"),
-        ({"compile": True}, "compile = true"),
-        ({"optimizer": "adadelta"}, "optimizer = adadelta"),
+        ({}, CUDA, BF16, 1, ""),
+        ({}, CPU, FP32, 1, "the device is cpu"),
+        ({}, torch.device("mps"), FP32, 1, "the device is mps"),
+        ({}, CUDA, Precision("fp16", "cuda"), 1, "fp16"),
+        ({}, CUDA, BF16, 2, "2 ranks"),
+        ({"loader": "dataloader"}, CUDA, BF16, 1, "loader = dataloader"),
+        ({"compile": True}, CUDA, BF16, 1, "compile = true"),
+        ({"optimizer": "adadelta"}, CUDA, BF16, 1, "optimizer = adadelta"),
     ],
 )
-def test_what_cannot_be_captured_is_told_where_it_was_asked_for(
-    values: dict[str, Any], word: str
+def test_auto_captures_if_it_can_and_a_refusal_gives_the_reason(
+    values: dict[str, Any], device: torch.device, precision: Precision, ranks: int, reason: str
 ) -> None:
-    assert not graphed.captures(config(**values), CUDA, BF16)
-    graphed.check(config(**values), CUDA, BF16)
-    with pytest.raises(UsageError, match=word) as caught:
-        graphed.check(config(cuda_graph=True, **values), CUDA, BF16)
-    assert caught.value.code == 2
-
-
-def test_fp16_and_other_devices_cannot_be_captured() -> None:
-    asked = config(cuda_graph=True)
-    with pytest.raises(UsageError, match="fp16"):
-        graphed.check(asked, CUDA, Precision("fp16", "cuda"))
-    with pytest.raises(UsageError, match="the device is cpu"):
-        graphed.check(asked, CPU, FP32)
-
-
-def test_of_several_ranks_none_captures() -> None:
-    assert not graphed.captures(config(), CUDA, BF16, ranks=2)
-    with pytest.raises(UsageError, match="2 ranks"):
-        graphed.check(config(cuda_graph=True), CUDA, BF16, ranks=2)
+    where = (device, precision, ranks)
+    assert graphed.captures(config(**values), *where) is not bool(reason)
+    assert not graphed.captures(config(cuda_graph=False, **values), *where)
+    graphed.check(config(**values), *where)
+    with pytest.raises(UsageError, match=reason) if reason else nullcontext():
+        graphed.check(config(cuda_graph=True, **values), *where)
 
 
 def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
@@ -362,27 +347,26 @@ def test_the_generator_is_known_to_the_graph_before_it_is_captured(
     assert cuda.calls == ["generator", "capture on side", "run", "end", "replay"]
 
 
-def test_of_a_failed_capture_the_first_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("inside", "kind", "message"),
+    [
+        (
+            RuntimeError("CUDA error: operation not permitted\nmore of it"),
+            *(UsageError, "a CUDA graph is not available: CUDA error: operation not permitted"),
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), torch.OutOfMemoryError, "CUDA out of"),
+    ],
+)
+def test_the_first_error_of_a_failed_capture_is_reported(
+    monkeypatch: pytest.MonkeyPatch, inside: Exception, kind: type[Exception], message: str
+) -> None:
     FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
 
-    def wait() -> None:
-        raise RuntimeError("CUDA error: operation not permitted\nmore of it")
+    def fail() -> None:
+        raise inside
 
-    with pytest.raises(UsageError) as caught:
-        graphed.CudaCapturer(CUDA).capture(wait, torch.Generator())
-    assert (
-        caught.value.message == "--cuda-graph is not available: CUDA error: operation not permitted"
-    )
-
-
-def test_running_out_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
-
-    def fill() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        graphed.CudaCapturer(CUDA).capture(fill, torch.Generator())
+    with pytest.raises(kind, match=f"^{message}"):
+        graphed.CudaCapturer(CUDA).capture(fail, torch.Generator())
 
 
 # --- on CUDA itself
@@ -416,7 +400,7 @@ class TestOnCuda:
         values |= {"precision": precision, "clip_norm": 1.0}
         plain, captured = self.run_of(False, **values), self.run_of(True, **values)
         list(plain.events())
-        assert not [event for event in captured.events() if isinstance(event, Notice)]
+        list(captured.events())
         weights = captured.state.eval_model.state_dict()
         for name, expected in plain.state.eval_model.state_dict().items():
             torch.testing.assert_close(weights[name], expected, rtol=1e-2, atol=1e-3)

@@ -27,12 +27,6 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose name stands for its loopback, as on Debian."""
-    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
-
-
 def test_loopback_is_named_to_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """NCCL takes a name for the beginning of one, unless it is told otherwise."""
     monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "lofty0")])
@@ -46,25 +40,26 @@ def test_loopback_is_named_to_both_libraries(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @LINUX
-@pytest.mark.usefixtures("called")
-def test_gloo_is_told_the_network_that_leads_to_the_master() -> None:
-    choose_network(on_two_machines("127.0.0.1"))
-    assert os.environ[GLOO] == "lo"
-    assert NCCL not in os.environ  # it never takes loopback by itself, and is not made to
-
-
-@pytest.mark.usefixtures("called")
-def test_what_the_user_has_named_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(GLOO, "eth7")
-    choose_network(on_two_machines("127.0.0.1"))
-    assert os.environ[GLOO] == "eth7"
-
-
-@pytest.mark.usefixtures("called")
-@pytest.mark.parametrize("host", ["::1", "no-such-host.invalid"])
-def test_where_no_network_is_found_none_is_named(host: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "host", "chosen", "interface"),
+    [
+        ("localhost", "127.0.0.1", "", "lo"),  # as on Debian: nobody else can call this address
+        ("localhost", "127.0.0.1", "eth7", "eth7"),  # the user's choice
+        ("localhost", "::1", "", ""),
+        ("localhost", "no-such-host.invalid", "", ""),
+        ("no-such-host.invalid", "127.0.0.1", "", "lo"),
+        (64 * "h", "127.0.0.1", "", "lo"),  # longer than a name may be
+    ],
+)
+def test_gloo_gets_the_interface_that_leads_to_the_master(
+    monkeypatch: pytest.MonkeyPatch, name: str, host: str, chosen: str, interface: str
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    if chosen:
+        monkeypatch.setenv(GLOO, chosen)
     choose_network(on_two_machines(host))
-    assert GLOO not in os.environ
+    assert os.environ.get(GLOO, "") == interface
+    assert NCCL not in os.environ  # it never chooses loopback, and is not made to
 
 
 @pytest.mark.parametrize("address", ["203.0.113.5", "fe80::1%2"])
@@ -75,13 +70,3 @@ def test_a_name_that_others_can_call_is_left_to_gloo(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_values: found)
     choose_network(on_two_machines("127.0.0.1"))
     assert GLOO not in os.environ
-
-
-@LINUX
-@pytest.mark.parametrize("name", ["no-such-host.invalid", 64 * "h"])
-def test_a_name_that_stands_for_nothing_is_not_left_to_gloo(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: name)
-    choose_network(on_two_machines("127.0.0.1"))
-    assert os.environ[GLOO] == "lo"

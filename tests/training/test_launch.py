@@ -1,4 +1,4 @@
-"""What the launcher of the ranks does with signals, leftovers and ranks that do not end."""
+"""What the launcher does with signals, failures and ranks that do not end; and how ranks end."""
 
 from __future__ import annotations
 
@@ -7,107 +7,141 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from program import one_thread, wait_until
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mnist_cli.base import process
-from mnist_cli.base.process import Termination
-from mnist_cli.commands import shared_run
-from mnist_cli.errors import DataError, RankError
-from mnist_cli.training.distributed import failures, group, launch
-from mnist_cli.training.distributed.rank_environment import Place, Status
+from mnist_cli.base.signals import Termination
+from mnist_cli.errors import DataError, MnistError, RankError, RankTimeout, Terminated
+from mnist_cli.training.distributed import failures, group, launch, one_rank
+from mnist_cli.training.distributed.rank_environment import Place
 
 if sys.platform != "linux":
     pytest.skip("tried on Linux only", allow_module_level=True)
 
-ASLEEP = [sys.executable, "-c", "import time; time.sleep(100)"]
+RANK = """
+import os, signal, sys, time
+from mnist_cli import errors
+from mnist_cli.training.distributed import failures, rank_environment
+
+place = rank_environment.place_of()
+place.write_resume("mnist train --resume 1")
+
+def fail(error, code=1):
+    failures.write(error)
+    os._exit(code)
+
+def say(words):
+    os.write(1, f"{words}\\n".encode())
+
+def wait_for(name):
+    while not os.path.exists(f"{place.folder}/{name}"):
+        time.sleep(0.01)
+
+def hang():
+    open(f"{place.folder}/hanging", "w").close()
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def until_asked(then):
+    signal.signal(signal.SIGTERM, then)
+    time.sleep(100)
+
+wait_for("resume")
+GONE = errors.RankError("another rank is gone")
+exec(sys.argv[1 + place.rank])
+"""
+"""A stand-in for a rank, which runs one of the command line's scripts."""
+WAIT = "until_asked(lambda *_: fail(GONE))"
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+HANGS = "hang()"
 
 
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A child that stands for a rank."""
-    child = subprocess.Popen(ASLEEP)
-    yield child
-    child.kill()
-    child.wait()
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "again", lambda *scripts: [sys.executable, "-c", RANK, *scripts])
+    monkeypatch.setattr(launch, "GRACE", 0.5)
 
 
-def place_in(folder: Path, rank: int = 0) -> Place:
-    return Place(rank, 2, rank, 2, "127.0.0.1:1", str(folder / "status.json"))
+FAILURES: dict[str, tuple[list[str], type[MnistError], str, str]] = {
+    "killed": (
+        *([WAIT, KILLED], RankError, "rank 1 of 2 was killed by SIGKILL, so the run ended"),
+        "Resume with: mnist train --resume 1",
+    ),
+    "ended": (
+        *([WAIT, "os._exit(9)"], RankError, "rank 1 of 2 ended with exit code 9, so the run ended"),
+        "Resume with: mnist train --resume 1",
+    ),
+    "stopped": (
+        ["wait_for('hanging'); fail(errors.RankTimeout('no answer'))", HANGS],
+        RankTimeout,
+        *("rank 1 of 2 did not answer and was killed, so", "Resume with: mnist train --resume 1"),
+    ),
+    "a bug": (
+        *([WAIT, "fail(ValueError('x'))"], MnistError),
+        *("rank 1 of 2 failed unexpectedly: ValueError: x", "Resume with: mnist train --resume 1"),
+    ),
+    "an expected failure": (
+        *([WAIT, "fail(errors.DataError('no images', 'Find some.'))"], DataError),
+        *("no images", "Find some."),
+    ),
+    "only consequences": (
+        *(["fail(GONE)", "time.sleep(100)"], RankError, "another rank is gone"),
+        "Resume with: mnist train --resume 1",
+    ),
+    "a rank terminated": (
+        ["fail(errors.Terminated('stopped', 'Go on.'), 143)"] * 2,
+        *(Terminated, "stopped", "Go on."),
+    ),
+}
 
 
-def test_only_children_are_killed(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """A number may be another process's by now, and a file half written."""
-    for name, text in (("0", sleeper.pid), ("1", os.getpid()), ("2", "12x"), ("x", sleeper.pid)):
-        (tmp_path / f"{name}.pid").write_text(str(text))
-    launch._kill_ranks(tmp_path)
-    assert sleeper.wait(10) == -signal.SIGKILL
-    assert not launch._is_child(sleeper.pid)  # it has been waited for
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("case", FAILURES)
+def test_the_first_failure_is_raised(case: str) -> None:
+    scripts, kind, message, hint = FAILURES[case]
+    with pytest.raises(MnistError) as caught:
+        launch.launch(scripts, 2)
+    assert type(caught.value) is kind
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint == hint
 
 
-def test_a_rank_that_ends_no_more_is_killed_once_all_is_done(
-    sleeper: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
-    (tmp_path / "1.pid").write_text(str(sleeper.pid))
-    (tmp_path / "0.pid").write_text(str(os.getpid()))
-    with launch._no_rank_left_behind(tmp_path, 0):
-        Status("", done=True).write(place_in(tmp_path))
-        assert sleeper.wait(10) == -signal.SIGKILL
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("other", [KILLED, HANGS, "time.sleep(100)"])
+def test_what_goes_wrong_once_all_is_done_spoils_nothing(other: str) -> None:
+    launch.launch(["os._exit(0)", other], 2)
 
 
-@pytest.mark.parametrize("done", [True, False])
-def test_what_goes_wrong_once_all_is_done_spoils_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, done: bool
-) -> None:
-    def end_badly(folder: Path, _ranks: int) -> NoReturn:
-        Status("mnist train --resume 1", done).write(place_in(folder))
-        failure = ProcessFailure(local_rank=1, pid=0, exitcode=-9, error_file="<N/A>")
-        raise ChildFailedError("mnist", {1: failure})
-
-    monkeypatch.setattr(launch, "_elastic", end_badly)
-    if done:
-        launch.launch([], 2, patience=1)
-        return
-    with pytest.raises(RankError, match="rank 1 of 2 was killed by SIGKILL") as caught:
-        launch.launch([], 2, patience=1)
-    assert caught.value.hint == "Resume with: mnist train --resume 1"
-
-
-def test_a_failure_that_is_half_written_is_passed_over(tmp_path: Path) -> None:
-    whole = tmp_path / "1" / "error.json"
-    for rank, text in enumerate(['{"code": 3, "ki', "", "[]", '{"code": 3}']):
-        path = tmp_path / "half" / str(rank) / "error.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
-    whole.parent.mkdir()
-    assert failures.write(DataError("no images", "Find some."), {failures.ERROR_FILE: str(whole)})
+def test_a_failure_is_written_as_torchrun_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "0.json.half").write_text('{"kind": "da')  # is being written
+    path = tmp_path / "1.json"
+    assert not failures.write(DataError("nobody asks"), {})
+    assert failures.write(DataError("no images", "Find some."), {failures.ERROR_FILE: str(path)})
     (found,) = failures.read(tmp_path)
-    assert (found.rank, found.code, str(found.as_error())) == (1, 3, "no images\nFind some.")
-    assert (
-        json.loads(whole.read_text())["message"]["message"] == "no images"
-    )  # as torchrun reads it
+    assert (found.rank, str(found.as_error())) == (1, "no images\nFind some.")
+    assert json.loads(path.read_text())["message"]["message"] == "no images"
 
 
 LAUNCHER = """
-import subprocess, sys, time
-from pathlib import Path
+import sys
+from mnist_cli import errors
 from mnist_cli.training.distributed import launch
 
-folder = Path(sys.argv[1])
-rank = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
-(folder / "0.pid").write_text(str(rank.pid))
-with launch._signals_heard(folder):
-    try:
-        print(rank.pid, flush=True)
-        time.sleep(100)
-    except launch.SignalException as error:
-        print(error.sigval.name, flush=True)
-        time.sleep(100)  # as torch's launcher waits for the ranks then
+launch.again = lambda *scripts: [sys.executable, "-c", sys.argv[1], *scripts]
+hears = '''
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: say(signal.Signals(number).name))
+say(os.getpid())
+while True:
+    time.sleep(100)
+'''
+try:
+    launch.launch([hears, hears], 2)
+except errors.MnistError as error:
+    sys.exit(error.code)
 """
 
 
@@ -118,24 +152,22 @@ with launch._signals_heard(folder):
 def test_a_second_ctrl_c_kills_the_ranks_and_leaves(
     tmp_path: Path, first: signal.Signals, passed_on: str
 ) -> None:
-    folder = tmp_path / "ranks"
-    folder.mkdir()
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, folder],
+    """The first signal is passed on to the ranks, once."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, RANK],
         stdout=subprocess.PIPE,
         text=True,
-        env=one_thread(),
-    )
-    assert launcher.stdout is not None
-    rank = int(launcher.stdout.readline())
-    for number, said in ((first, passed_on), (signal.SIGTERM, ""), (signal.SIGINT, "")):
-        launcher.send_signal(number)
-        if said:
-            assert launcher.stdout.readline().strip() == said
-    said = launcher.communicate(timeout=30)[0]
-    assert (launcher.returncode, said) == (130, "")
-    assert not folder.exists()
-    wait_until(lambda: not _runs(rank))
+        env=one_thread(TMPDIR=str(tmp_path)),
+    ) as launcher:
+        assert launcher.stdout is not None
+        ranks = [int(launcher.stdout.readline()) for _ in range(2)]
+        launcher.send_signal(first)
+        assert [launcher.stdout.readline().strip() for _ in ranks] == [passed_on] * 2
+        launcher.send_signal(signal.SIGTERM)
+        launcher.send_signal(signal.SIGINT)
+        assert (launcher.communicate(timeout=30)[0], launcher.returncode) == ("", 130)
+    assert not list(tmp_path.iterdir())
+    wait_until(lambda: not any(map(_runs, ranks)))
 
 
 def _runs(pid: int) -> bool:
@@ -143,17 +175,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_is_ignored_stays_so(tmp_path: Path, number: signal.Signals) -> None:
-    """As nohup sees to it, or a shell of its jobs in the background."""
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        with launch._signals_heard(tmp_path):
-            assert signal.getsignal(number) is signal.SIG_IGN
-    finally:
-        signal.signal(number, before)
 
 
 class _LeftError(BaseException):
@@ -168,38 +189,37 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         codes.append(code)
         raise _LeftError
 
-    monkeypatch.setattr(shared_run, "leave", leave)
+    monkeypatch.setattr(one_rank, "leave", leave)
     monkeypatch.setattr(process, "leave", leave)
-    monkeypatch.setattr(shared_run, "_be_quiet", lambda: None)
+    monkeypatch.setattr(one_rank, "_be_quiet", lambda: None)
+    monkeypatch.setattr(process, "_leaves_at_end", False)
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
     return codes
 
 
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Termination, 143)])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_is_interrupted_ends_without_tidying_up(
-    left: list[int], tmp_path: Path, rank: int, stop: type[KeyboardInterrupt], code: int
+def test_a_rank_that_is_interrupted_ends_without_cleanup(
+    left: list[int], rank: int, stop: type[KeyboardInterrupt], code: int
 ) -> None:
-    with pytest.raises(_LeftError), shared_run.as_rank(place_in(tmp_path, rank)):
+    place = Place(rank, 2, rank, 2, "/nowhere/store", "/nowhere", os.getppid())
+    with pytest.raises(_LeftError), one_rank.as_rank(place):
         raise stop
     assert left == [code]
-    assert (tmp_path / f"{rank}.pid").read_text() == str(os.getpid())
-    assert not list(tmp_path.glob("*.half"))
 
 
-def test_rank_0_of_torchrun_says_first_what_interrupted_it(left: list[int]) -> None:
-    with pytest.raises(Termination), shared_run.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
+def test_rank_0_of_torchrun_first_reports_what_interrupted_it(left: list[int]) -> None:
+    with pytest.raises(Termination), one_rank.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
         raise Termination
     assert not left
 
 
-def test_a_rank_that_tried_to_meet_the_others_ends_without_tidying_up(
+def test_a_rank_that_tried_to_meet_the_others_ends_without_cleanup(
     left: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_arguments: object) -> NoReturn:
         raise RankError("nobody came")
 
-    monkeypatch.setattr(process, "_leaves_at_end", False)
     monkeypatch.setattr(group, "choose_network", lambda _place: None)
     monkeypatch.setattr(group, "_meet", refused)
     with pytest.raises(RankError), group.joined(Place(0, 2, 0, 2, "127.0.0.1:1"), 1):
@@ -209,14 +229,7 @@ def test_a_rank_that_tried_to_meet_the_others_ends_without_tidying_up(
     assert left == [143]
 
 
-def test_a_rank_whose_launcher_has_left_does_not_begin(left: list[int], tmp_path: Path) -> None:
-    with pytest.raises(_LeftError), shared_run.as_rank(place_in(tmp_path / "gone")):
-        pytest.fail("it began")
-    assert left == [143]
-
-
-def test_no_process_but_a_rank_ends_so(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_leaves_at_end", False)
+def test_any_other_process_ends_with_cleanup(left: list[int]) -> None:
     with pytest.raises(SystemExit) as ended:
         process.end(3)
     assert ended.value.code == 3

@@ -11,12 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rounding import TIMES, assert_as_accurate, moves, relative_error, smooth
-from small_runs import CPU, FP32, NORMALISATION, config, in_float64, loader_of, split, state_of
+from small_runs import NORMALISATION, config, in_float64, loader_of, split, state_of
 from torch import Tensor, nn
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import epoch_order
+from mnist_cli.data.batches import epoch_order
 from mnist_cli.devices.device import Precision
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.loop import StepResult, fit
@@ -300,21 +300,6 @@ def test_a_run_ends_early_by_itself() -> None:
 def test_best_is_by_accuracy_then_loss_then_the_later() -> None:
     state = state_of(config())
     assert state.best is None
+    assert train(config(epochs=1), val=None).best is None
     state.history = history(0.5, 0.9, 0.9, 0.9, 0.2, losses=(0.1, 0.5, 0.4, 0.4, 0.1))
     assert state.best is state.history[3]
-
-
-def test_without_a_validation_set_nothing_is_best() -> None:
-    assert train(config(epochs=1), val=None).best is None
-
-
-def test_results_survive_the_way_to_plain_and_back() -> None:
-    for result in (*history(0.5), EpochResult(1, 2, 0.3, 0.4, None, 0.1, 2.0, 3.0, 4.0)):
-        assert EpochResult.from_plain(result.to_plain()) == result
-
-
-def test_the_state_begins_on_the_device_and_precision_asked_for() -> None:
-    state = state_of(config())
-    assert {p.device for p in state.model.parameters()} == {CPU}
-    assert state.precision == FP32
-    assert not state.scaler.is_enabled()

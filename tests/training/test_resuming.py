@@ -21,7 +21,7 @@ from small_runs import (
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.loader import Loader
+from mnist_cli.data.batches import Loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.results import EpochResult
@@ -50,6 +50,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dataloader, augmented": {"loader": "dataloader", **MOVED},
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+    "an ensemble, averaged": {
+        **{"model": "conv4", "ensemble": 2, "optimizer": "adam", "lr": 0.01, "ema": 0.9},
+        **MOVED,
+    },
 }
 
 
@@ -168,7 +172,7 @@ def test_a_run_that_moves_within_an_epoch_says_that_it_draws_other_numbers(tmp_p
         assert [line.partition(":")[0] for line in noticed] == [
             *("device", "device_name", "random numbers")
         ]
-        assert noticed[-1].endswith("cuda draws others than cpu, for the rest of epoch 1")
+        assert noticed[-1].endswith("cpu draws different ones from cuda for the rest of epoch 1")
         for _ in resumed.events():
             pass
         ends.append(resumed.document())
@@ -248,6 +252,16 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
     checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="momentum_buffer has"):
         snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+
+
+def test_a_program_that_knew_fewer_means_has_saved_fewer_sums(tmp_path: Path) -> None:
+    run = Run(config())
+    next(run.events())
+    document = run.document()
+    document["running"]["sums"] = document["running"]["sums"][:2]
+    checkpoints.write(document, tmp_path / "a.pt")
+    resumed, _ = resumed_from(tmp_path / "a.pt", config(), 1)
+    assert resumed.state.running.sums.tolist() == [*run.state.running.sums.tolist()[:2], 0.0]
 
 
 def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from bits import differences
 from small_runs import CPU, MOVED, config, loaded, session_in, split
 
+from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.split import Normalisation
@@ -25,13 +26,11 @@ from mnist_cli.errors import (
     NonFiniteError,
     OutOfMemory,
     OutputError,
-    Terminated,
 )
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.session import Session, Summary
-from mnist_cli.training.signals import StopRequest
 
 CLOCK = ("seconds", "images_per_second")
 
@@ -138,7 +137,6 @@ def test_stopped_anywhere_and_resumed_the_files_are_the_same(tmp_path: Path, eve
     if events < 8:
         with pytest.raises(Interrupted) as caught:
             run(session, StopAfter(events))
-        assert f"mnist train --resume {part}" in caught.value.hint
         assert str(part / "last.pt") in caught.value.message
     else:  # asked to stop when all is done: there is nothing to leave
         run(session, StopAfter(events))
@@ -154,11 +152,6 @@ def test_stopped_anywhere_and_resumed_the_files_are_the_same(tmp_path: Path, eve
         for folder in (whole, part)
     ]
     assert differences(*lines, ignore=CLOCK) == []
-
-
-def test_sigterm_ends_with_its_own_code(tmp_path: Path) -> None:
-    with pytest.raises(Terminated):
-        run(session_in(tmp_path, config()), StopAfter(2, signal.SIGTERM))
 
 
 def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
@@ -217,19 +210,6 @@ def test_no_checkpoint_is_written_once_a_deferred_guard_has_seen_a_bad_step(tmp_
     assert all(tensor.isfinite().all() for tensor in saved.weights.values())
 
 
-def test_running_out_of_memory_names_the_batch_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = session_in(tmp_path, config())
-
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(session.state.model, "forward", full)
-    with pytest.raises(OutOfMemory, match="at batch_size 8"):
-        run(session)
-
-
 def test_the_batch_size_that_is_named_fits(tmp_path: Path) -> None:
     session = session_in(tmp_path, config(optimizer="adam"))
     sizes: list[int] = []
@@ -240,10 +220,10 @@ def test_the_batch_size_that_is_named_fits(tmp_path: Path) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     session.state.model.register_forward_pre_hook(narrow)
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(OutOfMemory, match="at batch_size 8") as caught:
         run(session)
     assert sizes == [8, 6, 3], "the step, and half as many again as 4 and as 2"
-    assert caught.value.hint == "Try --set batch_size=2, which fits."
+    assert caught.value.hint == "Set batch_size to 2, which fits."
     assert not session.state.optimizers[0].state, "the rehearsal has trained the run's own network"
 
 
@@ -260,23 +240,6 @@ def test_a_full_disk_is_found_before_the_first_step(
         next(iter(session.events(StopRequest())))
     assert session.state.step == 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_fills_up_later_leaves_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = session_in(tmp_path, config())
-    events = session.events(StopRequest())
-    for _ in range(4):
-        next(events)
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="disk is full"):
-        list(events)
-    assert checkpoints.read(tmp_path / "last.pt").document["position"]["step"] == 3
 
 
 def test_other_data_than_it_was_trained_on_are_refused(tmp_path: Path) -> None:
@@ -318,12 +281,6 @@ def test_resumed_elsewhere_in_mid_epoch_nothing_is_called_best_yet(tmp_path: Pat
     assert not (tmp_path / "new" / "best.pt").exists()
 
 
-def test_a_fallback_is_in_the_runs_record(tmp_path: Path) -> None:
-    summary = run(session_in(tmp_path, config(), data=loaded(fallback="no network")))
-    assert summary.fallback == "no network"
-    assert json.loads((tmp_path / "environment.json").read_text())["fallback"] == "no network"
-
-
 def test_every_line_of_the_record_is_strict_json(tmp_path: Path) -> None:
     def refuse(word: str) -> None:
         pytest.fail(f"{word} is no JSON")
@@ -343,7 +300,7 @@ def test_killed_between_last_and_best_the_best_is_made_good(tmp_path: Path) -> N
     events.close()
     right = checkpoints.read(session.run.best).document
     older = session_in(tmp_path / "older", config())
-    older.save_last()
+    older.save()
     session.run.best.write_bytes(older.run.last.read_bytes())
     resumed = session_in(tmp_path, config(), resume=checkpoints.read(session.run.last))
     events = resumed.events(StopRequest())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from bits import differences
 from rounding import assert_as_accurate, assert_figures_as_accurate, moves, smooth, weights_of
 from small_runs import (
     CPU,
@@ -19,7 +18,6 @@ from small_runs import (
     config,
     in_float64,
     loader_of,
-    session_in,
     split,
     state_of,
 )
@@ -33,8 +31,7 @@ from mnist_cli.training import snapshot
 from mnist_cli.training.guard import first_bad_module
 from mnist_cli.training.loop import fit
 from mnist_cli.training.optim import build_optimizers
-from mnist_cli.training.scoring import evaluate, predict, predict_members, score
-from mnist_cli.training.signals import StopRequest
+from mnist_cli.training.scoring import evaluate, predict, score
 from mnist_cli.training.state import TrainState, fresh_model
 
 VAL = split(10, 2, "val")
@@ -150,7 +147,7 @@ def test_an_evaluation_holds_the_vote_and_each_member() -> None:
     model = fresh_model(config(model="conv2", ensemble=MEMBERS), 10)
     assert isinstance(model, Ensemble)
     settings: dict[str, Any] = {"batch_size": 4, "precision": FP32}
-    members = predict_members(model, VAL, NORMALISATION, **settings)
+    members = predict(model, VAL, NORMALISATION, **settings, by_member=True)
     result = evaluate(members, VAL, tuple("0123456789"))
     assert result.score == score(predict(model, VAL, NORMALISATION, **settings), VAL.labels)
     for number, found in enumerate(result.members):
@@ -159,31 +156,8 @@ def test_an_evaluation_holds_the_vote_and_each_member() -> None:
         assert found.loss == pytest.approx(score(single, VAL.labels).loss, rel=1e-5)
     mean = sum(member.accuracy for member in result.members) / MEMBERS
     assert result.mean_member_accuracy == pytest.approx(mean)
-    alone = predict_members(model.member(0), VAL, NORMALISATION, **settings)
+    alone = predict(model.member(0), VAL, NORMALISATION, **settings, by_member=True)
     assert evaluate(alone, VAL, tuple("0123456789")).members == ()
-
-
-@pytest.mark.parametrize("events", range(1, 8))
-def test_stopped_anywhere_and_resumed_the_bits_are_the_same(tmp_path: Path, events: int) -> None:
-    settings = config(ensemble=2, model="conv4", optimizer="adam", lr=0.01, ema=0.9, **MOVED)
-    whole = session_in(tmp_path / "whole", settings)
-    list(whole.events(StopRequest()))
-    part = session_in(tmp_path / "part", settings)
-    running = part.events(StopRequest())
-    for _ in range(events):
-        next(running)
-    part.save_last()
-    torch.manual_seed(77)
-    resumed = session_in(
-        tmp_path / "part", settings, resume=checkpoints.read(tmp_path / "part" / "last.pt")
-    )
-    assert resumed.differences == []
-    list(resumed.events(StopRequest()))
-    documents = [
-        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "part")
-    ]
-    assert differences(*documents, ignore=("seconds", "images_per_second")) == []
-    assert resumed.finish().test == whole.finish().test
 
 
 # --- what is in a checkpoint

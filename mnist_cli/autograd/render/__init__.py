@@ -1,7 +1,7 @@
 """Renderers of gradient graphs: a graph of plain data in, text out.
 
-None of them imports torch or computes anything of a gradient. Each is imported when it is first
-asked for, so that a text tree does not wait for a layout.
+None of them imports torch or computes a gradient. Each is imported at its first use, so that a
+text tree does not wait for a layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a graph: ``options`` are those of :meth:`render` that have an effect on it."""
+    """One way to write a graph; ``options`` of :meth:`render` have an effect on it."""
 
     name: str
     extension: str
@@ -42,7 +42,7 @@ class Format:
 
     @property
     def renderer(self) -> Callable[..., str]:
-        """The function that writes a graph in this format, with options of its own."""
+        """The function that writes a graph in this format, with its own options."""
         return cast("Callable[..., str]", getattr(import_module(self._module), self._function))
 
 

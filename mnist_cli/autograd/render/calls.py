@@ -1,8 +1,7 @@
 """Groups a graph's nodes by the module calls that made them, nested as the modules are.
 
-A group is one call, not one module: nodes that stand together in the forward order. So a ReLU
-that a block uses twice makes two groups and a recurrent cell one for each step, and what lies
-between two groups never closes a cycle, whichever way the nodes are grouped.
+A group is one call, not one module: consecutive nodes of the forward order. So a ReLU that a block
+uses twice makes two groups, a recurrent cell one for each step, and the groups never form a cycle.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.order import forward_order
 from mnist_cli.autograd.render import labels, topology
 
 
@@ -31,13 +31,13 @@ class Call:
 
     @property
     def title(self) -> str:
-        """The path, with the call's number where there are several."""
+        """The path, with the call's number if there are several."""
         name = labels.visible(self.path)
         return name if self.of == 1 else f"{name} · call {self.number} of {self.of}"
 
     @property
     def short_title(self) -> str:
-        """The title, with the start of a long path left out."""
+        """The title, without the start of a long path."""
         return self.title if len(self.title) <= 36 else f"…{self.title[-35:]}"
 
 
@@ -50,7 +50,7 @@ class Grouping:
     order: tuple[int, ...]
 
     def ancestors(self, call: int | None) -> list[int | None]:
-        """From ``call`` outwards to None, which stands for the whole graph."""
+        """From ``call`` outwards to None, the whole graph."""
         chain: list[int | None] = []
         while call is not None:
             chain.append(call)
@@ -81,7 +81,7 @@ class Grouping:
 
 def grouping(graph: GradGraph) -> Grouping:
     """Group the nodes by call; a call that holds only one node makes no group."""
-    order = topology.forward_order(graph)
+    order = forward_order(graph)
     paths, parents, call_of = _scan(graph, order)
     _adopt_leaves(graph, order, call_of)
     return _pruned(paths, parents, call_of, order)
@@ -113,7 +113,7 @@ def _scan(
 
 
 def _adopt_leaves(graph: GradGraph, order: Sequence[int], call_of: list[int | None]) -> None:
-    """Put each leaf where it is used first."""
+    """Put each leaf into the call that uses it first."""
     place = {node: i for i, node in enumerate(order)}
     for index, users in enumerate(topology.consumers(graph)):
         if labels.is_leaf(graph.nodes[index]) and users:
@@ -126,7 +126,7 @@ def _pruned(
     call_of: list[int | None],
     order: Sequence[int],
 ) -> Grouping:
-    """Leave out calls of one node, and calls whose whole content is one other call."""
+    """Drop calls of one node, and calls that hold only one other call."""
     own = Counter(call for call in call_of if call is not None)
     kept = [False] * len(paths)
     inner: Counter[int] = Counter()

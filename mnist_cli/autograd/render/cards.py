@@ -1,7 +1,7 @@
-"""What stands on a node's card in the pictures, and how large the card is for it.
+"""The text on a node's card in the pictures, and the card's size.
 
-Places text by estimate: no font is measured, so that a picture is the same on every machine.
-Knows nothing of where a card stands or of SVG.
+Estimates the width of text and measures no font, so that a picture is the same on every machine.
+Does not know the card's position, nor SVG.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def text_width(string: str, size: float, *, bold: bool = False) -> float:
 
 
 def shortened(string: str, longest: int = _LONGEST) -> str:
-    """A long string with its middle left out: names differ at either end."""
+    """A long string without its middle: names differ at their ends."""
     if len(string) <= longest:
         return string
     head = (longest - 1) // 2
@@ -96,12 +96,12 @@ def shortened(string: str, longest: int = _LONGEST) -> str:
 
 
 def operation(node: Node, norm: float | None, *, caption: str = "") -> Card:
-    """The card of an operation: its name, what it receives a gradient for, what it keeps.
+    """The card of an operation: its name, its shape and norm, and its saved tensors.
 
     Args:
         node: the node.
         norm: of the gradient that arrives there, if known.
-        caption: the module to name above it; empty where a frame around it does.
+        caption: the module to name above it; empty if a frame around it names the module.
     """
     name, suffix = labels.split_name(labels.visible(node.name))
     name, caption = shortened(name), shortened(labels.visible(caption))
@@ -158,7 +158,7 @@ def parameter(
 
 
 def reference(node: Node) -> Card:
-    """The card that stands for a node drawn elsewhere."""
+    """The card that refers to a node drawn elsewhere."""
     name = node.parameter or labels.split_name(node.name)[0]
     string = f"↺ {shortened(labels.visible(name))}"
     ident = f"#{node.id}"

@@ -1,4 +1,4 @@
-"""Positions across the layers: each vertex as near as may be to those it is linked with.
+"""Positions across the layers: each vertex as near as possible to its linked vertices.
 
 Each layer is solved exactly: the weighted least-squares positions that keep the order and the
 distances are an isotonic regression, found by pooling adjacent violators (Ayer and others,
@@ -37,7 +37,7 @@ def spread(
 
 
 def within(positions: Sequence[float], low: float, high: float, gap: float) -> list[float]:
-    """Positions in order, at least ``gap`` apart where there is room, between two bounds."""
+    """Positions in order between two bounds, at least ``gap`` apart if there is room."""
     if not positions:
         return []
     room = max(high - low, 0.0)
@@ -54,7 +54,7 @@ def across(
     """The centre of every item and placeholder, in units of length.
 
     Args:
-        layers: who stands where, in order.
+        layers: the vertices of each layer, in order.
         widths: of the items; placeholders have none.
         gap: the free space to keep between two neighbours of a layer.
     """
@@ -89,7 +89,7 @@ def _settle(
     downwards: int,
     exact: bool,
 ) -> None:
-    """Move one layer to where its neighbours want it: the layer just settled counts the most."""
+    """Move one layer towards its neighbours; the layer settled last counts the most."""
     wanted, weights = [], []
     for vertex in row:
         above, below = layers.above.get(vertex, ()), layers.below.get(vertex, ())
@@ -112,7 +112,7 @@ def _pulls(
     *,
     downwards: int,
 ) -> list[tuple[float, float]]:
-    """Where each link would have a vertex stand, and how strongly."""
+    """The position that each link wants for a vertex, and its weight."""
     up, down = (1.0, 0.25) if downwards else (0.25, 1.0)
     return [(position[s.source] + s.start - s.end, s.weight * up) for s in above] + [
         (position[s.target] + s.end - s.start, s.weight * down) for s in below
@@ -120,7 +120,7 @@ def _pulls(
 
 
 def _median(pulls: list[tuple[float, float]]) -> float:
-    """The weighted median; halfway where two hold each other the balance."""
+    """The weighted median; the middle of two if they balance."""
     pulls = sorted(pulls)
     half, passed = sum(weight for _, weight in pulls) / 2, 0.0
     for i, (place, weight) in enumerate(pulls):

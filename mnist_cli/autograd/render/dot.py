@@ -14,12 +14,12 @@ from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
 _HEAD = """digraph grad {{
   graph [rankdir={rankdir}, fontname="Helvetica", fontsize=11, labeljust=l, style="rounded,filled", \
-color="#c9d3df", fillcolor="#5b739412", nodesep=0.3, ranksep=0.35];
+color="{frame-edge}", fillcolor="{frame}12", nodesep=0.3, ranksep=0.35];
   node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=10, \
-color="#4a6fa5", fillcolor="#ffffff", margin="0.14,0.07"];
-  edge [fontname="Helvetica", fontsize=8, color="#9aa5b1", arrowsize=0.6];"""
-_LEAF = 'color="#d08a1d", fillcolor="#fff3dc"'
-_ROOT = 'color="#1b2430", penwidth=2'
+color="{operation}", fillcolor="{card}", margin="0.14,0.07"];
+  edge [fontname="Helvetica", fontsize=8, color="{none}", arrowsize=0.6];"""
+_LEAF = f'color="{style.LIGHT["parameter-edge"]}", fillcolor="{style.LIGHT["parameter"]}"'
+_ROOT = f'color="{style.LIGHT["root"]}", penwidth=2'
 
 
 def quoted(*lines: object) -> str:
@@ -32,7 +32,7 @@ def _escaped(text: str) -> str:
 
 
 def render(graph: GradGraph, *, direction: Direction = "down") -> str:
-    """DOT text of the graph; its edges point the way the gradient flows.
+    """DOT text of the graph; its edges point in the direction of the gradient.
 
     Args:
         graph: the graph.
@@ -40,7 +40,7 @@ def render(graph: GradGraph, *, direction: Direction = "down") -> str:
     """
     scale = style.scale(graph)
     grouping = calls.grouping(graph)
-    lines = [_HEAD.format(rankdir=BACKWARD[direction])]
+    lines = [_HEAD.format(rankdir=BACKWARD[direction], **style.LIGHT)]
     lines.append(f"  label={quoted(' · '.join(labels.counts(graph.totals())))};")
     lines += _members(graph, grouping)
     for node, position, edge in graph.edges():

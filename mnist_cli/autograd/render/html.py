@@ -1,8 +1,8 @@
 """A gradient graph as one self-contained page to explore: no network, no libraries.
 
 The picture is the one of the SVG renderer; the page's script moves, folds, searches and plays it.
-A content security policy lets nothing run or load but what is written here, and every name
-reaches the document as text: escaped in the picture, as JSON with no ``<`` in it for the script.
+A content security policy allows only what is written here. Every name reaches the document as
+text: escaped in the picture, and as JSON without ``<`` for the script.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
-from mnist_cli.autograd.render import labels, legend, style, svg, topology
-from mnist_cli.autograd.render.layout import layout
+from mnist_cli.autograd.order import engine_order
+from mnist_cli.autograd.render import labels, legend, style, svg
+from mnist_cli.autograd.render.layout import PAD, TITLE, layout
 from mnist_cli.autograd.render.pen import escape
 from mnist_cli.autograd.render.picture import Direction, Layout
+from mnist_cli.autograd.render.stacking import ATTACH, LANE
 
 _SCRIPTS = ("page_state.js", "page_folding.js", "page_view.js", "page_details.js", "page_main.js")
 _LEGEND_WIDTH = 340.0
@@ -44,7 +46,7 @@ def render(
     plan = plan or layout(graph, direction=direction)
     scale = style.scale(graph)
     signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
-    order = topology.engine_order(graph) if order is None else order
+    order = engine_order(graph) if order is None else order
     css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
     return _filled(
@@ -89,7 +91,7 @@ def _verdict(graph: GradGraph) -> str:
 
 
 def _json(data: object) -> str:
-    """JSON that can stand in a script element: nothing in it ends one or opens a comment."""
+    """JSON for a script element: nothing in it ends the element or opens a comment."""
     text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -97,6 +99,7 @@ def _json(data: object) -> str:
 def _data(graph: GradGraph, plan: Layout, order: Sequence[int]) -> dict[str, Any]:
     return {
         "direction": plan.direction,
+        "geometry": {"attach": ATTACH, "lane": LANE, "title": TITLE, "pad": PAD},
         "root": graph.root,
         "width": plan.width,
         "height": plan.height,
@@ -145,7 +148,7 @@ def _plain(value: object) -> str:
 
 
 def _stats(stats: Stats | None) -> list[str] | None:
-    """Figures in the order of the page's table; the page shows text and counts nothing."""
+    """Figures as text, in the order of the page's table."""
     if stats is None:
         return None
     figures = [stats.norm, stats.mean, stats.std, stats.min, stats.max]

@@ -1,7 +1,6 @@
 """How figures, shapes and names are written, the same in every format.
 
-Knows nothing of any format's escaping: what leaves here is text without control characters,
-and each renderer still escapes it for its own syntax.
+The text has no control characters; each renderer escapes it for its own syntax.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, TensorMeta, Totals
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, TensorMeta, Totals, joint_norm
 
 _NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -19,9 +18,9 @@ _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def visible(text: object) -> str:
     """Text with every control, formatting or unassigned character written as an escape.
 
-    Names come from whoever made the graph. A newline would break a line format, an ANSI sequence
-    would command the terminal, a bidirectional override would show another name than the one
-    that is there, and XML cannot hold most of them at all.
+    Names may come from anywhere. A newline would break a line format, an ANSI sequence would
+    control the terminal, a bidirectional override would show another name, and XML cannot hold
+    most of them.
     """
     return "".join(c if c.isprintable() else _escape(c) for c in str(text))
 
@@ -31,13 +30,13 @@ def _escape(character: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``"ConvolutionBackward0"`` as ``("Convolution", "Backward0")``: what it did, and the rest."""
+    """``"ConvolutionBackward0"`` as ``("Convolution", "Backward0")``."""
     match = _NODE_NAME.fullmatch(name)
     return (match["operation"], match["suffix"]) if match else (name, "")
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether the node only gathers a gradient: autograd's AccumulateGrad."""
+    """Whether the node is an AccumulateGrad."""
     return node.parameter is not None or node.name.endswith("AccumulateGrad")
 
 
@@ -55,7 +54,7 @@ def outputs(metas: Sequence[TensorMeta], *, times: str = "×") -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, with a real minus sign left to those who set type."""
+    """Three significant digits."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -76,21 +75,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def joint_norm(stats: Sequence[Stats | None]) -> float | None:
-    """The 2-norm of several gradients taken as one vector; None where none was recorded."""
-    known = [s.norm for s in stats if s is not None]
-    if not known:
-        return None
-    return math.nan if any(map(math.isnan, known)) else math.hypot(*known)
-
-
 def parameters_by_node(graph: GradGraph) -> dict[int, Parameter]:
     """The parameter that each AccumulateGrad of the graph gathers for."""
     return {p.node: p for p in graph.parameters if p.node is not None}
 
 
 def arriving_norm(node: Node, parameter: Parameter | None = None) -> float | None:
-    """The norm of the gradient at a node, from the parameter's record where the node has none."""
+    """The norm of the gradient at a node, or else that of the parameter's record."""
     norm = joint_norm(node.grad_in)
     if norm is None and parameter is not None and parameter.grad is not None:
         return parameter.grad.norm
@@ -104,7 +95,7 @@ def edge_norm(node: Node, position: int) -> float | None:
 
 
 def origin(graph: GradGraph) -> list[str]:
-    """What is known of where a graph came from, in short phrases."""
+    """The origin of a graph, in short phrases."""
     context = graph.context
     phrases = [visible(context[k]) for k in ("model", "dataset") if context.get(k)]
     where = [visible(context[k]) for k in ("device", "precision") if context.get(k)]
@@ -130,7 +121,7 @@ def counts(totals: Totals) -> list[str]:
 
 
 def verdict(graph: GradGraph) -> str:
-    """What a replay found, in one phrase; empty where there was none."""
+    """The result of a replay, in one phrase; empty without a replay."""
     replay = graph.replay
     if replay is None:
         return ""

@@ -1,9 +1,9 @@
 """Layers and their order: the combinatorial half of a layered (Sugiyama) drawing.
 
-Knows items by number and links between them, nothing of nodes, sizes or coordinates.
-Method: longest-path layers from the sinks, so that a parameter stands next to what uses it;
-a placeholder on each layer that a link passes; then barycentre sweeps, of which the one with the
-fewest crossings is kept (Sugiyama, Tagawa and Toda, 1981).
+Knows numbered items and links between them, not nodes, sizes or coordinates. Method: longest-path
+layers from the sinks, so that a parameter is next to its user; a placeholder on each layer that a
+link passes; then barycentre sweeps, which keep the order with the fewest crossings (Sugiyama,
+Tagawa and Toda, 1981).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _SWEEPS = 12
 class Link:
     """A connection from an item down to a later one.
 
-    ``start`` and ``end`` are where it leaves and enters, as distances from the items' centres in
-    units of length; ``weight`` is how much it matters that it runs straight.
+    ``start`` and ``end`` are the distances from the items' centres at which it leaves and enters,
+    in units of length; ``weight`` is the importance of a straight line.
     """
 
     source: int
@@ -65,12 +65,12 @@ def arrange(
     """Put items on layers and order each layer with few crossings.
 
     Args:
-        items: how many there are.
-        links: an acyclic set; the order says which inputs of an item come before which.
-        first: items that make up the first layer, alone.
-        last: items that make up the last layer, alone.
+        items: their number.
+        links: an acyclic set, in the order of each item's inputs.
+        first: the items of the first layer, if it is given.
+        last: the items of the last layer, if it is given.
         settled: keep ``last`` in the order given.
-        widths: of the items; only used to order links that meet one item at different places.
+        widths: of the items, to order links that meet one item at different places.
     """
     ranks = _ranks(items, links, first, last)
     layers = _with_placeholders(items, links, ranks)
@@ -204,7 +204,7 @@ def _reduce_crossings(layers: Layers, widths: Sequence[float], *, last_frozen: b
 
 
 def _inversions(values: Sequence[float]) -> int:
-    """Pairs that stand in the wrong order; equal values do not count."""
+    """Number of pairs in the wrong order; equal values do not count."""
     seen: list[float] = []
     count = 0
     for i, value in enumerate(values):

@@ -1,9 +1,9 @@
-"""Where everything stands in the picture of a gradient graph: one layout for SVG and HTML.
+"""The layout of the picture of a gradient graph, the same for SVG and HTML.
 
-Forward runs from top to bottom, or from left to right. Each module call is laid out by itself,
-as layers, with a port on its border for each edge that crosses it, and then stands as one box in
-the layout of what encloses it. Links bend only between two layers and run straight past the
-boxes of a layer, so no link ever crosses a box. Deterministic: the same graph, the same picture.
+The forward pass runs from top to bottom, or from left to right. Each module call is laid out by
+itself, as layers, with a port on its border for each edge that crosses it. In the layout around
+it, it is one box. Links bend only between two layers and run straight past the boxes of a layer,
+so no link crosses a box. The same graph gives the same picture.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Poi
 from mnist_cli.autograd.render.scene import Scene
 
 Item = int | tuple[Literal["call", "in", "out"], int]
-"""A box by number, or a call, or an edge's port where it enters or leaves an area."""
+"""A box by number, or a call, or the port at which an edge enters or leaves an area."""
 
-_PAD = 16.0
-_TITLE = 32.0
+PAD = 16.0
+TITLE = 32.0
 
 
 def layout(graph: GradGraph, *, direction: Direction = "down") -> Layout:
@@ -29,14 +29,14 @@ def layout(graph: GradGraph, *, direction: Direction = "down") -> Layout:
 
     Args:
         graph: the graph.
-        direction: "down" or "right": which way forward goes.
+        direction: "down" or "right", the direction of the forward pass.
     """
     return _Builder(Scene(graph, direction)).build()
 
 
 @dataclass
 class _Area:
-    """A call, or the whole picture, laid out by itself: across and along are its own."""
+    """A call, or the whole picture, laid out in its own coordinates: across and along."""
 
     across: float = 0.0
     along: float = 0.0
@@ -52,10 +52,9 @@ class _Builder:
         self.down = scene.direction == "down"
         self.areas: dict[int | None, _Area] = {}
         self.beyond: dict[tuple[int | None, int], float] = {}
-        self.fresh: set[int | None] = set()
 
     def build(self) -> Layout:
-        """Lay out twice: only then do the ports know what lies beyond their border."""
+        """Lay out twice: the second pass orders the ports by what is beyond their border."""
         routes = [self.scene.route(edge) for edge in self.scene.edges]
         result = self._build(routes)
         if all(len(area.outs) < 2 for area in self.areas.values()):
@@ -66,7 +65,7 @@ class _Builder:
         return self._build(routes)
 
     def _look_beyond(self, number: int, wire: Wire, across: int) -> None:
-        """Note for each border that a wire leaves by where, across, it goes beyond the last."""
+        """Note for each border that a wire leaves the place, across, that it has beyond the last."""
         leaving = [
             (frame, i)
             for frame, i in wire.borders
@@ -89,20 +88,11 @@ class _Builder:
             parent = self.scene.grouping.calls[call].parent
             members.setdefault(parent, []).append(("call", call))
         for area in [*order, None]:
-            if self._stale(area, members.get(area, [])):
-                self.areas[area] = self._lay(area, members.get(area, []), content.get(area, []))
-                self.fresh.add(area)
-        self.fresh.clear()
+            self.areas[area] = self._lay(area, members.get(area, []), content.get(area, []))
         return self._assemble(routes)
 
-    def _stale(self, area: int | None, members: list[Item]) -> bool:
-        """Whether an area must be laid out: the first time, and where something in it changed."""
-        if area not in self.areas or len(self.areas[area].outs) > 1:
-            return True
-        return any(isinstance(item, tuple) and item[1] in self.fresh for item in members)
-
     def _child(self, area: int | None, box: int) -> Item:
-        """What stands for a box in an area: itself, or the call around it."""
+        """The item of a box in an area: the box itself, or the call around it."""
         chain = self.scene.ancestors[self.scene.call_of[box]]
         depth = chain.index(area)
         inner = chain[depth - 1] if depth else None
@@ -119,7 +109,7 @@ class _Builder:
         return 0.0, 0.0
 
     def _lay(self, area: int | None, members: list[Item], edges: list[int]) -> _Area:
-        """Lay out one area: its members are laid out already where they are calls."""
+        """Lay out one area; calls within it are laid out already."""
         items, links = self._joined(area, members, edges)
         sizes = [self._size(item) for item in items]
         layers = layering.arrange(
@@ -150,7 +140,7 @@ class _Builder:
     def _joined(
         self, area: int | None, members: list[Item], edges: list[int]
     ) -> tuple[list[Item], dict[int, layering.Link]]:
-        """What stands in an area, ports last, and by edge the links between, in their order."""
+        """The items of an area, ports last, and the links between them by edge, in order."""
         ends = {number: self._ends(area, number) for number in edges}
         entries = [a for a, _, _, _ in ends.values() if isinstance(a, tuple) and a[0] == "in"]
         exits = [b for _, b, _, _ in ends.values() if isinstance(b, tuple) and b[0] == "out"]
@@ -161,27 +151,29 @@ class _Builder:
             number: layering.Link(index[a], index[b], start, end, self.scene.edges[number].weight)
             for number, (a, b, start, end) in ends.items()
         }
-        return items, {n: links[n] for n in sorted(links, key=lambda n: self._order(links[n], n))}
+
+        def order(number: int) -> tuple[int, float, int]:
+            link = links[number]
+            return link.target, link.end, self.scene.edges[number].position
+
+        return items, {n: links[n] for n in sorted(links, key=order)}
 
     def _framed(self, plan: stacking.Stack, area: int | None) -> Point:
         """Leave room for a frame and its title; how far to shift across, and the width."""
         if area is None:
             plan.place(before=0.0, after=0.0)
             return plan.extent(0.0, 0.0, 0.0)
-        plan.place(before=_TITLE if self.down else _PAD, after=_PAD)
+        plan.place(before=TITLE if self.down else PAD, after=PAD)
         if self.down:
-            return plan.extent(_PAD, _PAD, self._title_width(area))
-        return plan.extent(_TITLE, _PAD, 0.0)
+            return plan.extent(PAD, PAD, self._title_width(area))
+        return plan.extent(TITLE, PAD, 0.0)
 
     def _title_width(self, call: int) -> float:
         title = self.scene.grouping.calls[call].short_title
-        return cards.text_width(title, 11, bold=True) + 2 * _PAD
-
-    def _order(self, link: layering.Link, number: int) -> tuple[int, float, int]:
-        return link.target, link.end, self.scene.edges[number].position
+        return cards.text_width(title, 11, bold=True) + 2 * PAD
 
     def _ends(self, area: int | None, number: int) -> tuple[Item, Item, float, float]:
-        """What an edge joins in an area, and where on the calls' borders it leaves and enters."""
+        """The items that an edge joins in an area, and where it meets the calls' borders."""
         edge = self.scene.edges[number]
         source: Item = ("in", number)
         target: Item = ("out", number)
@@ -264,5 +256,5 @@ class _Builder:
 
 
 def _ports(items: list[Item], which: Literal["in", "out"]) -> list[int]:
-    """Where the ports of one kind stand among the items."""
+    """The positions of the ports of one kind among the items."""
     return [i for i, item in enumerate(items) if isinstance(item, tuple) and item[0] == which]

@@ -1,4 +1,4 @@
-"""What the signs and colours of a picture mean, for the SVG file and for the page."""
+"""The legend of signs and colours, for the SVG file and the page."""
 
 from __future__ import annotations
 
@@ -7,30 +7,23 @@ from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import cards, labels, style
-from mnist_cli.autograd.render.columns import Columns, Mark
-from mnist_cli.autograd.render.pen import coord, escape, mark
+from mnist_cli.autograd.render.pen import coord, escape
 from mnist_cli.autograd.render.picture import Layout
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One thing explained in the legend: how wide its sign is, the sign, and the words."""
+    """One entry of the legend: the width of its sign, the sign, and the text."""
 
     width: float
     sign: str
     words: str
 
 
-def key(
-    graph: GradGraph,
-    plan: Layout,
-    scale: style.Scale,
-    width: float,
-    broken: Columns | None = None,
-) -> tuple[str, float]:
+def key(graph: GradGraph, plan: Layout, scale: style.Scale, width: float) -> tuple[str, float]:
     """The legend, wrapped to a width, and its height."""
     parts, x, y = [], 0.0, 0.0
-    for entry in _entries(graph, plan, scale, broken):
+    for entry in _entries(graph, plan, scale):
         wide = entry.width + 7 + cards.text_width(entry.words, 11)
         if x and x + wide > width:
             x, y = 0.0, y + 24
@@ -42,9 +35,7 @@ def key(
     return "".join(parts), y + 24
 
 
-def _entries(
-    graph: GradGraph, plan: Layout, scale: style.Scale, broken: Columns | None
-) -> Iterator[_Entry]:
+def _entries(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[_Entry]:
     def card(kind: str, radius: int, extra: str = "") -> str:
         return (
             f'<g class="box {kind}"><rect class="card" x=".5" y="2.5" width="26" height="15" '
@@ -63,8 +54,6 @@ def _entries(
         yield _Entry(10, ring, "input without gradient")
     if any(b.card.kind == "reference" for b in plan.boxes):
         yield _Entry(27, card("reference", 7), "drawn elsewhere")
-    if broken is not None and len(broken.parts) > 1:
-        yield _Entry(15, mark(Mark(1, (7.5, 10.0))), "goes on at the same number")
     yield from _norm_entries(graph, scale)
 
 
@@ -83,7 +72,7 @@ def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
     )
     yield _Entry(ends + 30, low + steps + high, "gradient norm")
     arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
-    yield _Entry(27, arrow, "the gradient's way")
+    yield _Entry(27, arrow, "direction of the gradient")
     norms = {
         scale.level(labels.edge_norm(node, i))
         for node in graph.nodes

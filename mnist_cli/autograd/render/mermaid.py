@@ -1,7 +1,7 @@
 """A gradient graph as a Mermaid flowchart, with module calls as subgraphs.
 
-Every character of a name that is not a letter, a digit or plainly harmless is written as a
-numeric entity, for Mermaid reads Markdown, HTML and its own keywords within quoted labels.
+Every character of a name that is not a letter, a digit or harmless is written as a numeric entity:
+Mermaid reads Markdown, HTML and its own keywords within quoted labels.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.render import calls, labels, style
 from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
-# Mermaid's own limits; they can be raised only where it is embedded, not from within a chart.
+# Mermaid's own limits; only the page around a chart can raise them.
 _MOST_EDGES = 500
 _MOST_TEXT = 50_000
-_FRAME = "fill:#f2f5f8,stroke:#c9d3df,color:#5f6b7a"
+_FRAME = "fill:{frame}12,stroke:{frame-edge},color:{muted}".format(**style.LIGHT)
 _PLAIN = frozenset(" .,:_+-×·")
 
 
@@ -23,7 +23,7 @@ def escaped(text: object) -> str:
     """Text for a quoted label.
 
     A backslash becomes U+2216, which looks like one: Mermaid breaks the line at a backslash
-    followed by n even where the backslash is written as an entity.
+    followed by n even if the backslash is written as an entity.
     """
     shown = labels.visible(text).replace("\\", "\N{SET MINUS}")
     return "".join(c if _plain(c) else f"#{ord(c)};" for c in shown)
@@ -34,7 +34,7 @@ def _plain(character: str) -> bool:
 
 
 def render(graph: GradGraph, *, direction: Direction = "down") -> str:
-    """A flowchart whose edges point the way the gradient flows.
+    """A flowchart whose edges point in the direction of the gradient.
 
     Args:
         graph: the graph.

@@ -88,8 +88,8 @@ const portsOf = (standing) => {
   const ports = new Map();
   for (const { call, list } of sides.values()) {
     const box = standing.get(call);
-    const low = (down ? box.x : box.y) + 12, room = (down ? box.width : box.height) - 24;
-    const gap = Math.min(14, room / Math.max(list.length - 1, 1));
+    const low = (down ? box.x : box.y) + geometry.attach, room = (down ? box.width : box.height) - 2 * geometry.attach;
+    const gap = Math.min(geometry.lane, room / Math.max(list.length - 1, 1));
     list.sort((a, b) => a.at - b.at);
     let least = low;
     list.forEach(({ key, at }, i) => {
@@ -170,7 +170,7 @@ const axisMaps = (standing, hidden, outermost, lines) => {
     }
     return standing.size ? squeeze(freed, taken) : (value) => value;
   };
-  return { x: axis('x', 'width', [16, 16]), y: axis('y', 'height', [32, 16]) };
+  return { x: axis('x', 'width', [geometry.pad, geometry.pad]), y: axis('y', 'height', [geometry.title, geometry.pad]) };
 };
 
 const drawFrame = (element, call, hiddenIn, maps) => {
@@ -189,14 +189,8 @@ const drawWire = (element, line, maps) => {
   element.setAttribute('display', line ? 'inline' : 'none');
   if (!line) return;
   const points = line.map(([x, y]) => [maps.x(x), maps.y(y)]);
-  const [path, tip] = element.querySelectorAll('path');
-  path.setAttribute('d', pathOf(points));
-  const [x, y] = points[0];
-  tip.setAttribute('d', down ? `M${x} ${y}L${x - 4.5} ${y + 9}L${x + 4.5} ${y + 9}Z`
-    : `M${x} ${y}L${x + 9} ${y - 4.5}L${x + 9} ${y + 4.5}Z`);
-  const label = element.querySelector('text');
-  label?.setAttribute('x', x + (down ? 6 : 11));
-  label?.setAttribute('y', y + (down ? 15 : -4));
+  element.querySelector('path').setAttribute('d', pathOf(points));
+  element.querySelector('.start').setAttribute('transform', `translate(${points[0].join(' ')})`);
 };
 
 const pathOf = ([[x, y], ...others]) => {

@@ -3,6 +3,7 @@ const data = JSON.parse(document.getElementById('graph-data').textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = 'http://www.w3.org/2000/svg';
 const down = data.direction === 'down';
+const geometry = data.geometry;
 
 const nodes = data.nodes;
 const boxes = data.boxes.map(([node, call, x, y, width, height, again]) =>

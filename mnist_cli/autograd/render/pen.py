@@ -1,15 +1,17 @@
-"""The strokes that the pictures are made of: escaped text, coordinates, wires, tips and marks."""
+"""The strokes that the pictures are made of: escaped text, coordinates and wires."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape as _xml
 
 from mnist_cli.autograd.render import labels
-from mnist_cli.autograd.render.columns import Mark
 from mnist_cli.autograd.render.picture import Direction, Point
 
-_TIP = 4.5
+TIP: Mapping[Direction, str] = {"down": "M0 0l-4.5 9h9Z", "right": "M0 0l9 -4.5v9Z"}
+"""An arrowhead against the forward direction, its point at the origin."""
+LABEL: Mapping[Direction, tuple[int, int]] = {"down": (6, 15), "right": (11, -4)}
+"""Position of a result's number, relative to the start of its wire."""
 
 
 def escape(text: object) -> str:
@@ -40,25 +42,6 @@ def path(points: Sequence[Point], direction: Direction) -> str:
     return "".join(commands)
 
 
-def tip(point: Point, direction: Direction) -> str:
-    """A small arrowhead against the forward direction: where the gradient arrives."""
-    x, y = point
-    if direction == "down":
-        corners = [(x, y), (x - _TIP, y + 2 * _TIP), (x + _TIP, y + 2 * _TIP)]
-    else:
-        corners = [(x, y), (x + 2 * _TIP, y - _TIP), (x + 2 * _TIP, y + _TIP)]
-    return "M" + "L".join(f"{coord(a)} {coord(b)}" for a, b in corners) + "Z"
-
-
 def coord(value: float) -> str:
     """A coordinate, to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")
-
-
-def mark(record: Mark) -> str:
-    """The sign at which a cut wire ends and goes on."""
-    x, y = record.at
-    return (
-        f'<g class="mark"><circle cx="{coord(x)}" cy="{coord(y)}" r="7"/>'
-        f'<text x="{coord(x)}" y="{coord(y + 2.8)}" text-anchor="middle">{record.number}</text></g>'
-    )

@@ -31,7 +31,7 @@ class Box:
 class Frame:
     """The rounded background of one module call.
 
-    ``title_end`` if its title stands at the right; ``titled`` is False where it has none.
+    ``title_end`` if its title is at the right.
     """
 
     call: calls.Call
@@ -41,16 +41,15 @@ class Frame:
     height: float
     nodes: int
     title_end: bool
-    titled: bool = True
 
 
 @dataclass(frozen=True)
 class Wire:
     """An edge from the box of what made a value to the box of what used it.
 
-    ``position`` is the edge's place in the user's ``next``; ``points`` run the forward way, two
-    and two alike in one coordinate or joined by a bend; ``borders`` says at which of them the
-    wire crosses the border of which frame.
+    ``position`` is the edge's place in the user's ``next``. ``points`` run in the forward
+    direction, joined by straight lines or bends. ``borders`` are pairs of a frame and the point at
+    which the wire crosses its border.
     """
 
     source: int

@@ -1,4 +1,4 @@
-"""Which edges are not drawn all the way, but from a small reference to where they come from."""
+"""Which edges start at a small reference to their source, not at the source itself."""
 
 from __future__ import annotations
 

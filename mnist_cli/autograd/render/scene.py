@@ -1,7 +1,7 @@
-"""What stands in a picture before anything has its place: cards, the edges between, the calls.
+"""The content of a picture before it is laid out: cards, edges and calls.
 
-A value from too far away is not drawn as a long edge: a small card that refers to it stands by its
-user. Boxes 0 to n - 1 are the n nodes, those after them references.
+A value from too far away is not drawn as a long edge: a small card next to its user refers to it.
+Boxes 0 to n - 1 are the n nodes, those after them references.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Scene:
         self._make_room()
 
     def minor(self, box: int) -> bool:
-        """Whether a box is a parameter or a reference: those give way to operations."""
+        """Whether a box is a parameter or a reference, which make room for operations."""
         return self.cards[box].kind != "operation"
 
     def inside(self, area: int | None, box: int) -> bool:
-        """Whether a box stands in an area, however deep."""
+        """Whether a box is in an area, at any depth."""
         return area in self.ancestors[self.call_of[box]]
 
     def route(self, edge: Edge) -> list[int | None]:
@@ -77,7 +77,7 @@ class Scene:
         return result
 
     def _edges(self) -> list[Edge]:
-        """The edges, with a reference of its own wherever a value comes from too far away."""
+        """The edges, with a reference for each value that comes from too far away."""
         far = references.far(self.graph, self.grouping)
         drawn: dict[tuple[int, int], int] = {}
         edges = []
@@ -95,7 +95,7 @@ class Scene:
         return self._with_spine(edges)
 
     def _make_room(self) -> None:
-        """Widen a card, across, that more links meet than its side has room for."""
+        """Widen each card whose side has too little room for its links."""
         for ends in ([e.source for e in self.edges], [e.target for e in self.edges]):
             for box, links in Counter(ends).items():
                 need = (links - 1) * stacking.LANE + 2 * stacking.ATTACH
@@ -106,10 +106,10 @@ class Scene:
                     self.cards[box] = replace(card, height=need)
 
     def _with_spine(self, edges: list[Edge]) -> list[Edge]:
-        """Give the most weight to the longest ways through the graph: the eye follows those.
+        """Give the most weight to the longest paths through the graph: the eye follows those.
 
-        Of a node's inputs the one with the longest way up can be part of one, and of the edges
-        that begin at one node the one with the longest way down; so no two ways compete.
+        Such a path takes a node's input with the longest path up, and of the edges that begin at
+        one node the one with the longest path down; so no two paths compete.
         """
         up, down = topology.heights(self.graph), topology.depths(self.graph)
         inputs: dict[int, int] = {}

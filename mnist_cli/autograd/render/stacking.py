@@ -1,6 +1,6 @@
 """The coordinates within one area of a picture: its layers stacked, its links run between them.
 
-Knows items by number and size, "across" and "along"; nothing of nodes, frames or directions.
+Knows items by number and size, "across" and "along", not nodes, frames or directions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _GAP = 28.0
 _SIDE = 22.0
 LANE = 14.0
 _KINK = 5.0
-#: The weight of a link that is to run straight whatever stands beside it.
+#: The weight of a link that runs straight whatever is beside it.
 SPINE = 400.0
 #: From a card's corner to the first link that may meet it, and from link to link.
 ATTACH = 12.0
@@ -37,7 +37,7 @@ class Stack:
         self.along = 0.0
 
     def _straighten(self) -> None:
-        """Take out kinks too small to be seen as bends: gaps are wide enough to allow it."""
+        """Remove kinks too small to be seen as bends: gaps are wide enough."""
         for row in self.layers.rows:
             for vertex in row:
                 for s in self.layers.above.get(vertex, ()):
@@ -83,7 +83,7 @@ class Stack:
         return vertex < len(self.sizes) and self.sizes[vertex] == (0.0, 0.0)
 
     def _row_gap(self, row: int) -> float:
-        """More room where links run far to the side, so that they do not run flat."""
+        """More room for links that run far to the side, so that they are not flat."""
         farthest = 0.0
         for vertex in self.layers.rows[row]:
             for s in self.layers.below.get(vertex, ()):
@@ -94,7 +94,7 @@ class Stack:
     def attachments(
         self, links: Sequence[layering.Link], fixed: set[int]
     ) -> list[tuple[float, float]]:
-        """For each link where it leaves its source and enters its target, across."""
+        """For each link the places, across, at which it leaves its source and enters its target."""
         starts = [self.across[link.source] + link.start for link in links]
         ends = [self.across[link.target] + link.end for link in links]
         chains = self.layers.chains
@@ -115,7 +115,7 @@ class Stack:
     def _fanned(
         self, vertices: Sequence[int], near: Sequence[float], fixed: set[int]
     ) -> Iterator[tuple[int, float]]:
-        """Where links meet their boxes: as near as may be to what they come from, a lane apart."""
+        """Where links meet their boxes: as near as possible to their origin, a lane apart."""
         meeting: dict[int, list[int]] = {}
         for i, vertex in enumerate(vertices):
             if vertex not in fixed:

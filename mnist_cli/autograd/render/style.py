@@ -1,7 +1,7 @@
 """The pictures' colours and the scale that turns a gradient's norm into one.
 
-The ramps are ordered by lightness as well as by hue, and width repeats what colour says, so that
-they can be read with any colour vision and in a grey print.
+The ramps are ordered by lightness as well as by hue, and width repeats the colour, so that they
+can be read with any colour vision and in a grey print.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def drawing_css() -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Powers of ten between which norms are told apart; None where the graph has no norms."""
+    """The scale of norms, in powers of ten; None if the graph has no norms."""
 
     low: int | None = None
     high: int | None = None

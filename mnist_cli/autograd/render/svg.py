@@ -1,7 +1,7 @@
 """The picture of a gradient graph as one SVG file: no network, no fonts, no scripts.
 
 Follows the reader's colour scheme, and prints light. Each box and wire has a tooltip with its
-figures. The parts are functions, for the HTML page draws with them too.
+figures. The HTML page draws with the same functions.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.render import cards, labels, legend, style
-from mnist_cli.autograd.render.columns import Column, columns
 from mnist_cli.autograd.render.layout import layout
-from mnist_cli.autograd.render.pen import coord, escape, mark, path, tip
+from mnist_cli.autograd.render.pen import LABEL, TIP, coord, escape, path
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wire
 
 _MARGIN = 28.0
 _NARROWEST = 450.0
+_RADIUS = {"operation": 9.0, "parameter": 14.0}
 
 
 def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | None = None) -> str:
@@ -28,14 +28,13 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         plan: the layout, if it exists already; it sets the direction.
     """
     plan = plan or layout(graph, direction=direction)
-    broken = columns(plan)
     scale = style.scale(graph)
-    width = max(broken.width, _NARROWEST) + 2 * _MARGIN
-    head, top = heading(graph, width - 2 * _MARGIN)
-    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN, broken)
+    width = max(plan.width, _NARROWEST) + 2 * _MARGIN
+    head, top = _heading(graph, width - 2 * _MARGIN)
+    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN)
     start = top + legend_height + 26
-    left = (width - broken.width) / 2
-    height = _MARGIN + start + broken.height + _MARGIN
+    left = (width - plan.width) / 2
+    height = _MARGIN + start + plan.height + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing" role="img" '
         f'aria-labelledby="title" width="{width:.0f}" height="{height:.0f}" '
@@ -46,7 +45,7 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">{head}',
         f'<g class="key" transform="translate(0 {top:.0f})">{signs}</g></g>',
         f'<g transform="translate({left:.1f} {_MARGIN + start:.1f})">',
-        *(column(graph, plan, part, scale) for part in broken.parts),
+        *drawing(graph, plan, scale),
         "</g></svg>\n",
     ]
     return "\n".join(parts)
@@ -58,7 +57,7 @@ def heading_text(graph: GradGraph) -> str:
     return f"Backward graph of {labels.visible(model)}" if model else "Backward graph"
 
 
-def heading(graph: GradGraph, width: float) -> tuple[str, float]:
+def _heading(graph: GradGraph, width: float) -> tuple[str, float]:
     """Title and totals, and the height that they take."""
     phrases = [*labels.origin(graph), *labels.counts(graph.totals()), labels.verdict(graph)]
     rows = [f'<text class="title" y="14">{escape(cards.shortened(heading_text(graph), 60))}</text>']
@@ -84,61 +83,46 @@ def _wrapped(phrases: Sequence[str], width: float) -> Iterator[str]:
 def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]:
     """Frames, wires and boxes, in this order, without anything around them."""
     yield '<g class="frames">'
-    yield from (frame(f, i) for i, f in enumerate(plan.frames))
+    yield from (_frame(f, i) for i, f in enumerate(plan.frames))
     yield '</g><g class="wires">'
-    yield from (wire(graph, plan, w, i, scale) for i, w in enumerate(plan.wires))
+    yield from (_wire(graph, plan, w, i, scale) for i, w in enumerate(plan.wires))
     yield '</g><g class="boxes">'
-    yield from (box(graph, b, i, scale, plan.direction) for i, b in enumerate(plan.boxes))
+    yield from (_box(graph, b, i, scale, plan.direction) for i, b in enumerate(plan.boxes))
     yield "</g>"
 
 
-def column(graph: GradGraph, plan: Layout, part: Column, scale: style.Scale) -> str:
-    """A part of the picture, in its place, with the marks where wires are cut."""
-    x, y = part.shift
-    return "".join(
-        [
-            f'<g transform="translate({coord(x)} {coord(y)})">',
-            *(frame(f, i) for i, f in part.frames),
-            *(wire(graph, plan, w, i, scale) for i, w in part.wires),
-            *(box(graph, plan.boxes[i], i, scale, plan.direction) for i in part.boxes),
-            *map(mark, part.marks),
-            "</g>",
-        ]
-    )
-
-
-def frame(record: Frame, number: int) -> str:
+def _frame(record: Frame, number: int) -> str:
     """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
     x = record.width - room - 14 if record.title_end else 14.0
-    words = f'<text x="{x:.1f}" y="19">{escape(short)}</text>' if record.titled else ""
     hint = f"{title}: {labels.counted(record.nodes, 'node')}"
     return (
         f'<g class="frame" data-frame="{number}" '
         f'transform="translate({record.x:.1f} {record.y:.1f})"><title>{escape(hint)}</title>'
         f'<rect class="ground" width="{record.width:.1f}" height="{record.height:.1f}" rx="12"/>'
-        f"{words}</g>"
+        f'<text x="{x:.1f}" y="19">{escape(short)}</text></g>'
     )
 
 
-def wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
-    """An edge: its width and colour are the gradient's norm, its tip where the gradient goes."""
+def _wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
+    """An edge: width and colour show the gradient's norm, the tip its direction."""
     user = graph.nodes[record.target]
     edge = user.next[record.position]
     norm = labels.edge_norm(user, record.position)
     source = plan.boxes[record.source].node
     result = edge.input_nr if edge is not None else 0
+    x, y = record.points[0]
     label = ""
     if result:
-        x, y = record.points[0]
-        dx, dy = (6, 15) if plan.direction == "down" else (11, -4)
-        label = f'<text x="{x + dx:.1f}" y="{y + dy:.1f}">:{result}</text>'
+        dx, dy = LABEL[plan.direction]
+        label = f'<text x="{dx}" y="{dy}">:{result}</text>'
     return (
         f'<g class="wire {scale.level(norm)}" data-wire="{number}">'
         f"<title>{escape(_wire_hint(graph, user, source, record.position, norm))}</title>"
         f'<path d="{path(record.points, plan.direction)}"/>'
-        f'<path class="tip" d="{tip(record.points[0], plan.direction)}"/>{label}</g>'
+        f'<g class="start" transform="translate({coord(x)} {coord(y)})">'
+        f'<path class="tip" d="{TIP[plan.direction]}"/>{label}</g></g>'
     )
 
 
@@ -150,7 +134,7 @@ def _wire_hint(graph: GradGraph, user: Node, source: int, position: int, norm: f
     )
 
 
-def box(
+def _box(
     graph: GradGraph, record: Box, number: int, scale: style.Scale, direction: Direction
 ) -> str:
     """A node's card, or a reference to one."""
@@ -162,9 +146,9 @@ def box(
     parts = [
         f'<g class="{" ".join(classes)}" data-box="{number}" '
         f'transform="translate({coord(record.x)} {coord(record.y)})">',
-        f"<title>{escape(node_hint(node))}</title>",
+        f"<title>{escape(_node_hint(node))}</title>",
         f'<rect class="card" width="{coord(card.width)}" height="{coord(card.height)}" '
-        f'rx="{_radius(card)}"/>',
+        f'rx="{coord(_RADIUS.get(card.kind, card.height / 2))}"/>',
     ]
     if card.kind == "operation":
         parts.append(
@@ -180,10 +164,6 @@ def box(
         )
     parts += [_chip(chip) for chip in card.chips]
     return "".join(parts) + "</g>"
-
-
-def _radius(card: cards.Card) -> str:
-    return coord({"operation": 9.0, "parameter": 14.0}.get(card.kind, card.height / 2))
 
 
 def _text(text: cards.Text) -> str:
@@ -213,7 +193,7 @@ def _chip(chip: cards.Chip) -> str:
     )
 
 
-def node_hint(node: Node) -> str:
+def _node_hint(node: Node) -> str:
     """A node's figures in lines, for a tooltip."""
     rows = [f"#{node.id} {labels.visible(node.name)}"]
     if node.module:

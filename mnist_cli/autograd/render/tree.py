@@ -1,9 +1,9 @@
 """A gradient graph as a text tree for the terminal, from the loss down to the parameters.
 
 Reads like ``git log --graph``: a chain goes straight down, and only what branches off is
-indented. Each node stands under the nearest node that every way to it passes through, so that
-the two arms of a residual block are short branches and the trunk goes on below them. Knows
-nothing of colours: :func:`lines` gives spans with roles, and whoever writes them maps those.
+indented. Each node is below its nearest dominator, the node that every path to it passes, so that
+the two arms of a residual block are short branches and the trunk continues below them. Knows no
+colours: :func:`lines` gives spans with roles.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def render(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> s
 
     Args:
         graph: the graph.
-        ascii_only: use no character outside ASCII; names are escaped where they have any.
+        ascii_only: use no character outside ASCII; in names they are escaped.
         width: columns to fit into; never less than 40 are used.
     """
     text = "\n".join(
@@ -133,7 +133,7 @@ def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> str:
 
 
 class _Walk:
-    """Goes over a graph once, without recursion, and says which line comes next."""
+    """Visits a graph once, without recursion, and gives the lines in order."""
 
     def __init__(self, graph: GradGraph, glyphs: _Glyphs) -> None:
         self.nodes = graph.nodes
@@ -171,9 +171,9 @@ class _Walk:
         return _Row(row.gutter, glyph, row.slot, row.node, row.input_nr, again=True)
 
     def _below(self, task: _Task) -> list[_Task | _Row]:
-        """What follows a node's line: its inputs in order, then what they meet in, then the trunk.
+        """What follows a node's line: its inputs in order, then their meeting point, then the trunk.
 
-        The trunk goes on without indentation.
+        The trunk continues without indentation.
         """
         node, children = self.nodes[task.node], self.children[task.node]
         several, trunk = len(node.next) > 1, self._trunk(task.node)
@@ -199,7 +199,7 @@ class _Walk:
         return [*side, _Task(trunk, task.rest, task.rest, slot, edge.input_nr)]
 
     def _trunk(self, node: int) -> int | None:
-        """The child in which the others meet, or else the one with the longest way to a leaf."""
+        """The child in which the others meet, or else the one with the longest path to a leaf."""
         children = self.children[node]
         trunk = max(children, key=lambda c: (c not in self.arms, self.heights[c], -c), default=None)
         alone = len(self.nodes[node].next) == 1
@@ -219,7 +219,7 @@ class _Walk:
 
 
 def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
-    """The nodes from which a way leads into a sibling's part of the graph: arms, never trunks."""
+    """The nodes with a path into a sibling's part of the graph: arms, never trunks."""
     arms = set()
     for node, _, edge in graph.edges():
         meeting = dominators[edge.node]
@@ -234,7 +234,7 @@ def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
 
 
 class _Columns:
-    """Sets rows in columns: what it is, its module, the gradient's shape and norm."""
+    """Sets rows in columns: node, module, the gradient's shape and norm."""
 
     def __init__(self, graph: GradGraph, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
         self.glyphs = glyphs
@@ -304,7 +304,7 @@ class _Columns:
         return Span(cut.ljust(width), role)
 
     def _fit(self, spans: list[Span]) -> Line:
-        """Cut to the column: a gutter that takes more than half loses its start, a name its end."""
+        """Cut to the column: a gutter above half of it loses its start, a name its end."""
         gutter, *others = spans
         if len(gutter.text) > self.left // 2:
             keep = gutter.text[-(self.left // 2 - 1) :]

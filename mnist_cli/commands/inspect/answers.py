@@ -1,26 +1,35 @@
-"""The answers of ``mnist inspect-grad``, a function a question: computed elsewhere, said here."""
+"""The answers of ``mnist inspect-grad``, a function a question: computed, then reported."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
-from mnist_cli.autograd import dumps, path_to, replay_steps, require_exact
-from mnist_cli.autograd.diagnosing import Diagnosis, parameter_table
+from mnist_cli.autograd import dumps, gradient_flow, path_to, replay_steps, require_exact
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.commands.inspect import comparing, experiments, numeric
-from mnist_cli.commands.inspect.dump import View, folder_for, make_dump, path_document, write_dump
-from mnist_cli.commands.inspect.stepping import step_through
-from mnist_cli.commands.inspect.subject import Request, Subject
+from mnist_cli.base.files import is_there
+from mnist_cli.base.packages import told
+from mnist_cli.commands.inspect.subject import Asked
+from mnist_cli.config.choices import DEVICE, DEVICES
+from mnist_cli.errors import UsageError
+from mnist_cli.gradients import comparison, experiments, gradcheck
+from mnist_cli.gradients.batch_loss import BatchLoss
+from mnist_cli.gradients.dump import Dump, make_dump, path_document
+from mnist_cli.gradients.view import View, has_pictures, write_graphs
 from mnist_cli.report import gradients as report
-from mnist_cli.report.calls import call_lines, cut_lines, experiment_lines, node_lines
 from mnist_cli.report.console import note, print_json
+from mnist_cli.report.node_calls import called_node_lines, experiment_lines
+from mnist_cli.report.stepping import step_through
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+MODES = {"train": True, "eval": False}
 
 
-def expression(
-    formula: str,
+def formula(
+    text: str,
     at: Sequence[str],
     const: Sequence[str],
     grad: str | None,
@@ -30,59 +39,75 @@ def expression(
     as_json: bool,
 ) -> None:
     """``--expr``: a formula's node, described and called."""
-    experiment = experiments.run_expression(formula, at, const, grad, orders, seed)
+    found = experiments.call_formula(text, at, const, grad, orders, seed)
     if as_json:
-        print_json(experiments.expression_document(experiment))
+        print_json(experiments.formula_document(found))
     else:
-        report.print_lines(list(experiment_lines(experiment)))
+        report.print_lines(experiment_lines(found))
 
 
 def node(
-    subject: Subject, wanted: str, grad: str | None, *, create_graph: bool, as_json: bool
+    batch: BatchLoss, wanted: str, grad: str | None, *, create_graph: bool, as_json: bool
 ) -> None:
     """``--node``: one node of the network, described and called."""
-    called = experiments.CalledNode(subject, wanted, grad, create_graph=create_graph)
+    found = experiments.call_one(batch, wanted, grad, create_graph=create_graph)
     if as_json:
-        print_json(called.document())
-        return
-    lines = list(node_lines(called.node, called.graph))
-    if called.grads:
-        lines += call_lines(called.node.name, called.grads, called.results)
-    report.print_lines([*lines, *cut_lines([*called.grads, *called.results])])
+        print_json(experiments.call_document(found))
+    else:
+        report.print_lines(called_node_lines(found.node, found.graph, found.grads, found.results))
 
 
-def gradcheck(subject: Subject, samples: int, *, as_json: bool) -> None:
+def check(batch: BatchLoss, samples: int, *, as_json: bool) -> None:
     """``--gradcheck``: sampled gradients against central differences."""
-    checks = numeric.check_gradients(subject, samples)
+    checks = gradcheck.check_gradients(batch, samples)
     if not as_json:
         report.print_checks(checks)
-    numeric.require_close(checks)
+    gradcheck.require_close(checks)
     if as_json:
-        print_json(numeric.document(checks))
+        print_json(gradcheck.document(checks))
 
 
-def step(subject: Subject) -> None:
+def step(batch: BatchLoss) -> None:
     """``--step``: the replay, node by node."""
-    with subject.walked(saved=False) as walked:
+    with batch.walked(saved=False) as walked:
         steps = list(replay_steps(walked))
     step_through(walked.graph, steps)
 
 
-def compare(names: tuple[str, str], request: Request, tolerance: float, *, as_json: bool) -> None:
+def compare(names: tuple[str, str], asked: Asked, tolerance: float, *, as_json: bool) -> None:
     """``--compare``: two dumps, checkpoints or runs."""
-    graphs = comparing.graph_of(names[0], request), comparing.graph_of(names[1], request)
+    graphs = _graph_of(names[0], asked), _graph_of(names[1], asked)
     _report_comparison(graphs, names, tolerance, as_json=as_json)
 
 
-def against(
-    subject: Subject, other: str, request: Request, tolerance: float, *, as_json: bool
-) -> None:
+def against(batch: BatchLoss, other: str, asked: Asked, tolerance: float, *, as_json: bool) -> None:
     """``--against``: the same batch under another precision, device or mode, or a dump."""
-    graph = make_dump(subject, replay=False).graph
+    graph = make_dump(batch).graph
     context = graph.context
     own = f"{context['precision']} on {context['device']}, {context['mode']} mode"
-    graphs = graph, comparing.other_side(other, request)
+    graphs = graph, _other_side(other, asked)
     _report_comparison(graphs, (own, other), tolerance, as_json=as_json)
+
+
+def _other_side(other: str, asked: Asked) -> GradGraph:
+    if other in PRECISIONS:
+        return asked.graph(precision=other)
+    if other in MODES:
+        return asked.graph(training=MODES[other])
+    if other != "auto" and re.fullmatch(DEVICE, other):
+        return asked.graph(device=other)
+    if is_there(Path(other)):
+        return _graph_of(other, asked)
+    raise UsageError(
+        f"--against {other}: no such file, and none of "
+        f"{', '.join([*PRECISIONS, *MODES, *DEVICES[1:]])}"
+    )
+
+
+def _graph_of(target: str, asked: Asked) -> GradGraph:
+    """A dump (``.json``) is read; of a checkpoint or run the graph is made now."""
+    path = Path(target)
+    return comparison.read_dump(path) if path.suffix == ".json" else asked.graph(path)
 
 
 def _report_comparison(
@@ -92,17 +117,17 @@ def _report_comparison(
     *,
     as_json: bool,
 ) -> None:
-    comparison = compare_graphs(*graphs, tolerance=tolerance)
-    differences = comparing.setting_differences(*graphs)
+    found = compare_graphs(*graphs, tolerance=tolerance)
+    differences = comparison.setting_differences(*graphs)
     if as_json:
-        print_json(comparing.document(comparison, names, differences))
+        print_json(comparison.document(found, names, differences))
     else:
-        report.print_comparison(comparison, names, differences)
+        report.print_comparison(found, names, differences)
 
 
-def path(subject: Subject, parameter: str, *, as_json: bool) -> None:
+def path(batch: BatchLoss, parameter: str, *, as_json: bool) -> None:
     """``--path``: the chain from the loss to a parameter."""
-    found = path_to(make_dump(subject, replay=False).graph, parameter)
+    found = path_to(make_dump(batch).graph, parameter)
     if as_json:
         print_json(path_document(found))
     else:
@@ -110,22 +135,34 @@ def path(subject: Subject, parameter: str, *, as_json: bool) -> None:
 
 
 def dump(
-    subject: Subject, view: View, out: Path | None, *, replay: bool, quiet: bool, as_json: bool
+    batch: BatchLoss,
+    view: View,
+    formats: Sequence[str],
+    out: Path | None,
+    *,
+    replay: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """The whole graph, shown and written; with ``replay`` a difference is an error at the end.
 
     With ``as_json`` stdout holds one document: the dump, or else what differs.
     """
-    made = make_dump(subject, replay=replay)
+    made = make_dump(batch, replay=replay)
     shown, whole = view.of(made.graph)
     if not as_json:
-        if "text" in view.formats and not quiet:
-            _show(shown, view.findings(made), whole=whole)
+        if "text" in formats and not quiet:
+            report.print_dump(shown, made.findings_in(view.module or ""), renumbered=not whole)
         if made.graph.replay is not None:
             report.print_verdict(made.graph.replay)
-    folder = folder_for(subject, out)
-    for file in write_dump(made, view, shown, folder, whole=whole, text=out is not None):
-        if not (quiet or as_json):
+    files = [name for name in formats if name != "text" or out is not None]
+    folder = out or _own_folder(batch)
+    order = made.order if whole else None
+    written = write_graphs(files, made.graph, shown, folder, direction=view.direction, order=order)
+    if has_pictures(files):
+        written += _draw_flow(made, folder)
+    if not (quiet or as_json):
+        for file in written:
             note(f"wrote {file}")
     if made.graph.replay is not None:
         require_exact(made.graph.replay)
@@ -133,8 +170,20 @@ def dump(
         sys.stdout.write(dumps(made.graph))
 
 
-def _show(graph: GradGraph, findings: Sequence[Diagnosis], *, whole: bool) -> None:
-    report.print_tree(graph)
-    report.print_parameters(parameter_table(graph))
-    report.print_diagnoses(findings, renumbered=not whole)
-    report.print_lines([""])
+def _own_folder(batch: BatchLoss) -> Path:
+    """``grad/`` in the checkpoint's run, or here if it has no run."""
+    folder = batch.source.parent if batch.source is not None else Path()
+    return folder / "grad" if (folder / "config.toml").is_file() else Path("grad")
+
+
+def _draw_flow(made: Dump, folder: Path) -> list[Path]:
+    try:
+        from mnist_cli.report.figures import save_gradient_flow
+
+        file = folder / "flow.png"
+        title = f"Gradient flow of {made.graph.context.get('model', 'the graph')}"
+        save_gradient_flow(gradient_flow(made.graph), file, title=title)
+    except ImportError as error:
+        note(f"flow.png is not drawn: {told(error)}")
+        return []
+    return [file]

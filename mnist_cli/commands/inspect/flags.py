@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mnist_cli.commands import options
-from mnist_cli.commands.inspect.dump import MANY
-from mnist_cli.commands.inspect.numeric import BATCH as GRADCHECK_BATCH
+from mnist_cli.gradients.view import MANY
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"
+FORMATS = "text,json,svg,html"
+GRADCHECK_BATCH = 8
+"""Default for --gradcheck: each entry costs four passes in float64."""
 
 ReplayFlag = Annotated[
     bool,
@@ -26,7 +28,7 @@ StepFlag = Annotated[
     bool,
     typer.Option(
         "--step",
-        help="Go through the replay node by node: inputs, call, outputs and where they go. "
+        help="Step through the replay node by node: inputs, call, results and their targets. "
         "With keys in a terminal, else as text.",
     ),
 ]
@@ -102,7 +104,7 @@ PathFlag = Annotated[
     typer.Option(
         "--path",
         metavar="PARAMETER",
-        help="Show only the chain from the loss to this parameter, with the norm at each step.",
+        help="Show only the path from the loss to this parameter, with the norm at each step.",
         rich_help_panel=SHOWN,
     ),
 ]
@@ -152,7 +154,7 @@ AgainstFlag = Annotated[
     ),
 ]
 TOLERANCE = 1e-9
-"""Figures are computed in float64, and the same gradient's may differ by 1e-16 from dump to dump."""
+"""Figures are computed in float64; those of one gradient differ by up to 1e-16 between dumps."""
 
 ToleranceFlag = Annotated[
     float,
@@ -169,7 +171,7 @@ GradcheckFlag = Annotated[
     typer.Option(
         "--gradcheck",
         help="Compare sampled entries of each parameter's gradient with central differences "
-        f"in float64, on {GRADCHECK_BATCH} images; exit 6 where they contradict.",
+        f"in float64, on {GRADCHECK_BATCH} images; exit 6 if they contradict each other.",
     ),
 ]
 SAMPLES = 5
@@ -179,7 +181,7 @@ SamplesFlag = Annotated[
     typer.Option("--samples", metavar="N", min=1, help="Entries per parameter for --gradcheck."),
 ]
 DirectionFlag = Annotated[
-    str | None,
+    Literal["down", "right"] | None,
     typer.Option(
         "--direction",
         metavar="down|right",
@@ -201,8 +203,8 @@ DeterministicFlag = Annotated[
     bool,
     typer.Option(
         "--deterministic/--no-deterministic",
-        help="CUDA: use only algorithms that repeat their bits. Otherwise a replay may differ in "
-        "the last bits. A CPU always repeats its bits.",
+        help="CUDA: use only deterministic algorithms. Otherwise a replay may differ in the last "
+        "bits. The CPU is always deterministic.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -210,6 +212,7 @@ OutFlag = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        "-o",
         metavar="DIR",
         help="Folder for the files. Default: grad/ in the run.",
         rich_help_panel=options.OUTPUT,
@@ -218,7 +221,11 @@ OutFlag = Annotated[
 BatchFlag = Annotated[
     int | None,
     typer.Option(
-        "--batch", metavar="N", help="Number of images, drawn with --seed.", rich_help_panel=BATCH
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="Number of images, drawn with --seed.",
+        rich_help_panel=BATCH,
     ),
 ]
 IndicesFlag = Annotated[
@@ -231,7 +238,7 @@ IndicesFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[
-    str,
+    Literal["train", "val", "test"],
     typer.Option(
         "--split",
         metavar="train|val|test",

@@ -1,325 +1,80 @@
-"""What is inspected: a network, a batch and the loss between them, made the same way each time."""
+"""Opens the network and the batch that the options of ``mnist inspect-grad`` ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.base.seeding import derive
-from mnist_cli.commands import provenance
-from mnist_cli.commands.options import parse_indices
+from mnist_cli.checkpoints.checkpoint import OtherNetworkError
+from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config.choices import is_known_model, unknown_model
-from mnist_cli.config.names import is_own_network, label, seen_from_here
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.gradients.dump import make_dump
+from mnist_cli.gradients.request import Request, open_batch
 from mnist_cli.report.console import note, warn
+from mnist_cli.runs.directory import find_checkpoint
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from mnist_cli.autograd import Walk
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
-    from mnist_cli.data.load import LoadedData
-    from mnist_cli.data.split import Split
-    from mnist_cli.devices.device import Precision
-
-DEFAULT_BATCH = 64
+    from mnist_cli.autograd.graph import GradGraph
+    from mnist_cli.gradients.batch_loss import BatchLoss
+    from mnist_cli.inference.opened import OpenCheckpoint
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the command line asked to inspect; None is "as the checkpoint says, or the default"."""
+class Asked:
+    """A request, and where its checkpoint is; ``target`` None is the newest run, if there is one."""
 
     target: Path | None
     runs: Path
-    data_dir: Path
-    model: str | None = None
-    dataset: str | None = None
-    split: str = "train"
-    batch: int | None = None
-    indices: str | None = None
-    seed: int | None = None
-    training: bool = True
-    device: str | None = None
-    precision: str | None = None
-    deterministic: bool = True
+    request: Request
 
+    def graph(self, target: Path | None = None, **changes: Any) -> GradGraph:
+        """The recorded graph of another target, or under another device, precision or mode."""
+        other = Asked(target or self.target, self.runs, replace(self.request, **changes))
+        return make_dump(other.opened(quiet=True)).graph
 
-@dataclass(frozen=True)
-class Subject:
-    """A network on a device, and a batch of images (N, 1, H, W), float, normalised, with labels.
+    def opened(self, *, quiet: bool) -> BatchLoss:
+        """The network and its batch; prints what the user should know of them."""
+        found = self._found()
+        batch = open_batch(self.request, found)
+        if found is None:
+            fresh = f"inspecting a fresh network '{batch.name}' on {batch.dataset}"
+            none = f"no checkpoint was named and {self.runs}/ has none: "
+            warn(fresh if self.request.model is not None else none + fresh)
+        for text in batch.notes:
+            warn(text)
+        if not quiet:
+            note(batch.describe())
+        return batch
 
-    ``smoothing`` is the label smoothing of the loss that the network was trained with.
-    ``notes`` are what the user should know of how it was chosen.
-    """
+    def _found(self) -> OpenCheckpoint | None:
+        """The checkpoint that was named, or the newest run's; None if there is no run at all.
 
-    model: nn.Module
-    name: str
-    images: Tensor
-    labels: Tensor
-    indices: tuple[int, ...]
-    dataset: str
-    split: str
-    device: torch.device
-    precision: Precision
-    seed: int
-    training: bool
-    smoothing: float
-    source: Path | None
-    notes: tuple[str, ...] = ()
-    deterministic: bool = True
-
-    def loss(self, model: nn.Module | None = None) -> Tensor:
-        """A fresh graph: the mean loss () of the batch, dropout drawn from the seed."""
-        import torch
-
-        from mnist_cli.networks import registry as models
-
-        network = self.model if model is None else model
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive(self.seed, "inspect"))
-            with self.precision.autocast():
-                scores = network(self.images)
-        return models.loss(
-            scores,
-            self.labels,
-            log_probabilities=bool(getattr(self.model, "log_probabilities", False)),
-            smoothing=self.smoothing,
-        )
-
-    def settings(self) -> AbstractContextManager[None]:
-        """The switches of torch under which everything of this subject is computed.
-
-        On CUDA the engine and a node called by hand may choose different algorithms, and differ
-        in the last bits, unless ``deterministic``.
+        A network that is named without a checkpoint is fresh. For one of the user's own, the
+        newest run is tried first: a checkpoint of it cannot be read without naming it.
         """
-        from mnist_cli.devices.device import compute_settings
-
-        return compute_settings(self.device, deterministic=self.deterministic)
-
-    @contextmanager
-    def walked(self, *, saved: bool = True) -> Iterator[Walk]:
-        """Walk the graph of a fresh loss; the block runs under :meth:`settings`.
-
-        Args:
-            saved: also read what each node keeps for backward.
-        """
-        from mnist_cli.autograd import trace_modules, walk
-
-        with self.settings():
-            with trace_modules(self.model) as modules:
-                loss = self.loss()
-            yield walk(loss, names=self.model, modules=modules, saved=saved)
-
-    def context(self) -> dict[str, Any]:
-        """What the dump says of where it came from; no path and no time, so that bytes repeat."""
-        import torch
-
-        return {
-            "torch": str(torch.__version__),
-            "device": self.device.type,
-            "precision": self.precision.name,
-            "model": self.name,
-            "mode": "train" if self.training else "eval",
-            "dataset": self.dataset,
-            "split": self.split,
-            "batch": list(self.indices),
-            "seed": self.seed,
-        }
-
-    def describe(self) -> str:
-        """One line: which network, on which images."""
-        origin = f"{self.source}: " if self.source is not None else ""
-        mode = "training" if self.training else "evaluation"
-        return (
-            f"{origin}{self.name} in {mode} mode, the loss of {len(self.indices)} "
-            f"{self.split} images of {self.dataset}, {self.precision.name} on {self.device}"
-        )
-
-
-def opened(request: Request, *, quiet: bool) -> Subject:
-    """The network and the batch of a request, with its notes as warnings; named unless ``quiet``."""
-    subject = open_subject(request)
-    for text in subject.notes:
-        warn(text)
-    if not quiet:
-        note(subject.describe())
-    return subject
-
-
-def open_subject(request: Request) -> Subject:
-    """Bring network and batch together, and load nothing that is not needed.
-
-    Raises:
-        UsageError, CheckpointError, DataError: what was asked for is not available.
-    """
-    from mnist_cli.devices.device import resolve_device, resolve_precision
-
-    provenance.check_split(request.split)
-    device = resolve_device(request.device or "auto")
-    found = _find(request)
-    data, notes = _data(request, found)
-    seed = _seed(request, found)
-    model = _model(request, found, data, seed)
-    precision = resolve_precision(
-        provenance.precision_name(request.precision, found, device), device
-    )
-    split = _batch(_split(request, found, data), request, seed)
-    normalise = provenance.normalisation(found, data)
-    return Subject(
-        model=model.to(device).train(request.training),
-        name=label(found.model if found is not None else (request.model or _default_model())),
-        images=normalise(split.images.to(device).float()),
-        labels=split.labels.to(device),
-        indices=tuple(split.indices.tolist()),
-        dataset=label(data.spec.name),
-        split=request.split,
-        device=device,
-        precision=precision,
-        seed=seed,
-        training=request.training,
-        smoothing=found.config.label_smoothing if found is not None and found.config else 0.0,
-        source=found.path if found is not None else None,
-        notes=tuple(notes),
-        deterministic=request.deterministic,
-    )
-
-
-def _find(request: Request) -> Checkpoint | None:
-    """The checkpoint that was named, or the newest run's; None where there is no run at all.
-
-    A network that is named without a checkpoint is taken fresh; one of the user's own only where
-    the newest run is not of it, since a checkpoint of it cannot be read without naming it.
-    """
-    from mnist_cli.checkpoints.checkpoint import OtherNetworkError
-    from mnist_cli.runs.directory import find_checkpoint
-
-    model, named = request.model, request.target is not None
-    if model is not None and not is_known_model(model):
-        raise UsageError(*unknown_model(model))
-    if not named and model is not None and not is_own_network(model):
-        return None
-    try:
-        find_checkpoint(request.target, request.runs)
-    except CheckpointError:
-        if named:
-            raise
-        return None
-    try:
-        return provenance.open_checkpoint(request.target, request.runs, model)
-    except OtherNetworkError:
-        if named:
-            raise
-        return None
-
-
-def _default_model() -> str:
-    from mnist_cli.config.schema import TrainConfig
-
-    return TrainConfig().model
-
-
-def _data(request: Request, found: Checkpoint | None) -> tuple[LoadedData, list[str]]:
-    from mnist_cli.data.load import load
-
-    notes: list[str] = []
-    if found is None:
-        name = request.dataset or "digits"
-        notes.append(
-            f"no checkpoint was named and none lies under {request.runs}/: "
-            f"inspecting a fresh network on {label(name)}"
-            if request.model is None
-            else f"inspecting a fresh network '{label(request.model)}' on {label(name)}"
-        )
-    else:
-        name = request.dataset or (found.data.name if found.data is not None else "auto")
-    data = load(name, request.data_dir, say=notes.append)
-    if data.fallback:
-        notes.append(f"MNIST is not available; these are the bundled digits ({data.fallback})")
-    if found is not None:
-        provenance.check_classes(found, data)
-        notes += _remarks(found, data)
-    return data, notes
-
-
-def _remarks(found: Checkpoint, data: LoadedData) -> Iterator[str]:
-    """What else the reader of these gradients should know."""
-    if other := provenance.elsewhere(found, data):
-        yield other
-    config = found.config
-    if config is not None and config.compile:
-        yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
-    if found.members > 1:
-        yield f"an ensemble of {found.members} networks: this is the first of them"
-    if config is not None and config.ema:
-        yield "these are the averaged weights; those that were trained are not the same"
-
-
-def _seed(request: Request, found: Checkpoint | None) -> int:
-    if request.seed is not None:
-        return request.seed
-    return found.config.seed if found is not None and found.config is not None else 0
-
-
-def _model(request: Request, found: Checkpoint | None, data: LoadedData, seed: int) -> nn.Module:
-    from mnist_cli.config.schema import TrainConfig
-    from mnist_cli.networks.ensemble import first_member
-    from mnist_cli.training.state import fresh_model
-
-    if found is not None:
-        return first_member(found.build_model())
-    model = seen_from_here(request.model) or _default_model()
-    config = TrainConfig(model=model, seed=seed)
-    return fresh_model(config, len(data.spec.classes))
-
-
-def _split(request: Request, found: Checkpoint | None, data: LoadedData) -> Split:
-    """The images to choose from: those of the run, as ``mnist train --dump-grad`` has them.
-
-    Training images by number are looked up in the whole file instead.
-    """
-    if request.split == "train" and request.indices is not None:
-        return data.train
-    return provenance.choose_split(request.split, found, data)
-
-
-def _batch(split: Split, request: Request, seed: int) -> Split:
-    """The images by their numbers in the file, or a seeded choice of so many."""
-    import torch
-
-    if request.indices is None:
-        return choose_batch(split, request.batch, seed)
-    if request.batch is not None:
-        raise UsageError("--batch and --indices contradict each other", "Give one of them.")
-    rows = {number: row for row, number in enumerate(split.indices.tolist())}
-    return split.take(
-        torch.tensor([_row(number, rows) for number in parse_indices(request.indices)])
-    )
-
-
-def _row(number: int, rows: dict[int, int]) -> int:
-    if number not in rows:
-        last = max(rows)
-        which = f"0 to {last}" if len(rows) == last + 1 else f"{len(rows):,} of those up to {last}"
-        raise UsageError(
-            f"--indices: image {number} is not there", f"The split has the images {which}."
-        )
-    return rows[number]
-
-
-def choose_batch(split: Split, count: int | None, seed: int) -> Split:
-    """So many images of a split (64 where None, or all of a smaller one), chosen by the seed.
-
-    Raises:
-        UsageError: more than there are.
-    """
-    import torch
-
-    count = count if count is not None else min(DEFAULT_BATCH, len(split))
-    if not 1 <= count <= len(split):
-        raise UsageError(f"--batch {count}: choose 1 to {len(split):,} images")
-    generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
-    return split.take(torch.randperm(len(split), generator=generator)[:count])
+        model, named = self.request.model, self.target is not None
+        if model is not None and not is_known_model(model):
+            raise UsageError(*unknown_model(model))
+        if not named and model is not None and not model.is_own:
+            return None
+        try:
+            find_checkpoint(self.target, self.runs)
+        except CheckpointError:
+            if named:
+                raise
+            return None
+        try:
+            return open_checkpoint(
+                self.target,
+                self.runs,
+                model=model,
+                device=self.request.device,
+                precision=self.request.precision,
+                source=self.request.source,
+            )
+        except OtherNetworkError:
+            if named:
+                raise
+            return None

@@ -1,8 +1,8 @@
-"""How a rank's failure reaches whoever started it: torchrun's error files. Imports no torch.
+"""How the failure of a rank reaches the launcher: torchrun's error files. Imports no torch.
 
-torchrun names a file to each rank, ``TORCHELASTIC_ERROR_FILE``, and shows what it finds there;
-:mod:`mnist_cli.training.distributed.launch` reads the same files, and finds in them which error it
-was.
+torchrun names a file for each rank in ``TORCHELASTIC_ERROR_FILE`` and shows its content.
+:mod:`mnist_cli.training.distributed.launch` names ``RANK.json`` there, and raises the error that it
+finds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.errors import MnistError, RankError, Stopped
+from mnist_cli.errors import MnistError, RankError, Stopped, error_class
 from mnist_cli.training.distributed.rank_environment import write_whole
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -27,7 +27,6 @@ class Failure:
     """Why a rank ended, in its own words."""
 
     rank: int
-    code: int
     kind: str
     message: str
     hint: str
@@ -35,62 +34,42 @@ class Failure:
 
     @property
     def consequence(self) -> bool:
-        """Whether it tells only that another rank, or the launcher, had ended before."""
-        return issubclass(self.error_class, RankError | Stopped)
-
-    @property
-    def error_class(self) -> type[MnistError]:
-        """The class of the error that it was."""
-        return next((one for one in _kinds(MnistError) if one.kind == self.kind), MnistError)
+        """Whether it only reports that another rank, or the launcher, ended before."""
+        return issubclass(error_class(self.kind), RankError | Stopped)
 
     def as_error(self) -> MnistError:
-        """The error that it was, to be raised again."""
-        return self.error_class(self.message, self.hint)
-
-
-def _kinds(failure: type[MnistError]) -> Iterator[type[MnistError]]:
-    yield failure
-    for below in failure.__subclasses__():
-        yield from _kinds(below)
+        """The rank's error, to be raised again."""
+        return error_class(self.kind)(self.message, self.hint)
 
 
 def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> bool:
-    """Leave a failure where the launcher has asked for it; False where none has asked."""
-    named = environment.get(ERROR_FILE)
-    if not named:
+    """Leave a failure in the launcher's file; False if there is no launcher that reads one."""
+    path = environment.get(ERROR_FILE)
+    if not path:
         return False
-    plain = {"code": MnistError.code, "kind": "internal", "hint": ""}
-    message = f"{type(error).__name__}: {error}"
+    kind, message, hint = "internal", f"{type(error).__name__}: {error}", ""
     if isinstance(error, MnistError):
-        plain = {"code": error.code, "kind": error.kind, "hint": error.hint}
-        message = error.message
-    with contextlib.suppress(OSError):  # the folder is gone: nobody is there to read it
+        kind, message, hint = error.kind, error.message, error.hint
+    with contextlib.suppress(OSError):  # the folder is gone, and with it the reader
         more = {"py_callstack": message, "timestamp": str(int(time.time()))}
-        told = {"message": {"message": message, "extraInfo": more}, **plain}
-        write_whole(Path(named), json.dumps(told))
+        content = {"message": {"message": message, "extraInfo": more}, "kind": kind, "hint": hint}
+        write_whole(Path(path), json.dumps(content))
         return True
     return False
 
 
 def read(folder: Path) -> list[Failure]:
-    """What the ranks of this machine have left under ``folder``, the earliest first.
-
-    A file that does not say what ours do, as one that is being written, is passed over.
-    """
-    found = []
-    for path in folder.rglob("error.json"):
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            found.append(_parse(path))
+    """The failures of this launcher's ranks, the earliest first."""
+    found = [_parse(path) for path in folder.glob("*.json")]
     return sorted(found, key=lambda failure: (failure.time, failure.rank))
 
 
 def _parse(path: Path) -> Failure:
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return Failure(
-        rank=int(path.parent.name),
-        code=told["code"],
-        kind=told["kind"],
-        message=told["message"]["message"],
-        hint=told["hint"],
+        rank=int(path.stem),
+        kind=content["kind"],
+        message=content["message"]["message"],
+        hint=content["hint"],
         time=path.stat().st_mtime,
     )

@@ -22,32 +22,33 @@ from mnist_cli.base.seeding import derive
 from mnist_cli.devices.device import resolve_device
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import DeviceError, RankError, RankTimeout
+from mnist_cli.gpu.probe import cuda_count
 from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.ranks import Forward, Ranks
 
-# Each rank computes the same buffers of batch norm, and unite() sends others: none need be sent
-# here. torch renamed the setting in 2.14.
+# Each rank computes the same buffers of batch norm, and unite() sends the others: DDP need not.
+# torch renamed the setting in 2.14.
 _SETTINGS = signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _SETTINGS): False
 }
 
 LONGEST = 1 << 30
-"""Bytes that the leading rank may give: far above any checkpoint."""
+"""The most bytes that the leading rank may send: far more than any checkpoint has."""
 
 
 @dataclass(frozen=True)
 class Group(Ranks):
-    """Several ranks. Whatever one of them asks, all must ask, and in the same order."""
+    """Several ranks. All must call the same methods in the same order."""
 
     parent: int = 0
 
     def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
         """See :meth:`Ranks.forward`."""
-        device = next(model.parameters()).device
-        here = [device.index] if device.type == "cuda" else None
+        index = next(model.parameters()).device.index
+        here = None if index is None else [index]
         shared = DistributedDataParallel(
             synchronised(model), device_ids=here, find_unused_parameters=own, **_KEEP_BUFFERS
         )
@@ -61,11 +62,11 @@ class Group(Ranks):
             buffer.detach().copy_(same)
 
     def seed(self, seed: int, step: int) -> None:
-        """See :meth:`Ranks.seed`: each step anew, so that a checkpoint need not hold all ranks'."""
+        """See :meth:`Ranks.seed`: in each step, so that a checkpoint needs no rank's generators."""
         torch.manual_seed(derive(seed, "rank", step, self.rank))
 
     def weigh(self, loss: Tensor, scores: Tensor, total: int) -> Tensor:
-        """See :meth:`Ranks.weigh`: where a batch cannot be cut evenly, larger parts weigh more."""
+        """See :meth:`Ranks.weigh`: of a batch that is cut unevenly, larger parts weigh more."""
         images = len(scores)
         if not images:  # the mean of none is NaN
             return scores.sum()
@@ -84,7 +85,7 @@ class Group(Ranks):
         return tensor
 
     def agree(self, signal_: int) -> int:
-        """See :meth:`Ranks.agree`; that whoever started the ranks is gone counts as SIGTERM."""
+        """See :meth:`Ranks.agree`; the end of the process that started the ranks counts as SIGTERM."""
         if self.parent and os.getppid() != self.parent:
             signal_ = signal.SIGTERM
         return _extreme(signal_, dist.ReduceOp.MAX)
@@ -93,10 +94,6 @@ class Group(Ranks):
         """See :meth:`Ranks.earliest`."""
         position = names.index(name) if name else len(names)
         return [*names, ""][_extreme(position, dist.ReduceOp.MIN)]
-
-    def explained(self) -> contextlib.AbstractContextManager[object]:
-        """See :meth:`Ranks.explained`."""
-        return _explained(self.rank, self.size)
 
     def share(self, payload: bytes = b"") -> bytes:
         """See :meth:`Ranks.share`.
@@ -122,26 +119,26 @@ def _extreme(number: int, operation: dist.ReduceOp.RedOpType) -> int:
 
 
 def device_of(name: str, place: Place) -> torch.device:
-    """What ``auto``, ``cpu`` or ``cuda`` means for one of several ranks: a GPU each, or the CPU.
+    """The device that ``auto``, ``cpu`` or ``cuda`` means for a rank: a GPU each, or the CPU.
 
     Raises:
-        DeviceError: a device that is not available, or not for as many ranks.
+        DeviceError: the device is not available, or not for this number of ranks.
     """
     if name == "mps" or ":" in name:
         raise DeviceError(
-            f"--device {name} is one device, and there are {place.size} ranks",
-            "Use --device cuda, which gives each rank a GPU of its own, or cpu.",
+            f"device {name} is one device, and there are {place.size} ranks",
+            "Use device cuda, which gives each rank a GPU of its own, or cpu.",
         )
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    count = cuda_count()
+    if name == "cpu" or (name == "auto" and not count):
         return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        return resolve_device("cuda")  # which says why not
+        return resolve_device("cuda")  # raises with the cause
     if place.local_size > count:
         raise DeviceError(
             f"{place.local_size} ranks on this machine, and {count} "
             f"{'GPU' if count == 1 else 'GPUs'}: NCCL needs one for each rank",
-            f"Start {count} ranks here, or use --device cpu.",
+            f"Start {count} ranks here, or use device cpu.",
         )
     device = resolve_device(f"cuda:{place.local_rank}")
     torch.cuda.set_device(device)
@@ -150,24 +147,23 @@ def device_of(name: str, place: Place) -> torch.device:
 
 @contextlib.contextmanager
 def joined(place: Place, seconds: float) -> Iterator[Group]:
-    """Meet the other ranks, work together while the context lasts, and part at its end.
+    """Connect to the other ranks while the context lasts.
 
-    None waits there: what the leading rank has left to do, it does alone and as long as it takes.
+    No rank waits at its end: the leading rank finishes alone, however long it takes.
 
     Args:
         place: which rank this one is.
-        seconds: how long to wait for another rank, at the meeting and at any time later.
+        seconds: how long to wait for another rank, when they connect and at any time later.
 
     Raises:
-        RankError: the others do not come, or one is lost.
+        RankError: the others do not connect, or one is lost.
     """
-    # Threads of the connections can hang or abort when the interpreter tidies up.
     leave_at_end()
-    with _explained(place.rank, place.size):
+    with explained(place.rank, place.size):
         choose_network(place)
         _meet(place, timedelta(seconds=seconds))
         yield Group(place.rank, place.size, place.parent)
-        if torch.cuda.is_initialized():  # others may still wait for what was sent last
+        if torch.cuda.is_initialized():  # another rank may still wait for what was sent last
             torch.cuda.synchronize()
         dist.destroy_process_group()
 
@@ -177,7 +173,7 @@ def _meet(place: Place, patience: timedelta) -> None:
     if torch.cuda.is_available() and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, _, _ = next(rendezvous("env://", place.rank, place.size, timeout=patience))
+        store = _store(place, patience)
         store.set_timeout(patience)
         with stdout_discarded():  # gloo of torch 2.10 announces itself there
             dist.init_process_group(
@@ -187,17 +183,24 @@ def _meet(place: Place, patience: timedelta) -> None:
         raise RankError(
             f"rank {place.rank} of {place.size} did not meet the others at {place.address} within "
             f"{patience.total_seconds():g} s: {_first_line(error)}",
-            "Are all of them started, and can they reach that address, and each other? "
-            "GLOO_SOCKET_IFNAME names the network to use, --rank-timeout gives them longer.",
+            "Are all of them started, and can they reach that address, and each other? Name the "
+            "network to use in GLOO_SOCKET_IFNAME, or set a longer timeout.",
         ) from error
+
+
+def _store(place: Place, patience: timedelta) -> Any:
+    """Where the ranks find each other: our launcher's file, or what torchrun names."""
+    if place.folder:
+        return dist.FileStore(place.address, place.size)  # type: ignore[attr-defined]
+    return next(rendezvous("env://", timeout=patience))[0]
 
 
 _SIGNS = ("closed by peer", "reset by peer", "Timed out", "timed out", "Broken pipe", "gloo/")
 
 
 @contextlib.contextmanager
-def _explained(rank: int, size: int) -> Iterator[None]:
-    """Turn torch's errors about a rank that is gone into one of ours."""
+def explained(rank: int, size: int) -> Iterator[None]:
+    """Raise :class:`RankError` for torch's errors about a rank that is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -215,7 +218,7 @@ def _explained(rank: int, size: int) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """What torch says first, without the place in its source that it begins with."""
+    """The first sentence of torch's message, without the source location that it begins with."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     line = line.partition("] ")[2] or line if line.startswith("[") else line
     return line.partition(". ")[0].rstrip(".")

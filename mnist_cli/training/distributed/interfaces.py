@@ -1,4 +1,4 @@
-"""Which of a machine's networks the ranks talk over."""
+"""Chooses the network interface over which the ranks communicate."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ipaddress import ip_address
 from mnist_cli.training.distributed.rank_environment import Place
 
 GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
-"""The environment's names for it; what the user has set there stands."""
+"""The variables that name it; a value that the user has set is kept."""
 
 _SIOCGIFADDR = 0x8915
 """Linux's request for an interface's address, netdevice(7)."""
 
 
 def choose_network(place: Place) -> None:
-    """Name loopback where all ranks are here, and else what gloo would not find by itself.
+    """Name loopback if all ranks run here, else the interface that gloo would not find.
 
-    gloo has the others call the address that this machine's name stands for. On many machines
-    that is 127.0.1.1 or another of loopback's, where no other machine finds it: then it is told
-    the network that leads to MASTER_ADDR. NCCL never takes loopback by itself.
+    gloo gives the others the address that this machine's host name resolves to. On many machines
+    that is 127.0.1.1 or another loopback address, which no other machine reaches. The interface
+    towards MASTER_ADDR is named then. NCCL never chooses loopback.
     """
     if place.on_one_machine:
         names = {name for _, name in socket.if_nameindex()}
         for loopback in names & {"lo", "lo0"}:
             os.environ.setdefault(GLOO, loopback)
-            os.environ.setdefault(NCCL, f"={loopback}")  # else what begins with it
+            os.environ.setdefault(NCCL, f"={loopback}")  # without "=" it is a prefix
     elif GLOO not in os.environ and _name_is_loopback():
         host, _, port = place.address.rpartition(":")
         if interface := _interface_towards(host, int(port)):
@@ -40,12 +40,12 @@ def _name_is_loopback() -> bool:
     try:
         found = socket.getaddrinfo(socket.gethostname(), None)
     except (OSError, UnicodeError):  # UnicodeError: longer than a name may be
-        return True  # a name that stands for nothing: gloo takes loopback then
+        return True  # the name does not resolve: gloo takes loopback
     return ip_address(str(found[0][4][0]).partition("%")[0]).is_loopback
 
 
 def _interface_towards(host: str, port: int) -> str:
-    """The interface over which an address of IPv4 is reached, as far as Linux tells; or ""."""
+    """The interface that leads to an IPv4 address, on Linux; empty if it is unknown."""
     if sys.platform != "linux":
         return ""
     import fcntl

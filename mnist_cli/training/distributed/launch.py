@@ -1,288 +1,166 @@
-"""Starts the ranks of a run on this machine, through torch's own launcher, bound to loopback.
+"""Starts the ranks of a run on this machine, one process each, and waits until they end.
 
-The launcher (torch.distributed.elastic, what torchrun is made of) starts a process for each rank,
-watches them, passes signals on, and ends all when one fails. Its own meeting places listen on
-every network interface; ours, :class:`_Loopback`, on 127.0.0.1 alone.
+The ranks meet in a file, so the launcher listens on no port. It imports no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import shutil
 import signal
-import socket
-import sys
+import subprocess
 import tempfile
-import threading
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import (
-    RendezvousHandler,
-    RendezvousInfo,
-    RendezvousParameters,
-    RendezvousStoreInfo,
-    rendezvous_handler_registry,
-)
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from time import monotonic, sleep
 
 from mnist_cli.base.cores import cores
 from mnist_cli.base.process import again
-from mnist_cli.errors import (
-    Interrupted,
-    MnistError,
-    RankError,
-    RankTimeout,
-    Stopped,
-    Terminated,
-)
+from mnist_cli.base.signals import NUMBERS, StopRequest, stop_on_signals
+from mnist_cli.errors import Interrupted, MnistError, RankError, RankTimeout, Stopped, Terminated
 from mnist_cli.training.distributed import failures
-from mnist_cli.training.distributed.rank_environment import STATUS, Status
+from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, resume_file
 
-BACKEND = "mnist-loopback"
-GRACE = 30
-"""Seconds that ranks have to end in good order before they are killed, at most."""
-POLL = 0.2
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+GRACE = 30.0
+"""Seconds that ranks have to end by themselves, once one has ended or a signal has come."""
+POLL = 0.1
+ASKED = (-signal.SIGTERM, Terminated.code)
+"""How a rank ends that the launcher has asked to stop before it could save."""
 HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-"""Windows has neither; there no ranks are started (place.check_system)."""
-STATUS_FILE = "status.json"
+"""Windows has no SIGHUP, and starts no ranks (rank_environment.check_system)."""
 
 
-@dataclass
-class _Loopback(RendezvousHandler):
-    """A meeting place for the ranks of one machine, which nobody can reach from another."""
+def launch(arguments: Sequence[str], ranks: int) -> None:
+    """Run this program with ``arguments`` as several ranks, to their end.
 
-    store: TCPStore
-    run_id: str
-
-    @property
-    def use_agent_store(self) -> bool:
-        """The ranks use this store too."""
-        return True
-
-    def get_backend(self) -> str:
-        """The name that it is registered by."""
-        return BACKEND
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """The launcher is the only one to come."""
-        here = RendezvousStoreInfo("127.0.0.1", self.store.port)
-        return RendezvousInfo(PrefixStore("launcher", self.store), 0, 1, here)
-
-    def is_closed(self) -> bool:
-        """It is open as long as the launcher lives."""
-        return False
-
-    def set_closed(self) -> None:
-        """Nobody else could come."""
-
-    def num_nodes_waiting(self) -> int:
-        """Nobody else could come."""
-        return 0
-
-    def get_run_id(self) -> str:
-        """The run's name among the launcher's."""
-        return self.run_id
-
-    def shutdown(self) -> bool:
-        """The store ends with the process."""
-        return True
-
-
-def _listen(parameters: RendezvousParameters) -> _Loopback:
-    """A meeting place on a free port of 127.0.0.1."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    store = TCPStore(
-        "127.0.0.1",
-        listener.getsockname()[1],
-        is_master=True,
-        wait_for_workers=False,
-        timeout=timedelta(seconds=GRACE),
-        master_listen_fd=listener.detach(),
-    )
-    return _Loopback(store, parameters.run_id)
-
-
-def launch(arguments: Sequence[str], ranks: int, *, patience: float) -> None:
-    """Run this program with ``arguments`` as so many ranks, to their end.
+    The first SIGINT, SIGTERM or SIGHUP lets the ranks save and end; a second SIGINT kills them.
 
     Args:
         arguments: the command line after the program's name.
-        ranks: how many processes.
-        patience: seconds that ranks wait for each other.
+        ranks: the number of processes.
 
     Raises:
-        Stopped: a signal came; the ranks have ended in good order, or have been killed.
+        Stopped: a signal came; the ranks have saved and ended, or have been killed.
         MnistError: a rank failed; its own error, with its own exit code.
     """
-    _prepare_environment(ranks)
-    with tempfile.TemporaryDirectory(prefix="mnist-ranks-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="mnist-ranks-") as name,
+        stop_on_signals(_interrupt, (*NUMBERS, HANGUP)) as stop,
+    ):
         folder = Path(name)
-        os.environ[STATUS] = str(folder / STATUS_FILE)
-        try:
-            with _signals_heard(folder), _no_rank_left_behind(folder, min(GRACE, patience)):
-                _elastic(folder, ranks)(*again(*arguments)[1:])
-        except SignalException as error:
-            _finish_stopped(folder, error)
-        except ChildFailedError as error:
-            if not Status.read(folder / STATUS_FILE).done:  # else only its end went wrong
-                raise _failed(folder, error, ranks) from error
-        finally:
-            del os.environ[STATUS]
+        with _started(arguments, ranks, folder) as processes:
+            ended = _wait(processes, stop)
+        if ended[0] == 0:
+            return  # it has reported the result; how the others ended changes nothing
+        raise _stopped(folder, stop) if stop else _failed(folder, ended)
 
 
-def _prepare_environment(ranks: int) -> None:
-    """What the ranks inherit, apart from what the user's environment says already."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // ranks, 1)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of what we tell in our words
-    log = logging.getLogger("torch.distributed.elastic")
-    log.addHandler(logging.NullHandler())
-    log.propagate = False
+def _interrupt() -> None:
+    raise Interrupted("interrupted")
 
 
-def _elastic(folder: Path, ranks: int) -> elastic_launch:
-    rendezvous_handler_registry.register(BACKEND, _listen)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        rdzv_backend=BACKEND,
-        rdzv_endpoint="127.0.0.1",
-        run_id="mnist",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
-        signals_to_handle="SIGQUIT",  # the others are heard by _signals_heard
-    )
-    return elastic_launch(config, sys.executable)
+@contextlib.contextmanager
+def _started(
+    arguments: Sequence[str], ranks: int, folder: Path
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The ranks' processes; whichever still runs at the end is killed.
+
+    Each has a session of its own: a Ctrl-C at the terminal reaches the launcher alone.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(ranks):
+            environment = _environment(rank, ranks, folder)
+            processes.append(
+                subprocess.Popen(again(*arguments), env=environment, start_new_session=True)
+            )
+        yield processes
+    finally:
+        _kill(processes)
 
 
-def _finish_stopped(folder: Path, error: SignalException) -> None:
-    """Say how the ranks stopped; nothing where they had just ended by themselves."""
-    if Status.read(folder / STATUS_FILE).done:
-        return
-    kind = Interrupted if error.sigval.name == "SIGINT" else Terminated
-    told = [one.as_error() for one in failures.read(folder)]
-    words = next((one for one in told if isinstance(one, Stopped) and one.hint), None)
-    raise kind(words.message, words.hint) if words else kind(kind.kind) from error
+def _environment(rank: int, ranks: int, folder: Path) -> dict[str, str]:
+    """What torchrun would set for this rank, and our own variables."""
+    return {
+        "OMP_NUM_THREADS": str(max(cores() // ranks, 1)),
+        **os.environ,
+        **{"RANK": str(rank), "WORLD_SIZE": str(ranks)},
+        **{"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)},
+        **{FOLDER: str(folder), LAUNCHER: str(os.getpid())},
+        failures.ERROR_FILE: str(folder / f"{rank}.json"),
+    }
 
 
-def _failed(folder: Path, error: ChildFailedError, ranks: int) -> MnistError:
-    """What the ranks' end follows from, by what they left and by how they ended."""
-    told = failures.read(folder)
-    resume = Status.read(folder / STATUS_FILE).resume
-    go_on = f"Resume with: {resume}" if resume else ""
-    for failure in told:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], stop: StopRequest) -> dict[int, int]:
+    """Wait until all ranks have ended; stop the others if one fails or a signal comes.
+
+    Rank 0 ends last by itself. Ranks that are stopped (SIGSTOP) or hang are killed.
+
+    Returns:
+        The exit codes by rank, in the order in which the ranks ended.
+    """
+    ended: dict[int, int] = {}
+    deadline = None
+    while len(ended) < len(processes):
+        codes = enumerate([process.poll() for process in processes])
+        ended |= {rank: code for rank, code in codes if code is not None and rank not in ended}
+        failed = any(ended.values())
+        if deadline is None and (stop or failed or 0 in ended):
+            deadline = monotonic() + GRACE
+            if stop or failed:
+                _ask_to_stop(processes, stop)
+        if deadline is not None and monotonic() > deadline:
+            _kill(processes)
+        sleep(POLL)
+    return ended
+
+
+def _ask_to_stop(processes: Sequence[subprocess.Popen[bytes]], stop: StopRequest) -> None:
+    number = signal.SIGINT if stop.signal == signal.SIGINT else signal.SIGTERM
+    for process in processes:
+        process.send_signal(number)  # does nothing if the process has ended
+
+
+def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill the ranks that still run; the data loader's workers end with their rank."""
+    for process in processes:
+        process.kill()  # does nothing if the process has ended
+        process.wait()
+
+
+def _stopped(folder: Path, stop: StopRequest) -> MnistError:
+    """The message of a rank that has saved, if there is one."""
+    words = [failure.as_error() for failure in failures.read(folder)]
+    saved = next((one for one in words if isinstance(one, Stopped) and one.hint), None)
+    name = "interrupted" if stop.signal == signal.SIGINT else "terminated"
+    return stop.error(saved.message, saved.hint) if saved else stop.error(name)
+
+
+def _failed(folder: Path, ended: Mapping[int, int]) -> MnistError:
+    """The failure that came first, by what the ranks have left and by how they ended."""
+    ranks, found = len(ended), failures.read(folder)
+    resume = resume_file(folder)
+    go_on = f"Resume with: {resume.read_text(encoding='utf-8')}" if resume.is_file() else ""
+    for failure in found:
         if failure.kind == "internal":
             who = f"rank {failure.rank} of {ranks} failed unexpectedly"
             return MnistError(f"{who}: {failure.message}", go_on)
         if not failure.consequence:
             return failure.as_error()
-    silent = [rank for rank in error.failures if rank not in {one.rank for one in told}]
+    silent = [rank for rank in ended if ended[rank] and rank not in {one.rank for one in found}]
+    if found:
+        silent = [rank for rank in silent if ended[rank] not in ASKED]
     if silent:
-        rank = min(silent, key=lambda rank: error.failures[rank].timestamp)
-        who = f"rank {rank} of {ranks}"
-        if any(failure.kind == RankTimeout.kind for failure in told):
+        who = f"rank {silent[0]} of {ranks}"
+        if any(failure.kind == RankTimeout.kind for failure in found):
             return RankTimeout(f"{who} did not answer and was killed, so the run ended", go_on)
-        return RankError(f"{who} {_end_of(error.failures[rank])}, so the run ended", go_on)
-    first = told[0].as_error()
+        return RankError(f"{who} {_end_of(ended[silent[0]])}, so the run ended", go_on)
+    first = found[0].as_error()
     first.hint = first.hint or go_on
     return first
 
 
-def _end_of(process: ProcessFailure) -> str:
-    if process.exitcode < 0:
-        return f"was killed by {process.signal_name()}"
-    return f"ended with exit code {process.exitcode}"
-
-
-@contextlib.contextmanager
-def _no_rank_left_behind(folder: Path, grace: float) -> Iterator[None]:
-    """Kill ranks that have not ended ``grace`` seconds after one has told its failure, or the end.
-
-    torch's launcher does so after 30 seconds, whatever it is told, and never after the end. A
-    stopped process (SIGSTOP) hears nothing else.
-    """
-    ended = threading.Event()
-
-    def over() -> set[int]:
-        """The ranks that have said how it went, and end by themselves."""
-        told = {failure.rank for failure in failures.read(folder)}
-        return told | {0} if Status.read(folder / STATUS_FILE).done else told
-
-    def watch() -> None:
-        while not over():
-            if ended.wait(POLL):
-                return
-        if not ended.wait(grace):
-            _kill_ranks(folder, spared=over())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _kill_ranks(folder: Path, spared: Collection[int] = ()) -> None:
-    """Kill the ranks that have said which processes they are."""
-    for path in folder.glob("*.pid"):
-        with contextlib.suppress(OSError, ValueError):
-            rank, pid = int(path.stem), int(path.read_text(encoding="utf-8"))
-            if rank not in spared and _is_child(pid):
-                os.kill(pid, KILL)
-
-
-def _is_child(pid: int) -> bool:
-    """Whether a number is still that of a process that this one has started."""
-    if sys.platform == "win32":
-        return True
-    if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
-        return True
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # it has ended, and the number may be another's by now
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _signals_heard(folder: Path) -> Iterator[None]:
-    """Let the first signal end the ranks in good order; a second Ctrl-C kills them and leaves.
-
-    SIGHUP counts as SIGTERM. One that is ignored stays so, as with one process: nohup and a
-    shell's background mean the ranks to go on.
-    """
-    heard: list[int] = []
-
-    def hear(number: int, _frame: FrameType | None) -> None:
-        if heard and number == signal.SIGINT:
-            _kill_ranks(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(Interrupted.code)
-        if not heard:
-            heard.append(number)
-            passed_on = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-            raise SignalException(f"signal {number}", passed_on)
-
-    before = {
-        number: signal.signal(number, hear)
-        for number in (signal.SIGINT, signal.SIGTERM, HANGUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _end_of(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"

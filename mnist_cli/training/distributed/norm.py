@@ -1,7 +1,7 @@
 """Batch norm over the batches of all ranks, on any device.
 
-torch's own SyncBatchNorm has kernels for CUDA only, and what it exchanges there has the images'
-type on ranks that have some and another one on a rank that has none.
+torch's SyncBatchNorm has kernels for CUDA only. It also exchanges figures of the images' dtype on
+ranks that have images, and of another dtype on a rank that has none.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronised(model: nn.Module) -> nn.Module:
-    """A twin of the network that shares its tensors and whose batch norms see all ranks' images.
+    """A copy of the network that shares its tensors, with batch norms over all ranks' images.
 
-    The network itself stays as it is: what is saved, evaluated and inspected asks no other rank.
-    A buffer to which the twin assigns another tensor is the network's too.
+    The network itself stays as it is: saving, evaluating and inspecting it asks no other rank.
+    A buffer that the copy replaces is replaced in the network too.
     """
     tensors = chain(model.parameters(), model.buffers())
     tables = chain.from_iterable((m._parameters, m._buffers) for m in model.modules())
@@ -34,25 +34,25 @@ def synchronised(model: nn.Module) -> nn.Module:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Whether a module computes what torch's batch norm does, and no more."""
+    """Whether a module computes exactly what torch's batch norm does."""
     return isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward
 
 
 def own_buffers(model: nn.Module) -> list[Tensor]:
-    """The buffers that each rank would compute by itself: all but those of batch norms."""
+    """The buffers that each rank computes by itself: all except those of batch norms."""
     modules = [module for module in model.modules() if not is_batch_norm(module)]
     buffers = chain.from_iterable(module.buffers(recurse=False) for module in modules)
     return list({id(buffer): buffer for buffer in buffers}.values())
 
 
 class RankBatchNorm(_BatchNorm):
-    """What batch norm would compute of all ranks' images (N, C, …) together.
+    """Batch norm over all ranks' images (N, C, …) together; a rank's part may be empty.
 
-    A rank's part of the images may be empty. In evaluation it is the batch norm that it was.
+    In evaluation it is the original batch norm.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise by the batch's figures in training, by the running ones in evaluation."""
+        """Normalise by the batch's mean and variance in training, by the running ones in evaluation."""
         if not self.training:
             return super().forward(images)
         self._check_input_dim(images)  # type: ignore[no-untyped-call]
@@ -77,13 +77,13 @@ class RankBatchNorm(_BatchNorm):
 
 
 def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (C,), variance (C,) and count (), of all ranks' pixels; float32, of float64 float64.
+    """Mean (C,), variance (C,) and count () of all ranks' pixels; float32, or float64 for float64.
 
-    Each rank's are put together by the parallel formula of Chan, Golub and LeVeque 1979: sums of
-    squares would lose the digits that a small variance beside a large mean needs.
+    Combined by the parallel formula of Chan, Golub and LeVeque 1979: sums of squares would lose
+    the digits of a small variance beside a large mean.
 
     Raises:
-        ValueError: there is one value a channel, on all ranks together, as torch's batch norm does.
+        ValueError: all ranks together have one value per channel; torch's batch norm raises it too.
     """
     channels, wide = images.shape[1], torch.promote_types(images.dtype, torch.float32)
     here = images.numel() // channels
@@ -108,7 +108,7 @@ def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm by given figures, whose gradient knows that they are the images' own."""
+    """Batch norm by given figures, whose gradient includes their dependence on the images."""
 
     @staticmethod
     def forward(
@@ -132,7 +132,7 @@ class _Normalise(torch.autograd.Function):
         """As published by Ioffe and Szegedy 2015, with both sums taken over all ranks.
 
         With y = w·x̂ + b and x̂ = (x - μ)·s: dx = w·s·(dy - mean(dy) - x̂·mean(dy·x̂)). The weight's
-        and the bias' gradients are this rank's: all ranks' mean is taken with the other weights'.
+        and the bias' gradients are this rank's; DDP averages them with all others.
         """
         images, weight, bias, mean, var, count = ctx.saved_tensors
         (gradient,) = gradients
@@ -159,5 +159,5 @@ def _all_but_channels(images: Tensor) -> tuple[int, ...]:
 
 
 def _wide(figures: Tensor, images: Tensor) -> Tensor:
-    """A figure a channel (C,), to be taken with images (N, C, …)."""
+    """Figures (C,) as a view that broadcasts against images (N, C, …)."""
     return figures.view(-1, *[1] * (images.ndim - 2))

@@ -1,12 +1,9 @@
-// Questions to the program: one at a time; of waiting questions only the latest is sent.
-
-const post = (question) => fetch('ask', {
-  method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: question,
-});
+// Questions to the program: one at a time; a newer question replaces the one that waits.
 
 const answerTo = async (question) => {
-  // The server may have closed an idle connection: try once more on a new one.
-  const response = await post(question).catch(() => post(question));
+  const response = await fetch('ask', {
+    method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: question,
+  });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;
@@ -21,7 +18,7 @@ export class Asker {
     Object.assign(this, { onAnswer, onFailure });
   }
 
-  // `onAnswer` receives the answer, and whether it is to the latest question.
+  // `onAnswer` gets each answer, and whether it is to the latest question.
   ask(question) {
     this.#waiting = question;
     if (!this.#busy) this.#work();

@@ -6,7 +6,7 @@ const WAYS = {
 };
 const STEPS = 28, SMALL_STEPS = 140; // from edge to edge
 
-export const listenToKeys = (drawing, { tell, clear, undo }) => {
+export const listenToKeys = (drawing, { onPen, clear, undo }) => {
   const { canvas, side } = drawing;
   const held = new Set();
   let pen = { x: side / 2, y: side / 2, down: false };
@@ -14,12 +14,12 @@ export const listenToKeys = (drawing, { tell, clear, undo }) => {
   const show = () => {
     drawing.cursor = pen;
     drawing.paint();
-    tell(pen.down);
+    onPen(pen.down);
   };
 
   const lift = () => {
     pen = { ...pen, down: false };
-    tell(false);
+    onPen(false);
     if (drawing.cursor) show();
   };
 

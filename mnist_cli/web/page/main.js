@@ -53,13 +53,13 @@ const setUp = (about) => {
   const drawing = new Drawing(byId('drawing'), about.side, onChange);
   const clear = () => { drawing.clear(); speak('Cleared'); };
   const undo = () => drawing.undo();
-  const tell = (down) => {
+  const onPen = (down) => {
     const text = down ? 'Pen down' : 'Pen up';
     if (byId('pen-state').textContent !== text) byId('pen-state').textContent = text;
   };
 
   listenToPointer(drawing);
-  const keys = listenToKeys(drawing, { tell, clear, undo });
+  const keys = listenToKeys(drawing, { onPen, clear, undo });
   byId('clear').addEventListener('click', () => { keys.lift(); clear(); });
   byId('undo').addEventListener('click', () => { keys.lift(); undo(); });
   byId('width').addEventListener('input', (event) => { drawing.width = Number(event.target.value); });

@@ -11,7 +11,8 @@ import pytest
 import render_graphs
 
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.autograd.render import html, labels, topology
+from mnist_cli.autograd.order import engine_order
+from mnist_cli.autograd.render import html, labels
 
 pytestmark = pytest.mark.skipif(chromium.EXECUTABLE is None, reason="Chromium is not installed")
 
@@ -182,7 +183,7 @@ def test_no_fold_makes_boxes_overlap_or_leaves_a_wire_hanging(
                 )
         # A wire's box touches the cards at both its ends.
         loose = browser.evaluate(
-            "[...document.querySelectorAll('#view .wire path:first-of-type')].filter(p => {"
+            "[...document.querySelectorAll('#view .wire > path')].filter(p => {"
             "if (p.parentNode.getAttribute('display') === 'none') return false;"
             "const m = p.getScreenCTM(), on = (t) => p.getPointAtLength(t).matrixTransform(m);"
             "const cards = [...document.querySelectorAll('#view .card')]"
@@ -209,7 +210,7 @@ def test_unfolding_everything_restores_the_picture(page: Page) -> None:
 
 def test_slider_goes_through_the_steps_in_the_engine_s_order(page: Page) -> None:
     browser = page.open(NETWORK)
-    order = topology.engine_order(NETWORK)
+    order = engine_order(NETWORK)
     browser.evaluate("document.getElementById('slider').focus()")
     for step in range(1, len(order) + 1):
         browser.key("ArrowRight")

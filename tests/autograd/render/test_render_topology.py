@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.order import engine_order, forward_order
 from mnist_cli.autograd.render import calls, topology
 
 RANDOM = [render_graphs.random_graph(seed, 12 + 5 * seed) for seed in range(8)]
@@ -34,14 +35,14 @@ def residual_loss() -> torch.Tensor:
 def test_engine_order_is_the_one_in_which_torch_calls_the_nodes() -> None:
     graph, called = render_graphs.from_tensor(residual_loss())
     assert len(called) == len(graph)
-    assert topology.engine_order(graph) == called
+    assert engine_order(graph) == called
 
 
 @pytest.mark.parametrize("graph", RANDOM)
 def test_forward_order_puts_inputs_first_and_leaves_next_to_their_first_use(
     graph: GradGraph,
 ) -> None:
-    place = {node: i for i, node in enumerate(topology.forward_order(graph))}
+    place = {node: i for i, node in enumerate(forward_order(graph))}
     assert sorted(place) == list(range(len(graph)))
     assert all(place[edge.node] < place[node.id] for node, _, edge in graph.edges())
     users = topology.consumers(graph)
@@ -61,7 +62,7 @@ def test_dominators_are_networkx_s(graph: GradGraph) -> None:
 
 
 @pytest.mark.parametrize("graph", RANDOM)
-def test_heights_and_depths_are_the_longest_ways(graph: GradGraph) -> None:
+def test_heights_and_depths_are_the_longest_paths(graph: GradGraph) -> None:
     picture = as_networkx(graph)
     heights, depths = topology.heights(graph), topology.depths(graph)
     for node in range(len(graph)):
@@ -73,7 +74,7 @@ def test_heights_and_depths_are_the_longest_ways(graph: GradGraph) -> None:
 
 def test_a_cycle_is_cut_and_every_node_kept() -> None:
     looped = render_graphs.graph([[1], [2], [1, 3], []])
-    for order in (topology.engine_order(looped), topology.forward_order(looped)):
+    for order in (engine_order(looped), forward_order(looped)):
         assert sorted(order) == [0, 1, 2, 3]
 
 

@@ -29,7 +29,7 @@ def test_each_node_is_shown_once_and_each_edge_has_a_line(graph: GradGraph) -> N
 
 
 @pytest.mark.parametrize("graph", RANDOM)
-def test_a_reference_points_the_right_way(graph: GradGraph) -> None:
+def test_a_reference_points_up_or_down_correctly(graph: GradGraph) -> None:
     rows = body(tree.render(graph, width=200))
     at = {
         int(m[1]): i

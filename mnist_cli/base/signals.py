@@ -1,0 +1,142 @@
+"""SIGINT and SIGTERM: as requests to stop, held back during an import, or ignored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import FrameType, ModuleType
+
+from mnist_cli.errors import Interrupted, Stopped, Terminated
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+def _leave() -> None:
+    os._exit(Interrupted.code)
+
+
+class StopRequest:
+    """Whether somebody asked the process to stop, and with which signal.
+
+    Set ``done`` when nothing is left to stop: the signals are ignored from then on.
+
+    Args:
+        insist: what a second Ctrl-C does; the default ends the process at once, with exit code 130.
+    """
+
+    def __init__(self, insist: Callable[[], None] = _leave) -> None:
+        self.signal = 0
+        self.done = False
+        self._insist = insist
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def error(self, message: str, hint: str = "") -> Stopped:
+        """The error that ends the program with the signal's exit code."""
+        kind = Interrupted if self.signal == signal.SIGINT else Terminated
+        return kind(message, hint)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            self._insist()
+        self.signal = number
+
+
+@contextlib.contextmanager
+def stop_on_signals(
+    insist: Callable[[], None] = _leave, numbers: Sequence[int] = NUMBERS
+) -> Iterator[StopRequest]:
+    """Turn signals into a :class:`StopRequest` while the context lasts.
+
+    A signal that is ignored stays ignored: whoever started the process (``nohup``, or a shell's
+    background job) wants it to go on. Outside the main thread, where Python delivers no signals,
+    nothing changes.
+
+    Args:
+        insist: what a second Ctrl-C does; the default ends the process at once.
+        numbers: the signals that count.
+    """
+    request = StopRequest(insist)
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {
+        number: signal.signal(number, request._receive)
+        for number in numbers
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if request.done else handler)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the context ends; a second SIGINT ends the process."""
+    stop = StopRequest()
+    try:
+        with stop_on_signals() as stop:
+            yield
+    finally:
+        if stop:
+            signal.raise_signal(stop.signal)
+
+
+class HeldImport(PathFinder):
+    """Finds torch, and holds signals back during its import.
+
+    Its C code imports numpy first, and swallows a KeyboardInterrupt there: numpy stayed half
+    imported, and ended the program later with a traceback instead of exit code 130.
+    """
+
+    @classmethod
+    def find_spec(
+        cls,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.machinery.PathFinder`; finds torch only."""
+        if fullname != "torch":
+            return None
+        sys.meta_path.remove(cls)
+        spec = super().find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def held(module: ModuleType) -> None:
+                with signals_held():
+                    run(module)
+
+            spec.loader.exec_module = held  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def handlers_put_back() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM at the end, whatever is set meanwhile."""
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM from here on: the process has done its work."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)

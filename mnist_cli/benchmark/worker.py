@@ -1,0 +1,240 @@
+"""The process that ``mnist bench`` measures: does one task, and prints one JSON document.
+
+Tasks: ``train`` is a whole run, files and all, with the test set read after each epoch; ``steps``
+is training alone, after a warm-up in the same process; ``images`` counts the training images;
+``inference`` evaluates a fresh network at several batch sizes.
+:mod:`mnist_cli.benchmark.worker_process` starts it and reads the document.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from mnist_cli.base.signals import StopRequest
+from mnist_cli.benchmark.peak_memory import peak_bytes
+from mnist_cli.config.names import dataset_label
+from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.data.load import LoadedData, load
+from mnist_cli.devices.device import compute_settings, describe
+from mnist_cli.devices.kinds import peak_memory
+from mnist_cli.runs import directory
+from mnist_cli.runs.results import EpochResult
+from mnist_cli.training import scoring
+from mnist_cli.training.compute import Compute
+from mnist_cli.training.expected_errors import expected
+from mnist_cli.training.observer import Observer
+from mnist_cli.training.run import RunRequest, begin, compute_for, drive
+from mnist_cli.training.session import Session
+from mnist_cli.training.state import fresh_model
+
+Order = Mapping[str, Any]
+"""The settings, the folders and the arguments of a task, as plain values."""
+
+MOST_BATCHES = 1000
+"""Batches of a pass at most: a thousand single images take seconds."""
+
+
+@dataclass
+class TestWatch(Observer):
+    """Reads the test set after each epoch, while training's clock stands still.
+
+    Attributes:
+        target: the run ends once the accuracy reaches it, if it is above 0.
+        epochs: seconds of training until each epoch's end, and the test accuracy there.
+        seconds: what the reading took.
+        images: number of images trained on.
+    """
+
+    __test__ = False  # pytest: the name is a coincidence
+
+    target: float
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    images: int = 0
+
+    def epoch(self, session: Session, _result: EpochResult) -> bool:
+        """Whether the run may end here."""
+        started = perf_counter()
+        accuracy = session.score_test().accuracy
+        self.epochs.append({"seconds": session.state.clock.seconds, "accuracy": accuracy})
+        self.images += session.loader.images
+        self.seconds += perf_counter() - started
+        return 0 < self.target <= accuracy
+
+
+def train(order: Order, observers: tuple[Observer, ...] = ()) -> dict[str, Any]:
+    """Train once, followed by observers, and report times, accuracies and memory."""
+    watch = TestWatch(order["target"])
+    request = RunRequest(Path(order["data_dir"]), Path(order["runs"]), (*observers, watch))
+    with begin(_config(order), request) as session:
+        summary = drive(session, request)
+    assert summary is not None  # one process trains
+    return {
+        "epochs": watch.epochs,
+        "train_seconds": summary.train_seconds,
+        "images": watch.images,
+        "evaluation_seconds": watch.seconds,
+        "accuracy": summary.test.accuracy,
+        **_peaks(session.compute),
+        "details": _details(session.config, session.compute, session.data),
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A configuration with its device and data."""
+
+    config: TrainConfig
+    compute: Compute
+    data: LoadedData
+
+    @classmethod
+    def of(cls, order: Order, *, whole: bool) -> Bench:
+        """As the order says; ``whole`` reads the training images too."""
+        config = _config(order)
+        data = load(config.dataset, Path(order["data_dir"]), whole=whole)
+        return cls(config, compute_for(config), data)
+
+    def session(self, runs: Path, **changes: Any) -> Session:
+        """A fresh run in a directory of its own."""
+        config = self.config.model_copy(update=changes)
+        run = directory.create(runs, self.data.spec.name, config.model)
+        return Session(config, self.data, self.compute, run)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """See :func:`_details`."""
+        return _details(self.config, self.compute, self.data)
+
+
+def images(order: Order) -> dict[str, Any]:
+    """The number of training images."""
+    bench = Bench.of(order, whole=True)
+    return {"images": bench.session(Path(order["runs"])).train_images}
+
+
+def steps(order: Order) -> dict[str, Any]:
+    """Train once, after two batches that do not count; the test set is not read.
+
+    One of the two has the last batch's size, so that torch has done what it does once per shape.
+    """
+    bench = Bench.of(order, whole=True)
+    runs = Path(order["runs"])
+    images = bench.config.train_size or len(bench.data.train)
+    size = bench.config.batch_size
+    few = min(size + (images % size or size), images)
+    _drive(bench.session(runs, train_size=few, epochs=1))
+    session = bench.session(runs)
+    _drive(session)
+    seconds = session.state.clock.seconds
+    return {"train_seconds": seconds, **_peaks(bench.compute), "details": bench.details}
+
+
+def _drive(session: Session) -> None:
+    for _ in session.events(StopRequest()):
+        pass
+
+
+def inference(order: Order) -> dict[str, Any]:
+    """Evaluate a fresh network on the test set, the batch sizes in turn, after a warm-up."""
+    bench = Bench.of(order, whole=False)
+    config, device = bench.config, bench.compute.device
+    passes = _passes(bench, order["batch_sizes"])
+    with compute_settings(device, threads=config.threads, deterministic=config.deterministic):
+        for one in passes:
+            one.run()
+        for _ in range(order["repeats"]):
+            for one in passes:
+                one.seconds.append(one.run())
+    batches = [
+        {"batch_size": one.batch_size, "images": one.images, "seconds": one.seconds}
+        for one in passes
+    ]
+    return {"batches": batches, "details": bench.details}
+
+
+@dataclass
+class Pass:
+    """An evaluation of ``images`` images at ``batch_size``, and the seconds of those that count."""
+
+    batch_size: int
+    images: int
+    evaluate: Callable[[], object]
+    seconds: list[float] = field(default_factory=list)
+
+    def run(self) -> float:
+        """Evaluate, and return the seconds; the scores are on the CPU, so the device is done."""
+        started = perf_counter()
+        self.evaluate()
+        return perf_counter() - started
+
+
+def _passes(bench: Bench, batch_sizes: list[int]) -> list[Pass]:
+    data, compute = bench.data, bench.compute
+    test = data.test.to(compute.device)
+    model = fresh_model(bench.config, len(data.spec.classes)).to(compute.device)
+    passes = []
+    for size in (one for one in batch_sizes if one <= len(test)):
+        part = test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
+        evaluate = partial(
+            scoring.predict,
+            *(model, part, data.normalisation),
+            batch_size=size,
+            precision=compute.precision,
+        )
+        passes.append(Pass(size, len(part), evaluate))
+    return passes
+
+
+def _config(order: Order) -> TrainConfig:
+    return compose([Layer(order["settings"], {})])
+
+
+def _details(config: TrainConfig, compute: Compute, data: LoadedData) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "model": config.model.label,
+        "device_name": describe(compute.device),
+        "threads": config.threads or torch.get_num_threads(),
+        "device": str(compute.device),
+        "precision": compute.precision.name,
+        "dataset": dataset_label(data.spec.name),
+    }
+
+
+def _peaks(compute: Compute) -> dict[str, int]:
+    """The largest memory of this process and, of torch, on the device; 0 if unknown."""
+    return {"peak_bytes": peak_bytes(), "peak_device_bytes": peak_memory(compute.device)}
+
+
+def main(*observers: Observer) -> None:
+    """Read the order from stdin, do the task, and print its result or its expected failure.
+
+    An unexpected one leaves its traceback on stderr, and exit code 1.
+
+    Args:
+        observers: what follows a whole run, as ``mnist train`` is followed.
+    """
+    tasks: Mapping[str, Callable[[Order], dict[str, Any]]] = {
+        "train": partial(train, observers=observers),
+        "steps": steps,
+        "images": images,
+        "inference": inference,
+    }
+    try:
+        result = tasks[sys.argv[1]](json.load(sys.stdin))
+    except Exception as error:
+        known = expected(error)
+        if known is None:
+            raise
+        result = {"error": {"kind": known.kind, "message": known.message, "hint": known.hint}}
+    sys.stdout.write(json.dumps(result) + "\n")

@@ -1,0 +1,52 @@
+"""How the commands open a checkpoint, with the options that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_cli.config.choices import is_known_model, unknown_model
+from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.inference.opened import DataSource, OpenCheckpoint
+
+
+def open_checkpoint(
+    target: Path | None,
+    runs: Path,
+    *,
+    model: ModelName | None,
+    device: str | None = None,
+    precision: str | None = None,
+    source: DataSource | None = None,
+) -> OpenCheckpoint:
+    """Open the checkpoint that the options name, on the device that they name.
+
+    Args:
+        target: a checkpoint, a run directory or a run's number; None is the newest run.
+        runs: folder of the run directories.
+        model: the network's name; a Python file of the user's is executed.
+        device: None is ``auto``.
+        precision: None is the run's.
+        source: of the images, if the command uses a data set.
+
+    Raises:
+        UsageError: the network or the device is not available.
+        CheckpointError: missing, damaged, hostile, or of another network.
+    """
+    from mnist_cli.checkpoints.checkpoint import OwnNetworkError
+    from mnist_cli.devices.device import resolve_device
+    from mnist_cli.inference.opened import OpenCheckpoint, read_checkpoint
+
+    where = resolve_device(device or "auto")
+    if model is not None and not is_known_model(model):
+        message, hint = unknown_model(model)
+        raise UsageError(f"--model: {message}", hint)
+    try:
+        checkpoint = read_checkpoint(target, runs, model)
+    except OwnNetworkError as error:
+        error.hint = f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}."
+        raise
+    return OpenCheckpoint(checkpoint, where, precision, source)

@@ -1,0 +1,28 @@
+"""Old spellings of options: they work for one release, hidden from ``--help``, with a note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "mnist eval": {"--plots": "--out"},
+    "mnist inspect-grad": {"--batch": "--batch-size"},
+    "mnist export": {"-f": "--force"},
+    "mnist data show": {"--png": "--out"},
+    "mnist bench": {"--picture": "--out"},
+}
+"""By command: its old spellings, and what they are called now."""
+
+
+def renamed(command: str, arguments: list[str]) -> list[str]:
+    """What was typed, in today's spelling; each old one is noted on stderr."""
+    from mnist_cli.report.console import note
+
+    new = list(arguments)
+    end = new.index("--") if "--" in new else len(new)
+    for place, word in enumerate(new[:end]):
+        flag, equals, value = word.partition("=")
+        if today := RENAMED.get(command, {}).get(flag):
+            note(f"{flag} is now {today}; the old spelling will be removed in the next release")
+            new[place] = f"{today}{equals}{value}"
+    return new

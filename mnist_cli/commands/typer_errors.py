@@ -1,0 +1,71 @@
+"""Typer's own errors as this program's: the flag, the value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args, get_origin
+
+import typer
+
+from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.errors import Interrupted, UsageError
+
+
+def translated(
+    error: Exception, program: object, arguments: list[str]
+) -> UsageError | Interrupted | None:
+    """Typer's errors, which are click's by another name, as ours; None for any other.
+
+    Args:
+        error: what parsing or running the command raised.
+        program: the whole program as Typer's command.
+        arguments: the command line.
+    """
+    if isinstance(error, typer.Abort):
+        return Interrupted("interrupted")
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError(
+            "an argument has characters that this locale cannot represent",
+            "Choose a UTF-8 locale, such as LC_ALL=C.UTF-8.",
+        )
+    show = getattr(error, "format_message", None)
+    if show is None or not hasattr(error, "exit_code"):
+        return None
+    message = _bad_value(error) or show().rstrip(".")
+    return UsageError(message, f"See `{_path(program, arguments)} --help`.")
+
+
+def _path(command: object, arguments: list[str]) -> str:
+    """The command that was called, as ``mnist data show``."""
+    words = ["mnist"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _bad_value(error: Exception) -> str:
+    """The fault of an option's value, in the words that the configuration has for its keys.
+
+    Typer judges by pydantic since 0.29, and its message then names neither the value nor what is
+    allowed. Empty for another Typer or another fault.
+    """
+    from pydantic import ValidationError
+
+    from mnist_cli.config.keys import KEYS, number, permitted
+    from mnist_cli.config.messages import complaint
+
+    option, cause = getattr(error, "param", None), error.__cause__
+    if option is None or not isinstance(cause, ValidationError):
+        return ""
+    flag, first = max(option.opts, key=len), cause.errors(include_url=False)[0]
+    kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)
+    if get_origin(kind) is Literal:
+        words, value = get_args(kind), str(first["input"])
+        guess = did_you_mean(value, words)
+        return f"{flag}: should be one of {', '.join(words)}, not {value!r}. {guess}".rstrip(". ")
+    unbounded = getattr(option, "min", None) is None and getattr(option, "max", None) is None
+    if unbounded and option.name in KEYS:
+        return f"{flag}: {complaint(first, permitted(option.name))}"
+    return f"{flag}: {complaint(first, number(whole=kind is int, ge=option.min, le=option.max))}"

@@ -1,0 +1,302 @@
+"""The keys of the configuration: name, type, default, bounds, meaning, and the option of ``mnist train``.
+
+One source for all of them: :class:`mnist_cli.config.schema.TrainConfig` validates what is declared
+here, :mod:`mnist_cli.commands.options` makes options of it, and docs/reference.md lists it. A new
+key is one declaration. Imports no pydantic, so that ``--help`` can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mnist_cli import catalogue
+from mnist_cli.config.choices import Loader, Optimizer, Precision, Schedule, known_models
+from mnist_cli.config.names import ModelName
+
+GENERAL, RECIPE, STOPPING = None, "Recipe", "Stopping and saving"
+DATA, COMPUTE = "Data", "Compute"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How ``mnist train`` offers a key as an option.
+
+    Attributes:
+        panel: the heading in ``--help``; None is the general one.
+        short: a short spelling, such as ``-e``.
+        metavar: what stands for the value; empty is by the type.
+    """
+
+    panel: str | None
+    short: str = ""
+    metavar: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key means, and what its value may be.
+
+    Attributes:
+        default: its value if nothing sets it.
+        help: sentences for ``--help``, messages and the reference.
+        option: its option; None leaves it to ``--set`` and files.
+        ge: the least number allowed; ``gt`` excludes the bound itself.
+        gt: see ``ge``.
+        le: the greatest number allowed; ``lt`` excludes the bound itself.
+        lt: see ``le``.
+        pattern: a regular expression that a text must match.
+    """
+
+    default: Any
+    help: str
+    option: Option | None = None
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    pattern: str | None = None
+
+    __is_annotated_types_grouped_metadata__ = True
+    """Has pydantic read the bounds by iterating."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The bounds as pydantic knows them."""
+        from pydantic import Field
+
+        bounds = Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt, pattern=self.pattern)
+        yield from bounds.metadata
+
+
+def key(*values: Any, **bounds: Any) -> Any:
+    """A :class:`Key`, which type checkers take for the value that :func:`_table` makes of it."""
+    return Key(*values, **bounds)
+
+
+def _table(keys: type) -> type:
+    """Make annotated types of keys, and their defaults the values, which is what pydantic reads."""
+    hints = get_type_hints(keys)
+    declared = {name: vars(keys)[name] for name in hints}
+    keys.__annotations__ = {name: Annotated[hints[name], key] for name, key in declared.items()}
+    for name, one in declared.items():
+        setattr(keys, name, one.default)
+    return keys
+
+
+@_table
+class Keys:
+    """Every key with its type and default; None defers to the optimiser's or schedule's own."""
+
+    # Network and data
+    dataset: str = key(
+        "auto",
+        f"Data set: auto, {', '.join(catalogue.names())}; or your own: a folder that holds one "
+        "folder of images per class, or IDX files. auto is MNIST; it falls back to "
+        "scikit-learn's digits if MNIST is neither on disk nor downloadable.",
+        Option(DATA, metavar="NAME|PATH"),
+    )
+    model: ModelName = key(
+        ModelName("conv4"),
+        f"Network: {known_models()}.",
+        Option(GENERAL, metavar="NAME|FILE.py:CLASS"),
+    )
+    seed: int = key(0, "Seed of every random choice.", Option(GENERAL), ge=0, lt=2**63)
+    epochs: int = key(5, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
+    train_size: int = key(0, "Number of training images; 0 is all.", ge=0)
+    val_size: int | None = key(
+        None,
+        "Number of images cut from the training set to choose best.pt by; 0 is none. "
+        "Default: 5000, or a tenth of a set smaller than 50,000.",
+        ge=0,
+    )
+    ensemble: int = key(
+        1,
+        "Number of networks to train at once, from different weights, which vote.",
+        Option(RECIPE),
+        ge=1,
+        le=100,
+    )
+
+    # Batches
+    loader: Loader = key(
+        "device",
+        "device: the data set stays on the device as uint8; dataloader: torch's DataLoader, "
+        "image by image.",
+        Option(DATA),
+    )
+    workers: int = key(
+        0,
+        "Worker processes of the dataloader; 0 loads in the main process.",
+        Option(DATA),
+        ge=0,
+        le=256,
+    )
+    batch_size: int = key(
+        128, "Images per optimisation step.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1
+    )
+    # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
+    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped anew.
+    eval_batch_size: int = key(250, "Images per batch in evaluation.", ge=1, le=2**31 - 1)
+    drop_last: bool = key(False, "Skip an epoch's last batch if it is not full.")
+
+    # Augmentation of the training images; 0 is off
+    shift: float = key(2.0, "Shift by up to this number of pixels in each direction.", ge=0, le=28)
+    rotate: float = key(
+        10.0, "Rotate by up to this number of degrees in each direction.", ge=0, le=180
+    )
+    scale: float = key(0.1, "Scale by up to this fraction, larger or smaller.", ge=0, lt=1)
+    shear: float = key(5.0, "Shear by up to this number of degrees in each direction.", ge=0, le=80)
+    erase: float = key(0.0, "Probability of erasing a random rectangle.", ge=0, le=1)
+
+    # Optimiser
+    optimizer: Optimizer = key(
+        "sgd", "Optimiser. muon: Muon for matrices, AdamW for the rest.", Option(RECIPE)
+    )
+    lr: float = key(
+        0.2, "Learning rate; the highest of the schedule.", Option(RECIPE, metavar="RATE"), gt=0
+    )
+    weight_decay: float = key(5e-4, "L2 penalty (adamw, muon: decoupled).", ge=0)
+    momentum: float | None = key(None, "sgd, muon: momentum.", ge=0, lt=1)
+    nesterov: bool | None = key(None, "sgd, muon: Nesterov's momentum.")
+    ns_steps: int | None = key(None, "muon: Newton-Schulz iterations per step.", ge=1, le=100)
+    beta1: float | None = key(None, "adam, adamw, muon: decay of the mean.", ge=0, lt=1)
+    beta2: float | None = key(None, "adam, adamw, muon: decay of the square.", ge=0, lt=1)
+    rho: float | None = key(None, "adadelta: decay of the squares.", ge=0, lt=1)
+    eps: float | None = key(None, "adam, adamw, adadelta, muon: added to the denominator.", gt=0)
+
+    # Schedule of the learning rate, by the step
+    schedule: Schedule = key("onecycle", "Schedule of the learning rate.", Option(RECIPE))
+    warmup: float = key(0.0, "Epochs of linear warm-up before the schedule (not onecycle).", ge=0)
+    step_epochs: int | None = key(None, "step: epochs between two drops.", ge=1)
+    gamma: float | None = key(None, "step: factor of each drop.", gt=0, le=1)
+    peak_at: float | None = key(
+        None, "onecycle: fraction of the run at which lr is reached.", gt=0, lt=1
+    )
+    initial_factor: float | None = key(
+        None, "onecycle: first learning rate divided by lr.", gt=0, le=1
+    )
+    final_factor: float | None = key(
+        None, "cosine, onecycle: last learning rate divided by lr.", ge=0, le=1
+    )
+
+    # Loss and weights
+    label_smoothing: float = key(0.1, "Share of the target spread over all classes.", ge=0, lt=1)
+    clip_norm: float = key(0.0, "Clip the gradient to this 2-norm; 0 is off.", ge=0)
+    ema: float = key(
+        0.0,
+        "Decay per step of an average of the weights, used in evaluation; 0 is off.",
+        ge=0,
+        lt=1,
+    )
+
+    # When to stop before the last epoch
+    early_stopping: int = key(
+        0,
+        "Stop after this number of epochs without a better validation accuracy; 0 is off.",
+        Option(STOPPING),
+        ge=0,
+    )
+    target_accuracy: float = key(
+        0.0,
+        "Stop when the validation accuracy reaches this, for example 0.99; 0 is off.",
+        Option(STOPPING, metavar="FRACTION"),
+        ge=0,
+        le=1,
+    )
+
+    # Device and computation
+    device: str = key(
+        "auto",
+        "Device to compute on. Only auto may choose; a named device is used, or the command fails.",
+        Option(COMPUTE, metavar="auto|cpu|cuda|cuda:N|mps"),
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+    )
+    precision: Precision = key(
+        "auto",
+        "Precision. auto is bf16 if the hardware computes in it, else fp32.",
+        Option(COMPUTE),
+    )
+    channels_last: bool = key(
+        True,
+        "Keep images and weights in channels-last memory order. Default: true, but false for "
+        "a network of your own, which may rely on the usual order (x.view).",
+    )
+    compile: bool = key(False, "Compile the network with torch.compile.", Option(COMPUTE))
+    cuda_graph: Literal["auto"] | bool = key(
+        "auto",
+        "CUDA: capture steps in a graph and replay it. Default: auto, wherever possible.",
+        Option(COMPUTE),
+    )
+    deterministic: bool = key(
+        False,
+        "CUDA: the same bits in each run, slower. A CPU always repeats its bits.",
+        Option(COMPUTE),
+    )
+    threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
+    checkpoint_every: int = key(
+        0,
+        "Batches between checkpoints, in addition to one per epoch; 0 is off.",
+        Option(STOPPING),
+        ge=0,
+    )
+
+
+KEYS: Mapping[str, Key] = {
+    name: annotated.__metadata__[0] for name, annotated in Keys.__annotations__.items()
+}
+"""By name, in the order of files."""
+
+
+def kinds(name: str) -> tuple[Any, ...]:
+    """The types of a key's values; None is not one of them: ``(Literal["auto"], bool)``."""
+    kind = get_args(Keys.__annotations__[name])[0]
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(member for member in members if member is not type(None))
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words that a key's value is one of; empty if it is something else."""
+    return tuple(
+        word for kind in kinds(name) if get_origin(kind) is Literal for word in get_args(kind)
+    )
+
+
+def permitted(name: str) -> str:
+    """The value of a key in words: ``a whole number from 1 to 20``, or the words it may be."""
+    key = KEYS[name]
+    if {int, float} & set(kinds(name)):
+        return number(whole=int in kinds(name), ge=key.ge, gt=key.gt, le=key.le, lt=key.lt)
+    listed = words(name) or (key.option.metavar if key.option else "").split("|")
+    return ", ".join(listed)
+
+
+def number(
+    *,
+    whole: bool,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> str:
+    """A number within bounds in words: ``a whole number from 1 to 20``.
+
+    Args:
+        whole: whether it is an integer.
+        ge: the least number; ``gt`` excludes the bound itself.
+        gt: see ``ge``.
+        le: the greatest number; ``lt`` excludes the bound itself.
+        lt: see ``le``.
+    """
+    kind = "a whole number" if whole else "a number"
+    if ge is not None and le is not None:
+        return f"{kind} from {_figure(ge)} to {_figure(le)}"
+    words = {"at least": ge, "above": gt, "at most": le, "below": lt}
+    bounds = [f"{word} {_figure(bound)}" for word, bound in words.items() if bound is not None]
+    within = " and ".join(bounds)
+    return f"{kind} of {within}" if within.startswith("at") else f"{kind} {within}".rstrip()
+
+
+def _figure(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

@@ -1,0 +1,46 @@
+"""Pictures and the classes that a network gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.vision.digits import Digit, Failure, prepare
+
+BEST = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A digit, and the probability of each class."""
+
+    digit: Digit
+    probabilities: tuple[float, ...]
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The most likely classes, at most :data:`BEST`, the most likely first."""
+        order = sorted(range(len(self.probabilities)), key=lambda one: -self.probabilities[one])
+        return tuple(order[:BEST])
+
+
+def classify(
+    opened: OpenCheckpoint, pictures: Sequence[str], *, segment: bool
+) -> list[Answer | Failure]:
+    """Classify the digits of pictures, folders and ``-``, in that order; failures in their places.
+
+    Args:
+        opened: the network. One that was trained on the user's own data gets pictures whole.
+        pictures: paths.
+        segment: find several digits in each picture.
+
+    Raises:
+        MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
+    """
+    results = prepare(pictures, segment=segment, as_it_is=opened.on_own_data)
+    forms = [one.form for one in results if isinstance(one, Digit)]
+    rows = iter(opened.probabilities(np.stack(forms)).tolist() if forms else [])
+    return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]

@@ -1,0 +1,130 @@
+"""What the page of ``mnist draw`` shows about a drawing: from its bytes to plain values.
+
+Pictures are sent as base64: unsigned bytes for grey levels, signed bytes for values around zero,
+scaled to the largest.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnist_cli.errors import DataError, NonFiniteError
+from mnist_cli.inference.opened import LIGHT, OpenCheckpoint
+from mnist_cli.insight.layers import Layer, trace_layers
+from mnist_cli.insight.pixels import saliency
+from mnist_cli.vision.fitting import fit
+from mnist_cli.vision.form import is_blank, to_form
+
+SIDE = 280
+"""Pixels of a drawing's side: ten for each of the network's 28."""
+FIRST_LAYERS, MOST_MAPS, MOST_UNITS = 3, 64, 1024
+
+
+def about(opened: OpenCheckpoint) -> dict[str, Any]:
+    """What the page gets at its start."""
+    return {
+        "model": opened.label,
+        "checkpoint": str(opened.path),
+        "members": opened.checkpoint.members,
+        "classes": list(opened.classes),
+        "side": SIDE,
+    }
+
+
+def rehearse(opened: OpenCheckpoint) -> None:
+    """Answer a made-up drawing, so that errors occur now and the first answer comes fast.
+
+    Raises:
+        MnistError: as :func:`answer`.
+    """
+    drawing = np.zeros((SIDE, SIDE), np.uint8)
+    drawing[SIDE // 5 : -SIDE // 5, SIDE // 2 : SIDE // 2 + SIDE // 12] = 255
+    answer(opened, drawing.tobytes())
+
+
+def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
+    """The answer to a drawing: :data:`SIDE` rows of as many bytes, 0 is paper and 255 ink.
+
+    Raises:
+        DataError: another number of bytes.
+        NonFiniteError: the network's outputs are not finite.
+    """
+    if len(drawing) != SIDE**2:
+        raise DataError(f"a drawing has {SIDE**2:,} bytes, this has {len(drawing):,}")
+    pixels = np.frombuffer(drawing, np.uint8).reshape(SIDE, SIDE)
+    levels = pixels.astype(np.float32) / np.float32(255)
+    if is_blank(levels):
+        return {"blank": True}
+    form = _form(opened, levels)
+    image = torch.from_numpy(form)[None].to(opened.device)
+    probabilities = opened.probabilities(form[None])[0].tolist()
+    return {
+        "blank": False,
+        "form": _packed(form),
+        "ink": _packed(255 - form if opened.ground == LIGHT else form),
+        "probabilities": probabilities,
+        "saliency": _saliency(opened, image) if len(probabilities) > 1 else None,
+        "layers": _layers(opened, image),
+    }
+
+
+def _form(opened: OpenCheckpoint, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A drawing (H, W), ink 1 on paper 0, as ``mnist predict`` prepares pictures (28, 28)."""
+    if opened.ground is None:
+        return to_form(levels)
+    return fit(255 * (1 - levels if opened.ground == LIGHT else levels))
+
+
+def _saliency(opened: OpenCheckpoint, image: Tensor) -> dict[str, Any]:
+    """How more ink at each pixel would change the score, and its lead over the second."""
+    found = saliency(opened.network, image, opened.normalisation)
+    sign = -1 if opened.ground == LIGHT else 1  # ink on light paper takes brightness away
+    return {
+        "predicted": found.predicted,
+        "rival": found.rival,
+        "gradient": _signed(sign * found.gradient),
+        "difference": _signed(sign * found.difference),
+    }
+
+
+def _layers(opened: OpenCheckpoint, image: Tensor) -> list[dict[str, Any]]:
+    """The first layers with maps, or else the hidden layers, each unit as a map of one pixel."""
+    layers = trace_layers(opened.network, opened.normalisation(image[None].float()))
+    found = [one for one in layers if one.output.ndim == 4] or layers[:-1]
+    return [_layer(one) for one in found[:FIRST_LAYERS]]
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    maps = layer.output[0] if layer.output.ndim == 4 else layer.output[0][:, None, None]
+    count, height, width = maps.shape
+    return {
+        "name": layer.name,
+        "operations": layer.operations,
+        "count": count,
+        "height": height,
+        "width": width,
+        **_signed(maps[: MOST_MAPS if height > 1 else MOST_UNITS]),
+    }
+
+
+def _signed(values: Tensor) -> dict[str, Any]:
+    """Values scaled to the largest, -127 to 127, and the largest.
+
+    Raises:
+        NonFiniteError: some are not finite.
+    """
+    largest = float(values.abs().max())
+    if not largest < float("inf"):
+        raise NonFiniteError("values inside the network are not finite", "Try another run.")
+    scaled = (127 / (largest or 1.0) * values.float()).round().to(torch.int8)
+    return {"values": _packed(scaled.cpu().numpy()), "largest": largest}
+
+
+def _packed(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

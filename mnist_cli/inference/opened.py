@@ -1,0 +1,273 @@
+"""A checkpoint opened for use: its network, its data, and how it computes.
+
+Every command that uses a trained network begins here. Each part is made when it is first read, so
+a command pays only for what it uses. This module prints nothing: what the user should know is in
+:attr:`OpenCheckpoint.warnings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mnist_cli import catalogue
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.checkpoint import Checkpoint
+from mnist_cli.config.names import ModelName, is_own_data
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.load import LoadedData, load
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.devices.device import Precision, compute_settings, resolve_precision
+from mnist_cli.errors import NonFiniteError
+from mnist_cli.inference.run_data import (
+    SplitOfRun,
+    check_classes,
+    choose_split,
+    data_warnings,
+    trained_on,
+)
+from mnist_cli.networks.ensemble import first_member, vote
+from mnist_cli.runs.directory import RunDirectory, find_checkpoint
+from mnist_cli.training import scoring
+
+LIGHT, DARK = "light", "dark"
+
+
+def read_checkpoint(target: Path | None, runs: Path, model: ModelName | None = None) -> Checkpoint:
+    """Read a checkpoint, or the newest run's.
+
+    Args:
+        target: a checkpoint, a run directory or a run's number; None is the newest run.
+        runs: folder of the run directories.
+        model: the network's name if the user gave it. A Python file of the user's is executed.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile, or of another network.
+        UsageError: the user's own network cannot be built.
+    """
+    return checkpoints.read(find_checkpoint(target, runs), model)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Which data set to use, and where it is.
+
+    Attributes:
+        folder: folder of the data sets.
+        name: name of the data set, or a path to the user's own; None is the data set that the
+            network was trained on.
+        download: whether missing files may be downloaded.
+        notify: called with a line of text before a step that takes long.
+    """
+
+    folder: Path
+    name: str | None = None
+    download: bool = True
+    notify: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint on a device, with its network and its data.
+
+    Attributes:
+        checkpoint: what was read from the file.
+        device: where the network computes.
+        precision_name: None is the precision that the network was trained in.
+        source: of the images; None if no data set is used.
+    """
+
+    checkpoint: Checkpoint
+    device: torch.device
+    precision_name: str | None = None
+    source: DataSource | None = None
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return self.checkpoint.path
+
+    @property
+    def label(self) -> str:
+        """The network's name, without the folder of a user's own file."""
+        return self.checkpoint.model.label
+
+    @property
+    def name(self) -> str:
+        """The name in titles of pictures: the run's, or the file's if it is in no run."""
+        return title_name(self.path)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know: about the network's source, and about data once loaded."""
+        found = []
+        if self.checkpoint.changes:
+            changes = "; ".join(self.checkpoint.changes)
+            found.append(
+                f"the code of {self.path} has changed, but its weights still fit: {changes}"
+            )
+        if "data" in vars(self):
+            found += data_warnings(self.checkpoint, self.data)
+        return tuple(found)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network or the ensemble, on the device, in evaluation mode."""
+        return self.checkpoint.build_model().to(self.device)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network to look into, on the device: an ensemble's first member."""
+        return first_member(self.model).eval()
+
+    @cached_property
+    def precision(self) -> Precision:
+        """The precision that was asked for, or else the run's, for the same results to the bit.
+
+        A run in fp16, which is for GPUs, is evaluated on a CPU in the best precision of that CPU.
+
+        Raises:
+            DeviceError: the precision that was asked for is not available.
+        """
+        name = self.precision_name or self.checkpoint.precision or "auto"
+        if self.precision_name is None and name == "fp16" and self.device.type == "cpu":
+            name = "auto"
+        return resolve_precision(name, self.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Images per batch in evaluation, as the run had it."""
+        return (self.checkpoint.config or TrainConfig()).eval_batch_size
+
+    @cached_property
+    def data(self) -> LoadedData:
+        """The data set, on the CPU.
+
+        Raises:
+            DataError: it is not available, or is damaged.
+            CheckpointError: it has another number of classes than the network.
+        """
+        assert self.source is not None, "opened without a data set"
+        trained_on = self.checkpoint.data.name if self.checkpoint.data else "auto"
+        data = load(
+            self.source.name or trained_on,
+            self.source.folder,
+            download=self.source.download,
+            say=self.source.notify,
+            whole=False,
+        )
+        check_classes(self.checkpoint, data)
+        return data
+
+    def split(self, name: SplitOfRun) -> Split:
+        """The images of ``test``, ``val`` or ``train``, the last two as the run cut them.
+
+        Without such a run on this data set, ``train`` is the whole training set.
+
+        Raises:
+            UsageError: ``val``, but there is no validation set.
+            DataError, CheckpointError: as for :attr:`data`.
+        """
+        data, config = self.data, self.checkpoint.config
+        if name != "test" and not trained_on(self.checkpoint, data):
+            config = None
+        return choose_split(name, data, config)
+
+    def files(self, split: str) -> Sequence[str]:
+        """File names of a split's images, by their numbers; empty unless each image has a file."""
+        return self.data.files.get("test" if split == "test" else "train", ())
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The run's; for another program's weights the data set's, or MNIST's without one."""
+        known = self.checkpoint.data
+        if known is not None:
+            return Normalisation(known.mean, known.std)
+        if self.source is not None:
+            return self.data.normalisation
+        mnist = catalogue.get("mnist")
+        return Normalisation(mnist.mean, mnist.std)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; for another program's weights the data set's, or numbers."""
+        if self.checkpoint.data is not None:
+            return self.checkpoint.data.classes
+        if self.source is not None:
+            return self.data.spec.classes
+        return tuple(map(str, range(self.checkpoint.classes)))
+
+    @property
+    def on_own_data(self) -> bool:
+        """Whether the network was trained on the user's own images, which may not be digits."""
+        return self.checkpoint.data is not None and is_own_data(self.checkpoint.data.name)
+
+    @property
+    def ground(self) -> str | None:
+        """Whether the user's own images are mostly light or dark; None for known data sets."""
+        if self.checkpoint.data is None or not self.on_own_data:
+            return None
+        return LIGHT if self.checkpoint.data.mean > 0.5 else DARK
+
+    def log_probabilities(
+        self, split: Split, *, batch_size: int | None = None, option: str = ""
+    ) -> Tensor:
+        """Log-probabilities (M, N, classes), float32 on the CPU, of each of M networks that vote.
+
+        Args:
+            split: N images.
+            batch_size: images per batch; None is :attr:`batch_size`.
+            option: how the user sets the batch size, if so, for the message about memory.
+
+        Raises:
+            NonFiniteError: the network's outputs are not finite.
+            DeviceError: the precision is not available.
+            OutOfMemory: the device has too little memory.
+        """
+        with compute_settings(self.device):
+            found = scoring.predict(
+                self.model,
+                split.to(self.device),
+                self.normalisation,
+                batch_size=batch_size or self.batch_size,
+                precision=self.precision,
+                option=option,
+                by_member=True,
+            )
+        wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
+        if wrong:
+            raise NonFiniteError(
+                f"{self.path}: the network's outputs for {wrong:,} of {len(split):,} images are "
+                "not finite",
+                "Try precision fp32; `mnist inspect-grad` shows where it begins.",
+            )
+        return found
+
+    def probabilities(self, forms: npt.NDArray[np.uint8]) -> Tensor:
+        """Probabilities (N, classes), float64 on the CPU, of images (N, 28, 28); of the vote.
+
+        Raises:
+            MnistError: as :meth:`log_probabilities`.
+        """
+        split = Split.of("pictures", forms, np.zeros(len(forms), dtype=np.int64))
+        return vote(self.log_probabilities(split)).double().softmax(1)
+
+    def evaluate(
+        self, split: Split, *, batch_size: int | None = None, option: str = ""
+    ) -> scoring.Evaluation:
+        """All results on a split. Arguments and errors are those of :meth:`log_probabilities`."""
+        found = self.log_probabilities(split, batch_size=batch_size, option=option)
+        return scoring.evaluate(found, split, self.classes)
+
+
+def title_name(path: Path) -> str:
+    """A checkpoint's name in titles of pictures: its run's, or the file's if it is in no run."""
+    parent = path.resolve().parent
+    return parent.name if RunDirectory(parent).metrics.is_file() else path.name

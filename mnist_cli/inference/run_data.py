@@ -1,0 +1,101 @@
+"""How a checkpoint's run and a data set belong together: its splits, and what to warn about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from mnist_cli.checkpoints.checkpoint import Checkpoint
+from mnist_cli.config.names import is_own_data
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.split import Split, TrainVal, cut_validation
+from mnist_cli.errors import CheckpointError, UsageError
+
+SplitOfRun = Literal["test", "val", "train"]
+
+
+def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
+    """Whether the checkpoint's run trained on this data set.
+
+    The user's own data are recognised by their images, wherever they are now.
+    """
+    if checkpoint.data is None:
+        return False
+    if data.spec.own:
+        return checkpoint.data.fingerprint == data.fingerprint
+    return checkpoint.data.name == data.spec.name
+
+
+def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None) -> Split:
+    """The images of ``test``, ``val`` or ``train``, the last two as a run cut them.
+
+    Args:
+        name: one of the three.
+        data: the data set.
+        config: the run's configuration; None if no run trained on these data.
+
+    Raises:
+        UsageError: ``val``, but there is no validation set.
+    """
+    if name == "test":
+        return data.test
+    if config is None:
+        if name == "train":
+            return data.train
+        raise _no_validation("no run says which images it validated on")
+    parts = cut(config, data)
+    if name == "train":
+        return parts.train
+    if parts.val is None:
+        raise _no_validation("the run was trained without a validation set (val_size = 0)")
+    return parts.val
+
+
+def _no_validation(reason: str) -> UsageError:
+    return UsageError(
+        f"there are no validation images: {reason}", "Use the test or the train split."
+    )
+
+
+def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
+    """The images that a run of this configuration trains on, and those it validates on."""
+    return cut_validation(
+        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+    )
+
+
+def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
+    """Refuse a data set with another number of classes than the network.
+
+    Raises:
+        CheckpointError: it has.
+    """
+    if checkpoint.classes != len(data.spec.classes):
+        raise CheckpointError(
+            f"{checkpoint.path} has {checkpoint.classes} classes, "
+            f"but {data.spec.title} has {len(data.spec.classes)}",
+            "Name the data set it was trained on.",
+        )
+
+
+def data_warnings(checkpoint: Checkpoint, data: LoadedData) -> list[str]:
+    """What the user should know about a checkpoint used with a data set."""
+    found = []
+    if data.fallback:
+        found.append(
+            f"MNIST is not available; using scikit-learn's bundled digits ({data.fallback})"
+        )
+    if checkpoint.data is not None and not trained_on(checkpoint, data):
+        found.append(_elsewhere(checkpoint.path, checkpoint.data.name, data))
+    return found
+
+
+def _elsewhere(path: Path, then: str, data: LoadedData) -> str:
+    leak = "some of its training images may now be among the test images"
+    if then == data.spec.name:
+        return f"the images in {then} have changed since {path} was trained on them: {leak}"
+    text = f"{path} was trained on {then}, not on {data.spec.name}"
+    if is_own_data(then) and data.spec.own:
+        text += f"; if they are the same images, moved and changed, {leak}"
+    return text

@@ -1,0 +1,32 @@
+"""What may follow a run: a base class whose methods do nothing."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnist_cli.runs.results import EpochResult
+    from mnist_cli.training.loop import StepResult
+    from mnist_cli.training.session import Session
+
+
+class Observer:
+    """Follows a run, for example to show it. Training itself prints nothing."""
+
+    def note(self, message: str) -> None:
+        """Receive a message; what the user must not miss is a :class:`~mnist_cli.errors.Caution`."""
+
+    def following(self, session: Session) -> AbstractContextManager[object]:
+        """A context that lasts as long as the session trains."""
+        return nullcontext()
+
+    def step(self, session: Session, step: StepResult) -> None:
+        """Called after each step, or after the steps of one replayed graph."""
+
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Called after each epoch, once it is saved; True ends the run here."""
+        return False
+
+    def finished(self, session: Session) -> None:
+        """Called once the test set has been read and the summary written."""

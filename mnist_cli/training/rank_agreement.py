@@ -1,0 +1,198 @@
+"""What ranks agree on before they share a run: configuration, checkpoint, directory.
+
+A single process passes every check and shares nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mnist_cli import __version__
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.checkpoint import Checkpoint
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.batches import Batching
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.split import training_size
+from mnist_cli.errors import RankError, UsageError
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training.compute import Compute
+from mnist_cli.training.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from mnist_cli.training.distributed.rank_environment import Place
+
+OWN = frozenset({"device", "threads", "workers"})
+"""Keys of the configuration in which ranks may differ."""
+
+
+@contextlib.contextmanager
+def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
+    """The ranks that share the run; without a place among several, this process alone.
+
+    Raises:
+        RankError: the others do not come within ``patience`` seconds, or one is lost.
+    """
+    if place is None:
+        yield ALONE
+        return
+    from mnist_cli.training.distributed.group import joined
+
+    with joined(place, patience) as group:
+        yield group
+
+
+def check_ranks(config: TrainConfig, place: Place | None) -> None:
+    """Refuse a configuration that several ranks cannot train together.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if place is None:
+        return
+    size = place.size
+    if config.ensemble > 1:
+        raise UsageError(
+            f"an ensemble of {config.ensemble} is trained by one process, not by {size} ranks",
+            "Train one network (ensemble = 1), or use one process.",
+        )
+    if config.compile:
+        raise UsageError(
+            f"compile = true is for one process, not for {size} ranks, which communicate within "
+            "a step",
+            "Set compile = false, or use one process.",
+        )
+    if config.batch_size % size:
+        whole = config.batch_size // size * size
+        raise UsageError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {size} ranks",
+            f"Use a multiple of {size}, for example {max(whole, size)}: all ranks share it.",
+        )
+
+
+def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bool) -> None:
+    """Refuse a network of the user's own that fails on no images, if a rank would get none.
+
+    Args:
+        config: the run's configuration.
+        data: the data set.
+        size: the number of ranks.
+        resumed: whether the run is resumed, so that its batches cannot change.
+
+    Raises:
+        UsageError: with the network's own failure.
+    """
+    images = training_size(config.train_size, config.val_size, len(data.train))
+    left = Batching.of(config).last_batch(images)
+    if left >= size or not config.model.is_own:
+        return
+    from mnist_cli.networks import own_network
+
+    try:
+        own_network.try_on_none(config.model, len(data.spec.classes))
+    except UsageError as error:
+        error.message = (
+            f"the last batch of an epoch has {left} images for {size} ranks, so one rank has none, "
+            f"and {error.message}"
+        )
+        fewer = f"at most {left} ranks" if left > 1 else "one process"
+        dropped = "skip that batch (drop_last = true), or " if images > left else ""
+        error.hint = (
+            f"Resume with {fewer}."
+            if resumed
+            else f"Train with {fewer}, or {dropped}change batch_size or train_size."
+        )
+        raise
+
+
+def shared_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -> Checkpoint:
+    """The checkpoint that the leading rank finds, on every rank, wherever it runs.
+
+    Args:
+        find: finds the file; called by the leading rank alone.
+        model: the user's own network, if one is named.
+        ranks: the processes that share the run.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not a checkpoint.
+    """
+    if ranks.size == 1:
+        return checkpoints.read(find(), model)
+    if ranks.leads:
+        path = find()
+        checkpoint = checkpoints.read(path, model)
+        ranks.share(path.read_bytes())
+        return checkpoint
+    with tempfile.TemporaryDirectory(prefix="mnist-rank-") as folder:
+        copy = Path(folder) / "last.pt"
+        copy.write_bytes(ranks.share())
+        return checkpoints.read(copy, model)
+
+
+def shared_directory(find: Callable[[], RunDirectory], ranks: Ranks) -> RunDirectory:
+    """The run directory that the leading rank finds or makes; the others learn its path."""
+    if not ranks.leads:
+        return RunDirectory(Path(os.fsdecode(ranks.share())))
+    run = find()
+    ranks.share(os.fsencode(run.path))
+    return run
+
+
+def check_alike(
+    config: TrainConfig, compute: Compute, data: LoadedData, checkpoint: Checkpoint | None = None
+) -> None:
+    """Check that every rank trains the same network on the same data, from the same position.
+
+    Raises:
+        UsageError: this rank differs from the leading one.
+        RankError: another rank does.
+    """
+    ranks = compute.ranks
+    if ranks.size == 1:
+        return
+    mine = _identity(config, compute, data, checkpoint)
+    theirs = json.loads(ranks.share(json.dumps(mine).encode()))
+    differences = [
+        f"{key} is {mine.get(key)} here and {theirs.get(key)} there"
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key)
+    ]
+    elsewhere = ranks.agree(int(bool(differences)))
+    if differences:
+        raise UsageError(
+            f"rank {ranks.rank} differs from rank 0: {'; '.join(differences)}",
+            "Give all ranks the same flags, data and versions.",
+        )
+    if elsewhere:
+        raise RankError("another rank differs from rank 0, and reports in what")
+
+
+def _identity(
+    config: TrainConfig, compute: Compute, data: LoadedData, checkpoint: Checkpoint | None
+) -> dict[str, Any]:
+    """What must be the same on every rank, as JSON holds it."""
+    same = {key: value for key, value in config.to_plain().items() if key not in OWN}
+    if config.model.is_own:
+        from mnist_cli.networks import own_network
+
+        recorded = own_network.provenance(config.model)
+        same |= {key: value for key, value in recorded.items() if key != "path"}
+        same["model"] = config.model.label
+    same |= {
+        "kind of device": compute.device.type,
+        "precision": compute.precision.name,
+        "data": data.fingerprint,
+        "torch": torch.__version__,
+        "mnist_cli": __version__,
+        "position": None if checkpoint is None else checkpoint.position,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(same))
+    return plain

@@ -1,0 +1,134 @@
+"""Resumes a run: which keys may change, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mnist_cli.checkpoints.checkpoint import Checkpoint
+from mnist_cli.config.names import ModelName, is_own_data
+from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.runs import directory
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training import rank_agreement
+from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
+from mnist_cli.training.session import Session
+
+FREE_ON_RESUME = frozenset(
+    {
+        *("device", "threads", "workers", "cuda_graph"),
+        *("checkpoint_every", "early_stopping", "target_accuracy"),
+    }
+)
+"""Keys that may change when a run is resumed: where it computes and when it stops."""
+
+
+@contextlib.contextmanager
+def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterator[Session]:
+    """A session that continues a run from its last checkpoint, or a file in a new directory.
+
+    Args:
+        target: a run, its number, or a checkpoint.
+        layers: what was typed for this run; it may change the keys of :data:`FREE_ON_RESUME`.
+        request: what to do with the run.
+
+    Raises:
+        CheckpointError: no checkpoint can be resumed there.
+        UsageError: ``layers`` would change the meaning of the result.
+        OutputError: another process is writing the run.
+    """
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+
+        def find_file() -> Path:
+            path = _file_of(target, request.runs)
+            if run := _run_of(path):  # before it is read: nobody else writes it from now on
+                held.enter_context(run.locked())
+            return path
+
+        named = ModelName(_named("model", layers))
+        own = named if named.is_own else None
+        checkpoint = rank_agreement.shared_checkpoint(find_file, own, ranks)
+        config = _configuration(checkpoint, layers)
+        rank_agreement.check_ranks(config, request.place)
+        compute = compute_for(config, ranks, request.place, checkpoint.environment["precision"])
+        data = load_data(_dataset(checkpoint, config), request)
+
+        def find_run() -> RunDirectory:
+            run = _run_of(checkpoint.path)
+            if run is None:
+                run = directory.create(request.runs, data.spec.name, config.model)
+                held.enter_context(run.locked())
+            return run
+
+        with session_in(find_run, config, data, compute, checkpoint) as session:
+            yield session
+
+
+def _file_of(target: Path, runs: Path) -> Path:
+    """The file to resume from: of a run, ``last.pt``."""
+    folder = directory.find_run(target, runs)
+    if folder is None:
+        return target
+    path = RunDirectory(folder).last
+    if path.is_file():
+        return path
+    raise CheckpointError(f"the run {folder} has no last.pt to resume from")
+
+
+def _run_of(path: Path) -> RunDirectory | None:
+    """The run that has this file as its last checkpoint; it is continued in place."""
+    run = RunDirectory(path.parent)
+    return run if path.name == run.last.name and run.config.is_file() else None
+
+
+def _named(key: str, layers: Sequence[Layer]) -> str:
+    """The value of ``key`` in the last layer that has it; empty if none does."""
+    return next((str(one.values[key]) for one in reversed(layers) if key in one.values), "")
+
+
+def _dataset(checkpoint: Checkpoint, config: TrainConfig) -> str:
+    """The data set of the training, even if ``auto`` would now choose another one.
+
+    Data of the user's own may have been moved; their fingerprint shows whether they are the same.
+    """
+    assert checkpoint.data is not None
+    return config.dataset if is_own_data(config.dataset) else checkpoint.data.name
+
+
+def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConfig:
+    """The checkpoint's configuration with the keys that may change.
+
+    Raises:
+        CheckpointError: it cannot be resumed.
+        UsageError: a layer changes another key.
+    """
+    path = checkpoint.path
+    if checkpoint.changes:
+        raise CheckpointError(
+            f"{path} was trained by other code, so resumed it would not end with the same bits: "
+            + "; ".join(checkpoint.changes),
+            "Restore the source, or train a new run. The checkpoint can be evaluated: mnist eval.",
+        )
+    if checkpoint.config is None or checkpoint.data is None:
+        raise CheckpointError(
+            f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
+            "It can be evaluated: mnist eval.",
+        )
+    saved, moved = checkpoint.config, _named("dataset", layers)
+    if is_own_data(checkpoint.data.name) and is_own_data(moved):
+        saved = saved.model_copy(update={"dataset": moved})
+    wanted = compose([Layer(saved.to_plain(), {}), *layers])
+    free = FREE_ON_RESUME | ({"epochs"} if saved.schedule in {"constant", "step"} else set())
+    given = {key: layer.origin[key] for layer in layers for key in layer.values}
+    for key, place in given.items():
+        then, now = getattr(saved, key), getattr(wanted, key)
+        if key not in free and then != now:
+            raise UsageError(
+                f"{place}: a resumed run keeps {key} = {then}; another value would change "
+                "the meaning of the result",
+                f"Omit it, or train a new run. Keys that may change: {', '.join(sorted(free))}.",
+            )
+    return wanted

@@ -1,0 +1,239 @@
+"""A training run from its configuration to its summary: :func:`begin`, then :func:`drive`.
+
+Prints nothing: whoever asks for the run hands in observers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mnist_cli.base.files import check_writable
+from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.config.names import ModelName
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.load import LoadedData, load
+from mnist_cli.data.split import validation_size
+from mnist_cli.data.workers import explain_dead_worker
+from mnist_cli.devices.device import resolve_device, resolve_precision
+from mnist_cli.errors import Caution
+from mnist_cli.runs import directory
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training import graphed, rank_agreement
+from mnist_cli.training.compute import Compute
+from mnist_cli.training.loop import StepResult
+from mnist_cli.training.observer import Observer
+from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.session import Session, Summary
+
+if TYPE_CHECKING:
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
+    from mnist_cli.training.distributed.rank_environment import Place
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to do with a configuration.
+
+    Attributes:
+        data_dir: folder of the data sets.
+        runs: folder of the run directories.
+        observers: they follow the run in this process.
+        dry_run: train on one batch, and keep nothing.
+        place: this process's rank among those that share the run; None trains alone.
+        patience: seconds that ranks wait for each other.
+        last: whether the process only reports the result afterwards: a signal that comes once the
+            run is done then changes nothing.
+    """
+
+    data_dir: Path
+    runs: Path
+    observers: tuple[Observer, ...] = ()
+    dry_run: bool = False
+    place: Place | None = None
+    patience: float = 300.0
+    last: bool = False
+
+    def note(self, message: str) -> None:
+        """Pass a message on to the observers."""
+        for observer in self.observers:
+            observer.note(message)
+
+
+@contextlib.contextmanager
+def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
+    """A session with fresh weights in a new run directory, which stays locked.
+
+    Raises:
+        UsageError: the configuration asks for something that is not available.
+        DataError: the data set is not available, or is damaged.
+        OutputError: the run directory cannot be written.
+    """
+    rank_agreement.check_ranks(config, request.place)
+    with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+        compute = compute_for(config, ranks, request.place)
+        _import_own_network(config.model)
+        folder = held.enter_context(_runs_folder(request, ranks))
+        data = load_data(config.dataset, request)
+        if request.dry_run:
+            config, data = _shrink(config, data)
+
+        def create() -> RunDirectory:
+            run = directory.create(folder, data.spec.name, config.model)
+            held.enter_context(run.locked())
+            return run
+
+        with session_in(create, config, data, compute) as session:
+            yield session
+
+
+@contextlib.contextmanager
+def session_in(
+    find: Callable[[], RunDirectory],
+    config: TrainConfig,
+    data: LoadedData,
+    compute: Compute,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Session]:
+    """A session, once all ranks have agreed that they train the same.
+
+    Args:
+        find: finds or makes the run directory, and locks it; only the leading rank calls it.
+        config: the run's configuration.
+        data: the data set.
+        compute: what this rank computes with.
+        checkpoint: where to continue; None starts from fresh weights.
+
+    Raises:
+        UsageError: this rank differs from the leading one, or has no images.
+        RankError: another rank differs from the leading one.
+    """
+    ranks, resumed = compute.ranks, checkpoint is not None
+    rank_agreement.check_alike(config, compute, data, checkpoint)
+    rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
+    run = rank_agreement.shared_directory(find, ranks)
+    with explain_dead_worker():
+        yield Session(config, data, compute, run, checkpoint)
+
+
+def drive(session: Session, request: RunRequest) -> Summary | None:
+    """Train to the end, followed by the observers, and read the test set.
+
+    Returns:
+        How the run ended; None if another rank leads.
+
+    Raises:
+        Stopped: a signal came, in training or before the test set was read.
+    """
+    ranks = session.compute.ranks
+    with stop_on_signals() as stop:
+        _follow(session, stop, request.observers)
+        stop.signal = ranks.agree(stop.signal)
+        if stop:
+            raise stop.error(
+                "trained to the end, but stopped before the test set was read; the run is "
+                f"{session.run.path}"
+            )
+        if not ranks.leads:
+            return None
+        summary = session.finish()
+        for observer in request.observers:
+            observer.finished(session)
+        stop.done = request.last
+    return summary
+
+
+def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]) -> None:
+    with ExitStack() as following:
+        for observer in observers:
+            following.enter_context(observer.following(session))
+        for event in session.events(stop):
+            if isinstance(event, StepResult):
+                for observer in observers:
+                    observer.step(session, event)
+            else:
+                answers = [observer.epoch(session, event) for observer in observers]
+                if any(answers):  # after all of them were called
+                    return
+
+
+def compute_for(
+    config: TrainConfig, ranks: Ranks = ALONE, place: Place | None = None, precision: str = "auto"
+) -> Compute:
+    """What a configuration computes with on this machine.
+
+    Args:
+        config: the run's configuration.
+        ranks: the processes that share the run.
+        place: this process's rank among them; None trains alone.
+        precision: replaces ``auto`` in the configuration: a resumed run keeps its own.
+
+    Raises:
+        UsageError: the device, the precision or a CUDA graph is not available.
+    """
+    if place is None:
+        device = resolve_device(config.device)
+    else:
+        from mnist_cli.training.distributed.group import device_of
+
+        device = device_of(config.device, place)
+    chosen = precision if config.precision == "auto" else config.precision
+    resolved = resolve_precision(chosen, device)
+    graphed.check(config, device, resolved, ranks.size)
+    captured = graphed.captures(config, device, resolved, ranks.size)
+    return Compute(device, resolved, captured, ranks)
+
+
+def load_data(dataset: str, request: RunRequest) -> LoadedData:
+    """Load the data set, with a warning if another one stands in for it."""
+    data = load(dataset, request.data_dir, say=request.note)
+    if data.fallback:
+        message = (
+            "MNIST is not available, so this run uses scikit-learn's bundled digits instead "
+            f"({data.fallback}). Its accuracy says nothing about MNIST."
+        )
+        warnings.warn(message, Caution, stacklevel=2)
+    return data
+
+
+def _import_own_network(model: ModelName) -> None:
+    """Check before data are read that the network's file runs and has the class."""
+    if model.is_own:
+        from mnist_cli.networks import own_network
+
+        own_network.network_class(model)
+
+
+@contextlib.contextmanager
+def _runs_folder(request: RunRequest, ranks: Ranks) -> Iterator[Path]:
+    """The folder of the run directory, checked to be writable before data are read."""
+    if request.dry_run:
+        with tempfile.TemporaryDirectory(prefix="mnist-dry-run-") as folder:
+            yield Path(folder)
+        return
+    if ranks.leads:
+        check_writable(request.runs)
+    yield request.runs
+
+
+def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedData]:
+    """One epoch of one batch of each split."""
+    few = torch.arange(min(config.batch_size, len(data.test)))
+    val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
+    update = {
+        "epochs": 1,
+        "train_size": min(config.batch_size, len(data.train) - val_size),
+        "val_size": val_size,
+        "drop_last": False,
+        "warmup": 0.0,
+    }
+    return config.model_copy(update=update), dataclasses.replace(data, test=data.test.take(few))
