@@ -1,4 +1,4 @@
-"""Which cards a build of torch has kernels for: ``torch.cuda.get_arch_list()`` put to use.
+"""Which cards a build of torch has kernels for, by ``torch.cuda.get_arch_list()``.
 
 ``sm_86`` is machine code for compute capability 8.6 and what follows it within 8.x; ``compute_90``
 is PTX, which the driver compiles for 9.0 and anything newer; ``sm_90a`` runs on 9.0 alone.
@@ -13,7 +13,7 @@ Capability = tuple[int, int]
 
 
 def parse(arch: str) -> tuple[str, Capability, str] | None:
-    """``sm_90a`` as ("sm", (9, 0), "a"); None for what is no NVIDIA architecture."""
+    """``sm_90a`` as ("sm", (9, 0), "a"); None for anything but an NVIDIA architecture."""
     found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
     return (found[1], (int(found[2]), int(found[3])), found[4]) if found else None
 

@@ -1,6 +1,6 @@
 """Finds why a GPU does not work. Imports no torch.
 
-The texts that are looked for are those of torch (``c10/cuda/CUDAFunctions.cpp``), of the CUDA
+The signs are texts of torch (``c10/cuda/CUDAFunctions.cpp``), of the CUDA
 runtime (``cudaGetErrorString``) and of nvidia-smi.
 """
 
@@ -58,7 +58,7 @@ _NOTHING_SHOWN = ("No CUDA GPUs are available", "no CUDA-capable device is detec
 
 
 def find_cause(evidence: Evidence) -> Cause:
-    """The cause, by what is certain first: the build, nvidia-smi, the variable, CUDA's answer."""
+    """The cause, by the most certain fact first: build, nvidia-smi, variable, CUDA's answer."""
     build, answer = evidence.build, evidence.answer
     if not build.cuda:
         if not build.hip:
@@ -86,8 +86,8 @@ def find_cause(evidence: Evidence) -> Cause:
 def _hides(visible: str, driver: Driver) -> bool:
     """Whether CUDA_VISIBLE_DEVICES is known to leave no GPU: its first entry names none.
 
-    CUDA reads it up to the first entry that is no GPU. Without a list of nvidia-smi, a number or
-    a UUID may be right; nvidia-smi's list has no instances of MIG.
+    CUDA reads it up to the first entry that is no GPU. Without nvidia-smi's list, a number or a
+    UUID may be valid; the list has no MIG instances.
     """
     first = visible.partition(",")[0].strip()
     number = re.match(r"\d+", first)

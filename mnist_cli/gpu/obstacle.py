@@ -1,4 +1,4 @@
-"""Why a GPU cannot be used: the cause, and the evidence that it is found by. Imports no torch."""
+"""Why a GPU cannot be used: the cause, and the evidence for it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class GpuObstacle:
-    """One reason, and the way out.
+    """One reason, and what to do about it.
 
     Attributes:
         cause: what kind of reason.
@@ -58,7 +58,7 @@ class GpuObstacle:
 
 @dataclass(frozen=True)
 class Build:
-    """What this torch was built for: versions are "" where it was not; ``archs`` as torch names them."""
+    """What this torch was built for; a version is "" if it was not. ``archs`` are torch's names."""
 
     version: str
     cuda: str = ""
@@ -68,14 +68,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known when a GPU does not work.
+    """The facts when a GPU does not work.
 
     Attributes:
         build: of torch.
         answer: the error of CUDA or torch, its first line.
         driver: of this machine.
         visible: the environment variable CUDA_VISIBLE_DEVICES; None if it is not set.
-        index: the GPU that was asked for; None if CUDA did not start at all.
+        index: the requested GPU; None if CUDA did not start at all.
         name: of that GPU, if it is known.
         capability: of that GPU, such as (9, 0), if it is known.
         system: as :func:`platform.system` names it.

@@ -1,4 +1,4 @@
-"""Asks torch for its GPUs, runs a kernel, and collects the evidence where one does not work.
+"""Asks torch for its GPUs, runs a kernel, and collects the evidence if one does not work.
 
 Every function that calls CUDA catches what it raises: a probe reports, it does not fail.
 """
@@ -38,21 +38,21 @@ def build() -> Build:
 
 
 def architectures() -> tuple[str, ...]:
-    """What ``torch.cuda.get_arch_list`` says, also where no GPU is available."""
+    """What ``torch.cuda.get_arch_list`` returns, without a GPU too."""
     read = getattr(torch._C, "_cuda_getArchFlags", None)
     flags = read() if read is not None else None
     return tuple(flags.split()) if flags else ()
 
 
 def cuda_count() -> int:
-    """Number of GPUs that torch can see, without the warning that it prints where it sees none."""
+    """Number of GPUs that torch sees, without its warning if it sees none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def current_index() -> int:
-    """The GPU that torch uses where none is named; 0 where CUDA does not start."""
+    """Index of torch's current GPU; 0 if CUDA does not start."""
     try:
         return torch.cuda.current_device()
     except _ERRORS:
@@ -71,7 +71,7 @@ def cuda_obstacle(
         product: multiply matrices too, within :data:`PATIENCE`. This loads cuBLAS, which from
             then on ignores CUBLAS_WORKSPACE_CONFIG, so that it must not come before
             deterministic training.
-        driver: what is known of the driver; read if it is needed and not given.
+        driver: facts about the driver; read if they are needed and not given.
     """
     count = cuda_count()
     if not count:
@@ -85,7 +85,7 @@ def cuda_obstacle(
 def unused_gpu() -> GpuObstacle | None:
     """Why ``auto`` does not use a GPU that the driver reports; None if there is none to report.
 
-    A machine without driver or GPU, and a GPU that someone has hidden, are no surprise.
+    A missing driver or GPU is not reported, nor is a GPU that CUDA_VISIBLE_DEVICES hides.
     """
     if not torch.version.cuda:
         return _unused_by_build()
@@ -97,7 +97,7 @@ def unused_gpu() -> GpuObstacle | None:
 
 
 def _unused_by_build() -> GpuObstacle | None:
-    """The same where torch is not built for CUDA: only nvidia-smi, if it is there, lists a GPU."""
+    """The same for a torch without CUDA: only nvidia-smi, if installed, lists a GPU."""
     if _visible() in ("", "-1"):
         return None
     table, version, _ = nvidia.ask_smi()
@@ -118,7 +118,7 @@ def mps_obstacle(*, product: bool = False) -> GpuObstacle | None:
 
 
 def start() -> str:
-    """Start CUDA; what torch says if it does not start, else ""."""
+    """Start CUDA; torch's error if it does not start, else ""."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own words about the same
@@ -129,7 +129,7 @@ def start() -> str:
 
 
 def run(index: int) -> str:
-    """Add two numbers on a GPU; what CUDA says if it fails, else ""."""
+    """Add two numbers on a GPU; CUDA's error if that fails, else ""."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

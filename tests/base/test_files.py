@@ -172,7 +172,9 @@ def test_a_folder_that_cannot_be_synced_is_not_a_failure(
 
 
 @needs_posix
-def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_whose_sync_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -181,7 +183,7 @@ def test_a_folder_whose_sync_fails_is_told(tmp_path: Path, monkeypatch: pytest.M
         sync_folder(tmp_path)
 
 
-def test_a_path_without_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_path_without_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         atomic_write(tmp_path / "missing" / "a", b"")
     (tmp_path / "file").write_bytes(b"")

@@ -168,14 +168,14 @@ assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was k
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, and /proc")
 @pytest.mark.parametrize(
-    ("room", "wanted", "told"),
+    ("room", "wanted", "printed"),
     [
         (SPARE + (80 << 20), 64 << 20, "granted"),
         (SPARE + (48 << 20), 64 << 20, "7 out of memory: 96 MiB more are needed"),
         (SPARE - (1 << 20), 0, "7 out of memory: 32 MiB more are needed"),
     ],
 )
-def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, told: str) -> None:
+def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, printed: str) -> None:
     words = [sys.executable, "-c", LIMITED, str(room), str(wanted)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(told)
+    assert done.stdout.startswith(printed)

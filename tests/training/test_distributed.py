@@ -213,7 +213,7 @@ def test_a_loss_that_is_not_finite_stops_both_with_one_message(
     assert "the first module whose output is not finite is 'conv1'" in answers[0]["poisoned"]
 
 
-def test_a_rank_that_would_train_otherwise_is_told(answers: list[dict[str, Any]]) -> None:
+def test_a_rank_that_differs_is_refused(answers: list[dict[str, Any]]) -> None:
     assert answers[0]["unlike"].startswith("another rank differs from rank 0")
     said = answers[1]["unlike"]
     assert "rank 1 differs from rank 0" in said
