@@ -33,7 +33,7 @@ _TICK = 0.05
 """Seconds between two looks at a transfer."""
 
 OnBytes = Callable[[int, int | None], None]
-"""Called with the bytes received so far and the bytes announced, None if the server does not say."""
+"""Called with the bytes received so far, and the bytes announced or None."""
 
 
 class DownloadError(Exception):
@@ -75,7 +75,8 @@ def receive(
         OSError: ``sink`` cannot be written.
     """
     try:  # before the clock starts: the first import of httpx takes a while
-        asking = client(url, max(timeouts.connect, timeouts.slow))
+        # A second more, so that a server that never answers gives the same reason each time.
+        asking = client(url, max(timeouts.connect, timeouts.slow) + 1)
     except Exception as error:  # a proxy that httpx does not support
         raise DownloadError(str(error)) from error
     transfer = _Transfer(asking, url, sink, max_bytes)
