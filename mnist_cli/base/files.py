@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from mnist_cli.errors import OutputError
 
@@ -106,7 +106,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes ``path`` at the end, unless an error ends the block.
 
     For content that arrives in pieces; see :func:`atomic_write` for what is in memory.
