@@ -68,7 +68,9 @@ def require_exact(verdict: Verdict) -> None:
 
 
 def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Comparison:
-    """Compare two floating-point or complex tensors bit for bit; None is a missing gradient.
+    """Compare two tensors of any shape bit for bit; None is a missing gradient.
+
+    Their dtype is a floating-point or a complex one, as that of every gradient.
 
     Returns:
         The largest difference, and the largest distance in ULPs. A ULP is one step to the next
