@@ -36,7 +36,7 @@ def test_train_and_test_as_they_lie(tmp_path: Path) -> None:
     assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert data.test.labels.tolist() == [0] * 2 + [1] * 2
     assert data.remarks == ()
-    for image, path in zip(data.train.images, data.train.sources, strict=True):
+    for image, path in zip(data.train.images, data.train.files, strict=True):
         assert image.tobytes() == pixels_of(path)
     counted = [("bar", 4, 2), ("disc", 4, 2), ("frame", 4, 0)]
     assert data.counts() == counted
