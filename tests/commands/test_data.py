@@ -13,7 +13,6 @@ from program import Run
 from sklearn.datasets import load_digits
 
 from mnist_cli import catalogue
-from mnist_cli.errors import DataError
 from mnist_cli.report import blocks
 
 FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
@@ -95,15 +94,6 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     assert "come with the program" in outcome.err
     document = run("data", command, "digits", "--json").document
     assert (document.get("folder"), document["files"]) == (None, [])
-
-
-def test_fetch_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_arguments: object, **_options: object) -> None:
-        raise DataError("no mirror can be reached")
-
-    monkeypatch.setattr("mnist_cli.data.fetch.fetch", fail)
-    outcome = run("data", "fetch", "kmnist", "--json")
-    assert (outcome.code, outcome.document["error"]["kind"]) == (3, "data")
 
 
 def test_show_prints_the_image_in_shades(run: Run) -> None:

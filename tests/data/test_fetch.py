@@ -9,7 +9,7 @@ import pytest
 import torchvision.datasets as tv
 from fetching import Serve, expected, files_in, run
 from filelock import FileLock
-from made_up import Made, make
+from made_up import Made, lay, make
 from systems import needs_posix
 
 from mnist_cli.data import fetch, store
@@ -42,22 +42,15 @@ def test_what_is_there_is_not_asked_for(made: Made, tmp_path: Path, serve: Serve
 
 
 def test_files_in_other_folders_are_left_there(made: Made, tmp_path: Path) -> None:
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    places = dict(zip(made.archives, [tmp_path] * 4, strict=True))
-    places |= dict(zip(made.raw, [raw, raw], strict=False))
-    for name, place in places.items():
-        (place / name).write_bytes((made.raw | made.archives)[name])
+    raw = lay(tmp_path / "MNIST" / "raw", dict(list(made.raw.items())[:2]))
+    lay(tmp_path, made.archives)
     report = run(made, tmp_path, "https://mirror.invalid/")
     assert [path.parent for path in report.files] == [raw, raw, tmp_path, tmp_path]
     assert report.folder == tmp_path
 
 
 def test_archives_that_are_there_are_extracted(made: Made, tmp_path: Path) -> None:
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, content in made.archives.items():
-        (raw / name).write_bytes(content)
+    lay(tmp_path / "MNIST" / "raw", made.archives)
     report = run(made, tmp_path, "https://mirror.invalid/")
     assert files_in(tmp_path) == expected(made)
     assert set(report.files.values()) == {"extracted"}
@@ -113,10 +106,9 @@ def test_of_a_bundle_only_the_own_files_are_taken(made: Made, tmp_path: Path, se
 
 def test_a_bundle_that_is_there_is_used_and_kept(made: Made, tmp_path: Path) -> None:
     made, content = made.zipped()
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
-    (tmp_path / "MNIST" / "raw" / "gzip.zip").write_bytes(content)
+    raw = lay(tmp_path / "MNIST" / "raw", {"gzip.zip": content})
     run(made, tmp_path, "https://mirror.invalid/")
-    assert (tmp_path / "MNIST" / "raw" / "gzip.zip").exists()
+    assert (raw / "gzip.zip").exists()
     assert len(store.read(made.spec, "train", tmp_path)) == 40
 
 

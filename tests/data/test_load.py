@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import Made
+from made_up import Made, lay
 
 from mnist_cli import catalogue
 from mnist_cli.data import fetch, idx, load
@@ -17,8 +17,7 @@ from mnist_cli.errors import DataError
 @pytest.fixture
 def on_disk(tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The made-up set under the name of MNIST, flat in a folder."""
-    for name, content in made.raw.items():
-        (tmp_path / name).write_bytes(content)
+    lay(tmp_path, made.raw)
     found = catalogue.get
     monkeypatch.setattr(catalogue, "get", lambda n: made.spec if n == "mnist" else found(n))
     return tmp_path

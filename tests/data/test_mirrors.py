@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from bad_mirrors import BAD, drip
 from fetching import PATIENT, Serve, expected, files_in, run
-from made_up import Made
+from made_up import Made, lay
 from servers import body, status
 
 from mnist_cli.data import mirrors
-from mnist_cli.errors import DataError, UsageError
+from mnist_cli.errors import DataError
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -52,12 +52,6 @@ def test_the_total_time_ends_a_download_that_is_fast_enough(
     with pytest.raises(DataError, match="the time ran out"):
         run(made, tmp_path, *(s.url for s in servers), total_timeout=0.6, slow_timeout=PATIENT)
     assert not servers[1].asked
-    assert files_in(tmp_path) == {}
-
-
-def test_an_address_that_is_not_allowed_is_refused(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'http://example\.org/' is not a valid mirror"):
-        run(made, tmp_path, "http://example.org/")
     assert files_in(tmp_path) == {}
 
 
@@ -108,8 +102,7 @@ def test_a_resolver_that_hangs(made: Made, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no answer within 0\.2 s"):
         run(made, tmp_path, "https://one.invalid/", "https://two.invalid/")
     assert files_in(tmp_path) == {}
-    for name, content in made.raw.items():
-        (tmp_path / name).write_bytes(content)
+    lay(tmp_path, made.raw)
     assert run(made, tmp_path, "https://one.invalid/").downloaded == 0
 
 

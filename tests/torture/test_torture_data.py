@@ -12,9 +12,9 @@ from functools import cache
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import Made, idx_bytes
+from made_up import Made, idx_bytes, lay
 from readers import fuzz
-from small_world import BY_NAME, MADE, UNKNOWN, lay, start
+from small_world import BY_NAME, MADE, UNKNOWN, start
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
@@ -60,22 +60,16 @@ def hostile(made: Made, megabytes: int) -> dict[str, tuple[str, bytes]]:
     ten[7] = 10
     return {
         "truncated": (IMAGES, images[:-1]),
-        "empty labels": (LABELS, b""),
-        "wrong magic": (IMAGES, b"\x01" + images[1:]),
         "dimensions that overflow": (IMAGES, header(8, *[2**32 - 1] * 3) + images[16:]),
-        "counts that disagree": (LABELS, idx_bytes(labels[:-1])),
         "label 10": (LABELS, idx_bytes(ten)),
         "a web page": (IMAGES, b"<!DOCTYPE html><html>Log in</html>"),
         "a gzip bomb": (IMAGES, bomb(header(8, 40, 28, 28), megabytes)),
-        "a gzip bomb of one dimension": (IMAGES, bomb(header(8, 2**32 - 1), megabytes)),
-        "a gzip cut off": (IMAGES, gzip.compress(images, mtime=0)[:-9]),
     }
 
 
 def attack(world: Victim, name: str, made: str, file: str, content: bytes) -> list[End]:
     """What each command says of a data set one of whose files is replaced."""
-    folder = lay(world.folder / name, BY_NAME[made])
-    (folder / file).write_bytes(content)
+    folder = lay(world.folder / name, BY_NAME[made].raw | {file: content})
     commands = [
         [*(made if word == "NAME" else word for word in words), "--data-dir", folder]
         for words in COMMANDS
@@ -113,18 +107,14 @@ def test_tampered_data(tally: Tally, world: Victim) -> None:
     tally.note("each named")
 
 
-def test_true_data_are_read(world: Victim) -> None:
-    """What the above is worth: the same commands read the same files, unchanged."""
-    for made in ("mnist", "fashion-mnist"):
-        ends = attack(world, "true", made, IMAGES, BY_NAME[made].raw[IMAGES])
-        assert [end.code for end in ends] == [0, 0, 0], [end.err for end in ends]
-
-
 def test_data_on_disk_need_no_network(tally: Tally, world: Victim) -> None:
     """Data on disk are used without opening a socket."""
-    for _ in range(tally.times(1, 10)):
-        for end in attack(world, "here", "mnist", IMAGES, MADE.raw[IMAGES])[:2]:
-            tally.check(end.code == 0 and not end.seen, f"{end.code} {end.seen} {end.message}")
+    for _ in range(tally.times(1, 5)):
+        for made, data in BY_NAME.items():
+            show, verify, train = attack(world, "here", made, IMAGES, data.raw[IMAGES])
+            assert train.code == 0, train.err
+            for end in (show, verify):
+                tally.check(end.code == 0 and not end.seen, f"{end.code} {end.seen} {end.message}")
     tally.note("no socket")
 
 
