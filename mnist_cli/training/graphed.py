@@ -258,7 +258,7 @@ class Program:
         self.rest = order[taken:]
         state, schedule = self.stepper.state, self.stepper.schedule
         first = state.step - state.batch
-        rates = [state.config.lr * schedule.factor(first + i) for i in range(self.full)]
+        rates = [schedule.rate(first + i) for i in range(self.full)]
         self.rates.copy_(torch.tensor(rates, dtype=self.rates.dtype))
         self._locate()
 
@@ -296,7 +296,7 @@ class Program:
         """Count on the host the steps that a replay takes on the device."""
         stepper, state = self.stepper, self.stepper.state
         stepper.count(steps, steps * self.loader.size)
-        stepper.lr = stepper.schedule.apply(state.optimizers, state.config.lr, state.step - 1)
+        stepper.lr = stepper.schedule.apply(state.optimizers, state.step - 1)
 
 
 @contextmanager

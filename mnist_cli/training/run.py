@@ -19,13 +19,13 @@ import torch
 
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.signals import StopRequest, stop_on_signals
-from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.errors import Caution
+from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import graphed, rank_agreement
@@ -81,7 +81,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     rank_agreement.check_ranks(config, request.place)
     with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
         compute = compute_for(config, ranks, request.place)
-        _import_own_network(config.model)
+        if config.model.is_own:  # its file runs and has the class, before data are read
+            own_network.network_class(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
         data = load_data(config.dataset, request)
         if request.dry_run:
@@ -203,14 +204,6 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
         )
         warnings.warn(message, Caution, stacklevel=2)
     return data
-
-
-def _import_own_network(model: ModelName) -> None:
-    """Check before data are read that the network's file runs and has the class."""
-    if model.is_own:
-        from mnist_cli.networks import own_network
-
-        own_network.network_class(model)
 
 
 @contextlib.contextmanager

@@ -132,16 +132,13 @@ class TrainState:
         return self.ema.module if self.ema is not None else self.model
 
     @property
-    def best(self) -> EpochResult | None:
-        """The best epoch by validation accuracy, then loss, then the later one."""
-        judged = [result for result in self.history if result.val]
-        return max(judged, key=_preference, default=None)
-
-    @property
     def at_best(self) -> bool:
-        """Whether this is the end of the best epoch."""
-        best = self.best
-        return best is not None and best.epoch == self.epoch and not self.batch
+        """Whether this is the end of the epoch with the best validation accuracy.
+
+        Of equal ones, the lower loss is better, then the later epoch.
+        """
+        judged = [(r.val.accuracy, -r.val.loss, r.epoch) for r in self.history if r.val]
+        return bool(judged) and not self.batch and max(judged)[2] == self.epoch
 
     @property
     def finished(self) -> bool:
@@ -165,11 +162,6 @@ class TrainState:
         """The first epoch with the highest validation accuracy: an equal one is no better."""
         judged = [(result.val.accuracy, -result.epoch) for result in self.history if result.val]
         return -max(judged)[1]
-
-
-def _preference(result: EpochResult) -> tuple[float, float, int]:
-    assert result.val is not None
-    return result.val.accuracy, -result.val.loss, result.epoch
 
 
 def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainState:
