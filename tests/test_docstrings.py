@@ -27,7 +27,7 @@ ALLOWED = {
         *("with_room_for_backward", "without_hooks_after_accumulation"),
     },
     "Raises": {
-        *("explained", "line", "save_result", "show"),
+        *("explained", "line", "read_run", "save_result", "show"),
     },
     "Args": {
         *("against", "dump", "explained", "formula", "node"),
