@@ -127,24 +127,19 @@ def captures(
     """Whether this run's steps are captured; ``auto`` means wherever that is possible.
 
     Not of the user's own network by ``auto``: a graph would freeze what it decides in Python.
+
+    Raises:
+        UsageError: ``cuda_graph = true``, and they cannot be captured; with the reason.
     """
     if config.cuda_graph == "auto" and config.model.is_own:
         return False
-    return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
-
-
-def check(config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1) -> None:
-    """Refuse ``cuda_graph = true`` if steps cannot be captured.
-
-    Raises:
-        UsageError: with the reason.
-    """
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
             f"a CUDA graph is not available: {why_not}",
             "Set cuda_graph to auto, which captures steps wherever that is possible, or to false.",
         )
+    return bool(config.cuda_graph) and not why_not
 
 
 class Graphed:

@@ -189,7 +189,6 @@ def compute_for(
         device = device_of(config.device, place)
     chosen = precision if config.precision == "auto" else config.precision
     resolved = resolve_precision(chosen, device)
-    graphed.check(config, device, resolved, ranks.size)
     captured = graphed.captures(config, device, resolved, ranks.size)
     return Compute(device, resolved, captured, ranks)
 
