@@ -6,12 +6,7 @@ from itertools import chain
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-
-def build_average(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of weights and buffers, with ``decay`` per step."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+from torch.optim.swa_utils import AveragedModel
 
 
 @torch.no_grad()

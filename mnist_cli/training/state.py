@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.schema import TrainConfig
@@ -19,7 +19,6 @@ from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.runs.results import MEANS, EpochResult
-from mnist_cli.training.averaging import build_average
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
@@ -168,7 +167,10 @@ def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainSta
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
     device, precision = compute.device, compute.precision
     model = fresh_model(config, classes).to(device)
-    ema = build_average(model, config.ema) if config.ema else None
+    ema = None
+    if config.ema:
+        decays = get_ema_multi_avg_fn(config.ema)
+        ema = AveragedModel(model, multi_avg_fn=decays, use_buffers=True)
     optimizers = build_optimizers(config, model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     return TrainState(
