@@ -39,11 +39,6 @@ class Subject:
         """The data set's name, as ``--dataset`` takes it."""
         return self.data.spec.name
 
-    @property
-    def device_name(self) -> str:
-        """The device, as ``--device`` takes it."""
-        return str(self.device)
-
 
 @dataclass(frozen=True)
 class Outcome:
