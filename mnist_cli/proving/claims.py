@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from mnist_cli.data.load import LoadedData
 from mnist_cli.errors import MnistError, Stopped
-
-if TYPE_CHECKING:
-    import torch
-
-    from mnist_cli.data.load import LoadedData
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -26,10 +26,8 @@ from mnist_cli.errors import RankError, UsageError
 from mnist_cli.networks import own_network
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.ranks import ALONE, Ranks
-
-if TYPE_CHECKING:
-    from mnist_cli.training.distributed.rank_environment import Place
 
 OWN = frozenset({"device", "threads", "workers"})
 """Keys of the configuration in which ranks may differ."""

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
@@ -30,14 +30,11 @@ from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.session import Session, Summary
-
-if TYPE_CHECKING:
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
-    from mnist_cli.training.distributed.rank_environment import Place
 
 
 @dataclass(frozen=True)
