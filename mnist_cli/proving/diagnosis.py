@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import shutil
 import sys
@@ -211,7 +212,7 @@ def _cpu() -> dict[str, str]:
     return {
         "name": cpu_name(),
         "system": platform.platform(),
-        "cores": str(cores.all_cores()),
+        "cores": str(os.cpu_count() or 1),
         "cores for this process": str(cores.cores()),
         "CPU limit (cgroup)": "none" if limit is None else f"{limit:.1f} cores",
         "torch threads": str(torch.get_num_threads()),

@@ -299,7 +299,10 @@ def test_a_run_ends_early_by_itself() -> None:
 
 def test_best_is_by_accuracy_then_loss_then_the_later() -> None:
     state = state_of(config())
-    assert state.best is None
-    assert train(config(epochs=1), val=None).best is None
+    assert not state.at_best
+    assert not train(config(epochs=1), val=None).at_best
     state.history = history(0.5, 0.9, 0.9, 0.9, 0.2, losses=(0.1, 0.5, 0.4, 0.4, 0.1))
-    assert state.best is state.history[3]
+    ends = []
+    for state.epoch in range(1, 6):
+        ends.append(state.at_best)
+    assert ends == [False, False, False, True, False]

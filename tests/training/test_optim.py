@@ -41,10 +41,8 @@ def theirs(make: Callable[[Optimizer], LRScheduler], steps: int, lr: float) -> l
 
 
 def ours(settings: TrainConfig, steps_per_epoch: int) -> list[float]:
-    schedule = LearningRate.of(settings, steps_per_epoch)
-    return [
-        settings.lr * schedule.factor(step) for step in range(settings.epochs * steps_per_epoch)
-    ]
+    schedule = LearningRate(settings, steps_per_epoch)
+    return [schedule.rate(step) for step in range(settings.epochs * steps_per_epoch)]
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (1, 7), (3, 10), (7, 13), (2, 500)])
@@ -136,7 +134,7 @@ def test_the_course_is_torchs_thinned_out_with_both_ends(points: int, count: int
     rates = theirs(
         lambda optimizer: OneCycleLR(optimizer, 0.3, total_steps=30, cycle_momentum=False), 29, 0.3
     )
-    course = LearningRate.of(settings, 10).course(0.3, 3, points)
+    course = LearningRate(settings, 10).course(3, points)
     assert len(course) == count
     assert (course[0][0], course[-1][0]) == (0, 2.9)
     for done, rate in course[:-1]:
@@ -150,7 +148,7 @@ def test_apply_sets_every_group_of_every_optimiser() -> None:
         torch.optim.Adam(parameters[2:], lr=torch.tensor(9.0), capturable=False, foreach=False),
     ]
     settings = config(schedule="step", step_epochs=1, gamma=0.5, epochs=3, lr=0.8)
-    value = LearningRate.of(settings, 2).apply(optimizers, 0.8, 5)
+    value = LearningRate(settings, 2).apply(optimizers, 5)
     assert value == pytest.approx(0.2)
     rates = [float(group["lr"]) for o in optimizers for group in o.param_groups]
     assert rates == pytest.approx([0.2, 0.2, 0.2])
