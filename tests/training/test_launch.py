@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from program import one_thread, wait_until
+from program import alive, one_thread, wait_until
 
 from mnist_cli.base import process
 from mnist_cli.base.signals import Termination
@@ -116,7 +116,6 @@ def test_what_goes_wrong_once_all_is_done_spoils_nothing(other: str) -> None:
 
 
 def test_a_failure_is_written_as_torchrun_reads_it(tmp_path: Path) -> None:
-    (tmp_path / "0.json.half").write_text('{"kind": "da')  # is being written
     path = tmp_path / "1.json"
     assert not failures.write(DataError("nobody asks"), {})
     assert failures.write(DataError("no images", "Find some."), {failures.ERROR_FILE: str(path)})
@@ -167,14 +166,7 @@ def test_a_second_ctrl_c_kills_the_ranks_and_leaves(
         launcher.send_signal(signal.SIGINT)
         assert (launcher.communicate(timeout=30)[0], launcher.returncode) == ("", 130)
     assert not list(tmp_path.iterdir())
-    wait_until(lambda: not any(map(_runs, ranks)))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_until(lambda: not any(map(alive, ranks)))
 
 
 class _LeftError(BaseException):
