@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import small_runs
 import torch
-from bits import differences
+from bits import SECONDS, differences
 from small_runs import (
     CPU,
     FP32,
@@ -34,7 +34,6 @@ from mnist_cli.training import graphed
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 
-SECONDS = ("seconds", "images_per_second")
 IMAGES = 164  # 20 batches of 8 and one of 4: by hand, 8 at once, 1, the middle one, 8, 1, by hand
 
 RECIPES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from bits import differences
+from bits import SECONDS, differences
 from small_runs import CPU, MOVED, config, loaded, session_in, split
 
 from mnist_cli.base.signals import StopRequest
@@ -31,8 +31,6 @@ from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.session import Session, Summary
-
-CLOCK = ("seconds", "images_per_second")
 
 
 class StopAfter(StopRequest):
@@ -146,13 +144,13 @@ def test_stopped_anywhere_and_resumed_the_files_are_the_same(tmp_path: Path, eve
     assert session.differences == []
     summary = run(session)
     for name in ("last.pt", "best.pt"):
-        assert differences(document(part / name), document(whole / name), ignore=CLOCK) == []
+        assert differences(document(part / name), document(whole / name), ignore=SECONDS) == []
     assert summary.test == whole_summary.test
     lines = [
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (whole, part)
     ]
-    assert differences(*lines, ignore=CLOCK) == []
+    assert differences(*lines, ignore=SECONDS) == []
 
 
 def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
