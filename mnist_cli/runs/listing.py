@@ -11,11 +11,18 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import CheckpointError
@@ -28,10 +35,27 @@ UNREADABLE, FOREIGN = "unreadable", "no run"
 
 Figures = Mapping[str, Any]
 _NOTHING: Figures = {}
+_TEXTS = ("dataset", "model", "device", "device_name", "precision", "checkpoint")
 
 
-@dataclass(frozen=True)
-class RunRecord:
+def _or(default: object) -> WrapValidator:
+    """Takes the default for a value of a wrong type."""
+
+    def validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            return default
+
+    return WrapValidator(validate)
+
+
+Number = Annotated[float | None, Field(strict=True, allow_inf_nan=False), _or(None)]
+Count = Annotated[int | None, Field(strict=True), _or(None)]
+_NUMBER: TypeAdapter[float | None] = TypeAdapter(Number)
+
+
+class RunRecord(BaseModel):
     """One run as its folder describes it; what the folder lacks is None, or empty.
 
     Attributes:
@@ -57,17 +81,19 @@ class RunRecord:
         environment: the versions and the machine of the run.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     path: Path
     state: str
     problem: str = ""
     dataset: str = ""
     model: str = ""
-    members: int = 1
+    members: Annotated[int, Field(strict=True), _or(1)] = 1
     epochs: int | None = None
-    planned: int | None = None
-    accuracy: float | None = None
-    loss: float | None = None
-    count: int | None = None
+    planned: Count = None
+    accuracy: Number = None
+    loss: Number = None
+    count: Count = None
     val_accuracy: float | None = None
     seconds: float | None = None
     device: str = ""
@@ -75,8 +101,8 @@ class RunRecord:
     precision: str = ""
     checkpoint: str = ""
     written: float | None = None
-    config: Figures = field(default_factory=dict, repr=False)
-    environment: Figures = field(default_factory=dict, repr=False)
+    config: Figures = Field(default_factory=dict, repr=False)
+    environment: Figures = Field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -108,57 +134,21 @@ def read_run(path: Path) -> RunRecord:
     files = (run.config, run.environment, run.metrics, run.summary)
     try:
         if not run_number(path) and not any(map(is_regular, (*files, run.last))):
-            return RunRecord(path, FOREIGN, "it holds none of a run's files")
+            return RunRecord(path=path, state=FOREIGN, problem="it holds none of a run's files")
         config = _table(run.config, tomllib.loads)
-        record = _record(
-            run,
-            config,
-            environment=_table(run.environment, json.loads),
-            epochs=read_history(run) if is_there(run.metrics) else (),
-            summary=_table(run.summary, json.loads),
-        )
+        environment = _table(run.environment, json.loads)
+        epochs = read_history(run) if is_there(run.metrics) else ()
+        summary = _table(run.summary, json.loads)
+        record = _record(run, config, environment, epochs, summary)
+        if summary and record.accuracy is None:
+            raise _GarbledError("summary.json has no test accuracy")
         written = [file.stat().st_mtime for file in files if file.is_file()]
-        return replace(record, written=max(written, default=None))
+        return record.model_copy(update={"written": max(written, default=None)})
     except (_GarbledError, CheckpointError) as error:
         problem = error.args[0].replace(f"{path}{os.sep}", "")
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or error}"
-    return replace(_record(run, config), state=UNREADABLE, problem=problem)
-
-
-def _none_if_wrong(value: object, validate: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        return None
-
-
-_Optional = WrapValidator(_none_if_wrong)
-"""A value of a wrong type counts as missing."""
-
-_Number = Annotated[float | None, Field(strict=True, allow_inf_nan=False), _Optional]
-_Count = Annotated[int | None, Field(strict=True), _Optional]
-_Text = Annotated[str | None, Field(strict=True), _Optional]
-
-
-class _Test(BaseModel):
-    accuracy: float = Field(strict=True, allow_inf_nan=False)
-    loss: _Number = None
-    count: _Count = None
-
-
-class _Facts(BaseModel):
-    """What the configuration, the environment or the summary of a run says."""
-
-    dataset: _Text = None
-    model: _Text = None
-    device: _Text = None
-    device_name: _Text = None
-    precision: _Text = None
-    checkpoint: _Text = None
-    epochs: _Count = None
-    ensemble: _Count = None
-    train_seconds: _Number = None
+    return _record(run, config).model_copy(update={"state": UNREADABLE, "problem": problem})
 
 
 def _record(
@@ -169,42 +159,31 @@ def _record(
     summary: Figures = _NOTHING,
 ) -> RunRecord:
     """The record of a run with these files; resolved values precede configured ones."""
-    sources = [_Facts.model_validate(table) for table in (summary, environment, config)]
-    ended, _, configured = sources
-    test = _test(summary) if summary else None
+    texts = {
+        key: value
+        for table in (config, environment, summary)
+        for key, value in table.items()
+        if key in _TEXTS and isinstance(value, str) and value
+    }
+    test = summary.get("test")
+    trained = _NUMBER.validate_python(summary.get("train_seconds"))
     seconds = sum(epoch.seconds for epoch in epochs) if epochs else None
-
-    def first(key: str) -> str:
-        return next((text for one in sources if (text := getattr(one, key))), "")
-
     return RunRecord(
         path=run.path,
         state=RUNNING if run.writer else FINISHED if summary else UNFINISHED,
         problem=run.writer,
-        dataset=first("dataset"),
-        model=first("model"),
-        members=configured.ensemble or 1,
+        **texts | {"checkpoint": Path(texts.get("checkpoint", "")).name},
+        members=config.get("ensemble"),
         epochs=None if epochs is None else len(epochs),
-        planned=configured.epochs,
-        accuracy=test.accuracy if test else None,
-        loss=test.loss if test else None,
-        count=test.count if test else None,
+        planned=config.get("epochs"),
+        **{key: test.get(key) for key in ("accuracy", "loss", "count")}
+        if isinstance(test, Mapping)
+        else {},
         val_accuracy=max((one.val.accuracy for one in epochs or () if one.val), default=None),
-        seconds=seconds if ended.train_seconds is None else ended.train_seconds,
-        device=first("device"),
-        device_name=first("device_name"),
-        precision=first("precision"),
-        checkpoint=Path(ended.checkpoint or "").name,
+        seconds=seconds if trained is None else trained,
         config=config,
         environment=environment,
     )
-
-
-def _test(summary: Figures) -> _Test:
-    try:
-        return _Test.model_validate(summary.get("test"))
-    except ValidationError as error:
-        raise _GarbledError("summary.json has no test accuracy") from error
 
 
 class _GarbledError(ValueError):

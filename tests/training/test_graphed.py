@@ -217,9 +217,6 @@ def test_where_capturing_was_asked_for_and_fails_the_run_ends() -> None:
         list(run.events())
 
 
-# --- that the stand-in finds what a graph would not forgive
-
-
 # --- whether to capture
 
 
