@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import small_runs
@@ -262,52 +263,6 @@ def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
         assert session_in(tmp_path, config(), resume=resume).differences == difference
 
 
-class FakeCuda:
-    """What :class:`CudaCapturer` asks of torch.cuda, written down; ending a capture may fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_end: Exception | None = None) -> None:
-        self.calls: list[str] = []
-        self.at_end = at_end
-        for name in ("Stream", "CUDAGraph", "graph", "device"):
-            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
-
-    def Stream(self, _device: torch.device) -> str:  # noqa: N802
-        return "side"
-
-    def CUDAGraph(self) -> FakeCuda:  # noqa: N802
-        return self
-
-    def register_generator_state(self, _generator: torch.Generator) -> None:
-        self.calls.append("generator")
-
-    @contextmanager
-    def graph(self, _graph: object, stream: str) -> Iterator[None]:
-        self.calls.append(f"capture on {stream}")
-        try:
-            yield
-        finally:
-            self.calls.append("end")
-            if self.at_end:
-                raise self.at_end
-
-    @contextmanager
-    def device(self, _device: torch.device) -> Iterator[None]:
-        yield
-
-    def replay(self) -> None:
-        self.calls.append("replay")
-
-
-def test_the_generator_is_known_to_the_graph_before_it_is_captured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cuda = FakeCuda(monkeypatch)
-    capturer = graphed.CudaCapturer(CUDA)
-    replay = capturer.capture(lambda: cuda.calls.append("run"), torch.Generator())
-    replay()
-    assert cuda.calls == ["generator", "capture on side", "run", "end", "replay"]
-
-
 @pytest.mark.parametrize(
     ("inside", "kind", "message"),
     [
@@ -321,13 +276,23 @@ def test_the_generator_is_known_to_the_graph_before_it_is_captured(
 def test_the_first_error_of_a_failed_capture_is_reported(
     monkeypatch: pytest.MonkeyPatch, inside: Exception, kind: type[Exception], message: str
 ) -> None:
-    FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
+    @contextmanager
+    def invalidated(*_arguments: object, **_options: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: the capture was invalidated")
 
     def fail() -> None:
+        graph.register_generator_state.assert_called_once_with(generator)
         raise inside
 
+    graph, generator = Mock(), torch.Generator()
+    fakes = {"Stream": Mock(), "CUDAGraph": lambda: graph, "graph": invalidated}
+    for name, fake in {**fakes, "device": nullcontext}.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
     with pytest.raises(kind, match=f"^{message}"):
-        graphed.CudaCapturer(CUDA).capture(fail, torch.Generator())
+        graphed.CudaCapturer(CUDA).capture(fail, generator)
 
 
 # --- on CUDA itself
