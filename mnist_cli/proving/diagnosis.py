@@ -142,7 +142,14 @@ def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
         # After a failure CUDA may refuse every further call, or hang in it.
         free, total = torch.cuda.mem_get_info(index) if obstacle is None else (0, 0)
     except (RuntimeError, AssertionError) as error:
-        return Gpu(index, "unknown", "unknown", 0, 0, f"failed: {str(error).splitlines()[0]}")
+        return Gpu(
+            index,
+            "unknown",
+            "unknown",
+            0,
+            0,
+            f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}",
+        )
     return Gpu(index, properties.name, capability, total or properties.total_memory, free, kernel)
 
 
