@@ -33,7 +33,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
     from mnist_cli.base.files import atomic_write
     from mnist_cli.proving.claims import prove
     from mnist_cli.proving.proof_document import choose_subject, document, facts
-    from mnist_cli.proving.proofs import PROOFS
+    from mnist_cli.proving.proofs import all_claims
     from mnist_cli.report import proof as shown
     from mnist_cli.report.console import note, print_json, warn
 
@@ -45,7 +45,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         known = facts(subject)
         rows: list[Row] = []
         with shown.progress(known, on_stderr=as_json) as report:
-            for row in prove(subject, PROOFS):
+            for row in prove(all_claims(subject)):
                 rows.append(row)
                 report(row)
     result = document(known, rows, perf_counter() - started)
