@@ -92,7 +92,6 @@ def build(only: str | None = None) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        help="Train, evaluate and look inside MNIST networks.",
         epilog="Start with [bold]mnist train[/]. Every command has --help.",
     )
     app.callback()(_root)

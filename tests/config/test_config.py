@@ -188,7 +188,7 @@ def test_each_foreign_key_of_each_optimiser_and_schedule_is_refused() -> None:
                 assert f"{key}: has no effect with {chooser} = {chosen}" in refused(layer).message
 
 
-WORDS = st.sampled_from([*choices.OPTIMIZERS, *choices.SCHEDULES, *choices.MODELS, "cpu", "true"])
+WORDS = st.sampled_from([*OPTIMIZER_DEFAULTS, *SCHEDULE_DEFAULTS, *choices.MODELS, "cpu", "true"])
 VALUES = st.one_of(
     st.integers(), st.floats(), st.booleans(), st.none(), WORDS, st.text(max_size=8), st.binary()
 )
