@@ -46,12 +46,6 @@ def test_a_locale_that_only_knows_ascii(tmp_path: Path) -> None:
     assert "Traceback" not in refused.err
 
 
-def test_no_colour_where_there_is_no_terminal(run: Run) -> None:
-    outcome = run(*TINY, "--epochs", 1)
-    assert "\x1b" not in outcome.out + outcome.err
-    assert "\r" not in outcome.out + outcome.err
-
-
 def result(epoch: int, val: Score | None) -> EpochResult:
     return EpochResult(
         epoch=epoch,

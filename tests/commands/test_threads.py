@@ -35,19 +35,14 @@ def test_the_key_of_a_configuration_counts_too(run: Run, tmp_path: Path) -> None
     assert outcome.err.count(WARNING) == 1
 
 
-def test_threads_that_fit_are_no_reason_to_warn(run: Run) -> None:
-    assert "threads" not in run(*TINY, "--dry-run").err
-
-
 def test_torchs_own_choice_counts_on_the_cpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     outcome = run("train", "--config", "smoke", "--set", "threads=0", "--dry-run")
     assert outcome.err.count(WARNING) == 1
 
 
-def test_a_resumed_run_warns(run: Run, tmp_path: Path) -> None:
-    assert run(*TINY).code == 0
-    outcome = run("train", "--resume", next((tmp_path / "runs").iterdir()), "--threads", "3")
+def test_a_resumed_run_warns(run: Run, trained: Path) -> None:
+    outcome = run("train", "--resume", trained, "--threads", "3")
     assert (outcome.code, outcome.err.count(WARNING)) == (0, 1)
 
 
