@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -65,8 +66,8 @@ def print_error_document(code: int, kind: str, message: str) -> None:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    """Print one JSON document on stdout, paths as text."""
+    sys.stdout.write(json.dumps(document, indent=2, default=os.fspath) + "\n")
 
 
 def warn(message: str) -> None:

@@ -97,17 +97,13 @@ def fetching(*, silent: bool) -> Iterator[Any]:
 def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> None:
     """Print where a data set's files are now, and how long the download took."""
     if as_json:
-        files = [
-            {"path": str(file.path), "bytes": file.bytes, "source": file.source}
-            for file in report.files
-        ]
         print_json(
             {
                 "dataset": report.dataset,
-                "folder": None if report.folder is None else str(report.folder),
+                "folder": report.folder,
                 "downloaded": report.downloaded,
                 "seconds": report.seconds,
-                "files": files,
+                "files": [vars(file) for file in report.files],
             }
         )
     elif spec.bundled:
@@ -141,8 +137,7 @@ def print_verified(
         print_table(("file", "bytes", "checksum", "state"), rows)
     require_sound(spec, reports, hint)
     if as_json:
-        files = [{**vars(one), "path": str(one.path)} for one in reports]
-        print_json({"dataset": spec.name, "files": files})
+        print_json({"dataset": spec.name, "files": [vars(one) for one in reports]})
     elif not reports:
         _note_bundled(spec.title)
 
