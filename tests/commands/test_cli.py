@@ -83,11 +83,6 @@ def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
     assert not re.search(r"<(bool|path|str|list\[\w+\])>", text, re.IGNORECASE)
 
 
-def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    assert "Flags take precedence over --set, --set over --config" in run("train", "--help").out
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -51,10 +51,6 @@ def test_a_flag_wins_over_set_over_file_over_default(tmp_path: Path) -> None:
     assert config.seed == TrainConfig().seed
 
 
-def test_a_flag_that_was_not_given_changes_nothing() -> None:
-    assert compose([from_flags({"lr": None, "epochs": None})]) == TrainConfig()
-
-
 def test_a_new_optimiser_forgets_what_the_preset_said_of_the_old_one(tmp_path: Path) -> None:
     preset = file(tmp_path, 'optimizer = "adam"\nbeta1 = 0.7\neps = 1e-4\nschedule = "cosine"\n')
     shared = compose([preset, from_flags({"optimizer": "adamw"})])
@@ -103,9 +99,7 @@ def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
         ("epochs = [3]\n", 1, "'epochs' is a table or list"),
         ("seed = 1\nepochs = true\n", 2, "should be a number, not true"),
         ('seed = 1\nmodel = "resnet"\n', 2, "conv4-wide"),
-        ('device = "gpu"\n', 1, "auto, cpu, cuda, cuda:N, mps"),
         ('seed = 0\ncuda_graph = "maybe"\n', 2, "should be auto, true or false, not 'maybe'"),
-        ("seed = 0\nlr = inf\n", 2, "finite"),
         ("seed = 0\nlr = 2020-01-01\n", 2, "lr"),
     ],
 )

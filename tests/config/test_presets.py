@@ -46,25 +46,23 @@ def _resolved(config: TrainConfig) -> dict[str, object]:
     return {key: config.setting(key) for key in TrainConfig.model_fields}
 
 
-def test_the_notebooks_recipe() -> None:
-    """SGD 0.01, momentum 0.5, batch 64, 10 epochs, no augmentation: github.com/motus/pytorch-annotated."""
-    config = preset("notebook")
-    assert (config.model, config.optimizer, config.lr, config.setting("momentum")) == (
-        *("notebook", "sgd", 0.01, 0.5),
-    )
-    assert (config.batch_size, config.epochs, config.schedule) == (64, 10, "constant")
-    assert config.nesterov is False
-    assert Batching.of(config).augmentation == Augmentation()
+PUBLISHED = {
+    # github.com/motus/pytorch-annotated
+    "notebook": {
+        **{"model": "notebook", "optimizer": "sgd", "lr": 0.01, "momentum": 0.5},
+        **{"batch_size": 64, "epochs": 10, "schedule": "constant", "nesterov": False},
+    },
+    # github.com/pytorch/examples, mnist/main.py: its argparse defaults
+    "example": {
+        **{"model": "example", "optimizer": "adadelta", "lr": 1.0, "loader": "dataloader"},
+        **{"schedule": "step", "step_epochs": 1, "gamma": 0.7},
+        **{"batch_size": 64, "epochs": 14, "precision": "fp32"},
+    },
+}
 
 
-def test_the_examples_recipe() -> None:
-    """github.com/pytorch/examples, mnist/main.py: its argparse defaults."""
-    config = preset("example")
-    assert (config.model, config.optimizer, config.lr, config.loader) == (
-        *("example", "adadelta", 1.0, "dataloader"),
-    )
-    assert (config.schedule, config.setting("step_epochs"), config.setting("gamma")) == (
-        *("step", 1, 0.7),
-    )
-    assert (config.batch_size, config.epochs, config.precision) == (64, 14, "fp32")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_is_repeated(name: str) -> None:
+    config, expected = preset(name), PUBLISHED[name]
+    assert {key: config.setting(key) for key in expected} == expected
     assert Batching.of(config).augmentation == Augmentation()
