@@ -1,12 +1,12 @@
 """Draws the pictures of README and docs from real runs: ``MNIST_DATA_DIR=… python docs/pictures.py``.
 
-After it names of pictures, as ``layer``, to draw those alone.
-
-The terminal's picture is what the program wrote, escape codes and all, turned into an SVG by rich.
+Names of pictures, such as ``layer``, draw only these. rich turns the terminal's output, with its
+escape codes, into an SVG.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -17,19 +17,24 @@ import tempfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 DOCS = Path(__file__).parent
 WIDTH = 100
-"""Columns: on a page that shows the picture 830 pixels wide, letters are as large as its text."""
+"""Columns. On a page that shows the picture 830 pixels wide, letters are as large as its text."""
+WINDOW = {"width": 940, "height": 632, "deviceScaleFactor": 1.5}
+FIVE = [(0.71, 0.17), (0.55, 0.18), (0.37, 0.19), (0.35, 0.32), (0.33, 0.46), (0.42, 0.45),
+        (0.53, 0.43), (0.68, 0.5), (0.71, 0.64), (0.63, 0.79), (0.47, 0.84), (0.31, 0.79)]  # fmt: skip
+"""A five, in shares of the drawing's side."""
 WIPED = re.compile(r".*\x1b\[2K|\x1b\[\d*A|\x1b\[\?25[lh]|\r")
-"""What a progress bar leaves in the stream: lines wiped away, and movements of the cursor."""
+"""The traces of a progress bar: erased lines and movements of the cursor."""
 
 
 def captured(command: list[str], folder: Path) -> str:
-    """What a command writes to a terminal of our width, without the bar that it wipes away."""
+    """The output of a command on a terminal of our width, without its progress bar."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -58,7 +63,7 @@ def draw(commands: list[list[str]], folder: Path, path: Path) -> None:
 
 
 def draw_network(folder: Path) -> None:
-    """A whole network's graph, that of the learning path, as ``mnist inspect-grad`` writes it."""
+    """The graph of the learning path's network, as ``mnist inspect-grad`` writes it."""
     subprocess.run(
         [sys.executable, "-m", "mnist_cli", "inspect-grad", "--model", "notebook", "--replay",
          "--precision", "fp32", "--eval", "--batch-size", "8", "-q", "--direction", "right",
@@ -69,7 +74,7 @@ def draw_network(folder: Path) -> None:
 
 
 def draw_layer() -> None:
-    """The graph of one linear layer on 64 digits, small enough to be read at a glance."""
+    """The graph of one linear layer on 64 digits, small enough to read at a glance."""
     import torch
     from torch.nn import functional as F
 
@@ -92,9 +97,57 @@ def draw_layer() -> None:
     (DOCS / "layer.svg").write_text(svg.render(graph, direction="right"), encoding="utf-8")
 
 
+def draw_page(folder: Path) -> None:
+    """The page of ``mnist draw`` with a digit drawn on it, in Chromium; ``fast`` reads it."""
+    sys.path[:0] = [str(DOCS.parent / "tests"), str(DOCS.parent / "tests" / "commands")]
+    from chromium import Browser
+    from drawn import drawing
+    from program import wait_until
+
+    train = [sys.executable, "-m", "mnist_cli", "train", "--config", "fast", "-q"]
+    subprocess.run(train, check=True, cwd=folder)
+    with contextlib.chdir(folder), drawing() as page, Browser() as browser:
+        browser.allowed = ("about:", page.url)
+        browser.call("Emulation.setDeviceMetricsOverride", **WINDOW, mobile=False)
+        browser.call("Emulation.setScrollbarsHidden", hidden=True)
+        browser.open(page.url)
+        wait_until(lambda: state(browser) == "blank")
+        left, top, side = browser.evaluate(
+            "(({x, y, width}) => [x, y, width])"
+            "(document.getElementById('drawing').getBoundingClientRect())"
+        )
+        points = [(left + side * x, top + side * y) for x, y in smooth(FIVE)]
+        browser.mouse("mousePressed", *points[0], button="left", buttons=1, clickCount=1)
+        for point in points[1:]:
+            browser.mouse("mouseMoved", *point, button="left", buttons=1)
+        browser.mouse("mouseReleased", *points[-1], button="left", clickCount=1)
+        wait_until(lambda: state(browser) == "answered")
+        browser.screenshot(DOCS / "draw.png")
+
+
+def state(browser: Any) -> str:
+    """What the page is doing: loading, blank, asking or answered."""
+    return str(browser.evaluate("document.body.dataset.state"))
+
+
+def smooth(corners: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve through points, eight steps from each to the next (Catmull and Rom)."""
+    ends = [corners[0], *corners, corners[-1]]
+    curve = []
+    for before, start, end, after in zip(ends, ends[1:], ends[2:], ends[3:], strict=False):
+        for t in (step / 8 for step in range(8)):
+            weights = ((-t + 2 * t**2 - t**3) / 2, 1 - 2.5 * t**2 + 1.5 * t**3)
+            weights += ((t + 4 * t**2 - 3 * t**3) / 2, (t**3 - t**2) / 2)
+            near = (before, start, end, after)
+            curve.append(
+                tuple(sum(w * p[i] for w, p in zip(weights, near, strict=True)) for i in (0, 1))
+            )
+    return [*curve, corners[-1]]  # type: ignore[list-item]
+
+
 def main() -> None:
-    """Draw them all, or those that are named: train, graph, layer."""
-    wanted = sys.argv[1:] or ["train", "graph", "layer"]
+    """Draw all pictures, or those that are named: train, graph, layer, draw."""
+    wanted = sys.argv[1:] or ["train", "graph", "layer", "draw"]
     with tempfile.TemporaryDirectory() as folder:
         if "train" in wanted:
             draw([["train"]], Path(folder), DOCS / "train.svg")
@@ -102,6 +155,8 @@ def main() -> None:
             draw_network(Path(folder))
         if "layer" in wanted:
             draw_layer()
+        if "draw" in wanted:
+            draw_page(Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Tries `mnist predict` on pictures unlike MNIST: ``python docs/predict_trials.py CHECKPOINT``.
 
-``MNIST_DATA_DIR`` names the real MNIST files. Each picture is written as a file and read as the
-command reads it; a picture that is refused counts as wrong. Prints the table of docs/predict.md.
+Prints the table of docs/predict.md. ``MNIST_DATA_DIR`` is the folder of MNIST's files. Each
+picture becomes a file that is read as by the command; a refused picture counts as wrong.
 """
 
 from __future__ import annotations
@@ -34,22 +34,20 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture's file, and the digit on it."""
+    """The bytes of a picture file, and the digit on it."""
 
     file: bytes
     digit: int
 
 
-# --- MNIST's test digits as ink on paper, and what may happen to them
-#
-# Ink is (H, W), 0 to 1. A scene turns it into grey levels (H, W), 0 to 255.
+# MNIST's test digits as ink (H, W), 0 to 1. A scene turns it into grey levels (H, W), 0 to 255.
 
 FINE = 10
-"""Pixels of a scene for each of MNIST's."""
+"""The resolution of a scene, as a multiple of MNIST's."""
 
 
 def enlarged(image: npt.NDArray[np.uint8], factor: float = FINE, margin: float = 0.3) -> Floats:
-    """A digit as smooth ink with paper round it."""
+    """A digit as smooth ink with paper around it."""
     side = round(28 * factor)
     large = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
     smooth = ndimage.gaussian_filter(np.asarray(large, dtype=np.float64) / 255, factor / 4)
@@ -67,33 +65,34 @@ def grain(grey: Floats, random: Random, deviation: float) -> Floats:
     return grey + random.normal(0, deviation, grey.shape)
 
 
-def soft_shadow(grey: Floats, random: Random) -> Floats:
-    """Light that falls off to a third across the page, whichever way."""
+def slope(grey: Floats, random: Random) -> Floats:
+    """A plane across the page in a random direction, from about -0.5 to 0.5."""
     height, width = grey.shape
     angle = random.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j] - 0.5
-    along = x * np.cos(angle) + y * np.sin(angle)
-    return grey * (0.67 - 0.47 * along)
+    return np.asarray(x * np.cos(angle) + y * np.sin(angle))
+
+
+def soft_shadow(grey: Floats, random: Random) -> Floats:
+    """Light that falls off to a third across the page."""
+    return grey * (0.67 - 0.47 * slope(grey, random))
 
 
 def hand_shadow(grey: Floats, random: Random) -> Floats:
-    """A shadow with an edge, over half of the page at some angle, with half of the light."""
-    height, width = grey.shape
-    angle = random.uniform(0, 2 * np.pi)
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j] - 0.5
-    inside = x * np.cos(angle) + y * np.sin(angle) > random.uniform(-0.2, 0.2)
+    """A shadow with an edge over half of the page, with half of the light."""
+    inside = slope(grey, random) > random.uniform(-0.2, 0.2)
     return grey * (1 - 0.5 * ndimage.gaussian_filter(inside.astype(np.float64), 3))
 
 
 def pen(ink: Floats, by: float) -> Floats:
-    """Strokes wider by so many of MNIST's pixels, or thinner where it is negative."""
+    """Strokes wider by this number of MNIST's pixels, or thinner if it is negative."""
     dark = ink > 0.5
     outside, inside = (ndimage.distance_transform_edt(one) for one in (~dark, dark))
     return np.clip(FINE * by / 2 + 0.5 - np.where(dark, -inside, outside), 0, 1)
 
 
 def hairline(ink: Floats) -> Floats:
-    """The strokes' middle line alone, a pixel or two wide."""
+    """Only the middle line of the strokes, a pixel or two wide."""
     dark = ink > 0.5
     distance = ndimage.distance_transform_edt(dark)
     ridge = dark & (distance >= ndimage.maximum_filter(distance, 5) - 0.5)
@@ -102,12 +101,12 @@ def hairline(ink: Floats) -> Floats:
 
 
 def turned(ink: Floats, degrees: float) -> Floats:
-    """The page laid askew."""
+    """The page rotated."""
     return ndimage.rotate(ink, degrees, reshape=True, order=1).clip(0, 1)
 
 
 def tilted(ink: Floats, random: Random) -> Floats:
-    """The page seen from aside: one edge shorter by up to a third."""
+    """The page seen at an angle: one edge shorter by up to a third."""
     height, width = ink.shape
     near = random.uniform(0.1, 0.33)
     image = Image.fromarray((255 * ink).astype(np.uint8))
@@ -117,7 +116,7 @@ def tilted(ink: Floats, random: Random) -> Floats:
 
 
 def ruled(grey: Floats, spacing: float = 0.12) -> Floats:
-    """Squared paper, its lines faint."""
+    """Squared paper with faint lines."""
     lines = grey.copy()
     step = max(2, round(spacing * grey.shape[0]))
     for axis in (0, 1):
@@ -135,7 +134,7 @@ def in_a_corner(ink: Floats, random: Random) -> Floats:
 
 
 def photograph(image: npt.NDArray[np.uint8], random: Random, *, hand: bool = False) -> Floats:
-    """All at once: askew, another pen, grey paper, falling light, out of focus, grain."""
+    """All together: rotated, another pen, grey paper, falling light, out of focus, grain."""
     ink = turned(pen(enlarged(image), random.uniform(-1.2, 1.5)), random.uniform(-12, 12))
     grey = on_paper(tilted(ink, random), random.uniform(150, 240), random.uniform(20, 90))
     grey = soft_shadow(grey, random)
@@ -145,7 +144,7 @@ def photograph(image: npt.NDArray[np.uint8], random: Random, *, hand: bool = Fal
 
 Scene = Callable[[npt.NDArray[np.uint8], Random], Floats]
 SCENES: Mapping[str, Scene] = {
-    "as it is: 28×28, light on dark": lambda image, _: image.astype(np.float64),
+    "unchanged: 28×28, light on dark": lambda image, _: image.astype(np.float64),
     "dark on light, ten times as large": lambda image, _: on_paper(enlarged(image)),
     "noise (σ = 20 of 255)": lambda image, r: grain(on_paper(enlarged(image)), r, 20),
     "light falling off to a third": lambda image, r: grain(
@@ -162,20 +161,20 @@ SCENES: Mapping[str, Scene] = {
     "hairlines": lambda image, _: on_paper(hairline(enlarged(image))),
     "thick strokes (2 pixels more)": lambda image, _: on_paper(pen(enlarged(image), 2)),
     "marker (3.5 pixels more)": lambda image, _: on_paper(pen(enlarged(image), 3.5)),
-    "turned by 10° or -10°": lambda image, r: on_paper(
+    "rotated by 10° or -10°": lambda image, r: on_paper(
         turned(enlarged(image), r.choice([-10, 10]))
     ),
-    "turned by 20° or -20°": lambda image, r: on_paper(
+    "rotated by 20° or -20°": lambda image, r: on_paper(
         turned(enlarged(image), r.choice([-20, 20]))
     ),
-    "seen from aside": lambda image, r: on_paper(tilted(enlarged(image), r)),
-    "cut out closely": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
+    "seen at an angle": lambda image, r: on_paper(tilted(enlarged(image), r)),
+    "tight cut": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
     "small, anywhere on a large page": lambda image, r: grain(
         on_paper(in_a_corner(enlarged(image, 6), r)), r, 5
     ),
     "22 pixels high, dark on light": lambda image, _: on_paper(enlarged(image, 1.1)),
     "squared paper": lambda image, r: grain(ruled(on_paper(enlarged(image))), r, 4),
-    "photograph: askew, any pen, grey paper, falling light, blur, noise": photograph,
+    "photograph: rotated, any pen, grey paper, falling light, blur, noise": photograph,
     "the same, and a hand's shadow across the digit": lambda image, r: photograph(
         image, r, hand=True
     ),
@@ -183,7 +182,7 @@ SCENES: Mapping[str, Scene] = {
 
 
 def closely(ink: Floats) -> Floats:
-    """Without the paper round it."""
+    """Without the paper around it."""
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -191,7 +190,7 @@ def closely(ink: Floats) -> Floats:
 def scene_samples(
     scene: Scene, images: npt.NDArray[np.uint8], labels: npt.NDArray[Any]
 ) -> Iterator[Sample]:
-    """Each digit in a scene, as a JPEG of usual quality or, small ones, as a PNG."""
+    """Each digit in a scene, as a JPEG file, or as a PNG if it is small."""
     random = np.random.default_rng(0)
     for image, label in zip(images, labels, strict=True):
         grey = Image.fromarray(np.clip(scene(image, random), 0, 255).astype(np.uint8))
@@ -206,11 +205,8 @@ def encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-# --- digits that other programs write
-
-
 def font_samples(*, blurred: bool = False) -> Iterator[Sample]:
-    """The ten digits in each font with digits that matplotlib brings along, at three sizes."""
+    """The ten digits in each text font of matplotlib, at three sizes."""
     for path in fonts():
         for digit in range(10):
             for size in (24, 60, 200):
@@ -224,7 +220,7 @@ def font_samples(*, blurred: bool = False) -> Iterator[Sample]:
 
 
 def fonts() -> list[Path]:
-    """Those for text; matplotlib's others hold symbols."""
+    """The text fonts; matplotlib's other fonts hold symbols."""
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -234,9 +230,6 @@ def fonts() -> list[Path]:
         for path in folder.glob("*.ttf")
         if path.stem.startswith(kinds) and "Display" not in path.stem
     )
-
-
-# --- trying them
 
 
 def accuracy(opened: OpenCheckpoint, samples: list[Sample]) -> float:
@@ -269,7 +262,7 @@ def main() -> None:
     print("| pictures | number | correct |\n| --- | --- | --- |")
     said = opened.probabilities(test.images[chosen]).argmax(1).numpy()
     right = float((said == test.labels[chosen]).mean())
-    print(f"| the test images themselves, as `mnist eval` | {given.count:,} | {right:.1%} |")
+    print(f"| the test images themselves, by `mnist eval` | {given.count:,} | {right:.1%} |")
     for name, scene in SCENES.items():
         if given.only in name:
             samples = list(scene_samples(scene, test.images[chosen], test.labels[chosen]))

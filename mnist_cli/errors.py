@@ -1,40 +1,22 @@
-"""Every failure that the program expects, each with its documented exit code.
+"""The errors that the program expects; each class has its own exit code.
 
-::
-
-    MnistError
-    ├── UsageError            2   a flag, key or value that makes no sense, or your own network fails
-    │   ├── DeviceError       2   a device that was asked for and is not available
-    │   └── DependencyError   2   a package that this command needs is not installed
-    ├── DataError             3   data missing, damaged, or not what they claim to be
-    ├── CheckpointError       4   a checkpoint missing, damaged, hostile or foreign
-    ├── OutputError           5   disk full, read-only, directory or port in use
-    ├── NumericsError         6   a figure that cannot be trusted
-    │   ├── NonFiniteError    6   the loss is no longer finite
-    │   ├── ReplayMismatch    6   a replayed gradient differs from autograd's
-    │   ├── ResumeMismatch    6   a resumed run differs from the one never stopped
-    │   └── ExportMismatch    6   an exported file answers otherwise than its network
-    ├── OutOfMemory           7   the device's memory is too small for the batch
-    ├── RankError             1   a process that shares the run is gone, or runs something else
-    │   └── RankTimeout       1   one that does not answer
-    └── Stopped                   asked to stop from outside
-        ├── Interrupted     130   SIGINT (Ctrl-C)
-        └── Terminated      143   SIGTERM
-
-Anything else that escapes is a bug: exit code 1, with its traceback.
-
-This module imports nothing, so that everything may import it.
+Any other exception is a bug: exit code 1, with its traceback. This module imports nothing, so
+every module can import it.
 """
 
 from __future__ import annotations
 
 
 class MnistError(Exception):
-    """An expected failure: what went wrong with which thing, and the way out.
+    """An expected failure.
 
     Args:
-        message: names the thing and the cause, as one sentence without a full stop.
-        hint: what the user can do about it, as one sentence; may be empty.
+        message: names the thing and the cause, in one sentence without a full stop.
+        hint: what the user can do, in one sentence; may be empty.
+
+    Attributes:
+        code: the exit code.
+        kind: the name of the error in the document of ``--json``.
     """
 
     code = 1
@@ -50,81 +32,81 @@ class MnistError(Exception):
 
 
 class UsageError(MnistError):
-    """A flag, a configuration key or a value that makes no sense."""
+    """A wrong option, configuration key or value, or an error in the user's own network."""
 
     code = 2
     kind = "usage"
 
 
 class DeviceError(UsageError):
-    """A device or precision that was asked for by name and is not available."""
+    """A device or precision that was named and is not available."""
 
     kind = "device"
 
 
 class DependencyError(UsageError):
-    """A package that this command needs is not installed, or does not fit the others."""
+    """A package that the command needs is missing, or does not match the other packages."""
 
     kind = "dependency"
 
 
 class DataError(MnistError):
-    """Data that are missing, damaged, or not what they claim to be."""
+    """Data that are missing, damaged, or of another kind than claimed."""
 
     code = 3
     kind = "data"
 
 
 class CheckpointError(MnistError):
-    """A checkpoint that is missing, damaged, hostile or made for something else."""
+    """A checkpoint that is missing, damaged, hostile or of another program."""
 
     code = 4
     kind = "checkpoint"
 
 
 class OutputError(MnistError):
-    """It cannot be used: disk full, read-only, or in use by another run or program."""
+    """Failed output: disk full, read-only, or a folder or port that is in use."""
 
     code = 5
     kind = "output"
 
 
 class NumericsError(MnistError):
-    """A figure that cannot be trusted."""
+    """A non-finite or inexact number."""
 
     code = 6
     kind = "numerics"
 
 
 class NonFiniteError(NumericsError):
-    """The loss or a gradient is no longer finite; in training ``step`` counts from 0."""
+    """The loss or a gradient is not finite; ``step`` is the training step, from 0."""
 
     kind = "non-finite"
     step: int | None = None
 
 
 class ReplayMismatch(NumericsError):
-    """A gradient replayed by hand differs from the one that autograd computed."""
+    """A replayed gradient differs from the one that autograd computed."""
 
     kind = "replay"
 
 
 class ResumeMismatch(NumericsError):
-    """A run stopped and resumed did not end with the bits of the one never stopped."""
+    """A resumed run differs from the uninterrupted one."""
 
     kind = "resume"
 
 
 class ExportMismatch(NumericsError):
-    """What was exported does not answer as the network does."""
+    """The outputs of an exported file differ from the network's."""
 
     kind = "export"
 
 
 class OutOfMemory(MnistError):
-    """The device has too little memory for what was asked.
+    """The device does not have enough memory.
 
-    ``fits`` is a batch size that was tried and fits; None where none was tried, or none fits.
+    ``fits`` is a batch size that was tried and fits; None if none was tried, or none fits.
     """
 
     code = 7
@@ -133,19 +115,19 @@ class OutOfMemory(MnistError):
 
 
 class RankError(MnistError):
-    """A process that shares the run's work is gone, or runs something else."""
+    """A process that shares the run has ended, or runs something else."""
 
     kind = "rank"
 
 
 class RankTimeout(RankError):
-    """A process that shares the run's work does not answer."""
+    """A process that shares the run does not answer."""
 
     kind = "rank-timeout"
 
 
 class Stopped(MnistError):
-    """Asked to stop from outside, and stopped in good order."""
+    """A signal stopped the program, in an orderly way."""
 
 
 class Interrupted(Stopped):
@@ -163,9 +145,9 @@ class Terminated(Stopped):
 
 
 class Caution(UserWarning):
-    """What the user must not miss, from where nothing may be printed: give it to ``warnings.warn``.
+    """A warning for the user from library code, which must not print: for ``warnings.warn``.
 
-    The command line prints it as one line; a library user sees and filters it as any warning.
+    The command line prints it in one line.
     """
 
 

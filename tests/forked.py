@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from systems import one_thread
 from zygote import MOST
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -24,11 +25,12 @@ def zygote() -> socket.socket:
     """The way to the warm process of these tests; it ends with them."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST)
-    words = [sys.executable, Path(__file__).with_name("zygote.py"), str(theirs.fileno())]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
-    environment["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
     process = subprocess.Popen(
-        words, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+        [sys.executable, Path(__file__).with_name("zygote.py"), str(theirs.fileno())],
+        cwd=Path(__file__).parent,  # not a test's folder, which may hold another torch.py
+        env=one_thread(PYTHONPATH=os.pathsep.join(sys.path)),
+        stdin=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
     )
     theirs.close()
     atexit.register(process.wait)

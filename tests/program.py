@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import LINUX, skip_without_posix
+from systems import LINUX, one_thread, skip_without_posix
 
 if LINUX:
     from forked import Forked
@@ -73,14 +72,6 @@ def start_held(
     wait_until(lambda: marker.exists() or process.poll() is not None)
     assert process.poll() is None, finish(process).err
     return process
-
-
-def one_thread(**more: str) -> dict[str, str]:
-    """The environment for a process that shares the machine with other tests.
-
-    With TEST_THREADS=2 it has two threads, as this process has then.
-    """
-    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("TEST_THREADS", "1"), **more}
 
 
 def finish(process: subprocess.Popen[str]) -> Outcome:

@@ -22,6 +22,14 @@ def skip_without_posix() -> None:
         pytest.skip(NEEDS_POSIX)
 
 
+def one_thread(**more: str) -> dict[str, str]:
+    """The environment for a process that shares the machine with other tests.
+
+    With TEST_THREADS=2 it has two threads, as this process has then.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("TEST_THREADS", "1"), **more}
+
+
 def open_terminal() -> tuple[int, int]:
     """The two sides of a pseudo-terminal, ours and the program's; skips where none is available."""
     pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")

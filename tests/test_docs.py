@@ -54,7 +54,7 @@ def test_every_command_is_in_the_table(guide: str, name: str) -> None:
     assert re.search(rf"^\| `{re.escape(name)}[ `]", guide, re.MULTILINE)
 
 
-def test_no_command_is_promised_that_is_not_there(guide: str) -> None:
+def test_every_command_in_the_table_exists(guide: str) -> None:
     promised = re.findall(r"^\| `(mnist [^`]*)`", guide, re.MULTILINE)
     words = [" ".join(re.findall(r"(?<=\s)[a-z-]+(?![^\s])", f" {text}")) for text in promised]
     assert set(words) == set(command_names())
@@ -72,7 +72,7 @@ def test_networks_and_presets_are_named(guide: str, name: str) -> None:
     assert f"`{name}`" in guide
 
 
-def test_the_tests_that_hold_promises_exist() -> None:
+def test_the_tests_that_are_named_exist() -> None:
     root = README.parent
     text = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
@@ -81,12 +81,12 @@ def test_the_tests_that_hold_promises_exist() -> None:
         assert f"def {function}(" in (root / path).read_text(encoding="utf-8"), (path, function)
 
 
-def test_every_promise_names_a_test() -> None:
+def test_every_guarantee_names_a_test() -> None:
     text = (README.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
-    rows = text.split("## Promises")[1].split("\n## ")[0].strip().splitlines()[2:]
-    promises = [row for row in rows if row.startswith("|")]
-    assert promises
-    assert all("`tests/" in row.rpartition(" | ")[2] for row in promises)
+    rows = text.split("## Guarantees")[1].split("\n## ")[0].strip().splitlines()[2:]
+    guarantees = [row for row in rows if row.startswith("|")]
+    assert guarantees
+    assert all("`tests/" in row.rpartition(" | ")[2] for row in guarantees)
 
 
 def find(words: list[str]) -> tuple[Any, str, list[str]]:

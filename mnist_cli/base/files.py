@@ -1,10 +1,10 @@
-"""Writing files so that a crash at any moment leaves the old one or the new one, whole.
+"""Atomic writes: after a crash at any moment, a file is the old one or the new one, whole.
 
-The order is: write a temporary file in the same folder, fsync it, rename it over the target,
-fsync the folder. Without the first fsync a power cut may leave an empty file under the new name;
-without the second it may undo the rename.
+The order is: write a temporary file in the same folder, fsync it, rename it to the target, fsync
+the folder. Without the first fsync, a power cut may leave an empty file under the new name.
+Without the second, it may undo the rename.
 
-What differs between Linux, macOS and Windows in all this is decided here.
+This module handles the differences between Linux, macOS and Windows.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from mnist_cli.errors import OutputError
 
 _TEMPORARY = re.compile(r"^\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.tmp$")
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
-"""Seconds between attempts to replace a file that another program reads, on Windows."""
+"""Seconds between attempts to replace a file that another program has open, on Windows."""
 
 _IN_USE = 32
-"""What Windows calls ERROR_SHARING_VIOLATION."""
+"""ERROR_SHARING_VIOLATION of Windows."""
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space"),
@@ -38,7 +38,7 @@ _CAUSES = {
     errno.EROFS: ("the file system is read-only", "Choose another folder"),
     errno.EACCES: ("permission denied", "Choose another folder"),
     errno.EPERM: ("not permitted", "Choose another folder"),
-    errno.ENOENT: ("there is no such folder", "Make the folder first, or choose another"),
+    errno.ENOENT: ("the folder does not exist", "Make the folder first, or choose another"),
     errno.EEXIST: ("it is a file, not a folder", "Choose another folder"),
     errno.EISDIR: ("it is a folder, not a file", "Choose another name"),
     errno.ENOTDIR: ("a part of the path is not a folder", "Choose another folder"),
@@ -46,13 +46,13 @@ _CAUSES = {
 
 
 def status(path: Path) -> os.stat_result | None:
-    """What the system says of a path, links followed; None where nothing has that name.
+    """The status of a path, links followed; None if it does not exist.
 
-    ``Path.exists``, ``is_dir`` and ``is_file`` hide every error from Python 3.14 on, and "Permission
-    denied" would read "is not there".
+    From Python 3.14 on, ``Path.exists``, ``is_dir`` and ``is_file`` hide every error, so that
+    "Permission denied" would look like a missing file.
 
     Raises:
-        OSError: the system does not say.
+        OSError: the system does not say whether it exists.
     """
     try:
         return path.stat()
@@ -61,18 +61,18 @@ def status(path: Path) -> os.stat_result | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of that name; see :func:`status`."""
+    """Whether a path exists; see :func:`status`."""
     return status(path) is not None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder; see :func:`status`."""
+    """Whether a path is a folder; see :func:`status`."""
     found = status(path)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def is_regular(path: Path) -> bool:
-    """Whether it is a regular file; see :func:`status`."""
+    """Whether a path is a regular file; see :func:`status`."""
     found = status(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
@@ -80,7 +80,7 @@ def is_regular(path: Path) -> bool:
 def explain_os_error(
     error: OSError, path: Path, doing: str, size: int | None = None
 ) -> OutputError:
-    """The one message for a failed write; ``size`` is how many bytes were needed."""
+    """The error to raise for a failed write; ``size`` is the number of bytes needed."""
     cause, way_out = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "See the cause"))
     if getattr(error, "winerror", None) == _IN_USE:
         cause, way_out = "another program has it open", "Close it there"
@@ -88,58 +88,62 @@ def explain_os_error(
     return OutputError(f"cannot {doing} {path}: {cause}{needed}", f"{way_out}.")
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Replace ``path`` by ``data`` in one step that survives a crash and a power cut.
-
-    A character device, such as ``/dev/null``, is written to and stays what it is.
-
-    Raises:
-        OutputError: it cannot be written; the file is the old one, whole (or the new one, if only
-            its name could not be made durable), and no temporary is left.
-    """
-    content = data.encode() if isinstance(data, str) else data
-    try:
-        with path.open("wb") if _is_device(path) else replacing(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise explain_os_error(error, path, "write", len(content)) from error
-
-
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes ``path`` at the end, unless an error ends the block.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the name ``path`` when the block ends without an error.
 
-    For content that arrives in pieces; see :func:`atomic_write` for what is in memory.
+    Args:
+        path: the final name; a file that has it is replaced.
+        durable: survive a power cut; False saves two calls of fsync.
 
     Raises:
-        OSError: it cannot be written; no temporary is left.
+        OSError: it cannot be written. No temporary file is left.
     """
     temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
             yield file
-            sync(file)
+            if durable:
+                sync(file)
         replace(temporary, path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
+def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
+    """Replace the content of ``path`` by ``data`` in one step; see :func:`replacing`.
+
+    A character device, such as ``/dev/null``, is written to and remains a device.
+
+    Raises:
+        OutputError: it cannot be written. The file is the old one, whole, or the new one if only
+            its name could not be made durable. No temporary file is left.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    try:
+        with path.open("wb") if _is_device(path) else replacing(path, durable=durable) as file:
+            file.write(content)
+    except OSError as error:
+        raise explain_os_error(error, path, "write", len(content)) from error
+
+
 def _is_device(path: Path) -> bool:
     try:
         return stat.S_ISCHR(path.lstat().st_mode)
-    except (OSError, ValueError):  # nothing there, or what writing will complain about
+    except (OSError, ValueError):  # no such file, or an error that writing reports
         return False
 
 
 def sync(file: IO[bytes]) -> None:
-    """Make what was written to ``file`` survive a power cut."""
+    """Make the content of ``file`` survive a power cut."""
     file.flush()
     if sys.platform == "darwin":
         import fcntl
 
-        # fsync of macOS leaves data in the drive's cache; some file systems know nothing else.
+        # fsync on macOS leaves data in the drive's cache. Some file systems offer nothing else.
         with contextlib.suppress(OSError):
             fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
             return
@@ -149,8 +153,8 @@ def sync(file: IO[bytes]) -> None:
 def replace(source: Path, target: Path) -> None:
     """Rename ``source`` to ``target``, which may exist.
 
-    On Windows this fails while another program has ``target`` open, as a virus scanner does with
-    what has just been written: it is tried again for a second and a half.
+    On Windows this fails while another program, such as a virus scanner, has ``target`` open.
+    It is then tried again for a second and a half.
 
     Raises:
         OSError: it cannot be renamed.
@@ -164,14 +168,18 @@ def replace(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created or renamed in ``folder`` survive a power cut; not on Windows."""
-    if sys.platform == "win32":  # it opens no folders
+    """Make new and renamed files in ``folder`` survive a power cut; does nothing on Windows.
+
+    Raises:
+        OSError: the folder cannot be synced.
+    """
+    if sys.platform == "win32":  # Windows does not open folders
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network and FUSE file systems cannot sync a folder: nothing more can be done there.
+        # Some network and FUSE file systems cannot sync a folder.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise
     finally:
@@ -179,51 +187,44 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_for(path: Path) -> Path:
-    """The name under which this process writes what is to be ``path``, in the same folder."""
+    """This process's temporary name for ``path``, in the same folder."""
     return path.with_name(f".{path.name}.{host_name()}.{os.getpid()}.tmp")
 
 
 def host_name() -> str:
-    """This machine's name in letters, digits and hyphens, as names of files may hold it.
+    """This machine's name, in letters, digits and hyphens.
 
-    A process id says nothing on another machine that shares the file system.
+    Machines that share a folder need it: a process id has no meaning on another machine.
     """
     return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:64] or "-"
 
 
-def stale_temporaries(folder: Path, *, alone: bool = False) -> Iterator[Path]:
-    """Temporary files in ``folder`` whose writers ran on this machine and are no longer alive.
+def clear_stale(folder: Path, *, alone: bool = False) -> None:
+    """Remove the temporary files in ``folder`` whose writers, on this machine, have ended.
 
     Args:
         folder: where to look.
-        alone: this process holds a lock that every writer in the folder needs, so that all other
-            writers of this machine are dead, even one that is still listed: killed, and not yet
-            waited for by its parent.
+        alone: this process holds a lock that every writer in the folder needs. All other writers
+            of this machine are then dead, even if the system still lists one as a zombie.
     """
     for path in folder.iterdir():
         match = _TEMPORARY.match(path.name)
         if match and match["host"] == host_name():
             pid = int(match["pid"])
             if pid != os.getpid() if alone else not alive(pid):
-                yield path
-
-
-def clear_stale(folder: Path, *, alone: bool = False) -> None:
-    """Remove what :func:`stale_temporaries` finds."""
-    for path in stale_temporaries(folder, alone=alone):
-        with contextlib.suppress(OSError):
-            path.unlink()
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine is there, be it another user's."""
+    """Whether a process of this machine, of any user, is running."""
     if pid == os.getpid():
         return True
     try:
         if sys.platform == "win32":
             return _runs_on_windows(pid)
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # no number of a process is as large
+    except (ProcessLookupError, OverflowError):  # the number is too large for a process
         return False
     except OSError:
         return True
@@ -231,7 +232,7 @@ def alive(pid: int) -> bool:
 
 
 def _runs_on_windows(pid: int) -> bool:
-    """Whether a process runs, where ``os.kill(pid, 0)`` would send it Ctrl-C.
+    """Whether a process runs on Windows, where ``os.kill(pid, 0)`` would send Ctrl-C.
 
     Raises:
         PermissionError: it is another user's.
@@ -252,7 +253,7 @@ def _runs_on_windows(pid: int) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out now, not after the first epoch, whether files can be written in ``folder``.
+    """Check that files can be written in ``folder``, which is made if it does not exist.
 
     Raises:
         OutputError: they cannot.

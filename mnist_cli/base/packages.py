@@ -1,7 +1,7 @@
-"""The packages that not every command needs, and what is said where one is missing.
+"""Optional packages, and the error if one is missing.
 
-The core is torch, numpy, typer, rich, pydantic, tomlkit and filelock. Everything else is imported
-by the function that uses it; :func:`explain_import` then turns the import error into a sentence.
+The functions that use an optional package import it; :func:`explain_import` turns the import error
+into a message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPTIONAL = {
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
 }
-"""What each is imported as, and what it is installed as."""
+"""The package to install, by the name to import."""
 
 _PURPOSE = {
     "torchvision": "the DataLoader's transforms and class maximisation",
@@ -38,14 +38,14 @@ _PURPOSE = {
 
 
 def require(package: str, what: str) -> None:
-    """Find out before anything is computed that an optional package is there.
+    """Check that an optional package is installed, without importing it.
 
     Args:
-        package: as it is installed.
-        what: the option or command that needs it.
+        package: the name to install, a value of :data:`OPTIONAL`.
+        what: the option or command that needs it, for the message.
 
     Raises:
-        DependencyError: it is not.
+        DependencyError: it is not installed.
     """
     imported_as = next(name for name, installed in OPTIONAL.items() if installed == package)
     if importlib.util.find_spec(imported_as) is None:
@@ -56,10 +56,10 @@ def require(package: str, what: str) -> None:
 
 
 def told(error: ImportError) -> str:
-    """The failed import of an optional package in a line, for what can be left out.
+    """The failed import of an optional package in one line, for work that can be skipped.
 
     Raises:
-        ImportError: the error itself, where it is about anything else.
+        ImportError: the error itself, if it is about any other package.
     """
     known = explain_import(error)
     if known is None:
@@ -68,9 +68,9 @@ def told(error: ImportError) -> str:
 
 
 def explain_import(error: BaseException) -> DependencyError | None:
-    """The failed import of an optional package as an error with a way out; None for any other.
+    """The failed import of an optional package as an expected error; None for any other error.
 
-    A torchvision that does not match torch fails at import too, as a RuntimeError.
+    A torchvision that does not match torch raises a RuntimeError when it is imported.
     """
     if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
         return DependencyError(
@@ -91,13 +91,13 @@ def explain_import(error: BaseException) -> DependencyError | None:
 
 
 def _how_to_install(package: str, *, broken: bool = False) -> str:
-    """The way out. pip replaces the torch of a GPU machine if torchvision asks for another one."""
+    """The hint. pip would replace the installed torch if torchvision needs another release."""
     if package == "torchvision":
         return (
             f"Install the torchvision release that matches torch {_torch_version()}; "
             "https://pytorch.org/get-started/previous-versions lists the pairs."
         )
-    if broken:  # pip takes what is installed for good, so that a plain install changes nothing
+    if broken:  # a plain install does not change an installed package
         return f"Install it again with: pip install --force-reinstall --no-deps {package}"
     return f"Install it with: pip install {package}"
 

@@ -1,7 +1,7 @@
-"""Where everything random comes from: a seed, a purpose and numbers such as the epoch.
+"""The seed of every random choice, from the run's seed, a purpose and numbers such as the epoch.
 
-Two purposes never share a stream, and the stream of an epoch does not depend on what was drawn
-in the epochs before it: this is what makes a resumed run equal to one never stopped.
+Each purpose has a stream of its own, and the stream of an epoch does not depend on earlier epochs.
+This makes a resumed run equal to an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ A table and a lookup. It neither reads nor downloads, and imports nothing heavy,
 
 File names, checksums of the archives and class names are torchvision's
 (a test compares them with :mod:`torchvision.datasets.mnist`), so that a folder made by either
-program works with the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST over
-plain http; this program asks the same hosts over https.
+program works with the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST
+over plain http; this program asks the same hosts over https.
 """
 
 from __future__ import annotations

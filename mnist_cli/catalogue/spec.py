@@ -1,4 +1,4 @@
-"""The type of a catalogue entry: a data set's files with their sizes and checksums, and its figures.
+"""The type of a catalogue entry: a data set's files, their sizes and checksums, and its figures.
 
 :mod:`mnist_cli.catalogue` has the entries. Imports nothing heavy.
 """
@@ -97,7 +97,11 @@ class DatasetSpec:
         return self.train_count if split == "train" else self.test_count
 
     def file(self, split: SplitName, kind: Kind) -> SourceFile:
-        """The file that holds ``kind`` of ``split``; KeyError for the bundled set."""
+        """The file that holds ``kind`` of ``split``.
+
+        Raises:
+            KeyError: the set is bundled and has no files.
+        """
         for file in self.files:
             if (file.split, file.kind) == (split, kind):
                 return file

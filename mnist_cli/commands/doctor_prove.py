@@ -39,7 +39,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         known = facts(subject)
         rows: list[claims.Row] = []
         with shown.progress(known, on_stderr=as_json) as report:
-            for row in claims.prove(subject, proofs.PROOFS):
+            for row in claims.prove(proofs.all_claims(subject)):
                 rows.append(row)
                 report(row)
     result = document(known, rows, perf_counter() - started)

@@ -173,7 +173,7 @@ class DeviceLoader(Loader):
         return self._order(epoch, start).to(self._split.images.device, non_blocking=True)
 
     def gather(self, index: Tensor) -> Batch:
-        """This rank's part of the batch of the images numbered ``index`` (B,), int64, on the device.
+        """This rank's part of the batch of images ``index`` (B,), int64, on the device.
 
         The random numbers of an image do not depend on the number of ranks: each rank draws for
         the whole batch. Reads nothing back, so a CUDA graph can capture it.

@@ -61,7 +61,7 @@ class Mirrors:
         for address in addresses:
             if not allowed(address, plain_on_loopback=True):
                 raise UsageError(
-                    f"{address!r} is not a valid mirror: it must use https, or http on this machine",
+                    f"{address!r} is not a valid mirror: only https, or http on this machine, is",
                     "Give an address that begins with https://.",
                 )
         self.failures: list[str] = []
@@ -141,8 +141,8 @@ def reach(urls: Sequence[str], timeout: float = REACH_SECONDS) -> dict[str, str]
     """Connect to all hosts at once, to find out which of them answer.
 
     Returns:
-        For each address "" if a connection was made, else why not. The answer comes as soon as the
-        first address is known to answer; addresses of which nothing is known by then count as silent.
+        For each address "" if a connection was made, else why not. Returns as soon as the first
+        address answers; addresses without a result by then count as silent.
     """
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     for url in dict.fromkeys(urls):

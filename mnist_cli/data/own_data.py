@@ -168,7 +168,7 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
         rows = np.flatnonzero(train.labels == number)
         if len(rows) < 2:
             raise DataError(
-                f"{path}: the class {name!r} has only one image, which cannot be split off for a test set",
+                f"{path}: the class {name!r} has only one image, too few to hold out a test set",
                 "Add images, or a test set: path/train/CLASS/… and path/test/CLASS/….",
             )
         count = max(1, round(len(rows) / TEST_SHARE))

@@ -117,8 +117,8 @@ def _split(
     if not SMALLEST <= min(images.shape[1:]) <= max(images.shape[1:]) <= LARGEST:
         height, width = images.shape[1:]
         raise DataError(
-            f"{image_file}: images of {width}×{height} pixels; {SMALLEST} to {LARGEST} pixels per side "
-            "are supported"
+            f"{image_file}: images of {width}×{height} pixels; {SMALLEST} to {LARGEST} pixels per "
+            "side are supported"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
         raise DataError(

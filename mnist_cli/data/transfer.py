@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mnist_cli import __version__
@@ -33,7 +33,7 @@ _TICK = 0.05
 """Seconds between two looks at a transfer."""
 
 OnBytes = Callable[[int, int | None], None]
-"""Called with the bytes received so far and the bytes announced, None if the server does not say."""
+"""Called with the bytes received so far, and the bytes announced or None."""
 
 
 class DownloadError(Exception):
@@ -56,7 +56,7 @@ class Timeouts:
 
 
 def receive(
-    url: str, sink: BinaryIO, timeouts: Timeouts, max_bytes: int, on_bytes: OnBytes
+    url: str, sink: IO[bytes], timeouts: Timeouts, max_bytes: int, on_bytes: OnBytes
 ) -> tuple[int, str]:
     """Write what ``url`` answers to ``sink``.
 
@@ -75,7 +75,8 @@ def receive(
         OSError: ``sink`` cannot be written.
     """
     try:  # before the clock starts: the first import of httpx takes a while
-        asking = client(url, max(timeouts.connect, timeouts.slow))
+        # A second more, so that a server that never answers gives the same reason each time.
+        asking = client(url, max(timeouts.connect, timeouts.slow) + 1)
     except Exception as error:  # a proxy that httpx does not support
         raise DownloadError(str(error)) from error
     transfer = _Transfer(asking, url, sink, max_bytes)
@@ -114,7 +115,7 @@ class _Transfer(threading.Thread):
         error: what went wrong, if anything did.
     """
 
-    def __init__(self, asking: httpx.Client, url: str, sink: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, asking: httpx.Client, url: str, sink: IO[bytes], max_bytes: int) -> None:
         super().__init__(name="mnist-download", daemon=True)
         self._client, self._url, self._sink, self._max_bytes = asking, url, sink, max_bytes
         self.answered = threading.Event()

@@ -1,1 +1,1 @@
-"""What a trained network sees: its layers' answers, the pixels it listens to, what it likes best."""
+"""Looking into a network: its layers, operations and costs, saliency, class maximisation, maps."""

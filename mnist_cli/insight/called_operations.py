@@ -1,8 +1,9 @@
-"""One forward, watched: every operation that a network calls, whether or not a module makes it."""
+"""Watches the operations that a network calls in one forward pass, in modules or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,31 +11,36 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 See = Callable[[str, tuple[Any, ...], Mapping[str, Any], Any], None]
-"""What is told of each operation, after it: its function's name, arguments and result."""
+"""Called after each operation with its function's name, arguments and result."""
 
 
-def watch_forward(model: nn.Module, images: Tensor, see: See) -> None:
-    """Run a network on images (N, C, H, W) and tell ``see`` of each operation, in order.
-
-    Of operations that call each other the outermost is told alone. The network is put into
-    evaluation mode and back into the mode it was in; no gradient flows.
-
-    Args:
-        model: a network that is not compiled.
-        images: float, normalised, where the network's weights are.
-        see: called after every operation.
-    """
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and back into the mode that it was in."""
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _Watch(see):
-            model(images)
+        yield
     finally:
         model.train(was_training)
 
 
+def watch_forward(model: nn.Module, images: Tensor, see: See) -> None:
+    """Run a network in evaluation mode and call ``see`` after each operation, in order.
+
+    Of operations that call each other, only the outermost is reported. No gradient is computed.
+
+    Args:
+        model: a network that is not compiled.
+        images: (N, C, H, W), float, normalised, on the network's device.
+        see: called after every operation.
+    """
+    with evaluation_mode(model), torch.no_grad(), _Watch(see):
+        model(images)
+
+
 class _Watch(TorchFunctionMode):
-    """Sees every call of a torch function, the outermost of those that call each other."""
+    """Reports every call of a torch function that no other torch function makes."""
 
     def __init__(self, see: See) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A test set as points in a plane: near each other what the network describes alike."""
+"""A test set as points in a plane: images with similar features lie near each other."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.insight.layers import features
 
 KEPT = 50
-"""Principal components that t-SNE is given, as its authors did."""
+"""Number of principal components for t-SNE, as its authors chose."""
 
 NEIGHBOURS = 2000
-"""Images that t-SNE is given: it takes time more than in proportion, 10,000 a minute and more."""
+"""Number of images for t-SNE. 10,000 take more than a minute, and time grows faster than that."""
 
 
 @torch.no_grad()
 def describe(
     model: nn.Module, split: Split, normalisation: Normalisation, *, batch_size: int
 ) -> Tensor:
-    """The penultimate features (N, D), float32 on the CPU, of every image of the split."""
+    """The input of the last layer (N, D), float32 on the CPU, for every image of the split."""
     batches = split.images.split(batch_size)
     parts = [features(model, normalisation(batch.float())).float().cpu() for batch in batches]
     return torch.cat(parts)
@@ -32,7 +32,7 @@ def describe(
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components: coordinates (N, K) and the share of the variance of each (K,)."""
+    """Coordinates (N, K) along principal components, and each component's share of the variance (K,)."""
 
     coordinates: Tensor
     shares: Tensor
@@ -41,8 +41,8 @@ class Components:
 def principal_components(points: Tensor, *, count: int = KEPT, seed: int = 0) -> Components:
     """Up to ``count`` principal components of points (N, D), the most important first.
 
-    By torch's randomised decomposition, seeded; the signs are such that each component's largest
-    coordinate is positive.
+    Uses torch's randomised decomposition with a seed. The largest coordinate of each component is
+    made positive.
     """
     count = min(count, *points.shape)
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +55,7 @@ def principal_components(points: Tensor, *, count: int = KEPT, seed: int = 0) ->
 
 
 def neighbour_map(points: Tensor, *, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Points (N, K) laid out in a plane (N, 2) by t-SNE: only who is near whom means anything.
+    """Points (N, K) laid out in a plane (N, 2) by t-SNE; only neighbourhoods have a meaning.
 
     Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008; scikit-learn's.
     """
@@ -75,14 +75,14 @@ def charted(
     rows: int = 16,
     columns: int = 60,
 ) -> list[str]:
-    """Points (N, 2) as lines of text, top first: in each place the class that most there are of.
+    """Points as lines of text, top first; each character is the most frequent class there.
 
     Args:
-        points: where they lie.
-        labels: (N,), their classes.
-        names: a character a class.
-        rows: lines.
-        columns: characters a line.
+        points: (N, 2), float32.
+        labels: (N,), int64, their classes.
+        names: a character for each class.
+        rows: number of lines.
+        columns: number of characters in a line.
     """
     low, high = points.min(0), points.max(0)
     scaled = (points - low) / np.where(high > low, high - low, 1)
@@ -100,6 +100,6 @@ def charted(
 
 
 def spread(count: int, most: int) -> Tensor:
-    """Rows (M,), int64: all of ``count``, or ``most`` of them, evenly spread."""
+    """Indices (M,), int64, of all of ``count`` rows, or of ``most`` of them, evenly spread."""
     kept = min(count, most)
     return torch.arange(kept) * count // kept

@@ -1,24 +1,22 @@
-"""The data's way through a network: each operation of one forward, and what it costs.
+"""The operations of one forward pass through a network, and the cost of each.
 
-What a module does not show is here too: a ReLU, a pool or a reshaping that the network's own
-forward calls as a function. Shapes, weights, multiply-adds and memory are read off the forward
-itself, so that they are those of any network.
+A ReLU, a pool or a reshaping that is a function rather than a module is an operation too. Shapes,
+weights, multiply-adds and memory are measured in the forward pass, so they hold for any network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.hooks import RemovableHandle
+from torch.utils.module_tracker import ModuleTracker
 
 from mnist_cli.insight.called_operations import watch_forward
-from mnist_cli.insight.operations import describe, formula
+from mnist_cli.insight.operations import describe
 
 Shape = tuple[int, ...]
 KINDS = ("trained", "fixed", "statistics")
@@ -26,12 +24,12 @@ KINDS = ("trained", "fixed", "statistics")
 
 @dataclass(frozen=True)
 class Weights:
-    """How many numbers a network holds, or an operation uses.
+    """The number of elements in the weights of a network or an operation.
 
     Attributes:
-        trained: parameters that an optimiser changes.
-        fixed: parameters and buffers that nothing changes, as a bank of filters.
-        statistics: a batch norm's running figures, which training gathers.
+        trained: in parameters that an optimiser changes.
+        fixed: in parameters and buffers that do not change, such as a bank of filters.
+        statistics: in a batch norm's running statistics.
     """
 
     trained: int = 0
@@ -45,15 +43,15 @@ class Step:
 
     Attributes:
         number: from 1, in the order in which they compute.
-        module: the path of the module, or of the buffer, that its weight belongs to; without a
-            weight the module that calls it; empty where the network itself does.
-        operation: what it does, in words.
-        sources: the numbers of the steps whose results it takes; 0 are the images.
-        inputs: shapes of what it takes, weights apart.
-        outputs: shapes of what it gives.
-        weights: those that it uses and no step before it did.
-        multiply_adds: a multiplication and an addition are one; biases are not counted.
-        bytes: memory that its outputs take; 0 where they lie in that of its inputs.
+        module: the path of its weight's module, or of the weight itself. Without a weight, the
+            path of the module that calls it; empty for the network.
+        operation: its description in words.
+        sources: the numbers of the steps whose results it takes; 0 stands for the images.
+        inputs: shapes of its inputs, without weights.
+        outputs: shapes of its outputs.
+        weights: those that it uses and no earlier step uses.
+        multiply_adds: pairs of a multiplication and an addition, without biases.
+        bytes: memory of its outputs; 0 if they share that of its inputs.
     """
 
     number: int
@@ -69,14 +67,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Flow:
-    """A whole forward.
+    """A whole forward pass.
 
     Attributes:
-        images: shape of what goes in, (N, C, H, W).
+        images: shape of the input, (N, C, H, W).
         steps: the operations on the data.
-        weights: all that the network holds, used or not.
-        weight_bytes: the memory they take.
-        unused: weights that no step used, and how many numbers each has.
+        weights: of the network, used or not.
+        weight_bytes: memory of the weights.
+        unused: the number of elements of each weight that no step uses.
     """
 
     images: Shape
@@ -92,21 +90,21 @@ class Flow:
 
     @property
     def bytes(self) -> int:
-        """Memory of all steps' outputs together: what training keeps of a forward, at most."""
+        """Memory of all steps' outputs: the most that training keeps of a forward pass."""
         return sum(step.bytes for step in self.steps)
 
 
 def follow(model: nn.Module, images: Tensor) -> Flow:
-    """Follow images (N, C, H, W) through a network, in evaluation mode and without gradient.
+    """Follow images through a network, in evaluation mode and without gradient.
 
     Args:
-        model: a network that is not compiled, and no ensemble; put back into the mode it was in.
-        images: float, where the network's weights are; their values do not matter.
+        model: a network, not compiled, not an ensemble.
+        images: (N, C, H, W), float, on the network's device; their values do not matter.
     """
-    counter = FlopCounterMode(display=False)
-    tracer = _Tracer(model, images, counter)
-    # torch's counter sees no products in the attention that is made for CPUs.
-    with _modules(model, tracer.modules), sdpa_kernel(SDPBackend.MATH), counter:
+    counter, modules = FlopCounterMode(display=False), ModuleTracker()
+    tracer = _Tracer(model, images, counter, modules)
+    # torch's counter sees no products in the attention kernels for CPUs.
+    with modules, sdpa_kernel(SDPBackend.MATH), counter:
         watch_forward(model, images, tracer.see)
     named = dict(_named(model))
     return Flow(
@@ -124,7 +122,7 @@ def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _kinds(model: nn.Module) -> dict[str, str]:
-    """By the name of each parameter and buffer: which of :data:`KINDS` it is."""
+    """The kind, one of :data:`KINDS`, of each parameter and buffer."""
     kinds = {
         name: "trained" if parameter.requires_grad else "fixed"
         for name, parameter in model.named_parameters()
@@ -144,40 +142,19 @@ def _count(named: Mapping[str, Tensor], kinds: Mapping[str, str]) -> Weights:
     return Weights(**sums)
 
 
-@contextmanager
-def _modules(model: nn.Module, active: list[str]) -> Iterator[None]:
-    """Keep in ``active`` the paths of the modules at work, the innermost last."""
-    handles: list[RemovableHandle] = []
-    for path, module in model.named_modules():
-
-        def enter(*_: Any, path: str = path) -> None:
-            active.append(path)
-
-        def leave(*_: Any) -> None:
-            active.pop()
-
-        handles.append(module.register_forward_pre_hook(enter, prepend=True))
-        handles.append(module.register_forward_hook(leave))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @dataclass
 class _Tracer:
-    """Makes a step of each operation on the data, as it is seen.
+    """Makes a step of each operation on the data.
 
-    A tensor is known by its identity; those that were seen are kept, so that none is taken for
-    another. What an operation makes of weights alone, as a transposed one, stands for them.
+    Tensors are known by their identity, so all that were seen are kept. The result of an operation
+    on weights alone, such as a transposition, stands for these weights.
     """
 
     model: nn.Module
     images: Tensor
     counter: FlopCounterMode
+    modules: ModuleTracker
     steps: list[Step] = field(default_factory=list)
-    modules: list[str] = field(default_factory=list)
     counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -189,7 +166,7 @@ class _Tracer:
         self._flops = 0
 
     def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Take note of one operation."""
+        """Record one operation; called after it."""
         flops = self.counter.get_total_flops()
         spent, self._flops = flops - self._flops, flops
         taken, made = list(_tensors([*args, *kwargs.values()])), list(_tensors(result))
@@ -201,48 +178,36 @@ class _Tracer:
         if not data:
             self._names.update({id(tensor): used for tensor in made if used})
             return
-        exact = formula(name, args, made[0])
-        self._add(
-            describe(name, args, kwargs), data, made, used, spent // 2 if exact is None else exact
-        )
-
-    def _add(
-        self,
-        operation: str,
-        data: list[Tensor],
-        made: list[Tensor],
-        used: set[str],
-        multiply_adds: int,
-    ) -> None:
         number = len(self.steps) + 1
         fresh = {name: self._weights[name] for name in self._whole(used) - self.counted}
         self.counted |= set(fresh)
         step = Step(
             number=number,
             module=self._module(used),
-            operation=operation,
+            operation=describe(name, args, kwargs),
             sources=tuple(dict.fromkeys(self._steps[id(tensor)] for tensor in data)),
             inputs=tuple(tuple(tensor.shape) for tensor in data),
             outputs=tuple(tuple(tensor.shape) for tensor in made),
             weights=_count(fresh, self._kinds),
-            multiply_adds=multiply_adds,
+            multiply_adds=spent // 2,  # torch counts a multiplication and an addition as two
             bytes=_new_bytes(data, made),
         )
         self.steps.append(step)
         self._steps.update({id(tensor): number for tensor in made})
 
     def _whole(self, used: set[str]) -> set[str]:
-        """The weights used, and of a norm all its statistics: its counter is in no operation."""
+        """The weights used, with all statistics of a norm: no operation uses its counter."""
         paths = {_path(name) for name in used if self._kinds[name] == "statistics"}
         same = {name for name, kind in self._kinds.items() if kind == "statistics"}
         return used | {name for name in same if _path(name) in paths}
 
     def _module(self, used: set[str]) -> str:
-        """The module that the weights belong to, or that is at work."""
+        """The module that the weights belong to, or else the innermost one that is running."""
         if used:
             first = next(name for name in self._weights if name in used)
             return _path(first) or first
-        return self.modules[-1] if self.modules else ""
+        paths = self.modules.parents - {"Global"}
+        return max(paths, key=len, default="").partition(".")[2]  # after the network's class
 
 
 def _path(name: str) -> str:
@@ -261,7 +226,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 
 def _new_bytes(data: list[Tensor], made: list[Tensor]) -> int:
-    """Bytes of the outputs that do not lie in an input's memory, each piece of memory once."""
+    """Bytes of the outputs that do not share an input's memory, each piece of memory once."""
     taken = {id(tensor.untyped_storage()) for tensor in data}
     fresh = {id(tensor.untyped_storage()): tensor for tensor in made}
     return sum(tensor.nbytes for memory, tensor in fresh.items() if memory not in taken)

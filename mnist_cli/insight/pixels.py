@@ -1,4 +1,4 @@
-"""Back from a network's scores to the pixels: what it listens to, and what it would like best."""
+"""From a network's scores back to the pixels: saliency and class maximisation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation
-
-# --- saliency
+from mnist_cli.insight.called_operations import evaluation_mode
 
 
 @dataclass(frozen=True)
 class Saliency:
-    """Which pixels an answer hangs on.
+    """The gradient of an answer with respect to the pixels.
 
     Attributes:
         log_probabilities: (classes,), float32 on the CPU.
         predicted: the class with the highest score.
-        rival: the class with the second highest.
-        gradient: (H, W), of the predicted class's score by the pixels' brightness, 0 to 1.
-        difference: (H, W), the same of the predicted score less the rival's.
+        rival: the class with the second highest score.
+        gradient: (H, W), of the predicted class's score, for a brightness from 0 to 1.
+        difference: (H, W), of the predicted class's score minus the rival's.
     """
 
     log_probabilities: Tensor
@@ -32,25 +31,23 @@ class Saliency:
 
 
 def saliency(model: nn.Module, image: Tensor, normalisation: Normalisation) -> Saliency:
-    """How the scores for an image (1, H, W), uint8, change with each of its pixels.
+    """The change of the scores for an image with each of its pixels, in evaluation mode.
 
-    The backward pass's own answer to "why": brighten a red pixel a little, and the score rises.
-    A score is what the network returns: a logit, or a log-probability where it ends in one.
-    Differences of scores are the same for both.
+    A score is the network's output: a logit, or a log-probability if the network ends in one.
+    Differences of scores are the same for both. Source: Simonyan, Vedaldi and Zisserman, "Deep
+    Inside Convolutional Networks", 2013.
 
-    Source: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks", 2013.
+    Args:
+        model: a network, not compiled.
+        image: (1, H, W), uint8, on the network's device.
+        normalisation: of the network's data.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            pixels = (image[None].float() / 255).requires_grad_()
-            scores = model(normalisation(255 * pixels)).float()[0]
-            predicted, rival = scores.topk(2).indices.tolist()
-            gradient = _pixels(scores[predicted], pixels)
-            difference = gradient - _pixels(scores[rival], pixels)
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), torch.enable_grad():
+        pixels = (image[None].float() / 255).requires_grad_()
+        scores = model(normalisation(255 * pixels)).float()[0]
+        predicted, rival = scores.topk(2).indices.tolist()
+        gradient = _pixels(scores[predicted], pixels)
+        difference = gradient - _pixels(scores[rival], pixels)
     return Saliency(scores.detach().log_softmax(0).cpu(), predicted, rival, gradient, difference)
 
 
@@ -59,21 +56,18 @@ def _pixels(score: Tensor, pixels: Tensor) -> Tensor:
     return gradient[0, 0].cpu()
 
 
-# --- class maximisation
-
-
 @dataclass(frozen=True)
 class Ascent:
-    """How :func:`maximise` climbs.
+    """The settings of the gradient ascent of :func:`maximise`.
 
     Attributes:
-        steps: how many.
-        rate: a step's root mean square over the pixels, in brightness from 0 to 1.
-        decay: share of its ink that each pixel loses a step: it must earn its place.
-        blur: σ in pixels of the Gaussian that the gradient is blurred by, against speckles.
-        shift: the most pixels by which the image is moved before a step, at random: what only
-            works in one place is not drawn.
-        seed: of the faint noise that it begins with, and of the shifts.
+        steps: number of steps.
+        rate: root mean square of a step over the pixels, in brightness from 0 to 1.
+        decay: share of its ink that each pixel loses in a step.
+        blur: σ, in pixels, of the Gaussian that smooths the gradient, against speckles.
+        shift: largest random shift of the image before a step, in pixels. It suppresses patterns
+            that work in one place only.
+        seed: of the initial noise and of the shifts.
     """
 
     steps: int = 100
@@ -86,7 +80,7 @@ class Ascent:
 
 @dataclass(frozen=True)
 class Maximised:
-    """Images (classes, H, W), brightness 0 to 1, and how sure (classes,) the network is of each."""
+    """Images (classes, H, W), brightness 0 to 1, and the network's confidence (classes,) in each."""
 
     images: Tensor
     confidences: Tensor
@@ -101,23 +95,26 @@ def maximise(
     ground: float = 0.0,
     ascent: Ascent = Ascent(),
 ) -> Maximised:
-    """For each class an image made for it: gradient ascent on the pixels, from faint noise.
+    """An image for each class, by gradient ascent on the pixels from faint noise.
 
-    Climbs the class's log-probability, all classes at once; pixels stay between black and white,
-    and go back towards ``ground``, 0 or 1, the brightness of what nothing is drawn on.
+    Climbs the log-probability of each class, for all classes at once. Source: Simonyan et al.
+    2013; decay and blur, Yosinski et al., "Understanding Neural Networks Through Deep
+    Visualization", 2015; shifts, Mordvintsev, Olah and Tyka 2015.
 
-    Source: Simonyan et al. 2013; decay and blur, Yosinski et al., "Understanding Neural Networks
-    Through Deep Visualization", 2015; shifts, Mordvintsev, Olah and Tyka 2015.
+    Args:
+        model: a network, not compiled; evaluated in evaluation mode.
+        normalisation: of the network's data.
+        classes: number of classes.
+        size: height and width of the images, in pixels.
+        ground: brightness of the background, 0 or 1; pixels decay towards it.
+        ascent: the settings of the ascent.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(ascent.seed)
     noise = 0.1 * torch.rand(classes, 1, size, size, generator=generator)
-    pixels = (ground - noise).abs()
-    pixels = pixels.to(device)
+    pixels = (ground - noise).abs().to(device)
     shifts = (-ascent.shift, ascent.shift + 1)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for _ in range(ascent.steps):
             shift = torch.randint(*shifts, (2,), generator=generator).tolist()
             uphill = _uphill(model, normalisation, pixels, shift, ascent.blur)
@@ -125,15 +122,13 @@ def maximise(
             pixels = (kept + ascent.rate * uphill).clamp(0, 1)
         with torch.no_grad():
             answers = model(normalisation(255 * pixels)).float().softmax(1)
-    finally:
-        model.train(was_training)
     return Maximised(pixels[:, 0].cpu(), answers.diagonal().cpu())
 
 
 def _uphill(
     model: nn.Module, normalisation: Normalisation, pixels: Tensor, shift: list[int], blur: float
 ) -> Tensor:
-    """Where each class's log-probability rises: (classes, 1, H, W), each with a mean square of 1."""
+    """Directions (classes, 1, H, W) in which log-probabilities rise, each of mean square 1."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     with torch.enable_grad():

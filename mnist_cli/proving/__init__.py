@@ -1,5 +1,4 @@
-"""Proofs that training on a device can be trusted, for ``mnist doctor --prove``.
+"""Checks that training on a device is correct, for ``mnist doctor --prove``.
 
-Each proof checks one claim on the device and yields rows with a verdict and a figure. Nothing
-here prints: :mod:`mnist_cli.report.proof` shows the rows as they arrive.
+Each module lists claims with their checks; :func:`mnist_cli.proving.claims.prove` makes the rows.
 """

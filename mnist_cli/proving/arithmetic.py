@@ -1,14 +1,15 @@
 """One product, one convolution and one backward pass, against float64 on the CPU.
 
-The error of each entry is given in units of the type's rounding times the sum of the absolute
-terms, the unit in which the error of a sum of n products is bounded by n for every order of
-summation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+The unit of error is the type's rounding times the sum of the absolute terms. In this unit, the
+error of a sum of n products is at most n, in any order of summation (Higham, Accuracy and
+Stability of Numerical Algorithms, 2002, section 3.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,21 +17,21 @@ from torch import Tensor
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.devices.device import compute_settings, computes_bf16
-from mnist_cli.proving.claims import Row, Subject
+from mnist_cli.proving.claims import Claims, Outcome, Subject
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A number format as a device computes in it.
+    """A number format of a device.
 
     Attributes:
-        name: as people call it.
+        name: its usual name.
         dtype: the type of the operands.
         bits: significant bits that a product keeps, the leading one included.
-        roundings: units of error besides the sum's. One for the result; 8 where partial sums may
-            be rounded too, as cuBLAS does (``allow_bf16_reduced_precision_reduction``); 4 for
-            TF32, which may cut both operands off.
-        exact: whether float32 operations must keep all their bits (no TF32).
+        roundings: units of error besides the sum's. One for the result. 8 if partial sums may be
+            rounded too, as in cuBLAS (``allow_bf16_reduced_precision_reduction``). 4 for TF32,
+            which may truncate both operands.
+        exact: whether float32 operations must keep all their bits, without TF32.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Arithmetic:
 
     def limit(self, terms: int) -> float:
         """The largest error of a sum of ``terms`` products, in this format's units."""
-        return self.roundings + terms * 2.0**-24 / self.unit  # the sum itself is in float32
+        return self.roundings + terms * 2.0**-24 / self.unit  # sums are in float32
 
 
 FP32 = Arithmetic("fp32", torch.float32, 24, roundings=1)
@@ -64,7 +65,7 @@ def formats(device: torch.device) -> tuple[Arithmetic, ...]:
 
 @dataclass(frozen=True)
 class Operation:
-    """A function of two operands, and for each result the number of terms in an entry's sum."""
+    """A function of two operands; ``terms`` is the number of terms in a sum, for each result."""
 
     name: str
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
@@ -94,15 +95,19 @@ OPERATIONS = (
 )
 
 
-def check(subject: Subject) -> Iterator[Row]:
-    """A row for each operation and format."""
-    for arithmetic in formats(subject.device):
-        for operation in OPERATIONS:
-            yield measure(operation, arithmetic, subject.device)
+def claims(subject: Subject) -> Claims:
+    """A claim for each operation and format."""
+    return {
+        f"{operation.name} in {arithmetic.name} against float64": partial(
+            measure, operation, arithmetic, subject.device
+        )
+        for arithmetic in formats(subject.device)
+        for operation in OPERATIONS
+    }
 
 
-def measure(operation: Operation, arithmetic: Arithmetic, device: torch.device) -> Row:
-    """The row of one operation in one format."""
+def measure(operation: Operation, arithmetic: Arithmetic, device: torch.device) -> Outcome:
+    """The largest error of one operation in one format, relative to its limit."""
     operands = [_operand(shape, arithmetic, i) for i, shape in enumerate(operation.shapes)]
     exact = operation.compute(*operands)
     scale = operation.compute(*(operand.abs() for operand in operands))
@@ -110,23 +115,22 @@ def measure(operation: Operation, arithmetic: Arithmetic, device: torch.device) 
         found = operation.compute(*(o.to(device, arithmetic.dtype) for o in operands))
     errors = [_units(*of, unit=arithmetic.unit) for of in zip(found, exact, scale, strict=True)]
     limits = [arithmetic.limit(terms) for terms in operation.terms]
-    worst = max(range(len(errors)), key=lambda i: errors[i] / limits[i])
-    return Row(
-        f"{operation.name} in {arithmetic.name} against float64",
-        passed=all(e <= limit for e, limit in zip(errors, limits, strict=True)),
-        figure=f"error {errors[worst]:.2g} roundings, at most {limits[worst]:.3g}",
-        values={"error_roundings": errors[worst], "limit_roundings": limits[worst]},
+    error, limit = max(zip(errors, limits, strict=True), key=lambda pair: pair[0] / pair[1])
+    return Outcome(
+        passed=error <= limit,
+        figure=f"error {error:.2g} roundings, at most {limit:.3g}",
+        values={"error_roundings": error, "limit_roundings": limit},
     )
 
 
 def _operand(shape: tuple[int, ...], arithmetic: Arithmetic, number: int) -> Tensor:
-    """Normal numbers in float64 that the format holds exactly."""
+    """Normally distributed numbers, in float64, that the format represents exactly."""
     generator = torch.Generator().manual_seed(derive(0, "proof-operand", number))
     values = torch.randn(shape, generator=generator)
     return values.to(arithmetic.dtype).double()
 
 
 def _units(found: Tensor, exact: Tensor, scale: Tensor, *, unit: float) -> float:
-    """The largest error in units of ``unit`` times ``scale``; infinity if an entry is no number."""
+    """The largest error in units of ``unit`` times ``scale``; infinity if an entry is NaN."""
     error = ((found.cpu().double() - exact).abs() / (unit * scale)).max().item()
     return error if error == error else float("inf")

@@ -1,9 +1,9 @@
-"""Rows, and the loop that turns proofs into rows whatever happens inside them."""
+"""Claims, their checks, and the loop that makes a row of each, even if the check fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What the proofs run on.
+    """The device and the data that claims are checked on.
 
     Attributes:
         device: the device under test.
         data: the data set, on the CPU.
-        data_dir: where its files are.
+        data_dir: the folder of its files.
         folder: an empty folder for runs and dumps; the caller removes it.
         worker: the module that trains recipes, each in a process of its own.
     """
@@ -46,49 +46,49 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Row:
-    """The outcome of one claim.
+class Outcome:
+    """The result of a check.
 
     Attributes:
-        claim: what is claimed, in a few words.
-        passed: None where the claim does not apply to this machine; ``figure`` says why.
+        passed: None if the claim does not apply to this machine; ``figure`` says why.
         figure: the measurement in words, with its limit.
         values: the same as numbers, for ``--json``.
-        seconds: wall time that the proof took for this row.
     """
 
-    claim: str
     passed: bool | None
     figure: str
     values: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Proof:
-    """A claim and the function that checks it; ``title`` names the row if the check fails early."""
+class Row(Outcome):
+    """The outcome for one claim; ``seconds`` is the wall time of the check."""
 
-    title: str
-    check: Callable[[Subject], Iterator[Row]]
+    claim: str = ""
+    seconds: float = 0.0
 
 
-def prove(subject: Subject, proofs: Sequence[Proof]) -> Iterator[Row]:
-    """Run the proofs in order and yield their rows; a proof that fails becomes a failed row.
+Check = Callable[[], Outcome]
+Claims = Mapping[str, Check]
+"""The check of each claim, in the order in which they run."""
+
+
+def prove(claims: Claims) -> Iterator[Row]:
+    """Check the claims in order and yield a row for each; an exception is a claim that fails.
 
     Raises:
         Stopped: a signal asked the program to stop.
     """
-    for proof in proofs:
+    for claim, check in claims.items():
         started = perf_counter()
         try:
-            for row in proof.check(subject):
-                now = perf_counter()
-                yield replace(row, seconds=now - started)
-                started = perf_counter()
+            outcome = check()
         except Stopped:
             raise
-        except Exception as error:  # a device that is broken fails in any way it likes
-            yield Row(proof.title, False, _explained(error), {}, perf_counter() - started)
+        except Exception as error:  # a broken device can fail in any way
+            outcome = Outcome(False, _explained(error))
+        seconds = perf_counter() - started
+        yield Row(outcome.passed, outcome.figure, outcome.values, claim, seconds)
 
 
 def _explained(error: Exception) -> str:

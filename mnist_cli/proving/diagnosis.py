@@ -1,4 +1,4 @@
-"""What this machine has, and whether its GPU can be used: the facts that ``mnist doctor`` prints."""
+"""What this machine has, and whether its GPU is usable: the facts that ``mnist doctor`` prints."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from mnist_cli.base import cores
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.packages import CORE, OPTIONAL
 from mnist_cli.data import store
-from mnist_cli.devices.device import (
-    cpu_features,
-    cpu_name,
-    resolve_precision,
-)
+from mnist_cli.devices.device import cpu_features, cpu_name, resolve_precision
 from mnist_cli.errors import OutputError
 from mnist_cli.gpu import nvidia, probe
 from mnist_cli.gpu.obstacle import GpuObstacle
@@ -31,7 +27,7 @@ KERNEL_RAN = "ok: a matrix product equals the CPU's"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device; memory in bytes; ``kernel`` says what came of a matrix product on it."""
+    """One CUDA device; memory in bytes; ``kernel`` is the result of a matrix product on it."""
 
     index: int
     name: str
@@ -42,7 +38,7 @@ class Gpu:
 
     @property
     def works(self) -> bool:
-        """Whether the product was right."""
+        """Whether the matrix product was correct."""
         return self.kernel == KERNEL_RAN
 
 
@@ -50,7 +46,7 @@ class Gpu:
 class Verdict:
     """Whether a GPU can be used; if not, ``cause``, ``detail`` and ``next_step`` say why.
 
-    They are :class:`mnist_cli.gpu.obstacle.GpuObstacle`'s, and empty where the GPU is ready.
+    They come from :class:`mnist_cli.gpu.obstacle.GpuObstacle`, and are empty if the GPU is ready.
     """
 
     ready: bool
@@ -62,7 +58,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything about this machine that decides what can be done on it."""
+    """The facts about this machine that decide what it can run."""
 
     gpu: Verdict
     versions: dict[str, str]
@@ -83,21 +79,28 @@ class Diagnosis:
 
 
 def diagnose(data_dir: Path, runs: Path, device: torch.device | None = None) -> Diagnosis:
-    """Look at GPUs, versions, CPU, data and folders; writes nothing but a probe file.
+    """Examine GPUs, versions, CPU, data and folders.
 
-    Without ``device``, the verdict is that a GPU is ready if any of them is; a GPU that is given
-    must be ready itself.
+    Writes and removes a probe file in each folder, and runs a matrix product on each GPU.
+    :func:`mnist_cli.gpu.probe.cuda_obstacle` says why deterministic training must not follow in
+    this process.
 
-    Runs a matrix product on each GPU: :func:`mnist_cli.gpu.probe.cuda_obstacle` says why
-    deterministic training must not follow in this process.
+    Args:
+        data_dir: the folder of the data sets.
+        runs: the folder of the runs.
+        device: the verdict is about this device; None asks whether any GPU is ready.
     """
     driver = nvidia.read_driver()
     gpus, obstacles = _gpus(driver)
     mps = probe.mps_obstacle(product=True)
     cuda = obstacles.get(0)
-    folders = {str(runs): _writable(runs), str(data_dir): _writable(data_dir)}
+    named = None  # the obstacle of the GPU that the caller asks about
+    if device is not None and device.type != "cpu":
+        named = mps if device.type == "mps" else obstacles.get(device.index or 0)
+    folders = {str(folder): _writable(folder) for folder in (runs, data_dir)}
+    problems = [f"{folder}: {state}" for folder, state in folders.items() if "cannot" in state]
+    threads = cores.excess(torch.get_num_threads())
     automatic = _auto(gpus, mps)
-    named = _named(device, obstacles, mps)
     return Diagnosis(
         gpu=_refusal(named) if named else _verdict(gpus, cuda, mps),
         versions=_versions(),
@@ -111,12 +114,12 @@ def diagnose(data_dir: Path, runs: Path, device: torch.device | None = None) -> 
         },
         data={spec.name: _data_state(spec.name, data_dir) for spec in catalogue.all_specs()},
         folders=folders,
-        problems=tuple(_problems(folders)),
+        problems=(*problems, threads) if threads else tuple(problems),
     )
 
 
 def _gpus(driver: nvidia.Driver) -> tuple[tuple[Gpu, ...], dict[int, GpuObstacle]]:
-    """The GPUs that torch sees; the obstacles by index, of CUDA as a whole under 0."""
+    """The GPUs that torch sees, and obstacles by index; CUDA's as a whole has index 0."""
     count = probe.cuda_count()
     if not count:
         whole = probe.cuda_obstacle(driver=driver)
@@ -128,15 +131,6 @@ def _gpus(driver: nvidia.Driver) -> tuple[tuple[Gpu, ...], dict[int, GpuObstacle
             obstacles[index] = obstacle
         found.append(_gpu(index, obstacle))
     return tuple(found), obstacles
-
-
-def _named(
-    device: torch.device | None, obstacles: dict[int, GpuObstacle], mps: GpuObstacle | None
-) -> GpuObstacle | None:
-    """The obstacle of the GPU that the user asked about."""
-    if device is None or device.type == "cpu":
-        return None
-    return mps if device.type == "mps" else obstacles.get(device.index or 0)
 
 
 def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
@@ -152,7 +146,7 @@ def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
 
 
 def _auto(gpus: tuple[Gpu, ...], mps: GpuObstacle | None) -> torch.device:
-    """What ``--device auto`` means, without a second kernel on a GPU that may hang."""
+    """The device that ``auto`` selects, without a second kernel on a GPU that may hang."""
     index = probe.current_index() if gpus else 0
     if gpus:
         return torch.device("cuda", index) if gpus[index].works else torch.device("cpu")
@@ -244,7 +238,7 @@ def _data_state(name: str, data_dir: Path) -> str:
 
 
 def _writable(folder: Path) -> str:
-    """Whether the folder, or the nearest one above it that exists, can be written."""
+    """Whether the folder, or else its nearest existing parent, can be written."""
     there = folder if folder.exists() else next(p for p in folder.absolute().parents if p.exists())
     try:
         check_writable(there)
@@ -253,9 +247,3 @@ def _writable(folder: Path) -> str:
     free = shutil.disk_usage(there).free
     state = "writable" if folder.exists() else "can be made"
     return f"{state}, {free / 2**30:.1f} GiB free"
-
-
-def _problems(folders: dict[str, str]) -> list[str]:
-    found = [f"{folder}: {state}" for folder, state in folders.items() if "cannot" in state]
-    threads = cores.excess(torch.get_num_threads())
-    return [*found, threads] if threads else found

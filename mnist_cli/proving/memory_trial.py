@@ -1,7 +1,7 @@
-"""Runs out of memory on purpose, in a process of its own; started by :mod:`mnist_cli.proving.limits`.
+"""Runs out of memory on purpose, in a process that :mod:`mnist_cli.proving.memory_and_speed` starts.
 
-Prints one JSON document: the batch size that was refused, the one that the refusal proposed, and
-how many images a second run with the proposed size trained on.
+Prints one JSON document: the batch size that was refused, the size that the refusal proposed, and
+the number of images that a run with the proposed size trained on.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from mnist_cli.training.run import compute_for
 from mnist_cli.training.session import Session
 
 ROOM = 384 << 20
-"""Bytes that the trial leaves itself; conv4-wide needs more for the 1,415 digits in bf16."""
+"""Bytes left for the trial; conv4-wide needs more for the 1,415 digits in bf16."""
 LARGEST = 8192
 FEW = 16
 
 
 def main() -> None:
-    """Read the order from the command line, and print the outcome."""
+    """Read the settings from the command line, and print the outcome."""
     order = json.loads(sys.argv[1])
     device = resolve_device(order["device"])
     data = load(order["dataset"], Path(order["data_dir"]))
     runs = Path(order["runs"])
-    _train(data, device, runs, FEW, 2 * FEW)  # libraries take their own memory now
+    _train(data, device, runs, FEW, 2 * FEW)  # now the libraries have allocated their own memory
     if not _limit_memory(device):
         sys.stdout.write("null\n")
         return
@@ -71,7 +71,7 @@ def _train(data: LoadedData, device: torch.device, runs: Path, batch: int, image
 
 
 def _limit_memory(device: torch.device) -> bool:
-    """Leave this process :data:`ROOM` bytes beyond what it uses; False where that is not possible."""
+    """Limit this process to :data:`ROOM` bytes more than it uses; False if that is not possible."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         allowed = torch.cuda.memory_reserved(device) + ROOM
@@ -81,7 +81,7 @@ def _limit_memory(device: torch.device) -> bool:
 
 
 def _limit_address_space() -> bool:
-    """As ``ulimit -v``; only Linux says how much is used."""
+    """Limit the address space, as ``ulimit -v``; only Linux says how much is in use."""
     used = address_space()
     if not used or sys.platform == "win32":
         return False

@@ -1,11 +1,11 @@
-"""Claims about whole commands, each run as a process of its own, as a user runs it."""
+"""Claims about whole commands, each run in a process of its own, as a user runs it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import resolve_precision
 from mnist_cli.errors import NumericsError
 from mnist_cli.proving import rounding
-from mnist_cli.proving.claims import Row, Subject
+from mnist_cli.proving.claims import Claims, Outcome, Subject
 from mnist_cli.proving.preset_gradients import BITS, loss_of
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.state import fresh_model
@@ -28,26 +28,29 @@ LIMIT = 300
 """Seconds after which a command counts as hung."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: its exit code and the JSON document that it printed."""
+def claims(subject: Subject) -> Claims:
+    """Claims about replaying, resuming, and training with two processes."""
+    chosen = resolve_precision("auto", subject.device).name
+    replays = {
+        f"replay of inspect-grad in {precision}": partial(check_replay, subject, precision)
+        for precision in dict.fromkeys(["fp32", chosen])
+    }
+    return {
+        **replays,
+        "interrupted and resumed": partial(check_resume, subject),
+        f"two processes against one, {_two_ranks(subject)[1]}": partial(
+            check_two_processes, subject
+        ),
+    }
 
-    code: int
-    document: Any
 
+def run_json(*words: object, folder: Path, module: str = "mnist_cli") -> Any:
+    """Run this program, or a module of it, in a process, and return the JSON document it prints.
 
-def run_json(
-    *words: object,
-    folder: Path,
-    module: str = "mnist_cli",
-    expected: Sequence[int] = (0,),
-) -> Ended:
-    """Run this program, or a module of it, in a process that prints one JSON document.
-
-    Its temporary files go to ``folder``, so that nothing stays if it is killed.
+    Its temporary files go to ``folder``, so that nothing remains if it is killed.
 
     Raises:
-        NumericsError: it hangs, prints no JSON document, or ends with a code not in ``expected``.
+        NumericsError: it hangs, prints no JSON document, or ends with an exit code other than 0.
     """
     name = f"mnist {words[0]}" if module == "mnist_cli" else module
     try:
@@ -56,62 +59,47 @@ def run_json(
         raise NumericsError(
             f"{name} hangs, or is too slow: it did not end within {LIMIT} s"
         ) from None
+    failed = f"{name} ended with exit code {done.returncode}"
     last = (done.stderr.strip().splitlines() or [""])[-1]
     try:
         document = json.loads(done.stdout)
     except ValueError:
-        raise NumericsError(f"{name} ended with exit code {done.returncode}: {last}") from None
-    if done.returncode not in expected:
-        message = document.get("error", {}).get("message", last)
-        raise NumericsError(f"{name} ended with exit code {done.returncode}: {message}")
-    return Ended(done.returncode, document)
+        raise NumericsError(f"{failed}: {last}") from None
+    if done.returncode:
+        raise NumericsError(f"{failed}: {document.get('error', {}).get('message', last)}")
+    return document
 
 
-def _where(subject: Subject, device: str = "") -> list[str]:
-    """The options that name device and data."""
-    data = ["--dataset", subject.dataset, "--data-dir", str(subject.data_dir)]
-    return ["--device", device or subject.device_name, *data, "--json"]
+def _mnist(subject: Subject, *words: object, device: str = "") -> Any:
+    """The document that a command prints, on the subject's data and, by default, its device."""
+    data = ("--dataset", subject.dataset, "--data-dir", subject.data_dir)
+    where = ("--device", device or subject.device_name, *data, "--json")
+    return run_json(*words, *where, folder=subject.folder)
 
 
-def check_replay(subject: Subject) -> Iterator[Row]:
-    """A row for each precision: ``mnist inspect-grad --replay`` finds every bit equal."""
-    chosen = resolve_precision("auto", subject.device).name
-    for precision in dict.fromkeys(["fp32", chosen]):
-        out = subject.folder / f"replay-{precision}"
-        ended = run_json(
-            *("inspect-grad", "--model", "conv4", "--replay", "--precision", precision),
-            *("--format", "json", "--out", out),
-            *_where(subject),
-            folder=subject.folder,
-            expected=(0, 6),
-        )
-        claim = f"replay of inspect-grad in {precision}"
-        if ended.code:
-            yield Row(claim, False, ended.document["error"]["message"])
-            continue
-        replay = ended.document["replay"]
-        yield Row(
-            claim,
-            passed=bool(replay["exact"]),
-            figure=f"{replay['calls']} calls, every bit equal",
-            values={"calls": replay["calls"]},
-        )
+def check_replay(subject: Subject, precision: str) -> Outcome:
+    """``mnist inspect-grad --replay`` finds every bit equal."""
+    replay = _mnist(
+        subject,
+        *("inspect-grad", "--model", "conv4", "--replay", "--precision", precision),
+        *("--format", "json", "--out", subject.folder / f"replay-{precision}"),
+    )["replay"]
+    return Outcome(
+        passed=bool(replay["exact"]),
+        figure=f"{replay['calls']} calls, every bit equal",
+        values={"calls": replay["calls"]},
+    )
 
 
-def check_resume(subject: Subject) -> Iterator[Row]:
-    """One row: a run stopped after a random batch and resumed ends with the same bits."""
+def check_resume(subject: Subject) -> Outcome:
+    """A run that is stopped after a random batch and resumed ends with the same bits."""
     repeatable = ["--deterministic", "--no-cuda-graph"] if subject.device.type == "cuda" else []
     words = ["train", "--verify-resume", "--set", f"train_size={8 * 128}", *repeatable]
-    ended = run_json(*words, *_where(subject), folder=subject.folder, expected=(0, 6))
-    if ended.code:
-        yield Row("interrupted and resumed", False, ended.document["error"]["message"])
-        return
-    stopped, steps = ended.document["stopped_after"], ended.document["steps"]
-    yield Row(
-        "interrupted and resumed",
-        passed=bool(ended.document["equal"]),
-        figure=f"stopped after batch {stopped} of {steps}, every bit equal",
-        values={"stopped_after": stopped, "steps": steps},
+    found = _mnist(subject, *words)
+    return Outcome(
+        passed=bool(found["equal"]),
+        figure=f"stopped after batch {found['stopped_after']} of {found['steps']}, every bit equal",
+        values={key: found[key] for key in ("stopped_after", "steps")},
     )
 
 
@@ -136,38 +124,31 @@ ONE_STEP: Mapping[str, Any] = {
 """One step of plain gradient descent at rate 1: it moves the weights by the gradient itself."""
 
 
-def check_two_processes(subject: Subject) -> Iterator[Row]:
-    """One row: two processes take the step that one process takes.
-
-    On cuda:0 and cuda:1 through NCCL where there are two GPUs, else on the CPU through gloo.
-    """
+def _two_ranks(subject: Subject) -> tuple[str, str]:
+    """The device and the backend for two processes: NCCL on two GPUs, else gloo on the CPU."""
     gpus = torch.cuda.device_count() if subject.device.type == "cuda" else 0
-    device, backend = ("cuda", "NCCL") if gpus > 1 else ("cpu", "gloo on the CPU")
+    return ("cuda", "NCCL") if gpus > 1 else ("cpu", "gloo on the CPU")
+
+
+def check_two_processes(subject: Subject) -> Outcome:
+    """Two processes take the same step as one process."""
     config = compose([Layer(ONE_STEP, {})])
     exact, limit = _expected_step(config, subject)
-    errors = {
-        ranks: rounding.distance(_step(config, subject, device, ranks), exact) for ranks in (1, 2)
-    }
-    yield Row(
-        f"two processes against one, {backend}",
-        passed=max(errors.values()) <= limit,
-        figure=f"gradient's error {errors[2]:.1e}, of one process {errors[1]:.1e}, "
-        f"at most {limit:.1e}",
-        values={"relative_error": errors[2], "of_one_process": errors[1], "limit": limit},
+    one, two = (rounding.distance(_step(config, subject, ranks), exact) for ranks in (1, 2))
+    return Outcome(
+        passed=max(one, two) <= limit,
+        figure=f"gradient's error {two:.1e}, of one process {one:.1e}, at most {limit:.1e}",
+        values={"relative_error": two, "of_one_process": one, "limit": limit},
     )
 
 
-def _step(config: TrainConfig, subject: Subject, device: str, ranks: int) -> rounding.Gradients:
-    """What ``ranks`` processes subtract from the weights in their one step."""
-    runs = subject.folder / f"ranks-{ranks}"
+def _step(config: TrainConfig, subject: Subject, ranks: int) -> rounding.Gradients:
+    """The change of each parameter in the one step of ``ranks`` processes, negated."""
     settings = [word for key, value in ONE_STEP.items() for word in ("--set", f"{key}={value}")]
-    ended = run_json(
-        *("train", "--nproc", ranks, "--runs", runs, "--deterministic"),
-        *settings,
-        *_where(subject, device),
-        folder=subject.folder,
-    )
-    last = RunDirectory(Path(ended.document["run"])).last
+    runs = ("--runs", subject.folder / f"ranks-{ranks}")
+    device, _ = _two_ranks(subject)
+    words = ("train", "--nproc", ranks, *runs, "--deterministic", *settings)
+    last = RunDirectory(Path(_mnist(subject, *words, device=device)["run"])).last
     after = checkpoints.read(last).build_model()
     before = fresh_model(config, len(subject.data.spec.classes))
     return {
@@ -177,7 +158,7 @@ def _step(config: TrainConfig, subject: Subject, device: str, ranks: int) -> rou
 
 
 def _expected_step(config: TrainConfig, subject: Subject) -> tuple[rounding.Gradients, float]:
-    """The gradient in float64, and how far an emulation with few bits is from it."""
+    """The gradient in float64, and the largest error that is allowed."""
     data = subject.data
     batch = cut_validation(data.train, val_size=0, train_size=config.train_size, seed=config.seed)
     images = data.normalisation(batch.train.images.float())

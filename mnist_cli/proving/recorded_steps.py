@@ -1,14 +1,13 @@
-"""A stand-in for CUDA graphs on any device: operations recorded once and repeated on the same memory.
+"""A stand-in for CUDA graphs on any device: records operations and repeats them on the same memory.
 
-As with a CUDA graph, a replay runs no Python of the recorded function: a number that Python put
-into a call keeps its value, and a tensor is the memory that it was. As in a capture, the recorded
-operations have no effect until the replay, and reading a value back is an error.
+As with a CUDA graph, a replay runs no Python of the recorded function: numbers keep their values,
+and tensors their memory. As in a capture, the recorded operations have no effect before the
+replay, and reading a value back is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ READ_BACK = {
 """Operations that make the host wait for a GPU."""
 
 WRITES_UNSAID = {aten.native_batch_norm.default: {"running_mean", "running_var"}}
-"""Arguments that an operation writes to although its schema does not say so."""
+"""Arguments that an operation writes to, although its schema does not say so."""
 
 
 @dataclass
@@ -42,32 +41,30 @@ class Call:
     results: list[Tensor]
 
 
-class _NoReads(TorchDispatchMode):
-    """See :func:`no_reads`."""
+class NoReads(TorchDispatchMode):
+    """A context that raises RuntimeError on operations that make the host wait for a GPU.
+
+    ``Tensor.tolist`` and ``Tensor.numpy`` read the CPU's memory without an operation, so it does
+    not see them there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        """Run ``func``, unless it reads a value back."""
         if func in READ_BACK or _boolean_index(func, args):
             raise RuntimeError(f"{func} reads a value back to the host")
         return func(*args, **(kwargs or {}))
 
 
-def no_reads() -> AbstractContextManager[object]:
-    """A context that raises RuntimeError on every operation that would make the host wait for a GPU.
-
-    ``Tensor.tolist`` and ``Tensor.numpy`` read the CPU's memory without an operation, so they are
-    not seen there.
-    """
-    context: AbstractContextManager[object] = _NoReads()  # type: ignore[no-untyped-call]
-    return context
-
-
-class Recorder(TorchDispatchMode):
-    """Keeps every call, and the previous content of the memory that calls write to."""
+class Recorder(NoReads):
+    """Records every call, and the previous content of the memory that calls write to."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.calls: list[Call] = []
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
         self._own: set[int] = set()
@@ -75,19 +72,17 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run ``func`` and keep it."""
+        """Run ``func`` and record it."""
         kwargs = kwargs or {}
-        if func in READ_BACK or _boolean_index(func, args):
-            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
-        self._keep_what_is_written(func, args, kwargs)
-        out = func(*args, **kwargs)
+        self._save_written(func, args, kwargs)
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if not func.is_view:
             self._own |= {_place(result) for result in results}
         self.calls.append(Call(func, args, kwargs, results))
         return out
 
-    def _keep_what_is_written(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+    def _save_written(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         arguments = func._schema.arguments
         given = {a.name: value for a, value in zip(arguments, args, strict=False)} | kwargs
         written = {a.name for a in arguments if a.alias_info is not None and a.alias_info.is_write}
@@ -109,7 +104,7 @@ def _place(tensor: Tensor) -> int:
 
 
 def _memory(tensor: Tensor) -> Tensor:
-    """The whole memory that a tensor is a view of, as bytes."""
+    """The whole memory of a tensor and its views, as bytes (N,), uint8."""
     storage = tensor.untyped_storage()
     empty = torch.empty(0, dtype=torch.uint8, device=tensor.device)
     return empty.set_(storage, 0, (storage.nbytes(),), (1,))
@@ -122,7 +117,7 @@ def _boolean_index(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 class RecordingCapturer:
-    """Stands in for :class:`mnist_cli.training.graphed.CudaCapturer` and counts its calls."""
+    """Replaces :class:`mnist_cli.training.graphed.CudaCapturer`, and counts its calls."""
 
     def __init__(self) -> None:
         self.rehearsals = 0

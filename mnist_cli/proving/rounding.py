@@ -1,7 +1,7 @@
-"""What rounding to fewer bits does to a network's gradient, emulated in float64.
+"""The effect of rounding to fewer bits on a network's gradient, emulated in float64.
 
-Gives limits for a device's error that do not come from the device: a computation that keeps p
-bits may be as far from float64 as this emulation with p bits is.
+This gives limits that do not depend on the device: a computation that keeps p bits may be as far
+from float64 as an emulation with p bits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def rounded(values: Tensor, bits: int) -> Tensor:
-    """Floating-point values rounded to ``bits`` significant bits; the exponent is not limited."""
+    """Values of any shape, float64, rounded to ``bits`` significant bits; any exponent."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent)
 
 
 class _Rounding(torch.autograd.Function):
-    """Rounds values on the way forward and gradients on the way back."""
+    """Rounds values in the forward pass and gradients in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, bits: int) -> Tensor:
@@ -42,9 +42,13 @@ class _Rounding(torch.autograd.Function):
 def gradients(
     model: nn.Module, images: Tensor, loss: Loss, precision: Precision | None = None
 ) -> Gradients:
-    """The gradient of ``loss(model(images))`` for each parameter that has one, float64 on the CPU.
+    """The gradient of ``loss(model(images))`` for each parameter, float64 on the CPU.
 
-    With a ``precision``, the network computes in it; the loss does not.
+    Args:
+        model: on any device.
+        images: (N, 1, H, W), normalised, on the same device.
+        loss: maps scores (N, classes) to ().
+        precision: of the network, not of the loss; None computes in the type of the weights.
     """
     model.zero_grad(set_to_none=True)
     with precision.autocast() if precision else contextlib.nullcontext():
@@ -55,7 +59,7 @@ def gradients(
 
 
 def reference(model: nn.Module, images: Tensor, loss: Loss, bits: int | None = None) -> Gradients:
-    """The gradients in float64 on the CPU; with ``bits``, rounded wherever a module answers.
+    """The gradients in float64 on the CPU; with ``bits``, rounded after each module.
 
     Args:
         model: on any device; it is copied.
@@ -76,13 +80,13 @@ def reference(model: nn.Module, images: Tensor, loss: Loss, bits: int | None = N
 
 
 def distance(found: Gradients, exact: Gradients) -> float:
-    """2-norm of the difference relative to that of ``exact``, over all parameters together."""
+    """The relative error in the 2-norm, over all parameters together."""
     difference = torch.stack([(found[name] - exact[name]).norm() for name in exact]).norm()
     whole = torch.stack([gradient.norm() for gradient in exact.values()]).norm()
     return float(difference / whole)
 
 
 def worst(model: nn.Module, images: Tensor, loss: Loss, bits: Sequence[int]) -> float:
-    """The largest distance from float64 among emulations with these numbers of bits."""
+    """The largest error, for images (N, 1, H, W), of emulations with these numbers of bits."""
     exact = reference(model, images, loss)
     return max(distance(reference(model, images, loss, few), exact) for few in bits)

@@ -1,9 +1,10 @@
-"""Training steps on the device: captured against one by one, and without a wait for the device."""
+"""Claims about training steps: captured ones give the same bits, and none waits for the device."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
 from mnist_cli.data.batches import Batching, DeviceLoader
 from mnist_cli.data.split import cut_validation
 from mnist_cli.devices.device import compute_settings, resolve_precision
-from mnist_cli.proving.claims import Row, Subject
-from mnist_cli.proving.recorded_steps import RecordingCapturer, no_reads
+from mnist_cli.proving.claims import Claims, Outcome, Subject
+from mnist_cli.proving.recorded_steps import NoReads, RecordingCapturer
 from mnist_cli.training import snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.graphed import Capturer, CudaCapturer, Graphed
@@ -26,9 +27,9 @@ from mnist_cli.training.state import TrainState, fresh_state
 from mnist_cli.training.step import Stepper
 
 PRESETS = ("default", "fast")
-"""Between them: SGD and Muon, batch norm and none, augmentation and none."""
+"""Together they cover SGD and Muon, and steps with and without batch norm and augmentation."""
 BATCHES, BATCH_SIZE = 20, 32
-"""Enough for both sizes of graph: eight steps and one."""
+"""Enough for both sizes of graph, eight steps and one."""
 
 
 class _Run:
@@ -46,7 +47,7 @@ class _Run:
         precision = resolve_precision(self.config.precision, device)
         compute = Compute(device, precision)
         self.state: TrainState = fresh_state(self.config, compute, len(data.spec.classes))
-        # The guard that runs on CUDA; it reads nothing back within an epoch.
+        # The guard for CUDA, which reads nothing back within an epoch.
         self.state.guard = DeferredGuard(device, self.state.optimizers)
         self._data = data
 
@@ -72,21 +73,32 @@ def _shortened(preset: str) -> TrainConfig:
     return config.model_copy(update=short)
 
 
-def check_captured(subject: Subject) -> Iterator[Row]:
-    """A row for each preset: captured and replayed steps give the bits of steps one by one."""
+def claims(subject: Subject) -> Claims:
+    """Claims about captured steps and about waiting, for each preset."""
+    kind = _kind(subject.device)
+    captured = {
+        f"steps {kind} against steps one by one, {preset}": partial(check_captured, subject, preset)
+        for preset in PRESETS
+    }
+    return captured | {
+        f"no wait for the device within an epoch, {preset}": partial(check_waits, subject, preset)
+        for preset in PRESETS
+    }
+
+
+def check_captured(subject: Subject, preset: str) -> Outcome:
+    """Captured and replayed steps give the same bits as steps taken one by one."""
     with compute_settings(subject.device, deterministic=True):
-        for preset in PRESETS:
-            plain = _Run(preset, subject).train(None)
-            captured = _Run(preset, subject).train(_capturer(subject.device))
-            differing = [part for part in plain if plain[part] != captured[part]]
-            yield Row(
-                f"steps {_kind(subject.device)} against steps one by one, {preset}",
-                passed=not differing,
-                figure=f"{', '.join(differing)} differ"
-                if differing
-                else f"{BATCHES} steps, every bit equal",
-                values={"steps": BATCHES, "differing": differing},
-            )
+        plain = _Run(preset, subject).train(None)
+        captured = _Run(preset, subject).train(_capturer(subject.device))
+    differing = [part for part in plain if plain[part] != captured[part]]
+    return Outcome(
+        passed=not differing,
+        figure=f"{', '.join(differing)} differ"
+        if differing
+        else f"{BATCHES} steps, every bit equal",
+        values={"steps": BATCHES, "differing": differing},
+    )
 
 
 def _kind(device: torch.device) -> str:
@@ -97,34 +109,31 @@ def _capturer(device: torch.device) -> Capturer:
     return CudaCapturer(device) if device.type == "cuda" else RecordingCapturer()
 
 
-def check_waits(subject: Subject) -> Iterator[Row]:
-    """A row for each preset: no step of an epoch reads a value back to the host.
+def check_waits(subject: Subject, preset: str) -> Outcome:
+    """No step of an epoch reads a value back to the host, taken one by one or captured.
 
-    Neither steps taken one by one nor captured ones. An epoch's first steps are taken outside:
-    they bring its order to the device, and capture.
+    An epoch's first steps are not checked: they bring its order to the device, and capture.
     """
     device = subject.device
-    for preset in PRESETS:
-        for capturer in (None, _capturer(device)):
-            run = _Run(preset, subject)
-            stepper = Stepper(run.state, LearningRate.of(run.config, run.loader.batches))
-            run.state.model.train()
-            with compute_settings(device):
-                steps = _steps(stepper, run.loader, capturer)
-                next(steps)
-                with no_reads(), _no_synchronisation(device):
-                    for _ in steps:
-                        pass
-        yield Row(
-            f"no wait for the device within an epoch, {preset}",
-            passed=True,
-            figure=f"{run.loader.batches} steps one by one and {_kind(device)}, no value read back",
-            values={"steps": run.loader.batches},
-        )
+    for capturer in (None, _capturer(device)):
+        run = _Run(preset, subject)
+        stepper = Stepper(run.state, LearningRate.of(run.config, run.loader.batches))
+        run.state.model.train()
+        with compute_settings(device):
+            steps = _steps(stepper, run.loader, capturer)
+            next(steps)
+            with NoReads(), _no_synchronisation(device):
+                for _ in steps:
+                    pass
+    return Outcome(
+        passed=True,
+        figure=f"{run.loader.batches} steps one by one and {_kind(device)}, no value read back",
+        values={"steps": run.loader.batches},
+    )
 
 
 def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) -> Iterator[object]:
-    """An epoch's steps; captured, its second epoch's, since the first one captures."""
+    """The steps of an epoch; if captured, of the second epoch, since the first one captures."""
     if capturer is None:
         return stepper.epoch(loader)
     graphed = Graphed(stepper, loader, capturer)
@@ -136,7 +145,7 @@ def _steps(stepper: Stepper, loader: DeviceLoader, capturer: Capturer | None) ->
 
 @contextlib.contextmanager
 def _no_synchronisation(device: torch.device) -> Iterator[None]:
-    """On CUDA, let torch raise at every operation that synchronises."""
+    """On CUDA, make torch raise at every operation that synchronises."""
     if device.type != "cuda":
         yield
         return

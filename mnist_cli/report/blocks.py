@@ -60,6 +60,6 @@ def colour_row(images: Sequence[npt.NDArray[np.uint8]]) -> Segments:
 
 
 def plain_row(images: Sequence[npt.NDArray[np.uint8]]) -> str:
-    """Images side by side in plain characters."""
+    """Images (H, W) side by side in plain characters."""
     columns = [plain_lines(image) for image in images]
     return "\n".join(" ".join(line).rstrip() for line in zip(*columns, strict=True)) + "\n"

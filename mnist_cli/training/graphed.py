@@ -74,7 +74,11 @@ class CudaCapturer:
         main.wait_stream(self._stream)
 
     def capture(self, function: Callable[[], None], generator: torch.Generator) -> Replay:
-        """See :meth:`Capturer.capture`."""
+        """See :meth:`Capturer.capture`.
+
+        Raises:
+            UsageError: CUDA refuses to capture an operation.
+        """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
         try:

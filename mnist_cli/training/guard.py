@@ -77,7 +77,7 @@ class DeferredGuard(Guard):
             optimizer.grad_scale = None  # type: ignore[attr-defined]
 
     def before_step(self, step: int | Tensor, loss: Tensor, grad_norm: Tensor) -> None:
-        """See :meth:`Guard.before_step`."""
+        """See :meth:`Guard.before_step`; all tensors have the shape ()."""
         bad = (~torch.isfinite(loss + grad_norm)).float()
         first = bad * (1 - self._found)
         if not isinstance(step, Tensor):
@@ -87,7 +87,11 @@ class DeferredGuard(Guard):
         self._found.copy_(torch.maximum(self._found, bad))
 
     def report(self) -> None:
-        """See :meth:`Guard.report`."""
+        """See :meth:`Guard.report`.
+
+        Raises:
+            NonFiniteError: a step since the last report was not finite.
+        """
         if self._found.item():
             step, loss, grad_norm = self._first.tolist()
             raise _non_finite(int(step), loss, grad_norm)
@@ -130,9 +134,9 @@ def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> st
 
 
 def first_bad_module(model: nn.Module, images: Tensor) -> str:
-    """Path of the first module whose output for ``images`` is not finite; empty if all are.
+    """Path of the first module whose output for images (N, C, H, W) is not finite; empty if all are.
 
-    Of an ensemble, the first such member's.
+    For an ensemble, the path is that of the first member with such a module.
     """
     if not isinstance(model, Ensemble):
         return _first_bad_module(model, images)

@@ -62,7 +62,10 @@ def fit(
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
     """
     stepper = Stepper(state, LearningRate.of(state.config, loader.batches))
-    graphed = _graphed(stepper, loader, capturer)
+    graphed = None
+    if capturer is not None:
+        assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one
+        graphed = Graphed(stepper, loader, capturer)
     while not state.finished:
         if state.batch == 0:
             torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
@@ -89,13 +92,6 @@ def report(state: TrainState, loader: Loader) -> None:
         images, _ = next(iter(loader.epoch(state.epoch, batch)))
         add_origin(error, state, images)
         raise
-
-
-def _graphed(stepper: Stepper, loader: Loader, capturer: Capturer | None) -> Graphed | None:
-    if capturer is None:
-        return None
-    assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one
-    return Graphed(stepper, loader, capturer)
 
 
 def _validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:

@@ -59,15 +59,12 @@ def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimi
     if "beta1" in settings:
         settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
     if name in FUSED:
-        settings["fused"] = all(_has_fused_kernels(p) for p in params)
+        fused = (kind_of(p.device).fused and p.is_floating_point() for p in params)
+        settings["fused"] = all(fused)
     optimizer: Optimizer = _without_compiler(kind)(
         params, lr=config.lr, weight_decay=config.weight_decay, **settings
     )
     return optimizer
-
-
-def _has_fused_kernels(parameter: nn.Parameter) -> bool:
-    return kind_of(parameter.device).fused and parameter.is_floating_point()
 
 
 @cache

@@ -58,7 +58,7 @@ class Ranks:
         return loss, correct
 
     def add(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks, in place; the same bits on each."""
+        """The sum over ranks of a tensor of any shape, in place; the same bits on each rank."""
         return tensor
 
     def agree(self, signal: int) -> int:

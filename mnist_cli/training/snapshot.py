@@ -38,7 +38,7 @@ def capture(
         "config": state.config.to_plain(),
         "model": {
             "name": state.config.model.label,
-            "weights": _unwrapped(state.model.state_dict()),
+            "weights": {k: w.detach() for k, w in state.model.state_dict().items()},
             **_source(state.config.model),
         },
         "ema": None if state.ema is None else dict(state.ema.state_dict()),
@@ -83,10 +83,6 @@ def environment(state: TrainState) -> dict[str, Any]:
         "cuda_graph": state.captured,
         "ranks": state.ranks.size,
     }
-
-
-def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in weights.items()}
 
 
 def _generator_states(device: torch.device, augment: torch.Generator) -> dict[str, Tensor | None]:

@@ -1,11 +1,10 @@
-"""From the name of a picture to its digits in MNIST's form; from folders to names of pictures."""
+"""From names of pictures and folders to digits in MNIST's form."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
-from mnist_cli.vision.ink import find_ink
+from mnist_cli.vision.ink import Ink, find_ink
 from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
 
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit in MNIST's form: (28, 28), uint8, light on dark; its box in the upright picture."""
+    """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture."""
 
     path: str
     form: npt.NDArray[np.uint8]
@@ -31,61 +30,58 @@ class Digit:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture, or a folder, that could not be used, and why."""
+    """A picture or a folder that cannot be used, and the reason."""
 
     path: str
     error: DataError
 
 
-Way = Callable[[Picture, str], "list[Digit]"]
-"""From a picture and its name to what is in it."""
-
-
 def prepare(
     paths: Sequence[str], *, segment: bool = False, as_it_is: bool = False
 ) -> list[Digit | Failure]:
-    """The digits of pictures, folders of pictures and ``-``, in that order.
+    """The digits of pictures, folders of pictures and ``-``, with a :class:`Failure` for others.
 
-    What cannot be used is a :class:`Failure` in its place. ``segment`` looks for many digits in
-    each picture, else all its ink is one. ``as_it_is`` looks for no digit: the whole picture is
-    brought to 28×28, as :mod:`mnist_cli.vision.fitting` has it.
+    Args:
+        paths: names of pictures and folders.
+        segment: find several digits in each picture; by default all its ink is one digit.
+        as_it_is: find no digit, but bring the whole picture to 28×28 by
+            :func:`mnist_cli.vision.fitting.fit`.
     """
-    way: Way = _whole if as_it_is else partial(digits_of, cut=cut_apart if segment else cut_whole)
     results: list[Digit | Failure] = []
     for path in paths:
         try:
-            for picture in expand(path):
-                results += _digits_or_failure(picture, way)
+            pictures = expand(path)
         except DataError as error:
             results.append(Failure(path, error))
+            continue
+        for one in pictures:
+            try:
+                picture = read_picture(one)
+                cut = cut_apart if segment else cut_whole
+                results += [_whole(picture, one)] if as_it_is else digits_of(picture, one, cut)
+            except DataError as error:
+                results.append(Failure(one, error))
     return results
 
 
-def _is_folder(path: str) -> bool:
-    try:
-        return is_folder(Path(path))
-    except OSError:  # as a name that is too long; whoever reads the picture says so
-        return False
-
-
 def expand(path: str) -> list[str]:
-    """The pictures that a name means: those in a folder by their endings, ``img2`` before ``img10``.
+    """The pictures of a folder, found by their endings, ``img2`` before ``img10``; or the name.
 
     Raises:
-        DataError: a folder without pictures, or one that cannot be read.
+        DataError: a folder has no pictures, or cannot be read.
     """
-    if path == STDIN or not _is_folder(path):
-        return [path]
     try:
-        entries = list(Path(path).iterdir())
+        if path == STDIN or not is_folder(Path(path)):
+            return [path]
+        entries = sorted(Path(path).iterdir())
     except OSError as error:
-        raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     names = [one for one in entries if one.suffix.lower() in ENDINGS]
     if not names:
-        within = next((one for one in sorted(entries) if one.is_dir()), None)
+        within = next((one for one in entries if one.is_dir()), None)
         raise DataError(
-            f"there is no picture in the folder {path}",
-            f"Folders in it are not looked into: name them, as {within}."
+            f"no picture in the folder {path}",
+            f"Subfolders are not read: name them, such as {within}."
             if within
             else f"Pictures end in {', '.join(sorted(ENDINGS))}.",
         )
@@ -99,23 +95,16 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-def _digits_or_failure(path: str, way: Way) -> list[Digit | Failure]:
-    try:
-        return list(way(read_picture(path), path))
-    except DataError as error:
-        return [Failure(path, error)]
-
-
-def _whole(picture: Picture, path: str) -> list[Digit]:
+def _whole(picture: Picture, path: str) -> Digit:
     height, width = picture.grey.shape
-    return [Digit(path, fit(picture.grey), _own_pixels(Box(0, 0, height, width), picture.scale))]
+    return Digit(path, fit(picture.grey), _own_pixels(Box(0, 0, height, width), picture.scale))
 
 
-def digits_of(picture: Picture, path: str, cut: Callable[..., list[Cut]]) -> list[Digit]:
-    """The digits that ``cut`` makes of a picture's ink.
+def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> list[Digit]:
+    """The digits that ``cut`` finds in a picture's ink; ``path`` is for messages.
 
     Raises:
-        DataError: the picture is blank, or holds no digits.
+        DataError: the picture is blank, or has too many pieces of ink.
     """
     try:
         cuts = cut(find_ink(picture.grey))

@@ -1,6 +1,6 @@
-"""A picture of anything as 28×28 grey levels, as it is: neither turned to light on dark nor centred.
+"""Brings a picture of anything to 28×28 grey levels, without inverting or centring it.
 
-For pictures of the user's own, of which nobody knows that they are digits.
+For pictures of the user's own data, which need not be digits.
 """
 
 from __future__ import annotations
@@ -12,37 +12,41 @@ import numpy.typing as npt
 
 SIDE = 28
 SMALLEST = 4
-"""Pixels a side, below which a picture shows nothing."""
+"""The smallest width and height of a picture, in pixels."""
 
 IN_WORDS = (
-    "the longer side brought to 28 pixels (area means, or bicubic where they are smaller), "
-    "margins in the grey of their borders"
+    "the longer side is scaled to 28 pixels (area means, or bicubic if it is smaller), "
+    "margins have the grey of the border"
 )
 
 
 def fit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Bring grey levels (H, W), 0 to 255, into (28, 28), uint8; those of that size stay as they are.
+    """Scale grey levels (H, W), 0 to 255, to fit into (28, 28), uint8.
 
-    The longer side becomes 28 pixels and the aspect stays; what is left on both sides of the
-    shorter one has the median of the picture's border. Resampled in 8 bits, which Pillow does in
-    integers, so that every machine gets the same pixels.
+    The longer side becomes 28 pixels and the aspect ratio stays. The margins have the median of
+    the picture's border. Pillow resamples 8 bits in integers, so every machine gets the same
+    pixels. A picture of 28×28 stays as it is, and needs no Pillow.
     """
     levels: npt.NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
     if levels.shape == (SIDE, SIDE):
         return levels
-    from PIL import Image  # not needed by images of 28 x 28
-
-    factor = SIDE / max(levels.shape)
-    height, width = (max(1, round(factor * side)) for side in levels.shape)
-    way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
-    scaled = np.asarray(Image.fromarray(levels).resize((width, height), way))
-    form = np.full((SIDE, SIDE), _border(levels), dtype=np.uint8)
+    small = scaled(levels, SIDE)
+    height, width = small.shape
+    border = np.concatenate((levels[0], levels[-1], levels[1:-1, 0], levels[1:-1, -1]))
+    form = np.full((SIDE, SIDE), int(np.median(border)), dtype=np.uint8)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    form[top : top + height, left : left + width] = scaled
+    form[top : top + height, left : left + width] = small
     return form
 
 
-def _border(levels: npt.NDArray[np.uint8]) -> int:
-    """The median of the outermost pixels."""
-    edges = (levels[0], levels[-1], levels[1:-1, 0], levels[1:-1, -1])
-    return int(np.median(np.concatenate(edges)))
+def scaled(levels: npt.NDArray[Any], longest: int) -> npt.NDArray[Any]:
+    """Scale (H, W), uint8 or float32, to ``longest`` pixels on the longer side.
+
+    Area means if it becomes smaller, else bicubic, which can overshoot.
+    """
+    from PIL import Image
+
+    factor = longest / max(levels.shape)
+    height, width = (max(1, round(factor * side)) for side in levels.shape)
+    way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(levels).resize((width, height), way))

@@ -13,44 +13,43 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
+from mnist_cli.vision.fitting import SIDE, scaled
 from mnist_cli.vision.ink import Grey
 
-SIDE, BOX = 28, 20
+BOX = 20
 FINE = 4
-"""Strokes are judged, and widened, at so many pixels for each of the form's."""
+"""Strokes are measured, widened and thinned at this multiple of the form's resolution."""
 THINNEST = 2.0
-"""Width of a stroke in pixels of the form below which it is widened to that."""
+"""Narrower strokes are widened to this width, in pixels of the form."""
 THICKEST = 4.2
-"""Width of a stroke above which it is thinned to that: of MNIST's 95 in 100 are thinner."""
+"""Wider strokes are thinned to this width; 95% of MNIST's are narrower."""
 EDGE = 0.25
 
 
 def is_blank(levels: Grey) -> bool:
-    """Whether there is no ink worth the name on levels (H, W), 0 to 1."""
+    """Whether no pixel of levels (H, W), 0 to 1, has more than half of full ink."""
     return not bool((levels > 0.5).any())
 
 
 def to_form(levels: Grey) -> npt.NDArray[np.uint8]:
     """Bring the ink of one digit (H, W), 0 to 1, to MNIST's form (28, 28), uint8.
 
-    Beyond the authors' recipe, a stroke too thin for MNIST's pens is widened, one too thick
-    thinned.
+    In addition to the authors' recipe, thin strokes are widened and thick ones thinned.
     """
-    fine = _saturated(_scaled(_cropped(levels), FINE * BOX))
+    fine = _saturated(scaled(_cropped(levels), FINE * BOX).clip(0, 1))
     width = stroke_width(fine)
     missing, excess = (THINNEST * FINE - width) / 2, (width - THICKEST * FINE) / 2
     if missing >= 0.5:
         fine = _cropped(_widened(fine, missing))
     elif excess >= 0.5:
         fine = _cropped(_thinned(fine, excess))
-    return _centred(_scaled(fine, BOX))
+    return _centred(scaled(fine, BOX).clip(0, 1))
 
 
 def stroke_width(levels: Grey) -> float:
-    """Mean width of the strokes, in pixels.
+    """Mean width, in pixels, of the strokes on levels (H, W), float32, 0 to 1.
 
     A stroke of width w has a mean distance to its edge of about w/4 + 1/2 pixels.
     """
@@ -62,20 +61,20 @@ def stroke_width(levels: Grey) -> float:
 
 
 def _saturated(levels: Grey) -> Grey:
-    """Full ink again on hairlines, which fade when they are scaled down."""
+    """Restore full ink on hairlines, which fade when they are scaled down."""
     full = float(np.percentile(levels[levels > 0.05], 75))
     return np.asarray(np.minimum(levels / full, 1), dtype=np.float32)
 
 
 def _widened(levels: Grey, by: float) -> Grey:
-    """Widen strokes by so many pixels on each side, with a soft edge of one pixel."""
+    """Widen strokes by this number of pixels on each side, with a soft edge of one pixel."""
     room = np.pad(levels, int(np.ceil(by)) + 1)
     away = ndimage.distance_transform_edt(room <= 0.5)
     return np.asarray(np.maximum(room, np.clip(by + 1 - away, 0, 1)), dtype=np.float32)
 
 
 def _thinned(levels: Grey, by: float) -> Grey:
-    """Thin strokes by so many pixels on each side, as far as something of each is left."""
+    """Thin strokes by this number of pixels on each side, but keep something of the thickest."""
     inside = ndimage.distance_transform_edt(np.pad(levels > 0.5, 1))[1:-1, 1:-1]
     by = min(by, float(inside.max()) - 1)
     return np.asarray(levels * np.clip(inside - by, 0, 1), dtype=np.float32)
@@ -86,17 +85,8 @@ def _cropped(levels: Grey) -> Grey:
     return levels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _scaled(levels: Grey, longest: int) -> Grey:
-    """Scale so that the longer side has ``longest`` pixels; the aspect stays."""
-    factor = longest / max(levels.shape)
-    height, width = (max(1, round(factor * side)) for side in levels.shape)
-    way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
-    scaled = Image.fromarray(levels).resize((width, height), way)
-    return np.asarray(np.clip(np.asarray(scaled), 0, 1), dtype=np.float32)
-
-
 def _centred(levels: Grey) -> npt.NDArray[np.uint8]:
-    """Lay a box of ink (H, W) into (28, 28) with its centre of mass at pixel 14."""
+    """Place a box of ink (H, W) in (28, 28), uint8, with its centre of mass at pixel 14."""
     top, left = (
         min(max(round(SIDE / 2 - centre), 0), SIDE - side)
         for centre, side in zip(ndimage.center_of_mass(levels), levels.shape, strict=True)

@@ -1,8 +1,8 @@
-"""Reads a picture, from a stranger, as grey levels.
+"""Reads an untrusted picture file as grey levels.
 
-The decoders that Pillow may use are named one by one: some of its others start programs, as
-Ghostscript for EPS. A picture with more pixels than Pillow takes to be sane (89 million) is
-refused by its header, before anything is unpacked.
+Only the listed decoders of Pillow are used: others start programs, such as Ghostscript for EPS. A
+picture with more than Pillow's limit of 89 million pixels is refused by its header, before
+anything is unpacked.
 """
 
 from __future__ import annotations
@@ -22,40 +22,23 @@ from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-ENDINGS = frozenset(
-    f".{ending}"
-    for ending in [
-        "png",
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "mpo",
-        "gif",
-        "bmp",
-        "dib",
-        "tif",
-        "tiff",
-        "webp",
-        "pbm",
-        "pgm",
-        "ppm",
-        "pnm",
-    ]
-)
+ENDINGS = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
+}
 STDIN = "-"
-MAX_BYTES = 1 << 28  # 256 MiB: twice what the largest uncompressed photograph in use takes
+MAX_BYTES = 1 << 28  # 256 MiB: twice the size of the largest uncompressed photographs
 WORKING_SIDE = 1600
 """Longest side to work at, in pixels: a line of 30 digits still has 50 pixels for each."""
 
-_CONVERTIBLE = "PNG, JPEG, GIF, BMP, TIFF, WebP and PNM are read; convert it to one of them."
+_SUPPORTED = "Convert it to PNG, JPEG, GIF, BMP, TIFF, WebP or PNM."
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Grey levels (H, W), float32, 0 is black and 255 white, upright.
+    """Upright grey levels (H, W), float32, from 0 for black to 255 for white.
 
-    ``scale`` is how many pixels of the picture's own one of these is wide.
+    ``scale`` is the width of one of these pixels in pixels of the file.
     """
 
     grey: npt.NDArray[np.float32]
@@ -63,13 +46,13 @@ class Picture:
 
 
 def read_picture(path: str) -> Picture:
-    """Read a picture from a file, or from standard input where ``path`` is ``-``.
+    """Read a picture from a file, or from standard input if ``path`` is ``-``.
 
-    Turned upright as its EXIF says; what is transparent lies on white paper, or on black where
-    nothing would be seen on white. At most :data:`WORKING_SIDE` pixels a side are kept.
+    It is turned upright by its EXIF data. Transparent pictures get a white background, or a black
+    one if white would hide everything. Larger pictures are reduced to :data:`WORKING_SIDE` pixels.
 
     Raises:
-        DataError: missing, unreadable, no picture, damaged, or too large.
+        DataError: missing, unreadable, not a picture, damaged, or too large.
     """
     return decode(_read_bytes(path), "standard input" if path == STDIN else path)
 
@@ -79,60 +62,54 @@ def _read_bytes(path: str) -> bytes:
         if path == STDIN:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
+            if not is_there(Path(path)):
+                raise DataError(f"the picture {path} does not exist")
             if not is_regular(Path(path)):
-                raise _no_file(path)
+                raise DataError(
+                    f"{path} is not a regular file, but a folder, a pipe or a device",
+                    "To read a picture from a program, pipe it to standard input and name it -.",
+                )
             with Path(path).open("rb") as file:
-                # No more than there is: so much memory is taken before the first byte is read.
+                # read() reserves memory for the number of bytes that it is asked for.
                 size = os.fstat(file.fileno()).st_size
                 data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
         raise DataError(f"cannot read the picture {path}: {error.strerror}") from error
-    except ValueError as error:  # a null byte in a name
-        raise DataError(f"{path!r} cannot be the name of a picture") from error
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes", "Make the picture smaller.")
     return data
 
 
-def _no_file(path: str) -> DataError:
-    if not is_there(Path(path)):
-        return DataError(f"there is no picture {path}")
-    return DataError(
-        f"{path} is not a regular file, but a pipe, a device or the like",
-        "A picture that comes out of a program is read from stdin: name it -.",
-    )
-
-
 def decode(data: bytes, name: str) -> Picture:
-    """As :func:`read_picture`, of bytes; ``name`` is what messages call them.
+    """As :func:`read_picture`, from the bytes of a file; ``name`` is for messages.
 
     Raises:
-        DataError: no picture, damaged, or too large.
+        DataError: not a picture, damaged, or too large.
     """
     if not data:
-        raise DataError(f"{name} is empty, no picture")
+        raise DataError(f"{name} is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(data)
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is no picture that can be read", _CONVERTIBLE) from error
+        raise DataError(f"{name} is not a picture in a supported format", _SUPPORTED) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f"{name} would unpack to more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels",
             "Make the picture smaller.",
         ) from error
     except Exception as error:
-        # Damaged bytes make the decoders raise anything: OSError, SyntaxError, struct.error, …
+        # On damaged bytes decoders raise OSError, SyntaxError, struct.error and others.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{name} is a damaged picture: {reason:.200}", "Save it anew.") from error
+        raise DataError(f"{name} is a damaged picture: {reason:.200}", "Save it again.") from error
 
 
 def _decode(data: bytes) -> Picture:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width = image.width
-        # JPEG alone can be decoded at a fraction of its size, which saves most of the time.
+        # Only JPEG can be decoded at a fraction of its size, which saves most of the time.
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))
         scale = width / image.width
         grey = _flatten(ImageOps.exif_transpose(image))
@@ -144,22 +121,22 @@ def _decode(data: bytes) -> Picture:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """One band of grey, 0 to 255: of mode L, or F where there were more than 8 bits."""
+    """One band of grey, 0 to 255: mode L, or F if the file has more than 8 bits."""
     if image.mode.startswith("I;16"):
         return _rescaled(image, 0, 65535)
     if image.mode in ("I", "F"):
         return _rescaled(image, *_finite_range(image))
     if image.has_transparency_data:
         return _on_paper(image.convert("RGBA"))
-    # A palette or CMYK has no direct way to grey levels.
+    # A palette or CMYK cannot be converted to grey levels directly.
     return image.convert("RGB").convert("L") if image.mode not in ("1", "L") else image.convert("L")
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:
-    """The darkest and the lightest, since nothing says what 32 bits a pixel mean."""
+    """The extremes: files with 32 bits per pixel do not define black and white."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("some of its pixels are not finite")
+        raise ValueError("some pixels are not finite")
     return float(values.min()), float(values.max())
 
 
@@ -169,7 +146,7 @@ def _rescaled(image: Image.Image, low: float, high: float) -> Image.Image:
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
-    """Lay an RGBA picture on white, or on black where white shows nothing of it."""
+    """Put an RGBA picture on white, or on black if white hides everything."""
     for paper in ("white", "black"):
         sheet = Image.new("RGBA", image.size, paper)
         sheet.alpha_composite(image)

@@ -1,11 +1,11 @@
 """Cuts a picture's ink into digits: all of it as one, or connected pieces in reading order.
 
-Digits that touch each other are not told apart.
+Digits that touch each other are not separated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,13 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.ink import Grey, Ink
 
 SPECK = 0.03
-"""A piece with a smaller share of the largest piece's area is dirt."""
+"""Pieces with a smaller share of the largest piece's area are ignored as dirt."""
 MOST_PIECES = 1000
 
 
 @dataclass(frozen=True)
 class Box:
-    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last not included."""
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last excluded, in pixels."""
 
     top: int
     left: int
@@ -30,16 +30,16 @@ class Box:
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """Number of rows."""
         return self.bottom - self.top
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """Number of columns."""
         return self.right - self.left
 
     def union(self, other: Box) -> Box:
-        """The smallest box that holds both."""
+        """The smallest box around both."""
         return Box(
             min(self.top, other.top),
             min(self.left, other.left),
@@ -50,27 +50,27 @@ class Box:
 
 @dataclass(frozen=True)
 class Region:
-    """Pieces of ink, by their numbers, that make up a digit, and the box round them."""
+    """The pieces of ink, by number, of a digit, and the box around them."""
 
     box: Box
     pieces: tuple[int, ...]
     area: int
 
     def join(self, other: Region) -> Region:
-        """Both as one."""
+        """Both in one region."""
         return Region(self.box.union(other.box), self.pieces + other.pieces, self.area + other.area)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One digit's ink (H, W), 0 to 1, without its neighbours', and where it was."""
+    """The ink of one digit (H, W), float32, 0 to 1, and its box in the picture."""
 
     levels: Grey
     box: Box
 
 
 def cut_whole(ink: Ink) -> list[Cut]:
-    """All the ink as one digit, without specks and without what runs in from the edge."""
+    """All the ink as one digit, without specks and without pieces that touch the edge."""
     labels, pieces = _pieces(ink)
     whole = _without_intruders(pieces, ink.levels.shape)
     digit = whole[0]
@@ -80,21 +80,21 @@ def cut_whole(ink: Ink) -> list[Cut]:
 
 
 def cut_apart(ink: Ink) -> list[Cut]:
-    """Each digit by itself, line by line from the top, in a line from the left.
+    """Each digit by itself, line by line from the top, within a line from the left.
 
     Raises:
-        DataError: so many pieces are no digits.
+        DataError: more than :data:`MOST_PIECES` pieces.
     """
     labels, pieces = _pieces(ink)
     if len(pieces) > MOST_PIECES:
-        raise DataError(f"{len(pieces):,} pieces of ink: these are no digits")
+        raise DataError(f"{len(pieces):,} pieces of ink are too many for digits")
     pieces = _without_intruders(pieces, ink.levels.shape)
     digits = _grouped(pieces, float(np.median([piece.box.height for piece in _large(pieces)])))
     return [_cut(ink, labels, digit) for digit in in_reading_order(digits)]
 
 
 def _pieces(ink: Ink) -> tuple[npt.NDArray[np.int32], list[Region]]:
-    """The connected pieces of the mask that are no specks, with their numbers on the picture."""
+    """The number of the piece at each pixel (H, W), and the pieces that are not specks."""
     labels, _ = ndimage.label(ink.mask, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
@@ -109,15 +109,15 @@ def _pieces(ink: Ink) -> tuple[npt.NDArray[np.int32], list[Region]]:
 
 
 def _large(pieces: list[Region]) -> list[Region]:
-    """Those that are no mere parts of a digit, by their height."""
+    """The pieces at least a third as high as the highest."""
     tallest = max(piece.box.height for piece in pieces)
     return [piece for piece in pieces if piece.box.height >= tallest / 3]
 
 
 def _without_intruders(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:
-    """Leave out what runs in from the picture's edge, as a table's does, if a digit lies inside.
+    """Omit pieces that touch the picture's edge, such as a table's, if a digit lies inside.
 
-    A digit cut out so closely that it touches the edge itself stays.
+    A digit in a tight cut touches the edge itself, and stays.
     """
     inside = [piece for piece in pieces if not _at_edge(piece.box, shape)]
     tall = any(piece.box.height >= shape[0] / 5 for piece in inside)
@@ -129,7 +129,7 @@ def _at_edge(box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def _grouped(pieces: list[Region], height: float) -> list[Region]:
-    """Join the pieces of one digit: above each other, close, and not taller than a digit is."""
+    """Join the pieces of a digit: close, above each other, and together no taller than a digit."""
     digits: list[Region] = []
     for piece in sorted(pieces, key=lambda one: -one.area):
         match = next((one for one in digits if _belong_together(one.box, piece.box, height)), None)
@@ -151,9 +151,10 @@ def _belong_together(first: Box, second: Box, height: float) -> bool:
 
 
 def in_reading_order(digits: list[Region]) -> list[Region]:
-    """Line by line: a digit is in a line if its middle lies within the height of the line's last.
+    """Digits sorted line by line.
 
-    By the last, not the first, so that a line may slope.
+    A digit belongs to a line if its middle lies within the height of the line's last digit. The
+    last rather than the first, so that a line may slope.
     """
     lines: list[list[Region]] = []
     for digit in sorted(digits, key=lambda one: one.box.left):
@@ -172,4 +173,4 @@ def _cut(ink: Ink, labels: npt.NDArray[np.int32], digit: Region) -> Cut:
     box = digit.box
     part = np.s_[box.top : box.bottom, box.left : box.right]
     levels = np.where(np.isin(labels[part], digit.pieces), ink.levels[part], 0)
-    return Cut(levels.astype(np.float32), replace(box))
+    return Cut(levels.astype(np.float32), box)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one."""
+"""Atomic writes: a crash leaves the old file or the new one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from mnist_cli.base.files import (
     is_folder,
     is_regular,
     is_there,
-    stale_temporaries,
+    replacing,
     sync_folder,
+    temporary_for,
 )
 from mnist_cli.errors import OutputError
 
@@ -47,7 +48,7 @@ def test_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ask", [is_there, is_folder, is_regular])
-def test_what_the_system_does_not_say_is_an_error_on_every_python(
+def test_a_path_that_cannot_be_looked_up_is_an_error_on_every_python(
     tmp_path: Path, ask: Callable[[Path], bool]
 ) -> None:
     with pytest.raises(OSError, match="File name too long") as raised:
@@ -112,6 +113,7 @@ def _named(path: Path) -> tuple[str, bytes]:
         (errno.ENOSPC, "the disk is full"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
+        (errno.EFBIG, "larger than this system allows"),
         (errno.EACCES, "permission denied"),
         (errno.EIO, os.strerror(errno.EIO)),
     ],
@@ -138,23 +140,26 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert entries(tmp_path) == ["a.bin"]
 
 
-def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
-    """A real refusal by the system in the middle of writing, as a full disk gives one."""
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_block_that_fails_leaves_the_old_file_and_one_that_ends_the_new(
+    tmp_path: Path, durable: bool
+) -> None:
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")
-    code = (
-        "import resource, signal, sys; from pathlib import Path\n"
-        "from mnist_cli.errors import OutputError; from mnist_cli.base.files import atomic_write\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "try: atomic_write(Path(sys.argv[1]), b'x' * 100_000)\n"
-        "except OutputError as error: print(error.message)\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True
-    )
-    assert "larger than this system allows (100,000 bytes were needed)" in ran.stdout
+
+    def fail() -> None:
+        with replacing(target, durable=durable) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert target.read_bytes() == b"old"
+    with replacing(target, durable=durable) as file:
+        file.write(b"new, ")
+        assert target.read_bytes() == b"old"
+        file.write(b"in two pieces")
+    assert target.read_bytes() == b"new, in two pieces"
     assert entries(tmp_path) == ["a.bin"]
 
 
@@ -172,7 +177,7 @@ def test_a_folder_that_cannot_be_synced_is_not_a_failure(
 
 
 @needs_posix
-def test_a_folder_whose_sync_fails_is_reported(
+def test_a_failed_sync_of_a_folder_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: int) -> None:
@@ -183,67 +188,66 @@ def test_a_folder_whose_sync_fails_is_reported(
         sync_folder(tmp_path)
 
 
-def test_a_path_without_a_folder_is_reported(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         atomic_write(tmp_path / "missing" / "a", b"")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="not a folder"):
         atomic_write(tmp_path / "file" / "a", b"")
+    with pytest.raises(OutputError, match="cannot write into"):
+        check_writable(tmp_path / "file")
 
 
-def test_temporaries_of_the_dead_are_found_and_those_of_the_living_left(tmp_path: Path) -> None:
+def left_by(folder: Path, pid: int, host: str = "") -> str:
+    """The temporary file of a process, half written."""
+    path = folder / f".last.pt.{host or host_name()}.{pid}.tmp"
+    path.write_bytes(b"half")
+    return path.name
+
+
+def test_temporaries_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    here = host_name()
-    left = tmp_path / f".last.pt.{here}.{dead.pid}.tmp"
-    left.write_bytes(b"half")
-    (tmp_path / f".last.pt.{here}.{os.getpid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".best.pt.{here}.{os.getppid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".last.pt.{dead.pid}.tmp").write_bytes(b"of no machine")
-    (tmp_path / ".last.pt.tmp").write_bytes(b"not ours")
-    (tmp_path / "last.pt").write_bytes(b"whole")
-    assert list(stale_temporaries(tmp_path)) == [left]
+    kept = [left_by(tmp_path, os.getpid()), left_by(tmp_path, os.getppid())]
+    kept += [f".last.pt.{dead.pid}.tmp", ".last.pt.tmp", "last.pt"]
+    for name in kept[2:]:
+        (tmp_path / name).write_bytes(b"not a temporary file of this program")
+    left_by(tmp_path, dead.pid)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == sorted(kept)
 
 
 @needs_posix
-def test_the_holder_of_the_lock_knows_that_a_listed_writer_is_dead(tmp_path: Path) -> None:
+def test_the_holder_of_the_lock_knows_that_a_zombie_is_dead(tmp_path: Path) -> None:
     killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     killed.kill()
     os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still to be waited for
-    left = tmp_path / f".last.pt.{host_name()}.{killed.pid}.tmp"
-    left.write_bytes(b"half")
-    (tmp_path / f".last.pt.{host_name()}.{os.getpid()}.tmp").write_bytes(b"half")
-    (tmp_path / f".last.pt.another-machine.{killed.pid}.tmp").write_bytes(b"half")
-    assert list(stale_temporaries(tmp_path)) == []
-    assert list(stale_temporaries(tmp_path, alone=True)) == [left]
+    kept = [left_by(tmp_path, os.getpid()), left_by(tmp_path, killed.pid, "another-machine")]
+    left = left_by(tmp_path, killed.pid)
+    clear_stale(tmp_path)
+    assert entries(tmp_path) == sorted([*kept, left])
+    clear_stale(tmp_path, alone=True)
+    assert entries(tmp_path) == sorted(kept)
     killed.communicate()
 
 
-def killed_while_writing(path: Path, host: str) -> None:
-    """A process of a machine called ``host`` dies before its file has its name."""
-    code = (
-        "import os, socket, sys; from pathlib import Path; from mnist_cli.base.files import atomic_write\n"
-        "socket.gethostname = lambda: sys.argv[2]\n"
-        "Path.replace = lambda *_: os._exit(9)\n"
-        "atomic_write(Path(sys.argv[1]), b'half')\n"
-    )
-    assert (
-        subprocess.run([sys.executable, "-c", code, str(path), host], check=False).returncode == 9
-    )
-
-
 @pytest.mark.parametrize("host", ["gpu-17.cluster.example.org", "Björn's Mac", "a.123", "x" * 200])
-def test_what_another_machine_left_is_never_cleared(
+def test_temporaries_of_another_machine_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """Its process ids say nothing here: on a shared file system its writer may be alive."""
-    killed_while_writing(tmp_path / "last.pt", host)
-    (left,) = entries(tmp_path)
+    """On a shared folder their writer may be alive, whatever its process id means here."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    monkeypatch.setattr(os, "getpid", lambda: dead.pid)
+    left = temporary_for(tmp_path / "last.pt")
+    left.touch()
+    monkeypatch.undo()
     clear_stale(tmp_path)
-    assert entries(tmp_path) == [left]
+    assert left.exists()
     monkeypatch.setattr(socket, "gethostname", lambda: host)
     clear_stale(tmp_path)
-    assert entries(tmp_path) == []
+    assert not left.exists()
 
 
 def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
@@ -251,7 +255,7 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> 
     assert entries(tmp_path / "a" / "b") == []
 
 
-def test_check_writable_tells_a_full_disk_before_anything_is_computed(
+def test_check_writable_reports_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -261,12 +265,6 @@ def test_check_writable_tells_a_full_disk_before_anything_is_computed(
     with pytest.raises(OutputError, match="disk is full"):
         check_writable(tmp_path)
     assert entries(tmp_path) == []
-
-
-def test_check_writable_refuses_a_file_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_bytes(b"")
-    with pytest.raises(OutputError, match="cannot write into"):
-        check_writable(tmp_path / "runs")
 
 
 @needs_permissions

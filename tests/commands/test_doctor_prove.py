@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from program import Run
 
 from mnist_cli.proving import proofs
-from mnist_cli.proving.claims import Proof, Row, Subject
+from mnist_cli.proving.claims import Claims, Outcome
+
+GOOD = {
+    "products": lambda: Outcome(True, "error 1 | at most 2", {"error": 1.0}),
+    "graphs": lambda: Outcome(None, "no CUDA here"),
+}
+BAD = {"replay": lambda: Outcome(False, "conv1.weight differs")}
 
 
-def _good(_subject: Subject) -> Iterator[Row]:
-    yield Row("products", True, "error 1 | at most 2", {"error": 1.0})
-    yield Row("graphs", None, "no CUDA here")
-
-
-def _bad(_subject: Subject) -> Iterator[Row]:
-    yield Row("replay", False, "conv1.weight differs")
+@pytest.fixture
+def claim(monkeypatch: pytest.MonkeyPatch) -> Callable[[Claims], None]:
+    """Replaces the claims that are checked."""
+    return lambda claims: monkeypatch.setattr(proofs, "all_claims", lambda _subject: claims)
 
 
 def test_all_claims_hold_on_this_machine(run: Run, tmp_path: Path) -> None:
@@ -32,8 +35,8 @@ def test_all_claims_hold_on_this_machine(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_claim_that_fails_is_exit_code_6(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proofs, "PROOFS", (Proof("good", _good), Proof("bad", _bad)))
+def test_a_claim_that_fails_is_exit_code_6(run: Run, claim: Callable[[Claims], None]) -> None:
+    claim(GOOD | BAD)
     ended = run("doctor", "--prove", "--out", "table.md")
     assert ended.code == 6
     assert "products: error 1 | at most 2" in ended.out
@@ -64,15 +67,15 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
 def test_a_folder_for_the_table_is_refused_before_the_first_row(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(proofs, "PROOFS", None)  # nothing may be proven
+    monkeypatch.setattr(proofs, "all_claims", None)  # nothing may be checked
     Path("folder").mkdir()
     ended = run("doctor", "--prove", "--out", name)
     assert ended.code == 5
     assert "it is a folder, not a file" in ended.err
 
 
-def test_data_that_are_not_whole_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proofs, "PROOFS", (Proof("good", _good),))
+def test_incomplete_data_are_named(run: Run, claim: Callable[[Claims], None]) -> None:
+    claim(GOOD)
     Path("data").mkdir()
     Path("data/t10k-labels-idx1-ubyte").write_bytes(b"")
     ended = run("doctor", "--prove")

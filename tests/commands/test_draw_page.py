@@ -141,7 +141,7 @@ def test_undo_and_clear(page: Page) -> None:
 
 
 def test_drawing_with_keys_alone(page: Page) -> None:
-    """A seven: up and to the left, pen down, a bar, then slantwise down with two arrows held."""
+    """A seven: up and to the left, pen down, a bar, then diagonally down with two arrows held."""
     press = page.browser.key
     press("Tab")
     assert page.browser.evaluate("document.activeElement.id") == "drawing"
@@ -161,7 +161,7 @@ def test_drawing_with_keys_alone(page: Page) -> None:
     page.settle()
     assert page.text("#pen-state") == "Pen up"
     assert page.said() == "7"
-    wait_until(lambda: "says 7" in page.text("#spoken"))
+    wait_until(lambda: "predicts 7" in page.text("#spoken"))
     press("ArrowUp")  # the pen is up: nothing more is drawn
     assert page.state() == "answered"
     press("Backspace")
@@ -235,16 +235,14 @@ def test_on_a_phone_with_a_finger(served: Address) -> None:
         assert phone.problems == []
 
 
-def test_a_program_that_has_been_stopped_is_said_to_be(
-    browser: chromium.Browser, trained: Path
-) -> None:
+def test_a_stopped_program_is_reported(browser: chromium.Browser, trained: Path) -> None:
     with drawing(trained, "-q") as there:
         page = Page(browser, there)
         there.process.send_signal(signal.SIGINT)
         finish(there.process)
         page.draw(DIGITS["7"])
         assert page.state() == "failed"
-        assert "has it been stopped?" in page.text("#problem")
+        assert "does not answer" in page.text("#problem")
     browser.problems.clear()
 
 

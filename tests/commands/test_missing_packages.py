@@ -143,7 +143,7 @@ def test_the_core_needs_none_of_them(
 
 REFUSED = {
     "scikit-learn": ["train", *SMALL, "--dataset", "digits"],
-    "pillow": ["predict", "digit.png"],
+    "scipy": ["predict", "digit.png"],
     "matplotlib": ["plot"],
     "torchvision": ["train", *SMALL, "--loader", "dataloader", "--dataset", "own"],
     "onnx": ["export", "--format", "onnx"],

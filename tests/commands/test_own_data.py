@@ -70,7 +70,7 @@ def test_the_record_of_the_run(own: Path, run_of: Path) -> None:
 def test_what_was_done_to_the_images_is_said(run: Run, own: Path) -> None:
     outcome = run("train", *SMALL[1:-5], "--dataset", own / "pics", "--dry-run")
     text = said(outcome)
-    assert "60 of 60 images are 32×40: the longer side brought to 28 pixels" in text
+    assert "60 of 60 images are 32×40: the longer side is scaled to 28 pixels" in text
     assert "no test set found: 12 images, one in 5 of each class, are held out" in text
 
 
@@ -215,7 +215,7 @@ def test_data_that_cannot_be_used(run: Run, own: Path) -> None:
         outcome = run(*command)
         assert outcome.code == 3
         assert "1 of the images in" in said(outcome)
-        assert "000.png is no picture that can be read" in said(outcome)
+        assert "000.png is not a picture in a supported format" in said(outcome)
     assert run(*SMALL, "--dataset", "nowhere/").code == 3
     assert run(*SMALL, "--dataset", "nowhere").code == 2
     assert not Path("runs").exists() or not list(Path("runs").iterdir())

@@ -111,7 +111,7 @@ def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
     assert (outcome.code, row["digit"], row["class"], row["bottom"]) == (3, "", "", "")
-    assert row["error"] == "there is no picture missing.png"
+    assert row["error"] == "the picture missing.png does not exist"
 
 
 def test_the_picture_is_shown_and_the_checkpoint_named(run: Run, trained: Path) -> None:

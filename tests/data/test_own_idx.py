@@ -29,7 +29,7 @@ def test_other_sizes_and_classes(tmp_path: Path) -> None:
     assert data.spec.name == str(tmp_path / "shapes")
     assert data.spec.title == "shapes"
     (remark,) = data.remarks
-    assert remark.startswith("images are 20×16: the longer side brought to 28")
+    assert remark.startswith("images are 20×16: the longer side is scaled to 28")
 
 
 def test_of_28_by_28_every_byte_is_kept_and_the_figures_are_exact(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> 
     data = own_data.read_own(tmp_path)
     assert len(data.train) + len(data.test) == 12
     (sizes, _) = data.remarks
-    assert sizes.startswith("2 of 12 images are 9×9 to 100×50: the longer side brought to 28")
+    assert sizes.startswith("2 of 12 images are 9×9 to 100×50: the longer side is scaled to 28")
 
 
 def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_activations_are_those_of_a_forward_by_hand() -> None:
     assert [layer.name for layer in layers] == ["conv1", "conv2", "conv3", "conv4", "fc"]
     for layer, output in zip(layers, expected, strict=True):
         assert torch.equal(layer.output, output)
-    assert layers[2].operations == ("convolution", "pool", "norm", "ReLU")
+    assert layers[2].operations == ("convolution", "max pool", "batch norm", "ReLU")
     assert torch.equal(features(net, x), fourth.flatten(1))
 
 
@@ -49,7 +49,7 @@ def test_a_fixed_bank_of_filters_is_a_layer_too() -> None:
     assert first.weight is net.bank
     pooled = F.max_pool2d(F.conv2d(x[:, :, 2:-2, 2:-2], net.bank), 2)
     assert torch.equal(first.output, F.relu(pooled))
-    assert first.operations == ("convolution", "pool", "ReLU")
+    assert first.operations == ("convolution", "max pool", "ReLU")
 
 
 @pytest.mark.parametrize("name", list(models.REGISTRY))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,18 @@ from mnist_cli.errors import Interrupted, NumericsError, UsageError
 from mnist_cli.networks import registry as models
 from mnist_cli.proving import (
     arithmetic,
-    limits,
+    memory_and_speed,
     memory_trial,
     preset_gradients,
     programs,
     training_steps,
 )
-from mnist_cli.proving.claims import Proof, Row, Subject, prove
+from mnist_cli.proving.claims import Claims, Outcome, Row, Subject, prove
 from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import graphed, guard, muon, step
 
 CPU = torch.device("cpu")
+CAPTURED = "against steps one by one"
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,10 @@ def subject(digits: LoadedData, tmp_path: Path) -> Subject:
     return Subject(CPU, digits, tmp_path / "data", tmp_path, WORKER)
 
 
-def failed(check: Any, subject: Subject) -> list[Row]:
-    """The rows that fail, a proof that cannot be carried out included."""
-    rows = list(prove(subject, [Proof("the proof", check)]))
+def failed(claims: Claims, word: str = "") -> list[Row]:
+    """The rows that fail, of the claims with a word in them; an exception is a failed row."""
+    rows = list(prove({claim: check for claim, check in claims.items() if word in claim}))
+    assert rows
     return [row for row in rows if row.passed is False]
 
 
@@ -105,13 +106,8 @@ def test_sums_in_bf16_do_not_pass() -> None:
 
     product = dataclasses.replace(arithmetic.OPERATIONS[0], compute=compute)
     row = arithmetic.measure(product, arithmetic.BF16, CPU)
-    assert (
-        row.values["error_roundings"]
-        > 5
-        * arithmetic.measure(arithmetic.OPERATIONS[0], arithmetic.BF16, CPU).values[
-            "error_roundings"
-        ]
-    )
+    sound = arithmetic.measure(arithmetic.OPERATIONS[0], arithmetic.BF16, CPU)
+    assert row.values["error_roundings"] > 5 * sound.values["error_roundings"]
 
 
 def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +121,11 @@ def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_presets_gradient_holds(subject: Subject) -> None:
-    rows = list(preset_gradients.check(subject))
-    assert {row.claim.split()[2] for row in rows} == {
+    claims = preset_gradients.claims(subject)
+    assert {claim.split()[2] for claim in claims} == {
         *("conv4", "conv4-wide", "oriented", "example", "notebook", "conv2"),
     }
-    assert [row.figure for row in rows if not row.passed] == []
+    assert failed(claims) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -148,7 +144,7 @@ def test_a_gradient_that_is_wrong_is_found(
     monkeypatch.setattr(preset_gradients, "_precisions", _both)
     monkeypatch.setattr(F, "linear", wrong)
     config = preset_gradients.networks()["conv2"]
-    row = preset_gradients.measure("conv2", config, subject)
+    row = preset_gradients.measure(config, subject)
     assert row.passed is False
     errors, allowed = row.values["relative_error"], row.values["limit"]
     spoiled = "bf16" if dtype == torch.bfloat16 else "fp32"
@@ -167,7 +163,7 @@ def test_a_loss_that_is_wrong_is_found(subject: Subject, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(models, "loss", wrong)
     config = preset_gradients.networks()["conv2"]
-    assert preset_gradients.measure("conv2", config, subject).passed is False
+    assert preset_gradients.measure(config, subject).passed is False
 
 
 # --- steps
@@ -176,9 +172,10 @@ def test_a_loss_that_is_wrong_is_found(subject: Subject, monkeypatch: pytest.Mon
 def test_captured_steps_hold_and_a_rate_that_was_frozen_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert failed(training_steps.check_captured, subject) == []
+    assert failed(training_steps.claims(subject), CAPTURED) == []
     monkeypatch.setattr(graphed, "_for_capture", lambda *_: contextlib.nullcontext())
-    assert len(failed(training_steps.check_captured, subject)) == len(training_steps.PRESETS)
+    spoiled = failed(training_steps.claims(subject), CAPTURED)
+    assert len(spoiled) == len(training_steps.PRESETS)
 
 
 def test_steps_that_are_not_captured_are_found(
@@ -191,7 +188,7 @@ def test_steps_that_are_not_captured_are_found(
             raise UsageError("a CUDA graph is not available: not here")
 
     monkeypatch.setattr(training_steps, "_capturer", lambda _device: Refusing())
-    (row,) = failed(training_steps.check_captured, subject)
+    row, *_ = failed(training_steps.claims(subject), CAPTURED)
     assert "not here" in row.figure
 
 
@@ -202,16 +199,15 @@ def test_rates_in_float32_as_on_cuda(
     """Captured steps read them from memory, the others must round theirs."""
     for module in (graphed, step, muon)[: 1 if spoilt else 3]:
         monkeypatch.setattr(module, "rate_dtype", lambda _device: torch.float32)
-    names = [row.claim for row in failed(training_steps.check_captured, subject)]
-    assert bool(names) is spoilt
+    assert bool(failed(training_steps.claims(subject), CAPTURED)) is spoilt
 
 
 def test_steps_wait_for_nothing_and_a_value_read_back_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert failed(training_steps.check_waits, subject) == []
+    assert failed(training_steps.claims(subject), "no wait") == []
     monkeypatch.setattr(training_steps, "DeferredGuard", lambda *_: guard.Guard())
-    rows = failed(training_steps.check_waits, subject)
+    rows = failed(training_steps.claims(subject), "no wait")
     assert "reads a value back to the host" in rows[0].figure
 
 
@@ -235,9 +231,7 @@ def test_one_wrong_bit_in_the_replay_is_found(
             return sound(state, position, edge, spoiled)
         """,
     )
-    rows = failed(programs.check_replay, subject)
-    assert rows
-    assert "differ" in rows[0].figure
+    assert "differ" in failed(programs.claims(subject), "replay")[0].figure
 
 
 def test_an_optimiser_that_is_not_restored_is_found(
@@ -250,7 +244,7 @@ def test_an_optimiser_that_is_not_restored_is_found(
             pass
         """,
     )
-    assert "weights" in failed(programs.check_resume, subject)[0].figure
+    assert "weights" in failed(programs.claims(subject), "resumed")[0].figure
 
 
 def test_a_wrong_weight_of_two_processes_is_found(
@@ -262,7 +256,7 @@ def test_a_wrong_weight_of_two_processes_is_found(
         Group.weigh = lambda self, loss, scores, total: loss * 1.1
         """,
     )
-    (row,) = failed(programs.check_two_processes, subject)
+    (row,) = failed(programs.claims(subject), "two processes")
     assert row.values["relative_error"] > row.values["limit"] > row.values["of_one_process"]
 
 
@@ -276,11 +270,11 @@ def test_a_refusal_that_proposes_nothing_is_found(
             return 0
         """,
     )
-    (row,) = limits.check_memory(subject)
-    if row.passed is None:
-        pytest.skip(row.figure)
-    assert not row.passed
-    assert "none proposed" in row.figure
+    outcome = memory_and_speed.check_memory(subject)
+    if outcome.passed is None:
+        pytest.skip(outcome.figure)
+    assert not outcome.passed
+    assert "none proposed" in outcome.figure
 
 
 def test_a_limit_that_refuses_nothing_is_no_proof(
@@ -288,11 +282,8 @@ def test_a_limit_that_refuses_nothing_is_no_proof(
 ) -> None:
     nothing = {"refused": None, "proposed": None, "images": 0}
     for answer, passed in ((None, None), (nothing, False)):
-        monkeypatch.setattr(
-            limits, "run_json", lambda *_, answer=answer, **__: programs.Ended(0, answer)
-        )
-        (row,) = limits.check_memory(subject)
-        assert row.passed is passed
+        monkeypatch.setattr(memory_and_speed, "run_json", lambda *_, answer=answer, **__: answer)
+        assert memory_and_speed.check_memory(subject).passed is passed
 
 
 def test_memory_is_not_limited_where_the_system_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,21 +295,21 @@ def test_memory_is_not_limited_where_the_system_cannot(monkeypatch: pytest.Monke
 def test_a_network_that_learns_nothing_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(limits, "TRIES", 1)
+    monkeypatch.setattr(memory_and_speed, "TRIES", 1)
     inject(
         *(monkeypatch, tmp_path, "mnist_cli.training.optim"),
         """
         LearningRate.factor = lambda self, step: 0.0
         """,
     )
-    (row,) = failed(limits.check_fast, subject)
+    (row,) = failed(memory_and_speed.claims(subject), "85%")
     assert row.values["accuracy"] < 0.5
 
 
 def test_data_without_a_target_have_no_speed_row(subject: Subject, digits: LoadedData) -> None:
     data = dataclasses.replace(digits, spec=dataclasses.replace(digits.spec, name="kmnist"))
-    (row,) = limits.check_fast(dataclasses.replace(subject, data=data))
-    assert row.passed is None
+    check = memory_and_speed.claims(dataclasses.replace(subject, data=data))["speed"]
+    assert check().passed is None
 
 
 def test_a_command_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -340,20 +331,18 @@ def test_a_command_that_fails_gives_its_message(tmp_path: Path) -> None:
 # --- the loop
 
 
-def test_a_proof_that_fails_early_is_a_row_and_the_others_go_on(subject: Subject) -> None:
-    def broken(_subject: Subject) -> Iterator[Row]:
-        yield Row("first", True, "fine")
+def test_a_check_that_raises_is_a_failed_row_and_the_others_run() -> None:
+    def broken() -> Outcome:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
 
-    rows = list(prove(subject, [Proof("broken", broken), Proof("broken", broken)]))
-    assert [row.passed for row in rows] == [True, False, True, False]
-    assert rows[1].figure == "RuntimeError: CUDA error: an illegal memory access was encountered"
+    rows = list(prove({"broken": broken, "sound": lambda: Outcome(True, "fine")}))
+    assert [(row.claim, row.passed) for row in rows] == [("broken", False), ("sound", True)]
+    assert rows[0].figure == "RuntimeError: CUDA error: an illegal memory access was encountered"
 
 
-def test_a_signal_ends_the_proofs(subject: Subject) -> None:
-    def stopped(_subject: Subject) -> Iterator[Row]:
+def test_a_signal_ends_the_proofs() -> None:
+    def stopped() -> Outcome:
         raise Interrupted("interrupted")
-        yield
 
     with pytest.raises(Interrupted):
-        list(prove(subject, [Proof("stopped", stopped)]))
+        list(prove({"stopped": stopped}))

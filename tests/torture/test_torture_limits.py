@@ -155,13 +155,15 @@ def test_out_of_memory_elsewhere(tally: Tally, victim: Victim) -> None:
     tally.note(f"{codes.count(7)} of {len(codes)} ran out")
 
 
+CHOICES = "auto, cpu, cuda, cuda:N, mps"
 MISSING = {
     "cuda": r"device cuda is not available: \w",
     "cuda:7": r"device cuda:7 is not available: \w",
     "mps": r"device mps is not available: \w",
-    "tpu": r"--device.*tpu.*auto, cpu, cuda, cuda:N, mps|no device 'tpu'",
-    "cuda:x": r"--device.*cuda:x.*auto, cpu, cuda, cuda:N, mps|no device 'cuda:x'",
-    "CPU": r"--device.*CPU.*auto, cpu, cuda, cuda:N, mps|no device 'CPU'",
+    **{
+        name: rf"there is no device '{name}' .*{CHOICES}|--device: should be {CHOICES}, not '{name}'"
+        for name in ("tpu", "cuda:x", "CPU")
+    },
 }
 
 

@@ -198,7 +198,7 @@ def test_a_number_of_members_that_makes_no_sense_is_told(tmp_path: Path, claimed
     spoilt = document()
     spoilt["config"]["ensemble"] = claimed
     checkpoints.write(spoilt, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="lacks or garbles"):
+    with pytest.raises(CheckpointError, match="is missing or garbled"):
         checkpoints.read(tmp_path / "a.pt")
 
 

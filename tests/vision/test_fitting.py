@@ -8,14 +8,14 @@ import pytest
 from mnist_cli.vision.fitting import fit
 
 
-def test_of_that_size_it_stays_as_it_is() -> None:
+def test_a_picture_of_28_pixels_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     assert np.array_equal(fit(pixels), pixels)
     assert np.array_equal(fit(pixels.astype(np.float32)), pixels)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 10])
-def test_larger_ones_become_means_over_areas(factor: int) -> None:
+def test_larger_pictures_become_area_means(factor: int) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (28 * factor, 28 * factor), dtype=np.uint8)
     means = pixels.reshape(28, factor, 28, factor).mean(axis=(1, 3))
     assert np.abs(fit(pixels).astype(float) - means).max() <= 1

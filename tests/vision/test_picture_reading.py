@@ -1,4 +1,4 @@
-"""Pictures of every kind come to the same grey levels; what is no picture is refused in words."""
+"""Pictures of every kind give the same grey levels; other files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_exif_turns_it_upright() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_what_is_transparent_is_paper_of_the_other_colour(level: int) -> None:
+def test_transparent_pixels_become_paper_of_the_other_colour(level: int) -> None:
     ink = 255 - DARK
     image = Image.merge("LA", [Image.new("L", (200, 200), level), Image.fromarray(ink)])
     got = grey_of(encoded(image))
@@ -95,14 +95,14 @@ def bomb(width: int, height: int) -> bytes:
     ("data", "said"),
     [
         (b"", "empty"),
-        (b"hello", "no picture that can be read"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture that can be read"),
+        (b"hello", "supported format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "supported format"),
         (encoded(DARK)[:200], "damaged"),
         (bomb(10_000, 10_000), "89,478,485 pixels"),
         (bomb(100_000, 100_000), "89,478,485 pixels"),
     ],
 )
-def test_what_is_no_picture(data: bytes, said: str) -> None:
+def test_files_that_are_not_pictures(data: bytes, said: str) -> None:
     with pytest.raises(DataError, match="it") as failure:
         image_files.decode(data, "it")
     assert said in failure.value.message
@@ -125,20 +125,20 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 @needs_posix
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
-    """Reading it could take for ever."""
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """Reading a pipe or a device may never end."""
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("/dev/zero", str(tmp_path / "pipe.png")):
         with pytest.raises(DataError, match=f"{name} is not a regular file") as caught:
             image_files.read_picture(name)
-        assert "stdin" in caught.value.hint
+        assert "standard input" in caught.value.hint
 
 
 def test_folders_in_a_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "bar").mkdir()
     with pytest.raises(DataError, match="no picture in the folder") as caught:
         expand(str(tmp_path))
-    assert caught.value.hint == f"Folders in it are not looked into: name them, as {tmp_path}/bar."
+    assert caught.value.hint == f"Subfolders are not read: name them, such as {tmp_path}/bar."
 
 
 def test_more_bytes_than_a_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:

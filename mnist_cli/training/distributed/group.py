@@ -74,13 +74,13 @@ class Group(Ranks):
         return loss if share == total else loss * (share / total)
 
     def pool(self, loss: Tensor, correct: Tensor, images: int, total: int) -> tuple[Tensor, Tensor]:
-        """See :meth:`Ranks.pool`."""
+        """See :meth:`Ranks.pool`; all tensors have the shape ()."""
         summed = loss.double() * images if images else loss.new_zeros((), dtype=torch.float64)
         figures = self.add(torch.stack([summed, correct.double()]))
         return figures[0] / total, figures[1]
 
     def add(self, tensor: Tensor) -> Tensor:
-        """See :meth:`Ranks.add`."""
+        """See :meth:`Ranks.add`; a tensor of any shape, the same on all ranks."""
         dist.all_reduce(tensor)
         return tensor
 
@@ -96,7 +96,11 @@ class Group(Ranks):
         return [*names, ""][_extreme(position, dist.ReduceOp.MIN)]
 
     def share(self, payload: bytes = b"") -> bytes:
-        """See :meth:`Ranks.share`."""
+        """See :meth:`Ranks.share`.
+
+        Raises:
+            RankError: rank 0 runs another program.
+        """
         size = torch.tensor([len(payload)])
         dist.broadcast(size, 0)
         if not 0 <= int(size) <= LONGEST:

@@ -1,5 +1,5 @@
-// The drawing: strokes as lists of points, shown at the screen's resolution, and as the bytes that
-// the network is asked about. Lengths are in the drawing's own pixels, whatever the screen's are.
+// The drawing: strokes as lists of points, painted at the screen's resolution, and as bytes for the
+// network. Lengths are in the drawing's own pixels, not the screen's.
 
 const trace = (context, { width, points }) => {
   context.lineWidth = width;
@@ -16,9 +16,9 @@ const traceAll = (context, strokes, colour) => {
 
 export class Drawing {
   strokes = [];
-  open = false; // whether the last stroke is being drawn
+  open = false; // whether the last stroke continues
   width = 24;
-  cursor = null; // of the keyboard: { x, y, down }, or null where it is not shown
+  cursor = null; // of the keyboard: { x, y, down }; null hides it
 
   constructor(canvas, side, onChange) {
     Object.assign(this, { canvas, side, onChange });
@@ -36,7 +36,7 @@ export class Drawing {
     this.changed();
   }
 
-  // Goes on with the last stroke; with a new one where that has been taken back meanwhile.
+  // Continues the last stroke; begins a new one if that has been removed.
   extend(x, y) {
     if (!this.open) return this.begin(x, y);
     this.strokes.at(-1).points.push([x, y]);
@@ -60,13 +60,13 @@ export class Drawing {
     this.onChange();
   }
 
-  // Where on the drawing an event of the pointer's is.
+  // The position of a pointer event on the drawing.
   place(event) {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     return [(event.clientX - left) * this.side / width, (event.clientY - top) * this.side / height];
   }
 
-  // Rows of bytes, 0 is paper and 255 ink.
+  // Rows of bytes, from 0 for paper to 255 for ink.
   bytes() {
     const context = this.bytesOf, side = this.side;
     context.clearRect(0, 0, side, side);

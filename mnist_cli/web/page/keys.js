@@ -1,4 +1,4 @@
-// Drawing with the keyboard: a pen that arrows move, and that is put down and lifted.
+// Drawing with the keyboard: arrows move a pen that is down or up.
 
 const WAYS = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
@@ -29,7 +29,7 @@ export const listenToKeys = (drawing, { onPen, clear, undo }) => {
     show();
   };
 
-  // Two arrows held at once go slantwise, though the keyboard repeats only one of them.
+  // Two arrows held at once move diagonally, though the keyboard repeats only one of them.
   const move = (shift) => {
     const step = side / (shift ? SMALL_STEPS : STEPS);
     const along = (axis) => Math.sign([...held].reduce((sum, key) => sum + WAYS[key][axis], 0));

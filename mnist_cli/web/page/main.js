@@ -1,4 +1,4 @@
-// Brings the parts together: what is drawn is asked about, what is answered is shown.
+// Connects the parts: asks about the drawing and shows the answers.
 import { Asker } from './asking.js';
 import { Drawing } from './drawing.js';
 import { listenToKeys } from './keys.js';
@@ -9,7 +9,7 @@ const byId = (id) => document.getElementById(id);
 
 const setState = (state) => { document.body.dataset.state = state; };
 
-const GONE = 'No answer from the program: has it been stopped? Start it again, and draw on the page it names.';
+const GONE = 'The program does not answer. If it has been stopped, start it again and open the address that it prints.';
 
 const setUp = (about) => {
   let shown = null, frame = 0;
@@ -18,7 +18,7 @@ const setUp = (about) => {
     shown = answer.blank ? null : answer;
     if (!shown) return showNothing();
     showAnswer(answer, about.classes);
-    return speak(`${about.model} says ${byId('said').textContent}`);
+    return speak(`${about.model} predicts ${byId('said').textContent}`);
   };
 
   const asker = new Asker({
@@ -38,7 +38,7 @@ const setUp = (about) => {
     if (!drawing.blank) asker.ask(drawing.bytes());
   };
 
-  // At most one question for each picture that the screen shows.
+  // At most one question for each frame of the screen.
   const onChange = () => {
     if (drawing.blank) {
       asker.forget();

@@ -1,4 +1,4 @@
-// Pictures out of the bytes that the program sends, in the page's own colours.
+// Paints the bytes that the program sends, in the page's own colours.
 
 const ENLARGED = 8;
 
@@ -14,8 +14,8 @@ const colours = (...names) => {
 
 const mixed = (from, to, share) => from.map((value, i) => value + share * (to[i] - value));
 
-// A function from a figure, -127 to 127, to a colour: paper in the middle. Where none is below
-// zero one colour will do.
+// A function from a value, -127 to 127, to a colour, with paper for 0. Values without negative ones
+// have a colour of their own.
 const scale = (values) => {
   const [paper, above, below, amount] = colours('paper', 'above', 'below', 'amount');
   const up = values.some((value) => value < 0) ? above : amount;
@@ -40,7 +40,7 @@ export const paintGrey = (canvas, values, side) => {
   paint(canvas, side, side, (x, y) => Array(3).fill(values[y * side + x]));
 };
 
-// Figures around zero, with the outline of a grey picture of the same size over them.
+// Values around zero, under the outline of a grey picture of the same size.
 export const paintSigned = (canvas, values, outlined, side) => {
   const colourOf = scale([-1, ...values]), small = new OffscreenCanvas(side, side);
   paint(small, side, side, (x, y) => colourOf(values[y * side + x]));
@@ -58,7 +58,7 @@ export const paintSigned = (canvas, values, outlined, side) => {
   }
 };
 
-// Maps side by side, a line between them, about twice as wide as high.
+// Maps side by side, with lines between them, about twice as wide as high in all.
 export const paintMosaic = (canvas, values, { width, height }) => {
   const area = width * height, count = values.length / area;
   const columns = Math.min(count, Math.ceil(Math.sqrt(2 * count)));

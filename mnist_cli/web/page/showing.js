@@ -1,4 +1,4 @@
-// What the page shows of an answer.
+// Shows an answer on the page.
 import { paintGrey, paintMosaic, paintNothing, paintSigned, unpack } from './pictures.js';
 
 const byId = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@ const element = (name, properties = {}, ...children) => {
 export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 export const showAbout = ({ model, checkpoint, members, classes }) => {
-  const voting = members > 1 ? `, ${members} networks that vote; what is inside is the first's` : '';
+  const voting = members > 1 ? `, ${members} networks that vote; saliency and activations are the first one's` : '';
   byId('network').textContent = `${model}${voting} · ${checkpoint}`;
   byId('bars').tBodies[0].replaceChildren(...classes.map((name) => element('tr', {},
     element('th', { scope: 'row', textContent: name }),
@@ -36,14 +36,14 @@ const showPicture = (id, caption, label, paint) => {
 const showSaliency = (saliency, ink, classes) => {
   if (!saliency) return;
   const [said, rival] = [classes[saliency.predicted], classes[saliency.rival]];
-  for (const [id, caption] of [['gradient', `why ${said}`], ['difference', `and not ${rival}`]]) {
+  for (const [id, caption] of [['gradient', `saliency of ${said}`], ['difference', `of ${said} against ${rival}`]]) {
     const values = unpack(saliency[id].values, Int8Array);
-    showPicture(id, caption, `Saliency: ${caption}`, (canvas) => paintSigned(canvas, values, ink, SEEN));
+    showPicture(id, caption, caption, (canvas) => paintSigned(canvas, values, ink, SEEN));
   }
 };
 
 const layerCaption = ({ name, operations, count, width, height, largest }) =>
-  `${name}: ${operations.join(', ')} · ${height * width > 1 ? `${count} maps of ${height}×${width}` : `${count} units`} · at most ${largest.toPrecision(3)}`;
+  `${name}: ${operations.join(', ')} · ${height * width > 1 ? `${count} maps of ${height}×${width}` : `${count} units`} · maximum ${largest.toPrecision(3)}`;
 
 const showLayers = (layers) => {
   const figures = byId('layers');
@@ -67,7 +67,7 @@ export const showAnswer = (answer, classes) => {
   byId('said').textContent = `${classes[best]} · ${percent(probabilities[best])}`;
   byId('said').className = '';
   showBars(probabilities, best);
-  showPicture('form', '', 'The drawing as the network sees it', (canvas) => paintGrey(canvas, form, SEEN));
+  showPicture('form', '', 'The network\'s input', (canvas) => paintGrey(canvas, form, SEEN));
   showSaliency(answer.saliency, unpack(answer.ink, Uint8Array), classes);
   showLayers(answer.layers);
 };
@@ -77,14 +77,14 @@ export const showNothing = () => {
   byId('said').className = 'quiet';
   showBars(null, -1);
   ['form', 'gradient', 'difference'].forEach((id) => paintNothing(byId(id)));
-  byId('gradient-caption').textContent = 'why';
-  byId('difference-caption').textContent = 'and not another';
+  byId('gradient-caption').textContent = 'saliency';
+  byId('difference-caption').textContent = 'saliency of the difference';
   byId('layers').replaceChildren();
 };
 
 let speaking = 0;
 
-// To who listens rather than looks: once the drawing rests, not at each of its points.
+// For screen readers: only after a pause, not at each point of a stroke.
 export const speak = (text) => {
   clearTimeout(speaking);
   speaking = setTimeout(() => { byId('spoken').textContent = text; }, 700);
