@@ -97,20 +97,24 @@ def fetching(*, silent: bool) -> Iterator[Any]:
 def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> None:
     """Print where a data set's files are now, and how long the download took."""
     if as_json:
+        files = [
+            {"path": path, "bytes": path.stat().st_size, "source": source}
+            for path, source in report.files.items()
+        ]
         print_json(
             {
-                "dataset": report.dataset,
+                "dataset": spec.name,
                 "folder": report.folder,
                 "downloaded": report.downloaded,
                 "seconds": report.seconds,
-                "files": [vars(file) for file in report.files],
+                "files": files,
             }
         )
     elif spec.bundled:
         _note_bundled(spec.title)
     else:
         done = f" ({report.downloaded:,} bytes in {report.seconds:.1f} s)"
-        folders = ", ".join(sorted({str(file.path.parent) for file in report.files}))
+        folders = ", ".join(sorted({str(path.parent) for path in report.files}))
         stdout().print(
             f"{spec.title} is in {folders}{done if report.downloaded else ''}", markup=False
         )

@@ -73,17 +73,18 @@ def test_missing_and_foreign_files_are_named(run: Run, flat: Path, command: str)
 
 
 @pytest.mark.mnist
-def test_verify_of_the_real_files(run: Run, mnist_dir: Path) -> None:
+def test_the_real_files(run: Run, mnist_dir: Path) -> None:
     outcome = run("data", "verify", "--data-dir", mnist_dir)
     assert outcome.code == 0
     assert [line.split()[-1] for line in outcome.out.splitlines()[1:]] == ["ok"] * 4
     fetched = run("data", "fetch", "--data-dir", mnist_dir)
     assert fetched.code == 0
-    paths = [Path(line) for line in run("data", "path", "--data-dir", mnist_dir).out.splitlines()]
-    assert f" {paths[0].parent}\n" in fetched.out
+    path = run("data", "path", "--data-dir", mnist_dir).out.splitlines()[0]
+    assert f" {Path(path).parent}\n" in fetched.out
     document = run("data", "fetch", "--data-dir", mnist_dir, "--json").document
-    assert [Path(file["path"]) for file in document["files"]] == paths
-    assert Path(document["folder"]) == paths[0].parent
+    paths = [Path(file["path"]) for file in document["files"]]
+    assert {path.parent for path in paths} == {Path(document["folder"])}
+    assert [one["bytes"] for one in document["files"]] == [path.stat().st_size for path in paths]
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])

@@ -278,11 +278,3 @@ def test_html_allows_only_its_own_script_and_style() -> None:
     assert policy is not None
     assert policy[1].startswith("default-src 'none';")
     assert "unsafe" not in policy[1]
-
-
-def test_html_takes_the_replay_s_own_order() -> None:
-    order = [0, 1, 2]
-    page = html.render(GRAPHS["network"], order=order)
-    data = re.search(r'id="graph-data">(.*?)</script>', page, re.DOTALL)
-    assert data is not None
-    assert json.loads(data[1])["order"] == order
