@@ -61,14 +61,10 @@ class _PlainHelp:
         parameters = super().get_params(context)  # type: ignore[misc]
         for parameter in parameters:
             if parameter.param_type_name == "argument":
-                parameter.display_type_rich = _nothing
+                parameter.display_type_rich = lambda *_context, **_named: None
             elif getattr(parameter, "is_flag", False) and parameter.metavar is None:
                 parameter.metavar = ""
         return parameters
-
-
-def _nothing(*_context: object, **_named: object) -> None:
-    return None
 
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
@@ -92,7 +88,6 @@ def build(only: str | None = None) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        help="Train, evaluate and look inside MNIST networks.",
         epilog="Start with [bold]mnist train[/]. Every command has --help.",
     )
     app.callback()(_root)

@@ -196,12 +196,12 @@ def growths(runs: Sequence[PointRun]) -> list[Growth]:
     grouped: dict[str, dict[float, list[PointRun]]] = {}
     for run in runs:
         grouped.setdefault(run.point.factor, {}).setdefault(run.point.value, []).append(run)
-    return [_growth(factor, by_value) for factor, by_value in grouped.items()]
-
-
-def _growth(factor: str, by_value: Mapping[float, Sequence[PointRun]]) -> Growth:
-    points = tuple(_summary(value, runs) for value, runs in sorted(by_value.items()))
-    return Growth(factor, points, PowerLaw.fit([(p.value, p.train_seconds.median) for p in points]))
+    found = []
+    for factor, by_value in grouped.items():
+        points = tuple(_summary(value, of_value) for value, of_value in sorted(by_value.items()))
+        pairs = [(point.value, point.train_seconds.median) for point in points]
+        found.append(Growth(factor, points, PowerLaw.fit(pairs)))
+    return found
 
 
 def _summary(value: float, runs: Sequence[PointRun]) -> PointSummary:

@@ -85,7 +85,7 @@ def train(order: Order, observers: tuple[Observer, ...] = ()) -> dict[str, Any]:
         "evaluation_seconds": watch.seconds,
         "accuracy": summary.test.accuracy,
         **_peaks(session.compute),
-        "details": _details(session.config, session.compute, session.data),
+        "details": Bench(session.config, session.compute, session.data).details,
     }
 
 
@@ -112,8 +112,15 @@ class Bench:
 
     @property
     def details(self) -> dict[str, Any]:
-        """See :func:`_details`."""
-        return _details(self.config, self.compute, self.data)
+        """What the figures depend on."""
+        return {
+            "model": self.config.model.label,
+            "device_name": describe(self.compute.device),
+            "threads": self.config.threads or torch.get_num_threads(),
+            "device": str(self.compute.device),
+            "precision": self.compute.precision.name,
+            "dataset": dataset_label(self.data.spec.name),
+        }
 
 
 def images(order: Order) -> dict[str, Any]:
@@ -147,68 +154,34 @@ def _drive(session: Session) -> None:
 def inference(order: Order) -> dict[str, Any]:
     """Evaluate a fresh network on the test set, the batch sizes in turn, after a warm-up."""
     bench = Bench.of(order, whole=False)
-    config, device = bench.config, bench.compute.device
-    passes = _passes(bench, order["batch_sizes"])
+    config, data, compute = bench.config, bench.data, bench.compute
+    device, precision = compute.device, compute.precision
+    test = data.test.to(device)
+    model = fresh_model(config, len(data.spec.classes)).to(device)
+    parts = {
+        size: test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
+        for size in order["batch_sizes"]
+        if size <= len(test)
+    }
+    seconds: dict[int, list[float]] = {size: [] for size in parts}
     with compute_settings(device, threads=config.threads, deterministic=config.deterministic):
-        for one in passes:
-            one.run()
-        for _ in range(order["repeats"]):
-            for one in passes:
-                one.seconds.append(one.run())
+        for _ in range(1 + order["repeats"]):
+            for size, part in parts.items():
+                started = perf_counter()
+                # The scores are on the CPU, so the device is done.
+                scoring.predict(
+                    model, part, data.normalisation, batch_size=size, precision=precision
+                )
+                seconds[size].append(perf_counter() - started)
     batches = [
-        {"batch_size": one.batch_size, "images": one.images, "seconds": one.seconds}
-        for one in passes
+        {"batch_size": size, "images": len(part), "seconds": seconds[size][1:]}
+        for size, part in parts.items()
     ]
     return {"batches": batches, "details": bench.details}
 
 
-@dataclass
-class Pass:
-    """An evaluation of ``images`` images at ``batch_size``, and the seconds of those that count."""
-
-    batch_size: int
-    images: int
-    evaluate: Callable[[], object]
-    seconds: list[float] = field(default_factory=list)
-
-    def run(self) -> float:
-        """Evaluate, and return the seconds; the scores are on the CPU, so the device is done."""
-        started = perf_counter()
-        self.evaluate()
-        return perf_counter() - started
-
-
-def _passes(bench: Bench, batch_sizes: list[int]) -> list[Pass]:
-    data, compute = bench.data, bench.compute
-    test = data.test.to(compute.device)
-    model = fresh_model(bench.config, len(data.spec.classes)).to(compute.device)
-    passes = []
-    for size in (one for one in batch_sizes if one <= len(test)):
-        part = test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
-        evaluate = partial(
-            scoring.predict,
-            *(model, part, data.normalisation),
-            batch_size=size,
-            precision=compute.precision,
-        )
-        passes.append(Pass(size, len(part), evaluate))
-    return passes
-
-
 def _config(order: Order) -> TrainConfig:
     return compose([Layer(order["settings"], {})])
-
-
-def _details(config: TrainConfig, compute: Compute, data: LoadedData) -> dict[str, Any]:
-    """What the figures depend on."""
-    return {
-        "model": config.model.label,
-        "device_name": describe(compute.device),
-        "threads": config.threads or torch.get_num_threads(),
-        "device": str(compute.device),
-        "precision": compute.precision.name,
-        "dataset": dataset_label(data.spec.name),
-    }
 
 
 def _peaks(compute: Compute) -> dict[str, int]:

@@ -42,13 +42,10 @@ def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Ans
         raise _crashed(recipe, done.returncode, done.stderr)
     result = json.loads(done.stdout)
     if "error" in result:
-        raise _failed(recipe, **result["error"])
+        error = result["error"]
+        message = f"the recipe '{recipe}' failed: {error['message']}"
+        raise error_class(error["kind"])(message, error["hint"])
     return Answer(result, seconds)
-
-
-def _failed(recipe: str, kind: str, message: str, hint: str) -> MnistError:
-    """An expected error of the worker, with its exit code."""
-    return error_class(kind)(f"the recipe '{recipe}' failed: {message}", hint)
 
 
 def _crashed(recipe: str, code: int, stderr: str) -> MnistError:

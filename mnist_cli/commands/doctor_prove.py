@@ -5,15 +5,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import typer
 
+from mnist_cli.base.files import atomic_write, check_writable, is_folder
 from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.errors import NumericsError, OutputError
-
-if TYPE_CHECKING:
-    from mnist_cli.proving.claims import Row
+from mnist_cli.proving import claims, proofs
+from mnist_cli.proving.proof_document import choose_subject, document, facts
+from mnist_cli.report import proof as shown
+from mnist_cli.report.console import note, print_json, warn
 
 
 def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> None:
@@ -30,21 +31,15 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         OutputError: ``out`` is a folder, or cannot be written.
         typer.Exit: a claim does not hold.
     """
-    from mnist_cli.base.files import atomic_write
-    from mnist_cli.proving.claims import prove
-    from mnist_cli.proving.proof_document import all_claims, choose_subject, document, facts
-    from mnist_cli.report import proof as shown
-    from mnist_cli.report.console import note, print_json, warn
-
     if out is not None:
         _check_file(out)
     started = perf_counter()
     with tempfile.TemporaryDirectory(prefix="mnist-prove-") as folder:
         subject = choose_subject(device, data_dir, Path(folder), WORKER, note=note, warn=warn)
         known = facts(subject)
-        rows: list[Row] = []
+        rows: list[claims.Row] = []
         with shown.progress(known, on_stderr=as_json) as report:
-            for row in prove(all_claims(subject)):
+            for row in claims.prove(proofs.all_claims(subject)):
                 rows.append(row)
                 report(row)
     result = document(known, rows, perf_counter() - started)
@@ -60,8 +55,6 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
 
 def _check_file(out: Path) -> None:
     """Check before the first row that the table can be written."""
-    from mnist_cli.base.files import check_writable, is_folder
-
     if not out.name or is_folder(out):
         raise OutputError(f"--out {out}: it is a folder, not a file", "Name a file: gpu.md.")
     check_writable(out.parent)

@@ -37,14 +37,6 @@ def complete(words: Sequence[str]) -> Any:
     return matching
 
 
-def _complete_config(incomplete: str) -> list[str]:
-    return [name for name in choices.preset_names() if name.startswith(incomplete)]
-
-
-def _complete_set(incomplete: str) -> list[str]:
-    return [f"{key}=" for key in keys.KEYS if key.startswith(incomplete)]
-
-
 def of_key(name: str) -> Any:
     """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
     key, words, flag = keys.KEYS[name], keys.words(name), name.replace("_", "-")
@@ -100,7 +92,7 @@ ConfigOption = Annotated[
         help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and how it is "
         "trained. --config example trains as PyTorch's example does; --model example takes only "
         "its network.",
-        autocompletion=_complete_config,
+        autocompletion=complete(choices.preset_names()),
     ),
 ]
 SetOption = Annotated[
@@ -110,7 +102,7 @@ SetOption = Annotated[
         "-s",
         metavar="KEY=VALUE",
         help="Set any key of the configuration; repeatable.",
-        autocompletion=_complete_set,
+        autocompletion=complete([f"{key}=" for key in keys.KEYS]),
     ),
 ]
 JsonOption = Annotated[

@@ -105,7 +105,7 @@ def _plain(run: RunRecord) -> dict[str, Any]:
     moment = None
     if run.written is not None:
         moment = datetime.fromtimestamp(run.written, UTC).isoformat(timespec="seconds")
-    return {"path": str(run.path), "name": run.name, **values, "date": moment}
+    return {"path": run.path, "name": run.name, **values, "date": moment}
 
 
 @app.command()

@@ -21,10 +21,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
 """What names a device: also one of several, as ``cuda:1``."""
 
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-LOADERS: tuple[str, ...] = get_args(Loader)
 
 MODELS = ("notebook", "example", "conv2", "oriented", "conv4", "conv4-wide")
 """Names of the registered networks; :mod:`mnist_cli.networks.registry` holds the modules themselves."""

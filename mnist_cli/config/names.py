@@ -119,9 +119,9 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     """
     if not isinstance(dataset, str) or dataset == "auto" or catalogue.find(dataset):
         return dataset
-    if _is_path(dataset) or _is_folder(_absolute(dataset, folder)):
-        return _absolute(dataset, folder)
-    return dataset
+    path = _absolute(dataset, folder)
+    # os.path takes a name that is too long, or has a null byte, for no folder.
+    return path if _is_path(dataset) or os.path.isdir(path) else dataset  # noqa: PTH112
 
 
 def dataset_label(name: str) -> str:
@@ -164,10 +164,3 @@ def _absolute(path: str, folder: Path) -> str:
 def _is_path(text: str) -> bool:
     separators = {os.sep, os.altsep or os.sep}
     return text.startswith((".", "~")) or any(separator in text for separator in separators)
-
-
-def _is_folder(path: str) -> bool:
-    try:
-        return Path(path).is_dir()
-    except (OSError, ValueError):  # too long, or with a null byte
-        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -65,8 +66,8 @@ def print_error_document(code: int, kind: str, message: str) -> None:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    """Print one JSON document on stdout, paths as text."""
+    sys.stdout.write(json.dumps(document, indent=2, default=os.fspath) + "\n")
 
 
 def warn(message: str) -> None:
@@ -84,14 +85,13 @@ def _say(message: str, *, label: str = "", style: str = "none") -> None:
     console = stderr()
     text = f"{label}: {message}" if label else message
     if console.is_terminal:
-        lines = [_break(line, console.width) for line in text.splitlines()]
+        lines = [
+            textwrap.fill(line, console.width, break_long_words=False, break_on_hyphens=False)
+            for line in text.splitlines()
+        ]
         text = "\n".join(lines)
     head, rest = (f"{label}:", text[len(label) + 1 :]) if label else (text, "")
     console.print(f"[{style}]{escape(head)}[/]{escape(rest)}")
-
-
-def _break(line: str, width: int) -> str:
-    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def percent(fraction: float) -> str:
@@ -131,35 +131,19 @@ def print_fitting(
         title: the heading.
     """
     console = stdout(wide=True)
-    columns = list(rows[0])
-    table = _table_of(rows, columns, textual, title)
-    for name in expendable:
-        if not console.is_terminal or _natural_width(console, table) <= console.width:
-            break
-        columns = [column for column in columns if column != name]
-        table = _table_of(rows, columns, textual, title)
-    console.print(table)
-
-
-def _table_of(
-    rows: Sequence[Mapping[str, str]],
-    columns: Sequence[str],
-    textual: Sequence[str],
-    title: str | None,
-) -> Table:
-    table = make_table(*columns, title=title)
-    for column, name in zip(table.columns, columns, strict=True):
-        column.justify = "left" if name in textual else "right"
-        column.no_wrap = name not in textual
-    for row in rows:
-        table.add_row(*(escape(row[name]) for name in columns))
-    return table
-
-
-def _natural_width(console: Console, table: Table) -> int:
-    """The width of a table without wrapping."""
     unbounded = console.options.update(max_width=10_000)
-    return Measurement.get(console, unbounded, table).maximum
+    for omitted in range(len(expendable) + 1):
+        columns = [name for name in rows[0] if name not in expendable[:omitted]]
+        table = make_table(*columns, title=title)
+        for column, name in zip(table.columns, columns, strict=True):
+            column.justify = "left" if name in textual else "right"
+            column.no_wrap = name not in textual
+        for row in rows:
+            table.add_row(*(escape(row[name]) for name in columns))
+        width = Measurement.get(console, unbounded, table).maximum
+        if not console.is_terminal or width <= console.width:
+            break
+    console.print(table)
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

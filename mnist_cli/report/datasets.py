@@ -98,13 +98,13 @@ def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> N
     """Print where a data set's files are now, and how long the download took."""
     if as_json:
         files = [
-            {"path": str(path), "bytes": path.stat().st_size, "source": source}
+            {"path": path, "bytes": path.stat().st_size, "source": source}
             for path, source in report.files.items()
         ]
         print_json(
             {
                 "dataset": spec.name,
-                "folder": None if report.folder is None else str(report.folder),
+                "folder": report.folder,
                 "downloaded": report.downloaded,
                 "seconds": report.seconds,
                 "files": files,
@@ -141,8 +141,7 @@ def print_verified(
         print_table(("file", "bytes", "checksum", "state"), rows)
     require_sound(spec, reports, hint)
     if as_json:
-        files = [{**vars(one), "path": str(one.path)} for one in reports]
-        print_json({"dataset": spec.name, "files": files})
+        print_json({"dataset": spec.name, "files": [vars(one) for one in reports]})
     elif not reports:
         _note_bundled(spec.title)
 

@@ -35,42 +35,40 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 def _print_verdict(console: Console, verdict: Verdict) -> None:
     """One line, on a terminal with colour and a mark, and the next step below it."""
-    lines = [verdict.verdict, *([f"Next step: {verdict.next_step}"] if verdict.next_step else [])]
-    if not console.is_terminal:
-        for line in lines:
-            console.print(escape(line))
-        return
     style = "bold green" if verdict.ready else "bold yellow"
-    console.print(f"[{style}]{mark(console, verdict.ready)} {escape(_wrap(console, lines[0]))}[/]")
-    for line in lines[1:]:
-        console.print(escape(_wrap(console, line)))
-    console.print()
+    words = escape(_wrap(console, verdict.verdict))
+    console.print(f"[{style}]{_mark(console, verdict.ready)}{words}[/]")
+    if verdict.next_step:
+        console.print(escape(_wrap(console, f"Next step: {verdict.next_step}")))
+    if console.is_terminal:
+        console.print()
 
 
-def mark(console: Console, good: bool) -> str:
-    """A tick or a cross; ``+`` or ``x`` on a terminal that shows only ASCII."""
-    return ("✓" if good else "✗") if speaks_unicode(console) else ("+" if good else "x")
+def _mark(console: Console, good: bool) -> str:
+    """A tick or a cross on a terminal; ``+`` or ``x`` on one that shows only ASCII."""
+    if not console.is_terminal:
+        return ""
+    return ("✓ " if good else "✗ ") if speaks_unicode(console) else ("+ " if good else "x ")
 
 
 def _gpu(console: Console, gpu: Gpu) -> dict[str, str]:
-    sign = f"{mark(console, gpu.works)} " if console.is_terminal else ""
     return {
         "name": gpu.name,
         "compute capability": gpu.capability,
         "memory": f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB free",
-        "kernel": f"{sign}{gpu.kernel}",
+        "kernel": f"{_mark(console, gpu.works)}{gpu.kernel}",
     }
 
 
 def _facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
     """A titled list; on a terminal, long values wrap between words."""
-    if console.is_terminal:
-        indent = max(map(len, facts), default=0) + 4
-        facts = {name: _wrap(console, value, indent) for name, value in facts.items()}
-    print_facts(title, facts)
+    indent = max(map(len, facts), default=0) + 4
+    print_facts(title, {name: _wrap(console, value, indent) for name, value in facts.items()})
 
 
 def _wrap(console: Console, text: str, indent: int = 2) -> str:
+    if not console.is_terminal:
+        return text
     lines = textwrap.wrap(
         text, max(console.width - indent, 20), break_long_words=False, break_on_hyphens=False
     )

@@ -7,14 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from mnist_cli.config.names import ModelName, dataset_label, dataset_slug
-from mnist_cli.report.console import make_table, note, percent, print_fitting, stdout
+from mnist_cli.report.console import note, print_fitting, print_table, stdout
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mnist_cli.runs.listing import RunRecord
 
 NOTHING = "-"
@@ -38,7 +34,7 @@ def _row(run: RunRecord) -> dict[str, str]:
         "data set": dataset_label(run.dataset) or NOTHING,
         "network": _network(run) or NOTHING,
         "epochs": _epochs(run),
-        "accuracy": _percent(run.accuracy) if run.state == "finished" else run.state,
+        "accuracy": _figure(run.accuracy, ".2%") if run.state == "finished" else run.state,
         "seconds": _figure(run.seconds, ",.1f"),
         "device": run.device or NOTHING,
         "date": date(run.written),
@@ -64,10 +60,6 @@ def _epochs(run: RunRecord) -> str:
     return f"{run.epochs}/{run.planned}" if early else str(run.epochs)
 
 
-def _percent(fraction: float | None) -> str:
-    return NOTHING if fraction is None else percent(fraction)
-
-
 def _figure(value: float | None, style: str) -> str:
     return NOTHING if value is None else f"{value:{style}}"
 
@@ -85,15 +77,13 @@ def print_comparison(
     environment: Mapping[str, Sequence[Any]],
 ) -> None:
     """The differences in configuration and environment, then every run's result."""
-    console = stdout(wide=True)
     names = _distinct_names(runs)
     for title, rows in (("configuration", configuration), ("environment", environment)):
         if rows:
-            cells = {key: _values(row) for key, row in rows.items()}
-            console.print(_beside(title, names, cells))
+            print_table((title, *names), [(key, *_values(row)) for key, row in rows.items()])
         else:
-            console.print(f"[bold]{title}[/]: no difference")
-    console.print(_beside("result", names, _results(runs)))
+            stdout(wide=True).print(f"[bold]{title}[/]: no difference")
+    print_table(("result", *names), [(key, *row) for key, row in _results(runs).items()])
     for name, run in zip(names, runs, strict=True):
         if missing := _missing(run):
             note(f"{name} has no {', no '.join(missing)}")
@@ -116,21 +106,14 @@ def _distinct_names(runs: Sequence[RunRecord]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
-def _beside(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    table = make_table(title, *names)
-    for key, row in rows.items():
-        table.add_row(escape(key), *map(escape, row))
-    return table
-
-
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     rows = {
         "state": [run.state for run in runs],
         "epochs": [_epochs(run) for run in runs],
-        "test accuracy": [_percent(run.accuracy) for run in runs],
+        "test accuracy": [_figure(run.accuracy, ".2%") for run in runs],
         "correct test images": [_right(run) for run in runs],
         "test loss (nats)": [_figure(run.loss, ".4f") for run in runs],
-        "best validation accuracy": [_percent(run.val_accuracy) for run in runs],
+        "best validation accuracy": [_figure(run.val_accuracy, ".2%") for run in runs],
         "seconds of training": [_figure(run.seconds, ",.1f") for run in runs],
         "last written": [date(run.written) for run in runs],
     }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnist_cli.report.console import stdout
+from mnist_cli.report.console import speaks_unicode, stdout
 from mnist_cli.report.steps import Glyphs, find_step, step_lines
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
         KeyboardInterrupt: Ctrl-C; the terminal has been restored.
     """
     console = stdout()
-    unicode = (console.encoding or "").lower().startswith("utf")
-    glyphs = Glyphs() if unicode else Glyphs.ascii()
+    glyphs = Glyphs() if speaks_unicode(console) else Glyphs.ascii()
     reader = _key_reader()
     if not console.is_terminal or console.is_dumb_terminal or reader is None:
         for step in steps:

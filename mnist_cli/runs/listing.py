@@ -117,11 +117,8 @@ def list_runs(root: Path) -> list[RunRecord]:
         OSError: ``root`` cannot be read.
     """
     entries = (path for path in root.iterdir() if not path.name.startswith("."))
-    return [read_run(path) for path in sorted(filter(_is_folder, entries), key=_place)]
-
-
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - False, not an error, without permission
+    folders = filter(os.path.isdir, entries)  # of Path, without permission, it is an error
+    return [read_run(path) for path in sorted(folders, key=_place)]
 
 
 def _place(path: Path) -> tuple[float, str]:

@@ -143,19 +143,6 @@ def test_a_law_too_steep_for_its_scale() -> None:
     assert law.scale == np.inf
 
 
-@pytest.mark.parametrize("power", [-1.0, 0.0, 1.0, 1.7])
-def test_an_exact_power_is_found(power: float) -> None:
-    law = PowerLaw.fit([(x, 3.0 * x**power) for x in (1, 2, 50, 1000)])
-    assert law is not None
-    assert law.exponent == pytest.approx(power, abs=1e-12)
-    assert law(70) == pytest.approx(3.0 * 70**power)
-
-
-def test_one_value_has_no_law() -> None:
-    assert PowerLaw.fit([(4, 1.0)]) is None
-    assert PowerLaw.fit([(4, 1.0), (4, 2.0)]) is None
-
-
 # --- what is made of the runs
 
 
@@ -203,10 +190,3 @@ def test_the_sentences_say_it() -> None:
     assert "power -1.00" in threads[0]
     assert "700 MiB to 770 MiB (1.10 times) over 2 times the threads" in threads[1]
     assert batch == ["batch size: only one value, which shows no growth"]
-
-
-def test_the_devices_memory_is_what_is_told_where_it_has_its_own() -> None:
-    runs = [ran("batch", n, 500, 1.0, peak_device_bytes=n * 2**20) for n in (16, 64)]
-    assert [*sentences(growths(runs)[0])][1].startswith(
-        "peak memory on the device: 16 MiB to 64 MiB (4.00 times) over 4 times the batch size"
-    )

@@ -253,9 +253,7 @@ def test_memory_of_the_device_stands_apart(run: Run, orders: Orders) -> None:
     assert Path("runs.svg").read_text().startswith("<?xml")
 
 
-def test_recipes_on_different_data_are_both_named(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recipes_on_different_data_are_both_named() -> None:
     details = [
         {"device_name": "x", "threads": 1, "precision": "fp32", "dataset": name}
         for name in ("mnist", "digits", "mnist")
@@ -321,8 +319,6 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
         (["--scaling", "--factors", ""], "--factors: there is no ''"),
         (["--scaling", "fast:1", "smoke:1"], "--scaling takes one recipe"),
         (["--scaling", "notebook:1"], "other factors: images, batch, threads"),
-        (["--inference", "fast:0"], "number of runs"),
-        (["--inference", "fast:1", "fast:2"], "named twice"),
     ],
 )
 def test_bad_input_is_one_message(run: Run, arguments: list[str], word: str) -> None:

@@ -83,18 +83,6 @@ def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
     assert not re.search(r"<(bool|path|str|list\[\w+\])>", text, re.IGNORECASE)
 
 
-def test_help_names_every_command(run: Run) -> None:
-    text = run("--help").out
-    for path in command_paths():
-        if len(path) == 1:
-            assert f" {path[0]} " in text
-
-
-def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    assert "Flags take precedence over --set, --set over --config" in run("train", "--help").out
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -107,10 +95,6 @@ def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyP
         (["eval", "--batch-size", str(2**63)], "--batch-size: should be a whole number from 1"),
         (["inspect-grad", "--seed", "-1"], "--seed: should be a whole number of at least 0"),
         (["inspect-grad", "--orders", "21"], "--orders: should be a whole number from 1 to 20"),
-        (["train", "--model", "vgg"], "choose one of notebook, example"),
-        (["train", "--set", "epcohs=3"], "Did you mean 'epochs'?"),
-        (["train", "--config", "fats"], "Did you mean 'fast'?"),
-        (["train", "--workers", "2"], "loader = device has no workers"),
         (["train", "--dry-run", "--resume", "x"], "contradict"),
         (["train", "--config", "smoke", "--resume", "x"], "contradict"),
         (["eval", "--split", "all"], "test, val, train"),
@@ -118,9 +102,7 @@ def test_paragraphs_of_the_help_are_filled(run: Run, monkeypatch: pytest.MonkeyP
         (["data", "fetch", "cifar"], "cifar"),
         (["data", "show", "--split", "val"], "--split: should be one of train, test, not 'val'"),
         (["data", "show", "digits", "--indices", "1,x"], "--indices 1,x"),
-        (["data", "show", "digits", "--indices", "123456"], "123456"),
         (["data", "show", "digits", "--count", "0"], "--count"),
-        (["data", "show", "digits", "--count", "3", "--indices", "1"], "contradict"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:
@@ -162,14 +144,6 @@ def test_what_is_no_number_is_named_with_its_flag(run: Run, value: str) -> None:
         assert hint == f"See `mnist {' '.join(words)} --help`."
 
 
-@pytest.mark.parametrize("arguments", [["nope"], ["train", "--epochs", "0"], ["eval", "--nope"]])
-def test_usage_errors_as_json(run: Run, arguments: list[str]) -> None:
-    outcome = run(*arguments, "--json")
-    error = outcome.document["error"]
-    assert (outcome.code, error["code"], error["kind"]) == (2, 2, "usage")
-    assert error["message"].split(".")[0] in outcome.err.replace("\n", ". ")
-
-
 def test_debug_adds_the_traceback(run: Run) -> None:
     plain, debug = run("eval", "nothing.pt"), run("eval", "nothing.pt", "--debug")
     assert plain.code == debug.code == 4
@@ -200,16 +174,9 @@ def test_an_old_spelling_works_with_a_note(run: Run, command: str, old: str, new
 
 
 ERRORS = [
-    errors.UsageError,
-    errors.DeviceError,
-    errors.DataError,
-    errors.CheckpointError,
-    errors.OutputError,
-    errors.NonFiniteError,
-    errors.ReplayMismatch,
-    errors.OutOfMemory,
-    errors.Interrupted,
-    errors.Terminated,
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.MnistError)
 ]
 
 
@@ -252,13 +219,6 @@ def test_an_unexplained_error_of_the_system_names_its_path(
     outcome = run("data", "path")
     assert outcome.code == 5
     assert outcome.err == "error: cannot use /some/file: Permission denied\n"
-
-
-def test_ctrl_c_where_nothing_catches_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(monkeypatch, KeyboardInterrupt())
-    outcome = run("data", "path", "--json")
-    assert outcome.code == 130
-    assert outcome.document["error"]["kind"] == "interrupted"
 
 
 def test_completion_answers() -> None:

@@ -123,7 +123,6 @@ def test_show_as_json(run: Run) -> None:
         (["--indices", "0,1415"], "image 1415 does not exist; 0 to 1414 do"),
         (["--indices", "-1"], "image -1 does not exist"),
         (["--indices", "0", "--count", "3"], "--count and --indices contradict each other"),
-        (["--split", "val"], "should be one of train, test, not 'val'"),
     ],
 )
 def test_show_refuses_what_does_not_exist(run: Run, words: list[str], message: str) -> None:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from made_up import lay, make
 from PIL import Image
+from program import Outcome
 
 import mnist_cli
 from mnist_cli.base.packages import OPTIONAL, explain_import
@@ -47,16 +47,7 @@ print(json.dumps(ends))
 """
 
 
-@dataclass(frozen=True)
-class End:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Commands = Callable[..., list[End]]
+Commands = Callable[..., list[Outcome]]
 
 
 @pytest.fixture
@@ -90,7 +81,7 @@ def _belongs(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith((f"{prefix}.", f"{prefix}-"))
 
 
-def _run(site: Path, commands: Iterable[Iterable[object]], folder: Path) -> list[End]:
+def _run(site: Path, commands: Iterable[Iterable[object]], folder: Path) -> list[Outcome]:
     words = json.dumps([[str(word) for word in command] for command in commands])
     done = subprocess.run(
         [sys.executable, "-S", "-c", PROGRAM, words],
@@ -106,7 +97,7 @@ def _run(site: Path, commands: Iterable[Iterable[object]], folder: Path) -> list
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return [End(*end) for end in json.loads(done.stdout)]
+    return [Outcome(*end) for end in json.loads(done.stdout)]
 
 
 @pytest.fixture

@@ -46,12 +46,6 @@ def test_a_locale_that_only_knows_ascii(tmp_path: Path) -> None:
     assert "Traceback" not in refused.err
 
 
-def test_no_colour_where_there_is_no_terminal(run: Run) -> None:
-    outcome = run(*TINY, "--epochs", 1)
-    assert "\x1b" not in outcome.out + outcome.err
-    assert "\r" not in outcome.out + outcome.err
-
-
 def result(epoch: int, val: Score | None) -> EpochResult:
     return EpochResult(
         epoch=epoch,
@@ -166,16 +160,3 @@ def test_a_grid_of_samples_shows_each_image_under_its_title(drawn: list[Figure])
     assert [axes.get_title() for axes in shown] == titles
     for axes, image in zip(shown, images, strict=True):
         assert (np.asarray(axes.images[0].get_array()) == image).all()
-
-
-def test_the_confusion_matrix_is_written_out(run: Run, trained: Path, drawn: list[Figure]) -> None:
-    counts = run("eval", trained, "--json").document["confusion"]
-    assert run("eval", trained, "--out", "plots").code == 0
-    matrix = drawn[0].axes[0]
-    texts = [text.get_text() for text in matrix.texts]
-    assert texts == [str(count) if count else "·" for row in counts for count in row]
-    colours = np.asarray(matrix.images[0].get_array()[~np.eye(10, dtype=bool)])
-    assert colours.tolist() == [
-        c for i, row in enumerate(counts) for j, c in enumerate(row) if i != j
-    ]
-    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted class", "true class")

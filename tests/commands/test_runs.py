@@ -104,8 +104,6 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         (["compare"], 2, "RUN"),
         (["compare", "1"], 2, "a comparison needs at least two runs"),
         (["compare", "1", "9"], 4, "there is no run 9"),
-        (["compare", "1", "4"], 4, "cannot be compared: config.toml is garbled"),
-        (["compare", "1", "notes"], 4, "it holds none of a run's files"),
         (
             ["--sort", "date", "compare", "1", "2"],
             2,

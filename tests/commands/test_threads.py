@@ -20,23 +20,12 @@ def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_train_warns_once_and_obeys(run: Run, tmp_path: Path) -> None:
-    outcome = run(*TINY, "--threads", "3", "--json")
+    outcome = run(*TINY, "--set", "threads=3", "--json")
     assert outcome.code == 0
     assert outcome.err.count(WARNING) == 1
     assert "use 1 or fewer" in outcome.err
     checkpoint = torch.load(next((tmp_path / "runs").rglob("last.pt")), weights_only=True)
     assert checkpoint["environment"]["threads"] == 3
-
-
-def test_the_key_of_a_configuration_counts_too(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text('threads = 3\nmodel = "notebook"\n')
-    outcome = run("train", "--config", "own.toml", "--dataset", "digits", "--dry-run")
-    assert outcome.code == 0
-    assert outcome.err.count(WARNING) == 1
-
-
-def test_threads_that_fit_are_no_reason_to_warn(run: Run) -> None:
-    assert "threads" not in run(*TINY, "--dry-run").err
 
 
 def test_torchs_own_choice_counts_on_the_cpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +34,8 @@ def test_torchs_own_choice_counts_on_the_cpu(run: Run, monkeypatch: pytest.Monke
     assert outcome.err.count(WARNING) == 1
 
 
-def test_a_resumed_run_warns(run: Run, tmp_path: Path) -> None:
-    assert run(*TINY).code == 0
-    outcome = run("train", "--resume", next((tmp_path / "runs").iterdir()), "--threads", "3")
+def test_a_resumed_run_warns(run: Run, trained: Path) -> None:
+    outcome = run("train", "--resume", trained, "--threads", "3")
     assert (outcome.code, outcome.err.count(WARNING)) == (0, 1)
 
 

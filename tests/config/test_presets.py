@@ -12,32 +12,25 @@ from mnist_cli.config.schema import TrainConfig, compose, find_config, from_file
 from mnist_cli.data.augment import Augmentation
 from mnist_cli.data.batches import Batching
 
-NAMES = ("accurate", "default", "example", "fast", "notebook", "smoke")
-
 
 def preset(name: str) -> TrainConfig:
     return compose([from_file(find_config(name))])
 
 
 def test_the_presets_of_the_issue_are_there() -> None:
-    assert set(NAMES) <= set(preset_names())
+    assert {"accurate", "default", "example", "fast", "notebook", "smoke"} <= set(preset_names())
     checkout = Path(__file__).parents[2] / "configs"
     assert sorted(path.stem for path in checkout.glob("*.toml")) == preset_names()
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_a_preset_is_valid_flat_and_says_what_it_is_for(name: str) -> None:
+def test_a_preset_is_valid_flat_complete_and_says_what_it_is_for(name: str) -> None:
+    """A recipe must not change because a default did."""
     config = preset(name)
     text = (presets_dir() / f"{name}.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
     given = tomllib.loads(text)
     assert {key: config.to_plain()[key] for key in given} == given
-
-
-@pytest.mark.parametrize("name", preset_names())
-def test_a_preset_is_complete(name: str) -> None:
-    """A recipe must not change because a default did."""
-    given = tomllib.loads((presets_dir() / f"{name}.toml").read_text(encoding="utf-8"))
     recipe = {
         *("model", "epochs", "batch_size", "optimizer", "lr", "weight_decay"),
         *("schedule", "label_smoothing", "shift", "rotate", "scale", "shear"),
@@ -53,29 +46,23 @@ def _resolved(config: TrainConfig) -> dict[str, object]:
     return {key: config.setting(key) for key in TrainConfig.model_fields}
 
 
-def test_the_notebooks_recipe() -> None:
-    """SGD 0.01, momentum 0.5, batch 64, 10 epochs, no augmentation: github.com/motus/pytorch-annotated."""
-    config = preset("notebook")
-    assert (config.model, config.optimizer, config.lr, config.setting("momentum")) == (
-        *("notebook", "sgd", 0.01, 0.5),
-    )
-    assert (config.batch_size, config.epochs, config.schedule) == (64, 10, "constant")
-    assert config.nesterov is False
+PUBLISHED = {
+    # github.com/motus/pytorch-annotated
+    "notebook": {
+        **{"model": "notebook", "optimizer": "sgd", "lr": 0.01, "momentum": 0.5},
+        **{"batch_size": 64, "epochs": 10, "schedule": "constant", "nesterov": False},
+    },
+    # github.com/pytorch/examples, mnist/main.py: its argparse defaults
+    "example": {
+        **{"model": "example", "optimizer": "adadelta", "lr": 1.0, "loader": "dataloader"},
+        **{"schedule": "step", "step_epochs": 1, "gamma": 0.7},
+        **{"batch_size": 64, "epochs": 14, "precision": "fp32"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_is_repeated(name: str) -> None:
+    config, expected = preset(name), PUBLISHED[name]
+    assert {key: config.setting(key) for key in expected} == expected
     assert Batching.of(config).augmentation == Augmentation()
-
-
-def test_the_examples_recipe() -> None:
-    """github.com/pytorch/examples, mnist/main.py: its argparse defaults."""
-    config = preset("example")
-    assert (config.model, config.optimizer, config.lr, config.loader) == (
-        *("example", "adadelta", 1.0, "dataloader"),
-    )
-    assert (config.schedule, config.setting("step_epochs"), config.setting("gamma")) == (
-        *("step", 1, 0.7),
-    )
-    assert (config.batch_size, config.epochs, config.precision) == (64, 14, "fp32")
-    assert Batching.of(config).augmentation == Augmentation()
-
-
-def test_the_smoke_preset_needs_no_network() -> None:
-    assert preset("smoke").dataset == "digits"

@@ -170,6 +170,8 @@ def test_many_classes_have_no_counts(kept: list[Figure], count: int, written: in
     )
     axes = kept[0].axes[0]
     assert len(axes.texts) == written
+    assert [text.get_text() for text in axes.texts[:3]] == ["9", "2", "·"][:written]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert axes.get_title().startswith("Confusion matrix of 0001-it\n")
     assert max(kept[0].get_size_inches()) < 15
     assert axes.images[0].get_array()[0, 1] == 2
