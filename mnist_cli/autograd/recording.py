@@ -135,7 +135,7 @@ def _run(root: Tensor, seed: Tensor) -> None:
             raise
         raise UsageError(
             "the graph was already freed: its saved tensors are gone",
-            "Run the forward pass anew, or keep the graph with backward(retain_graph=True).",
+            "Run the forward pass again, or keep the graph with backward(retain_graph=True).",
         ) from error
 
 
@@ -148,7 +148,7 @@ def root_tensor(walked: Walk) -> Tensor:
     if isinstance(walked.root, Tensor):
         return walked.root
     raise UsageError(
-        "this walk started from a node, and a backward starts from a tensor",
+        "this walk started from a node, but a backward pass starts from a tensor",
         "Walk from the tensor itself.",
     )
 

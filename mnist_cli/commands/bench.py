@@ -56,7 +56,7 @@ def bench(
     """
     contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
-    from mnist_cli.base.cores import excess
+    from mnist_cli.base.cores import excess_threads
     from mnist_cli.benchmark.inference import InferenceBenchmark
     from mnist_cli.benchmark.recipes import RecipeBenchmark
     from mnist_cli.benchmark.scaling import ScalingBenchmark
@@ -65,7 +65,7 @@ def bench(
     # A recipe's own number of images does not limit --scaling; one that was typed does.
     sets = [*(["train_size=0"] if scaling else []), *(assignments or ())]
     named = _recipes(recipes or flags.default_recipes(inference, scaling), sets, flagged, scaling)
-    if too_many := excess(max(int(one.settings.get("threads", 0)) for one in named)):
+    if too_many := excess_threads(max(int(one.settings.get("threads", 0)) for one in named)):
         warn(too_many)  # the workers' own warnings are not shown
     benchmark: Benchmark
     if scaling:
@@ -87,7 +87,7 @@ def _recipes(
     if scaling and len(recipes) > 1:
         raise UsageError("--scaling takes one recipe", "For example: mnist bench fast:3 --scaling")
     if len({recipe.name for recipe in recipes}) < len(recipes):
-        raise UsageError("a recipe is named twice", "Give it once, with its runs: fast:10.")
+        raise UsageError("a recipe is named twice", "Give it once, as in fast:10.")
     return recipes
 
 

@@ -33,7 +33,7 @@ def doctor(
         bool,
         typer.Option(
             "--prove",
-            help="Check on the device that training can be trusted; exit 6 if a claim fails.",
+            help="Check that training on the device is correct; exit 6 if a claim fails.",
         ),
     ] = False,
     data_dir: options.DataDirOption = options.DATA_DIR,

@@ -124,7 +124,7 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
     if implied is not None and implied.name != name:
         raise UsageError(
             f"--format {name} and --out {out} contradict each other",
-            f"Leave one out, or end the name with {formats.FORMATS[name].suffix}.",
+            f"Omit one, or end the name with {formats.FORMATS[name].suffix}.",
         )
     return formats.FORMATS[name]
 

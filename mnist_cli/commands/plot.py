@@ -146,5 +146,5 @@ def _check_overlay(names: list[str]) -> None:
         others = ", ".join(name for name in names if name != "curves")
         raise UsageError(
             f"--only {others}: only the curves of several runs can be drawn in one figure",
-            "Name one run, or leave --only out.",
+            "Name one run, or omit --only.",
         )

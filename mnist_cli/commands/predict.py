@@ -77,7 +77,7 @@ def predict(
     if opened.on_own_data and segment:
         raise UsageError(
             f"--segment finds digits, but {opened.path} was trained on your own data",
-            "Leave --segment out: each picture is then used whole, as in training.",
+            "Omit --segment: each picture is then used whole, as in training.",
         )
     for text in (*opened.warnings, *_ignored_folders(pictures)):
         warn(text)
@@ -106,5 +106,5 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             entries = sorted(Path(one).iterdir())
             inner = [path.name for path in entries if path.is_dir()]
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
-                found.append(f"{one}: folders inside it are ignored: {', '.join(inner[:3])}")
+                found.append(f"{one}: subfolders are ignored: {', '.join(inner[:3])}")
     return found

@@ -117,7 +117,7 @@ def train(
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
         if dry_run:
-            report.note("dry run: one batch went through everything; nothing was kept")
+            report.note("dry run: one batch passed through every stage; nothing was kept")
 
 
 def _as_rank(place: Place | None) -> AbstractContextManager[None]:
@@ -138,7 +138,7 @@ def _verify_resume(
     if as_json:
         print_json(proof.to_plain())
         return
-    print_facts("resumed equals never stopped, bit for bit (SHA-256)", proof.whole)
+    print_facts("the resumed run equals the uninterrupted run, bit for bit (SHA-256)", proof.whole)
     print_facts(
         f"stopped after batch {proof.stopped_after} of {proof.steps}, resumed by another process",
         proof.environment,

@@ -29,7 +29,7 @@ RankTimeoutFlag = Annotated[
         metavar="SECONDS",
         min=1,
         rich_help_panel=options.COMPUTE,
-        help="Seconds that processes wait for one that does not answer.",
+        help="Seconds to wait for a process that does not answer.",
     ),
 ]
 ResumeFlag = Annotated[
@@ -46,7 +46,7 @@ DryRunFlag = Annotated[
     typer.Option(
         "--dry-run",
         rich_help_panel=keys.STOPPING,
-        help="Run one batch through everything and keep nothing.",
+        help="Run one batch through every stage and keep nothing.",
     ),
 ]
 VerifyResumeFlag = Annotated[

@@ -290,4 +290,4 @@ def _unzip(path: Path, member: str, to: Path, file: SourceFile) -> None:
         zlib.error,
         EOFError,
     ) as error:
-        raise DataError(f"{path}: cannot take {member} out of it: {error}", idx.HINT) from error
+        raise DataError(f"{path}: cannot extract {member}: {error}", idx.HINT) from error

@@ -82,7 +82,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         say: called with a line about a slow step.
 
     Raises:
-        DataError: it is neither, something in it is damaged, or its parts do not fit each other.
+        DataError: it is neither, something in it is damaged, or its parts do not match.
     """
     raw = _read_raw(path, say)
     _check_classes(path, raw.classes)

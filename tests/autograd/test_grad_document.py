@@ -174,8 +174,8 @@ DAMAGE = [
     (("nodes", 0, "name"), None, "nodes[0].name: Input should be a valid string"),
     (("nodes", 0, "sequence"), 1.5, "nodes[0].sequence: Input should be a valid integer"),
     (("nodes", 1, "id"), 5, "nodes[1].id: is 5"),
-    (("nodes", 0, "next", 0, "node"), 9, "nodes[0].next[0].node: there is no node 9"),
-    (("nodes", 0, "next", 0, "node"), -1, "there is no node -1"),
+    (("nodes", 0, "next", 0, "node"), 9, "nodes[0].next[0].node: no such node: 9"),
+    (("nodes", 0, "next", 0, "node"), -1, "no such node: -1"),
     (("nodes", 0, "next", 0, "input_nr"), 3, "node 1 has 1 inputs, but this is 3"),
     (("nodes", 0, "next", 0), [1, 0], "nodes[0].next[0]: Input should be an object"),
     (("nodes", 0, "outputs", 0, "shape"), [-2], "shape[0]: Input should be greater than"),
@@ -183,9 +183,9 @@ DAMAGE = [
     (("nodes", 0, "grad_in", 0, "nan"), True, "nan: Input should be a valid integer"),
     (("nodes", 0, "saved", 0, "bytes"), "8", "saved[0].bytes: Input should be a valid integer"),
     (("nodes", 0, "attributes"), [], "nodes[0].attributes: Input should be"),
-    (("parameters", 0, "node"), 4, "parameters[0].node: there is no node 4"),
+    (("parameters", 0, "node"), 4, "parameters[0].node: no such node: 4"),
     (("replay", "exact"), 1, "replay.exact: Input should be a valid boolean"),
-    (("root",), 2, "root: there is no node 2"),
+    (("root",), 2, "root: no such node: 2"),
 ]
 
 

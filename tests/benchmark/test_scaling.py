@@ -205,7 +205,7 @@ def test_the_sentences_say_it() -> None:
     assert batch == ["batch size: only one value, which shows no growth"]
 
 
-def test_the_devices_memory_is_what_is_told_where_it_has_its_own() -> None:
+def test_the_devices_own_memory_is_reported() -> None:
     runs = [ran("batch", n, 500, 1.0, peak_device_bytes=n * 2**20) for n in (16, 64)]
     assert [*sentences(growths(runs)[0])][1].startswith(
         "peak memory on the device: 16 MiB to 64 MiB (4.00 times) over 4 times the batch size"

@@ -277,7 +277,7 @@ def test_memory_that_runs_out_is_not_blamed_on_the_file(
         raise error
 
     monkeypatch.setattr(place, fail)
-    assert refused(tmp_path, GOOD).message.endswith("needs more memory than there is")
+    assert refused(tmp_path, GOOD).message.endswith("needs more memory than is available")
 
 
 # --- code
@@ -328,7 +328,7 @@ def test_with_the_unsafe_switch_torch_would_have_run_it(
 
 def test_a_missing_file_a_folder_and_a_device_are_refused(tmp_path: Path) -> None:
     for path, words in (
-        (tmp_path / "gone.pt", "there is no checkpoint"),
+        (tmp_path / "gone.pt", "does not exist"),
         (tmp_path, "it is not a file"),
         (Path(os.devnull), "it is not a file"),
         (tmp_path / ("x" * 300), "cannot read"),

@@ -220,7 +220,7 @@ def test_the_browser_is_opened(trained: Path, monkeypatch: pytest.MonkeyPatch) -
         (["missing.pt"], 4, "missing.pt"),
         (["--port", "70000"], 2, "--port"),
         (["--port", "x"], 2, "--port"),
-        (["--device", "abacus"], 2, "there is no device 'abacus'"),
+        (["--device", "abacus"], 2, "unknown device 'abacus'"),
     ],
 )
 def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:

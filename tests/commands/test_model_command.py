@@ -125,9 +125,9 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["conv5"], 2, "there is no network, checkpoint or run 'conv5'\nDid you mean 'conv4'?"),
-        (["conv2x99"], 2, "there is no network, checkpoint or run 'conv2x99'"),
-        (["12"], 2, "there is no network, checkpoint or run '12'"),
+        (["conv5"], 2, "no such network, checkpoint or run: 'conv5'\nDid you mean 'conv4'?"),
+        (["conv2x99"], 2, "no such network, checkpoint or run: 'conv2x99'"),
+        (["12"], 2, "no such network, checkpoint or run: '12'"),
         (["runs/0001"], 4, "no checkpoint or run runs/0001"),
         (["lost.pt"], 4, "no checkpoint or run lost.pt"),
         (["text.pt"], 4, "text.pt is refused: it is not a zip"),

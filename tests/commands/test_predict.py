@@ -147,7 +147,7 @@ def test_another_programs_weights(run: Run) -> None:
         ([], 2, "IMAGE"),
         (["a.png"], 4, "no run with a checkpoint"),
         (["a.png", "--json", "--csv"], 2, "contradict"),
-        (["a.png", "--device", "abacus"], 2, "there is no device 'abacus'"),
+        (["a.png", "--device", "abacus"], 2, "unknown device 'abacus'"),
         (["a.png", "--checkpoint", "missing.pt"], 4, "missing.pt"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_data_set_that_was_named_never_falls_back(
 @pytest.mark.parametrize(
     "words", [["--cuda-graph"], ["--set", "cuda_graph=true"], ["--cuda-graph", "--dry-run"]]
 )
-def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
+def test_an_unavailable_graph_is_refused_before_data_are_read(
     run: Run, tmp_path: Path, words: list[str]
 ) -> None:
     outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")
@@ -121,7 +121,7 @@ def test_without_a_graph_on_the_cpu_as_ever(run: Run) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 @pytest.mark.parametrize("command", [["train"], ["eval"], ["doctor"]])
-def test_a_device_that_cannot_be_had_stops_before_data_are_read(
+def test_an_unavailable_device_stops_before_data_are_read(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     def unexpected(*_arguments: object, **_options: object) -> None:

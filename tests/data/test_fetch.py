@@ -149,7 +149,7 @@ def test_bundled_digits_need_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_progress_is_told(made: Made, tmp_path: Path, serve: Serve) -> None:
+def test_progress_is_reported(made: Made, tmp_path: Path, serve: Serve) -> None:
     seen: list[fetch.Progress] = []
     run(made, tmp_path, serve().offer(made.archives).url, progress=seen.append)
     for name, content in made.archives.items():

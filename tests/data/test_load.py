@@ -87,7 +87,7 @@ def test_a_data_set_that_was_named_never_falls_back(
         load.load("mnist", tmp_path)
 
 
-def test_damaged_files_are_told_rather_than_replaced_by_the_digits(on_disk: Path) -> None:
+def test_damaged_files_are_reported_rather_than_replaced_by_the_digits(on_disk: Path) -> None:
     """MNIST is there, if broken: training on something else would hide it."""
     path = on_disk / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])

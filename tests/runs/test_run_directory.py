@@ -62,7 +62,7 @@ def test_processes_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
-def test_where_nothing_can_be_made_it_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         create(tmp_path / "file", "mnist", "conv4")
@@ -209,7 +209,7 @@ def test_an_argument_is_a_file_a_run_or_a_runs_name(
     assert find_checkpoint(Path("0002-mnist-conv4"), root) == other / "last.pt"
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     empty = made(tmp_path, "0001-mnist-conv4")
     other = tmp_path / "a-folder"
     other.mkdir()

@@ -429,7 +429,7 @@ def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
     assert alone.returncode == 1
-    assert "rank 1: rank 1 of 4 did not meet the others at 127.0.0.1:" in alone.stderr
+    assert "rank 1: rank 1 of 4 did not reach the other ranks at 127.0.0.1:" in alone.stderr
     assert "Traceback" not in alone.stderr
     assert not list(tmp_path.iterdir())
 

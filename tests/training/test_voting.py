@@ -185,7 +185,7 @@ def test_the_checkpoint_alone_is_the_ensemble(tmp_path: Path, ema: float) -> Non
 
 
 @pytest.mark.parametrize("claimed", [1, 2, 4])
-def test_another_number_of_members_than_it_says_is_told(tmp_path: Path, claimed: int) -> None:
+def test_a_wrong_number_of_members_is_an_error(tmp_path: Path, claimed: int) -> None:
     spoilt = document()
     spoilt["config"]["ensemble"] = claimed
     checkpoints.write(spoilt, tmp_path / "a.pt")
@@ -194,11 +194,11 @@ def test_another_number_of_members_than_it_says_is_told(tmp_path: Path, claimed:
 
 
 @pytest.mark.parametrize("claimed", [0, -1, 10**9, "many", None, 1.5])
-def test_a_number_of_members_that_makes_no_sense_is_told(tmp_path: Path, claimed: Any) -> None:
+def test_an_impossible_number_of_members_is_an_error(tmp_path: Path, claimed: Any) -> None:
     spoilt = document()
     spoilt["config"]["ensemble"] = claimed
     checkpoints.write(spoilt, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="is missing or garbled"):
+    with pytest.raises(CheckpointError, match="is missing or damaged"):
         checkpoints.read(tmp_path / "a.pt")
 
 
