@@ -61,7 +61,7 @@ def predict(
     """Classify pictures: the digit, and the three most likely classes with their probabilities.
 
     Each picture is first converted to MNIST's form: grey, light on dark, the digit scaled to 20
-    pixels and centred by its mass in 28. It is printed as the network sees it.
+    pixels and centred by mass in 28×28. It is printed as the network sees it.
 
     For a network that was trained on your own data, pictures are used whole and unchanged.
 

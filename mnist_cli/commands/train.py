@@ -58,11 +58,11 @@ def train(
     quiet: options.QuietOption = False,
     **chosen: Any,
 ) -> None:
-    """Train a network, and end with its accuracy on the test set.
+    """Train a network and measure its accuracy on the test set.
 
-    Without options: the default recipe on MNIST, on the best available device. Flags take
-    precedence over --set, --set over --config, and --config over the defaults. The validation set,
-    cut from the training set, chooses best.pt; the test set is read once, at the end.
+    Without options, this trains the default recipe on MNIST, on the best available device. Flags
+    override --set, --set overrides --config, and --config overrides the defaults. A validation
+    set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back

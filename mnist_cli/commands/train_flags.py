@@ -54,8 +54,8 @@ VerifyResumeFlag = Annotated[
     typer.Option(
         "--verify-resume",
         rich_help_panel=keys.STOPPING,
-        help="Prove by hashes that a run stopped at a random batch and resumed ends with the bits "
-        "of an uninterrupted one; exit 6 if not. Two short epochs; nothing is kept.",
+        help="Stop a short run at a random batch, resume it, and compare its hashes with those of an "
+        "uninterrupted run. Exit 6 if they differ. Nothing is kept.",
     ),
 ]
 TensorboardFlag = Annotated[

@@ -215,7 +215,7 @@ class Keys:
     )
     precision: Precision = key(
         "auto",
-        "Precision. auto is bf16 if the hardware computes in it, else fp32.",
+        "Precision. auto is bf16 if the hardware supports it, else fp32.",
         Option(COMPUTE),
     )
     channels_last: bool = key(
