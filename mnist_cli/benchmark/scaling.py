@@ -1,6 +1,6 @@
 """How the cost of training grows with images, batch size, network width and threads.
 
-A point is one training in a process of its own, since peak memory is a process's; points take
+A point is one training in a separate process, since peak memory is a process's; points take
 turns. Imports no torch: each worker does.
 """
 

@@ -137,7 +137,7 @@ class Keys:
         128, "Images per optimisation step.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1
     )
     # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
-    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped anew.
+    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped again.
     eval_batch_size: int = key(250, "Images per batch in evaluation.", ge=1, le=2**31 - 1)
     drop_last: bool = key(False, "Skip an epoch's last batch if it is not full.")
 

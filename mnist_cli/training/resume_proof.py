@@ -1,7 +1,7 @@
 """Proves on this machine that resuming loses no bit.
 
 One run is trained to its end; the same run is stopped after a batch drawn at random, and resumed
-from its file by a process of its own, which shares no memory with the first. Then hashes are
+from its file by a separate process, which shares no memory with the first. Then hashes are
 compared.
 """
 

@@ -305,8 +305,8 @@ def test_values_are_float32_leaves() -> None:
     ("text", "message"),
     [
         ("x", "gives no value"),
-        ("2=3", "cannot be a name"),
-        ("lambda=3", "cannot be a name"),
+        ("2=3", "is not a valid name"),
+        ("lambda=3", "is not a valid name"),
         ("x=", "neither a number nor a list"),
         ("x=two", "neither a number nor a list"),
         ("x=NaN", "neither a number nor a list"),

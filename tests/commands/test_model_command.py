@@ -90,7 +90,7 @@ def test_of_an_ensemble_one_network_is_shown(run: Run) -> None:
     assert run(*TINY, "--ensemble", 3, "--epochs", 1).code == 0
     outcome = run("model")
     assert "the first of 3 networks that vote: conv2" in outcome.err
-    assert "an ensemble of 3 such networks: all of these numbers times 3" in outcome.out
+    assert "an ensemble of 3 such networks: multiply these numbers by 3" in outcome.out
     document = run("model", "--json").document
     assert document["members"] == 3
     assert document["totals"]["trained"] == sum(

@@ -217,7 +217,7 @@ def test_verify_reports_what_is_missing_and_what_does_not_fit(made: Made, tmp_pa
     made = with_file(made, name, idx_bytes(np.full(40, 10, np.uint8)))
     lay(tmp_path, {name: made.raw[name]})
     problems = {report.path.name: report.problem for report in store.verify(made.spec, tmp_path)}
-    assert problems.pop(name).endswith("names none of the 10 classes")
+    assert problems.pop(name).endswith("is not one of the 10 classes")
     assert set(problems.values()) == {"missing"}
     assert len(problems) == 3
 

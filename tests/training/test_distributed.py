@@ -295,8 +295,8 @@ def test_the_command_that_starts_the_same_ranks_again(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"WORLD_SIZE": ""}, "has RANK of a run by several processes, but not WORLD_SIZE"),
-        ({"RANK": ""}, "has WORLD_SIZE of a run by several processes, but not RANK"),
+        ({"WORLD_SIZE": ""}, "sets RANK, as for a run by several processes, but not WORLD_SIZE"),
+        ({"RANK": ""}, "sets WORLD_SIZE, as for a run by several processes, but not RANK"),
         ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
         ({"LOCAL_RANK": ""}, "has RANK and WORLD_SIZE of .*, but not LOCAL_RANK"),
         ({"LOCAL_WORLD_SIZE": ""}, "but not LOCAL_WORLD_SIZE"),
@@ -332,10 +332,10 @@ HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("auto", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda:0", "device cuda:0 is one device, and there are 2 ranks"),
-        ("mps", "device mps is one device, and there are 2 ranks"),
+        ("auto", "2 ranks on this machine share 1 GPU, but NCCL needs one for each rank"),
+        ("cuda", "2 ranks on this machine share 1 GPU, but NCCL needs one for each rank"),
+        ("cuda:0", "device cuda:0 is one device, but the run has 2 ranks"),
+        ("mps", "device mps is one device, but the run has 2 ranks"),
     ],
 )
 def test_a_device_for_each_rank_or_none(
@@ -379,7 +379,7 @@ def test_a_group_of_one_computes_what_no_group_does(
 @pytest.mark.cuda
 @pytest.mark.skipif("torch.cuda.device_count() != 1", reason="needs one GPU")
 def test_one_gpu_is_not_shared_by_two_ranks() -> None:
-    with pytest.raises(DeviceError, match="2 ranks on this machine, and 1 GPU"):
+    with pytest.raises(DeviceError, match="2 ranks on this machine share 1 GPU"):
         device_of("cuda", HERE_TWICE)
 
 
