@@ -12,9 +12,11 @@ from systems import LINUX
 NAMED = os.environ.get("MNIST_DATA_DIR")
 MNIST = Path(NAMED).resolve() if NAMED else None  # before a test changes the folder
 
-# A shell's background ignores it, and the processes that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background ignores SIGINT, and nohup SIGHUP; the processes that tests start would too.
+for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, signal.SIGINT)  # Windows has no SIGHUP
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 # Else the make that a test starts would get the flags of `make test`, such as --print-directory.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 PATHS = (
     *("tests/autograd", "--ignore=tests/autograd/render", "tests/exporting", "tests/insight"),
     *("tests/proving", "tests/training", "tests/networks", "tests/checkpoints", "tests/devices"),
-    *("tests/data/test_augment.py", "tests/data/test_workers.py", "tests/data/test_loader.py"),
+    *("tests/data/test_augment.py", "tests/data/test_workers.py", "tests/data/test_batches.py"),
     *("tests/commands/test_draw.py", "tests/commands/test_ensembles.py"),
     *("tests/commands/test_evaluate.py", "tests/commands/test_inspect_dump.py"),
     *("tests/commands/test_inspect_compare.py", "tests/commands/test_predict.py"),

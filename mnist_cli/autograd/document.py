@@ -174,7 +174,7 @@ def _check_format(data: Mapping[str, Any]) -> None:
         raise _wrong(f"format: should be {FORMAT!r}, not {found!r}")
     if version != VERSION or isinstance(version, bool):
         raise DataError(
-            f"a gradient graph of another version: {version!r}; this program reads {VERSION}",
+            f"the gradient graph has version {version!r}; this program reads version {VERSION}",
             "Dump the graph again, or read it with the release that wrote it.",
         )
 

@@ -167,8 +167,8 @@ def test_the_documents_own_keys_are_not_for_the_context() -> None:
 
 DAMAGE = [
     (("format",), "torch-graph", "format: should be 'mnist-cli/grad-graph'"),
-    (("version",), 2, "another version: 2"),
-    (("version",), None, "another version"),
+    (("version",), 2, "has version 2; this"),
+    (("version",), None, "has version None"),
     (("nodes",), {}, "nodes: Input should be a valid array"),
     (("nodes", 0), 7, "nodes[0]: Input should be an object"),
     (("nodes", 0, "name"), None, "nodes[0].name: Input should be a valid string"),

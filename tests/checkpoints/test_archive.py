@@ -239,7 +239,7 @@ def test_other_files_are_refused_with_their_reason(tmp_path: Path, case: str) ->
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
     evil = ((f"{_folder()}/data.pkl", pickle.dumps({"a": 1})),)
-    assert "two of one name" in refused(tmp_path, rezip(GOOD, more=evil)).message
+    assert "two with the same name" in refused(tmp_path, rezip(GOOD, more=evil)).message
 
 
 def _folder() -> str:

@@ -45,7 +45,7 @@ def unfit_to_resume(plain: dict[str, Any]) -> dict[str, tuple[bytes, tuple[str, 
     return {
         "other data": (
             saved(replaced(plain, "data/fingerprint", fingerprint)),
-            ("trained on other data",),
+            ("trained on different data",),
         ),
         "NaN in the momentum": (
             saved(replaced(plain, "optimizers/0/state", state)),
