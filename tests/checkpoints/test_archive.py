@@ -259,7 +259,7 @@ def test_too_large_a_file_is_refused_before_it_is_read(
     with path.open("wb") as file:
         file.truncate(archive.MAX_BYTES + 1)  # sparse: no byte is written
     monkeypatch.setattr(Path, "read_bytes", lambda _self: pytest.fail("it was read"))
-    with pytest.raises(CheckpointError, match="a checkpoint of an MNIST network at most"):
+    with pytest.raises(CheckpointError, match="a checkpoint has at most"):
         load_archive(path)
 
 
