@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from made_up import idx_bytes
 from PIL import Image
+
+from mnist_cli.data import own_data
+from mnist_cli.errors import DataError
 
 SHAPES = ("bar", "disc", "frame")
 
@@ -70,6 +74,13 @@ def picture_folder(
             pixels = shape(kind % 3, *size, seed=1000 * kind + number)
             Image.fromarray(pixels).save(root / name / f"{number:03d}.png")
     return root
+
+
+def refusal(path: Path) -> str:
+    """Why the data in a folder are refused."""
+    with pytest.raises(DataError) as caught:
+        own_data.read_own(path)
+    return str(caught.value)
 
 
 def idx_arrays(

@@ -84,7 +84,9 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
             for the rounding of the figures themselves. Two gradients with equal figures may still
             differ entry by entry.
     """
-    pairs, structure = _align(first, second)
+    pairs, structure = _match(operations(first), operations(second))
+    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
+    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
     pairs.sort(key=lambda pair: rank[pair[0].id])
     nodes = tuple(_node_difference(a, b) for a, b in pairs)
@@ -98,13 +100,6 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
 
 
 Pairs = list[tuple[Node, Node]]
-
-
-def _align(first: GradGraph, second: GradGraph) -> tuple[Pairs, list[str]]:
-    pairs, notes = _match(operations(first), operations(second))
-    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
-    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
-    return pairs, notes
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:

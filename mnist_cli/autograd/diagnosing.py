@@ -16,27 +16,23 @@ RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
 """Beginnings of the names of nodes that pass a gradient or block it entry by entry."""
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """When a figure is a finding.
+VANISHING = 1e-4
+"""Least root mean square of a weight's gradient, as a share of the largest one in the network.
 
-    Attributes:
-        vanishing: root mean square of a weight's gradient, as a share of the largest one in
-            the network. Eight sigmoids one after another shrink a gradient by at least
-            4**-8 = 1.5e-5 (the slope is 1/4 at most); sound networks stay within 1e-3.
-        exploding: norm of a weight's gradient over the norm of the weight. At 100, one plain
-            step with a learning rate of 0.01 is as large as the weights themselves.
-        units: share of a ReLU's units that pass nothing on for the whole batch. With few images,
-            some units fire for none of them by chance.
-        blocked: share of the arriving non-zero gradient entries that a ReLU blocks, if units were
-            not counted. Half of them for inputs symmetric about zero; nearly all means units that
-            never fire.
-    """
+Eight sigmoids one after another shrink a gradient by at least 4**-8 = 1.5e-5 (the slope is 1/4 at
+most); sound networks stay within 1e-3.
+"""
+EXPLODING = 100.0
+"""Largest norm of a weight's gradient over the norm of the weight. At 100, one plain step with a
+learning rate of 0.01 is as large as the weights themselves."""
+DEAD_UNITS = 0.1
+"""Share of a ReLU's units that pass nothing on for the whole batch. With few images, some units
+fire for none of them by chance."""
+BLOCKED = 0.95
+"""Share of the arriving non-zero gradient entries that a ReLU blocks, if units were not counted.
 
-    vanishing: float = 1e-4
-    exploding: float = 100.0
-    units: float = 0.1
-    blocked: float = 0.95
+Half of them for inputs symmetric about zero; nearly all means units that never fire.
+"""
 
 
 @dataclass(frozen=True)
@@ -95,10 +91,11 @@ class Diagnosis:
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
     """A row for each parameter that asks for a gradient, in the model's order."""
-    return tuple(_row(one) for one in graph.parameters if not one.frozen)
+    return tuple(parameter_row(one) for one in graph.parameters if not one.frozen)
 
 
-def _row(one: Parameter) -> ParameterRow:
+def parameter_row(one: Parameter) -> ParameterRow:
+    """A parameter's row, also if it is frozen."""
     grad, weight = one.grad, one.weight
     ratio = grad.norm / weight.norm if grad and weight and weight.norm else None
     return ParameterRow(
@@ -146,24 +143,20 @@ def _point(
 
 
 def diagnose(
-    graph: GradGraph,
-    thresholds: Thresholds | None = None,
-    dead_units: Mapping[int, DeadUnits] | None = None,
+    graph: GradGraph, dead_units: Mapping[int, DeadUnits] | None = None
 ) -> tuple[Diagnosis, ...]:
     """Every finding, the gravest first; empty for a healthy network.
 
     Args:
         graph: a recorded graph.
-        thresholds: when a figure is a finding.
         dead_units: for ReLU nodes by id, the units counted from the gradients themselves
             (:func:`mnist_cli.autograd.units.dead_units`); without it, shares of entries decide.
     """
-    limits = thresholds or Thresholds()
     return (
         *_not_finite(graph),
         *_no_gradient(graph),
-        *_scale(graph, limits),
-        *_dead_relus(graph, limits, dead_units or {}),
+        *_scale(graph),
+        *_dead_relus(graph, dead_units or {}),
     )
 
 
@@ -204,14 +197,14 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
             yield Diagnosis("zero-gradient", one.name, message, one.node)
 
 
-def _scale(graph: GradGraph, limits: Thresholds) -> Iterator[Diagnosis]:
+def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
     """Judges weights only: biases and norms may rightly start at zero."""
     weights = [p for p in graph.parameters if len(p.shape) > 1 and p.grad and p.grad.finite]
     sizes = {p.name: _rms(p.grad) for p in weights if p.grad is not None}
     largest = max(sizes.values(), default=0.0)
     for one in weights:
-        row, size = _row(one), sizes[one.name]
-        if 0 < size < limits.vanishing * largest:
+        row, size = parameter_row(one), sizes[one.name]
+        if 0 < size < VANISHING * largest:
             yield Diagnosis(
                 "vanishing",
                 one.name,
@@ -219,7 +212,7 @@ def _scale(graph: GradGraph, limits: Thresholds) -> Iterator[Diagnosis]:
                 f"{size / largest:.1e} of the largest in the network.",
                 one.node,
             )
-        if row.ratio is not None and row.ratio > limits.exploding:
+        if row.ratio is not None and row.ratio > EXPLODING:
             yield Diagnosis(
                 "exploding",
                 one.name,
@@ -229,16 +222,14 @@ def _scale(graph: GradGraph, limits: Thresholds) -> Iterator[Diagnosis]:
             )
 
 
-def _dead_relus(
-    graph: GradGraph, limits: Thresholds, counted: Mapping[int, DeadUnits]
-) -> Iterator[Diagnosis]:
+def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[Diagnosis]:
     for node in graph.nodes:
         if not is_relu(node):
             continue
         units = counted.get(node.id)
-        if units is not None and units.total and units.dead >= limits.units * units.total:
+        if units is not None and units.total and units.dead >= DEAD_UNITS * units.total:
             share = f"{units.dead} of {units.total} units pass no gradient for any image"
-        elif units is None and (blocked := blocked_share(node)) >= limits.blocked:
+        elif units is None and (blocked := blocked_share(node)) >= BLOCKED:
             share = f"{blocked:.1%} of the gradient's entries that arrive die there"
         else:
             continue

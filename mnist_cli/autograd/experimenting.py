@@ -62,11 +62,6 @@ class Experiment:
     value: Tensor
     calls: tuple[NodeCall, ...]
 
-    @property
-    def graph(self) -> GradGraph:
-        """The expression's own graph."""
-        return self.calls[0].walked.graph
-
 
 def experiment(
     expression: str,

@@ -46,45 +46,26 @@ _ELEMENTWISE = (
     "abs acos asin atan ceil cos cosh erf exp expm1 floor log log10 log1p log2 reciprocal relu "
     "rsqrt sigmoid sign sin sinh sqrt square tan tanh"
 )
+_PAIRS = "add sub mul div pow matmul mm mv dot outer maximum minimum"
+_ALONG_A_DIMENSION = "sum mean prod var std logsumexp softmax log_softmax cumsum squeeze unsqueeze"
 
 FUNCTIONS: Mapping[str, Function] = {
     **{name: Function(getattr(torch, name)) for name in _ELEMENTWISE.split()},
+    **{name: Function(getattr(torch, name), 2) for name in _PAIRS.split()},
+    **{name: Function(getattr(torch, name), 1, ("dim",)) for name in _ALONG_A_DIMENSION.split()},
     "gelu": Function(torch.nn.functional.gelu),
     "silu": Function(torch.nn.functional.silu),
     "softplus": Function(torch.nn.functional.softplus),
     "leaky_relu": Function(torch.nn.functional.leaky_relu),
-    "add": Function(torch.add, 2),
-    "sub": Function(torch.sub, 2),
-    "mul": Function(torch.mul, 2),
-    "div": Function(torch.div, 2),
-    "pow": Function(torch.pow, 2),
-    "matmul": Function(torch.matmul, 2),
-    "mm": Function(torch.mm, 2),
-    "mv": Function(torch.mv, 2),
-    "dot": Function(torch.dot, 2),
-    "outer": Function(torch.outer, 2),
-    "maximum": Function(torch.maximum, 2),
-    "minimum": Function(torch.minimum, 2),
     "mse_loss": Function(torch.nn.functional.mse_loss, 2),
     "linear": Function(torch.nn.functional.linear, 3),
     "addmm": Function(torch.addmm, 3),
-    "sum": Function(torch.sum, 1, ("dim",)),
-    "mean": Function(torch.mean, 1, ("dim",)),
-    "prod": Function(torch.prod, 1, ("dim",)),
-    "var": Function(torch.var, 1, ("dim",)),
-    "std": Function(torch.std, 1, ("dim",)),
-    "logsumexp": Function(torch.logsumexp, 1, ("dim",)),
-    "softmax": Function(torch.softmax, 1, ("dim",)),
-    "log_softmax": Function(torch.log_softmax, 1, ("dim",)),
-    "cumsum": Function(torch.cumsum, 1, ("dim",)),
     "max": Function(torch.max),
     "min": Function(torch.min),
     "norm": Function(torch.linalg.vector_norm),
     "t": Function(torch.t),
     "transpose": Function(torch.transpose, 1, ("dim0", "dim1")),
     "flatten": Function(torch.flatten),
-    "squeeze": Function(torch.squeeze, 1, ("dim",)),
-    "unsqueeze": Function(torch.unsqueeze, 1, ("dim",)),
     "reshape": Function(lambda x, *shape: x.reshape(shape), 1, (), shape=True),
 }
 """Every function that an expression may call. Options are whole numbers, by name or in order:
@@ -129,13 +110,10 @@ def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
 
 def names_in(expression: str) -> tuple[str, ...]:
     """The variables of an expression, in the order of their first use."""
-    found: dict[str, None] = {}
     tree = _parse(" ".join(expression.split()))
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
-    for node in sorted(names, key=lambda n: n.col_offset):
-        found[node.id] = None
-    return tuple(found)
+    return tuple(dict.fromkeys(n.id for n in sorted(names, key=lambda n: n.col_offset)))
 
 
 def _parse(text: str) -> ast.Expression:

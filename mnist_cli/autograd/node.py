@@ -51,33 +51,8 @@ def name(node: Node) -> str:
 
 def variable(node: Node) -> Tensor | None:
     """The leaf whose gradient the node accumulates; None if it is not an AccumulateGrad."""
-    leaf = getattr(node, "variable", None) if not is_custom(node) else None
+    leaf = getattr(node, "variable", None) if not torch_private.is_function(node) else None
     return leaf if isinstance(leaf, Tensor) else None
-
-
-def is_custom(node: Node) -> bool:
-    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
-    return torch_private.is_function(node)
-
-
-def sequence(node: Node) -> int:
-    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad."""
-    return torch_private.sequence_number(node)
-
-
-def sequence_counter() -> int:
-    """The number that the next node made in this thread will bear."""
-    return torch_private.next_sequence_number()
-
-
-def backward_number() -> int:
-    """Which run of the engine is under way in this thread; -1 outside of any."""
-    return torch_private.backward_id()
-
-
-def edges(node: Node) -> tuple[tuple[Node | None, int], ...]:
-    """Where each result goes: ``(node or None, input_nr)``."""
-    return node.next_functions
 
 
 def inputs(node: Node) -> tuple[Input, ...]:
@@ -87,7 +62,7 @@ def inputs(node: Node) -> tuple[Input, ...]:
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
         return tuple(Input(i.shape, wanted, i.device) for i in expected)
-    if is_custom(node) and _mentions(node, "set_output_grad_dtype"):
+    if torch_private.is_function(node) and _mentions(node, "set_output_grad_dtype"):
         return _declared(node, expected)
     return expected
 
@@ -168,7 +143,7 @@ def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
         UsageError: the graph was freed, or a saved tensor was overwritten since.
     """
     try:
-        if is_custom(node):
+        if torch_private.is_function(node):
             return _call_custom(node, tuple(grads))
         results = node(*grads)  # type: ignore[operator]
     except RuntimeError as error:
@@ -184,8 +159,8 @@ def _call_custom(node: Node, grads: Grads) -> Grads:
     answers = answer if isinstance(answer, tuple) else (answer,)
     needs = node.needs_input_grad  # type: ignore[attr-defined]
     wanted = [answer for answer, need in zip(answers, needs, strict=False) if need]
-    results: list[Tensor | None] = [None] * len(edges(node))
-    live = (place for place, (target, _) in enumerate(edges(node)) if target is not None)
+    results: list[Tensor | None] = [None] * len(node.next_functions)
+    live = (place for place, (target, _) in enumerate(node.next_functions) if target is not None)
     for place, result in zip(live, wanted, strict=True):
         results[place] = result
     return tuple(results)

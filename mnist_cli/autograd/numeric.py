@@ -6,6 +6,7 @@ Knows a loss to evaluate and the tensors it depends on, not graphs or data.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from mnist_cli.errors import NonFiniteError, UsageError
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
-EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def gradcheck(
     """
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
     _require_float64(leaves)
-    with torch.random.fork_rng(devices=_devices(leaves)):
+    cuda = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(cuda)):
         evaluate = _Evaluation(loss, seed)
         gradients = _analytic(evaluate, leaves)
         return tuple(
@@ -133,11 +134,6 @@ def _require_float64(leaves: Mapping[str, Tensor]) -> None:
                 f"{name} is {kind}: differences in {kind} are mostly rounding errors",
                 "Convert the model and its input first: model.double().",
             )
-
-
-def _devices(leaves: Mapping[str, Tensor]) -> list[int]:
-    found = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
-    return sorted(found)
 
 
 def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -218,7 +214,9 @@ def _slopes(leaf: Tensor, index: tuple[int, ...], step: float, evaluate: _Evalua
     finally:
         data[index] = before
     largest = max(abs(middle), abs(right), abs(left))
-    return _Slopes((right - middle) / step, (middle - left) / step, 8 * EPSILON * largest / step)
+    return _Slopes(
+        (right - middle) / step, (middle - left) / step, 8 * sys.float_info.epsilon * largest / step
+    )
 
 
 def _is_kink(wide: _Slopes, near: _Slopes, scale: float) -> bool:

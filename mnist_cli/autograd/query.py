@@ -6,7 +6,6 @@ Works on plain data. Imports no torch. Folding is :mod:`mnist_cli.autograd.foldi
 from __future__ import annotations
 
 import difflib
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +24,11 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
     """
     word = wanted.strip()
     if word.isdecimal():
-        return (node_at(graph, int(word)),)
+        number = int(word)
+        if number < len(graph.nodes):
+            return (graph.nodes[number],)
+        hint = f"Ids run from 0 to {len(graph.nodes) - 1}."
+        raise UsageError(f"the graph has no node {number}", hint)
     matches: tuple[Callable[[Node], bool], ...] = (
         lambda node: node.parameter == word,
         lambda node: node.name == word,
@@ -56,19 +59,6 @@ def find_node(graph: GradGraph, wanted: str) -> Node:
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     raise UsageError(
         f"{len(found)} nodes are called {wanted!r}", f"Choose one by its id: {shown}{more}."
-    )
-
-
-def node_at(graph: GradGraph, number: int) -> Node:
-    """The node with an id.
-
-    Raises:
-        UsageError: the graph does not have it.
-    """
-    if 0 <= number < len(graph.nodes):
-        return graph.nodes[number]
-    raise UsageError(
-        f"the graph has no node {number}", f"Ids run from 0 to {len(graph.nodes) - 1}."
     )
 
 
@@ -124,17 +114,16 @@ def path_to(graph: GradGraph, parameter: str) -> Path:
             f"no path leads from the loss to {parameter!r}",
             "It is frozen, unused, or inside a reentrant checkpoint.",
         )
-    came = _first_ways(graph, one.node)
+    came = _first_ways(graph)
     steps = _trace_back(graph, one.node, came)
     return Path(parameter, steps, _routes(graph, one.node))
 
 
-def _first_ways(graph: GradGraph, goal: int) -> dict[int, tuple[int, int]]:
+def _first_ways(graph: GradGraph) -> dict[int, tuple[int, int]]:
     """Breadth first: for each node met, the node before it and the edge taken."""
     came: dict[int, tuple[int, int]] = {}
-    seen, queue = {graph.root}, deque([graph.root])
-    while queue and goal not in seen:
-        number = queue.popleft()
+    seen, queue = {graph.root}, [graph.root]
+    for number in queue:
         for position, edge in enumerate(graph.nodes[number].next):
             if edge is not None and edge.node not in seen:
                 seen.add(edge.node)

@@ -16,11 +16,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import GradGraph, Stats
-from mnist_cli.autograd.node import Grads
+from mnist_cli.autograd.node import Grads, freed
 from mnist_cli.autograd.stats import StatsCollector
-from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import backward_id, without_hooks_after_accumulation
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
 
@@ -65,8 +64,8 @@ class _Seen:
         AccumulateGrad of this graph: that is ignored.
         """
         if self.backward is None:
-            self.backward = adapter.backward_number()
-        if adapter.backward_number() != self.backward:
+            self.backward = backward_id()
+        if backward_id() != self.backward:
             return
         self.places[number] = self._add(arrived), self._add(left)
         if self.keep:
@@ -133,10 +132,7 @@ def _run(root: Tensor, seed: Tensor) -> None:
     except RuntimeError as error:
         if "freed" not in str(error):
             raise
-        raise UsageError(
-            "the graph was already freed: its saved tensors are gone",
-            "Run the forward pass again, or keep the graph with backward(retain_graph=True).",
-        ) from error
+        raise freed("it") from error
 
 
 def root_tensor(walked: Walk) -> Tensor:

@@ -19,7 +19,11 @@ from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
 from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
-from mnist_cli.autograd.torch_private import hooks_before_accumulation
+from mnist_cli.autograd.torch_private import (
+    hooks_before_accumulation,
+    is_function,
+    sequence_number,
+)
 from mnist_cli.autograd.walking import Names, Walk, walk
 from mnist_cli.errors import UsageError
 
@@ -219,7 +223,7 @@ class _State:
 
     @classmethod
     def begin(cls, walked: Walk) -> _State:
-        sequences = [adapter.sequence(node) for node in walked.nodes]
+        sequences = [sequence_number(node) for node in walked.nodes]
         return cls(walked, dependencies(walked.graph), ReadyQueue(sequences))
 
     def buffer(self, node: int) -> list[Tensor | None]:
@@ -264,7 +268,7 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
 def _words(state: _State, number: int) -> str:
     node, count = state.walked.graph.nodes[number], len(state.walked.inputs[number])
     given = "grad" if count == 1 else ", ".join(f"grad[{i}]" for i in range(count))
-    apply = ".apply" if adapter.is_custom(state.walked.nodes[number]) else ""
+    apply = ".apply" if is_function(state.walked.nodes[number]) else ""
     return f"{node.name}{apply}({given})"
 
 
@@ -302,7 +306,7 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
     ``.grad`` holds what has been gathered, and is read back after.
     """
     node = state.walked.nodes[number]
-    if not adapter.is_custom(node):
+    if not is_function(node):
         return adapter.call(node, grads), ()
     leaves = state.walked.leaves
     with set_aside(leaves.values()):

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from mnist_cli.autograd import torch_private
-from mnist_cli.autograd.node import freed, is_custom, name
+from mnist_cli.autograd.node import freed, name
 
 
 @dataclass
@@ -38,7 +38,7 @@ def saved_by(node: Node) -> Kept:
         UsageError: the graph was freed.
     """
     found = Kept()
-    if is_custom(node):
+    if torch_private.is_function(node):
         _read_custom(node, found)
     else:
         _read_slots(node, found, "")

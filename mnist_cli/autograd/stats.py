@@ -62,7 +62,11 @@ class StatsCollector:
         if values.numel():
             self._held.append(tensor)
             self._wait(place, values)
-        self._remember(tensor, place)
+        # What leaves one node usually arrives at the next soon after, as the same object. Only the
+        # latest few are held, so that gradients are freed as the engine goes on.
+        self._recent[id(tensor)] = (tensor, place)
+        if len(self._recent) > 8:
+            del self._recent[next(iter(self._recent))]
         return place
 
     def _wait(self, place: int, values: Tensor) -> None:
@@ -81,15 +85,6 @@ class StatsCollector:
         self._waiting.clear()
         self._held.clear()
         self._pending = 0
-
-    def _remember(self, tensor: Tensor, place: int) -> None:
-        """What leaves one node usually arrives at the next soon after, as the same object.
-
-        Only the latest few are held, so that gradients are freed as the engine goes on.
-        """
-        self._recent[id(tensor)] = (tensor, place)
-        if len(self._recent) > 8:
-            del self._recent[next(iter(self._recent))]
 
     def results(self) -> list[Stats]:
         """The figures of all tensors in the order in which they were added."""

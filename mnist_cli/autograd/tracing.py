@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd import torch_private
 
 
 @dataclass
@@ -35,7 +35,7 @@ class ModuleTrace:
 
     def note(self, path: str) -> None:
         """From here on, nodes belong to ``path``."""
-        self.starts.append(adapter.sequence_counter())
+        self.starts.append(torch_private.next_sequence_number())
         self.paths.append(path)
 
 

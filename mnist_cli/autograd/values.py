@@ -50,15 +50,6 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
             f"{what} is neither a number nor a list of numbers: {text.strip()[:60]!r}",
             "Write 2, or a matrix as JSON: [[1, 2], [3, 4]].",
         ) from error
-    return tensor_of(data, what)
-
-
-def tensor_of(data: object, what: str = "the value") -> Tensor:
-    """A number or nested lists of numbers as a float32 tensor of that shape.
-
-    Raises:
-        UsageError: not numbers, rows of unequal length, or too many entries.
-    """
     shape = _shape_of(data, what)
     if math.prod(shape) > MAX_ENTRIES:
         raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")

@@ -1,6 +1,6 @@
 """From a tensor to its backward graph as plain data, with the live nodes beside it.
 
-Knows nodes only through :mod:`mnist_cli.autograd.node`, and no gradients.
+Knows no gradients.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
 from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import saved_by
+from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
 from mnist_cli.errors import UsageError
 
@@ -136,7 +137,7 @@ def _visit(start: LiveNode) -> tuple[list[LiveNode], list[tuple[Edge | None, ...
     targets: list[tuple[Edge | None, ...]] = []
     for node in live:
         out: list[Edge | None] = []
-        for target, input_nr in adapter.edges(node):
+        for target, input_nr in node.next_functions:
             if target is None:
                 out.append(None)
                 continue
@@ -165,12 +166,12 @@ def _module(node: LiveNode, leaf: str | None, modules: ModuleTrace | None) -> st
     """The module that made a node, or that holds a leaf."""
     if leaf is not None:
         return leaf.rpartition(".")[0]
-    return modules.module_at(adapter.sequence(node)) if modules else ""
+    return modules.module_at(sequence_number(node)) if modules else ""
 
 
 def _sequences(live: list[LiveNode]) -> list[int | None]:
     """Sequence numbers, counted from the oldest node; None for AccumulateGrad."""
-    numbers = [adapter.sequence(node) for node in live]
+    numbers = [sequence_number(node) for node in live]
     oldest = min((n for n in numbers if n != LAST_SEQUENCE), default=0)
     return [None if n == LAST_SEQUENCE else n - oldest for n in numbers]
 

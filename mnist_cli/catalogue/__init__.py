@@ -23,11 +23,6 @@ def names() -> tuple[str, ...]:
     return tuple(_CATALOGUE)
 
 
-def all_specs() -> tuple[DatasetSpec, ...]:
-    """Every data set, the default first."""
-    return tuple(_CATALOGUE.values())
-
-
 def get(name: str) -> DatasetSpec:
     """The data set ``name``, which may have torchvision's spelling (``FashionMNIST``).
 

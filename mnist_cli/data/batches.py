@@ -259,15 +259,9 @@ class _ImageDataset(Dataset[tuple[Tensor, int]]):
         self._images = split.images.squeeze(1)
         self._labels = split.labels.tolist()
         self._random = augmentation != Augmentation()
-        moves, erases = _transforms(augmentation, split.images.shape[-1])
-        self._transform = transforms.Compose(
-            [
-                *moves,
-                transforms.ToTensor(),
-                *erases,
-                transforms.Normalize((normalisation.mean,), (normalisation.std,)),
-            ]
-        )
+        steps = _transforms(augmentation, split.images.shape[-1])
+        normalise = transforms.Normalize((normalisation.mean,), (normalisation.std,))
+        self._transform = transforms.Compose([*steps, normalise])
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -284,14 +278,13 @@ class _ImageDataset(Dataset[tuple[Tensor, int]]):
             return self._transform(picture), self._labels[index]
 
 
-def _transforms(augmentation: Augmentation, size: int) -> tuple[list[object], list[object]]:
-    """The transforms of the picture, and those of its tensor, for the same amounts."""
+def _transforms(augmentation: Augmentation, size: int) -> list[object]:
+    """Torchvision's transforms of the same amounts, from a picture to a tensor."""
     from torchvision import transforms
 
-    moves: list[object] = []
-    erases: list[object] = []
+    steps: list[object] = []
     if augmentation.moves:
-        moves.append(
+        steps.append(
             transforms.RandomAffine(
                 degrees=augmentation.rotate,
                 translate=(augmentation.shift / size, augmentation.shift / size),
@@ -300,6 +293,7 @@ def _transforms(augmentation: Augmentation, size: int) -> tuple[list[object], li
                 interpolation=transforms.InterpolationMode.BILINEAR,
             )
         )
+    steps.append(transforms.ToTensor())
     if augmentation.erase:
-        erases.append(transforms.RandomErasing(p=augmentation.erase))
-    return moves, erases
+        steps.append(transforms.RandomErasing(p=augmentation.erase))
+    return steps

@@ -32,12 +32,7 @@ def read(split: SplitName) -> Arrays:
 
     digits = load_digits()
     part = slice(FIRST_TEST_IMAGE) if split == "train" else slice(FIRST_TEST_IMAGE, None)
-    return Arrays(
-        images=enlarge(digits.images[part]),
-        labels=digits.target[part].astype(np.int64),
-        sources=(),
-        verified=True,
-    )
+    return Arrays(enlarge(digits.images[part]), digits.target[part].astype(np.int64))
 
 
 def enlarge(small: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -49,40 +48,24 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class FetchedFile:
-    """A file that can be read now.
-
-    ``source`` is the address it came from, ``"extracted"`` if its archive was on disk, or
-    ``"present"``.
-    """
-
-    path: Path
-    bytes: int
-    source: str
-
-
-@dataclass(frozen=True)
 class FetchReport:
     """What a fetch did.
 
     Attributes:
-        dataset: the data set's name.
-        files: the files to read; none for the bundled digits.
-        failures: the attempts that failed, each as ``address: reason``.
+        files: the source of each file to read: its address, ``extracted`` if its archive was on
+            disk, or ``present``; none for the bundled digits.
         downloaded: bytes received over the network.
         seconds: the time that it took.
     """
 
-    dataset: str
-    files: tuple[FetchedFile, ...]
-    failures: tuple[str, ...]
+    files: dict[Path, str]
     downloaded: int
     seconds: float
 
     @property
     def folder(self) -> Path | None:
         """The folder that holds the files, directly or in folders; None without files."""
-        parents = {file.path.parent for file in self.files}
+        parents = {path.parent for path in self.files}
         return Path(os.path.commonpath(parents)) if parents else None
 
 
@@ -131,8 +114,7 @@ def fetch(
     if files is None:
         job = _Job(spec, store.raw_folder(spec, root), sources, report, deadline)
         files = _fetch_locked(job)
-    seconds = time.monotonic() - started
-    return FetchReport(spec.name, files, tuple(sources.failures), sources.downloaded, seconds)
+    return FetchReport(files, sources.downloaded, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -146,27 +128,25 @@ class _Job:
     deadline: float
 
 
-def _present(spec: DatasetSpec, root: Path) -> tuple[FetchedFile, ...] | None:
+def _present(spec: DatasetSpec, root: Path) -> dict[Path, str] | None:
     """The files, if all are there and genuine; None if something is left to do.
 
     A gzip in the folder that this module fills is not enough: torchvision wants it extracted.
     """
     located = store.locate(spec, root)
-    files = []
+    files = {}
     for file, copies in located.found.items():
         content = _genuine(file, copies[0]) if copies else None
         if content is None:
             return None
         if content.compressed and content.path.parent == store.raw_folder(spec, root):
             return None
-        files.append(FetchedFile(content.path, content.path.stat().st_size, "present"))
-    return tuple(files)
+        files[content.path] = "present"
+    return files
 
 
 def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
     """The content of ``path``, if it is sound and its checksum known and right."""
-    if not path.is_file():
-        return None
     with suppress(DataError):
         content = idx.load(path, limit=file.bytes)
         if store.judge(file, content) == "ok":
@@ -174,7 +154,7 @@ def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
     return None
 
 
-def _fetch_locked(job: _Job) -> tuple[FetchedFile, ...]:
+def _fetch_locked(job: _Job) -> dict[Path, str]:
     """Do the work as the only process that does."""
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +186,7 @@ def _lock(job: _Job) -> AbstractContextManager[object]:
         ) from error
 
 
-def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
+def _fetch_all(job: _Job) -> dict[Path, str]:
     """Bring the archives that are missing, and extract every file that is not there yet."""
     sources = {file: _source_on_disk(job, file) for file in job.spec.files}
     missing = [file for file, source in sources.items() if source is None]
@@ -221,11 +201,7 @@ def _fetch_all(job: _Job) -> tuple[FetchedFile, ...]:
             _extract(job, file)
     if job.spec.bundle and job.mirrors.downloaded:  # most of it is not this data set
         (job.folder / job.spec.bundle.name).unlink(missing_ok=True)
-    paths = {file: job.folder / file.name for file in sources}
-    return tuple(
-        FetchedFile(paths[file], paths[file].stat().st_size, str(source))
-        for file, source in sources.items()
-    )
+    return {job.folder / file.name: str(source) for file, source in sources.items()}
 
 
 def _source_on_disk(job: _Job, file: SourceFile) -> str | None:
@@ -244,8 +220,6 @@ def _extract(job: _Job, file: SourceFile) -> None:
     """Decompress the gzip of ``file`` beside it, and record checksums that are not known."""
     job.report(Progress("extracting", file.name, total=file.bytes))
     content = idx.load(job.folder / file.archive, limit=file.bytes)
-    if file.md5 is not None and content.raw_md5() != file.md5:
-        raise DataError(f"{content.path} does not hold {job.spec.title}'s {file.name}", idx.HINT)
     with replacing(job.folder / file.name) as target:
         target.write(content.raw.data)
     if file.md5 is None:
@@ -264,30 +238,16 @@ def _unpack_bundle(job: _Job, bundle: Bundle, files: Sequence[SourceFile]) -> st
     path, source = job.folder / bundle.name, "extracted"
     if not path.is_file() or _md5(path) != bundle.md5:
         source = job.mirrors.download(path, bundle.md5, bundle.max_bytes)
-    for file in files:
-        _unzip(path, f"{bundle.folder}{file.archive}", job.folder / file.archive, file)
+    with zipfile.ZipFile(path) as archive:  # genuine; no path in it is ever used
+        for file in files:
+            with (
+                archive.open(f"{bundle.folder}{file.archive}") as packed,
+                replacing(job.folder / file.archive) as target,
+            ):
+                shutil.copyfileobj(packed, target)
     return source
 
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _unzip(path: Path, member: str, to: Path, file: SourceFile) -> None:
-    """Copy one member of a zip to ``to``: no path in the zip is ever used."""
-    limit = _archive_limit(file)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(member).file_size > limit:
-                raise zipfile.BadZipFile(f"more than {limit:,} bytes")
-            with archive.open(member) as source, replacing(to) as target:
-                shutil.copyfileobj(source, target)
-    except (
-        KeyError,
-        RuntimeError,  # an encrypted member
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-    ) as error:
-        raise DataError(f"{path}: cannot extract {member}: {error}", idx.HINT) from error

@@ -64,7 +64,7 @@ class LoadedData:
 
     def split(self, name: str) -> Split:
         """The split ``train`` or ``test``."""
-        return {"train": self.train, "test": self.test}[name]
+        return self.train if name == "train" else self.test
 
 
 def load(

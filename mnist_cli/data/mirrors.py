@@ -39,7 +39,6 @@ class Mirrors:
     """Addresses to which a file's name is added. Those that work are asked first from then on.
 
     Attributes:
-        failures: the failed attempts so far, each as ``address: reason``.
         downloaded: the bytes received so far.
     """
 
@@ -64,7 +63,6 @@ class Mirrors:
                     f"{address!r} is not a valid mirror: it does not use https",
                     "Give an address that begins with https://.",
                 )
-        self.failures: list[str] = []
         self.downloaded = 0
         self._title, self._hint = title, hint
         self._addresses = [a if a.endswith("/") else f"{a}/" for a in addresses]
@@ -88,19 +86,19 @@ class Mirrors:
             OSError: it cannot be written.
         """
         self._reach()
-        before = len(self.failures)
+        failures = []
         for address in tuple(self._addresses):
             url = f"{address}{path.name}"
             try:
                 self._receive(url, path, md5, max_bytes)
             except DownloadError as error:
-                self.failures.append(f"{url}: {error}")
+                failures.append(f"{url}: {error}")
                 if time.monotonic() >= self._timeouts.deadline:
                     break
             else:
                 self._prefer({address})
                 return url
-        tried = "; ".join(self.failures[before:]) or "it has no mirror"
+        tried = "; ".join(failures) or "it has no mirror"
         raise DataError(
             f"{self._title} is not available: no mirror gave {path.name} ({tried})", self._hint
         )

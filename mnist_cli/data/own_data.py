@@ -22,7 +22,7 @@ from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_idx
-from mnist_cli.data.records import Arrays, Raw
+from mnist_cli.data.records import Arrays
 from mnist_cli.errors import DataError
 
 TEST_SHARE = 5
@@ -40,23 +40,21 @@ class OwnData:
         spec: its name, classes, counts, mean and standard deviation.
         train: the training images.
         test: the test images.
-        sources: the files, or the classes' folders, that they came from.
         remarks: the changes made to the images, a sentence each.
     """
 
     spec: DatasetSpec
     train: Arrays
     test: Arrays
-    sources: tuple[Path, ...]
     remarks: tuple[str, ...]
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """By split the file of each image, relative to the folder; empty for IDX files."""
         root = self.spec.name
         return {
-            name: tuple(path.relative_to(root).as_posix() for path in arrays.sources)
+            name: tuple(path.relative_to(root).as_posix() for path in arrays.files)
             for name, arrays in (("train", self.train), ("test", self.test))
-            if len(arrays.sources) == len(arrays)
+            if arrays.files
         }
 
     def counts(self) -> list[tuple[str, int, int]]:
@@ -84,7 +82,12 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     Raises:
         DataError: it is neither, something in it is damaged, or its parts do not match.
     """
-    raw = _read_raw(path, say)
+    with _folder(path):
+        raw = own_idx.read(path)
+        if raw is None:
+            from mnist_cli.data import own_pictures  # IDX files are read without Pillow
+
+            raw = own_pictures.read(path, say)
     _check_classes(path, raw.classes)
     remarks = list(raw.remarks)
     train, test = raw.train, raw.test
@@ -105,7 +108,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         std=std,
         own=True,
     )
-    return OwnData(spec, train, test, raw.sources, tuple(remarks))
+    return OwnData(spec, train, test, tuple(remarks))
 
 
 def locate(path: Path) -> tuple[Path, ...]:
@@ -123,16 +126,6 @@ def locate(path: Path) -> tuple[Path, ...]:
         return own_pictures.find(path).folders
 
 
-def _read_raw(path: Path, say: Callable[[str], None] | None) -> Raw:
-    with _folder(path):
-        raw = own_idx.read(path)
-        if raw is not None:
-            return raw
-        from mnist_cli.data import own_pictures  # IDX files are read without Pillow
-
-        return own_pictures.read(path, say)
-
-
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[None]:
     """Look into a folder; an error of the system becomes one message."""
@@ -146,8 +139,6 @@ def _folder(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    except ValueError as error:  # a null byte in the name
-        raise DataError(f"{str(path)!r} is not a valid folder name") from error
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
@@ -172,21 +163,19 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
                 "Add images, or a test set: path/train/CLASS/… and path/test/CLASS/….",
             )
         count = max(1, round(len(rows) / TEST_SHARE))
-        order = sorted(rows.tolist(), key=lambda row: _lot(train.images[row]))
+        # By their bytes' hash: random, and the same for the same pixels.
+        order = sorted(rows.tolist(), key=lambda row: _hash(train.images[row]))
         chosen[order[:count]] = True
     return _rows(train, ~chosen), _rows(train, chosen)
 
 
-def _lot(image: npt.NDArray[np.uint8]) -> bytes:
-    """The image's place in the draw: random, and the same for the same pixels."""
+def _hash(image: npt.NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(b"test-split" + image.tobytes()).digest()
 
 
 def _rows(arrays: Arrays, chosen: npt.NDArray[np.bool_]) -> Arrays:
-    sources = arrays.sources
-    if len(sources) == len(arrays):  # a file for each image
-        sources = tuple(compress(sources, chosen))
-    return Arrays(arrays.images[chosen], arrays.labels[chosen], sources, arrays.verified)
+    files = tuple(compress(arrays.files, chosen))
+    return Arrays(arrays.images[chosen], arrays.labels[chosen], files)
 
 
 def _figures(path: Path, images: npt.NDArray[np.uint8]) -> tuple[float, float]:

@@ -44,12 +44,10 @@ def read(root: Path) -> Raw | None:
     test = _split(files, "test") if any(split == "test" for split, _ in files) else None
     check_count(root, len(train[1]) + (0 if test is None else len(test[1])))
     values = np.unique(train[1])
-    tested = None if test is None else _arrays(files, "test", test, values)
     return Raw(
         classes=tuple(map(str, values.tolist())),
         train=_arrays(files, "train", train, values),
-        test=tested,
-        sources=tuple(files.values()),
+        test=None if test is None else _arrays(files, "test", test, values),
         remarks=tuple(_remarks(train, values)),
     )
 
@@ -144,23 +142,14 @@ def _arrays(
     images, found = stored
     labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
     wrong = np.flatnonzero(values[labels] != found)
-    path = files[split, "labels"]
     if wrong.size:
         raise DataError(
-            f"{path}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
+            f"{files[split, 'labels']}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
             f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
         )
-    sources = (files[split, "images"], path)
-    return Arrays(_fitted(images), labels.astype(np.int64), sources, verified=False)
-
-
-def _fitted(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if images.shape[1:] == (SIDE, SIDE):
-        return np.ascontiguousarray(images)
-    form = np.empty((len(images), SIDE, SIDE), dtype=np.uint8)
-    for target, image in zip(form, images, strict=True):
-        target[:] = fit(image)
-    return form
+    if images.shape[1:] != (SIDE, SIDE):
+        images = np.stack([fit(image) for image in images])
+    return Arrays(images, labels.astype(np.int64))
 
 
 def _remarks(

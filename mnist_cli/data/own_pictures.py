@@ -37,10 +37,10 @@ Files = Mapping[str, Sequence[Path]]
 
 @dataclass(frozen=True)
 class Layout:
-    """The pictures by class; ``test`` is None without a test set."""
+    """The pictures by class; ``test`` is empty without a test set."""
 
     train: Files
-    test: Files | None
+    test: Files
     folders: tuple[Path, ...]
     remarks: tuple[str, ...]
 
@@ -54,14 +54,14 @@ def read(root: Path, say: Callable[[str], None] | None = None) -> Raw:
     """
     layout = find(root)
     classes = tuple(layout.train)
-    count = _count(layout.train) + _count(layout.test or {})
+    count = _count(layout.train) + _count(layout.test)
     if say and count >= MANY:
         say(f"reading {count:,} pictures in {root}")
     reader = _Reader()
     train = reader.arrays(layout.train, classes)
-    test = None if layout.test is None else reader.arrays(layout.test, classes)
+    test = reader.arrays(layout.test, classes) if layout.test else None
     reader.require_sound(root)
-    return Raw(classes, train, test, layout.folders, (*layout.remarks, *reader.remarks()))
+    return Raw(classes, train, test, (*layout.remarks, *reader.remarks()))
 
 
 def find(root: Path) -> Layout:
@@ -79,12 +79,14 @@ def find(root: Path) -> Layout:
     if not inside:
         raise DataError(f"{root} holds {_instead(root)}", _LAYOUT)
     other = Counter[str]()
-    classes = {one.name: _pictures(one, other) for one in sorted(inside, key=_in_order(inside))}
+    numbers = all(one.name.isdecimal() for one in inside)
+    ordered = sorted(inside, key=lambda one: (int(one.name) if numbers else 0, one.name))
+    classes = {one.name: _pictures(one, other) for one in ordered}
     _require_pictures(inside[0].parent, classes)
-    tested = None if test is None else _tested(test, classes, other)
-    check_count(root, _count(classes) + _count(tested or {}))
+    tested = _tested(test, classes, other) if test else {}
+    check_count(root, _count(classes) + _count(tested))
     apart = [one.name for one in folders if train is not None and one not in (train, test)]
-    class_folders = (*inside, *(_folders(test) if test is not None else ()))
+    class_folders = (*inside, *(_folders(test) if test else ()))
     return Layout(classes, tested, class_folders, tuple(_ignored(apart, other)))
 
 
@@ -102,11 +104,6 @@ def _instead(root: Path) -> str:
     if any(one.suffix.lower() in ENDINGS for one in root.iterdir()):
         return "images, but no folder for each class"
     return "neither folders of images nor IDX files"
-
-
-def _in_order(folders: Sequence[Path]) -> Callable[[Path], tuple[int, str]]:
-    numbers = all(one.name.isdecimal() for one in folders)
-    return lambda one: (int(one.name) if numbers else 0, one.name)
 
 
 def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
@@ -182,7 +179,7 @@ class _Reader:
                 image[:] = self._read(path)
             except DataError as error:
                 self.broken.append(error.message)
-        return Arrays(images, np.array(labels, dtype=np.int64), tuple(paths), verified=False)
+        return Arrays(images, np.array(labels, dtype=np.int64), tuple(paths))
 
     def _read(self, path: Path) -> npt.NDArray[np.uint8]:
         picture = read_picture(str(path))

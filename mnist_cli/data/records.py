@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data import idx
 from mnist_cli.errors import DataError
 
 MAX_IMAGES = 1_000_000
@@ -33,22 +31,15 @@ class Arrays:
     Attributes:
         images: (N, 28, 28), uint8, 0 to 255, upright, white on black.
         labels: (N,), int64, each the number of a class.
-        sources: the files that were read; none for the bundled digits.
-        verified: whether every checksum was known and correct.
+        files: the file of each image, if each has one.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
-    sources: tuple[Path, ...]
-    verified: bool
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """``sha256:…`` over images and labels."""
-        return idx.fingerprint(self.images, self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +50,10 @@ class Raw:
         classes: their names, in the order of the labels.
         train: the training images.
         test: the test images; None without a test set.
-        sources: the files, or the classes' folders, that they came from.
         remarks: the changes made to the images, a sentence each.
     """
 
     classes: tuple[str, ...]
     train: Arrays
     test: Arrays | None
-    sources: tuple[Path, ...]
     remarks: tuple[str, ...]

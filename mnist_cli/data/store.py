@@ -42,22 +42,15 @@ class Located:
 
     Attributes:
         spec: the data set.
-        root: the directory that was searched.
         searched: the folders that were searched, in order.
         found: every copy of each file, most trustworthy first.
         missing: the files without a copy.
     """
 
     spec: DatasetSpec
-    root: Path
     searched: tuple[Path, ...]
     found: dict[SourceFile, tuple[Path, ...]]
     missing: tuple[SourceFile, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether both splits can be read."""
-        return not self.missing
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def locate(spec: DatasetSpec, root: Path | str) -> Located:
     searched = (raw_folder(spec, root), root / spec.folder, root / "raw", root)
     found = {file: tuple(_copies(file, searched)) for file in spec.files}
     missing = tuple(file for file, copies in found.items() if not copies)
-    return Located(spec, root, searched, found, missing)
+    return Located(spec, searched, found, missing)
 
 
 def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
@@ -110,15 +103,10 @@ def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
     files = spec.file(split, "images"), spec.file(split, "labels")
     _require(located, *files)
     images, labels = (_read_file(spec, file, located.found[file][0]) for file in files)
-    return Arrays(
-        images=_upright(spec, images.array),
-        labels=_labels(spec, labels),
-        sources=(images.path, labels.path),
-        verified=all(
-            judge(file, content) == "ok"
-            for file, content in zip(files, (images, labels), strict=True)
-        ),
-    )
+    pixels = images.array
+    if spec.transposed:  # EMNIST stores each image column by column
+        pixels = np.ascontiguousarray(pixels.transpose(0, 2, 1))
+    return Arrays(pixels, _labels(spec, labels))
 
 
 def verify(spec: DatasetSpec, root: Path | str) -> list[FileReport]:
@@ -128,7 +116,7 @@ def verify(spec: DatasetSpec, root: Path | str) -> list[FileReport]:
     for file, copies in located.found.items():
         reports += [_report(spec, file, path) for path in copies]
         if not copies:
-            missing = raw_folder(spec, located.root) / file.name
+            missing = raw_folder(spec, Path(root)) / file.name
             reports.append(FileReport(missing, None, "unknown", False, "missing"))
     return reports
 
@@ -155,14 +143,20 @@ def sound_files(spec: DatasetSpec, root: Path, hint: str) -> list[Path]:
 
 
 def glance(located: Located) -> str:
-    """Check the labels alone: the first problem; "" if there is none.
+    """Check the labels, and the size of images that are not gzipped: the first problem, or "".
 
     Three data sets have files of the same names and sizes, but no two have the same labels. Takes
     milliseconds, while :func:`verify` reads 55 MB. Checks only the copies that :func:`read` takes.
     """
-    labels = {f: copies[0] for f, copies in located.found.items() if f.kind == "labels"}
-    reports = (_report(located.spec, file, path) for file, path in labels.items())
-    return next((report.problem for report in reports if report.problem), "")
+    for file, copies in located.found.items():
+        path, problem = copies[0], ""
+        if file.kind == "labels":
+            problem = _report(located.spec, file, path).problem
+        elif path.suffix != ".gz" and (size := path.stat().st_size) != file.bytes:
+            problem = f"{path} holds {size:,} bytes, not {file.bytes:,}"
+        if problem:
+            return problem
+    return ""
 
 
 def judge(file: SourceFile, content: idx.Content) -> Verdict:
@@ -222,7 +216,8 @@ def _require(located: Located, *files: SourceFile) -> None:
         return
     spec = located.spec
     where = ", ".join(str(folder) for folder in located.searched)
-    absent = "" if located.root.is_dir() else f"; the directory {located.root} does not exist"
+    root = located.searched[-1]
+    absent = "" if root.is_dir() else f"; the directory {root} does not exist"
     raise DataError(
         f"{spec.title} is not on disk: no {' and no '.join(missing)}, gzipped or not, "
         f"in any of {where}{absent}",
@@ -233,18 +228,16 @@ def _require(located: Located, *files: SourceFile) -> None:
 
 def _read_file(spec: DatasetSpec, file: SourceFile, path: Path) -> idx.Content:
     """Read one copy; DataError if it is damaged or not this data set's."""
-    content = idx.load(path, limit=file.bytes, hint=_again(spec))
-    if judge(file, content) == "bad":
-        raise DataError(_foreign(spec, file, content), _again(spec))
-    _check(spec, file, content)
-    return content
-
-
-def _again(spec: DatasetSpec) -> str:
-    return (
+    hint = (
         f"Fetch a good copy into the same directory with `mnist data fetch {spec.name}`, "
         "or name another data directory."
     )
+    content = idx.load(path, limit=file.bytes, hint=hint)
+    foreign = judge(file, content) == "bad"
+    problem = _foreign(spec, file, content) if foreign else _misfit(spec, file, content)
+    if problem:
+        raise DataError(problem, hint)
+    return content
 
 
 def _foreign(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
@@ -259,8 +252,8 @@ def _foreign(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
     )
 
 
-def _check(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> None:
-    """DataError unless the content is what a file of this kind holds."""
+def _misfit(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
+    """Why the content is not that of a file of this kind; "" if it is."""
     expected: tuple[int, ...]
     array, count, columns = content.array, spec.count(file.split), spec.label_columns
     if file.kind == "images":
@@ -270,35 +263,26 @@ def _check(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> None:
         expected, kind = (count,) if columns == 1 else (count, columns), "integers"
         fits = array.dtype.kind in "ui"
     if array.shape != expected or not fits:
-        raise DataError(
+        return (
             f"{content.path}: holds {array.dtype.name} of shape {array.shape}; {spec.title}'s "
-            f"{file.split} {file.kind} are {kind} of shape {expected}",
-            _again(spec),
+            f"{file.split} {file.kind} are {kind} of shape {expected}"
         )
-    if file.kind == "labels":
-        _check_labels(spec, content)
-
-
-def _check_labels(spec: DatasetSpec, content: idx.Content) -> None:
+    if file.kind == "images":
+        return ""
     labels = _labels(spec, content)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(spec.classes)))
-    if wrong.size:
-        raise DataError(
-            f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} is not one of the "
-            f"{len(spec.classes)} classes",
-            _again(spec),
-        )
+    if not wrong.size:
+        return ""
+    return (
+        f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} names none of the "
+        f"{len(spec.classes)} classes"
+    )
 
 
 def _labels(spec: DatasetSpec, content: idx.Content) -> npt.NDArray[np.int64]:
     """The labels (N,), which may be the first of several columns."""
     columns = content.array
     return (columns if spec.label_columns == 1 else columns[:, 0]).astype(np.int64)
-
-
-def _upright(spec: DatasetSpec, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Images as MNIST has them: EMNIST stores each image column by column."""
-    return np.ascontiguousarray(images.transpose(0, 2, 1)) if spec.transposed else images
 
 
 def _report(spec: DatasetSpec, file: SourceFile, path: Path) -> FileReport:
@@ -308,10 +292,6 @@ def _report(spec: DatasetSpec, file: SourceFile, path: Path) -> FileReport:
         content = idx.load(path, limit=file.bytes)
     except DataError as error:
         return FileReport(path, size, "unknown", False, error.message)
-    verdict = judge(file, content)
-    problem = _foreign(spec, file, content) if verdict == "bad" else ""
-    try:
-        _check(spec, file, content)
-    except DataError as error:
-        return FileReport(path, size, verdict, False, problem or error.message)
-    return FileReport(path, size, verdict, True, problem)
+    verdict, misfit = judge(file, content), _misfit(spec, file, content)
+    problem = _foreign(spec, file, content) if verdict == "bad" else misfit
+    return FileReport(path, size, verdict, not misfit, problem)

@@ -61,7 +61,10 @@ def open_batch(request: Request, found: OpenCheckpoint | None) -> BatchLoss:
     """
     config = found.checkpoint.config if found else None
     device = found.device if found else resolve_device(request.device or "auto")
-    data = found.data if found else _fresh_data(request)
+    source = request.source
+    data = (
+        found.data if found else load(source.name or FRESH_DATA, source.folder, say=source.notify)
+    )
     seed = request.seed if request.seed is not None else config.seed if config else 0
     precision = found.precision if found else resolve_precision(request.precision or "auto", device)
     split = _images(request, found, data, seed)
@@ -91,11 +94,6 @@ def open_batch(request: Request, found: OpenCheckpoint | None) -> BatchLoss:
     )
 
 
-def _fresh_data(request: Request) -> LoadedData:
-    source = request.source
-    return load(source.name or FRESH_DATA, source.folder, say=source.notify)
-
-
 def _images(request: Request, found: OpenCheckpoint | None, data: LoadedData, seed: int) -> Split:
     """The images: by default those that the run trained on, as ``mnist train --dump-grad`` does.
 
@@ -110,7 +108,6 @@ def _images(request: Request, found: OpenCheckpoint | None, data: LoadedData, se
 
 
 def _notes(found: OpenCheckpoint) -> Iterator[str]:
-    """What the reader of these gradients should know."""
     yield from found.warnings
     config, members = found.checkpoint.config, found.checkpoint.members
     if config is not None and config.compile:

@@ -112,7 +112,7 @@ def diagnose(data_dir: Path, runs: Path, device: torch.device | None = None) -> 
             "device auto": str(automatic),
             "precision auto": resolve_precision("auto", automatic).name,
         },
-        data={spec.name: _data_state(spec.name, data_dir) for spec in catalogue.all_specs()},
+        data={name: _data_state(name, data_dir) for name in catalogue.names()},
         folders=folders,
         problems=(*problems, threads) if threads else tuple(problems),
     )

@@ -41,14 +41,14 @@ def choose_subject(
     """
     chosen = resolve_device(device)
     located = store.locate(catalogue.get("mnist"), data_dir)
-    if not located.complete:
+    if located.missing:
         notify = note if len(located.missing) == len(located.spec.files) else warn
         names = ", ".join(file.name for file in located.missing)
         notify(
             f"using the bundled digits: MNIST is not complete under {data_dir} ({names} missing)"
         )
     try:
-        data = load("mnist" if located.complete else "digits", data_dir)
+        data = load("digits" if located.missing else "mnist", data_dir)
     except DependencyError as error:
         error.hint += f", or provide MNIST's files under {data_dir}"
         raise

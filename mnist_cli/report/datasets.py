@@ -98,12 +98,12 @@ def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> N
     """Print where a data set's files are now, and how long the download took."""
     if as_json:
         files = [
-            {"path": str(file.path), "bytes": file.bytes, "source": file.source}
-            for file in report.files
+            {"path": str(path), "bytes": path.stat().st_size, "source": source}
+            for path, source in report.files.items()
         ]
         print_json(
             {
-                "dataset": report.dataset,
+                "dataset": spec.name,
                 "folder": None if report.folder is None else str(report.folder),
                 "downloaded": report.downloaded,
                 "seconds": report.seconds,
@@ -114,7 +114,7 @@ def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> N
         _note_bundled(spec.title)
     else:
         done = f" ({report.downloaded:,} bytes in {report.seconds:.1f} s)"
-        folders = ", ".join(sorted({str(file.path.parent) for file in report.files}))
+        folders = ", ".join(sorted({str(path.parent) for path in report.files}))
         stdout().print(
             f"{spec.title} is in {folders}{done if report.downloaded else ''}", markup=False
         )

@@ -80,24 +80,24 @@ def call_lines(
     names = [f"grad[{i}]" if len(grads) > 1 else "grad" for i in range(len(grads))]
     large = [grad is not None and not _small(grad) for grad in grads]
     for label, grad, is_large in zip(names, grads, large, strict=True):
-        if is_large and grad is not None:
-            yield f"{label} = {describe(grad)}"
-            yield from _rows(grad)
+        if is_large:
+            yield from _tensor_lines(f"{label} =", grad)
     given = [
         n if is_large else shown(g) for n, g, is_large in zip(names, grads, large, strict=True)
     ]
     yield f"{name}({', '.join(given)}) returns"
     for position, result in enumerate(results):
         target = targets[position] if position < len(targets) else ""
-        yield from _result_lines(position, result, f"   to {target}" if target else "")
+        yield from _tensor_lines(f"  [{position}]", result, f"   to {target}" if target else "")
 
 
-def _result_lines(position: int, result: Tensor | None, where: str) -> Iterator[str]:
-    if result is None or _small(result):
-        yield f"  [{position}] {shown(result)}{where}"
+def _tensor_lines(label: str, tensor: Tensor | None, where: str = "") -> Iterator[str]:
+    """A small tensor in one line; of a large one the figures, then its rows."""
+    if tensor is None or _small(tensor):
+        yield f"{label} {shown(tensor)}{where}"
         return
-    yield f"  [{position}] {describe(result)}{where}"
-    yield from _rows(result)
+    yield f"{label} {describe(tensor)}{where}"
+    yield from _rows(tensor)
 
 
 def _small(tensor: Tensor) -> bool:
@@ -135,28 +135,23 @@ def shown(tensor: Tensor | None) -> str:
 def experiment_lines(experiment: Experiment) -> Iterator[str]:
     """The value, the node, and every call, order by order."""
     for name, leaf in experiment.leaves.items():
-        yield from _value_lines(name, leaf.detach())
-    yield from _value_lines(experiment.expression, experiment.value)
+        yield from _tensor_lines(f"{name} =", leaf.detach())
+    yield from _tensor_lines(f"{experiment.expression} =", experiment.value)
     for call in experiment.calls:
         yield ""
         yield from _one_call(call)
     yield from cut_lines([one for call in experiment.calls for one in (*call.grads, *call.results)])
 
 
-def _value_lines(name: str, value: Tensor) -> Iterator[str]:
-    yield f"{name} = {shown(value) if _small(value) else describe(value)}"
-    if not _small(value):
-        yield from _rows(value)
-
-
 def _one_call(call: NodeCall) -> Iterator[str]:
     if call.parent is not None:
-        yield from _value_lines(f"order {call.order}: the gradient of {call.parent[1]}", call.value)
+        label = f"order {call.order}: the gradient of {call.parent[1]} ="
+        yield from _tensor_lines(label, call.value)
     yield from node_lines(call.node, call.walked.graph)
     yield from call_lines(call.node.name, call.grads, call.results, call.targets)
     for name, grad in call.gradients.items():
         if not _is_whole(call, name):
-            yield from _value_lines(f"  gradient of {name}", grad)
+            yield from _tensor_lines(f"  gradient of {name} =", grad)
 
 
 def _is_whole(call: NodeCall, name: str) -> bool:

@@ -41,7 +41,9 @@ def step_lines(
     glyphs = glyphs or Glyphs()
     node = graph.nodes[step.node]
     lines = [f"step {step.index + 1} of {count}   {_title(node)}"]
-    lines += _comes_in(step, node, glyphs)
+    for number, grad in enumerate(step.grads):
+        label = f"[{number}]" if len(step.grads) > 1 else "   "
+        lines.append(f"  in  {label}  {describe(grad, glyphs)}")
     if step.parameter is not None:
         lines.append(f"  arrived  this is the gradient of {step.parameter}, added to its .grad")
         return lines
@@ -56,12 +58,6 @@ def step_lines(
 def _title(node: Node) -> str:
     where = f"   {node.module}" if node.module else ""
     return f"#{node.id} {node.name}{where}"
-
-
-def _comes_in(step: ReplayStep, node: Node, glyphs: Glyphs) -> Iterator[str]:
-    for number, grad in enumerate(step.grads):
-        label = f"[{number}]" if len(step.grads) > 1 else "   "
-        yield f"  in  {label}  {describe(grad, glyphs)}"
 
 
 def _delivery(delivery: Delivery, graph: GradGraph, glyphs: Glyphs) -> Iterator[str]:

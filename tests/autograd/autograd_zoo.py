@@ -12,6 +12,9 @@ import torch.nn.functional as F
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
+from mnist_cli.autograd import Recording, record, trace_modules, walk
+from mnist_cli.autograd.expression import FUNCTIONS
+
 
 @dataclass(frozen=True)
 class Case:
@@ -34,6 +37,30 @@ def same_bits(ours: Tensor | None, theirs: Tensor | None) -> bool:
 def _bytes(tensor: Tensor) -> Tensor:
     dense = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
     return dense.resolve_conj().resolve_neg().reshape(-1).contiguous().view(torch.uint8)
+
+
+def recorded(model: nn.Module, inputs: Tensor, *, keep: bool = False) -> Recording:
+    """What the engine does for the mean square of a model's outputs."""
+    with trace_modules(model) as modules:
+        loss = model(inputs).square().mean()
+    return record(walk(loss, model, modules), keep=keep)
+
+
+FORMULAS = {
+    "reshape": "reshape(x, 4, -1)",
+    "transpose": "transpose(x, 0, 1)",
+    "unsqueeze": "unsqueeze(x, 0)",
+    "squeeze": "squeeze(x, 0)",
+    "mv": "mv(x, sum(y, 0))",
+    "dot": "dot(flatten(x), flatten(y))",
+    "outer": "outer(flatten(x), flatten(y))",
+    "linear": "linear(x, y, mean(y, 0))",
+}
+
+
+def formula(name: str) -> str:
+    """A call of a function that an expression may use, on matrices x and y of two rows."""
+    return FORMULAS.get(name) or f"{name}({', '.join('xyy'[: FUNCTIONS[name].tensors])})"
 
 
 ZOO: dict[str, Callable[[], Case]] = {}
@@ -83,20 +110,6 @@ LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 def conv_net_train() -> Case:
     model = ConvNet()
     return of_model(model, F.cross_entropy(model(images()), LABELS))
-
-
-@kept
-def conv_net_eval() -> Case:
-    model = ConvNet().eval()
-    return of_model(model, F.cross_entropy(model(images()), LABELS))
-
-
-@kept
-def conv_net_bf16() -> Case:
-    model = ConvNet()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = F.cross_entropy(model(images()), LABELS)
-    return of_model(model, loss)
 
 
 @kept
@@ -329,34 +342,6 @@ def custom_function_with_a_dtype_of_its_own() -> Case:
     x = leaf(4)
     wide, _, as_it_comes = Widening.apply(x)
     return Case((wide.sin() * as_it_comes).sum(), {"x": x})
-
-
-@kept
-def second_order_of_a_network() -> Case:
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Softplus())
-    x = leaf(2, 1, 6, 6)
-    (slope,) = torch.autograd.grad(model(x).pow(2).sum(), x, create_graph=True)
-    return Case(slope.pow(2).sum(), {**dict(model.named_parameters()), "x": x})
-
-
-@kept
-def halves_written_into_each_other() -> Case:
-    x = leaf(6, 4)
-    y = x * 1
-    first, second = y.narrow(0, 0, 3), y.narrow(0, 3, 3)
-    first.add_(second)
-    second.mul_(2)
-    index = torch.tensor([0, 3])
-    y[index] = x[:2]
-    return Case(y.pow(2).sum(), {"x": x})
-
-
-@kept
-def layouts_that_meet() -> Case:
-    conv, x = nn.Conv2d(2, 4, 3, padding=1).to(memory_format=torch.channels_last), leaf(2, 2, 6, 6)
-    h = conv(x.to(memory_format=torch.channels_last))
-    total = h.relu() + h.transpose(2, 3).contiguous().sin() * h
-    return Case(total.sum() + h.mean(0).expand(5, 4, 6, 6).sin().sum(), {"x": x})
 
 
 @kept

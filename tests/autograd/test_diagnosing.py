@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from autograd_zoo import ConvNet, leaf
+from autograd_zoo import ConvNet, leaf, recorded
 from torch import Tensor, nn
 
 from mnist_cli.autograd import record, trace_modules, walk
@@ -20,12 +20,6 @@ from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.errors import UsageError
-
-
-def recorded(model: nn.Module, inputs: Tensor, *, keep: bool = False) -> Recording:
-    with trace_modules(model) as modules:
-        loss = model(inputs).square().mean()
-    return record(walk(loss, model, modules), keep=keep)
 
 
 def kinds(graph: GradGraph) -> set[str]:

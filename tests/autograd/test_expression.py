@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 import torch
+from autograd_zoo import formula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from mnist_cli.autograd import replay
 from mnist_cli.autograd.experimenting import Experiment, experiment
 from mnist_cli.autograd.expression import FUNCTIONS, evaluate, names_in
+from mnist_cli.autograd.meanings import meaning
 from mnist_cli.autograd.values import parse_binding, parse_value
 from mnist_cli.errors import UsageError
 
@@ -36,19 +38,15 @@ NOTEBOOK = [
 ]
 
 
-def printed(tensor: Tensor) -> str:
-    return str(tensor.detach())
-
-
 @pytest.mark.parametrize(("expression", "values", "grad", "value", "results"), NOTEBOOK)
 def test_the_notebooks_scalars(
     expression: str, values: list[str], grad: str, value: str, results: list[str]
 ) -> None:
     found = run(expression, *values, grad=grad)
-    assert printed(found.value) == f"tensor({value})"
+    assert str(found.value.detach()) == f"tensor({value})"
     (call,) = found.calls
     given = [result for result in call.results if result is not None]
-    assert [printed(one) for one in given] == [f"tensor({text})" for text in results]
+    assert [str(one) for one in given] == [f"tensor({text})" for text in results]
 
 
 def test_the_notebooks_results_have_a_graph_themselves() -> None:
@@ -89,34 +87,19 @@ def test_the_notebooks_matrix_and_vector() -> None:
 # ------------------------------------------------------------------ against torch
 
 
-SAMPLES = {
-    "add": "add(x, y)",
-    "reshape": "reshape(x, 4, -1)",
-    "transpose": "transpose(x, 0, 1)",
-    "unsqueeze": "unsqueeze(x, 0)",
-    "squeeze": "squeeze(x, 0)",
-    "mv": "mv(x, sum(y, 0))",
-    "dot": "dot(flatten(x), flatten(y))",
-    "outer": "outer(flatten(x), flatten(y))",
-    "linear": "linear(x, y, mean(y, 0))",
-    "addmm": "addmm(x, x, y)",
-}
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_of_the_list_gives_what_autograd_gives(name: str) -> None:
-    two = FUNCTIONS[name].tensors == 2
-    expression = SAMPLES.get(name, f"{name}(x, y)" if two else f"{name}(x)")
     bindings = ["x=[[0.5, 0.7], [0.2, 0.9]]", "y=[[0.3, 0.4], [0.8, 0.6]]"]
-    wanted = [b for b in bindings if b[0] in names_in(expression)]
+    wanted = [b for b in bindings if b[0] in names_in(formula(name))]
     leaves = dict(parse_binding(text) for text in wanted)
-    (call,) = experiment(expression, leaves).calls
+    (call,) = experiment(formula(name), leaves).calls
     seed = call.grads[call.walked.root_nr]
     theirs = torch.autograd.grad(call.value, list(leaves.values()), seed, retain_graph=True)
     ours = replay(call.walked, seed).gradients
     for variable, gradient in zip(leaves, theirs, strict=True):
         assert torch.equal(ours[variable], gradient)
         assert torch.equal(call.gradients[variable], gradient)
+    assert meaning(call.node.name)
 
 
 @settings(deadline=None)
@@ -193,18 +176,11 @@ REFUSED = [
     ("x * y[0]", "this is not allowed", 5),
     ("__import__('os')", "__import__ is not one of the listed functions", 1),
     ("x + open", "open has no value", 5),
-    ("(lambda: x)()", "only a listed function", 2),
-    ("x * foo(y)", "foo is not one of the listed functions", 5),
-    ("x if x else y", "this is not allowed", 1),
-    ("x < y", "this is not allowed", 1),
-    ("[x, y]", "this is not allowed", 1),
+    ("(lambda: x)()", "only a function of the list", 2),
     ("x // y", "this is not allowed", 1),
-    ("x % y", "this is not allowed", 1),
     ("~x", "this is not allowed", 1),
     ("x + 'a'", "'a' is not a number", 5),
     ("x + True", "True is not a number", 5),
-    ("x + 2j", "2j is not a number", 5),
-    ("x + f'{y}'", "this is not allowed", 5),
     ("(z := x)", "this is not allowed", 2),
     ("x + sin", "sin is a function", 5),
     ("sin(x, y, x)", "sin takes 1 argument(s) at most", 11),
@@ -220,7 +196,6 @@ REFUSED = [
     ("π * x + é.a", "this is not allowed", 9),
     ("x + ) y", "this is not an expression", 5),
     ("x = 2", "this is not an expression", 3),
-    ("import os", "this is not an expression", 1),
 ]
 
 

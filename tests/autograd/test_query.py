@@ -8,13 +8,13 @@ import networkx as nx
 import pytest
 import render_graphs
 import torch
-from autograd_zoo import ConvNet
+from autograd_zoo import ConvNet, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from render_graphs import stats
 from torch import nn
 
-from mnist_cli.autograd import dumps, loads, record, trace_modules, walk
+from mnist_cli.autograd import dumps, loads, trace_modules, walk
 from mnist_cli.autograd.folding import fold
 from mnist_cli.autograd.graph import Edge, GradGraph, Parameter, Saved
 from mnist_cli.autograd.query import find_node, find_nodes, path_to, select
@@ -35,14 +35,6 @@ def diamond() -> GradGraph:
         grad_in={number: (stats(float(number + 1)),) for number in range(8)},
     )
     return replace(graph, parameters=(*graph.parameters, Parameter("head.weight", None, (1,))))
-
-
-def real() -> GradGraph:
-    torch.manual_seed(0)
-    model = ConvNet()
-    with trace_modules(model) as modules:
-        loss = model(torch.randn(2, 1, 8, 8)).square().mean()
-    return record(walk(loss, model, modules)).graph
 
 
 # ------------------------------------------------------------------ finding
@@ -164,7 +156,8 @@ def test_folding_at_a_deeper_level() -> None:
 
 
 def test_a_real_network_keeps_its_totals() -> None:
-    graph = real()
+    torch.manual_seed(0)
+    graph = recorded(ConvNet(), torch.randn(2, 1, 8, 8)).graph
     folded = fold(graph, depth=1)
     names = [n.name for n in folded.nodes]
     for module in ("fc", "norm", "conv"):

@@ -19,17 +19,6 @@ from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.errors import UsageError
 
 
-def test_norms_of_parameters_are_those_of_plain_torch() -> None:
-    case = ZOO["conv_net_train"]()
-    graph = record(walk(case.root, case.names)).graph
-    case.root.backward()
-    assert case.model is not None
-    found = {p.name: p for p in graph.parameters}
-    for name, parameter in case.model.named_parameters():
-        assert found[name].grad.norm == pytest.approx(float(parameter.grad.norm()), rel=1e-5)
-        assert found[name].weight.norm == pytest.approx(float(parameter.detach().norm()), rel=1e-5)
-
-
 def test_gradients_of_intermediate_tensors_are_those_of_retain_grad() -> None:
     x, w = leaf(5, 3), leaf(3, 4)
     product = x @ w
@@ -74,28 +63,10 @@ def test_the_memory_of_kept_gradients_is_exact_for_a_network() -> None:
     assert kept_bytes(walked) == sum(gradient.nbytes for gradient in arrived)
 
 
-def test_kept_gradients_are_the_engines() -> None:
-    case = ZOO["heavy_fan_in"]()
-    walked = walk(case.root, case.names)
-    recorded = record(walked, keep=True)
-    at = {p.name: p.node for p in recorded.graph.parameters}
-    (theirs,) = torch.autograd.grad(case.root, case.leaves["x"], retain_graph=True)
-    assert torch.equal(recorded.grad_in[at["x"]][0], theirs)
-    assert record(walked).grad_in == ()
-
-
 def test_a_missing_gradient_is_none() -> None:
     _, _, third = Choosy.apply(leaf(4))
     node = record(walk(third.sum())).graph.nodes[1]
     assert [stats is None for stats in node.grad_in] == [True, True, False]
-
-
-def test_an_unused_parameter_has_a_weight_and_no_gradient() -> None:
-    case = ZOO["shared_and_unused"]()
-    graph = record(walk(case.root, case.names)).graph
-    unused = next(p for p in graph.parameters if p.name == "unused")
-    assert unused.grad is None
-    assert unused.weight is not None
 
 
 def test_parameters_inside_a_reentrant_checkpoint_have_a_gradient() -> None:
@@ -228,11 +199,8 @@ def test_nan_and_infinities_are_counted() -> None:
     assert (stats.nan, stats.inf, stats.zeros) == (1, 2, 0.2)
     assert math.isnan(stats.norm)
     assert not stats.finite
-
-
-def test_an_infinity_is_the_largest() -> None:
-    stats = stats_of(torch.tensor([math.inf, 1.0]))
-    assert (stats.max, stats.min, stats.norm) == (math.inf, 1.0, math.inf)
+    infinite = stats_of(torch.tensor([math.inf, 1.0]))
+    assert (infinite.max, infinite.min, infinite.norm) == (math.inf, 1.0, math.inf)
 
 
 def test_empty_integer_complex_and_sparse_tensors() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from autograd_zoo import Scale, leaf
 from torch import Tensor
-from torch.autograd import Function
 
 from mnist_cli.autograd import replay, torch_private, walk
 from mnist_cli.autograd.saved import saved_by
@@ -19,21 +19,11 @@ from mnist_cli.errors import DependencyError
 NODE: Any = SimpleNamespace()
 
 
-class Doubled(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x * 2
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return grad * 2
-
-
 @pytest.fixture
-def doubled() -> Tensor:
-    result: Tensor = Doubled.apply(torch.ones(3, requires_grad=True))
-    return result
+def scaled() -> tuple[Tensor, Tensor]:
+    """Both results of a custom Function."""
+    first, second = Scale.apply(leaf(3), 2, leaf(3))
+    return first, second
 
 
 @pytest.mark.parametrize(
@@ -84,24 +74,18 @@ def test_hooks_come_back_after_an_error() -> None:
 
 
 def test_functions_are_known_without_their_base_class(
-    doubled: Tensor, monkeypatch: pytest.MonkeyPatch
+    scaled: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(torch.autograd.function, "BackwardCFunction")
-    assert doubled.grad_fn is not None
-    assert torch_private.is_function(doubled.grad_fn)
-    plain = doubled.sum().grad_fn
-    assert plain is not None
-    assert not torch_private.is_function(plain)
+    assert torch_private.is_function(scaled[0].grad_fn)
+    assert not torch_private.is_function(scaled[0].sum().grad_fn)
 
 
 def test_saved_tensors_that_are_hidden_are_reported(
-    doubled: Tensor, monkeypatch: pytest.MonkeyPatch
+    scaled: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = doubled.grad_fn
-    assert node is not None
-    assert [slot for slot, _ in saved_by(node).tensors] == ["saved_tensors[0]"]
     monkeypatch.setattr(torch_private, "raw_saved_of_function", lambda _node: None)
-    found = saved_by(node)
+    found = saved_by(scaled[0].grad_fn)
     assert not found.tensors
     assert found.unreadable == ["saved_tensors: hidden in this version of torch"]
 
@@ -113,21 +97,10 @@ def test_hidden_slots_are_empty() -> None:
 
 
 def test_an_engine_that_ignores_the_replacement_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
+    scaled: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two results, of which one gets no gradient: the engine is asked what stands for it."""
-
-    class Split(Function):
-        @staticmethod
-        def forward(_ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-            return x * 2, x * 3
-
-        @staticmethod
-        def backward(_ctx: Any, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
-            return first * 2 + second * 3
-
-    first, _ = Split.apply(torch.ones(3, requires_grad=True))
-    walked = walk(first.sum())
+    walked = walk(scaled[0].sum())
     replay(walked)
     monkeypatch.setattr(torch_private, "apply_replaced", lambda *_: contextlib.nullcontext())
     with pytest.raises(DependencyError, match="calls no replaced apply"):

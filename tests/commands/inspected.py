@@ -1,7 +1,7 @@
 """Weights for ``inspect-grad`` to look at, and gradients that plain torch computes of them.
 
-Uses nothing of ours to compute: the two networks of other programs are written here as they
-stand there, and the digits are normalised by hand.
+Of ours it uses only the networks, which ``tests/networks/test_models.py`` holds against those of
+others; the digits are normalised by hand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_cli import catalogue
 from mnist_cli.data import store
@@ -18,42 +18,6 @@ from mnist_cli.networks import registry as models
 
 SMALL = ("--dataset", "digits", "--batch-size", "4", "--precision", "fp32")
 """A batch that takes no time, in the precision that plain torch computes in."""
-
-
-class NotebookNet(nn.Module):
-    """The network of the notebook series, in evaluation mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 10, kernel_size=5)
-        self.conv2 = nn.Conv2d(10, 20, kernel_size=5)
-        self.fc1 = nn.Linear(320, 50)
-        self.fc2 = nn.Linear(50, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
-        x = F.relu(self.fc1(x.view(-1, 320)))
-        return F.log_softmax(self.fc2(x), dim=1)
-
-
-class ExampleNet(nn.Module):
-    """The network of the PyTorch MNIST example, in evaluation mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3, 1)
-        self.conv2 = nn.Conv2d(32, 64, 3, 1)
-        self.fc1 = nn.Linear(9216, 128)
-        self.fc2 = nn.Linear(128, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)
-        x = F.relu(self.fc1(torch.flatten(x, 1)))
-        return F.log_softmax(self.fc2(x), dim=1)
-
-
-PLAIN = {"notebook": NotebookNet, "example": ExampleNet}
 
 
 def saved(name: str, folder: Path) -> Path:
@@ -66,7 +30,7 @@ def saved(name: str, folder: Path) -> Path:
 
 def plain_gradients(path: Path, name: str, indices: list[int], *, train: bool) -> dict[str, Tensor]:
     """Each parameter's gradient of the mean loss of these training digits, by plain torch."""
-    network = PLAIN[name]() if name in PLAIN else models.build(name)
+    network = models.build(name)
     network.load_state_dict(torch.load(path, weights_only=True))
     network.train(train)
     spec = catalogue.get("digits")

@@ -13,7 +13,6 @@ from program import Run
 from sklearn.datasets import load_digits
 
 from mnist_cli import catalogue
-from mnist_cli.errors import DataError
 from mnist_cli.report import blocks
 
 FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
@@ -74,7 +73,7 @@ def test_missing_and_foreign_files_are_named(run: Run, flat: Path, command: str)
 
 
 @pytest.mark.mnist
-def test_verify_of_the_real_files(run: Run, mnist_dir: Path) -> None:
+def test_the_real_files(run: Run, mnist_dir: Path) -> None:
     outcome = run("data", "verify", "--data-dir", mnist_dir)
     assert outcome.code == 0
     assert [line.split()[-1] for line in outcome.out.splitlines()[1:]] == ["ok"] * 4
@@ -82,14 +81,10 @@ def test_verify_of_the_real_files(run: Run, mnist_dir: Path) -> None:
     assert fetched.code == 0
     path = run("data", "path", "--data-dir", mnist_dir).out.splitlines()[0]
     assert f" {Path(path).parent}\n" in fetched.out
-
-
-@pytest.mark.mnist
-def test_fetch_tells_scripts_where_the_files_are(run: Run, mnist_dir: Path) -> None:
     document = run("data", "fetch", "--data-dir", mnist_dir, "--json").document
     paths = [Path(file["path"]) for file in document["files"]]
     assert {path.parent for path in paths} == {Path(document["folder"])}
-    assert all(path.is_file() for path in paths)
+    assert [one["bytes"] for one in document["files"]] == [path.stat().st_size for path in paths]
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])
@@ -99,15 +94,6 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     assert "come with the program" in outcome.err
     document = run("data", command, "digits", "--json").document
     assert (document.get("folder"), document["files"]) == (None, [])
-
-
-def test_fetch_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_arguments: object, **_options: object) -> None:
-        raise DataError("no mirror can be reached")
-
-    monkeypatch.setattr("mnist_cli.data.fetch.fetch", fail)
-    outcome = run("data", "fetch", "kmnist", "--json")
-    assert (outcome.code, outcome.document["error"]["kind"]) == (3, "data")
 
 
 def test_show_prints_the_image_in_shades(run: Run) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from made_up import make
+from made_up import lay, make
 from program import Run
 
 from mnist_cli import __version__, catalogue
@@ -208,10 +208,9 @@ def test_real_mnist_is_told_from_what_has_its_names(run: Run, mnist_dir: Path) -
 
 def test_images_are_not_read(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make()
-    monkeypatch.setattr(catalogue, "all_specs", lambda: (made.spec,))
+    monkeypatch.setattr(catalogue, "names", lambda: ("made",))
     monkeypatch.setattr(catalogue, "get", lambda _name: made.spec)
-    for name, content in made.archives.items():
-        (tmp_path / name).write_bytes(content)
+    lay(tmp_path, made.archives)
     read: list[str] = []
     load = store.idx.load
 

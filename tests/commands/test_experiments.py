@@ -33,13 +33,6 @@ def test_as_many_orders_as_wanted(run: Run) -> None:
     ]
 
 
-def test_what_is_not_allowed_in_a_formula_is_refused(run: Run) -> None:
-    outcome = run("inspect-grad", "--expr", "x * __import__('os')", "--at", "x=2", "--json")
-    assert outcome.code == 2
-    assert outcome.document["error"]["kind"] == "usage"
-    assert "column 5" in outcome.err
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -74,8 +67,6 @@ def test_a_node_called_with_ones_equals_plain_torch(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--node", "addm"], ["addm"]),
-        (["--node", "99999"], ["99999", "Ids run from 0"]),
         (["--node", "fc2.bias", "--grad", "ones"], ["AccumulateGrad"]),
         (["--node", "NllLossBackward0", "--grad", "nonsense"], ["nonsense"]),
         (["--node", "LogSoftmaxBackward0", "--grad", "[1, 2]"], ["(2, 10)"]),
@@ -100,17 +91,8 @@ def test_a_gradient_from_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_gradcheck_agrees(run: Run) -> None:
-    asked = (
-        "inspect-grad",
-        "--model",
-        "conv2",
-        "--batch-size",
-        "2",
-        "--gradcheck",
-        "--samples",
-        "1",
-    )
-    document = run(*asked, "--json").document
+    asked = "inspect-grad --model conv2 --batch-size 2 --gradcheck --samples 1 --json"
+    document = run(*asked.split()).document
     assert document["worst_error"] < document["tolerance"]
     assert {one["name"] for one in document["parameters"]} >= {"conv1.weight", "fc2.bias"}
 

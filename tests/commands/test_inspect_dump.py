@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +20,10 @@ from mnist_cli.data.load import load
 from mnist_cli.networks import registry as models
 
 
-def no_constant(name: str) -> None:
-    raise AssertionError(f"{name} is no JSON")
-
-
-def document(text: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(text, parse_constant=no_constant)
-    return found
+def dumped(run: Run, checkpoint: Path, *options: object) -> Any:
+    """The document of a dump in fp32."""
+    as_json = ("--precision", "fp32", "--format", "json", "--json")
+    return run("inspect-grad", checkpoint, *options, *as_json).document
 
 
 @pytest.fixture
@@ -60,8 +56,6 @@ def test_a_replay_is_bit_equal(
         ("example", "--eval"),
         ("conv2", "--train"),
         ("conv4", "--train"),
-        ("conv4", "--eval"),
-        ("conv4-wide", "--eval"),
     ],
 )
 def test_gradient_norms_are_those_of_plain_torch(
@@ -185,17 +179,6 @@ def test_files_are_written_into_the_run_or_here(run: Run, trained: Path) -> None
     assert Path("grad/graph.json").is_file()
 
 
-def test_the_tree_shows_what_the_dump_holds(run: Run, trained: Path) -> None:
-    outcome = run("inspect-grad", trained, *SMALL, "--format", "text")
-    graph = loads(run("inspect-grad", trained, *SMALL, "--format", "json", "--json").out)
-    totals = graph.totals()
-    assert f"{totals.nodes} nodes" in outcome.out
-    assert f"{totals.edges} edges" in outcome.out
-    for node in graph.nodes:
-        assert f"#{node.id} {node.name}" in outcome.out
-    assert "gradient / weight" in outcome.out
-
-
 def test_a_part_and_a_fold(run: Run, trained: Path) -> None:
     part = run("inspect-grad", trained, *SMALL, "--format", "text", "--module", "fc1")
     assert "fc1.weight" in part.out
@@ -231,9 +214,8 @@ def test_an_overflow_is_named_and_is_valid_json(run: Run, tmp_path: Path) -> Non
     told = run("inspect-grad", weights, *SMALL, "--replay", "--out", tmp_path)
     assert told.code == 0  # NaN for NaN is bit-equal
     assert "not-finite  The first in the backward pass: node 1, LogSoftmaxBackward0" in told.out
-    found = document((tmp_path / "graph.json").read_text())
-    assert found["loss"] == "NaN"
-    graph = loads((tmp_path / "graph.json").read_text())
+    graph = loads((tmp_path / "graph.json").read_text())  # refuses what JSON cannot hold
+    assert graph.context["loss"] == "NaN"
     assert all(one.grad is not None and one.grad.nan for one in graph.parameters)
     ElementTree.parse(tmp_path / "graph.svg")
 
@@ -267,40 +249,30 @@ def test_without_a_run_a_fresh_network_is_inspected(run: Run) -> None:
     first = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert first.code == 0
     assert "inspecting a fresh network 'conv4' on digits" in first.err
-    assert document(first.out)["dataset"] == "digits"
+    assert first.document["dataset"] == "digits"
     again = run("inspect-grad", "--batch-size", "2", "--json", "--format", "json")
     assert again.out == first.out
 
 
 def test_images_by_number_and_by_chance(run: Run, trained: Path) -> None:
-    options = ["--json", "--format", "json", "--precision", "fp32"]
-    chosen = document(run("inspect-grad", trained, "--indices", "3,14,15", *options).out)
-    assert chosen["batch"] == [3, 14, 15]
-    sixteen = document(run("inspect-grad", trained, "--batch-size", "16", *options).out)
-    assert len(set(sixteen["batch"])) == 16  # type: ignore[call-overload]
-    other = document(
-        run("inspect-grad", trained, "--batch-size", "16", "--seed", "9", *options).out
-    )
-    assert other["batch"] != sixteen["batch"]
+    assert dumped(run, trained, "--indices", "3,14,15")["batch"] == [3, 14, 15]
+    sixteen = dumped(run, trained, "--batch-size", 16)["batch"]
+    assert len(set(sixteen)) == 16
+    assert dumped(run, trained, "--batch-size", 16, "--seed", 9)["batch"] != sixteen
 
 
 def test_train_and_val_are_as_the_run_cut_them(run: Run, trained: Path) -> None:
-    options = ["--json", "--format", "json", "--precision", "fp32"]
-    parts = {
-        name: document(
-            run("inspect-grad", trained, "--split", name, "--batch-size", count, *options).out
-        )
+    train, val = (
+        dumped(run, trained, "--split", name, "--batch-size", count)["batch"]
         for name, count in {"train": 192, "val": 64}.items()  # all that the run had
-    }
-    assert not set(parts["train"]["batch"]) & set(parts["val"]["batch"])  # type: ignore[call-overload]
+    )
+    assert not set(train) & set(val)
     refused = run("inspect-grad", trained, "--split", "val", "--batch-size", 65)
     assert refused.code == 2
     assert "choose 1 to 64 images" in refused.err
-    test = document(
-        run("inspect-grad", trained, "--split", "test", "--batch-size", 8, *options).out
-    )
+    test = dumped(run, trained, "--split", "test", "--batch-size", 8)
     assert test["split"] == "test"
-    assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)  # type: ignore[call-overload]
+    assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)
 
 
 def test_a_compiled_networks_run_is_inspected_uncompiled(
@@ -324,12 +296,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--format", "jpeg"], 2, "Choose among text, json, dot, mermaid, svg, html"),
         (["--format", ","], 2, "--format: there is no"),
         (["--format", "json", "--module", "fc1"], 2, "--module has no effect on --format json"),
-        (["--format", "json", "--fold"], 2, "--fold has no effect on --format json"),
-        (["--format", "json", "--depth", "2"], 2, "--depth has no effect on --format json"),
-        (["--direction", "up"], 2, "should be one of down, right"),
         (["--format", "json,text", "--direction", "right"], 2, "no effect on --format json,text"),
-        (["--format", "json", "--direction", "down"], 2, "no effect on --format json"),
-        (["--batch-size", "0"], 2, "choose 1 to"),
         (["--batch-size", "99999"], 2, "choose 1 to"),
         (["--batch-size", "4", "--indices", "1"], 2, "contradict"),
         (["--indices", "1,x"], 2, "not numbers"),
@@ -338,7 +305,6 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--split", "dev"], 2, "should be one of train, val, test"),
         (["--module", "fc11"], 2, "Did you mean fc1"),
         (["--path", "fc1.wieght"], 2, "Did you mean fc1.weight"),
-        (["--node", "fc1.wieght"], 2, "Did you mean fc1.weight"),
         (["--node", "999"], 2, "Ids run from 0 to"),
         (["--node", "addmm"], 2, "Choose one by its id"),
         (["--model", "notebook"], 4, "holds the network 'conv2'"),
@@ -351,7 +317,6 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--expr", "x*2", "--at", "x=1"], 2, "contradict"),
         (["--path", "fc1.weight", "--out", "there"], 2, "contradict"),
         (["--grad", "1"], 2, "has no effect without"),
-        (["--at", "x=1"], 2, "has no effect without"),
         (["--const", "x=1"], 2, "has no effect without"),
         (["--node", "0", "--create-graph", "--orders", "3"], 2, "has no effect without"),
         (["--no-fold", "--depth", "2"], 2, "--no-fold and --depth contradict"),
@@ -373,18 +338,3 @@ def test_invalid_options_give_one_message(
         assert told.code == code
         assert told.document["error"]["code"] == code
         assert words in told.document["error"]["message"]
-
-
-def test_a_missing_or_unreadable_checkpoint(run: Run, tmp_path: Path) -> None:
-    assert run("inspect-grad", "nowhere").code == 4
-    Path("text.pt").write_text("hello")
-    assert run("inspect-grad", "text.pt").code == 4
-    torch.save({"strange": torch.ones(3)}, "strange.pt")
-    assert run("inspect-grad", "strange.pt").code == 4
-
-
-def test_a_folder_that_cannot_be_written(run: Run, trained: Path) -> None:
-    Path("file").write_text("in the way")
-    outcome = run("inspect-grad", trained, *SMALL, "--out", "file", "--json")
-    assert outcome.code == 5
-    assert outcome.document["error"]["code"] == 5

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import make
+from made_up import lay, make
 from PIL import Image
 
 import mnist_cli
@@ -112,10 +112,7 @@ def _run(site: Path, commands: Iterable[Iterable[object]], folder: Path) -> list
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Images as IDX files, for which no package is needed, and one as a picture."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name, content in make(train=120, test=30).raw.items():
-        (folder / name).write_bytes(content)
+    folder = lay(tmp_path / "own", make(train=120, test=30).raw)
     Image.fromarray(np.full((28, 28), 200, np.uint8)).save(tmp_path / "digit.png")
     return folder
 

@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from subprocess import Popen
 
@@ -116,17 +116,19 @@ def test_keys_resizing_and_quitting(terminal: Terminal) -> None:
     assert settings(terminal) == before
 
 
-def test_ctrl_c_puts_the_terminal_back_and_exits_130(terminal: Terminal) -> None:
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda terminal: terminal.type("\x03"), 130),
+        (lambda terminal: terminal.process.send_signal(signal.SIGTERM), 143),
+    ],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_an_interrupted_command_puts_the_terminal_back(
+    terminal: Terminal, stop: Callable[[Terminal], None], code: int
+) -> None:
     before = settings(terminal)
     terminal.wait_for(r"step 1 of \d+[\s\S]*quit")
-    terminal.type("\x03")
-    assert terminal.end() == 130
-    assert settings(terminal) == before
-
-
-def test_sigterm_puts_the_terminal_back_and_exits_143(terminal: Terminal) -> None:
-    before = settings(terminal)
-    terminal.wait_for(r"step 1 of \d+[\s\S]*quit")
-    terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.end() == 143
+    stop(terminal)
+    assert terminal.end() == code
     assert settings(terminal) == before

@@ -8,6 +8,7 @@ import io
 import struct
 import zipfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,14 @@ NAMES = {
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def lay(folder: Path, files: dict[str, bytes]) -> Path:
+    """Put files into a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def idx_bytes(array: np.ndarray, code: int = 0x08) -> bytes:

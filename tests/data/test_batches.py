@@ -93,20 +93,6 @@ def test_the_device_loader_goes_on_from_its_generators_state(start: int) -> None
     assert same([(i.clone(), b) for i, b in again.epoch(2, start)], whole[start:])
 
 
-def test_beginning_after_the_last_batch_gives_none() -> None:
-    """A run stopped right after an epoch's last batch goes on there."""
-    assert batches("device", 0, 5) == []
-    assert batches("dataloader", 0, 5) == []
-
-
-@pytest.mark.parametrize("loader", ["device", "dataloader"])
-def test_augmented_epochs_differ_and_repeat(loader: str) -> None:
-    first = batches(loader, 0, **MOVED)
-    assert same(batches(loader, 0, **MOVED), first)
-    assert not same(batches(loader, 1, **MOVED), first)
-    assert not same(batches(loader, 0, **MOVED, seed=4), first)
-
-
 @pytest.mark.parametrize("loader", ["device", "dataloader"])
 def test_each_epoch_changes_the_images_anew(loader: str) -> None:
     """Of one image five times, so that another order is no other epoch."""

@@ -109,20 +109,6 @@ def test_what_is_wrong_is_named(file: Path, content: bytes, words: str) -> None:
     assert caught.value.hint
 
 
-def test_a_flipped_bit_in_a_gzip_never_changes_what_is_read(file: Path) -> None:
-    """Some bits mean nothing (time, system, padding): then the content is the same."""
-    refused = 0
-    for position in range(len(PACKED)):
-        flipped = bytearray(PACKED)
-        flipped[position] ^= 0x10
-        file.write_bytes(flipped)
-        try:
-            assert np.array_equal(idx.load(file).array, SMALL)
-        except DataError:
-            refused += 1
-    assert refused > len(PACKED) - 12
-
-
 @pytest.mark.parametrize("content", [CONTENT, PACKED], ids=["raw", "gzip"])
 def test_limit_is_kept(file: Path, content: bytes) -> None:
     file.write_bytes(content)
@@ -131,51 +117,40 @@ def test_limit_is_kept(file: Path, content: bytes) -> None:
     assert idx.load(file, limit=40).array.size == SMALL.size
 
 
-def test_a_file_too_large_is_not_read(file: Path) -> None:
-    with file.open("wb") as sparse:
-        sparse.truncate(1 << 40)
-    assert peak_of_failing(file) < 1 << 20
-
-
-def peak_of_failing(path: Path) -> int:
-    """The most memory that the refusal of ``path`` takes, in bytes."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(DataError):
-            idx.load(path)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def deflated_zeros(start: bytes, count: int) -> bytes:
+def deflated_zeros(start: bytes) -> bytes:
+    """A gzip of 256 MB in less than one."""
     engine = zlib.compressobj(9, wbits=31)
-    chunk = bytes(1 << 20)
     parts = [engine.compress(start)]
-    parts += [engine.compress(chunk) for _ in range(count >> 20)]
+    parts += [engine.compress(bytes(1 << 20)) for _ in range(256)]
     return b"".join([*parts, engine.flush()])
 
 
+FALSE = b"\0\0\x08\x01" + struct.pack(">I", 400 << 20) + b"abc"
+"""400 MB announced, within the limit, and a few bytes there."""
+
+
 @pytest.mark.parametrize(
-    "start",
+    ("content", "size"),
     [
-        b"\0\0\x08\x03" + struct.pack(">III", 10, 28, 28),
-        b"\0\0\x08\x01" + struct.pack(">I", 0xFFFFFFFF),
-        b"",
+        (deflated_zeros(b"\0\0\x08\x03" + struct.pack(">III", 10, 28, 28)), 0),
+        (deflated_zeros(b"\0\0\x08\x01" + struct.pack(">I", 0xFFFFFFFF)), 0),
+        (deflated_zeros(b""), 0),
+        (FALSE, 0),
+        (packed(FALSE), 0),
+        (b"", 1 << 40),
     ],
-    ids=["small header", "huge header", "no header"],
+    ids=["small header", "huge header", "no header", "false header", "false in gzip", "huge file"],
 )
-def test_a_gzip_bomb_costs_no_memory(file: Path, start: bytes) -> None:
-    file.write_bytes(deflated_zeros(start, 256 << 20))
-    assert file.stat().st_size < 1 << 20
-    assert peak_of_failing(file) < 4 << 20
-
-
-@pytest.mark.parametrize("pack", [bytes, packed], ids=["raw", "gzip"])
-def test_a_false_header_costs_no_memory(file: Path, pack) -> None:
-    """400 MB announced, within the limit, and a few bytes there."""
-    file.write_bytes(pack(b"\0\0\x08\x01" + struct.pack(">I", 400 << 20) + b"abc"))
-    assert peak_of_failing(file) < 4 << 20
+def test_a_refusal_costs_no_memory(file: Path, content: bytes, size: int) -> None:
+    file.write_bytes(content)
+    os.truncate(file, size or len(content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError):
+            idx.load(file)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_missing_file_and_directory(tmp_path: Path) -> None:
@@ -232,14 +207,3 @@ def test_fingerprint_is_of_values_not_of_memory() -> None:
     numbers = np.arange(6, dtype="<i4")
     assert idx.fingerprint(numbers) == idx.fingerprint(numbers.astype(">i4"))
     assert idx.fingerprint(SMALL) == idx.fingerprint(np.asfortranarray(SMALL))
-
-
-@pytest.mark.mnist
-@pytest.mark.parametrize("split", ["train", "t10k"])
-def test_mnist_itself(mnist_dir: Path, tmp_path: Path, split: str) -> None:
-    archive = mnist_dir / f"{split}-images-idx3-ubyte.gz"
-    raw = tmp_path / "raw"
-    raw.write_bytes(gzip.decompress(archive.read_bytes()))
-    theirs = read_sn3_pascalvincent_tensor(str(raw)).numpy()
-    assert np.array_equal(idx.load(archive).array, theirs)
-    assert np.array_equal(idx.load(raw).array, theirs)

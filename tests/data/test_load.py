@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from made_up import Made
+from made_up import Made, lay
 
 from mnist_cli import catalogue
-from mnist_cli.data import fetch, load, store
+from mnist_cli.data import fetch, idx, load
 from mnist_cli.errors import DataError
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The made-up set under the name of MNIST, flat in a folder."""
-    for name, content in made.raw.items():
-        (tmp_path / name).write_bytes(content)
+    lay(tmp_path, made.raw)
     found = catalogue.get
     monkeypatch.setattr(catalogue, "get", lambda n: made.spec if n == "mnist" else found(n))
     return tmp_path
@@ -27,12 +27,14 @@ def unreachable(*_: object, **__: object) -> None:
     raise DataError("no mirror can be reached", "Try again.")
 
 
+@pytest.mark.parametrize("name", ["mnist", "auto"])
 def test_what_is_on_disk_is_read_and_nothing_fetched(
-    on_disk: Path, made: Made, monkeypatch: pytest.MonkeyPatch
+    on_disk: Path, made: Made, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(fetch, "fetch", unreachable)
     said: list[str] = []
-    data = load.load("mnist", on_disk, say=said.append)
+    data = load.load(name, on_disk, say=said.append)
+    assert data.spec == made.spec
     for split in ("train", "test"):
         part = data.split(split)
         assert part.name == split
@@ -42,13 +44,8 @@ def test_what_is_on_disk_is_read_and_nothing_fetched(
     assert not data.fallback
     assert said == []
     assert (data.normalisation.mean, data.normalisation.std) == (0.5, 0.3)
-
-
-def test_auto_is_mnist_if_it_is_on_disk(on_disk: Path, made: Made) -> None:
-    data = load.load("auto", on_disk)
-    assert data.spec == made.spec
-    assert not data.fallback
-    assert data.fingerprint == store.read(made.spec, "train", on_disk).fingerprint
+    train = (made.arrays["train", "images"], made.arrays["train", "labels"].astype(np.int64))
+    assert data.fingerprint == idx.fingerprint(*train)
 
 
 def test_missing_files_are_fetched_and_it_is_said(
@@ -69,7 +66,7 @@ def test_without_download_missing_files_are_an_error(tmp_path: Path) -> None:
         load.load("mnist", tmp_path, download=False)
 
 
-def test_auto_falls_back_to_the_bundled_digits_and_says_why(
+def test_only_auto_falls_back_to_the_bundled_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "fetch", unreachable)
@@ -77,12 +74,6 @@ def test_auto_falls_back_to_the_bundled_digits_and_says_why(
     assert data.spec.name == "digits"
     assert "no mirror can be reached" in data.fallback
     assert len(data.train) + len(data.test) == 1797
-
-
-def test_a_data_set_that_was_named_never_falls_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch, "fetch", unreachable)
     with pytest.raises(DataError, match="no mirror can be reached"):
         load.load("mnist", tmp_path)
 

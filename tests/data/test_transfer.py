@@ -105,18 +105,6 @@ def test_only_https_and_this_machine_are_allowed(url: str) -> None:
         assert not allowed(f"http://{host}/", plain_on_loopback=False)
 
 
-def test_a_sink_that_cannot_be_written_is_an_os_error(answering: Answering) -> None:
-    answering(lambda request: whole())
-
-    class Full(io.BytesIO):
-        def write(self, _: object) -> int:
-            raise OSError(28, "No space left on device")
-
-    timeouts = Timeouts(PATIENT, PATIENT, time.monotonic() + PATIENT)
-    with pytest.raises(OSError, match="No space left"):
-        receive(URL, Full(), timeouts, len(CONTENT), lambda *_: None)
-
-
 # Proxies and certificates, with real sockets
 
 

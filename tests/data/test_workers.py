@@ -43,12 +43,6 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(workers, "start_method", lambda device: request.param)
 
 
-@pytest.mark.parametrize("augmentation", [{}, MOVED], ids=["plain", "augmented"])
-def test_workers_change_nothing(augmentation: dict[str, Any]) -> None:
-    alone = batches("dataloader", 1, **augmentation)
-    assert same(batches("dataloader", 1, **augmentation, workers=2), alone)
-
-
 @pytest.mark.usefixtures("_way")
 def test_how_workers_start_changes_nothing() -> None:
     assert same(batches("dataloader", 1, **MOVED, workers=2), batches("dataloader", 1, **MOVED))

@@ -7,7 +7,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-from made_up import Made, make
+from made_up import make
 from victim import Victim
 
 MADE = make()
@@ -49,11 +49,3 @@ def start(folder: Path) -> Victim:
 
 
 BY_NAME = {"mnist": MADE, "fashion-mnist": UNKNOWN}
-
-
-def lay(folder: Path, made: Made) -> Path:
-    """Put a data set's raw files into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in made.raw.items():
-        (folder / name).write_bytes(content)
-    return folder

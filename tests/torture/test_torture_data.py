@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import struct
 import zlib
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import Made, idx_bytes
+from made_up import Made, idx_bytes, lay
 from readers import fuzz
-from small_world import BY_NAME, MADE, UNKNOWN, lay, start
+from small_world import BY_NAME, MADE, UNKNOWN, start
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
@@ -63,22 +60,16 @@ def hostile(made: Made, megabytes: int) -> dict[str, tuple[str, bytes]]:
     ten[7] = 10
     return {
         "truncated": (IMAGES, images[:-1]),
-        "empty labels": (LABELS, b""),
-        "wrong magic": (IMAGES, b"\x01" + images[1:]),
         "dimensions that overflow": (IMAGES, header(8, *[2**32 - 1] * 3) + images[16:]),
-        "counts that disagree": (LABELS, idx_bytes(labels[:-1])),
         "label 10": (LABELS, idx_bytes(ten)),
         "a web page": (IMAGES, b"<!DOCTYPE html><html>Log in</html>"),
         "a gzip bomb": (IMAGES, bomb(header(8, 40, 28, 28), megabytes)),
-        "a gzip bomb of one dimension": (IMAGES, bomb(header(8, 2**32 - 1), megabytes)),
-        "a gzip cut off": (IMAGES, gzip.compress(images, mtime=0)[:-9]),
     }
 
 
 def attack(world: Victim, name: str, made: str, file: str, content: bytes) -> list[End]:
     """What each command says of a data set one of whose files is replaced."""
-    folder = lay(world.folder / name, BY_NAME[made])
-    (folder / file).write_bytes(content)
+    folder = lay(world.folder / name, BY_NAME[made].raw | {file: content})
     commands = [
         [*(made if word == "NAME" else word for word in words), "--data-dir", folder]
         for words in COMMANDS
@@ -116,18 +107,14 @@ def test_tampered_data(tally: Tally, world: Victim) -> None:
     tally.note("each named")
 
 
-def test_true_data_are_read(world: Victim) -> None:
-    """What the above is worth: the same commands read the same files, unchanged."""
-    for made in ("mnist", "fashion-mnist"):
-        ends = attack(world, "true", made, IMAGES, BY_NAME[made].raw[IMAGES])
-        assert [end.code for end in ends] == [0, 0, 0], [end.err for end in ends]
-
-
 def test_data_on_disk_need_no_network(tally: Tally, world: Victim) -> None:
     """Data on disk are used without opening a socket."""
-    for _ in range(tally.times(1, 10)):
-        for end in attack(world, "here", "mnist", IMAGES, MADE.raw[IMAGES])[:2]:
-            tally.check(end.code == 0 and not end.seen, f"{end.code} {end.seen} {end.message}")
+    for _ in range(tally.times(1, 5)):
+        for made, data in BY_NAME.items():
+            show, verify, train = attack(world, "here", made, IMAGES, data.raw[IMAGES])
+            assert train.code == 0, train.err
+            for end in (show, verify):
+                tally.check(end.code == 0 and not end.seen, f"{end.code} {end.seen} {end.message}")
     tally.note("no socket")
 
 
@@ -158,32 +145,3 @@ def test_fuzzed_data(tally: Tally, world: Victim) -> None:
 
     fuzzed()
     tally.note(f"{truth[False]} refused, {truth[True]} read as other pixels or labels")
-
-
-@pytest.mark.mnist
-def test_the_real_thing_tampered(
-    mnist_dir: Path, tally: Tally, victim: Victim, tmp_path: Path
-) -> None:
-    """MNIST's own files, extracted, with one bit changed."""
-    for packed in mnist_dir.glob("*.gz" if tally.full else "t10k*.gz"):
-        content = bytearray(gzip.decompress(packed.read_bytes()))
-        (tmp_path / packed.stem).write_bytes(content)
-    chance = np.random.default_rng(0)
-    files = sorted(path for path in tmp_path.iterdir() if path.is_file())
-    for _ in range(tally.times(1, 40)):
-        path = files[chance.integers(len(files))]
-        at, bit = int(chance.integers(path.stat().st_size)), 1 << int(chance.integers(8))
-        _flip(path, at, bit)
-        (end,) = victim.run(["data", "verify", "mnist", "--data-dir", tmp_path])
-        survived = end.refused(3) and f"{path.name}: {path} is not the MNIST file" in end.message
-        tally.check(survived, f"{path.name}, byte {at}: {end.code} {end.message[-300:]}")
-        _flip(path, at, bit)
-    tally.note("each named")
-
-
-def _flip(path: Path, at: int, bit: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ bit]))

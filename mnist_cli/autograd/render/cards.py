@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnist_cli.autograd.graph import Node, Parameter, Saved
+from mnist_cli.autograd.graph import Node, Saved
 from mnist_cli.autograd.render import labels
 
 _PAD = 12.0
@@ -132,15 +132,12 @@ def operation(node: Node, norm: float | None, *, caption: str = "") -> Card:
     return Card("operation", width, bottom + 10, tuple(texts), chips, dot)
 
 
-def parameter(
-    node: Node, record: Parameter | None, norm: float | None, *, within: str = ""
-) -> Card:
+def parameter(node: Node, norm: float | None, *, within: str = "") -> Card:
     """The card of a leaf: the parameter's name, shortened by the path of the frame around it."""
-    name = labels.visible(node.parameter or (record.name if record else "") or "leaf")
+    name = labels.visible(node.parameter or "leaf")
     prefix = labels.visible(within) + "."
     name = shortened(name.removeprefix(prefix))
-    sizes = node.outputs[0].shape if node.outputs else record.shape if record else None
-    shape, figure = "" if sizes is None else labels.shape(sizes), _figure(norm)
+    shape, figure = labels.outputs(node.outputs), _figure(norm)
     ident = f"#{node.id}"
     first = text_width(name, 12, bold=True) + 14 + text_width(ident, 10)
     second = text_width(shape, 10.5) + (22 + text_width(figure, 10.5) if figure else 0)

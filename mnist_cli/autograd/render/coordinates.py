@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from mnist_cli.autograd.render.layering import Layers, Link
+from mnist_cli.autograd.render.layering import Layers
 
 _MEAN_SWEEPS = 4
 _MEDIAN_SWEEPS = 6
@@ -38,8 +38,6 @@ def spread(
 
 def within(positions: Sequence[float], low: float, high: float, gap: float) -> list[float]:
     """Positions in order between two bounds, at least ``gap`` apart if there is room."""
-    if not positions:
-        return []
     room = max(high - low, 0.0)
     gap = min(gap, room / max(len(positions) - 1, 1))
     clamped = [min(max(p, low), high) for p in positions]
@@ -91,9 +89,11 @@ def _settle(
 ) -> None:
     """Move one layer towards its neighbours; the layer settled last counts the most."""
     wanted, weights = [], []
+    up, down = (1.0, 0.25) if downwards else (0.25, 1.0)
     for vertex in row:
         above, below = layers.above.get(vertex, ()), layers.below.get(vertex, ())
-        pulls = _pulls(above, below, position, downwards=downwards)
+        pulls = [(position[s.source] + s.start - s.end, s.weight * up) for s in above]
+        pulls += [(position[s.target] + s.end - s.start, s.weight * down) for s in below]
         total = sum(weight for _, weight in pulls)
         if not pulls:
             wanted.append(position[vertex])
@@ -103,20 +103,6 @@ def _settle(
             wanted.append(sum(p * w for p, w in pulls) / total)
         weights.append(total or 0.01)
     position.update(zip(row, spread(wanted, weights, apart), strict=True))
-
-
-def _pulls(
-    above: Sequence[Link],
-    below: Sequence[Link],
-    position: dict[int, float],
-    *,
-    downwards: int,
-) -> list[tuple[float, float]]:
-    """The position that each link wants for a vertex, and its weight."""
-    up, down = (1.0, 0.25) if downwards else (0.25, 1.0)
-    return [(position[s.source] + s.start - s.end, s.weight * up) for s in above] + [
-        (position[s.target] + s.end - s.start, s.weight * down) for s in below
-    ]
 
 
 def _median(pulls: list[tuple[float, float]]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.graph import GradGraph, Node, joint_norm
 from mnist_cli.autograd.render import calls, labels, style
 from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
@@ -54,8 +54,6 @@ def render(graph: GradGraph, *, direction: Direction = "down") -> str:
 
 
 def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
-    """Nodes within their clusters."""
-    parameters = labels.parameters_by_node(graph)
     for what, number, depth in grouping.events():
         margin = "  " * (depth + 1)
         if what == "open":
@@ -64,13 +62,11 @@ def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
         elif what == "close":
             yield f"{margin}}}"
         else:
-            node = graph.nodes[number]
-            norm = labels.arriving_norm(node, parameters.get(number))
-            yield f"{margin}n{number} [{', '.join(_node(graph, node, norm))}];"
+            yield f"{margin}n{number} [{', '.join(_node(graph, graph.nodes[number]))}];"
 
 
-def _node(graph: GradGraph, node: Node, norm: float | None) -> list[str]:
-    figures = [labels.outputs(node.outputs), _norm(norm)]
+def _node(graph: GradGraph, node: Node) -> list[str]:
+    figures = [labels.outputs(node.outputs), _norm(joint_norm(node.grad_in))]
     kept = sum(saved.bytes for saved in node.saved)
     if kept:
         figures.append(f"saves {labels.size(kept)}")

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mnist_cli.autograd.diagnosing import parameter_row
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.order import engine_order
 from mnist_cli.autograd.render import labels, legend, style, svg
@@ -47,30 +48,24 @@ def render(
     scale = style.scale(graph)
     signs, legend_height = legend.key(graph, plan, scale, _LEGEND_WIDTH)
     order = engine_order(graph) if order is None else order
-    css = style.variables(themes=True) + style.drawing_css() + style.asset("page.css")
+    css = style.variables(themes=True) + style.asset("drawing.css") + style.asset("page.css")
     script = "'use strict';(()=>{\n" + "\n".join(map(style.asset, _SCRIPTS)) + "})();"
-    return _filled(
-        style.asset("page.html"),
-        {
-            "policy": _policy(css, script),
-            "title": escape(svg.heading_text(graph)),
-            "counts": escape(" · ".join([*labels.origin(graph), *labels.counts(graph.totals())])),
-            "verdict": _verdict(graph),
-            "css": css,
-            "script": script,
-            "width": f"{plan.width:.0f}",
-            "height": f"{plan.height:.0f}",
-            "drawing": "\n".join(svg.drawing(graph, plan, scale)),
-            "legend": signs,
-            "legend_height": f"{legend_height:.0f}",
-            "data": _json(_data(graph, plan, order)),
-        },
-    )
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """Fill every ``{{name}}`` in one pass, so that no value is read as a template."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    values = {
+        "policy": _policy(css, script),
+        "title": escape(svg.heading_text(graph)),
+        "counts": escape(" · ".join([*labels.origin(graph), *labels.counts(graph.totals())])),
+        "verdict": _verdict(graph),
+        "css": css,
+        "script": script,
+        "width": f"{plan.width:.0f}",
+        "height": f"{plan.height:.0f}",
+        "drawing": "\n".join(svg.drawing(graph, plan, scale)),
+        "legend": signs,
+        "legend_height": f"{legend_height:.0f}",
+        "data": _json(_data(graph, plan, order)),
+    }
+    # In one pass, so that no value is read as a template.
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], style.asset("page.html"))
 
 
 def _policy(css: str, script: str) -> str:
@@ -196,9 +191,7 @@ def _parameters(graph: GradGraph) -> list[list[Any]]:
     compared = {c.name: c for c in graph.replay.parameters} if graph.replay else {}
     rows = []
     for p in graph.parameters:
-        grad = p.grad.norm if p.grad else None
-        weight = p.weight.norm if p.weight else None
-        ratio = grad / weight if grad is not None and weight else None
+        row = parameter_row(p)
         match = compared.get(p.name)
         equal = "" if match is None else "equal" if match.equal else f"{match.max_ulp} ULP"
         rows.append(
@@ -206,10 +199,10 @@ def _parameters(graph: GradGraph) -> list[list[Any]]:
                 labels.visible(p.name),
                 p.node,
                 labels.shape(p.shape),
-                _figure(grad),
-                _figure(weight),
-                _figure(ratio),
-                _figure(p.grad.zeros if p.grad else None, percent=True),
+                _figure(row.grad_norm),
+                _figure(row.weight_norm),
+                _figure(row.ratio),
+                _figure(row.dead, percent=True),
                 equal,
             ]
         )

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, TensorMeta, Totals, joint_norm
+from mnist_cli.autograd.graph import GradGraph, Node, TensorMeta, Totals
 
 _NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -22,11 +22,9 @@ def visible(text: object) -> str:
     control the terminal, a bidirectional override would show another name, and XML cannot hold
     most of them.
     """
-    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -73,19 +71,6 @@ def size(count: int) -> str:
 def counted(count: int, noun: str) -> str:
     """``"1 node"``, ``"2 nodes"``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def parameters_by_node(graph: GradGraph) -> dict[int, Parameter]:
-    """The parameter that each AccumulateGrad of the graph gathers for."""
-    return {p.node: p for p in graph.parameters if p.node is not None}
-
-
-def arriving_norm(node: Node, parameter: Parameter | None = None) -> float | None:
-    """The norm of the gradient at a node, or else that of the parameter's record."""
-    norm = joint_norm(node.grad_in)
-    if norm is None and parameter is not None and parameter.grad is not None:
-        return parameter.grad.norm
-    return norm
 
 
 def edge_norm(node: Node, position: int) -> float | None:

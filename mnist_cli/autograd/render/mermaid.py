@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.graph import GradGraph, Node, joint_norm
 from mnist_cli.autograd.render import calls, labels, style
 from mnist_cli.autograd.render.picture import BACKWARD, Direction
 
@@ -26,11 +26,7 @@ def escaped(text: object) -> str:
     followed by n even if the backslash is written as an entity.
     """
     shown = labels.visible(text).replace("\\", "\N{SET MINUS}")
-    return "".join(c if _plain(c) else f"#{ord(c)};" for c in shown)
-
-
-def _plain(character: str) -> bool:
-    return character.isalnum() or character in _PLAIN
+    return "".join(c if c.isalnum() or c in _PLAIN else f"#{ord(c)};" for c in shown)
 
 
 def render(graph: GradGraph, *, direction: Direction = "down") -> str:
@@ -65,8 +61,6 @@ def _notes(graph: GradGraph, text: str) -> Iterator[str]:
 
 
 def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
-    """Nodes within their subgraphs."""
-    parameters = labels.parameters_by_node(graph)
     for what, number, depth in grouping.events():
         margin = "  " * (depth + 1)
         if what == "open":
@@ -74,11 +68,11 @@ def _members(graph: GradGraph, grouping: calls.Grouping) -> Iterator[str]:
         elif what == "close":
             yield f"{margin}end"
         else:
-            node = graph.nodes[number]
-            yield margin + _node(graph, node, labels.arriving_norm(node, parameters.get(number)))
+            yield margin + _node(graph, graph.nodes[number])
 
 
-def _node(graph: GradGraph, node: Node, norm: float | None) -> str:
+def _node(graph: GradGraph, node: Node) -> str:
+    norm = joint_norm(node.grad_in)
     name = node.parameter if node.parameter is not None else node.name
     figures = [labels.outputs(node.outputs), "" if norm is None else f"norm {labels.number(norm)}"]
     lines = [f"{name}", f"#{node.id}", *(f for f in figures if f)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.graph import GradGraph, joint_norm
 from mnist_cli.autograd.render import calls, cards, labels, references, stacking, topology
 from mnist_cli.autograd.render.picture import Direction
 
@@ -63,14 +63,12 @@ class Scene:
         return [*up[: up.index(common) + 1], *reversed(down[: down.index(common)])]
 
     def _cards(self) -> list[cards.Card]:
-        parameters = labels.parameters_by_node(self.graph)
         result = []
         for node, call in zip(self.graph.nodes, self.call_of, strict=True):
             path = "" if call is None else self.grouping.calls[call].path
-            record = parameters.get(node.id)
-            norm = labels.arriving_norm(node, record)
+            norm = joint_norm(node.grad_in)
             if labels.is_leaf(node):
-                result.append(cards.parameter(node, record, norm, within=path))
+                result.append(cards.parameter(node, norm, within=path))
             else:
                 caption = "" if node.module in (path, node.name) else node.module
                 result.append(cards.operation(node, norm, caption=caption))

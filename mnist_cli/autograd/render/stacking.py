@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from mnist_cli.autograd.render import coordinates, layering
-
-Point = tuple[float, float]
+from mnist_cli.autograd.render.picture import Point
 
 _GAP = 28.0
 _SIDE = 22.0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
-from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.graph import GradGraph, joint_norm
 from mnist_cli.autograd.render import labels
 
 LEVELS = 7
@@ -66,11 +66,6 @@ def asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def drawing_css() -> str:
-    """The rules that both the SVG and the page draw with."""
-    return asset("drawing.css")
-
-
 @dataclass(frozen=True)
 class Scale:
     """The scale of norms, in powers of ten; None if the graph has no norms."""
@@ -100,7 +95,6 @@ def scale(graph: GradGraph) -> Scale:
 
 
 def _norms(graph: GradGraph) -> Iterable[float | None]:
-    parameters = labels.parameters_by_node(graph)
     for node in graph.nodes:
-        yield labels.arriving_norm(node, parameters.get(node.id))
+        yield joint_norm(node.grad_in)
         yield from (labels.edge_norm(node, i) for i in range(len(node.next)))

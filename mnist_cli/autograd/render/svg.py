@@ -40,7 +40,7 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         f'aria-labelledby="title" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}">',
         f'<title id="title">{escape(heading_text(graph))}</title>',
-        f"<style>{style.variables()}{style.drawing_css()}</style>",
+        f"<style>{style.variables()}{style.asset('drawing.css')}</style>",
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="var(--paper)"/>',
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">{head}',
         f'<g class="key" transform="translate(0 {top:.0f})">{signs}</g></g>',
@@ -92,7 +92,6 @@ def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]
 
 
 def _frame(record: Frame, number: int) -> str:
-    """A module call's background, with its title."""
     title, short = record.call.title, record.call.short_title
     room = cards.text_width(short, 11, bold=True)
     x = record.width - room - 14 if record.title_end else 14.0

@@ -23,7 +23,7 @@ def dominators(graph: GradGraph) -> list[int | None]:
     """
     before, order = consumers(graph), engine_order(graph)
     place = {node: i for i, node in enumerate(order)}
-    parent: list[int | None] = [None] * len(graph)
+    parent = [-1] * len(graph)
     depth = [-1] * len(graph)
     if graph.nodes:
         depth[graph.root] = 0
@@ -33,25 +33,12 @@ def dominators(graph: GradGraph) -> list[int | None]:
             continue
         common = ways[0]
         for other in ways[1:]:
-            common = _meet(common, other, parent, depth)
+            while common != other:
+                if depth[common] < depth[other]:
+                    common, other = other, common
+                common = parent[common]
         parent[node], depth[node] = common, depth[common] + 1
-    return parent
-
-
-def _meet(one: int, other: int, parent: list[int | None], depth: list[int]) -> int:
-    while one != other:
-        if depth[one] >= depth[other]:
-            one = _up(one, parent)
-        else:
-            other = _up(other, parent)
-    return one
-
-
-def _up(node: int, parent: list[int | None]) -> int:
-    above = parent[node]
-    if above is None:  # pragma: no cover - the root has depth 0 and is never climbed past
-        raise AssertionError(node)
-    return above
+    return [None if above < 0 else above for above in parent]
 
 
 def heights(graph: GradGraph) -> list[int]:

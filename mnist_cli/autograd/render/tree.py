@@ -9,9 +9,9 @@ colours: :func:`lines` gives spans with roles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, joint_norm
 from mnist_cli.autograd.render import labels, topology
 
 #: What a span of a line can be.
@@ -54,25 +54,18 @@ _BLANK = "  "
 
 @dataclass(frozen=True)
 class _Row:
-    """A line before its columns are set."""
+    """A line before its columns are set: ``lead`` is before it, ``rest`` before what follows.
 
-    gutter: str
-    glyph: str
-    slot: str
+    ``again`` if it refers to a node that has its own line elsewhere.
+    """
+
     node: Node | None
-    input_nr: int = 0
-    again: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A node still to be written: ``lead`` before its own line, ``rest`` before what follows."""
-
-    node: int
     lead: str
-    rest: str
+    rest: str = ""
     slot: str = ""
     input_nr: int = 0
+    again: bool = False
+    glyph: str = ""
 
 
 def render(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> str:
@@ -98,7 +91,7 @@ def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> It
     rows = list(_Walk(graph, glyphs).rows())
     if not rows:
         return
-    columns = _Columns(graph, rows, glyphs, max(width, 40))
+    columns = _Columns(rows, glyphs, max(width, 40))
     yield ()
     yield columns.heading()
     for row in rows:
@@ -149,54 +142,53 @@ class _Walk:
         self.seen: set[int] = set()
 
     def rows(self) -> Iterator[_Row]:
-        tasks: list[_Task | _Row] = [_Task(self.root, "", "")] if self.nodes else []
-        while tasks:
-            task = tasks.pop()
-            if isinstance(task, _Row):
-                yield self._reference(task)
-                continue
-            self.seen.add(task.node)
-            yield self._row(task)
-            tasks.extend(reversed(self._below(task)))
+        waiting = [_Row(self.nodes[self.root], "")] if self.nodes else []
+        while waiting:
+            row = waiting.pop()
+            yield replace(row, glyph=self._glyph(row))
+            if row.node is not None and not row.again:
+                self.seen.add(row.node.id)
+                waiting.extend(reversed(self._below(row, row.node)))
 
-    def _row(self, task: _Task) -> _Row:
-        node = self.nodes[task.node]
-        glyph = self.glyphs.leaf if labels.is_leaf(node) else self.glyphs.node
-        return _Row(task.lead, glyph, task.slot, node, task.input_nr)
-
-    def _reference(self, row: _Row) -> _Row:
+    def _glyph(self, row: _Row) -> str:
         if row.node is None:
-            return row
-        glyph = self.glyphs.above if row.node.id in self.seen else self.glyphs.below
-        return _Row(row.gutter, glyph, row.slot, row.node, row.input_nr, again=True)
+            return self.glyphs.none
+        if row.again:
+            return self.glyphs.above if row.node.id in self.seen else self.glyphs.below
+        return self.glyphs.leaf if labels.is_leaf(row.node) else self.glyphs.node
 
-    def _below(self, task: _Task) -> list[_Task | _Row]:
+    def _below(self, row: _Row, node: Node) -> list[_Row]:
         """What follows a node's line: its inputs in order, then their meeting point, then the trunk.
 
         The trunk continues without indentation.
         """
-        node, children = self.nodes[task.node], self.children[task.node]
-        several, trunk = len(node.next) > 1, self._trunk(task.node)
+        children, trunk = self.children[node.id], self._trunk(node.id)
+        several = len(node.next) > 1
         first: dict[int, tuple[int, Edge]] = {}
-        side: list[_Task | _Row] = []
-        lead, rest = task.rest + self.glyphs.tee, task.rest + self.glyphs.bar
+        side: list[_Row] = []
+        lead, rest = row.rest + self.glyphs.tee, row.rest + self.glyphs.bar
         for position, edge in enumerate(node.next):
             slot = f"[{position}]" if several else ""
             if edge is None:
                 if several:
-                    side.append(_Row(lead, self.glyphs.none, slot, None))
-            elif edge.node not in first and edge.node in children:
+                    side.append(_Row(None, lead, slot=slot))
+                continue
+            target = self.nodes[edge.node]
+            if edge.node not in first and edge.node in children:
                 first[edge.node] = (position, edge)
                 if edge.node != trunk:
-                    side.append(_Task(edge.node, lead, rest, slot, edge.input_nr))
+                    side.append(_Row(target, lead, rest, slot, edge.input_nr))
             else:
-                side.append(_Row(lead, "", slot, self.nodes[edge.node], edge.input_nr))
-        side += [_Task(c, lead, rest) for c in children if c not in first and c != trunk]
+                side.append(_Row(target, lead, "", slot, edge.input_nr, again=True))
+        side += [_Row(self.nodes[c], lead, rest) for c in children if c not in first and c != trunk]
         if trunk is None:
-            return self._ended(side, task.rest)
+            if side:  # a corner at the last branch: nothing follows it
+                end = row.rest + self.glyphs.end
+                side[-1] = replace(side[-1], lead=end, rest=row.rest + _BLANK)
+            return side
         position, edge = first.get(trunk, (-1, Edge(trunk, 0)))
         slot = f"[{position}]" if several and position >= 0 else ""
-        return [*side, _Task(trunk, task.rest, task.rest, slot, edge.input_nr)]
+        return [*side, _Row(self.nodes[trunk], row.rest, row.rest, slot, edge.input_nr)]
 
     def _trunk(self, node: int) -> int | None:
         """The child in which the others meet, or else the one with the longest path to a leaf."""
@@ -205,17 +197,6 @@ class _Walk:
         alone = len(self.nodes[node].next) == 1
         leaf = trunk is not None and labels.is_leaf(self.nodes[trunk])
         return None if leaf and not alone else trunk
-
-    def _ended(self, side: list[_Task | _Row], rest: str) -> list[_Task | _Row]:
-        """The same branches, with a corner at the last one: nothing follows it."""
-        if not side:
-            return side
-        last, lead = side[-1], rest + self.glyphs.end
-        if isinstance(last, _Row):
-            closed: _Task | _Row = _Row(lead, last.glyph, last.slot, last.node, last.input_nr)
-        else:
-            closed = _Task(last.node, lead, rest + _BLANK, last.slot, last.input_nr)
-        return [*side[:-1], closed]
 
 
 def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
@@ -236,17 +217,17 @@ def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
 class _Columns:
     """Sets rows in columns: node, module, the gradient's shape and norm."""
 
-    def __init__(self, graph: GradGraph, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
+    def __init__(self, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
         self.glyphs = glyphs
         self.ascii_only = glyphs is _ASCII
-        self.parameters = labels.parameters_by_node(graph)
         known = [row.node for row in rows if row.node is not None and not row.again]
         longest_module = max((len(self._text(n.module)) for n in known), default=0)
         self.module = min(max(longest_module, 6), width // 4) if longest_module else 0
         self.shape = min(max([5, *(len(self._shape(n)) for n in known)]), width // 4)
         self.norm = 8
         room = width - self.shape - self.norm - 2 * 2 - (self.module + 2 if self.module else 0)
-        self.left = max(12, min(room, max(self._length(self._left(row)) for row in rows)))
+        lengths = (sum(len(span.text) for span in self._left(row)) for row in rows)
+        self.left = max(12, min(room, max(lengths)))
 
     def heading(self) -> Line:
         cells = ["node".ljust(self.left)]
@@ -258,8 +239,7 @@ class _Columns:
         left = self._fit(self._left(row))
         if row.node is None or row.again:
             return left
-        parameter = self.parameters.get(row.node.id)
-        norm = labels.arriving_norm(row.node, parameter)
+        norm = joint_norm(row.node.grad_in)
         text = "" if norm is None else labels.number(norm)
         alarm = norm is not None and (norm != norm or norm in (float("inf"), 0.0))
         cells = [self._cell(self._text(row.node.module), self.module, "module")]
@@ -269,7 +249,7 @@ class _Columns:
         return (*left, *spans, gap, Span(text, "alarm" if alarm else "norm"))
 
     def _left(self, row: _Row) -> list[Span]:
-        spans = [Span(row.gutter, "gutter"), Span(row.glyph + " ", "gutter")]
+        spans = [Span(row.lead, "gutter"), Span(row.glyph + " ", "gutter")]
         if row.slot:
             spans.append(Span(row.slot + " ", "slot"))
         if row.node is None:
@@ -290,14 +270,7 @@ class _Columns:
         return text.encode("ascii", "backslashreplace").decode() if self.ascii_only else text
 
     def _shape(self, node: Node) -> str:
-        parameter = self.parameters.get(node.id)
-        if not node.outputs and parameter is not None:
-            return labels.shape(parameter.shape, times=self.glyphs.times)
         return labels.outputs(node.outputs, times=self.glyphs.times)
-
-    @staticmethod
-    def _length(spans: Sequence[Span]) -> int:
-        return sum(len(span.text) for span in spans)
 
     def _cell(self, text: str, width: int, role: str) -> Span:
         cut = text if len(text) <= width else self.glyphs.cut + text[len(text) - width + 1 :]

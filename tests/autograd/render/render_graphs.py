@@ -137,30 +137,3 @@ def random_graph(seed: int, size: int, *, modules: bool = True) -> GradGraph:
         names = ["", "a", "a.b", "a.c", "d", "d.e.f", "d.e.g"]
         paths = {i: names[(i // 4) % len(names)] for i in range(size) if nexts[i]}
     return graph(nexts, module=paths)
-
-
-def from_tensor(root: Any) -> tuple[GradGraph, list[int]]:
-    """The graph of a real tensor, and the order in which autograd's engine calls its nodes."""
-    ids = {root.grad_fn: 0}
-    queue = [root.grad_fn]
-    for node in queue:
-        for other, _ in node.next_functions:
-            if other is not None and other not in ids:
-                ids[other] = len(ids)
-                queue.append(other)
-    called: list[int] = []
-    handles = [node.register_prehook(lambda _, i=i: called.append(i)) for node, i in ids.items()]
-    root.backward()
-    for handle in handles:
-        handle.remove()
-    nodes = [
-        Node(
-            id=i,
-            name=node.name(),
-            sequence=None if hasattr(node, "variable") else node._sequence_nr(),
-            outputs=tuple(TensorMeta(tuple(m.shape), "float32") for m in node._input_metadata),
-            next=tuple(None if n is None else Edge(ids[n], k) for n, k in node.next_functions),
-        )
-        for node, i in ids.items()
-    ]
-    return GradGraph(tuple(nodes)), called

@@ -8,7 +8,6 @@ import pytest
 import render_graphs
 from sklearn.isotonic import isotonic_regression
 
-from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import coordinates, layering
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.picture import Layout, Point, Wire
@@ -54,6 +53,14 @@ def sampled(wire: Wire, direction: str) -> list[Point]:
     return result
 
 
+def calls_around(plan: Layout, call: int | None) -> set[int]:
+    found = set()
+    while call is not None:
+        found.add(call)
+        call = plan.frames[call].call.parent
+    return found
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("graph", GRAPHS)
 class TestLayout:
@@ -71,10 +78,7 @@ class TestLayout:
         plan = layout(graph, direction=direction)
         frames = [(f.x, f.y, f.x + f.width, f.y + f.height) for f in plan.frames]
         for box, rect in zip(plan.boxes, boxes(plan), strict=True):
-            around, call = set(), box.call
-            while call is not None:
-                around.add(call)
-                call = plan.frames[call].call.parent
+            around = calls_around(plan, box.call)
             for number, frame in enumerate(frames):
                 inside = (
                     frame[0] <= rect[0] + 0.1
@@ -117,16 +121,10 @@ class TestLayout:
 
     def test_borders_are_where_a_wire_crosses_its_frames(self, graph, direction) -> None:
         plan = layout(graph, direction=direction)
-
-        def around(box: int) -> set[int]:
-            found, call = set(), plan.boxes[box].call
-            while call is not None:
-                found.add(call)
-                call = plan.frames[call].call.parent
-            return found
-
         for wire in plan.wires:
-            source, target = around(wire.source), around(wire.target)
+            source, target = (
+                calls_around(plan, plan.boxes[box].call) for box in (wire.source, wire.target)
+            )
             assert {frame for frame, _ in wire.borders} == source ^ target
             for number, index in wire.borders:
                 frame, (x, y) = plan.frames[number], wire.points[index]
@@ -166,10 +164,6 @@ def test_edges_across_a_huge_graph_do_not_take_unbounded_room() -> None:
 def test_a_cycle_is_drawn_with_a_reference() -> None:
     looped = render_graphs.graph([[1], [2], [1, 3], []])
     assert len(layout(looped).wires) == 4
-
-
-def test_an_empty_graph_has_an_empty_picture() -> None:
-    assert layout(GradGraph(())).boxes == ()
 
 
 def test_the_longest_path_through_a_residual_network_is_straight() -> None:

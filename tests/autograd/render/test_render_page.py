@@ -62,9 +62,9 @@ def shown(browser: chromium.Browser, selector: str) -> str:
     return browser.evaluate(f"document.querySelector('{selector}').innerText")
 
 
-def chosen(browser: chromium.Browser) -> list[int]:
+def chosen(browser: chromium.Browser, how: str = "chosen") -> list[int]:
     return browser.evaluate(
-        "[...document.querySelectorAll('.box.chosen')].map(e => +e.dataset.box)"
+        f"[...document.querySelectorAll('.box.{how}')].map(e => +e.dataset.box)"
     )
 
 
@@ -114,10 +114,7 @@ def test_search_finds_by_name_module_parameter_and_id(page: Page) -> None:
         browser.key("/")
         assert browser.evaluate("document.activeElement.id") == "search"
         browser.type(query)
-        found = browser.evaluate(
-            "[...document.querySelectorAll('.box.match')].map(e => +e.dataset.box)"
-        )
-        assert found == nodes, query
+        assert chosen(browser, "match") == nodes, query
         assert shown(browser, "#found") == (f"{len(nodes)} found" if nodes else "none")
         for step in range(len(nodes) + 1 if nodes else 0):
             browser.key("Enter")
@@ -214,11 +211,8 @@ def test_slider_goes_through_the_steps_in_the_engine_s_order(page: Page) -> None
     browser.evaluate("document.getElementById('slider').focus()")
     for step in range(1, len(order) + 1):
         browser.key("ArrowRight")
-        now = browser.evaluate(
-            "[...document.querySelectorAll('.box.now')].map(e => +e.dataset.box)"
-        )
-        assert now == [order[step - 1]]
-        node = NETWORK.nodes[now[0]]
+        node = NETWORK.nodes[order[step - 1]]
+        assert chosen(browser, "now") == [node.id]
         ending = node.name if node.parameter is None else f"{node.parameter}, its gradient arrives"
         assert shown(browser, "#step") == f"step {step} of {len(order)}: #{node.id} {ending}"
         waiting = browser.evaluate("document.querySelectorAll('.box.waiting').length")

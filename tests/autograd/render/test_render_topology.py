@@ -8,6 +8,7 @@ import render_graphs
 import torch
 from torch import nn
 
+from mnist_cli.autograd import walk
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.order import engine_order, forward_order
 from mnist_cli.autograd.render import calls, topology
@@ -33,9 +34,11 @@ def residual_loss() -> torch.Tensor:
 
 
 def test_engine_order_is_the_one_in_which_torch_calls_the_nodes() -> None:
-    graph, called = render_graphs.from_tensor(residual_loss())
-    assert len(called) == len(graph)
-    assert engine_order(graph) == called
+    walked, called = walk(residual_loss()), list[int]()
+    for number, node in enumerate(walked.nodes):
+        node.register_prehook(lambda _, number=number: called.append(number))
+    walked.root.backward()
+    assert engine_order(walked.graph) == called
 
 
 @pytest.mark.parametrize("graph", RANDOM)
