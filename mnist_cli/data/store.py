@@ -274,7 +274,7 @@ def _misfit(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
     if not wrong.size:
         return ""
     return (
-        f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} names none of the "
+        f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} is not one of the "
         f"{len(spec.classes)} classes"
     )
 

@@ -176,7 +176,7 @@ REFUSED = [
     ("x * y[0]", "this is not allowed", 5),
     ("__import__('os')", "__import__ is not one of the listed functions", 1),
     ("x + open", "open has no value", 5),
-    ("(lambda: x)()", "only a function of the list", 2),
+    ("(lambda: x)()", "only a listed function", 2),
     ("x // y", "this is not allowed", 1),
     ("~x", "this is not allowed", 1),
     ("x + 'a'", "'a' is not a number", 5),

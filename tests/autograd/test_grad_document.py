@@ -169,7 +169,7 @@ MISSING = object()
 DAMAGE = [
     (("nodes", 0, "id"), MISSING, "nodes[0].id: Field required"),
     (("format",), "torch-graph", "format: should be 'mnist-cli/grad-graph'"),
-    (("version",), 2, "another version: 2"),
+    (("version",), 2, "has version 2; this"),
     (("nodes",), {}, "nodes: Input should be a valid array"),
     (("nodes", 0, "sequence"), 1.5, "nodes[0].sequence: Input should be a valid integer"),
     (("nodes", 1, "id"), 5, "nodes[1].id: is 5"),
@@ -180,8 +180,8 @@ DAMAGE = [
     (("nodes", 0, "grad_in", 0, "norm"), "big", "norm: Input should be a valid number"),
     (("nodes", 0, "grad_in", 0, "nan"), True, "nan: Input should be a valid integer"),
     (("nodes", 0, "saved", 0, "bytes"), "8", "saved[0].bytes: Input should be a valid integer"),
-    (("parameters", 0, "node"), 4, "parameters[0].node: there is no node 4"),
-    (("root",), 2, "root: there is no node 2"),
+    (("parameters", 0, "node"), 4, "parameters[0].node: no such node: 4"),
+    (("root",), 2, "root: no such node: 2"),
 ]
 
 
