@@ -131,7 +131,7 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
         (["runs/0001"], 4, "no checkpoint or run runs/0001"),
         (["lost.pt"], 4, "no checkpoint or run lost.pt"),
         (["text.pt"], 4, "text.pt is refused: it is not a zip"),
-        (["net.pt", "--classes", "3"], 2, "--classes is for a network given by its name"),
+        (["net.pt", "--classes", "3"], 2, "--classes applies only to a network given by its name"),
         (["conv4", "--model", "conv2"], 2, "contradict each other"),
         (["--model", "vgg"], 2, "unknown model 'vgg'"),
         (["conv4", "--classes", "0"], 2, "--classes: should be a whole number from 1 to 1,000"),
