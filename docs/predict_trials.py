@@ -20,10 +20,12 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from mnist_cli import catalogue
+from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.data import store
 from mnist_cli.devices.device import resolve_device
 from mnist_cli.errors import DataError
-from mnist_cli.inference.opened import OpenCheckpoint, read_checkpoint
+from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.runs.directory import find_checkpoint
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.segmenting import cut_whole
@@ -255,7 +257,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="of MNIST's test images a kind")
     parser.add_argument("--only", default="", help="the kinds whose names hold this")
     given = parser.parse_args()
-    checkpoint = read_checkpoint(given.checkpoint, Path("runs"))
+    checkpoint = checkpoints.read(find_checkpoint(given.checkpoint, Path("runs")))
     opened = OpenCheckpoint(checkpoint, resolve_device("auto"))
     test = store.read(catalogue.get("mnist"), "test", given.data_dir)
     chosen = np.linspace(0, len(test.labels) - 1, given.count).astype(int)

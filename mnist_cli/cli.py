@@ -30,7 +30,7 @@ from mnist_cli.base.signals import HeldImport, Termination, ignore_signals
 from mnist_cli.commands import options
 from mnist_cli.commands.renamed import renamed
 from mnist_cli.commands.typer_errors import translated
-from mnist_cli.errors import Caution, Interrupted, MnistError, Terminated
+from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
 from mnist_cli.networks.source import blamed
 from mnist_cli.training.expected_errors import expected, explain
 
@@ -255,6 +255,8 @@ def _report(error: MnistError, arguments: list[str]) -> int:
         import traceback
 
         traceback.print_exception(error)
+    if isinstance(error, OwnCodeError) and not error.hint:
+        error.hint = "See the whole traceback with --debug."
     report_error(error, as_json=_asked("--json", arguments))
     return error.code
 

@@ -38,6 +38,10 @@ class UsageError(MnistError):
     kind = "usage"
 
 
+class OwnCodeError(UsageError):
+    """The user's own code raised an error, which is the cause."""
+
+
 class DeviceError(UsageError):
     """A device or precision that was named and is not available."""
 

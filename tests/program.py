@@ -83,6 +83,22 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, out or "", err or "")
 
 
+def children(parent: int) -> list[int]:
+    """The processes that ``parent`` has started, in their order; on Linux."""
+    try:
+        return [*map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has not ended yet; on Linux."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + 120

@@ -25,19 +25,26 @@ def guide() -> str:
     return GUIDE.read_text(encoding="utf-8")
 
 
-def command_names() -> list[str]:
-    """Every command that does something, as it is typed."""
-    names: list[str] = []
+def all_commands() -> dict[str, Any]:
+    """Every command and group of commands, as it is typed."""
+    found: dict[str, Any] = {}
 
-    def visit(command: object, name: str) -> None:
-        children = getattr(command, "commands", {})
-        if not children or getattr(command, "invoke_without_command", False):
-            names.append(name)
-        for word, child in children.items():
+    def visit(command: Any, name: str) -> None:
+        found[name] = command
+        for word, child in getattr(command, "commands", {}).items():
             visit(child, f"{name} {word}")
 
     visit(typer.main.get_command(cli.build()), "mnist")
-    return names
+    return found
+
+
+def command_names() -> list[str]:
+    """Every command that does something."""
+    return [
+        name
+        for name, command in all_commands().items()
+        if not getattr(command, "commands", {}) or command.invoke_without_command
+    ]
 
 
 def error_codes() -> set[int]:
@@ -138,19 +145,14 @@ def without_blocks(text: str) -> str:
 
 def all_options() -> dict[str, set[str]]:
     """By command, every option that it takes."""
-    found: dict[str, set[str]] = {}
-
-    def visit(command: Any, name: str) -> None:
-        found[name] = {
+    return {
+        name: {
             option
             for parameter in command.params
             for option in (*parameter.opts, *parameter.secondary_opts)
         }
-        for word, child in getattr(command, "commands", {}).items():
-            visit(child, f"{name} {word}")
-
-    visit(typer.main.get_command(cli.build()), "mnist")
-    return found
+        for name, command in all_commands().items()
+    }
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -178,14 +180,3 @@ def test_the_code_in_the_guide_runs_and_prints_what_it_says(
     exec(compile(code, "guide.md", "exec"), {})
     (said,) = re.findall(r"print\(.*\)  # (\w+)", code)
     assert capsys.readouterr().out == f"{said}\n"
-
-
-def test_a_call_of_the_guide_prints_what_calculus_says(
-    guide: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (line,) = [line for line in examples() if "--expr" in line]
-    assert line == 'mnist inspect-grad --expr "x * y" --at x=2 --at y=3 --grad 0.1'
-    assert cli.run(shlex.split(line)[1:]) == 0
-    said = capsys.readouterr().out
-    assert "[0] tensor(0.3000)   to x" in said
-    assert "[1] tensor(0.2000)   to y" in said

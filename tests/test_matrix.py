@@ -56,14 +56,3 @@ def test_no_row_that_ran_is_a_failure(capsys: pytest.CaptureFixture[str]) -> Non
     sound, broken = (matrix.Result("here", passed, "1", 0) for passed in (True, False))
     assert matrix.verdict([elsewhere]) == matrix.verdict([sound, broken]) == matrix.verdict([]) == 1
     assert matrix.verdict([sound, elsewhere]) == 0
-
-
-@pytest.mark.parametrize(
-    "words", [["--rows", "nosuch"], ["--python", "x"], ["--python", "x=/no/python"]]
-)
-def test_an_unknown_row_or_python_is_refused(
-    monkeypatch: pytest.MonkeyPatch, words: list[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["matrix.py", *words])
-    with pytest.raises(SystemExit, match="no such"):
-        matrix.main()

@@ -198,10 +198,6 @@ def test_whether_a_process_runs_is_found_out_on_windows(windows_sees: dict[int, 
     assert [files.alive(pid) for pid in (1, 2, 3, 4)] == [True, False, True, False]
 
 
-def test_no_process_has_a_number_that_large() -> None:
-    assert not files.alive(10**30)
-
-
 def reader_of(monkeypatch: pytest.MonkeyPatch, times: int) -> list[float]:
     """The pauses between attempts to replace a file that a reader keeps open for ``times`` of them."""
     really, pauses = Path.replace, list[float]()

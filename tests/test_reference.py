@@ -49,8 +49,3 @@ def test_every_option_is_in_its_commands_section(page: str) -> None:
 def test_every_key_is_there(page: str) -> None:
     for key in config.KEYS:
         assert f"\n| `{key}` |" in page
-
-
-def test_every_link_within_leads_somewhere(page: str) -> None:
-    anchors = {line[3:].lower().replace(" ", "-") for line in re.findall(r"^## .*$", page, re.M)}
-    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) == anchors

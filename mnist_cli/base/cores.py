@@ -22,11 +22,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def all_cores() -> int:
-    """The number of cores of the machine, whether or not this process may use them."""
-    return os.cpu_count() or 1
-
-
 def memory_in_words() -> str:
     """The machine's memory; "unknown" if the system does not report it."""
     try:

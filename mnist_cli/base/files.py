@@ -89,12 +89,8 @@ def explain_os_error(
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the name ``path`` when the block ends without an error.
-
-    Args:
-        path: the final name; a file that has it is replaced.
-        durable: survive a power cut; False saves two calls of fsync.
 
     Raises:
         OSError: it cannot be written. No temporary file is left.
@@ -103,17 +99,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     try:
         with temporary.open("wb") as file:
             yield file
-            if durable:
-                sync(file)
+            sync(file)
         replace(temporary, path)
-        if durable:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
+def atomic_write(path: Path, data: bytes | str) -> None:
     """Replace the content of ``path`` by ``data`` in one step; see :func:`replacing`.
 
     A character device, such as ``/dev/null``, is written to and remains a device.
@@ -124,7 +118,7 @@ def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None
     """
     content = data.encode() if isinstance(data, str) else data
     try:
-        with path.open("wb") if _is_device(path) else replacing(path, durable=durable) as file:
+        with path.open("wb") if _is_device(path) else replacing(path) as file:
             file.write(content)
     except OSError as error:
         raise explain_os_error(error, path, "write", len(content)) from error

@@ -50,20 +50,19 @@ def run(
     Raises:
         subprocess.TimeoutExpired: the process did not end in time.
     """
+    environment = {"PYTHONIOENCODING": "utf-8"}
+    if temporary is not None:
+        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     return subprocess.run(
         again(*words, module=module),
         input=stdin,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **_temporary(temporary)},
+        env=os.environ | environment,
         check=False,
         timeout=timeout,
     )
-
-
-def _temporary(folder: Path | None) -> dict[str, str]:
-    return {} if folder is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
 
 
 def command_line(words: Sequence[str]) -> str:

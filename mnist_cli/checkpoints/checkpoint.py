@@ -238,7 +238,8 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
         weights = named_tensors(document["model"]["weights"])
         if document["ema"] is not None:
             weights = averaged_weights(document["ema"])
-        _check_environment(document["environment"])
+        if document["environment"]["precision"] not in PRECISIONS[1:]:
+            raise ValueError("the environment has no known precision")
     if model is not None and model != name:
         raise OtherNetworkError(
             f"{path} holds the network '{name}', not '{ModelName(model).label}'"
@@ -298,11 +299,6 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
     return data
 
 
-def _check_environment(environment: object) -> None:
-    if not isinstance(environment, Mapping) or environment["precision"] not in PRECISIONS[1:]:
-        raise ValueError("the environment has no known precision")
-
-
 def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
     for key in FOREIGN_KEYS:
         if isinstance(document.get(key), Mapping):
@@ -320,7 +316,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
         recognised = models.recognise(weights)
         if recognised is None:
             raise _unrecognised(path, weights)
-        model, classes = recognised.name, recognised.classes
+        model, classes = recognised
     else:
         classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
     check_weights(path, model, classes, weights)

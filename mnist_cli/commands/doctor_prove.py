@@ -32,8 +32,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
     """
     from mnist_cli.base.files import atomic_write
     from mnist_cli.proving.claims import prove
-    from mnist_cli.proving.proof_document import choose_subject, document, facts
-    from mnist_cli.proving.proofs import all_claims
+    from mnist_cli.proving.proof_document import all_claims, choose_subject, document, facts
     from mnist_cli.report import proof as shown
     from mnist_cli.report.console import note, print_json, warn
 

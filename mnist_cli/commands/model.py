@@ -79,7 +79,7 @@ def model(
         warn(text)
     if not as_json and not quiet:
         note(shown.origin)
-    with explain_out_of_memory(batch_size, "--batch-size "):
+    with explain_out_of_memory(batch_size, "--batch-size"):
         flow = follow(shown.network, torch.zeros(batch_size, 1, 28, 28))
     if as_json:
         print_json(report.network_document(flow, shown))

@@ -36,16 +36,17 @@ def open_checkpoint(
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
-    from mnist_cli.checkpoints.checkpoint import OwnNetworkError
+    from mnist_cli.checkpoints.checkpoint import OwnNetworkError, read
     from mnist_cli.devices.device import resolve_device
-    from mnist_cli.inference.opened import OpenCheckpoint, read_checkpoint
+    from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.runs.directory import find_checkpoint
 
     where = resolve_device(device or "auto")
     if model is not None and not is_known_model(model):
         message, hint = unknown_model(model)
         raise UsageError(f"--model: {message}", hint)
     try:
-        checkpoint = read_checkpoint(target, runs, model)
+        checkpoint = read(find_checkpoint(target, runs), model)
     except OwnNetworkError as error:
         error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
         raise

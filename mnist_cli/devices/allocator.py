@@ -32,9 +32,11 @@ def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
     """
     if sys.platform != "linux" or _settled(environment):
         return
+    import resource
+
     with contextlib.suppress(AttributeError, OSError):  # another C library
         set_to = ctypes.CDLL(None).mallopt
-        if _address_space_is_limited():
+        if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
             set_to(_MMAP_THRESHOLD, 1 << 20)
             return
         set_to(_MMAP_THRESHOLD, LARGE) or set_to(_MMAP_THRESHOLD, _LARGE_ONCE)
@@ -45,11 +47,3 @@ def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
 def _settled(environment: Mapping[str, str]) -> bool:
     named = any(name.startswith("MALLOC_") and name.endswith("_") for name in environment)
     return named or "glibc.malloc" in environment.get("GLIBC_TUNABLES", "")
-
-
-def _address_space_is_limited() -> bool:
-    if sys.platform == "win32":
-        return False
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,7 +39,9 @@ class Classifier(nn.Module):
             normalisation: that of the network's training.
         """
         super().__init__()
-        networks = members(model)
+        networks = [model]
+        if isinstance(model, Ensemble):
+            networks = [model.member(number) for number in range(model.size)]
         self.networks = nn.ModuleList(networks).to(memory_format=torch.contiguous_format).eval()
         self.mean, self.std = 255 * normalisation.mean, 255 * normalisation.std
 
@@ -48,13 +50,6 @@ class Classifier(nn.Module):
         x = (images.float() - self.mean) / self.std
         answers = [network(x).float().softmax(1) for network in self.networks]
         return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
-
-
-def members(model: nn.Module) -> Sequence[nn.Module]:
-    """Copies of the networks that vote, or the only network."""
-    if isinstance(model, Ensemble):
-        return [model.member(number) for number in range(model.size)]
-    return [model]
 
 
 def capture(classifier: Classifier) -> ExportedProgram:

@@ -7,12 +7,9 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from types import ModuleType
 
 from mnist_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from mnist_cli.exporting.classifier import Answer, Classifier
 
 
 @dataclass(frozen=True)
@@ -69,16 +66,6 @@ def check_installed(chosen: Format) -> None:
         )
 
 
-class Writer(Protocol):
-    """A module that writes and reads a format."""
-
-    def encode(self, classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
-        """The bytes of the classifier's file."""
-
-    def load(self, encoded: bytes, classifier: Classifier) -> Answer:
-        """The program in a file; a file of weights takes its structure from ``classifier``."""
-
-
-def writer(chosen: Format) -> Writer:
-    """The module that writes and reads the format, imported now."""
-    return cast(Writer, importlib.import_module(f"{__package__}.{chosen.module}"))
+def writer(chosen: Format) -> ModuleType:
+    """The module with the format's ``encode`` and ``load``, imported now."""
+    return importlib.import_module(f"{__package__}.{chosen.module}")

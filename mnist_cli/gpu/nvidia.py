@@ -86,17 +86,13 @@ def read_driver(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> Driver:
 
 def in_wsl(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> bool:
     """Whether this is Windows Subsystem for Linux, or a container in it."""
-    release = _word(proc / "sys/kernel/osrelease")
+    release = _text(proc / "sys/kernel/osrelease")
     return "microsoft" in release.lower() or (dev / "dxg").exists()
 
 
 def module_version(proc: Path = Path("/proc")) -> str:
     """The version of the kernel module that is loaded."""
-    try:
-        text = (proc / "driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
+    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", _text(proc / "driver/nvidia/version"))
     return found[1] if found else ""
 
 
@@ -113,16 +109,15 @@ def device_files(dev: Path = Path("/dev")) -> tuple[str, ...]:
 def cards_on_pci(sys_bus: Path = Path("/sys/bus/pci/devices")) -> int | None:
     """Number of NVIDIA display or compute cards, whether or not a driver is loaded."""
     try:
-        devices = list(sys_bus.iterdir())
         return sum(
-            _word(device / "vendor") == "0x10de" and _word(device / "class").startswith("0x03")
-            for device in devices
+            _text(device / "vendor") == "0x10de" and _text(device / "class").startswith("0x03")
+            for device in sys_bus.iterdir()
         )
     except OSError:
         return None
 
 
-def _word(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -46,8 +46,7 @@ def architectures() -> tuple[str, ...]:
 
 def cuda_count() -> int:
     """Number of GPUs that torch sees, without its warning if it sees none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
@@ -120,8 +119,7 @@ def mps_obstacle(*, product: bool = False) -> GpuObstacle | None:
 def start() -> str:
     """Start CUDA; torch's error if it does not start, else ""."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own words about the same
+        with warnings.catch_warnings(action="ignore"):  # torch's own words about the same
             torch.cuda.init()
     except _ERRORS as error:
         return _first_line(error)
@@ -131,8 +129,7 @@ def start() -> str:
 def run(index: int) -> str:
     """Add two numbers on a GPU; CUDA's error if that fails, else ""."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             total = (torch.ones(2, device=torch.device("cuda", index)) + 1).tolist()
     except _ERRORS as error:
         return _first_line(error)
@@ -148,8 +145,7 @@ def check_product(device: str) -> str:
     numbers = torch.arange(SIDE * SIDE, dtype=torch.float32).reshape(SIDE, SIDE)
     left, right = numbers % 17 - 8, numbers % 13 - 6
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             product = (left.to(device) @ right.to(device)).cpu()
     except _ERRORS as error:
         return _first_line(error)

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import catalogue
-from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
-from mnist_cli.config.names import ModelName, is_own_data
+from mnist_cli.config.names import is_own_data
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import Normalisation, Split
@@ -34,25 +33,10 @@ from mnist_cli.inference.run_data import (
     trained_on,
 )
 from mnist_cli.networks.ensemble import first_member, vote
-from mnist_cli.runs.directory import RunDirectory, find_checkpoint
+from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import scoring
 
 LIGHT, DARK = "light", "dark"
-
-
-def read_checkpoint(target: Path | None, runs: Path, model: ModelName | None = None) -> Checkpoint:
-    """Read a checkpoint, or the newest run's.
-
-    Args:
-        target: a checkpoint, a run directory or a run's number; None is the newest run.
-        runs: folder of the run directories.
-        model: the network's name if the user gave it. A Python file of the user's is executed.
-
-    Raises:
-        CheckpointError: missing, damaged, hostile, or of another network.
-        UsageError: the user's own network cannot be built.
-    """
-    return checkpoints.read(find_checkpoint(target, runs), model)
 
 
 @dataclass(frozen=True)

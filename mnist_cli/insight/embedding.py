@@ -38,23 +38,22 @@ class Components:
     shares: Tensor
 
 
-def principal_components(points: Tensor, *, count: int = KEPT, seed: int = 0) -> Components:
-    """Up to ``count`` principal components of points (N, D), the most important first.
+def principal_components(points: Tensor) -> Components:
+    """Up to :data:`KEPT` principal components of points (N, D), the most important first.
 
-    Uses torch's randomised decomposition with a seed. The largest coordinate of each component is
+    Uses torch's randomised decomposition with a fixed seed. The largest coordinate of each component is
     made positive.
     """
-    count = min(count, *points.shape)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        left, singular, _ = torch.pca_lowrank(points, q=count, niter=4)
+        torch.manual_seed(0)
+        left, singular, _ = torch.pca_lowrank(points, q=min(KEPT, *points.shape), niter=4)
     coordinates = left * singular
     largest = coordinates.gather(0, coordinates.abs().argmax(0, keepdim=True))
     total = (points - points.mean(0)).square().sum().clamp(min=torch.finfo(points.dtype).tiny)
     return Components(coordinates * torch.where(largest < 0, -1, 1), singular.square() / total)
 
 
-def neighbour_map(points: Tensor, *, seed: int = 0) -> npt.NDArray[np.float32]:
+def neighbour_map(points: Tensor) -> npt.NDArray[np.float32]:
     """Points (N, K) laid out in a plane (N, 2) by t-SNE; only neighbourhoods have a meaning.
 
     Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008; scikit-learn's.
@@ -62,7 +61,7 @@ def neighbour_map(points: Tensor, *, seed: int = 0) -> npt.NDArray[np.float32]:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(points) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1)
     placed: npt.NDArray[np.float32] = tsne.fit_transform(points.numpy())
     return placed
 

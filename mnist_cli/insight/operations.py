@@ -5,59 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-WORDS = {
-    "conv1d": "convolution",
-    "conv2d": "convolution",
-    "conv3d": "convolution",
-    "conv_transpose1d": "transposed convolution",
-    "conv_transpose2d": "transposed convolution",
-    "conv_transpose3d": "transposed convolution",
-    "max_pool2d": "max pool",
-    "avg_pool2d": "average pool",
-    "adaptive_max_pool2d": "max pool",
-    "adaptive_avg_pool2d": "average pool",
-    "relu": "ReLU",
-    "relu6": "ReLU6",
-    "leaky_relu": "leaky ReLU",
-    "prelu": "PReLU",
-    "elu": "ELU",
-    "selu": "SELU",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "hardtanh": "clamp",
-    "hardswish": "hard swish",
-    "log_softmax": "log-softmax",
-    "getitem": "slice",
-    "get": "view",
-    "dropout": "dropout (only in training)",
-    "dropout1d": "dropout (only in training)",
-    "dropout2d": "dropout (only in training)",
-    "alpha_dropout": "dropout (only in training)",
-    "cat": "concatenate",
-    "matmul": "matrix product",
-    "mm": "matrix product",
-    "bmm": "matrix product",
-    "addmm": "matrix product",
-    "baddbmm": "matrix product",
-    "rmatmul": "matrix product",
-    "iadd": "add",
-    "radd": "add",
-    "isub": "subtract",
-    "rsub": "subtract",
-    "sub": "subtract",
-    "imul": "multiply",
-    "rmul": "multiply",
-    "mul": "multiply",
-    "truediv": "divide",
-    "div": "divide",
-    "scaled_dot_product_attention": "attention",
-    "multi_head_attention_forward": "multi-head attention",
-}
-"""Names that differ from the function's; any other is shown with blanks for underscores."""
-
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 _POOLS = ("max_pool2d", "avg_pool2d")
+
+_NAMES = {
+    "convolution": _CONVOLUTIONS,
+    "transposed convolution": _TRANSPOSED,
+    "max pool": ("max_pool2d", "adaptive_max_pool2d"),
+    "average pool": ("avg_pool2d", "adaptive_avg_pool2d"),
+    "dropout (only in training)": ("dropout", "dropout1d", "dropout2d", "alpha_dropout"),
+    "matrix product": ("matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"),
+    "add": ("iadd", "radd"),
+    "subtract": ("isub", "rsub", "sub"),
+    "multiply": ("imul", "rmul", "mul"),
+    "divide": ("truediv", "div"),
+    "ReLU": ("relu",),
+    "ReLU6": ("relu6",),
+    "leaky ReLU": ("leaky_relu",),
+    "PReLU": ("prelu",),
+    "ELU": ("elu",),
+    "SELU": ("selu",),
+    "GELU": ("gelu",),
+    "SiLU": ("silu",),
+    "clamp": ("hardtanh",),
+    "hard swish": ("hardswish",),
+    "log-softmax": ("log_softmax",),
+    "slice": ("getitem",),
+    "view": ("get",),
+    "concatenate": ("cat",),
+    "attention": ("scaled_dot_product_attention",),
+    "multi-head attention": ("multi_head_attention_forward",),
+}
+WORDS = {name: words for words, names in _NAMES.items() for name in names}
+"""Names that differ from the function's; any other is shown with blanks for underscores."""
 
 
 def in_words(name: str) -> str:

@@ -80,7 +80,7 @@ class Ascent:
 
 @dataclass(frozen=True)
 class Maximised:
-    """Images (classes, H, W), brightness 0 to 1, and the network's confidence (classes,) in each."""
+    """Images (classes, 28, 28), brightness 0 to 1, and the network's confidence (classes,) in each."""
 
     images: Tensor
     confidences: Tensor
@@ -91,7 +91,6 @@ def maximise(
     normalisation: Normalisation,
     *,
     classes: int,
-    size: int = 28,
     ground: float = 0.0,
     ascent: Ascent = Ascent(),
 ) -> Maximised:
@@ -105,13 +104,12 @@ def maximise(
         model: a network, not compiled; evaluated in evaluation mode.
         normalisation: of the network's data.
         classes: number of classes.
-        size: height and width of the images, in pixels.
         ground: brightness of the background, 0 or 1; pixels decay towards it.
         ascent: the settings of the ascent.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(ascent.seed)
-    noise = 0.1 * torch.rand(classes, 1, size, size, generator=generator)
+    noise = 0.1 * torch.rand(classes, 1, 28, 28, generator=generator)
     pixels = (ground - noise).abs().to(device)
     shifts = (-ascent.shift, ascent.shift + 1)
     with evaluation_mode(model):

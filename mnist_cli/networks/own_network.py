@@ -46,7 +46,7 @@ def build(model: str, classes: int) -> nn.Module:
         UsageError: the file cannot be run, or the class is not such a network.
     """
     check(model, classes)
-    return _construct(_place(model), classes)
+    return _construct(ModelName(model), classes)
 
 
 def expected_weights(model: str, classes: int) -> Mapping[str, Tensor]:
@@ -70,7 +70,7 @@ def check(model: str, classes: int | None) -> int:
     Raises:
         UsageError: as :func:`build`.
     """
-    place = _place(model)
+    place = ModelName(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         network = _construct(place, classes)
@@ -103,7 +103,7 @@ def try_on_none(model: str, classes: int) -> None:
     Raises:
         UsageError: it fails, or a buffer or gradient is then not finite.
     """
-    place = _place(model)
+    place = ModelName(model)
     with torch.random.fork_rng(devices=[]):
         network = _construct(place, classes)
         scores = _scores(place, network, 0, training=True)
@@ -125,7 +125,7 @@ def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
     Raises:
         UsageError: as :func:`build`.
     """
-    place = _place(model)
+    place = ModelName(model)
     if _takes_classes(network_class(place)) is None:
         return check(model, None)
     shapes = {name: tensor.shape for name, tensor in weights.items()}
@@ -140,7 +140,7 @@ def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
 
 def provenance(model: str) -> dict[str, Any]:
     """What a checkpoint says about the source, as plain values; no program runs it from there."""
-    place = _place(model)
+    place = ModelName(model)
     return {
         "path": str(place.path),
         "class": place.class_name,
@@ -155,7 +155,7 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     Raises:
         UsageError: as :func:`build`.
     """
-    now, place, found = provenance(model), _place(model), []
+    now, place, found = provenance(model), ModelName(model), []
     if recorded.get("class") != now["class"]:
         found.append(f"{place.label} is another class than {recorded.get('class')!s:.60}")
     if recorded.get("sha256") != now["sha256"]:
@@ -190,13 +190,6 @@ def network_class(place: ModelName) -> type[nn.Module]:
         else f"{place.label} is {what}, not a class that subclasses torch.nn.Module",
         f"The classes there: {listed}.",
     )
-
-
-def _place(model: str) -> ModelName:
-    place = ModelName(model)
-    if not place.is_own:
-        raise UsageError(f"'{model}' names no network in a file", "As in path/to/net.py:Net.")
-    return place
 
 
 def _running(place: ModelName, doing: str) -> AbstractContextManager[None]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -260,18 +259,13 @@ def build(name: str, classes: int = 10) -> nn.Module:
     return SCALED[base](classes, width)
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """The registered network that a state_dict is of: its name and number of classes."""
-
-    name: str
-    classes: int
-
-
-def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
+def recognise(weights: Mapping[str, Tensor]) -> tuple[str, int] | None:
     """Find the registered network whose weights have exactly these names and shapes.
 
     Their order does not matter, since some programs sort them.
+
+    Returns:
+        Its name and number of classes.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in REGISTRY:
@@ -280,7 +274,7 @@ def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
             continue
         expected = expected_weights(name, classes)
         if {key: tuple(tensor.shape) for key, tensor in expected.items()} == shapes:
-            return Recognised(name, classes)
+            return name, classes
     return None
 
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from mnist_cli.base.files import is_regular
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # no network's source is as large
 _RUN: list[Path] = []
@@ -97,7 +97,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
         folder: of the file.
 
     Raises:
-        UsageError: the code raised; the message has the user's own line.
+        OwnCodeError: the code raised; the message has the user's own line.
     """
     beside = str(folder)
     sys.path.insert(0, beside)
@@ -107,9 +107,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"{what} {doing}: {_explained(error, beside)}", "See the whole traceback with --debug."
-        ) from error
+        raise OwnCodeError(f"{what} {doing}: {_explained(error, beside)}") from error
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(beside)
@@ -125,11 +123,9 @@ def blamed(error: BaseException) -> UsageError | None:
     names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     for path in _RUN:
         if str(path) in names and not any(map(_is_ours, names[_last(names, str(path)) :])):
-            failure = UsageError(
-                f"the network in {path.name} failed: {_explained(error, str(path.parent))}",
-                "See the whole traceback with --debug.",
-            )
-            failure.__cause__ = error  # for --debug
+            reason = _explained(error, str(path.parent))
+            failure = OwnCodeError(f"the network in {path.name} failed: {reason}")
+            failure.__cause__ = error  # for its traceback
             return failure
     return None
 

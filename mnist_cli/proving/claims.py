@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from mnist_cli.data.load import LoadedData
 from mnist_cli.errors import MnistError, Stopped
-
-if TYPE_CHECKING:
-    import torch
-
-    from mnist_cli.data.load import LoadedData
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,6 @@ class Subject:
     def dataset(self) -> str:
         """The data set's name, as ``--dataset`` takes it."""
         return self.data.spec.name
-
-    @property
-    def device_name(self) -> str:
-        """The device, as ``--device`` takes it."""
-        return str(self.device)
 
 
 @dataclass(frozen=True)

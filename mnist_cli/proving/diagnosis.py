@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import shutil
 import sys
@@ -141,7 +142,14 @@ def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
         # After a failure CUDA may refuse every further call, or hang in it.
         free, total = torch.cuda.mem_get_info(index) if obstacle is None else (0, 0)
     except (RuntimeError, AssertionError) as error:
-        return Gpu(index, "unknown", "unknown", 0, 0, f"failed: {str(error).splitlines()[0]}")
+        return Gpu(
+            index,
+            "unknown",
+            "unknown",
+            0,
+            0,
+            f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}",
+        )
     return Gpu(index, properties.name, capability, total or properties.total_memory, free, kernel)
 
 
@@ -211,7 +219,7 @@ def _cpu() -> dict[str, str]:
     return {
         "name": cpu_name(),
         "system": platform.platform(),
-        "cores": str(cores.all_cores()),
+        "cores": str(os.cpu_count() or 1),
         "cores for this process": str(cores.cores()),
         "CPU limit (cgroup)": "none" if limit is None else f"{limit:.1f} cores",
         "torch threads": str(torch.get_num_threads()),

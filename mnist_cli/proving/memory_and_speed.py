@@ -50,7 +50,7 @@ def claims(subject: Subject) -> Claims:
 def check_memory(subject: Subject) -> Outcome:
     """A batch that is too large is refused with one that fits, and that one trains."""
     order = {
-        "device": subject.device_name,
+        "device": str(subject.device),
         "dataset": subject.dataset,
         "data_dir": str(subject.data_dir),
         "runs": str(subject.folder / "memory"),
@@ -74,7 +74,7 @@ def check_speed(
     subject: Subject, preset: str, target: float, settings: Mapping[str, bool]
 ) -> Outcome:
     """A preset reaches a test accuracy with one of the seeds 0, 1, … below :data:`TRIES`."""
-    given = {"dataset": subject.dataset, "device": subject.device_name, **settings}
+    given = {"dataset": subject.dataset, "device": str(subject.device), **settings}
     config = compose([from_file(find_config(preset)), Layer(given, {})])
     recipe = Recipe(preset, config.to_plain(), TRIES, subject.worker)
     runs = []

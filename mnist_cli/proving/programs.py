@@ -73,7 +73,7 @@ def run_json(*words: object, folder: Path, module: str = "mnist_cli") -> Any:
 def _mnist(subject: Subject, *words: object, device: str = "") -> Any:
     """The document that a command prints, on the subject's data and, by default, its device."""
     data = ("--dataset", subject.dataset, "--data-dir", subject.data_dir)
-    where = ("--device", device or subject.device_name, *data, "--json")
+    where = ("--device", device or subject.device, *data, "--json")
     return run_json(*words, *where, folder=subject.folder)
 
 

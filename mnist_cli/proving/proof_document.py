@@ -1,4 +1,4 @@
-"""What a proof runs on, and the document that ``mnist doctor --prove`` makes of its rows."""
+"""``mnist doctor --prove``: what it runs on, its claims, and the document of their rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from mnist_cli.data.load import load
 from mnist_cli.devices.device import describe, resolve_device
 from mnist_cli.errors import DependencyError
 from mnist_cli.gpu.nvidia import module_version
-from mnist_cli.proving.claims import Row, Subject
+from mnist_cli.proving import (
+    arithmetic,
+    memory_and_speed,
+    preset_gradients,
+    programs,
+    training_steps,
+)
+from mnist_cli.proving.claims import Claims, Row, Subject
 
 Notify = Callable[[str], None]
 
@@ -55,11 +62,22 @@ def choose_subject(
     return Subject(chosen, data, data_dir, folder, worker)
 
 
+def all_claims(subject: Subject) -> Claims:
+    """Every claim about a device, with its check; nothing is checked yet."""
+    return {
+        **arithmetic.claims(subject),
+        **preset_gradients.claims(subject),
+        **training_steps.claims(subject),
+        **programs.claims(subject),
+        **memory_and_speed.claims(subject),
+    }
+
+
 def facts(subject: Subject) -> dict[str, Any]:
     """The hardware and the versions that the rows depend on."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "device": subject.device_name,
+        "device": str(subject.device),
         "device_name": describe(subject.device),
         "dataset": subject.dataset,
         "torch": str(torch.__version__),

@@ -117,7 +117,7 @@ def check_waits(subject: Subject, preset: str) -> Outcome:
     device = subject.device
     for capturer in (None, _capturer(device)):
         run = _Run(preset, subject)
-        stepper = Stepper(run.state, LearningRate.of(run.config, run.loader.batches))
+        stepper = Stepper(run.state, LearningRate(run.config, run.loader.batches))
         run.state.model.train()
         with compute_settings(device):
             steps = _steps(stepper, run.loader, capturer)

@@ -5,32 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 
 from mnist_cli.benchmark.inference import InferenceResult
+from mnist_cli.benchmark.measure import Measurement
 from mnist_cli.benchmark.recipes import RecipeResult
-from mnist_cli.benchmark.scaling import ScalingResult
+from mnist_cli.benchmark.scaling import Growth, ScalingResult
+from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report.bench_tables import FACTOR_NAMES, Result
 from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
     RATE,
-    STYLE,
     TRAIN,
     VALIDATION,
     logarithmic,
-    save,
+    new_figure,
 )
-
-if TYPE_CHECKING:
-    from mnist_cli.benchmark.measure import Measurement
-    from mnist_cli.benchmark.scaling import Growth
-    from mnist_cli.benchmark.spread import Spread
 
 
 @singledispatch
@@ -45,8 +40,8 @@ def _(result: RecipeResult, path: Path) -> None:
     runs: dict[str, list[Measurement]] = {}
     for one in result.runs:
         runs.setdefault(one.recipe, []).append(one)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
+    title = "Test accuracy against seconds of training"
+    with new_figure([path], (7, 4.2), title) as figure:
         axes = figure.subplots()
         for position, (name, of_recipe) in enumerate(runs.items()):
             for number, one in enumerate(of_recipe):
@@ -70,16 +65,15 @@ def _(result: RecipeResult, path: Path) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel="training (seconds)", ylabel="test accuracy at the end of each epoch")
         axes.legend(title="recipe (runs)", loc="lower right")
-        _entitle(figure, "Test accuracy against seconds of training", result.machine)
-        save(figure, path)
+        _sign(figure, result.machine)
 
 
 @save_result.register
 def _(result: InferenceResult, path: Path) -> None:
     """Images per second against the batch size: a line per recipe, lowest to highest as bars."""
     summaries = result.summaries
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6, 4), layout="constrained")
+    title = "Images evaluated per second, by batch size"
+    with new_figure([path], (6, 4), title) as figure:
         axes = figure.subplots()
         for position, one in enumerate(summaries):
             label = f"{one.recipe}: {one.details['model']}, {one.details['precision']}"
@@ -96,24 +90,22 @@ def _(result: InferenceResult, path: Path) -> None:
         axes.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
         axes.set(xlabel="batch size (images)", ylabel="images per second")
         axes.legend()
-        _entitle(figure, "Images evaluated per second, by batch size", result.machine)
-        save(figure, path)
+        _sign(figure, result.machine)
 
 
 @save_result.register
 def _(result: ScalingResult, path: Path) -> None:
     """A panel per factor: seconds of training above, peak memory below."""
     growths = result.growths
-    with rc_context(STYLE):
-        figure = Figure(figsize=(2.9 * len(growths) + 0.6, 4.6), layout="constrained")
+    size = (2.9 * len(growths) + 0.6, 4.6)
+    with new_figure([path], size, f"Cost of training: {result.recipe}") as figure:
         grid = figure.subplots(2, len(growths), sharex="col", squeeze=False, height_ratios=(3, 2))
         for growth, seconds, memory in zip(growths, *grid, strict=True):
             _draw_seconds(seconds, growth)
             _draw_memory(memory, growth)
         grid[0, 0].set_ylabel("training (seconds)")
         grid[1, 0].set_ylabel("peak memory (MiB)")
-        _entitle(figure, f"Cost of training: {result.recipe}", result.machine)
-        save(figure, path)
+        _sign(figure, result.machine)
 
 
 def _draw_seconds(axes: Axes, growth: Growth) -> None:
@@ -156,9 +148,8 @@ def _spreads(axes: Axes, values: Sequence[float], spreads: Sequence[Spread], **s
     axes.errorbar(values, middle, yerr=(below, above), ms=4, lw=1, capsize=2, **style)
 
 
-def _entitle(figure: Figure, title: str, machine: Mapping[str, Any]) -> None:
-    """A title, and at the foot the machine and the date."""
-    figure.suptitle(title)
+def _sign(figure: Figure, machine: Mapping[str, Any]) -> None:
+    """Write the machine and the date at the foot."""
     figure.supxlabel(
         f"{machine['machine']}, cores {machine['cores']}, threads {machine['threads']}, "
         f"{machine['precision']}, {machine['dataset']}, torch {machine['torch']}, "

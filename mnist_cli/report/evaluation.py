@@ -20,9 +20,9 @@ MOST_LETTERS = 60
 
 def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
     """What ``--json`` prints; ``files`` are the images' files, by their numbers, if they have any."""
-    document: dict[str, Any] = evaluation.score.to_plain()
+    document: dict[str, Any] = dict(vars(evaluation.score))
     if evaluation.members:
-        document["members"] = [member.to_plain() for member in evaluation.members]
+        document["members"] = [vars(member) for member in evaluation.members]
         document["mean_member_accuracy"] = evaluation.mean_member_accuracy
     document["calibration_error"] = evaluation.calibration_error
     document["per_class"] = [vars(row) for row in evaluation.per_class]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
@@ -23,9 +22,7 @@ from mnist_cli.report.figure_style import (
     new_figure,
 )
 from mnist_cli.report.figures import finish_curves, over_epochs
-
-if TYPE_CHECKING:
-    from mnist_cli.runs.results import EpochResult, Norms
+from mnist_cli.runs.results import EpochResult, Norms
 
 
 def save_overlay(

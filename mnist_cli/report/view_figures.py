@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_cli.insight.layers import Layer
+from mnist_cli.insight.pixels import Maximised, Saliency
 from mnist_cli.report.figure_style import (
     AMOUNT,
     ASLANT,
@@ -28,10 +30,6 @@ from mnist_cli.report.figure_style import (
     shading,
     short_names,
 )
-
-if TYPE_CHECKING:
-    from mnist_cli.insight.layers import Layer
-    from mnist_cli.insight.pixels import Maximised, Saliency
 
 Floats = npt.NDArray[np.float32]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from mnist_cli.base.files import (
     alive,
-    atomic_write,
     check_writable,
     clear_stale,
     explain_os_error,
@@ -133,10 +130,6 @@ class RunDirectory:
                 (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
 
-    def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Replace ``metrics.jsonl``: the file is complete at any moment, without repeated lines."""
-        atomic_write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
-
 
 def create(root: Path, dataset: str, model: str) -> RunDirectory:
     """Make the next numbered run directory; safe when several processes do so at once.
@@ -238,23 +231,17 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
         CheckpointError: there is none.
     """
     try:
-        return _find(target, root)
+        if target is None:
+            return newest(root).checkpoint()
+        if folder := find_run(target, root):
+            return RunDirectory(folder).checkpoint()
+        if is_there(target):
+            return target
     except OSError as error:
-        place = root if target is None else target
         raise CheckpointError(
-            f"cannot look for a checkpoint in {place}: {error.strerror}"
+            f"cannot look for a checkpoint in {target or root}: {error.strerror}"
         ) from error
-
-
-def _find(target: Path | None, root: Path) -> Path:
-    if target is None:
-        return newest(root).checkpoint()
-    folder = find_run(target, root)
-    if folder is not None:
-        return RunDirectory(folder).checkpoint()
-    if not is_there(target):
-        raise CheckpointError(
-            f"no checkpoint or run {target}",
-            f"Omit it to use the newest run under {root}/.",
-        )
-    return target
+    raise CheckpointError(
+        f"no checkpoint or run {target}",
+        f"Omit it to use the newest run under {root}/.",
+    )

@@ -16,10 +16,6 @@ class Score:
     accuracy: float
     count: int
 
-    def to_plain(self) -> dict[str, float | int]:
-        """As a dict of plain numbers."""
-        return {"loss": self.loss, "accuracy": self.accuracy, "count": self.count}
-
 
 @dataclass(frozen=True)
 class Norms:

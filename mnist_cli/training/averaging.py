@@ -5,13 +5,8 @@ from __future__ import annotations
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-
-def build_average(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of weights and buffers, with ``decay`` per step."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 
 @torch.no_grad()
@@ -33,11 +28,8 @@ def average(averaged: AveragedModel, model: nn.Module, *, first: bool) -> None:
         for mean, value in pairs:
             mean.copy_(value)
         return
-    _update(averaged, [pair for pair in pairs if pair[0].is_floating_point()])
-    _update(averaged, [pair for pair in pairs if not pair[0].is_floating_point()])
-
-
-def _update(averaged: AveragedModel, pairs: list[tuple[Tensor, Tensor]]) -> None:
     assert averaged.multi_avg_fn is not None
-    if pairs:
-        averaged.multi_avg_fn([mean for mean, _ in pairs], [value for _, value in pairs], 0)
+    for floating in (True, False):
+        alike = [pair for pair in pairs if pair[0].is_floating_point() == floating]
+        if alike:
+            averaged.multi_avg_fn([mean for mean, _ in alike], [value for _, value in alike], 0)

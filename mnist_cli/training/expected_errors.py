@@ -46,5 +46,5 @@ def _shortage(error: BaseException) -> MnistError | None:
     if not is_out_of_memory(error):
         return None
     shortage = explained(error, 0)
-    shortage.__cause__ = error  # for --debug
+    shortage.__cause__ = error  # for its traceback
     return shortage

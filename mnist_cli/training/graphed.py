@@ -127,24 +127,19 @@ def captures(
     """Whether this run's steps are captured; ``auto`` means wherever that is possible.
 
     Not of the user's own network by ``auto``: a graph would freeze what it decides in Python.
+
+    Raises:
+        UsageError: ``cuda_graph = true``, and they cannot be captured; with the reason.
     """
     if config.cuda_graph == "auto" and config.model.is_own:
         return False
-    return bool(config.cuda_graph) and not obstacle(config, device, precision, ranks)
-
-
-def check(config: TrainConfig, device: torch.device, precision: Precision, ranks: int = 1) -> None:
-    """Refuse ``cuda_graph = true`` if steps cannot be captured.
-
-    Raises:
-        UsageError: with the reason.
-    """
     why_not = obstacle(config, device, precision, ranks)
     if config.cuda_graph is True and why_not:
         raise UsageError(
             f"a CUDA graph is not available: {why_not}",
             "Set cuda_graph to auto, which captures steps wherever that is possible, or to false.",
         )
+    return bool(config.cuda_graph) and not why_not
 
 
 class Graphed:
@@ -258,7 +253,7 @@ class Program:
         self.rest = order[taken:]
         state, schedule = self.stepper.state, self.stepper.schedule
         first = state.step - state.batch
-        rates = [state.config.lr * schedule.factor(first + i) for i in range(self.full)]
+        rates = [schedule.rate(first + i) for i in range(self.full)]
         self.rates.copy_(torch.tensor(rates, dtype=self.rates.dtype))
         self._locate()
 
@@ -296,7 +291,7 @@ class Program:
         """Count on the host the steps that a replay takes on the device."""
         stepper, state = self.stepper, self.stepper.state
         stepper.count(steps, steps * self.loader.size)
-        stepper.lr = stepper.schedule.apply(state.optimizers, state.config.lr, state.step - 1)
+        stepper.lr = stepper.schedule.apply(state.optimizers, state.step - 1)
 
 
 @contextmanager

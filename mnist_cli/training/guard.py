@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.optim import Optimizer
 
 from mnist_cli.devices.kinds import kind_of, sum_dtype
@@ -100,7 +101,7 @@ class DeferredGuard(Guard):
 def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
     what = (
         f"the loss is {loss}"
-        if loss != loss or abs(loss) == float("inf")
+        if not math.isfinite(loss)
         else f"the gradient's norm is {grad_norm} (the loss {loss:.4g})"
     )
     error = NonFiniteError(
@@ -146,21 +147,16 @@ def first_bad_module(model: nn.Module, images: Tensor) -> str:
 
 @torch.no_grad()
 def _first_bad_module(model: nn.Module, images: Tensor) -> str:
+    names = {module: name for name, module in model.named_modules() if name}
     found: list[str] = []
     if len(images) == 1:  # a rank's part, perhaps: a batch norm asks for more than one
         images = images.expand(2, *images.shape[1:])
 
-    def look(name: str) -> torch.utils.hooks.RemovableHandle:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
-                found.append(name)
+    def look(module: nn.Module, _inputs: object, output: object) -> None:
+        finite = not isinstance(output, Tensor) or bool(output.isfinite().all())
+        if module in names and not finite:
+            found.append(names[module])
 
-        return model.get_submodule(name).register_forward_hook(hook)
-
-    handles = [look(name) for name, _ in model.named_modules() if name]
-    try:
+    with register_module_forward_hook(look):
         model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else ""
+    return next(iter(found), "")

@@ -61,7 +61,7 @@ def fit(
     Raises:
         NonFiniteError: the loss or the gradient is no longer finite; the step is not applied.
     """
-    stepper = Stepper(state, LearningRate.of(state.config, loader.batches))
+    stepper = Stepper(state, LearningRate(state.config, loader.batches))
     graphed = None
     if capturer is not None:
         assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one

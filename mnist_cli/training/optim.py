@@ -83,42 +83,30 @@ def _without_compiler(kind: type[Optimizer]) -> Any:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The learning rate at each step, as a factor of the configured one: no state to save."""
+    """The learning rate at each step, as a factor of the configured one: no state to save.
 
-    schedule: str
-    total_steps: int
+    Attributes:
+        config: the run's configuration.
+        steps_per_epoch: number of steps in an epoch.
+        single: whether rates are rounded to float32, as a device reads them.
+    """
+
+    config: TrainConfig
     steps_per_epoch: int
-    warmup_epochs: float
-    settings: Mapping[str, Any]
     single: bool = False
-    """Whether rates are rounded to float32, as a device reads them."""
-
-    @classmethod
-    def of(cls, config: TrainConfig, steps_per_epoch: int) -> LearningRate:
-        """The schedule of ``config`` for epochs of ``steps_per_epoch`` steps."""
-        keys = ("step_epochs", "gamma", "peak_at", "initial_factor", "final_factor")
-        return cls(
-            schedule=config.schedule,
-            total_steps=config.epochs * steps_per_epoch,
-            steps_per_epoch=steps_per_epoch,
-            warmup_epochs=config.warmup,
-            settings={key: config.setting(key) for key in keys},
-        )
 
     def factor(self, step: int) -> float:
         """The factor of ``lr`` at ``step``, counted from 0 over the whole run."""
-        warmup = round(self.warmup_epochs * self.steps_per_epoch)
+        warmup = round(self.config.warmup * self.steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup
-        shape = {
-            "constant": self._constant,
-            "step": self._step,
-            "cosine": self._cosine,
-            "onecycle": self._onecycle,
-        }[self.schedule]
-        return shape(step - warmup, self.total_steps - warmup)
+        if self.config.schedule == "constant":
+            return 1.0
+        shapes = {"step": self._step, "cosine": self._cosine, "onecycle": self._onecycle}
+        total = self.config.epochs * self.steps_per_epoch
+        return shapes[self.config.schedule](step - warmup, total - warmup)
 
-    def course(self, lr: float, epochs: int, points: int = 200) -> list[tuple[float, float]]:
+    def course(self, epochs: int, points: int = 200) -> list[tuple[float, float]]:
         """Pairs of epochs done, from 0, and the rate of the next step, over ``epochs`` epochs.
 
         About ``points`` of them, evenly spread, and the last step's.
@@ -126,33 +114,34 @@ class LearningRate:
         steps = epochs * self.steps_per_epoch
         every = max(1, steps // points)
         chosen = [*range(0, steps - 1, every), steps - 1]
-        return [(step / self.steps_per_epoch, lr * self.factor(step)) for step in chosen]
-
-    def _constant(self, step: int, total: int) -> float:
-        return 1.0
+        return [(step / self.steps_per_epoch, self.rate(step)) for step in chosen]
 
     def _step(self, step: int, total: int) -> float:
         """As torch's StepLR: times ``gamma`` every ``step_epochs`` epochs."""
-        drops = step // (self.steps_per_epoch * int(self.settings["step_epochs"]))
-        return float(self.settings["gamma"]) ** drops
+        drops = step // (self.steps_per_epoch * int(self.config.setting("step_epochs")))
+        return float(self.config.setting("gamma")) ** drops
 
     def _cosine(self, step: int, total: int) -> float:
         """As torch's CosineAnnealingLR, down to ``final_factor`` (Loshchilov & Hutter 2017)."""
-        low = float(self.settings["final_factor"])
+        low = float(self.config.setting("final_factor"))
         return low + (1 - low) * (1 + math.cos(math.pi * step / total)) / 2
 
     def _onecycle(self, step: int, total: int) -> float:
         """As torch's OneCycleLR with cosines: up to 1 at ``peak_at``, then down (Smith 2018)."""
-        peak = float(self.settings["peak_at"]) * total - 1
+        peak = float(self.config.setting("peak_at")) * total - 1
         if peak > 0 and step <= peak:
-            return _cosine_between(float(self.settings["initial_factor"]), 1.0, step / peak)
+            return _cosine_between(float(self.config.setting("initial_factor")), 1.0, step / peak)
         start, end = max(peak, 0.0), total - 1
         progress = (step - start) / (end - start) if end > start else 0.0
-        return _cosine_between(1.0, float(self.settings["final_factor"]), progress)
+        return _cosine_between(1.0, float(self.config.setting("final_factor")), progress)
 
-    def apply(self, optimizers: Sequence[Optimizer], lr: float, step: int) -> float:
+    def rate(self, step: int) -> float:
+        """The learning rate at ``step``, counted from 0 over the whole run."""
+        return self.config.lr * self.factor(step)
+
+    def apply(self, optimizers: Sequence[Optimizer], step: int) -> float:
         """Set the learning rate of step ``step`` in every optimiser, and return it."""
-        value = lr * self.factor(step)
+        value = self.rate(step)
         value = float(np.float32(value)) if self.single else value
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -177,4 +166,4 @@ def learning_rates(
     if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
         return []
     last = history[-1]
-    return LearningRate.of(config, last.step // last.epoch).course(config.lr, last.epoch)
+    return LearningRate(config, last.step // last.epoch).course(last.epoch)

@@ -5,13 +5,13 @@ A single process passes every check and shares nothing.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -23,31 +23,27 @@ from mnist_cli.data.batches import Batching
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import training_size
 from mnist_cli.errors import RankError, UsageError
+from mnist_cli.networks import own_network
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.ranks import ALONE, Ranks
-
-if TYPE_CHECKING:
-    from mnist_cli.training.distributed.rank_environment import Place
 
 OWN = frozenset({"device", "threads", "workers"})
 """Keys of the configuration in which ranks may differ."""
 
 
-@contextlib.contextmanager
-def joined(place: Place | None, patience: float) -> Iterator[Ranks]:
+def joined(place: Place | None, patience: float) -> AbstractContextManager[Ranks]:
     """The ranks that share the run; without a place among several, this process alone.
 
     Raises:
         RankError: the others do not come within ``patience`` seconds, or one is lost.
     """
     if place is None:
-        yield ALONE
-        return
-    from mnist_cli.training.distributed.group import joined
+        return nullcontext(ALONE)
+    from mnist_cli.training.distributed import group
 
-    with joined(place, patience) as group:
-        yield group
+    return group.joined(place, patience)
 
 
 def check_ranks(config: TrainConfig, place: Place | None) -> None:
@@ -94,8 +90,6 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     left = Batching.of(config).last_batch(images)
     if left >= size or not config.model.is_own:
         return
-    from mnist_cli.networks import own_network
-
     try:
         own_network.try_on_none(config.model, len(data.spec.classes))
     except UsageError as error:
@@ -181,8 +175,6 @@ def _identity(
     """What must be the same on every rank, as JSON holds it."""
     same = {key: value for key, value in config.to_plain().items() if key not in OWN}
     if config.model.is_own:
-        from mnist_cli.networks import own_network
-
         recorded = own_network.provenance(config.model)
         same |= {key: value for key, value in recorded.items() if key != "path"}
         same["model"] = config.model.label

@@ -54,7 +54,11 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
         config = _configuration(checkpoint, layers)
         rank_agreement.check_ranks(config, request.place)
         compute = compute_for(config, ranks, request.place, checkpoint.environment["precision"])
-        data = load_data(_dataset(checkpoint, config), request)
+        assert checkpoint.data is not None
+        # The data set of the training, even if auto would now choose another one. Data of the
+        # user's own may have been moved; their fingerprint shows whether they are the same.
+        own_data = is_own_data(config.dataset)
+        data = load_data(config.dataset if own_data else checkpoint.data.name, request)
 
         def find_run() -> RunDirectory:
             run = _run_of(checkpoint.path)
@@ -87,15 +91,6 @@ def _run_of(path: Path) -> RunDirectory | None:
 def _named(key: str, layers: Sequence[Layer]) -> str:
     """The value of ``key`` in the last layer that has it; empty if none does."""
     return next((str(one.values[key]) for one in reversed(layers) if key in one.values), "")
-
-
-def _dataset(checkpoint: Checkpoint, config: TrainConfig) -> str:
-    """The data set of the training, even if ``auto`` would now choose another one.
-
-    Data of the user's own may have been moved; their fingerprint shows whether they are the same.
-    """
-    assert checkpoint.data is not None
-    return config.dataset if is_own_data(config.dataset) else checkpoint.data.name
 
 
 def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConfig:

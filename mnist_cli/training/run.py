@@ -13,31 +13,28 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.signals import StopRequest, stop_on_signals
-from mnist_cli.config.names import ModelName
+from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import validation_size
 from mnist_cli.data.workers import explain_dead_worker
 from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.errors import Caution
+from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.distributed.rank_environment import Place
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.session import Session, Summary
-
-if TYPE_CHECKING:
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
-    from mnist_cli.training.distributed.rank_environment import Place
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,8 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
     rank_agreement.check_ranks(config, request.place)
     with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
         compute = compute_for(config, ranks, request.place)
-        _import_own_network(config.model)
+        if config.model.is_own:  # its file runs and has the class, before data are read
+            own_network.network_class(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
         data = load_data(config.dataset, request)
         if request.dry_run:
@@ -188,7 +186,6 @@ def compute_for(
         device = device_of(config.device, place)
     chosen = precision if config.precision == "auto" else config.precision
     resolved = resolve_precision(chosen, device)
-    graphed.check(config, device, resolved, ranks.size)
     captured = graphed.captures(config, device, resolved, ranks.size)
     return Compute(device, resolved, captured, ranks)
 
@@ -203,14 +200,6 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
         )
         warnings.warn(message, Caution, stacklevel=2)
     return data
-
-
-def _import_own_network(model: ModelName) -> None:
-    """Check before data are read that the network's file runs and has the class."""
-    if model.is_own:
-        from mnist_cli.networks import own_network
-
-        own_network.network_class(model)
 
 
 @contextlib.contextmanager

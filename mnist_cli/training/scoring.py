@@ -152,7 +152,8 @@ def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) 
         if len(log_probabilities) > 1:
             members = tuple(score(mine, labels) for mine in log_probabilities)
         log_probabilities = vote(log_probabilities)
-    confusion = _confusion(log_probabilities.argmax(1), labels, len(classes))
+    pairs = labels * len(classes) + log_probabilities.argmax(1)
+    confusion = torch.bincount(pairs, minlength=len(classes) ** 2).view(-1, len(classes))
     return Evaluation(
         score=score(log_probabilities, labels),
         per_class=_per_class(confusion, classes),
@@ -161,11 +162,6 @@ def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) 
         mistakes=_mistakes(log_probabilities, labels, split.indices),
         members=members,
     )
-
-
-def _confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    counts = torch.bincount(labels * classes + predicted, minlength=classes * classes)
-    return counts.view(classes, classes)
 
 
 def _per_class(confusion: Tensor, names: tuple[str, ...]) -> tuple[ClassFigures, ...]:

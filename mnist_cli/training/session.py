@@ -12,7 +12,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ class Summary:
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
-        return {**vars(self), "test": self.test.to_plain()}
+        return asdict(self)
 
 
 class Session:
@@ -179,7 +179,7 @@ class Session:
         device = self.compute.device
         for optimizer in self.state.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        stepper = Stepper(self.state, LearningRate.of(self.config, self.loader.batches)).twin()
+        stepper = Stepper(self.state, LearningRate(self.config, self.loader.batches)).twin()
         if device.type == "cpu":
             stepper.forward = with_room_for_backward(stepper.forward)
         images = torch.zeros(size, 1, 28, 28, device=device)
@@ -219,7 +219,8 @@ class Session:
 
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
-            self.run.write_metrics(result.to_plain() for result in self.state.history)
+            lines = [json.dumps(result.to_plain()) + "\n" for result in self.state.history]
+            atomic_write(self.run.metrics, "".join(lines))
 
     def save(self) -> None:
         """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock stands still.

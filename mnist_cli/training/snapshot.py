@@ -20,6 +20,7 @@ from mnist_cli.config.names import ModelName
 from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError
+from mnist_cli.networks import own_network
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
 
@@ -61,11 +62,7 @@ def capture(
 
 def _source(model: ModelName) -> dict[str, Any]:
     """Where a network of the user's own came from: for information, never followed."""
-    if not model.is_own:
-        return {}
-    from mnist_cli.networks import own_network
-
-    return {"source": own_network.provenance(model)}
+    return {"source": own_network.provenance(model)} if model.is_own else {}
 
 
 def environment(state: TrainState) -> dict[str, Any]:
@@ -98,7 +95,8 @@ def restore(
     """Bring a fresh state to the position of the checkpoint; generators last.
 
     Returns:
-        Differences between the machine that wrote it and this one that can change the bits.
+        Differences between the machine that wrote it and this one that can change the bits,
+        such as ``threads: 4 then, 2 now``.
 
     Raises:
         CheckpointError: a part of it does not fit the state.
@@ -132,7 +130,13 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    return environment_differences(document["environment"], environment(state)) + moved
+    then = document["environment"]
+    changed = [
+        f"{key}: {then.get(key)} then, {value} now"
+        for key, value in environment(state).items()
+        if then.get(key) != value
+    ]
+    return changed + moved
 
 
 def _restore_sums(saved: Tensor, sums: Tensor) -> None:
@@ -176,21 +180,21 @@ def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
 
 
 def _restore_generators(
-    states: Mapping[str, Tensor | None], state: TrainState, augment: torch.Generator
+    states: Mapping[str, Any], state: TrainState, augment: torch.Generator
 ) -> list[str]:
     """Set every generator to its saved state; on another kind of device, reseed it.
 
     The new seed comes from the run's seed and position, so that it repeats. The difference is
     reported within an epoch only: each epoch seeds its generators.
     """
-    torch.set_rng_state(_required(states["torch"]))
-    augmentation = _required(states["augment"])
+    torch.set_rng_state(states["torch"])
+    augmentation = states["augment"]
     here = state.device.type
     common = ("torch", "augment")
     then = next((k for k, one in states.items() if k not in common and one is not None), "cpu")
     if then == here:
         if here != "cpu":
-            set_random_state(state.device, _required(states[here]))
+            set_random_state(state.device, states[here])
         augment.set_state(augmentation)
         return []
     place = (state.config.seed, "moved", state.epoch, state.batch)
@@ -204,18 +208,3 @@ def _restore_generators(
         f"{state.epoch + 1}"
     )
     return [rest] if state.batch else []
-
-
-def _required(state: Tensor | None) -> Tensor:
-    if state is None:
-        raise ValueError("a generator's state is missing")
-    return state
-
-
-def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lines such as ``threads: 4 then, 2 now``."""
-    return [
-        f"{key}: {then.get(key)} then, {value} now"
-        for key, value in now.items()
-        if then.get(key) != value
-    ]

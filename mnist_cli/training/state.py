@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.schema import TrainConfig
@@ -19,7 +19,6 @@ from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.runs.results import MEANS, EpochResult
-from mnist_cli.training.averaging import build_average
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
@@ -132,16 +131,13 @@ class TrainState:
         return self.ema.module if self.ema is not None else self.model
 
     @property
-    def best(self) -> EpochResult | None:
-        """The best epoch by validation accuracy, then loss, then the later one."""
-        judged = [result for result in self.history if result.val]
-        return max(judged, key=_preference, default=None)
-
-    @property
     def at_best(self) -> bool:
-        """Whether this is the end of the best epoch."""
-        best = self.best
-        return best is not None and best.epoch == self.epoch and not self.batch
+        """Whether this is the end of the epoch with the best validation accuracy.
+
+        Of equal ones, the lower loss is better, then the later epoch.
+        """
+        judged = [(r.val.accuracy, -r.val.loss, r.epoch) for r in self.history if r.val]
+        return bool(judged) and not self.batch and max(judged)[2] == self.epoch
 
     @property
     def finished(self) -> bool:
@@ -167,16 +163,14 @@ class TrainState:
         return -max(judged)[1]
 
 
-def _preference(result: EpochResult) -> tuple[float, float, int]:
-    assert result.val is not None
-    return result.val.accuracy, -result.val.loss, result.epoch
-
-
 def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainState:
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
     device, precision = compute.device, compute.precision
     model = fresh_model(config, classes).to(device)
-    ema = build_average(model, config.ema) if config.ema else None
+    ema = None
+    if config.ema:
+        decays = get_ema_multi_avg_fn(config.ema)
+        ema = AveragedModel(model, multi_avg_fn=decays, use_buffers=True)
     optimizers = build_optimizers(config, model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     return TrainState(

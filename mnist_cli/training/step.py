@@ -40,7 +40,7 @@ class Stepper:
         self.state = state
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
         # An epoch reports the last step's, even if the run was resumed after the last batch.
-        self.lr = state.config.lr * schedule.factor(state.step - 1) if state.step else 0.0
+        self.lr = schedule.rate(state.step - 1) if state.step else 0.0
         self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
         # At an epoch's end many schedules have reached rates that change almost nothing.
@@ -70,7 +70,7 @@ class Stepper:
     def __call__(self, images: Tensor, labels: Tensor, total: int) -> None:
         """Train on images (B, 1, H, W), normalised, and labels (B,): this rank's of ``total``."""
         state = self.state
-        self.lr = self.schedule.apply(state.optimizers, state.config.lr, state.step)
+        self.lr = self.schedule.apply(state.optimizers, state.step)
         self.ranks.seed(state.config.seed, state.step)
         with self.measured():
             self.compute(images, labels, state.step, total)

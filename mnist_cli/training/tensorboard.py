@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.norms import by_layer
 from mnist_cli.training.observer import Observer
-
-if TYPE_CHECKING:
-    from mnist_cli.training.session import Session
+from mnist_cli.training.session import Session
 
 TAGS = {
     "loss/train": "train_loss",

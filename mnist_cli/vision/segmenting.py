@@ -5,6 +5,7 @@ Digits that touch each other are not separated.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +74,7 @@ def cut_whole(ink: Ink) -> list[Cut]:
     """All the ink as one digit, without specks and without pieces that touch the edge."""
     labels, pieces = _pieces(ink)
     whole = _without_intruders(pieces, ink.levels.shape)
-    digit = whole[0]
-    for piece in whole[1:]:
-        digit = digit.join(piece)
-    return [_cut(ink, labels, digit)]
+    return [_cut(ink, labels, functools.reduce(Region.join, whole))]
 
 
 def cut_apart(ink: Ink) -> list[Cut]:

@@ -99,9 +99,11 @@ def test_averaged_weights_are_those_to_evaluate(tmp_path: Path) -> None:
     assert not torch.equal(weights["fc.weight"], raw["fc.weight"])
 
 
-def test_reading_and_building_draw_nothing(tmp_path: Path) -> None:
+def test_reading_recognising_and_building_draw_nothing(tmp_path: Path) -> None:
+    weights = STATE.model.state_dict()
     before = torch.get_rng_state()
-    read(tmp_path, DOCUMENT).build_model()
+    for document in (DOCUMENT, weights):
+        read(tmp_path, document).build_model()
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -50,11 +50,6 @@ def test_a_checkpoint_shows_its_network(run: Run, trained: Path, named: str) -> 
     assert outcome.document["steps"] == by_name["steps"]
 
 
-def test_another_programs_weights(run: Run) -> None:
-    torch.save(models.build("notebook").state_dict(), "net.pt")
-    assert run("model", "net.pt", "--json").document["model"] == "notebook"
-
-
 @pytest.mark.parametrize("words", [["oriented"], ["--model", "oriented"]])
 def test_a_network_by_its_name(run: Run, words: list[str]) -> None:
     outcome = run("model", *words, "--classes", 47, "-b", 64)

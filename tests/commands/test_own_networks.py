@@ -85,14 +85,6 @@ def test_it_asks_for_the_file(run: Run, here: Path, arguments: tuple[str, ...]) 
     assert "path/to/net.py:Net" in " ".join(outcome.err.split())
 
 
-def test_it_evaluates_to_the_trained_figures(run: Run, here: Path) -> None:
-    outcome = run("eval", "--model", "net.py:Net", "--json")
-    assert outcome.code == 0, outcome.err
-    summary = json.loads((newest(here) / "summary.json").read_text())
-    assert outcome.document["accuracy"] == summary["test"]["accuracy"]
-    assert outcome.document["loss"] == summary["test"]["loss"]
-
-
 def test_it_replays(run: Run, here: Path) -> None:
     """The newest run's weights, since they are of that file."""
     outcome = run("inspect-grad", "--replay", "--model", "net.py:Net", "--json")

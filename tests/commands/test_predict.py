@@ -134,28 +134,15 @@ def test_standard_input(run: Run, trained: Path) -> None:
     assert outcome.document[0]["path"] == "-"
 
 
-def test_another_programs_weights(run: Run) -> None:
-    torch.save(models.build("example", 10).state_dict(), "theirs.pt")
-    save(3, "three.png")
-    outcome = run("predict", "three.png", "--checkpoint", "theirs.pt", "--json")
-    assert len(outcome.document[0]["probabilities"]) == 10
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ([], 2, "IMAGE"),
-        (["a.png"], 4, "no run with a checkpoint"),
         (["a.png", "--json", "--csv"], 2, "contradict"),
-        (["a.png", "--device", "abacus"], 2, "unknown device 'abacus'"),
-        (["a.png", "--checkpoint", "missing.pt"], 4, "missing.pt"),
+        (["a.png", "--device", "abacus"], 2, "there is no device 'abacus'"),
     ],
 )
 def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:
     outcome = run("predict", *arguments)
     assert outcome.code == code
     assert said in outcome.err
-
-
-def test_the_usage_is_as_click_writes_it(run: Run) -> None:
-    assert "mnist predict [OPTIONS] {IMAGE}..." in " ".join(run("predict", "--help").out.split())

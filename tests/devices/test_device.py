@@ -179,13 +179,6 @@ def test_a_name_that_is_no_device_is_refused(machine: Machine, name: str) -> Non
         resolve_device(name)
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_on_a_real_machine_with_a_gpu_cuda_is_available() -> None:
-    assert resolve_device("cuda").type == "cuda"
-    assert resolve_device("auto").type == "cuda"
-
-
 # --- precision
 
 

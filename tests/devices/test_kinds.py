@@ -56,13 +56,6 @@ def test_only_states_that_allow_it_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert given == [([], "cuda"), ([CUDA], "cuda"), ([], "cuda")]
 
 
-def test_the_cpus_state_is_kept() -> None:
-    before = torch.get_rng_state()
-    with kinds.random_state_kept(CPU):
-        torch.rand(1)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_names_memory_and_waiting(device: torch.device) -> None:
     assert kinds.peak_memory(device) == (7 if device == CUDA else 0)
     assert describe(device) == ("NVIDIA Test" if device == CUDA else "mps")

@@ -78,11 +78,6 @@ def test_cards_on_pci_are_nvidias_displays_and_accelerators(tmp_path: Path) -> N
     assert nvidia.cards_on_pci(tmp_path) == 2
 
 
-@pytest.mark.parametrize(("number", "words"), [(11040, "11.4"), (12080, "12.8"), (13000, "13.0")])
-def test_versions_as_cuda_encodes_them(number: int, words: str) -> None:
-    assert nvidia.cuda_version(number) == words
-
-
 def test_the_table_of_nvidia_smi() -> None:
     out = (
         "NVIDIA H100 80GB HBM3, 580.65.06, 1, 81559, Default, GPU-1a\n"

@@ -16,16 +16,6 @@ def test_a_right_product_is_no_failure() -> None:
     assert probe.check_product("cpu") == ""
 
 
-def test_the_product_is_exact_in_lower_precision() -> None:
-    numbers = torch.arange(probe.SIDE**2, dtype=torch.float32).reshape(probe.SIDE, probe.SIDE)
-    left, right = numbers % 17 - 8, numbers % 13 - 6
-    exact = left.double() @ right.double()
-    assert torch.equal((left @ right).double(), exact)
-    assert torch.equal(left.bfloat16().float() @ right.bfloat16().float(), exact.float())
-    assert exact.abs().max() < 2**24
-    assert len(exact.unique()) > 50  # a device that returns a constant does not pass
-
-
 def test_one_wrong_entry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = torch.Tensor.cpu
 

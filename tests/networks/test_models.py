@@ -18,7 +18,7 @@ from mnist_cli.checkpoints import archive
 from mnist_cli.config import choices
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import registry as models
-from mnist_cli.networks.registry import REGISTRY, Recognised, build, recognise
+from mnist_cli.networks.registry import REGISTRY, build, recognise
 
 
 class OldExampleNet(nn.Module):
@@ -74,26 +74,19 @@ ORIGINALS = {"notebook": OldExampleNet, "example": NewExampleNet}
 
 @pytest.mark.parametrize("name", ORIGINALS)
 @pytest.mark.parametrize("training", [False, True])
-def test_a_network_of_others_computes_what_theirs_does(name: str, training: bool) -> None:
+def test_a_network_of_others_draws_and_computes_what_theirs_does(name: str, training: bool) -> None:
     torch.manual_seed(1)
     theirs = ORIGINALS[name]().train(training)
+    torch.manual_seed(1)
     ours = build(name).train(training)
     assert list(ours.state_dict()) == list(theirs.state_dict())
-    ours.load_state_dict(theirs.state_dict())
+    for key, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], tensor)
     images = torch.randn(6, 1, 28, 28)
     torch.manual_seed(2)  # the dropouts draw alike
     expected = theirs(images)
     torch.manual_seed(2)
     assert torch.equal(ours(images), expected)
-
-
-@pytest.mark.parametrize("name", ORIGINALS)
-def test_fresh_weights_are_drawn_as_theirs_are(name: str) -> None:
-    torch.manual_seed(3)
-    theirs = ORIGINALS[name]().state_dict()
-    torch.manual_seed(3)
-    ours = build(name).state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -109,6 +102,7 @@ def test_every_network_maps_images_to_scores(name: str, classes: int) -> None:
 
 def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
     assert tuple(REGISTRY) == choices.MODELS
+    assert tuple(models.SCALED) == choices.SCALABLE
 
 
 @pytest.mark.parametrize(
@@ -188,10 +182,6 @@ def test_an_unknown_network_is_a_usage_error(name: str) -> None:
     assert "conv2x0.5" in caught.value.hint
 
 
-def test_scalable_networks_are_those_that_take_a_width() -> None:
-    assert tuple(models.SCALED) == choices.SCALABLE
-
-
 ENDS = {
     *(("conv1.weight", 1), ("conv.weight", 1), ("bank", 0), ("bank", 1)),
     *((f"{last}.{kind}", 0) for last in ("fc", "fc2") for kind in ("weight", "bias")),
@@ -242,7 +232,7 @@ def test_weights_are_recognised_in_any_order(name: str, classes: int, order: str
         weights.sort(key=lambda pair: pair[0])
     elif order == "shuffled":
         random.Random(0).shuffle(weights)
-    assert recognise(OrderedDict(weights)) == Recognised(name, classes)
+    assert recognise(OrderedDict(weights)) == (name, classes)
 
 
 def _without(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -267,14 +257,6 @@ def test_other_weights_are_not_recognised(case: str) -> None:
     assert recognise(STRANGERS[case](dict(build("conv2").state_dict()))) is None
 
 
-def test_recognising_draws_nothing() -> None:
-    before = torch.get_rng_state()
-    weights = build("conv4").state_dict()
-    torch.set_rng_state(before)
-    recognise(weights)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 # --- loss
 
 
@@ -289,9 +271,3 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(smoothing: float) -> None:
         F.log_softmax(logits, 1), labels, log_probabilities=True, smoothing=smoothing
     )
     torch.testing.assert_close(of_log, expected)
-
-
-def test_log_probabilities_take_the_negative_log_likelihood() -> None:
-    scores, labels = F.log_softmax(torch.randn(7, 10), 1), torch.randint(10, (7,))
-    ours = models.loss(scores, labels, log_probabilities=True, smoothing=0.0)
-    assert torch.equal(ours, F.nll_loss(scores, labels))

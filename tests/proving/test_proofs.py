@@ -23,7 +23,6 @@ from mnist_cli.networks import registry as models
 from mnist_cli.proving import (
     arithmetic,
     memory_and_speed,
-    memory_trial,
     preset_gradients,
     programs,
     training_steps,
@@ -286,12 +285,6 @@ def test_a_limit_that_refuses_nothing_is_no_proof(
         assert memory_and_speed.check_memory(subject).passed is passed
 
 
-def test_memory_is_not_limited_where_the_system_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not memory_trial._limit_memory(torch.device("mps"))
-    monkeypatch.setattr(memory_trial, "address_space", lambda: 0)
-    assert not memory_trial._limit_memory(CPU)
-
-
 def test_a_network_that_learns_nothing_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -312,20 +305,20 @@ def test_data_without_a_target_have_no_speed_row(subject: Subject, digits: Loade
     assert check().passed is None
 
 
-def test_a_command_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(programs, "LIMIT", 0.05)
-    with pytest.raises(NumericsError, match="mnist doctor hangs, or is too slow"):
-        programs.run_json("doctor", "--json", folder=tmp_path)
-
-
-def test_a_command_that_prints_no_document_is_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(NumericsError, match="mnist doctor ended with exit code 0"):
-        programs.run_json("doctor", folder=tmp_path)
-
-
-def test_a_command_that_fails_gives_its_message(tmp_path: Path) -> None:
-    with pytest.raises(NumericsError, match=r"exit code 2: .*abacus"):
-        programs.run_json("doctor", "--device", "abacus", "--json", folder=tmp_path)
+@pytest.mark.parametrize(
+    ("words", "limit", "message"),
+    [
+        (["doctor", "--json"], 0.05, "mnist doctor hangs, or is too slow"),
+        (["doctor"], 300, "mnist doctor ended with exit code 0"),
+        (["doctor", "--device", "abacus", "--json"], 300, "exit code 2: .*abacus"),
+    ],
+)
+def test_a_command_that_hangs_fails_or_prints_no_document_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], limit: float, message: str
+) -> None:
+    monkeypatch.setattr(programs, "LIMIT", limit)
+    with pytest.raises(NumericsError, match=message):
+        programs.run_json(*words, folder=tmp_path)
 
 
 # --- the loop

@@ -14,7 +14,7 @@ from mnist_cli.benchmark.measure import Measurement
 from mnist_cli.benchmark.recipes import RecipeResult
 from mnist_cli.benchmark.scaling import Growth, PointSummary, PowerLaw, ScalingResult
 from mnist_cli.benchmark.spread import Spread
-from mnist_cli.report import bench_figures
+from mnist_cli.report import bench_figures, figure_style
 
 MACHINE = {
     "date": "2026-11-24",
@@ -36,7 +36,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figure.canvas.draw()  # ticks are laid out, and labels made
         figures.append(figure)
 
-    monkeypatch.setattr(bench_figures, "save", keep)
+    monkeypatch.setattr(figure_style, "save", keep)
     return figures
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -229,9 +228,3 @@ def test_a_value_that_json_cannot_say_is_text(tmp_path: Path) -> None:
         file.write("day = 2026-01-02\nlr = nan\n")
     assert read_run(folder).config["day"] == "2026-01-02"
     assert read_run(folder).config["lr"] == "NaN"
-
-
-def test_a_copied_run_is_a_run(tmp_path: Path) -> None:
-    folder = make(tmp_path / "a", "0001-mnist-conv4", summary=ended(0.99))
-    copied = shutil.copytree(folder, tmp_path / "b" / "mine")
-    assert read_run(copied).accuracy == 0.99

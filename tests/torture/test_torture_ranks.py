@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from program import TINY, Outcome, finish, one_thread, start, wait_until
+from program import TINY, Outcome, alive, children, finish, one_thread, start, wait_until
 from tally import Tally
 from warm import damage, newest_run
 
@@ -122,25 +122,6 @@ def _epochs(folder: Path) -> int:
     run = newest_run(folder)
     metrics = run / "metrics.jsonl" if run else folder
     return len(metrics.read_text().splitlines()) if metrics.is_file() else 0
-
-
-def children(parent: int) -> list[int]:
-    """The processes that ``parent`` has started: its ranks, in their order."""
-    return sorted(pid for pid, above in _processes() if above == parent)
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            yield int(path.name), int(fields[1])
-
-
-def alive(pid: int) -> bool:
-    return any(pid == one for one, _ in _processes())
 
 
 def end(pid: int) -> None:

@@ -28,7 +28,7 @@ PLACES = {
     "validation": ("mnist_cli.training.loop:_validate", 2),
     "saving": ("mnist_cli.checkpoints.checkpoint:write", 6),
     "between rename and fsync": ("mnist_cli.base.files:sync_folder", 9),
-    "writing metrics": ("mnist_cli.runs.directory:RunDirectory.write_metrics", 3),
+    "writing metrics": ("mnist_cli.training.session:Session._write_metrics", 3),
     "reading the test set": ("mnist_cli.training.session:Session.score_test", 1),
 }
 SHORT = {"saving": signal.SIGTERM, "validation": signal.SIGINT}

@@ -192,11 +192,15 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     return [position, *session.differences, *(type(event).__name__ for event in events)]
 
 
-def orphaned(ranks: Group) -> list[int]:
-    """What is agreed where nobody is watched, and where whoever started the second rank is gone."""
-    agreed = [Group(ranks.rank, ranks.size, parent).agree(0) for parent in (0, os.getppid())]
+def check_agreement(ranks: Group) -> None:
+    """The ranks agree and share; the end of the process that started one of them stops both."""
+    assert [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)] == [2, 15]
+    assert ranks.share(b"from 0" if ranks.leads else b"") == b"from 0"
+    assert ranks.share() == b""
+    assert ranks.earliest(["conv2", "conv1"][ranks.rank], ["", "conv1", "conv2"]) == "conv1"
     gone = os.getppid() if ranks.leads else -1
-    return [*agreed, Group(ranks.rank, ranks.size, gone).agree(0)]
+    for parent, agreed in ((0, 0), (os.getppid(), 0), (gone, signal.SIGTERM)):
+        assert Group(ranks.rank, ranks.size, parent).agree(0) == agreed
 
 
 def listening(process: str | int = "self") -> list[str]:
@@ -217,7 +221,10 @@ def main(folder: Path) -> None:
     place = place_of()
     assert place is not None
     with joined(place, 60) as ranks:
+        check_agreement(ranks)
         model = state_of(settings("conv4")).model
+        twin = synchronised(model)
+        assert [*map(id, twin.parameters())] == [*map(id, model.parameters())]
         answers = {
             "trained": {name: trained(name, ranks) for name in NETWORKS},
             "moved": trained("conv2", ranks, **MOVED),
@@ -236,16 +243,8 @@ def main(folder: Path) -> None:
             "evaluated": evaluated(ranks),
             "poisoned": poisoned(ranks),
             "unlike": unlike(ranks),
-            "orphaned": orphaned(ranks),
             "resumed": {name: stopped_and_not(folder, name, ranks) for name in RESUMED},
             "folder": str(folder),
-            "agreed": [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)],
-            "shared": [ranks.share(b"from 0" if ranks.leads else b"").decode(), str(ranks.share())],
-            "earliest": ranks.earliest(["conv2", "conv1"][ranks.rank], ["", "conv1", "conv2"]),
-            "twin shares": all(
-                a is b
-                for a, b in zip(model.parameters(), synchronised(model).parameters(), strict=True)
-            ),
             "listening": listening(),
         }
         if ranks.leads:  # which the other does not wait for

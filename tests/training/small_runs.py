@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,21 @@ import rounding
 import torch
 
 from mnist_cli import catalogue
+from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import DataInfo
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import Batching, Loader, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, Split, cut_validation
 from mnist_cli.devices.device import Precision
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training import snapshot
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.graphed import Capturer
+from mnist_cli.training.loop import fit
 from mnist_cli.training.session import Session
-from mnist_cli.training.state import TrainState, fresh_state
+from mnist_cli.training.state import TrainState, fresh_model, fresh_state
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", "cpu")
@@ -77,6 +84,47 @@ def in_float64(state: TrainState) -> TrainState:
     if state.ema is not None:
         rounding.in_float64(state.ema.double().module)
     return state
+
+
+def train(state: TrainState, val: Split | None = None) -> TrainState:
+    """Train a run to its end."""
+    for _ in fit(state, loader_of(state.config), val, NORMALISATION):
+        pass
+    return state
+
+
+def alone(settings: TrainConfig, number: int) -> TrainState:
+    """One network with the weights that member ``number`` begins with."""
+    together = fresh_model(settings, 10)
+    assert isinstance(together, Ensemble)
+    state = state_of(settings.model_copy(update={"ensemble": 1}))
+    for part in (state.model, state.eval_model):
+        part.load_state_dict(together.member(number).state_dict())
+    return state
+
+
+class Run:
+    """A run that can be inspected and left after any event."""
+
+    def __init__(self, settings: TrainConfig, images: int = 23, device: torch.device = CPU) -> None:
+        precision = Precision(settings.precision, device.type)
+        self.loader = build_loader(Batching.of(settings), split(images).to(device), NORMALISATION)
+        self.state = fresh_state(settings, Compute(device, precision), 10)
+        self.val = split(6, 2, "val").to(device)
+        self.capturer: Capturer | None = None
+
+    def events(self) -> Iterator[object]:
+        return fit(self.state, self.loader, self.val, NORMALISATION, self.capturer)
+
+    def document(self) -> dict[str, Any]:
+        """Its checkpoint, which later steps do not change."""
+        return copy.deepcopy(snapshot.capture(self.state, DATA, self.loader.generator))
+
+    def restore(self, document: dict[str, Any], folder: Path) -> list[str]:
+        """Go on from a document that has been a file; what differs."""
+        path = folder / "last.pt"
+        checkpoints.write(document, path)
+        return snapshot.restore(checkpoints.read(path), self.state, self.loader.generator)
 
 
 def validation(settings: TrainConfig) -> Split | None:

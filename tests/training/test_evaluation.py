@@ -40,6 +40,7 @@ def test_loss_accuracy_and_confusion_are_scikit_learns(seed: int) -> None:
     assert result.score.loss == pytest.approx(expected, rel=1e-5)
     assert result.score.accuracy == metrics.accuracy_score(truth, said)
     assert result.score.count == 500
+    assert result.score == score(log_probabilities, images.labels)
     confusion = metrics.confusion_matrix(truth, said, labels=list(range(10)))
     assert np.array_equal(np.array(result.confusion), confusion)
 
@@ -84,17 +85,6 @@ def test_the_calibration_error_is_the_papers(sure: float) -> None:
     assert found == pytest.approx(expected, abs=1e-7)
 
 
-def test_certainty_that_is_right_is_calibrated_and_that_is_wrong_is_not() -> None:
-    images = split(20)
-    sure = torch.full((20, 10), -1e4)
-    right, wrong = sure.clone(), sure.clone()
-    right[torch.arange(20), images.labels] = 0.0
-    wrong[torch.arange(20), (images.labels + 1) % 10] = 0.0
-    assert evaluate(right, images, CLASSES).calibration_error == 0.0
-    assert evaluate(wrong, images, CLASSES).calibration_error == 1.0
-    assert evaluate(right, images, CLASSES).mistakes == ()
-
-
 def test_mistakes_come_surest_first_with_their_numbers_in_the_file() -> None:
     log_probabilities, images = answers(60)
     taken = images.take(torch.arange(59, -1, -1))
@@ -109,13 +99,6 @@ def test_mistakes_come_surest_first_with_their_numbers_in_the_file() -> None:
         assert mistake.predicted == said[mistake.index]
         expected = log_probabilities[mistake.index].exp().max().item()
         assert mistake.confidence == pytest.approx(expected)
-
-
-def test_score_is_the_part_of_evaluate_that_training_needs() -> None:
-    log_probabilities, images = answers(31)
-    assert evaluate(log_probabilities, images, CLASSES).score == score(
-        log_probabilities, images.labels
-    )
 
 
 # --- predicting

@@ -6,43 +6,36 @@ that a number baked in, a tensor replaced or a figure read back is found here.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import small_runs
 import torch
-from bits import differences
+from bits import SECONDS, differences
 from small_runs import (
     CPU,
-    DATA,
     FP32,
     MOVED,
-    NORMALISATION,
     config,
     session_in,
-    split,
 )
 
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision, compute_settings
 from mnist_cli.errors import Caution, NonFiniteError, UsageError
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.proving.recorded_steps import RecordingCapturer
-from mnist_cli.training import graphed, snapshot
-from mnist_cli.training.compute import Compute
-from mnist_cli.training.guard import DeferredGuard, Guard
-from mnist_cli.training.loop import StepResult, fit
-from mnist_cli.training.state import fresh_state
+from mnist_cli.training import graphed
+from mnist_cli.training.guard import DeferredGuard
+from mnist_cli.training.loop import StepResult
 
-SECONDS = ("seconds", "images_per_second")
 IMAGES = 164  # 20 batches of 8 and one of 4: by hand, 8 at once, 1, the middle one, 8, 1, by hand
-VAL = split(6, 2, "val")
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sgd, dropout, one-cycle": {"schedule": "onecycle"},
@@ -67,8 +60,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Run:
-    """A run of 164 images, captured or not, that can be looked at after any event."""
+class Run(small_runs.Run):
+    """A run of 164 images, captured or not."""
 
     def __init__(
         self,
@@ -77,20 +70,11 @@ class Run:
         images: int = IMAGES,
         device: torch.device = CPU,
     ) -> None:
-        precision = Precision(settings.precision, device.type)
-        self.capturer = RecordingCapturer() if captured else None
-        self.loader = build_loader(Batching.of(settings), split(images).to(device), NORMALISATION)
-        self.state = fresh_state(settings, Compute(device, precision), 10)
-        self.val = VAL.to(device)
+        super().__init__(settings, images, device)
+        self.recorder = RecordingCapturer()
         if captured:  # as on CUDA: reading a figure each step would wait for the device
+            self.capturer = self.recorder
             self.state.guard = DeferredGuard(device, self.state.optimizers)
-
-    def events(self) -> Iterator[object]:
-        return fit(self.state, self.loader, self.val, NORMALISATION, self.capturer)
-
-    def document(self) -> dict[str, Any]:
-        taken = snapshot.capture(self.state, DATA, self.loader.generator)
-        return copy.deepcopy(taken)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -115,8 +99,8 @@ def test_captured_and_one_by_one_the_bits_are_the_same(recipe: str) -> None:
         assert differences(captured.document(), whole, ignore=SECONDS) == []
     assert captured.place == plain.place
     assert places < set(expected)
-    assert captured.capturer is not None
-    assert set(captured.capturer.replayed) == set(range(len(captured.capturer.captured)))
+    recorder = captured.recorder
+    assert set(recorder.replayed) == set(range(len(recorder.captured)))
 
 
 def test_an_ensemble_as_it_is_on_cuda_can_be_captured() -> None:
@@ -127,17 +111,15 @@ def test_an_ensemble_as_it_is_on_cuda_can_be_captured() -> None:
         assert isinstance(run.state.model, Ensemble)
         run.state.model.batched = True
         list(run.events())
-    assert captured.capturer is not None
-    assert captured.capturer.replayed
+    assert captured.recorder.replayed
     assert differences(captured.document(), plain.document(), ignore=SECONDS) == []
 
 
 def test_the_first_step_and_the_uneven_last_one_are_taken_by_hand() -> None:
     run = Run(config(model="conv2"), True)
     assert run.steps() == [1, 9, 10, 11, 19, 20, 21, 8, 9, 10, 11, 19, 20, 21]
-    assert run.capturer is not None
-    assert run.capturer.rehearsals == 1
-    one, eight = sorted(run.capturer.captured)
+    assert run.recorder.rehearsals == 1
+    one, eight = sorted(run.recorder.captured)
     assert eight == 8 * one
 
 
@@ -174,13 +156,11 @@ def test_stopped_anywhere_and_resumed_the_bits_are_the_same(
     settings = config(optimizer="adam", lr=0.01, ema=0.9, schedule="onecycle", **MOVED)
     whole = Run(settings, True)
     documents = [whole.document(), *(whole.document() for _ in whole.events())]
-    path = tmp_path / "last.pt"
     for document in documents:
-        checkpoints.write(document, path)
         torch.manual_seed(1234)
         run = Run(settings, resumed_captured)
         run.loader.generator.manual_seed(4321)
-        assert snapshot.restore(checkpoints.read(path), run.state, run.loader.generator) == []
+        assert run.restore(document, tmp_path) == []
         list(run.events())
         assert differences(run.document(), documents[-1], ignore=SECONDS) == []
 
@@ -238,24 +218,6 @@ def test_where_capturing_was_asked_for_and_fails_the_run_ends() -> None:
         list(run.events())
 
 
-# --- that the stand-in finds what a graph would not forgive
-
-
-def test_a_figure_read_back_is_found() -> None:
-    run = Run(config(model="conv2"), True)
-    run.state.guard = Guard()
-    with pytest.raises(RuntimeError, match="reads a value back to the host"):
-        list(run.events())
-
-
-def test_a_number_that_python_put_in_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config(model="conv2", schedule="onecycle")
-    plain, captured = Run(settings, False), Run(settings, True)
-    monkeypatch.setattr(graphed, "_for_capture", lambda *_: nullcontext())
-    list(plain.events()), list(captured.events())
-    assert differences(captured.document(), plain.document(), ignore=SECONDS) != []
-
-
 # --- whether to capture
 
 
@@ -282,9 +244,8 @@ def test_auto_captures_if_it_can_and_a_refusal_gives_the_reason(
     where = (device, precision, ranks)
     assert graphed.captures(config(**values), *where) is not bool(reason)
     assert not graphed.captures(config(cuda_graph=False, **values), *where)
-    graphed.check(config(**values), *where)
     with pytest.raises(UsageError, match=reason) if reason else nullcontext():
-        graphed.check(config(cuda_graph=True, **values), *where)
+        graphed.captures(config(cuda_graph=True, **values), *where)
 
 
 def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
@@ -301,52 +262,6 @@ def test_a_checkpoint_says_whether_steps_were_captured(tmp_path: Path) -> None:
         assert session_in(tmp_path, config(), resume=resume).differences == difference
 
 
-class FakeCuda:
-    """What :class:`CudaCapturer` asks of torch.cuda, written down; ending a capture may fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_end: Exception | None = None) -> None:
-        self.calls: list[str] = []
-        self.at_end = at_end
-        for name in ("Stream", "CUDAGraph", "graph", "device"):
-            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
-
-    def Stream(self, _device: torch.device) -> str:  # noqa: N802
-        return "side"
-
-    def CUDAGraph(self) -> FakeCuda:  # noqa: N802
-        return self
-
-    def register_generator_state(self, _generator: torch.Generator) -> None:
-        self.calls.append("generator")
-
-    @contextmanager
-    def graph(self, _graph: object, stream: str) -> Iterator[None]:
-        self.calls.append(f"capture on {stream}")
-        try:
-            yield
-        finally:
-            self.calls.append("end")
-            if self.at_end:
-                raise self.at_end
-
-    @contextmanager
-    def device(self, _device: torch.device) -> Iterator[None]:
-        yield
-
-    def replay(self) -> None:
-        self.calls.append("replay")
-
-
-def test_the_generator_is_known_to_the_graph_before_it_is_captured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cuda = FakeCuda(monkeypatch)
-    capturer = graphed.CudaCapturer(CUDA)
-    replay = capturer.capture(lambda: cuda.calls.append("run"), torch.Generator())
-    replay()
-    assert cuda.calls == ["generator", "capture on side", "run", "end", "replay"]
-
-
 @pytest.mark.parametrize(
     ("inside", "kind", "message"),
     [
@@ -360,13 +275,23 @@ def test_the_generator_is_known_to_the_graph_before_it_is_captured(
 def test_the_first_error_of_a_failed_capture_is_reported(
     monkeypatch: pytest.MonkeyPatch, inside: Exception, kind: type[Exception], message: str
 ) -> None:
-    FakeCuda(monkeypatch, RuntimeError("CUDA error: the capture was invalidated"))
+    @contextmanager
+    def invalidated(*_arguments: object, **_options: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: the capture was invalidated")
 
     def fail() -> None:
+        graph.register_generator_state.assert_called_once_with(generator)
         raise inside
 
+    graph, generator = Mock(), torch.Generator()
+    fakes = {"Stream": Mock(), "CUDAGraph": lambda: graph, "graph": invalidated}
+    for name, fake in {**fakes, "device": nullcontext}.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
     with pytest.raises(kind, match=f"^{message}"):
-        graphed.CudaCapturer(CUDA).capture(fail, torch.Generator())
+        graphed.CudaCapturer(CUDA).capture(fail, generator)
 
 
 # --- on CUDA itself
@@ -385,7 +310,7 @@ class TestOnCuda:
 
     def run_of(self, captured: bool, **values: Any) -> Run:
         run = Run(config(device="cuda:0", **values), captured, device=CUDA)
-        run.capturer = graphed.CudaCapturer(CUDA) if captured else None  # type: ignore[assignment]
+        run.capturer = graphed.CudaCapturer(CUDA) if captured else None
         return run
 
     @pytest.mark.parametrize("ensemble", [1, 2])

@@ -72,13 +72,6 @@ def test_the_bad_step_is_not_applied_and_is_named(at: int, value: float) -> None
     assert state.step == at
 
 
-def test_a_learning_rate_far_too_high_ends_so() -> None:
-    state = state_of(config(model="conv2", lr=1e18, epochs=5))
-    with pytest.raises(NonFiniteError, match="not applied"):
-        list(fit(state, loader_of(config()), None, NORMALISATION))
-    assert all(tensor.isfinite().all() for tensor in weights(state).values())
-
-
 def test_a_gradient_that_is_not_finite_is_judged_too() -> None:
     guard = Guard()
     guard.before_step(0, torch.tensor(1.0), torch.tensor(2.0))
@@ -124,17 +117,6 @@ def test_deferred_the_bad_step_and_all_later_ones_are_skipped(optimizer: str, at
     assert "first module whose output is not finite is 'conv1'" in caught.value.message
     for name, tensor in weights(twin).items():
         assert torch.equal(weights(state)[name], tensor), name
-
-
-def test_deferred_a_good_run_is_the_same_to_the_bit() -> None:
-    settings = config(model="conv4", optimizer="adam", lr=0.01, clip_norm=1.0)
-    state, twin = state_of(settings), state_of(settings)
-    state.guard = DeferredGuard(CPU, state.optimizers)
-    for run in (state, twin):
-        for _ in fit(run, loader_of(settings), None, NORMALISATION):
-            pass
-    assert all(torch.equal(weights(state)[n], t) for n, t in weights(twin).items())
-    state.guard.report()
 
 
 def test_deferred_the_first_bad_step_is_reported() -> None:
@@ -214,4 +196,4 @@ def test_looking_leaves_no_hooks_behind() -> None:
     model = Nested()
     with pytest.raises(RuntimeError):
         first_bad_module(model, torch.ones(1, 5))
-    assert not any(module._forward_hooks for module in model.modules())
+    assert not torch.nn.modules.module._global_forward_hooks

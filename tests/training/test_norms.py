@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from rounding import assert_figures_as_accurate, smooth
 from small_runs import (
     CPU,
-    DATA,
     NORMALISATION,
+    alone,
     config,
     in_float64,
     loader_of,
     session_in,
-    split,
     state_of,
 )
 from torch import Tensor, nn
@@ -28,13 +27,10 @@ from torch import Tensor, nn
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.errors import CheckpointError
-from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.runs.results import EpochResult, Norms
-from mnist_cli.training import snapshot
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.norms import by_layer, by_parameter, measure, trained
-from mnist_cli.training.state import TrainState, fresh_model
+from mnist_cli.training.state import TrainState
 
 EPS = torch.finfo(torch.float32).eps
 Figures = dict[str, tuple[float, float, float]]
@@ -111,15 +107,6 @@ def test_an_ensembles_are_the_mean_of_its_members_alone() -> None:
     assert_figures_as_accurate(means([found]), means(usual), means(exact))
 
 
-def alone(settings: TrainConfig, number: int) -> TrainState:
-    """One network with the weights that member ``number`` begins with."""
-    together = fresh_model(settings, 10)
-    assert isinstance(together, Ensemble)
-    state = state_of(settings.model_copy(update={"ensemble": 1}))
-    state.model.load_state_dict(together.member(number).state_dict())
-    return state
-
-
 def means(members: list[Mapping[str, Norms]]) -> dict[str, float]:
     """The mean of each figure over members."""
     return {
@@ -159,32 +146,6 @@ def test_ratios() -> None:
     norms = Norms(gradient=1.0, weight=4.0, update=2.0)
     assert (norms.gradient_to_weight, norms.update_to_weight) == (0.25, 0.5)
     assert math.isnan(Norms(1.0, 0.0, 1.0).update_to_weight)
-
-
-def test_results_survive_the_way_to_plain_and_back_and_older_ones_have_none() -> None:
-    state = state_of(config())
-    list(fit(state, loader_of(state.config), split(6), NORMALISATION))
-    for result in (state.history[1], first_epoch(state_of(config()))):
-        plain = result.to_plain()
-        assert EpochResult.from_plain(plain) == result
-    del plain["norms"]
-    assert EpochResult.from_plain(plain).norms == {}
-
-
-def test_norms_in_a_checkpoint_must_fit(tmp_path: Path) -> None:
-    state = state_of(config())
-    loader = loader_of(state.config)
-    events = fit(state, loader, split(6), NORMALISATION)
-    next(events), next(events)
-    document = snapshot.capture(state, DATA, loader.generator)
-    assert document["running"]["norms"].shape == (8, 3)
-    for spoilt in (torch.ones(8, 2), torch.full((8, 3), torch.nan), torch.ones(8, 3) * 1j):
-        document["running"]["norms"] = spoilt
-        checkpoints.write(document, tmp_path / "a.pt")
-        with pytest.raises(CheckpointError, match="norms"):
-            snapshot.restore(
-                checkpoints.read(tmp_path / "a.pt"), state_of(config()), loader.generator
-            )
 
 
 def test_an_older_checkpoint_goes_on(tmp_path: Path) -> None:

@@ -41,10 +41,8 @@ def theirs(make: Callable[[Optimizer], LRScheduler], steps: int, lr: float) -> l
 
 
 def ours(settings: TrainConfig, steps_per_epoch: int) -> list[float]:
-    schedule = LearningRate.of(settings, steps_per_epoch)
-    return [
-        settings.lr * schedule.factor(step) for step in range(settings.epochs * steps_per_epoch)
-    ]
+    schedule = LearningRate(settings, steps_per_epoch)
+    return [schedule.rate(step) for step in range(settings.epochs * steps_per_epoch)]
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (1, 7), (3, 10), (7, 13), (2, 500)])
@@ -113,10 +111,6 @@ def test_step_is_torchs(drop_every: int, gamma: float) -> None:
     assert ours(settings, 6) == pytest.approx(expected, rel=1e-12)
 
 
-def test_constant_is_constant() -> None:
-    assert set(ours(config(schedule="constant", lr=0.7, epochs=3), 5)) == {0.7}
-
-
 @pytest.mark.parametrize("warmup", [0.5, 1.0, 2.0])
 def test_warmup_is_linear_and_the_schedule_follows(warmup: float) -> None:
     steps = round(warmup * 10)
@@ -136,7 +130,7 @@ def test_the_course_is_torchs_thinned_out_with_both_ends(points: int, count: int
     rates = theirs(
         lambda optimizer: OneCycleLR(optimizer, 0.3, total_steps=30, cycle_momentum=False), 29, 0.3
     )
-    course = LearningRate.of(settings, 10).course(0.3, 3, points)
+    course = LearningRate(settings, 10).course(3, points)
     assert len(course) == count
     assert (course[0][0], course[-1][0]) == (0, 2.9)
     for done, rate in course[:-1]:
@@ -150,7 +144,7 @@ def test_apply_sets_every_group_of_every_optimiser() -> None:
         torch.optim.Adam(parameters[2:], lr=torch.tensor(9.0), capturable=False, foreach=False),
     ]
     settings = config(schedule="step", step_epochs=1, gamma=0.5, epochs=3, lr=0.8)
-    value = LearningRate.of(settings, 2).apply(optimizers, 0.8, 5)
+    value = LearningRate(settings, 2).apply(optimizers, 5)
     assert value == pytest.approx(0.2)
     rates = [float(group["lr"]) for o in optimizers for group in o.param_groups]
     assert rates == pytest.approx([0.2, 0.2, 0.2])
@@ -256,24 +250,6 @@ def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     assert groups[0] == [id(p) for p in model.parameters() if p.ndim == 2]
     assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in model.parameters())
     assert adamw.param_groups[0]["betas"] == (0.8, 0.999)
-
-
-def test_muons_step_is_an_orthogonal_matrix_scaled_to_adamws_size() -> None:
-    """The first step without decay: U V^T of the gradient, 0.2 sqrt(max(rows, columns)) (Liu 2025)."""
-    weight = nn.Parameter(torch.zeros(6, 4))
-    torch.manual_seed(0)
-    gradient = torch.randn(6, 4)
-    settings = config(optimizer="muon", lr=0.1, weight_decay=0.0)
-    (muon,) = build_optimizers(settings, [weight])
-    weight.grad = gradient.clone()
-    muon.step()
-    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
-    expected = -0.1 * 0.2 * 6**0.5 * (left @ right)
-    # Newton-Schulz with Muon's coefficients brings singular values to about 0.7 to 1.2, in bf16.
-    values = torch.linalg.svdvals(weight.detach()) / torch.linalg.svdvals(expected)
-    assert ((values > 0.6) & (values < 1.3)).all()
-    cosine = torch.nn.functional.cosine_similarity(weight.flatten(), expected.flatten(), dim=0)
-    assert cosine > 0.95
 
 
 def test_without_matrices_or_without_others_one_optimiser_is_left() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,16 @@ import pytest
 import torch
 from bits import SECONDS, differences
 from small_runs import (
-    DATA,
     MOVED,
-    NORMALISATION,
+    Run,
     config,
-    loader_of,
-    split,
-    state_of,
 )
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.data.batches import Loader
-from mnist_cli.devices.device import Precision
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training import snapshot
-from mnist_cli.training.loop import fit
-from mnist_cli.training.state import TrainState
-
-VAL = split(6, 2, "val")
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sgd, step, dropout": {"schedule": "step", "gamma": 0.5},
@@ -57,44 +46,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Run:
-    """A run that can be looked at and left after any event."""
-
-    def __init__(self, settings: TrainConfig) -> None:
-        self.loader: Loader = loader_of(settings)
-        precision = "bf16" if settings.precision == "bf16" else "fp32"
-        self.state: TrainState = state_of(settings, Precision(precision, "cpu"))
-
-    def events(self) -> Iterator[object]:
-        return fit(self.state, self.loader, VAL, NORMALISATION)
-
-    def document(self) -> dict[str, Any]:
-        """As the file holds it: encoded and read back, so that later steps cannot change it."""
-        captured = snapshot.capture(self.state, DATA, self.loader.generator)
-        return torch.load(_bytes(checkpoints.encode(captured)), weights_only=True)
-
-
-def _bytes(data: bytes) -> Any:
-    import io
-
-    return io.BytesIO(data)
-
-
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_resuming_after_any_event_gives_the_same_bits(recipe: str, tmp_path: Path) -> None:
     """Weights, optimiser, average, generators and metrics, after each later event and at the end."""
     settings = config(**RECIPES[recipe])
     whole = Run(settings)
-    path = tmp_path / "last.pt"
     documents = [whole.document()]
     documents += [whole.document() for _ in whole.events()]
     assert len(documents) == 9  # before, and after each of 2 × (3 steps and their epoch)
     for stopped_at, document in enumerate(documents):
-        checkpoints.write(document, path)
-        torch.manual_seed(1234 + stopped_at)  # another process stands elsewhere
-        resumed = Run(settings)
-        resumed.loader.generator.manual_seed(stopped_at)
-        noticed = snapshot.restore(checkpoints.read(path), resumed.state, resumed.loader.generator)
+        resumed, noticed = resumed_from(document, tmp_path, settings, stopped_at)
         assert noticed == []
         assert differences(resumed.document(), document) == []
         for _ in resumed.events():
@@ -123,10 +84,8 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
     for run in (short, long):
         for _ in run.events():
             pass
-    document = short.document()
-    checkpoints.write(document, tmp_path / "a.pt")
     resumed = Run(config(epochs=2))
-    snapshot.restore(checkpoints.read(tmp_path / "a.pt"), resumed.state, resumed.loader.generator)
+    resumed.restore(short.document(), tmp_path)
     for _ in resumed.events():
         pass
     assert differences(resumed.document(), long.document(), ignore=SECONDS) == []
@@ -136,8 +95,7 @@ def test_another_machine_is_noticed(tmp_path: Path) -> None:
     run = Run(config())
     document = run.document()
     document["environment"] |= {"threads": 97, "torch": "1.0", "cpu_capability": "ABACUS"}
-    checkpoints.write(document, tmp_path / "a.pt")
-    noticed = snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+    noticed = run.restore(document, tmp_path)
     assert [line.partition(":")[0] for line in noticed] == ["torch", "cpu_capability", "threads"]
     assert f"threads: 97 then, {torch.get_num_threads()} now" in noticed
 
@@ -152,12 +110,14 @@ def elsewhere(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def resumed_from(path: Path, settings: TrainConfig, stand: int) -> tuple[Run, list[str]]:
+def resumed_from(
+    document: dict[str, Any], folder: Path, settings: TrainConfig, stand: int
+) -> tuple[Run, list[str]]:
     """A run that goes on, in a process whose generators stand anywhere."""
     torch.manual_seed(stand)
     run = Run(settings)
     run.loader.generator.manual_seed(stand)
-    return run, snapshot.restore(checkpoints.read(path), run.state, run.loader.generator)
+    return run, run.restore(document, folder)
 
 
 def test_a_run_that_moves_within_an_epoch_says_that_it_draws_other_numbers(tmp_path: Path) -> None:
@@ -165,10 +125,9 @@ def test_a_run_that_moves_within_an_epoch_says_that_it_draws_other_numbers(tmp_p
     run = Run(settings)
     events = run.events()
     next(events)
-    checkpoints.write(elsewhere(run.document()), tmp_path / "a.pt")
-    ends = []
+    document, ends = elsewhere(run.document()), []
     for stand in (1, 2):
-        resumed, noticed = resumed_from(tmp_path / "a.pt", settings, stand)
+        resumed, noticed = resumed_from(document, tmp_path, settings, stand)
         assert [line.partition(":")[0] for line in noticed] == [
             *("device", "device_name", "random numbers")
         ]
@@ -188,8 +147,7 @@ def test_a_run_that_moves_between_epochs_loses_no_random_numbers(tmp_path: Path)
     events = run.events()
     while not isinstance(next(events), EpochResult):
         pass
-    checkpoints.write(elsewhere(run.document()), tmp_path / "a.pt")
-    resumed, noticed = resumed_from(tmp_path / "a.pt", settings, 1)
+    resumed, noticed = resumed_from(elsewhere(run.document()), tmp_path, settings, 1)
     assert [line.partition(":")[0] for line in noticed] == ["device", "device_name"]
     for one in (events, resumed.events()):
         for _ in one:
@@ -213,8 +171,7 @@ MISFITS: dict[str, tuple[str, Any]] = {
     "two optimisers": ("optimizers", [{}, {}]),
     "an empty optimiser": ("optimizers", [{}]),
     "an optimiser of another network": (
-        "optimizers",
-        [{"state": {}, "param_groups": [{"params": [0], "lr": 0.1}]}],
+        *("optimizers", [{"state": {}, "param_groups": [{"params": [0], "lr": 0.1}]}]),
     ),
     "no number as learning rate": ("optimizers/0/param_groups/0/lr", "much"),
     "generators missing": ("generators", {}),
@@ -230,6 +187,9 @@ MISFITS: dict[str, tuple[str, Any]] = {
     "sums of another shape": ("running/sums", torch.zeros(4)),
     "no sums": ("running/sums", "none"),
     "no seconds": ("seconds", "long"),
+    "norms of another shape": ("running/norms", torch.ones(8, 2)),
+    "norms that are no numbers": ("running/norms", torch.full((8, 3), torch.nan)),
+    "complex norms": ("running/norms", torch.ones(8, 3) * 1j),
 }
 
 
@@ -238,9 +198,8 @@ def test_what_does_not_fit_is_a_checkpoint_error(case: str, tmp_path: Path) -> N
     run = Run(config())
     document = run.document()
     _set(document, *MISFITS[case])
-    checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="cannot be resumed"):
-        snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+        run.restore(document, tmp_path)
 
 
 def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -249,9 +208,8 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
         pass
     document = run.document()
     document["optimizers"][0]["state"][0]["momentum_buffer"] = torch.zeros(3)
-    checkpoints.write(document, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="momentum_buffer has"):
-        snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+        run.restore(document, tmp_path)
 
 
 def test_a_program_that_knew_fewer_means_has_saved_fewer_sums(tmp_path: Path) -> None:
@@ -259,8 +217,7 @@ def test_a_program_that_knew_fewer_means_has_saved_fewer_sums(tmp_path: Path) ->
     next(run.events())
     document = run.document()
     document["running"]["sums"] = document["running"]["sums"][:2]
-    checkpoints.write(document, tmp_path / "a.pt")
-    resumed, _ = resumed_from(tmp_path / "a.pt", config(), 1)
+    resumed, _ = resumed_from(document, tmp_path, config(), 1)
     assert resumed.state.running.sums.tolist() == [*run.state.running.sums.tolist()[:2], 0.0]
 
 
@@ -268,8 +225,7 @@ def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> Non
     run = Run(config())
     document = run.document()
     document["optimizers"][0]["param_groups"][0] |= {"weight_decay": 9.0, "nesterov": "yes"}
-    checkpoints.write(document, tmp_path / "a.pt")
-    snapshot.restore(checkpoints.read(tmp_path / "a.pt"), run.state, run.loader.generator)
+    run.restore(document, tmp_path)
     group = run.state.optimizers[0].param_groups[0]
     assert (group["weight_decay"], group["nesterov"]) == (5e-4, True)
 

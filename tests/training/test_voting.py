@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,25 @@ import pytest
 import torch
 from rounding import assert_as_accurate, assert_figures_as_accurate, moves, smooth, weights_of
 from small_runs import (
-    CPU,
     DATA,
     FP32,
     MOVED,
     NORMALISATION,
+    Run,
+    alone,
     config,
     in_float64,
-    loader_of,
     split,
     state_of,
+    train,
 )
 from torch import Tensor, nn
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.training import snapshot
 from mnist_cli.training.guard import first_bad_module
-from mnist_cli.training.loop import fit
-from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.scoring import evaluate, predict, score
 from mnist_cli.training.state import TrainState, fresh_model
 
@@ -58,19 +55,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def trained(state: TrainState) -> TrainState:
-    for _ in fit(state, loader_of(state.config), VAL, NORMALISATION):
-        pass
-    return state
-
-
-def alone(settings: TrainConfig, number: int) -> TrainState:
-    """One network with the weights that member ``number`` begins with."""
-    together = fresh_model(settings, 10)
-    assert isinstance(together, Ensemble)
-    state = state_of(settings.model_copy(update={"ensemble": 1}))
-    for part in (state.model, state.eval_model):
-        part.load_state_dict(together.member(number).state_dict())
-    return state
+    return train(state, VAL)
 
 
 def member_of(model: nn.Module, number: int) -> dict[str, Tensor]:
@@ -163,12 +148,6 @@ def test_an_evaluation_holds_the_vote_and_each_member() -> None:
 # --- what is in a checkpoint
 
 
-def document(**values: Any) -> dict[str, Any]:
-    settings = config(model="conv2", epochs=1, ensemble=MEMBERS, **values)
-    state = trained(state_of(settings))
-    return copy.deepcopy(snapshot.capture(state, DATA, torch.Generator()))
-
-
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_the_checkpoint_alone_is_the_ensemble(tmp_path: Path, ema: float) -> None:
     settings = config(model="conv4", epochs=1, ensemble=MEMBERS, ema=ema)
@@ -184,27 +163,23 @@ def test_the_checkpoint_alone_is_the_ensemble(tmp_path: Path, ema: float) -> Non
     assert weight[1].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("claimed", [1, 2, 4])
-def test_a_wrong_number_of_members_is_an_error(tmp_path: Path, claimed: int) -> None:
-    spoilt = document()
+@pytest.mark.parametrize(
+    ("claimed", "words"),
+    [
+        *((number, "does not fit the network 'conv2'") for number in (1, 2, 4)),
+        *((number, "missing or garbled") for number in (0, -1, 10**9, "many", None, 1.5)),
+    ],
+)
+def test_another_number_of_members_is_refused(tmp_path: Path, claimed: Any, words: str) -> None:
+    spoilt = Run(config(model="conv2", ensemble=MEMBERS)).document()
     spoilt["config"]["ensemble"] = claimed
     checkpoints.write(spoilt, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="does not fit the network 'conv2'"):
-        checkpoints.read(tmp_path / "a.pt")
-
-
-@pytest.mark.parametrize("claimed", [0, -1, 10**9, "many", None, 1.5])
-def test_an_impossible_number_of_members_is_an_error(tmp_path: Path, claimed: Any) -> None:
-    spoilt = document()
-    spoilt["config"]["ensemble"] = claimed
-    checkpoints.write(spoilt, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="is missing or damaged"):
+    with pytest.raises(CheckpointError, match=words):
         checkpoints.read(tmp_path / "a.pt")
 
 
 def test_a_checkpoint_without_the_key_is_one_network(tmp_path: Path) -> None:
-    state = trained(state_of(config(epochs=1)))
-    old = copy.deepcopy(snapshot.capture(state, DATA, torch.Generator()))
+    old = Run(config()).document()
     del old["config"]["ensemble"]
     checkpoints.write(old, tmp_path / "a.pt")
     found = checkpoints.read(tmp_path / "a.pt")
@@ -224,12 +199,3 @@ def test_a_member_whose_loss_is_not_finite_ends_the_run_and_its_module_is_named(
     images = torch.zeros(2, 1, 28, 28)
     assert first_bad_module(state.model, images) == "fc1"
     assert first_bad_module(fresh_model(config(ensemble=2), 10), images) == ""
-
-
-def test_optimisers_see_one_tensor_for_all_members() -> None:
-    settings = config(model="conv4", ensemble=MEMBERS, optimizer="adam")
-    model = fresh_model(settings, 10).to(CPU)
-    (optimizer,) = build_optimizers(settings, model.parameters())
-    single = list(fresh_model(config(model="conv4"), 10).parameters())
-    shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
-    assert shapes == [(MEMBERS, *p.shape) for p in single]

@@ -234,20 +234,13 @@ HEAD = "POST /ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: applicatio
         (HEAD + "Content-Length: -1\r\n\r\n", 411),
         (HEAD + "Content-Length: +5\r\n\r\nhello", 411),
         (HEAD + "Content-Length: ٥\r\n\r\nhello", 411),
-        (HEAD + "Content-Length: 1e9\r\n\r\n", 411),
         (HEAD + f"Content-Length: {SIZE + 1}\r\n\r\n", 413),
-        (HEAD + "Content-Length: 999999999999999999\r\n\r\n", 413),
         (HEAD + "Content-Length: 9999999999999999999999\r\n\r\n", 411),
         (HEAD + "Content-Length: 5\r\n\r\nhel", 400),
         (HEAD + "Host: evil.example\r\nContent-Length: 0\r\n\r\n", 403),
         ("GET / HTTP/1.1\r\n\r\n", 403),
         ("GET /\r\n\r\n", None),
         ("PUT / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", 501),
-        ("PUT / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 501),
-        ("OPTIONS /ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", 501),
-        ("hello\r\n\r\n", None),
-        ("GET /" + 70_000 * "a" + " HTTP/1.1\r\n\r\n", 414),
-        ("GET / HTTP/1.1\r\nA: " + 70_000 * "b" + "\r\n\r\n", 431),
     ],
 )
 def test_malformed_requests_are_refused_and_survived(
@@ -258,12 +251,6 @@ def test_malformed_requests_are_refused_and_survived(
     if status is not None:
         assert answer.startswith(f"HTTP/1.0 {status} ".encode()), answer[:100]
     assert b'{"error":' in answer
-    assert is_well(server)
-
-
-@pytest.mark.parametrize("data", [b"", b"\0\xff\x16\x03\x01", b"\r\n", 100_000 * b"x"])
-def test_what_is_no_http_is_survived(server: PageServer, data: bytes) -> None:
-    raw(server, data)
     assert is_well(server)
 
 

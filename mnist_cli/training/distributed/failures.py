@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.errors import MnistError, RankError, Stopped, error_class
-from mnist_cli.training.distributed.rank_environment import write_whole
+from mnist_cli.base.files import atomic_write
+from mnist_cli.errors import MnistError, OutputError, RankError, Stopped, error_class
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
@@ -50,10 +50,10 @@ def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> 
     kind, message, hint = "internal", f"{type(error).__name__}: {error}", ""
     if isinstance(error, MnistError):
         kind, message, hint = error.kind, error.message, error.hint
-    with contextlib.suppress(OSError):  # the folder is gone, and with it the reader
-        more = {"py_callstack": message, "timestamp": str(int(time.time()))}
-        content = {"message": {"message": message, "extraInfo": more}, "kind": kind, "hint": hint}
-        write_whole(Path(path), json.dumps(content))
+    more = {"py_callstack": message, "timestamp": str(int(time.time()))}
+    content = {"message": {"message": message, "extraInfo": more}, "kind": kind, "hint": hint}
+    with contextlib.suppress(OutputError):  # the folder is gone, and with it the reader
+        atomic_write(Path(path), json.dumps(content))
         return True
     return False
 

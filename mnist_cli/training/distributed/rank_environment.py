@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from mnist_cli.base.files import replace
-from mnist_cli.errors import UsageError
+from mnist_cli.base.files import atomic_write
+from mnist_cli.errors import OutputError, UsageError
 
 FOLDER, LAUNCHER = "MNIST_CLI_RANKS_FOLDER", "MNIST_CLI_RANKS_LAUNCHER"
 """Variables of :mod:`mnist_cli.training.distributed.launch`: its folder and its process id."""
@@ -21,8 +21,8 @@ FOLDER, LAUNCHER = "MNIST_CLI_RANKS_FOLDER", "MNIST_CLI_RANKS_LAUNCHER"
 class Place:
     """Rank ``rank`` of ``size``, and the ``local_rank``-th of ``local_size`` on this machine.
 
-    The ranks meet at ``address``, or in a file of ``folder`` if our own launcher started them;
-    otherwise ``folder`` is empty. ``parent`` is the process whose end ends the ranks; 0 if the
+    The ranks meet at ``address``: a file of ``folder`` if our own launcher started them; otherwise
+    ``folder`` is empty. ``parent`` is the process whose end ends the ranks; 0 if the
     process that started them may end before them.
     """
 
@@ -42,8 +42,8 @@ class Place:
     def write_resume(self, command: str) -> None:
         """Leave the command that resumes the run to our launcher, if that started the ranks."""
         if self.folder and self.rank == 0:
-            with contextlib.suppress(OSError):  # the launcher is gone
-                write_whole(resume_file(Path(self.folder)), command)
+            with contextlib.suppress(OutputError):  # the launcher is gone
+                atomic_write(resume_file(Path(self.folder)), command)
 
 
 def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
@@ -68,7 +68,7 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
     check_system()
     if folder := environment.get(FOLDER, ""):
         parent = _number(environment, LAUNCHER)
-        return Place(rank, size, rank, size, str(store_file(Path(folder))), folder, parent)
+        return Place(rank, size, rank, size, str(Path(folder, "store")), folder, parent)
     host, port = _required(environment, "MASTER_ADDR"), _number(environment, "MASTER_PORT")
     here = _is_loopback(host)  # so all ranks are on this machine
     local_rank = _number(environment, "LOCAL_RANK", str(rank) if here else "")
@@ -97,21 +97,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def store_file(folder: Path) -> Path:
-    """The file in which the ranks of our launcher meet."""
-    return folder / "store"
-
-
 def resume_file(folder: Path) -> Path:
     """The file in which rank 0 leaves the command that resumes the run."""
     return folder / "resume"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that a reader finds complete or not at all."""
-    half = path.with_name(f"{path.name}.half")
-    half.write_text(text, encoding="utf-8")
-    replace(half, path)
 
 
 _WAY_OUT = "Start the ranks with a launcher such as torchrun, or unset RANK and WORLD_SIZE."
