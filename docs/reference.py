@@ -20,8 +20,8 @@ from mnist_cli.config.schema import CHOOSERS
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """# Reference
 
-Every command with its arguments and options, as `--help` gives them. Written by
-`docs/reference.py` from the program itself; `make docs` writes it anew, and a test compares.
+Every command with its arguments and options, as `--help` prints them. `make docs` generates
+this page from the program, and a test checks that it is current.
 
 The [guide](guide.md) has examples, the exit codes, and what a run directory holds."""
 
@@ -74,8 +74,8 @@ def _keys() -> Iterator[str]:
     """Every key that a recipe's file and ``--set`` take."""
     yield "## Configuration keys"
     yield (
-        "What a recipe's TOML file and `--set KEY=VALUE` take. Where no default stands, the "
-        "optimiser's or the schedule's own holds."
+        "The keys of a recipe's TOML file and of `--set KEY=VALUE`. If a default is empty, "
+        "that of the optimiser or the schedule applies."
     )
     rows = []
     for name, key in KEYS.items():

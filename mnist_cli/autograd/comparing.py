@@ -152,7 +152,8 @@ def _edges(pairs: Pairs) -> Iterator[str]:
             yield f"{place_of(a)}: {len(a.next)} results in the first, {len(b.next)} in the second"
         for nr, (x, y) in enumerate(zip(a.outputs, b.outputs, strict=False)):
             if x.shape != y.shape:
-                yield f"{place_of(a)}: input {nr} has shape {x.shape}, and {y.shape} in the second"
+                shapes = f"{x.shape} in the first, {y.shape} in the second"
+                yield f"{place_of(a)}: input {nr} has shape {shapes}"
 
 
 def _missing(first: GradGraph, second: GradGraph) -> Iterator[str]:

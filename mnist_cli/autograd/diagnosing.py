@@ -174,8 +174,8 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
         if not bad_in and not bad_out:
             continue
         worst = (bad_in or bad_out)[0]
-        how = "got" if bad_in else "made, from finite ones,"
-        message = f"{place_of(node)}, {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        how = "received" if bad_in else "turned finite gradients into"
+        message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
         subject = node.module or node.name
         yield Diagnosis(
             "not-finite", subject, f"The first in the backward pass: {message}.", node.id
@@ -188,9 +188,9 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
         if one.frozen:
             continue
         if one.grad is None:
-            why = "is not part of the loss" if one.node is None else "is reached, but nothing flows"
+            why = "the loss does not depend on it" if one.node is None else "none flows to it"
             yield Diagnosis(
-                "no-gradient", one.name, f"{one.name} gets no gradient: it {why}.", one.node
+                "no-gradient", one.name, f"{one.name} gets no gradient: {why}.", one.node
             )
         elif one.grad.norm == 0 and 0 not in one.shape:
             message = f"The gradient of {one.name} is zero in every entry."

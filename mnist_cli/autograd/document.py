@@ -174,7 +174,7 @@ def _check_format(data: Mapping[str, Any]) -> None:
         raise _wrong(f"format: should be {FORMAT!r}, not {found!r}")
     if version != VERSION or isinstance(version, bool):
         raise DataError(
-            f"a gradient graph of another version: {version!r}; this program reads {VERSION}",
+            f"the gradient graph has version {version!r}; this program reads version {VERSION}",
             "Dump the graph again, or read it with the release that wrote it.",
         )
 
@@ -187,13 +187,13 @@ def _check_references(graph: GradGraph) -> None:
     for node, position, edge in graph.edges():
         where = f"nodes[{node.id}].next[{position}]"
         if not 0 <= edge.node < count:
-            raise _wrong(f"{where}.node: there is no node {edge.node}")
+            raise _wrong(f"{where}.node: no such node: {edge.node}")
         inputs = len(graph.nodes[edge.node].outputs)
         if inputs and not 0 <= edge.input_nr < inputs:
             what = f"node {edge.node} has {inputs} inputs, but this is {edge.input_nr}"
             raise _wrong(f"{where}.input_nr: {what}")
     for position, parameter in enumerate(graph.parameters):
         if parameter.node is not None and not 0 <= parameter.node < count:
-            raise _wrong(f"parameters[{position}].node: there is no node {parameter.node}")
+            raise _wrong(f"parameters[{position}].node: no such node: {parameter.node}")
     if not (0 <= graph.root < count or graph.root == count == 0):
-        raise _wrong(f"root: there is no node {graph.root}")
+        raise _wrong(f"root: no such node: {graph.root}")

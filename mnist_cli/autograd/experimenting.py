@@ -92,19 +92,19 @@ def experiment(
         raise UsageError(f"{unused[0]} has a value but is not in {expression!r}", hint)
     if orders < 1 or (orders > 1 and not create_graph):
         raise UsageError(
-            f"orders = {orders} is not possible",
-            "It must be at least 1, and above 1 it needs create_graph.",
+            f"orders = {orders} is out of range",
+            "Set it to at least 1; values above 1 need create_graph.",
         )
     value = evaluate(expression, leaves)
     if value.grad_fn is None and not value.requires_grad:
         raise UsageError(
-            f"{expression!r} has constants only, and so no gradient",
+            f"{expression!r} has only constants, so it has no gradient",
             "Let one of its names require a gradient.",
         )
     if value.grad_fn is None:
         raise UsageError(
             f"{expression!r} is only a variable: no operation made it, so it has no node",
-            "Do something with it: x * 1.",
+            "Apply an operation to it, such as x * 1.",
         )
     variables = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
     start = torch.ones_like(value) if grad is None else fitted(grad, value.shape)
@@ -123,7 +123,7 @@ def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[N
             if len(calls) == MAX_CALLS:
                 raise UsageError(
                     f"more than {MAX_CALLS} calls at order {call.order + 1}",
-                    "Ask for fewer orders.",
+                    "Request fewer orders.",
                 )
             ones = torch.ones_like(gradient).detach()
             calls.append(_call(gradient, leaves, ones, call.order + 1, (number, name), True))

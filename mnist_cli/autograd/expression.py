@@ -102,7 +102,8 @@ def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
     value = _Reader(text, leaves).read(_parse(text).body, 0)
     if not isinstance(value, Tensor):
         raise UsageError(
-            f"{text!r} has no variable, and so no gradient", "Use a name and give it a value: x=2."
+            f"{text!r} has no variable, so it has no gradient",
+            "Use a name and give it a value: x=2.",
         )
     return value
 
@@ -119,7 +120,7 @@ def _parse(text: str) -> ast.Expression:
     if len(text) > MAX_LENGTH:
         raise UsageError(f"the expression is longer than {MAX_LENGTH} characters")
     if not text:
-        raise UsageError("the expression is empty", "Write one, as x * y.")
+        raise UsageError("the expression is empty", "Write one, such as x * y.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -167,7 +168,7 @@ class _Reader:
             return self._compute(node, _UNARY[type(node.op)], [self.read(node.operand, depth + 1)])
         if isinstance(node, ast.Call):
             return self._call(node, depth)
-        hint = "Allowed are numbers, names, + - * / ** @, parentheses and the listed functions."
+        hint = "Use only numbers, names, + - * / ** @, parentheses and the listed functions."
         return self.refuse("this is not allowed in an expression", node, hint)
 
     def _constant(self, node: ast.Constant) -> Number:
@@ -187,12 +188,14 @@ class _Reader:
 
     def _call(self, node: ast.Call, depth: int) -> Value:
         if not isinstance(node.func, ast.Name):
-            self.refuse("only a function of the list can be called", node.func)
+            self.refuse("only a listed function can be called", node.func)
         name = node.func.id
         function = FUNCTIONS.get(name)
         if function is None:
             self.refuse(
-                f"{name} is not on the list of functions", node.func, nearest(name, list(FUNCTIONS))
+                f"{name} is not one of the listed functions",
+                node.func,
+                nearest(name, list(FUNCTIONS)),
             )
         takes, given = function.tensors, node.args
         if len(given) < takes:
@@ -225,7 +228,7 @@ class _Reader:
     def _whole(self, node: ast.expr) -> int:
         value = self.read(node, MAX_DEPTH - 4)  # a number and its sign, no more
         if isinstance(value, Tensor) or not isinstance(value, int):
-            self.refuse("a whole number belongs here", node)
+            self.refuse("a whole number is required here", node)
         return value
 
     def _compute(self, node: ast.expr, call: Callable[..., Any], values: Sequence[Value]) -> Value:

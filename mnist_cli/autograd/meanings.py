@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 MEANINGS: Mapping[str, str] = {
-    "AccumulateGrad": "the end of a way: adds what arrives to the leaf's .grad",
+    "AccumulateGrad": "the end of a path: adds the arriving gradient to the leaf's .grad",
     "Add": "z = x + y: grad goes to both, unchanged (scaled by alpha)",
     "Sub": "z = x - y: grad to x, -grad to y",
     "Mul": "z = x * y: grad * y to x, grad * x to y; so each factor is kept for the other",
@@ -44,9 +44,9 @@ MEANINGS: Mapping[str, str] = {
     "Silu": "z = x * s with s = sigmoid x: grad * s * (1 + x * (1 - s))",
     "Softplus": "z = ln (1 + e^x): grad * sigmoid x",
     "Abs": "z = |x|: grad * sign x",
-    "Sign": "a step: 0 everywhere",
-    "Floor": "a step: 0 everywhere",
-    "Ceil": "a step: 0 everywhere",
+    "Sign": "a step function: 0 everywhere",
+    "Floor": "a step function: 0 everywhere",
+    "Ceil": "a step function: 0 everywhere",
     "Maximum": "the larger of two: grad to that one, half to each where they are equal",
     "Minimum": "the smaller of two: grad to that one, half to each where they are equal",
     "Max": "the largest entry: grad there, shared evenly where several are",
@@ -54,7 +54,7 @@ MEANINGS: Mapping[str, str] = {
     "Sum": "z = sum of x: grad, spread over every entry that was summed",
     "Mean": "z = mean of x: grad / n, spread over every entry",
     "Prod": "z = product of x: grad * z / x",
-    "Cumsum": "running sums: grad summed from each place to the end",
+    "Cumsum": "running sums: grad summed from each position to the end",
     "Var": "z = variance of x: grad * 2 (x - mean) / (n - 1)",
     "Std": "z = deviation of x: grad * (x - mean) / ((n - 1) z)",
     "Logsumexp": "z = ln of the sum of e^x: grad * softmax x",

@@ -224,5 +224,5 @@ def freed(what: str) -> UsageError:
     """The error for a graph whose saved tensors are gone."""
     return UsageError(
         f"the graph was already freed: {what} no longer has its saved tensors",
-        "Run the forward pass anew, or keep the graph with backward(retain_graph=True).",
+        "Run the forward pass again, or keep the graph with backward(retain_graph=True).",
     )

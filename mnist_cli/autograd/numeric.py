@@ -118,7 +118,7 @@ class _Evaluation:
         torch.manual_seed(self.seed)
         value = self.loss()
         if value.numel() != 1:
-            raise UsageError(f"the loss has shape {tuple(value.shape)}, and must be a scalar")
+            raise UsageError(f"the loss has shape {tuple(value.shape)}, but must be a scalar")
         return value
 
     def number(self) -> float:
@@ -148,7 +148,7 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
     if float(value.detach().double()) != evaluate.number():
         raise UsageError(
             "the loss is not the same when evaluated twice: differences cannot check it",
-            "Let it draw only from torch's generators, and keep state such as counters out of it.",
+            "Use only torch's random generators in it, and no state such as counters.",
         )
     found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return {

@@ -167,7 +167,7 @@ def inside(module: str, prefix: str) -> bool:
 
 
 def select(graph: GradGraph, prefix: str) -> GradGraph:
-    """The nodes and parameters of one module and all below it, numbered anew.
+    """The nodes and parameters of one module and all below it, renumbered.
 
     An edge that leaves the module becomes None; its gradient's figures stay in ``grad_out``.
     The root is the module's node nearest to the loss.

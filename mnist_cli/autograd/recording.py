@@ -144,7 +144,7 @@ def root_tensor(walked: Walk) -> Tensor:
     if isinstance(walked.root, Tensor):
         return walked.root
     raise UsageError(
-        "this walk started from a node, and a backward starts from a tensor",
+        "this walk started from a node, but a backward pass starts from a tensor",
         "Walk from the tensor itself.",
     )
 

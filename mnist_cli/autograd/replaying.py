@@ -183,7 +183,7 @@ def call_node(
     if adapter.variable(node) is not None:
         raise UsageError(
             "AccumulateGrad is not called by hand: it would add to the parameter's .grad",
-            "Call the node before it, whose results are what arrives here.",
+            "Call the node before it: its results arrive here.",
         )
     expected = adapter.inputs(node)
     given = grads or tuple(
@@ -200,7 +200,8 @@ def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -
         shapes = ", ".join(str(one.shape) for one in expected)
         raise UsageError(
             f"{name} takes {len(expected)} gradient(s), not {len(grads)}",
-            f"One for each result of the forward operation, of shape {shapes}; None for no gradient.",
+            f"Pass one for each result of the forward operation, of shape {shapes}, "
+            "or None for no gradient.",
         )
     for number, (grad, one) in enumerate(zip(grads, expected, strict=True)):
         if grad is not None and one.known and tuple(grad.shape) != one.shape:

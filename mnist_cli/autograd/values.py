@@ -31,7 +31,9 @@ def parse_binding(text: str) -> tuple[str, Tensor]:
     if not equals:
         raise UsageError(f"{text!r} gives no value", "Write a name, =, and a value: x=2.")
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise UsageError(f"{name!r} cannot be a name", "Use letters, digits and underscores: x=2.")
+        raise UsageError(
+            f"{name!r} is not a valid name", "Use letters, digits and underscores: x=2."
+        )
     return name, parse_value(value, name).requires_grad_()
 
 
@@ -80,5 +82,5 @@ def _shape_of(data: object, what: str) -> tuple[int, ...]:
         raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is not a number")
     shapes = {_shape_of(item, what) for item in data}
     if len(shapes) > 1:
-        raise UsageError(f"{what} has rows of unequal length", "Every row needs as many numbers.")
+        raise UsageError(f"{what} has rows of unequal length", "Give all rows the same length.")
     return (len(data), *(shapes.pop() if shapes else ()))

@@ -143,7 +143,7 @@ def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) ->
     node = graph.nodes[first]
     where = f" in {node.module}" if node.module else ""
     return (
-        f"Node {first}, {node.name}{where}, is the first whose incoming gradient differs, "
-        "though all nodes called before it got the same: a hook on the tensor or the node "
-        "changed it, or the calls before it do not give the same bits twice.",
+        f"Node {first}, {node.name}{where}, is the first whose incoming gradient differs. "
+        "Either a hook on the tensor or the node changed it, or an earlier node does not "
+        "compute the same bits twice.",
     )

@@ -122,7 +122,7 @@ def _start(root: Tensor | LiveNode) -> tuple[LiveNode, int]:
         return root, 0
     if not root.requires_grad:
         raise UsageError(
-            "the tensor has no backward graph: nothing that it was made from requires a gradient",
+            "the tensor has no backward graph: none of its inputs requires a gradient",
             "Set requires_grad on an input or a parameter, and leave torch.no_grad().",
         )
     edge = get_gradient_edge(root)

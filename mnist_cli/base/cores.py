@@ -60,7 +60,7 @@ def usable_cores() -> int:
     return cores() if limit is None else max(1, min(cores(), math.ceil(limit)))
 
 
-def excess(threads: int) -> str:
+def excess_threads(threads: int) -> str:
     """The warning about more threads than cores; empty if there are enough. 0 is torch's choice."""
     available = usable_cores()
     if threads <= available:

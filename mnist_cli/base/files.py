@@ -38,7 +38,7 @@ _CAUSES = {
     errno.EROFS: ("the file system is read-only", "Choose another folder"),
     errno.EACCES: ("permission denied", "Choose another folder"),
     errno.EPERM: ("not permitted", "Choose another folder"),
-    errno.ENOENT: ("the folder does not exist", "Make the folder first, or choose another"),
+    errno.ENOENT: ("the folder does not exist", "Create the folder first, or choose another"),
     errno.EEXIST: ("it is a file, not a folder", "Choose another folder"),
     errno.EISDIR: ("it is a folder, not a file", "Choose another name"),
     errno.ENOTDIR: ("a part of the path is not a folder", "Choose another folder"),

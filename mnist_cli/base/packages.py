@@ -55,7 +55,7 @@ def require(package: str, what: str) -> None:
         )
 
 
-def told(error: ImportError) -> str:
+def import_failure(error: ImportError) -> str:
     """The failed import of an optional package in one line, for work that can be skipped.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Measures recipes on this machine, each run in a process of its own, one after the other."""
+"""Measures recipes on this machine, each run in a separate process, one after the other."""
 
 FACTORS = ("images", "batch", "width", "threads")
 """What the cost of training may grow with."""

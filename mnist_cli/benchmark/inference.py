@@ -54,7 +54,7 @@ class InferenceBenchmark:
     data_dir: Path
 
     def run(self) -> Iterator[InferenceSummary]:
-        """Evaluate each recipe in a process of its own, the batch sizes in turn.
+        """Evaluate each recipe in a separate process, the batch sizes in turn.
 
         The weights are the untrained ones of seed 0: their values do not change the cost.
 

@@ -18,7 +18,7 @@ class Recipe:
         name: the name in tables and messages.
         settings: the configuration as plain values.
         repeats: number of counted runs.
-        worker: the module that runs it in a process of its own.
+        worker: the module that runs it in a separate process.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """How the cost of training grows with images, batch size, network width and threads.
 
-A point is one training in a process of its own, since peak memory is a process's; points take
+A point is one training in a separate process, since peak memory is a process's; points take
 turns. Imports no torch: each worker does.
 """
 
@@ -131,7 +131,7 @@ def check(recipe: Recipe, factors: Sequence[str]) -> None:
     name, _ = width_of(model) or ("", 1.0)
     if "width" in factors and name not in SCALABLE:
         raise UsageError(
-            f"the network '{model}' has only one width; {', '.join(SCALABLE)} have more",
+            f"the network '{model}' has a fixed width; {', '.join(SCALABLE)} have more",
             "Try the other factors: images, batch, threads.",
         )
 

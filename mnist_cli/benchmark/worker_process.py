@@ -22,7 +22,7 @@ class Answer:
 
 
 def launch(recipe: str, task: str, order: Mapping[str, Any], worker: str) -> Answer:
-    """Run one task of a worker module in a process of its own.
+    """Run one task of a worker module in a separate process.
 
     Args:
         recipe: its name, for error messages.

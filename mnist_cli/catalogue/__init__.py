@@ -33,9 +33,9 @@ def get(name: str) -> DatasetSpec:
     if spec is not None:
         return spec
     raise UsageError(
-        f"there is no data set {name!r}, and no folder of that name",
+        f"no such data set: {name!r}, and no folder of that name",
         f"{did_you_mean(_plain(name), _CATALOGUE)} "
-        f"Known are {', '.join(names())}; your own are named by their path.",
+        f"Choose one of {', '.join(names())}, or give the path of your own.",
     )
 
 

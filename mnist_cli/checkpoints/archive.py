@@ -65,21 +65,19 @@ def _load(path: Path) -> object:
         loaded = _unpickle(data)
         judge_contents(loaded, MAX_BYTES)
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
+        raise CheckpointError(f"the checkpoint {path} does not exist") from error
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except Unacceptable as error:
         raise CheckpointError(f"{path} is refused: {error}", _RESAVE) from error
     except MemoryError as error:
-        raise CheckpointError(f"{path} needs more memory than there is") from error
+        raise CheckpointError(f"{path} needs more memory than is available") from error
     return loaded
 
 
 def _read_bytes(path: Path) -> bytes:
     if (size := path.stat().st_size) > MAX_BYTES:
-        raise Unacceptable(
-            f"it has {size:,} bytes, and a checkpoint of an MNIST network at most {MAX_BYTES:,}"
-        )
+        raise Unacceptable(f"it has {size:,} bytes; a checkpoint has at most {MAX_BYTES:,}")
     if not path.is_file():
         raise Unacceptable("it is not a file")
     return path.read_bytes()
@@ -107,7 +105,7 @@ def _pickle_of(data: bytes) -> bytes:
 def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     names = {entry.filename for entry in entries}
     if len(entries) > MAX_ENTRIES or len(names) != len(entries):
-        raise Unacceptable("it has too many entries, or two of one name")
+        raise Unacceptable("it has too many entries, or two with the same name")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise Unacceptable("a checkpoint's entries are not compressed")
     if sum(entry.file_size for entry in entries) > size:

@@ -221,7 +221,7 @@ def _garbled(path: Path) -> Iterator[None]:
     except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: a part of the checkpoint is missing or garbled: {reason:.200}"
+            f"{path}: a part of the checkpoint is missing or damaged: {reason:.200}"
         ) from error
 
 
@@ -265,8 +265,8 @@ def _named_anew(
     place = str(source.get("path", "")) if isinstance(source, Mapping) else ""
     where = f", in {place!r:.200} when it was trained" if place else ""
     raise OwnNetworkError(
-        f"{path} holds a network from a file of its user's own: {name.label!r:.80}{where}",
-        f"No checkpoint makes this program run a file; name it yourself, as in {EXAMPLE}.",
+        f"{path} holds a network from a user's Python file: {name.label!r:.80}{where}",
+        f"The program runs no file named by a checkpoint. Name it yourself, as in {EXAMPLE}.",
     )
 
 
@@ -326,7 +326,7 @@ def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) ->
 def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
     shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
     return CheckpointError(
-        f"{path}: no known network has weights of these names and shapes: {shapes}",
+        f"{path}: no known network has weights with these names and shapes: {shapes}",
         f"Known networks: {', '.join(models.REGISTRY)}. Name one to see the differences, or name "
         f"your own, as in {EXAMPLE}.",
     )

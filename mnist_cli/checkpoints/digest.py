@@ -60,4 +60,4 @@ def _parts(value: object) -> Iterator[bytes]:
         text = str(value).encode()
         yield f"{len(text)}:".encode() + text
     else:
-        raise TypeError(f"no hash of a {type(value).__name__}")
+        raise TypeError(f"cannot hash a {type(value).__name__}")

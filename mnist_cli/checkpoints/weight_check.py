@@ -93,7 +93,7 @@ def check_weights(
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(
                 f"{path}: weight '{name}' holds NaN or infinity",
-                "Take an earlier checkpoint, or train again with a lower learning rate.",
+                "Use an earlier checkpoint, or train again with a lower learning rate.",
             )
 
 

@@ -42,21 +42,21 @@ def bench(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Measure recipes side by side: seconds to a test accuracy, and what that costs.
+    """Compare recipes on this machine: seconds to a test accuracy, speed and memory.
 
-    Each run is a process of its own, like mnist train. Recipes alternate after a warm-up, so that
-    a machine that slows down slows all of them. The test set is read at the end of each epoch with
-    training's clock stopped. Times are medians with the smallest and largest; compare ratios, not
-    seconds of different machines.
+    Each run is a separate process. Recipes alternate after a warm-up, so a slowdown of the machine
+    affects all of them. The test set is evaluated after each epoch, and this time does not count
+    as training. Times are medians with the smallest and largest. Between machines, compare
+    ratios, not seconds.
 
     --inference times evaluation instead, in batches of 1 to 10,000 images, after a warm-up.
-    --scaling trains on 1/60 to all of the images (and on ten times as many: ten passes, augmented
-    anew), at several batch sizes, widths and thread counts, each in a process of its own. On two
-    cores it takes a few minutes.
+    --scaling trains on 1/60 to all of the images and on ten passes over them, and at several
+    batch sizes, widths and thread counts, each in a separate process. On two cores it takes a few
+    minutes.
     """
     contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
-    from mnist_cli.base.cores import excess
+    from mnist_cli.base.cores import excess_threads
     from mnist_cli.benchmark.inference import InferenceBenchmark
     from mnist_cli.benchmark.recipes import RecipeBenchmark
     from mnist_cli.benchmark.scaling import ScalingBenchmark
@@ -65,7 +65,7 @@ def bench(
     # A recipe's own number of images does not limit --scaling; one that was typed does.
     sets = [*(["train_size=0"] if scaling else []), *(assignments or ())]
     named = _recipes(recipes or flags.default_recipes(inference, scaling), sets, flagged, scaling)
-    if too_many := excess(max(int(one.settings.get("threads", 0)) for one in named)):
+    if too_many := excess_threads(max(int(one.settings.get("threads", 0)) for one in named)):
         warn(too_many)  # the workers' own warnings are not shown
     benchmark: Benchmark
     if scaling:
@@ -87,7 +87,7 @@ def _recipes(
     if scaling and len(recipes) > 1:
         raise UsageError("--scaling takes one recipe", "For example: mnist bench fast:3 --scaling")
     if len({recipe.name for recipe in recipes}) < len(recipes):
-        raise UsageError("a recipe is named twice", "Give it once, with its runs: fast:10.")
+        raise UsageError("a recipe is named twice", "Give it once, as in fast:10.")
     return recipes
 
 

@@ -18,7 +18,7 @@ SCALING_RECIPES = ("fast:1",)
 RUNS, SCALING_RUNS = 5, 1
 TARGET = 0.99
 WORKER = "mnist_cli.commands.bench_worker"
-"""The module that trains a recipe in a process of its own."""
+"""The module that trains a recipe in a separate process."""
 
 
 def default_recipes(inference: bool, scaling: bool) -> tuple[str, ...]:

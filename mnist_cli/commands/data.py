@@ -46,9 +46,9 @@ def fetch(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Download a data set, verified, into the layout that torchvision reads too.
+    """Download and verify a data set, in the layout that torchvision also reads.
 
-    Every mirror is tried in turn. Files that are present and sound are kept. If several processes
+    Every mirror is tried in turn. Intact files on disk are kept. If several processes
     run at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
@@ -71,7 +71,7 @@ def verify(
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Check every file of a data set: checksum, format, size; exit 3 if one is missing or bad.
+    """Check every file of a data set: checksum, format, size; exit 3 if one is missing or damaged.
 
     For your own data, every image is read and the classes are counted.
     """
@@ -94,7 +94,7 @@ def path(
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Print the paths of a data set's files; exit 3 if one is missing or bad.
+    """Print the paths of a data set's files; exit 3 if one is missing or damaged.
 
     For your own images, prints the folders of the classes.
     """

@@ -33,7 +33,7 @@ def doctor(
         bool,
         typer.Option(
             "--prove",
-            help="Check on the device that training can be trusted; exit 6 if a claim fails.",
+            help="Check that training on the device is correct; exit 6 if a claim fails.",
         ),
     ] = False,
     data_dir: options.DataDirOption = options.DATA_DIR,
@@ -50,7 +50,7 @@ def doctor(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say whether the GPU works and what to do if not, then versions, CPU, memory and data.
+    """Report whether the GPU works, or how to fix it; list versions, CPU, memory and data.
 
     With --prove, check one claim after the other on the device, in about a minute: arithmetic and
     gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.

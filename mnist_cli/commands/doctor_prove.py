@@ -11,8 +11,8 @@ import typer
 from mnist_cli.base.files import atomic_write, check_writable, is_folder
 from mnist_cli.commands.bench_flags import WORKER
 from mnist_cli.errors import NumericsError, OutputError
-from mnist_cli.proving import claims, proofs
-from mnist_cli.proving.proof_document import choose_subject, document, facts
+from mnist_cli.proving import claims
+from mnist_cli.proving.proof_document import all_claims, choose_subject, document, facts
 from mnist_cli.report import proof as shown
 from mnist_cli.report.console import note, print_json, warn
 
@@ -39,7 +39,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         known = facts(subject)
         rows: list[claims.Row] = []
         with shown.progress(known, on_stderr=as_json) as report:
-            for row in claims.prove(proofs.all_claims(subject)):
+            for row in claims.prove(all_claims(subject)):
                 rows.append(row)
                 report(row)
     result = document(known, rows, perf_counter() - started)

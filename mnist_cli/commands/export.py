@@ -62,11 +62,11 @@ def export(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Write a network for other programs: as ONNX, for torch.export, or as safetensors.
+    """Export a network as ONNX, as a torch.export program or as safetensors.
 
     ONNX models and torch.export programs take grey images, uint8 (N, 1, 28, 28) for any N, and
-    normalise them. They return probabilities (N, classes), for an ensemble those of its vote.
-    Safetensors hold only the weights. All compute in float32, and hold the classes, the
+    normalise them. They return probabilities (N, classes); an ensemble returns those of its
+    vote. Safetensors hold only the weights. All formats use float32, and store the classes, the
     normalisation, the data set and the accuracy as metadata.
 
     The result is compared with the network on random images before it is written, and with
@@ -124,7 +124,7 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
     if implied is not None and implied.name != name:
         raise UsageError(
             f"--format {name} and --out {out} contradict each other",
-            f"Leave one out, or end the name with {formats.FORMATS[name].suffix}.",
+            f"Omit one, or end the name with {formats.FORMATS[name].suffix}.",
         )
     return formats.FORMATS[name]
 

@@ -111,8 +111,8 @@ def _choose(target: str | None, name: ModelName | None, classes: int | None, run
         return fresh(name, classes or CLASSES, f"no run under {runs}/: {name}, the default network")
     if classes is not None:
         raise UsageError(
-            "--classes is for a network given by its name: a checkpoint has its own",
-            "Leave it out, or name a network, as in mnist model conv4.",
+            "--classes applies only to a network given by its name",
+            "Omit it, or name a network: mnist model conv4.",
         )
     if target is not None:
         _check_exists(target, runs)
@@ -142,6 +142,6 @@ def _check_exists(target: str, runs: Path) -> None:
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:
         return
     raise UsageError(
-        f"there is no network, checkpoint or run '{target}'",
+        f"no such network, checkpoint or run: '{target}'",
         f"{did_you_mean(target, choices.MODELS)} Networks: {choices.known_models()}.".lstrip(),
     )

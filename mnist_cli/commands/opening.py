@@ -48,6 +48,6 @@ def open_checkpoint(
     try:
         checkpoint = read(find_checkpoint(target, runs), model)
     except OwnNetworkError as error:
-        error.hint = f"No checkpoint makes this program run a file; name it: --model {EXAMPLE}."
+        error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
         raise
     return OpenCheckpoint(checkpoint, where, precision, source)

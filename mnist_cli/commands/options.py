@@ -89,8 +89,8 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="NAME|FILE",
-        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and how it is "
-        "trained. --config example trains as PyTorch's example does; --model example takes only "
+        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and its "
+        "training. --config example trains as PyTorch's example does; --model example uses only "
         "its network.",
         autocompletion=complete(choices.preset_names()),
     ),
@@ -226,7 +226,7 @@ def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
     composed = configs.compose([recipe, *typed])
     if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
-            f"{recipe.origin['model']}: a recipe names a program to be run, {composed.model}",
+            f"{recipe.origin['model']}: the recipe names a Python file to run, {composed.model}",
             f"If you trust that file, name it yourself: --model {composed.model}",
         )
     return composed
@@ -242,7 +242,7 @@ def parse_indices(text: str) -> list[int]:
         return [int(word) for word in text.split(",")]
     except ValueError as error:
         raise UsageError(
-            f"--indices {text}: not numbers with commas between them", "As in --indices 3,14,15."
+            f"--indices {text}: not comma-separated numbers", "As in --indices 3,14,15."
         ) from error
 
 
@@ -259,7 +259,7 @@ def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
         if word not in known:
             guess = did_you_mean(word, known)
             raise UsageError(
-                f"{flag}: there is no '{word}'", f"{guess} Choose among {', '.join(known)}."
+                f"{flag}: unknown value '{word}'", f"{guess} Choose among {', '.join(known)}."
             )
     return words
 

@@ -91,9 +91,8 @@ def plot(
 ) -> None:
     """Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.
 
-    Skips plots for which the run or the data on disk are not enough, and says why; a plot that
-    --only names is drawn, or the command fails. Downloads nothing. Prints small previews on a
-    terminal.
+    Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
+    names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
@@ -146,5 +145,5 @@ def _check_overlay(names: list[str]) -> None:
         others = ", ".join(name for name in names if name != "curves")
         raise UsageError(
             f"--only {others}: only the curves of several runs can be drawn in one figure",
-            "Name one run, or leave --only out.",
+            "Name one run, or omit --only.",
         )

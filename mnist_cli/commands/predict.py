@@ -61,7 +61,7 @@ def predict(
     """Classify pictures: the digit, and the three most likely classes with their probabilities.
 
     Each picture is first converted to MNIST's form: grey, light on dark, the digit scaled to 20
-    pixels and centred by its mass in 28. It is printed as the network sees it.
+    pixels and centred by mass in 28×28. It is printed as the network sees it.
 
     For a network that was trained on your own data, pictures are used whole and unchanged.
 
@@ -77,7 +77,7 @@ def predict(
     if opened.on_own_data and segment:
         raise UsageError(
             f"--segment finds digits, but {opened.path} was trained on your own data",
-            "Leave --segment out: each picture is then used whole, as in training.",
+            "Omit --segment: each picture is then used whole, as in training.",
         )
     for text in (*opened.warnings, *_ignored_folders(pictures)):
         warn(text)
@@ -106,5 +106,5 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             entries = sorted(Path(one).iterdir())
             inner = [path.name for path in entries if path.is_dir()]
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
-                found.append(f"{one}: folders inside it are ignored: {', '.join(inner[:3])}")
+                found.append(f"{one}: subfolders are ignored: {', '.join(inner[:3])}")
     return found

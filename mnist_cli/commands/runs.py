@@ -61,7 +61,7 @@ def show(
     elif found:
         print_runs(found, runs)
     else:
-        note(f"no runs under {runs}/; `mnist train` makes one")
+        note(f"no runs under {runs}/; `mnist train` creates one")
 
 
 def _refuse_options_before(context: typer.Context) -> None:

@@ -58,11 +58,11 @@ def train(
     quiet: options.QuietOption = False,
     **chosen: Any,
 ) -> None:
-    """Train a network, and end with its accuracy on the test set.
+    """Train a network and measure its accuracy on the test set.
 
-    Without options: the default recipe on MNIST, on the best available device. Flags take
-    precedence over --set, --set over --config, and --config over the defaults. The validation set,
-    cut from the training set, chooses best.pt; the test set is read once, at the end.
+    Without options, this trains the default recipe on MNIST, on the best available device. Flags
+    override --set, --set overrides --config, and --config overrides the defaults. A validation
+    set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back
@@ -117,7 +117,7 @@ def train(
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
         if dry_run:
-            report.note("dry run: one batch went through everything; nothing was kept")
+            report.note("dry run: one batch passed through every stage; nothing was kept")
 
 
 def _as_rank(place: Place | None) -> AbstractContextManager[None]:
@@ -138,7 +138,7 @@ def _verify_resume(
     if as_json:
         print_json(proof.to_plain())
         return
-    print_facts("resumed equals never stopped, bit for bit (SHA-256)", proof.whole)
+    print_facts("the resumed run equals the uninterrupted run, bit for bit (SHA-256)", proof.whole)
     print_facts(
         f"stopped after batch {proof.stopped_after} of {proof.steps}, resumed by another process",
         proof.environment,

@@ -29,7 +29,7 @@ RankTimeoutFlag = Annotated[
         metavar="SECONDS",
         min=1,
         rich_help_panel=options.COMPUTE,
-        help="Seconds that processes wait for one that does not answer.",
+        help="Seconds to wait for a process that does not answer.",
     ),
 ]
 ResumeFlag = Annotated[
@@ -46,7 +46,7 @@ DryRunFlag = Annotated[
     typer.Option(
         "--dry-run",
         rich_help_panel=keys.STOPPING,
-        help="Run one batch through everything and keep nothing.",
+        help="Run one batch through every stage and keep nothing.",
     ),
 ]
 VerifyResumeFlag = Annotated[
@@ -54,8 +54,8 @@ VerifyResumeFlag = Annotated[
     typer.Option(
         "--verify-resume",
         rich_help_panel=keys.STOPPING,
-        help="Prove by hashes that a run stopped at a random batch and resumed ends with the bits "
-        "of an uninterrupted one; exit 6 if not. Two short epochs; nothing is kept.",
+        help="Stop a short run at a random batch, resume it, and compare its hashes with those of an "
+        "uninterrupted run. Exit 6 if they differ. Nothing is kept.",
     ),
 ]
 TensorboardFlag = Annotated[

@@ -107,13 +107,13 @@ class Keys:
     train_size: int = key(0, "Number of training images; 0 is all.", ge=0)
     val_size: int | None = key(
         None,
-        "Number of images cut from the training set to choose best.pt by; 0 is none. "
+        "Number of images held out from the training set to choose best.pt; 0 is none. "
         "Default: 5000, or a tenth of a set smaller than 50,000.",
         ge=0,
     )
     ensemble: int = key(
         1,
-        "Number of networks to train at once, from different weights, which vote.",
+        "Number of networks to train at once; they start from different weights and vote.",
         Option(RECIPE),
         ge=1,
         le=100,
@@ -137,7 +137,7 @@ class Keys:
         128, "Images per optimisation step.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1
     )
     # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
-    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped anew.
+    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped again.
     eval_batch_size: int = key(250, "Images per batch in evaluation.", ge=1, le=2**31 - 1)
     drop_last: bool = key(False, "Skip an epoch's last batch if it is not full.")
 
@@ -209,13 +209,13 @@ class Keys:
     # Device and computation
     device: str = key(
         "auto",
-        "Device to compute on. Only auto may choose; a named device is used, or the command fails.",
+        "Device to compute on. auto chooses one; a named device is used, or the command fails.",
         Option(COMPUTE, metavar="auto|cpu|cuda|cuda:N|mps"),
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )
     precision: Precision = key(
         "auto",
-        "Precision. auto is bf16 if the hardware computes in it, else fp32.",
+        "Precision. auto is bf16 if the hardware supports it, else fp32.",
         Option(COMPUTE),
     )
     channels_last: bool = key(
@@ -231,7 +231,7 @@ class Keys:
     )
     deterministic: bool = key(
         False,
-        "CUDA: the same bits in each run, slower. A CPU always repeats its bits.",
+        "CUDA: produce the same bits in each run, at lower speed. A CPU always does.",
         Option(COMPUTE),
     )
     threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)

@@ -155,7 +155,7 @@ def _absolute(path: str, folder: Path) -> str:
         found.encode("utf-8")
     except UnicodeEncodeError:
         raise UsageError(
-            f"the path {found!a} is not valid UTF-8, and a configuration is text",
+            f"the path {found!a} is not valid UTF-8, so no configuration can hold it",
             "Rename it.",
         ) from None
     return found

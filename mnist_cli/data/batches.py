@@ -206,7 +206,7 @@ class ConventionalLoader(Loader):
         self.generator.manual_seed(derive(self._batching.seed, "workers", epoch))
         batches = [b.tolist() for b in self._order(epoch, start).split(self.size)]
         parts = [batch[self.part.of(len(batch))] for batch in batches]
-        # The DataLoader reads this list anew in each epoch.
+        # The DataLoader reads this list again in each epoch.
         self._drawn[:] = [[(epoch, image) for image in part] for part in parts if part]
         with workers.explain_dead_worker():
             for images, labels in self._begin():

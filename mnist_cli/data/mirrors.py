@@ -60,7 +60,7 @@ class Mirrors:
         for address in addresses:
             if not allowed(address, plain_on_loopback=True):
                 raise UsageError(
-                    f"{address!r} is not a valid mirror: only https, or http on this machine, is",
+                    f"{address!r} is not a valid mirror: it does not use https",
                     "Give an address that begins with https://.",
                 )
         self.downloaded = 0

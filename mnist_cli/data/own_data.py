@@ -80,7 +80,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         say: called with a line about a slow step.
 
     Raises:
-        DataError: it is neither, something in it is damaged, or its parts do not fit each other.
+        DataError: it is neither, something in it is damaged, or its parts do not match.
     """
     with _folder(path):
         raw = own_idx.read(path)

@@ -35,7 +35,7 @@ def read(root: Path) -> Raw | None:
     """Read the IDX files of a folder, or of its ``raw``; None if it has none.
 
     Raises:
-        DataError: some are missing, damaged, or do not fit each other.
+        DataError: some are missing, damaged, or do not match.
     """
     files = find(root)
     if files is None:
@@ -160,6 +160,6 @@ def _remarks(
         yield f"images are {width}×{height}: {IN_WORDS}"
     if values[0] != 0 or values[-1] != len(values) - 1:
         yield (
-            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: classes keep "
-            "these names, and are counted from 0"
+            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
+            "class names, and the classes are numbered from 0"
         )

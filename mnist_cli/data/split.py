@@ -125,7 +125,7 @@ def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed:
     left = len(split) - val_size
     if left < max(train_size, 1):
         raise UsageError(
-            f"val_size {val_size} and train_size {train_size or 'all'} are more than the "
+            f"val_size {val_size} and train_size {train_size or 'all'} exceed the "
             f"{len(split)} training images",
             f"Set train_size to {left} or less."
             if train_size and left > 0

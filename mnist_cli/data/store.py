@@ -95,7 +95,7 @@ def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
         root: the data directory; not used for the bundled digits.
 
     Raises:
-        DataError: files are missing, damaged, not this data set's, or do not fit each other.
+        DataError: files are missing, damaged, not this data set's, or do not match.
     """
     if spec.bundled:
         return bundled.read(split)
@@ -274,7 +274,7 @@ def _misfit(spec: DatasetSpec, file: SourceFile, content: idx.Content) -> str:
     if not wrong.size:
         return ""
     return (
-        f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} names none of the "
+        f"{content.path}: label {labels[wrong[0]]} at position {wrong[0]} is not one of the "
         f"{len(spec.classes)} classes"
     )
 

@@ -35,9 +35,7 @@ def resolve_device(name: str) -> torch.device:
             hint the next step.
     """
     if not re.fullmatch(DEVICE, name):
-        raise DeviceError(
-            f"there is no device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps."
-        )
+        raise DeviceError(f"unknown device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps.")
     if name == "auto":
         return _auto()
     if name == "cpu":
@@ -99,14 +97,12 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         DeviceError: a precision named explicitly is not available on the device.
     """
     if name not in PRECISIONS:
-        raise DeviceError(
-            f"there is no precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}."
-        )
+        raise DeviceError(f"unknown precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}.")
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
-            "precision fp16 is not available on the CPU: its gradients underflow there unscaled",
+            "precision fp16 is not available on the CPU: gradients underflow unscaled",
             "Use precision bf16 or fp32.",
         )
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):

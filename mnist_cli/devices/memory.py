@@ -52,7 +52,7 @@ def ask_for_room(count: int = 0) -> None:
     except OSError as error:
         raise OutOfMemory(
             f"out of memory: {wanted >> 20} MiB more are needed ({error.strerror})",
-            "Free some, raise the limit (ulimit -v), or give it fewer images at once.",
+            "Free memory, raise the limit (ulimit -v), or use fewer images at once.",
         ) from error
 
 
@@ -133,7 +133,7 @@ def explained(
     """What :func:`explain_out_of_memory` raises for an error of this kind; the same arguments."""
     detail = (str(error).strip().splitlines() or ["no detail given"])[0]
     if not setting:
-        hint = "Give it fewer images at once, or use device cpu."
+        hint = "Use fewer images at once, or device cpu."
         return OutOfMemory(f"out of memory: {detail}", hint)
     shortage = OutOfMemory(f"out of memory at {setting} {batch_size}: {detail}")
     if rehearse is None:
@@ -142,7 +142,7 @@ def explained(
     else:
         _let_go(error)
         size = _largest(batch_size // 2, rehearse)
-        shortage.hint = "Nothing smaller fits now, down to one image: free some memory."
+        shortage.hint = "No smaller size fits now, not even one image: free some memory."
         shortage.fits = size or None
     if size:
         shortage.hint = f"Set {setting} to {size}{', which fits' if rehearse else ''}."

@@ -158,15 +158,15 @@ ROWS = (
     ),
     Row(
         Cause.DRIVER_MISMATCH,
-        "the kernel module and the libraries of {driver} do not fit each other",
-        "Restart the machine: this follows an update of the driver. If it stays, remove packages "
+        "the kernel module and the libraries of {driver} do not match",
+        "Restart the machine: this happens after a driver update. If it persists, remove packages "
         "named cuda-compat and reinstall the driver.",
     ),
     Row(
         Cause.FORWARD_COMPATIBILITY,
         "the CUDA library is newer than the driver, and this GPU does not support that",
         "Restart the machine if the driver was just updated. Otherwise remove the package "
-        "cuda-compat, or take its folder out of LD_LIBRARY_PATH, and update the driver to {enough}.",
+        "cuda-compat, or remove its folder from LD_LIBRARY_PATH, and update the driver to {enough}.",
     ),
     Row(
         Cause.NONE_SHOWN,
@@ -241,7 +241,7 @@ ROWS = (
     Row(
         Cause.KERNEL_MISSING,
         "torch reports no kernel for {card}, although the build lists its architecture",
-        "Reinstall torch. If the error stays, update the driver.",
+        "Reinstall torch. If the error persists, update the driver.",
     ),
     Row(
         Cause.OUT_OF_MEMORY,

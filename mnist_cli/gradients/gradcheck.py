@@ -65,6 +65,6 @@ def require_close(checks: Sequence[GradientCheck]) -> None:
         entry = worst.worst
         figures = "" if entry is None else f" ({entry.analytic:.6g} and {entry.numeric:.6g})"
         raise NumericsError(
-            f"the gradient of {worst.name} is {worst.worst_error:.2g} away from the central "
-            f"difference, relatively{figures}"
+            f"the gradient of {worst.name} differs from the central difference "
+            f"by a relative error of {worst.worst_error:.2g}{figures}"
         )

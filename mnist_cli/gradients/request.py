@@ -111,8 +111,8 @@ def _notes(found: OpenCheckpoint) -> Iterator[str]:
     yield from found.warnings
     config, members = found.checkpoint.config, found.checkpoint.members
     if config is not None and config.compile:
-        yield "trained compiled, inspected uncompiled: torch.compile fuses the graph into one node"
+        yield "trained compiled, inspected uncompiled, because torch.compile hides the graph"
     if members > 1:
         yield f"an ensemble of {members} networks: this is the first of them"
     if config is not None and config.ema:
-        yield "these are the averaged weights; those that were trained are not the same"
+        yield "these are the averaged weights; the weights that the optimiser trained differ"

@@ -63,7 +63,7 @@ def make(source: OpenCheckpoint, chosen: formats.Format) -> Exported:
     check = _compare(source, answer, _random_images())
     if not check.close:
         raise ExportMismatch(
-            f"the {chosen.title} file of {source.path} gives other answers than the network: a "
+            f"the {chosen.title} file of {source.path} does not predict as the network does: a "
             f"probability differs by {check.largest_difference:.1e}",
             "Nothing was written.",
         )

@@ -87,7 +87,7 @@ class RunCurves:
         if found:
             return found
         if self.course is None:
-            raise CannotDraw("another program's weights do not include their training history")
+            raise CannotDraw("another program's weights have no training history")
         raise CannotDraw("the run has not finished an epoch yet")
 
     @property

@@ -43,7 +43,7 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
     if config is None:
         if name == "train":
             return data.train
-        raise _no_validation("no run says which images it validated on")
+        raise _no_validation("no run records its validation images")
     parts = cut(config, data)
     if name == "train":
         return parts.train
@@ -54,7 +54,7 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
 
 def _no_validation(reason: str) -> UsageError:
     return UsageError(
-        f"there are no validation images: {reason}", "Use the test or the train split."
+        f"validation images are not available: {reason}", "Use the test or the train split."
     )
 
 

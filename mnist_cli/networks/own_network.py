@@ -88,7 +88,7 @@ def check(model: str, classes: int | None) -> int:
     if classes is not None and width != classes:
         raise UsageError(
             f"{place.label} has {width} outputs, but the data set has {classes} classes",
-            f"Let it take the number: def __init__(self, {CLASSES[0]}).",
+            f"Accept the number: def __init__(self, {CLASSES[0]}).",
         )
     return width
 

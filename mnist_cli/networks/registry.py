@@ -87,7 +87,7 @@ class Conv2(nn.Module):
     dropout or batch norm, since neither helps in an epoch or two. ``width`` multiplies the
     channels and units between the image and the classes.
 
-    Source: the shape published in github.com/tuomaso/train_mnist_fast, written anew.
+    Source: the shape published in github.com/tuomaso/train_mnist_fast, rewritten.
     """
 
     log_probabilities = False

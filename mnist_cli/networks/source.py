@@ -53,7 +53,7 @@ def load(path: Path) -> Source:
 def _read(path: Path) -> bytes:
     try:
         if not is_regular(path):
-            raise UsageError(f"there is no file {path}", "Name yours, as in path/to/net.py:Net.")
+            raise UsageError(f"no such file: {path}", "Name yours, as in path/to/net.py:Net.")
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes, too many for a network")
         return path.read_bytes()

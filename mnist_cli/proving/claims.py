@@ -23,7 +23,7 @@ class Subject:
         data: the data set, on the CPU.
         data_dir: the folder of its files.
         folder: an empty folder for runs and dumps; the caller removes it.
-        worker: the module that trains recipes, each in a process of its own.
+        worker: the module that trains recipes, each in a separate process.
     """
 
     device: torch.device

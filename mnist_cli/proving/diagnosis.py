@@ -100,7 +100,7 @@ def diagnose(data_dir: Path, runs: Path, device: torch.device | None = None) -> 
         named = mps if device.type == "mps" else obstacles.get(device.index or 0)
     folders = {str(folder): _writable(folder) for folder in (runs, data_dir)}
     problems = [f"{folder}: {state}" for folder, state in folders.items() if "cannot" in state]
-    threads = cores.excess(torch.get_num_threads())
+    threads = cores.excess_threads(torch.get_num_threads())
     automatic = _auto(gpus, mps)
     return Diagnosis(
         gpu=_refusal(named) if named else _verdict(gpus, cuda, mps),

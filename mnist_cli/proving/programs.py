@@ -1,4 +1,4 @@
-"""Claims about whole commands, each run in a process of its own, as a user runs it."""
+"""Claims about whole commands, each run in a separate process, as a user runs it."""
 
 from __future__ import annotations
 

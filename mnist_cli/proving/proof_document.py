@@ -38,7 +38,7 @@ def choose_subject(
         device: ``auto``, ``cpu``, ``cuda``, …
         data_dir: the folder of the data sets.
         folder: an empty folder for runs and dumps.
-        worker: the module that trains recipes, each in a process of its own.
+        worker: the module that trains recipes, each in a separate process.
         note: receives a message if MNIST is not there.
         warn: receives a message if a part of MNIST is missing.
 

@@ -183,7 +183,7 @@ def sentences(growth: Growth) -> Iterable[str]:
         f"(least squares over {len(points)} values; {MEANING[growth.factor]})"
     )
     if growth.factor == "images":
-        yield f"the last is {PASSES} passes over all images, each augmented anew"
+        yield f"the last is {PASSES} passes over all images, each augmented differently"
     memory = [one.peak_device_bytes or one.peak_bytes for one in points]
     if all(memory):
         where = "on the device" if points[0].peak_device_bytes else "of the process"

@@ -50,8 +50,8 @@ DEPTH = "viridis"
 DEEPEST = 0.85
 
 AS_TRAINED = (
-    "training figures are taken during the epoch, with the augmentation, dropout and label "
-    "smoothing that the recipe has"
+    "training figures are measured during the epoch, with the recipe's augmentation, dropout and "
+    "label smoothing"
 )
 """A note under curves: why training may look worse than validation."""
 

@@ -99,7 +99,8 @@ def _totals(flow: Flow, shown: Shown) -> list[str]:
     ]
     if shown.members > 1:
         lines.append(
-            f"an ensemble of {shown.members} such networks: all of these numbers times {shown.members}"
+            f"an ensemble of {shown.members} such networks: "
+            f"multiply these numbers by {shown.members}"
         )
     if flow.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in flow.unused.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.base.files import check_writable
-from mnist_cli.base.packages import told
+from mnist_cli.base.packages import import_failure
 from mnist_cli.data.split import Split
 from mnist_cli.errors import CheckpointError, DataError
 from mnist_cli.inference.opened import OpenCheckpoint
@@ -91,7 +91,7 @@ def draw(
         except ImportError as error:
             if required:
                 raise
-            left_out[name], missing = told(error), error
+            left_out[name], missing = import_failure(error), error
     if missing is not None and not drawn:
         raise missing
     return Outcome(str(curves.path), drawn, left_out, previews)
@@ -220,7 +220,7 @@ def _maximised(views: NetworkViews, paths: Paths) -> Preview:
     found, classes, ascent = views.maximised, views.classes, Ascent()
     title = (
         f"Class maximisation: the image that {views.network_name} prefers for each class "
-        f"({ascent.steps} steps uphill, seed {ascent.seed})"
+        f"({ascent.steps} steps of gradient ascent, seed {ascent.seed})"
     )
     view_figures.save_maximised(found, classes, *paths, title=title, own=views.opened.on_own_data)
     images = [half(image) for image in (255 * found.images).numpy()]
@@ -262,7 +262,7 @@ def _embedding(views: NetworkViews, paths: Paths) -> Preview:
     )
     tsne = Panel(
         f"t-SNE of {len(chosen):,} images (seed 0)",
-        "no unit: only neighbourhood has a meaning",
+        "no unit: only neighbourhoods have meaning",
         "",
         placed,
         labels[chosen].numpy(),

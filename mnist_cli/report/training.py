@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from mnist_cli.base.cores import excess, usable_cores
-from mnist_cli.base.packages import told
+from mnist_cli.base.cores import excess_threads, usable_cores
+from mnist_cli.base.packages import import_failure
 from mnist_cli.report import console
 from mnist_cli.report.console import percent, stdout
 from mnist_cli.training.observer import Observer
@@ -94,7 +94,7 @@ def _warnings(session: Session, ranks: int) -> Iterator[str]:
     threads = config.threads
     if not threads and session.compute.device.type == "cpu":
         threads = torch.get_num_threads()  # a container may be allowed less than torch sees
-    if too_many := excess(threads * ranks):  # 64 on two cores: over 100 s in place of 2 s
+    if too_many := excess_threads(threads * ranks):  # 64 on two cores: over 100 s in place of 2 s
         yield too_many
     if config.workers > available:
         yield (
@@ -103,7 +103,7 @@ def _warnings(session: Session, ranks: int) -> Iterator[str]:
         )
     if session.differences:
         yield (
-            "the run began elsewhere, so its bits may differ from here on: "
+            "the run began in another environment, so its bits may differ from here on: "
             + "; ".join(session.differences)
         )
 
@@ -124,7 +124,7 @@ def _notes(session: Session) -> Iterator[str]:
             "validation and test figures are their vote's"
         )
     if session.state.finished:
-        yield f"{session.run.path} is already trained to its end; only the test set is read again"
+        yield f"{session.run.path} is already complete; only the test set is read again"
 
 
 class LearningCurves(Observer):
@@ -141,7 +141,7 @@ class LearningCurves(Observer):
         try:
             from mnist_cli.report.figures import save_learning_curves
         except ImportError as error:
-            self._report.note(f"{run.curves.name} is not drawn: {told(error)}")
+            self._report.note(f"{run.curves.name} is not drawn: {import_failure(error)}")
             return
         rates = learning_rates(session.config, history)
         save_learning_curves(

@@ -16,7 +16,7 @@ def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
     """The results in ``metrics.jsonl``; none before the end of the first epoch.
 
     Raises:
-        CheckpointError: it is missing or garbled; the message names the line.
+        CheckpointError: it is missing or damaged; the message names the line.
     """
     path = run.metrics
     if path.exists() and not path.is_file():
@@ -28,7 +28,7 @@ def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
             f"{run.path} has no {path.name}: it is not a run directory", "Name a run directory."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise CheckpointError(f"cannot read {path}: {reason}") from error
     return tuple(_result(path, number, line) for number, line in enumerate(lines, 1))
 

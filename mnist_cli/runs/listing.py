@@ -188,7 +188,7 @@ class _GarbledError(ValueError):
 
 
 def _table(path: Path, parse: Callable[[str], object]) -> dict[str, Any]:
-    """The content of a TOML or JSON file as JSON can say it; empty if there is no file.
+    """The content of a TOML or JSON file as JSON can say it; empty if no such file.
 
     Raises:
         _GarbledError: it is not a table.
@@ -234,7 +234,7 @@ def open_run(target: Path, root: Path) -> RunRecord:
         raise CheckpointError(f"cannot look for the run {target}: {error.strerror}") from error
     if folder is None:
         raise CheckpointError(
-            f"there is no run {target}",
+            f"no such run: {target}",
             f"`mnist runs --runs {root}` lists the runs; a number or a folder names one.",
         )
     run = read_run(folder)

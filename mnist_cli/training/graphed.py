@@ -110,9 +110,9 @@ def obstacle(
     if config.loader != "device":
         return f"loader = {config.loader} makes its batches on the host"
     if config.compile:
-        return "compile = true makes its own plans of what is launched"
+        return "compile = true plans the launches itself"
     if precision.name == "fp16":
-        return "fp16's scaler asks after each step whether its gradients overflowed"
+        return "the fp16 scaler checks on the host after each step whether gradients overflowed"
     if config.optimizer not in SKIPS_BAD_STEPS:
         return (
             f"optimizer = {config.optimizer} cannot skip a non-finite step on the GPU, only "

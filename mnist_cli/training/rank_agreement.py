@@ -166,7 +166,7 @@ def check_alike(
             "Give all ranks the same flags, data and versions.",
         )
     if elsewhere:
-        raise RankError("another rank differs from rank 0, and reports in what")
+        raise RankError("another rank differs from rank 0, and reports the difference")
 
 
 def _identity(

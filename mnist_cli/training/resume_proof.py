@@ -1,7 +1,7 @@
 """Proves on this machine that resuming loses no bit.
 
 One run is trained to its end; the same run is stopped after a batch drawn at random, and resumed
-from its file by a process of its own, which shares no memory with the first. Then hashes are
+from its file by a separate process, which shares no memory with the first. Then hashes are
 compared.
 """
 
@@ -112,9 +112,9 @@ def _mismatch(proof: ResumeProof) -> ResumeMismatch:
     )
     on_cuda = proof.environment["device"] == "cuda" and not proof.environment["deterministic"]
     return ResumeMismatch(
-        f"the run stopped after batch {proof.stopped_after} of {proof.steps} and resumed "
-        f"is not the uninterrupted run: {hashes}",
-        "On CUDA the bits are promised with deterministic = true and cuda_graph = false only."
+        f"the run that was stopped after batch {proof.stopped_after} of {proof.steps} and resumed "
+        f"differs from the uninterrupted run: {hashes}",
+        "On CUDA, equal bits are guaranteed only with deterministic = true and cuda_graph = false."
         if on_cuda
         else "Please report it, with the output of `mnist doctor`.",
     )

@@ -103,7 +103,7 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
     path = checkpoint.path
     if checkpoint.changes:
         raise CheckpointError(
-            f"{path} was trained by other code, so resumed it would not end with the same bits: "
+            f"{path} was trained by other code, so a resumed run would not end with the same bits: "
             + "; ".join(checkpoint.changes),
             "Restore the source, or train a new run. The checkpoint can be evaluated: mnist eval.",
         )

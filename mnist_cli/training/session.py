@@ -134,12 +134,12 @@ class Session:
     def _check_data(self, resume: Checkpoint) -> None:
         if resume.data is not None and resume.data.fingerprint != self.data.fingerprint:
             raise CheckpointError(
-                f"{resume.path} was trained on other data than these: "
+                f"{resume.path} was trained on different data: "
                 f"{resume.data.name} with fingerprint {resume.data.fingerprint[:20]}…, "
                 f"not {self.data.fingerprint[:20]}…",
                 "Restore the images, or name the folder that holds them as the data set."
                 if self.data.spec.own
-                else "Name the data directory of the training.",
+                else "Name the data directory that was used in training.",
             )
 
     def events(self, stop: StopRequest) -> Iterator[Event]:

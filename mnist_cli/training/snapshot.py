@@ -182,7 +182,7 @@ def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
 def _restore_generators(
     states: Mapping[str, Any], state: TrainState, augment: torch.Generator
 ) -> list[str]:
-    """Set every generator to its saved state; on another kind of device, seed it anew.
+    """Set every generator to its saved state; on another kind of device, reseed it.
 
     The new seed comes from the run's seed and position, so that it repeats. The difference is
     reported within an epoch only: each epoch seeds its generators.

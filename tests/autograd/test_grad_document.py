@@ -169,19 +169,19 @@ MISSING = object()
 DAMAGE = [
     (("nodes", 0, "id"), MISSING, "nodes[0].id: Field required"),
     (("format",), "torch-graph", "format: should be 'mnist-cli/grad-graph'"),
-    (("version",), 2, "another version: 2"),
+    (("version",), 2, "has version 2; this"),
     (("nodes",), {}, "nodes: Input should be a valid array"),
     (("nodes", 0, "sequence"), 1.5, "nodes[0].sequence: Input should be a valid integer"),
     (("nodes", 1, "id"), 5, "nodes[1].id: is 5"),
-    (("nodes", 0, "next", 0, "node"), 9, "nodes[0].next[0].node: there is no node 9"),
-    (("nodes", 0, "next", 0, "node"), -1, "there is no node -1"),
+    (("nodes", 0, "next", 0, "node"), 9, "nodes[0].next[0].node: no such node: 9"),
+    (("nodes", 0, "next", 0, "node"), -1, "no such node: -1"),
     (("nodes", 0, "next", 0, "input_nr"), 3, "node 1 has 1 inputs, but this is 3"),
     (("nodes", 0, "outputs", 0, "shape"), [-2], "shape[0]: Input should be greater than"),
     (("nodes", 0, "grad_in", 0, "norm"), "big", "norm: Input should be a valid number"),
     (("nodes", 0, "grad_in", 0, "nan"), True, "nan: Input should be a valid integer"),
     (("nodes", 0, "saved", 0, "bytes"), "8", "saved[0].bytes: Input should be a valid integer"),
-    (("parameters", 0, "node"), 4, "parameters[0].node: there is no node 4"),
-    (("root",), 2, "root: there is no node 2"),
+    (("parameters", 0, "node"), 4, "parameters[0].node: no such node: 4"),
+    (("root",), 2, "root: no such node: 2"),
 ]
 
 

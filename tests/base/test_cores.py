@@ -72,9 +72,9 @@ def test_the_smaller_of_affinity_and_limit(
     monkeypatch.setattr(cores, "cpu_limit", lambda: limit)
     monkeypatch.setattr(cores, "cores", lambda: affinity)
     assert cores.usable_cores() == usable
-    assert cores.excess(usable) == ""
-    assert cores.excess(0) == ""
-    assert f"use {usable} or fewer" in cores.excess(usable + 1)
+    assert cores.excess_threads(usable) == ""
+    assert cores.excess_threads(0) == ""
+    assert f"use {usable} or fewer" in cores.excess_threads(usable + 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

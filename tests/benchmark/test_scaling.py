@@ -110,7 +110,7 @@ def test_widths_are_relative_to_the_recipes_own() -> None:
 
 
 def test_a_network_of_one_width_is_refused_for_the_width_alone() -> None:
-    with pytest.raises(UsageError, match="'notebook' has only one width"):
+    with pytest.raises(UsageError, match="'notebook' has a fixed width"):
         check(recipe("notebook"), FACTORS)
     check(recipe("notebook"), ["images", "batch", "threads"])
     check(recipe("fast"), FACTORS)

@@ -282,7 +282,7 @@ def test_a_workers_own_error_and_code_are_passed_on(
         assert word in error["message"]
 
 
-def test_a_worker_that_crashes_is_told_and_leaves_nothing_behind(
+def test_a_worker_that_crashes_is_reported_and_leaves_nothing_behind(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.executable", "false")  # exits 1 and says nothing
@@ -315,8 +315,8 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
         (["--target", "0.9", "--scaling"], "--target and --scaling contradict"),
         (["--target", "0.9", "--inference"], "--target and --inference contradict"),
         (["--factors", "images"], "--factors has no effect without --scaling"),
-        (["--scaling", "--factors", "images,depth"], "--factors: there is no 'depth'"),
-        (["--scaling", "--factors", ""], "--factors: there is no ''"),
+        (["--scaling", "--factors", "images,depth"], "--factors: unknown value 'depth'"),
+        (["--scaling", "--factors", ""], "--factors: unknown value ''"),
         (["--scaling", "fast:1", "smoke:1"], "--scaling takes one recipe"),
         (["--scaling", "notebook:1"], "other factors: images, batch, threads"),
     ],

@@ -126,7 +126,7 @@ def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "changes", "reason"),
     [
-        ("data", {"name": "kmnist"}, "no run says which images"),
+        ("data", {"name": "kmnist"}, "no run records its validation images"),
         ("config", {"val_size": 0}, "trained without a validation set"),
     ],
 )

@@ -85,7 +85,7 @@ def test_of_an_ensemble_one_network_is_shown(run: Run) -> None:
     assert run(*TINY, "--ensemble", 3, "--epochs", 1).code == 0
     outcome = run("model")
     assert "the first of 3 networks that vote: conv2" in outcome.err
-    assert "an ensemble of 3 such networks: all of these numbers times 3" in outcome.out
+    assert "an ensemble of 3 such networks: multiply these numbers by 3" in outcome.out
     document = run("model", "--json").document
     assert document["members"] == 3
     assert document["totals"]["trained"] == sum(
@@ -120,13 +120,13 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["conv5"], 2, "there is no network, checkpoint or run 'conv5'\nDid you mean 'conv4'?"),
-        (["conv2x99"], 2, "there is no network, checkpoint or run 'conv2x99'"),
-        (["12"], 2, "there is no network, checkpoint or run '12'"),
+        (["conv5"], 2, "no such network, checkpoint or run: 'conv5'\nDid you mean 'conv4'?"),
+        (["conv2x99"], 2, "no such network, checkpoint or run: 'conv2x99'"),
+        (["12"], 2, "no such network, checkpoint or run: '12'"),
         (["runs/0001"], 4, "no checkpoint or run runs/0001"),
         (["lost.pt"], 4, "no checkpoint or run lost.pt"),
         (["text.pt"], 4, "text.pt is refused: it is not a zip"),
-        (["net.pt", "--classes", "3"], 2, "--classes is for a network given by its name"),
+        (["net.pt", "--classes", "3"], 2, "--classes applies only to a network given by its name"),
         (["conv4", "--model", "conv2"], 2, "contradict each other"),
         (["--model", "vgg"], 2, "unknown model 'vgg'"),
         (["conv4", "--classes", "0"], 2, "--classes: should be a whole number from 1 to 1,000"),

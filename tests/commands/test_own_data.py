@@ -84,7 +84,7 @@ def test_it_evaluates_by_itself(run: Run, run_of: Path) -> None:
     assert run("eval", run_of, "--split", "val", "--json").document["count"] == 4
 
 
-def test_mistakes_are_told_by_their_files(run: Run, own: Path, run_of: Path) -> None:
+def test_mistakes_are_named_by_their_files(run: Run, own: Path, run_of: Path) -> None:
     """One picture of a disc lies among the bars."""
     shutil.copytree(own / "pics", "wrong/train")
     for name in SHAPES:
@@ -112,7 +112,7 @@ def test_moved_images_are_the_same_and_changed_ones_are_not(
     assert "other data than these" in said(resumed)
 
 
-def test_images_that_change_under_the_same_name_are_told(run: Run) -> None:
+def test_images_that_change_under_the_same_name_are_reported(run: Run) -> None:
     picture_folder(Path("pics"), 10)
     assert run(*SMALL, "--dataset", "pics").code == 0
     (Path("pics") / "bar" / "000.png").unlink()

@@ -81,7 +81,7 @@ def test_it_asks_for_the_file(run: Run, here: Path, arguments: tuple[str, ...]) 
     newest(here).rename(here / "runs" / "1") if "--resume" in arguments else None
     outcome = run(*arguments)
     assert outcome.code == 4
-    assert "holds a network from a file of its user's own: 'net.py:Net'" in outcome.err
+    assert "holds a network from a user's Python file: 'net.py:Net'" in outcome.err
     assert "path/to/net.py:Net" in " ".join(outcome.err.split())
 
 
@@ -243,7 +243,7 @@ def test_other_processes_find_it_from_a_recipe_beside_it(run: Run, tmp_path: Pat
     recipe.write_text("\n".join([*lines, *text]), encoding="utf-8")
     for refused in (run("train", "--config", recipe), run("bench", f"{recipe}:1")):
         assert refused.code == 2
-        assert "mine.toml, line 2: a recipe names a program to be run" in refused.err
+        assert "mine.toml, line 2: the recipe names a Python file to run" in refused.err
         assert "name it yourself: --model" in refused.err
     named = ("--model", "there/net.py:Net")
     proof = run("train", "--config", recipe, *named, "--verify-resume", "--json")
@@ -260,7 +260,7 @@ def test_other_processes_find_it_from_a_recipe_beside_it(run: Run, tmp_path: Pat
 def test_what_is_wrong_with_a_file_is_reported_before_data_are_read(run: Run) -> None:
     outcome = run("train", "--model", "none.py:Net", "--dataset", "mnist", "--data-dir", "nowhere")
     assert outcome.code == 2
-    assert "there is no file" in outcome.err
+    assert "no such file" in outcome.err
     for command in ("train", "eval", "inspect-grad", "predict"):
         outcome = run(command, "--model", "pics:Net", *(["x.png"] if command == "predict" else []))
         assert outcome.code == 2
@@ -360,7 +360,7 @@ def armed(condition: str, failure: str = BOOM) -> None:
         ("self.calls > 4", "raise SystemExit(0)", "SystemExit: 0"),
     ],
 )
-def test_a_failure_in_training_is_told_by_its_own_line(
+def test_a_failure_in_training_names_its_own_line(
     run: Run, condition: str, failure: str, told: str
 ) -> None:
     armed(condition, failure)
@@ -432,7 +432,7 @@ def test_a_run_that_is_refused_leaves_no_directory(
     assert run(*OWN, "--model", "other.py:Net", "--dry-run").code == 0
 
 
-def test_a_failure_on_a_drawing_is_told_on_the_page(run: Run) -> None:
+def test_a_failure_on_a_drawing_is_shown_on_the_page(run: Run) -> None:
     """The server goes on: another drawing may be answered."""
     network_file(Path("net.py"), FAILS.format(condition="self.calls > 2", failure=BOOM))
     assert run(*OWN).code == 0

@@ -103,12 +103,10 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     given = ("theirs.pt", "--dataset", "digits", "--format", "png", "--out", "there")
     outcome = run("plot", *given, "--only", "curves")
     assert outcome.code == 2
-    assert "another program's weights do not include their training history" in outcome.err
+    assert "another program's weights have no training history" in outcome.err
     outcome = run("plot", "theirs.pt", "theirs.pt")
     assert outcome.code == 4
-    assert (
-        "theirs.pt: another program's weights do not include their training history" in outcome.err
-    )
+    assert "theirs.pt: another program's weights have no training history" in outcome.err
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
@@ -156,8 +154,8 @@ def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--only", "curves,pies"), 2, "--only: there is no 'pies'"),
-        (("--format", "bmp"), 2, "--format: there is no 'bmp'"),
+        (("--only", "curves,pies"), 2, "--only: unknown value 'pies'"),
+        (("--format", "bmp"), 2, "--format: unknown value 'bmp'"),
         (
             ("--only", "saliency", "--image", "382"),
             2,

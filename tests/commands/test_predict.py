@@ -139,7 +139,7 @@ def test_standard_input(run: Run, trained: Path) -> None:
     [
         ([], 2, "IMAGE"),
         (["a.png", "--json", "--csv"], 2, "contradict"),
-        (["a.png", "--device", "abacus"], 2, "there is no device 'abacus'"),
+        (["a.png", "--device", "abacus"], 2, "unknown device 'abacus'"),
     ],
 )
 def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:

@@ -85,7 +85,7 @@ def test_no_runs_are_no_failure(run: Run) -> None:
     for _ in range(2):
         outcome = run("runs")
         assert (outcome.code, outcome.out) == (0, "")
-        assert "no runs under runs/; `mnist train` makes one" in outcome.err
+        assert "no runs under runs/; `mnist train` creates one" in outcome.err
         assert run("runs", "--json").document == {"folder": "runs", "runs": []}
         Path("runs").mkdir(exist_ok=True)
 
@@ -103,7 +103,7 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         (["comapre"], 2, "comapre"),
         (["compare"], 2, "RUN"),
         (["compare", "1"], 2, "a comparison needs at least two runs"),
-        (["compare", "1", "9"], 4, "there is no run 9"),
+        (["compare", "1", "9"], 4, "no such run: 9"),
         (
             ["--sort", "date", "compare", "1", "2"],
             2,
@@ -186,7 +186,7 @@ def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, fold
     document = run("eval", "2", "--json").document
     assert document["checkpoint"] == "runs/0002-digits-conv2/best.pt"
     outcome = run("train", "--resume", "1")
-    assert "runs/0001-digits-conv2 is already trained to its end" in outcome.err
+    assert "runs/0001-digits-conv2 is already complete" in outcome.err
     outcome = run("eval", "9")
     assert (outcome.code, outcome.err.splitlines()[0]) == (*(4, "error: no checkpoint or run 9"),)
 

@@ -94,7 +94,7 @@ def test_without_mnist_the_bundled_digits_with_a_warning(
 @pytest.mark.parametrize(
     "words", [["--cuda-graph"], ["--set", "cuda_graph=true"], ["--cuda-graph", "--dry-run"]]
 )
-def test_a_graph_that_cannot_be_had_is_refused_before_data_are_read(
+def test_an_unavailable_graph_is_refused_before_data_are_read(
     run: Run, tmp_path: Path, words: list[str]
 ) -> None:
     outcome = run("train", "--dataset", "mnist", "--device", "cpu", *words, "--json")

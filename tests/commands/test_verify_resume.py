@@ -40,7 +40,7 @@ def test_the_proof_on_a_gpu(run: Run) -> None:
     assert outcome.document["environment"]["device"] == "cuda"
 
 
-def test_a_resumed_run_that_differs_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_that_differs_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resumed run loses one bit of one weight."""
 
     def spoil(path: Path, _data_dir: Path, _model: str) -> None:
@@ -79,7 +79,7 @@ def test_what_contradicts_it_is_refused(run: Run, other: list[str]) -> None:
     assert f"--verify-resume and {other[0]} contradict each other" in outcome.err
 
 
-def test_it_is_short_unless_told() -> None:
+def test_it_is_short_by_default() -> None:
     config = TrainConfig(epochs=9, batch_size=100, target_accuracy=0.9)
     short = resume_proof.shorten(config, frozenset())
     assert (short.epochs, short.train_size, short.target_accuracy) == (2, 800, 0)

@@ -94,7 +94,7 @@ def test_labels_and_parts_of_folders_names() -> None:
 
 
 @pytest.mark.parametrize("text", ["net.py", "net.py:"])
-def test_a_file_without_a_class_is_told(text: str) -> None:
+def test_a_file_without_a_class_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match=r"--model: net\.py names a file without a class"):
         compose([from_flags({"model": text})])
 

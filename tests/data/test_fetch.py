@@ -112,7 +112,7 @@ def test_a_bundle_that_is_there_is_used_and_kept(made: Made, tmp_path: Path) -> 
     assert len(store.read(made.spec, "train", tmp_path)) == 40
 
 
-def test_progress_is_told(made: Made, tmp_path: Path, serve: Serve) -> None:
+def test_progress_is_reported(made: Made, tmp_path: Path, serve: Serve) -> None:
     seen: list[fetch.Progress] = []
     run(made, tmp_path, serve().offer(made.archives).url, progress=seen.append)
     for name, content in made.archives.items():

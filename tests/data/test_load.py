@@ -78,7 +78,7 @@ def test_only_auto_falls_back_to_the_bundled_digits(
         load.load("mnist", tmp_path)
 
 
-def test_damaged_files_are_told_rather_than_replaced_by_the_digits(on_disk: Path) -> None:
+def test_damaged_files_are_reported_rather_than_replaced_by_the_digits(on_disk: Path) -> None:
     """MNIST is there, if broken: training on something else would hide it."""
     path = on_disk / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])

@@ -210,7 +210,7 @@ def test_verify_reports_what_does_not_fit(made: Made, tmp_path: Path) -> None:
     lay(tmp_path, made.raw)
     problems = [report.problem for report in store.verify(made.spec, tmp_path) if report.problem]
     assert len(problems) == 1
-    assert problems[0].endswith("names none of the 10 classes")
+    assert problems[0].endswith("is not one of the 10 classes")
 
 
 def test_reading_imports_no_torch_and_opens_no_socket(made: Made, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_auto_warns_of_a_gpu_that_the_build_cannot_use(
 )
 def test_a_name_that_is_no_device_is_refused(machine: Machine, name: str) -> None:
     machine.cuda()
-    with pytest.raises(DeviceError, match="no device"):
+    with pytest.raises(DeviceError, match="unknown device"):
         resolve_device(name)
 
 
@@ -206,7 +206,7 @@ def test_a_named_precision_is_used_or_refused(machine: Machine) -> None:
         resolve_precision("fp16", CPU)
     with pytest.raises(DeviceError, match="bf16 is not available on NVIDIA Test"):
         resolve_precision("bf16", CUDA)
-    with pytest.raises(DeviceError, match="no precision") as caught:
+    with pytest.raises(DeviceError, match="unknown precision") as caught:
         resolve_precision("fp64", CPU)
     assert all(name in caught.value.hint for name in PRECISIONS)
 

@@ -52,13 +52,13 @@ def too_large(_size: int) -> None:
     [
         (1001, {"setting": EVALUATION}, " at eval_batch_size 1001", "Set eval_batch_size to 500."),
         (1001, {"setting": "--batch-size"}, " at --batch-size 1001", "Set --batch-size to 500."),
-        (9, {"setting": ""}, "", "Give it fewer images at once, or use device cpu."),
+        (9, {"setting": ""}, "", "Use fewer images at once, or device cpu."),
         (128, {"multiple": 6}, " at batch_size 128", "Set batch_size to 60."),
         (30, {"multiple": 6}, " at batch_size 30", "Set batch_size to 12."),
         (1, {}, " at batch_size 1", "The network itself does not fit this device."),
         (
             *(8, {"rehearse": too_large}, " at batch_size 8"),
-            "Nothing smaller fits now, down to one image: free some memory.",
+            "No smaller size fits now, not even one image: free some memory.",
         ),
     ],
 )

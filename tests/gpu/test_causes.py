@@ -186,7 +186,7 @@ CASES: dict[str, tuple[Evidence, Cause, list[str]]] = {
     "kernels that the build lists": (
         at("CUDA error: named symbol not found", capability=(9, 0), **CARD), Cause.KERNEL_MISSING,
         ["no kernel for NVIDIA GeForce GTX 1080, although the build lists its architecture",
-         "Reinstall torch. If the error stays, update the driver."]),
+         "Reinstall torch. If the error persists, update the driver."]),
     "full at start": (at("CUDA error: out of memory", replace(GOOD, table=(Card("H100", "81000",
                          "81559", "Default"),)), index=0),
                       Cause.OUT_OF_MEMORY, ["cuda:0 is full (81000 of 81559 MiB in use)", "device cuda:N"]),

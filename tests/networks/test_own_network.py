@@ -175,9 +175,9 @@ def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert f"there is no file {tmp_path}/net.py" in refusal(f"{tmp_path}/net.py:Net")
+    assert f"no such file: {tmp_path}/net.py" in refusal(f"{tmp_path}/net.py:Net")
     (tmp_path / "net.py").mkdir()
-    assert "there is no file" in refusal(f"{tmp_path}/net.py:Net")
+    assert "no such file" in refusal(f"{tmp_path}/net.py:Net")
 
 
 def test_binary_and_huge_files(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_an_argument_is_a_file_a_run_or_a_runs_name(
     assert find_checkpoint(Path("0002-mnist-conv4"), root) == other / "last.pt"
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     empty = made(tmp_path, "0001-mnist-conv4")
     other = tmp_path / "a-folder"
     other.mkdir()

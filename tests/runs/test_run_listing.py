@@ -196,7 +196,7 @@ def test_a_run_is_found_by_its_path_its_name_or_its_number(tmp_path: Path, named
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ("3", "there is no run 3"),
+        ("3", "no such run: 3"),
         ("7", "2 runs under .* have the number 7: 0007-a, 0007-b"),
         ("notes", "it holds none of a run's files"),
         ("0001-bad", "config.toml is garbled"),

@@ -33,7 +33,7 @@ def check(
 
 
 def test_code(tally: Tally, victim: Victim) -> None:
-    """Checkpoints whose pickle runs code, also with torch's switch to allow it."""
+    """Checkpoints whose pickle runs code, even with torch's switch that allows it."""
     proof = victim.folder / "proof"
     attacks = payloads(proof)
     turns = itertools.cycle(attacks)
@@ -49,7 +49,7 @@ def test_code(tally: Tally, victim: Victim) -> None:
 
 
 def test_memory(tally: Tally, victim: Victim) -> None:
-    """Checkpoints that unpack, repeat or stretch to gigabytes, under a cap of 500 MB."""
+    """Checkpoints that expand to gigabytes when read, with 500 MB of memory."""
     readers = list(WAYS_IN) if tally.full else ["train"]
     worst = []
     for name, data in bombs(victim, tally.full):
@@ -127,7 +127,7 @@ def paths(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_fuzzed_values(tally: Tally, victim: Victim) -> None:
-    """Values of a checkpoint replaced by any others: refused by name, or of no consequence."""
+    """Values of a checkpoint replaced at random: refused by name, or harmless."""
     plain = document(victim)
     codes: dict[int, int] = {}
 

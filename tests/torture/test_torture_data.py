@@ -88,7 +88,7 @@ def check(tally: Tally, ends: list[End], case: str) -> int:
 
 
 def test_hostile_data(tally: Tally, world: Victim) -> None:
-    """Data files that are damaged, lie, or unpack to gigabytes."""
+    """Data files that are damaged, have false headers, or expand to gigabytes."""
     peaks = []
     for made, data in BY_NAME.items():
         cases = list(hostile(data, tally.times(64, 4096)).items())[:: tally.times(4, 1)]
@@ -99,7 +99,7 @@ def test_hostile_data(tally: Tally, world: Victim) -> None:
 
 
 def test_tampered_data(tally: Tally, world: Victim) -> None:
-    """Files of the right size with a bit changed, whose checksums are known."""
+    """Files of the right size with one bit changed, found by their checksums."""
     names = list(MADE.raw)[: tally.times(1, 4)]
     for name in names:
         ends = attack(world, "tampered", "mnist", name, tampered(MADE.raw[name]))
@@ -126,7 +126,7 @@ EDITS = st.lists(
 
 
 def test_fuzzed_data(tally: Tally, world: Victim) -> None:
-    """Bytes of data files replaced, inserted and left out at random, packed and not."""
+    """Bytes of data files replaced, inserted or removed at random, compressed or not."""
     seeds = {name: [raw, gzip.compress(raw, mtime=0)] for name, raw in UNKNOWN.raw.items()}
     truth = {False: 0, True: 0}
 

@@ -31,7 +31,7 @@ def judge(done: Outcome, folder: Path, cause: str) -> str:
 def test_a_file_that_may_not_grow_on(
     warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
 ) -> None:
-    """The system refuses to write on, somewhere in a checkpoint (RLIMIT_FSIZE)."""
+    """The system stops accepting bytes somewhere in a checkpoint (RLIMIT_FSIZE)."""
     cuts = random.Random(SEED)
     size = next(whole.folder.rglob("last.pt")).stat().st_size
     for number in range(tally.times(1, 30)):
@@ -58,7 +58,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full(warm: Warm, whole: Whole, tally: Tally, small_disk: Path) -> None:
-    """A disk that is full: room for some checkpoints, and then for half of one."""
+    """A full disk: room for some checkpoints, and then for half of one."""
     rooms = random.Random(SEED + 1)
     size = next(whole.folder.rglob("last.pt")).stat().st_size
     for number in range(tally.times(1, 20)):
@@ -88,7 +88,7 @@ FILES = "mnist_cli.base.files:temporary_for"
 
 
 def test_other_commands_on_a_full_disk(warm: Warm, whole: Whole, tally: Tally) -> None:
-    """The same for the files of mnist eval, inspect-grad, plot and data show."""
+    """A full disk for the files of mnist eval, inspect-grad, plot and data show."""
     # The first file is a probe, except of data show, which writes one file.
     numbers = range(1, 4) if tally.full else [2]
     for (name, words), number in itertools.product(WRITERS.items(), numbers):
@@ -104,7 +104,7 @@ def test_other_commands_on_a_full_disk(warm: Warm, whole: Whole, tally: Tally) -
 
 
 def test_a_folder_that_cannot_be_written(warm: Warm, tally: Tally, tmp_path: Path) -> None:
-    """A folder that cannot be written: found before the first step."""
+    """A folder that cannot be written to: refused before the first step."""
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "locked").mkdir(mode=0o555)
     for place in (tmp_path / "file", tmp_path / "locked", Path("/proc")):
@@ -123,7 +123,7 @@ def reachable_by_others(folder: Path) -> bool:
 def test_stdout_that_is_full_or_closed(
     warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
 ) -> None:
-    """Stdout full or closed: the run is whole all the same."""
+    """Stdout full or closed: the run still completes."""
     training = {"train": RUN, "json": [*RUN, "--json"]}
     more = {"help": ["--help"], "doctor": ["doctor"], "eval": ["eval"]}
     commands = [*training.items(), *more.items()][: tally.times(3, 5)]

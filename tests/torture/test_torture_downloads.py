@@ -53,7 +53,7 @@ SLOW = {"silent", "stalls", "a byte now and then", "endless headers"}
 
 
 def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
-    """Mirrors that stall, drip, cut off, lie, refuse or redirect: the next one is asked."""
+    """Mirrors that stall, trickle, cut off, send wrong data or refuse: the next is tried."""
     seconds = [0.0]
     chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(3, 1)]
     for name in chosen:
@@ -68,7 +68,7 @@ def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
 
 
 def test_no_plain_http(tally: Tally, world: Victim) -> None:
-    """Mirrors named or led to by plain http, file or ftp on another machine: never asked."""
+    """Mirrors or redirects with plain http, file or ftp on other machines: never used."""
     urls = ["http://192.0.2.1/", "ftp://127.0.0.1/", "file:///etc/", "http://localhost.example/"]
     for url in urls[: tally.times(2, 4)]:
         end, left = fetch(world, "plain", url)
@@ -101,7 +101,7 @@ def wait_for_part(folder: Path) -> None:
 
 
 def test_killed_downloads(tally: Tally, tmp_path: Path, good: Server) -> None:
-    """A download killed in the middle: nothing false at a final path, and run again it heals."""
+    """A download killed halfway: no damaged file is left, and the next run completes it."""
     chance = random.Random(0)
     server = slow_server()
     for number in range(tally.times(1, 40)):
@@ -122,7 +122,7 @@ def test_killed_downloads(tally: Tally, tmp_path: Path, good: Server) -> None:
 
 
 def test_eight_at_once(tally: Tally, tmp_path: Path) -> None:
-    """Eight downloads into one folder, one of them killed: the others succeed, one copy."""
+    """Eight downloads into one folder, one of them killed: the others leave one copy."""
     chance = random.Random(0)
     for number in range(tally.times(1, 12)):
         server, folder = slow_server(), tmp_path / str(number)
@@ -151,7 +151,7 @@ def offline() -> list[str]:
 
 
 def test_no_network(offline: list[str], tally: Tally, tmp_path: Path) -> None:
-    """No network and no data: exit 3, and soon."""
+    """No network and no data: exit 3, within five seconds."""
     seconds = []
     code = "import sys, time; from mnist_cli.cli import run; t = time.monotonic(); " + (
         "c = run(sys.argv[1:]); print(time.monotonic() - t); sys.exit(c)"

@@ -45,7 +45,7 @@ def unfit_to_resume(plain: dict[str, Any]) -> dict[str, tuple[bytes, tuple[str, 
     return {
         "other data": (
             saved(replaced(plain, "data/fingerprint", fingerprint)),
-            ("trained on other data",),
+            ("trained on different data",),
         ),
         "NaN in the momentum": (
             saved(replaced(plain, "optimizers/0/state", state)),
@@ -77,7 +77,7 @@ def test_foreign(tally: Tally, victim: Victim) -> None:
 
 
 def test_a_network_in_a_file(tally: Tally, victim: Victim) -> None:
-    """Checkpoints that name a Python file as their network: it is asked for, and never run."""
+    """Checkpoints that name a Python file as their network: the file is never run."""
     plain, proof = document(victim), victim.folder / "proof"
     evil = victim.folder / "evil.py"
     evil.write_text(f"open({str(proof)!r}, 'w').close()\nfrom torch import nn\n")
@@ -95,7 +95,7 @@ def test_a_network_in_a_file(tally: Tally, victim: Victim) -> None:
 
 
 def test_unfit_to_resume(tally: Tally, victim: Victim) -> None:
-    """Checkpoints that cannot be resumed: nothing is loaded in part, no run is begun."""
+    """Checkpoints that cannot be resumed: nothing is loaded in part, no run starts."""
     cases = unfit_to_resume(document(victim))
     before = left_behind(victim)
     answers = feed(victim, [data for data, _ in cases.values()], ["train", "eval"])

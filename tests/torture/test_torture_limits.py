@@ -96,7 +96,7 @@ def last_too_small(run: Callable[[int], End]) -> int:
 
 
 def test_out_of_memory(tally: Tally, victim: Victim) -> None:
-    """Memory that runs out while training: exit 7, a batch size that fits, a whole checkpoint."""
+    """Out of memory in training: exit 7, a batch size that fits, a whole checkpoint."""
     networks = ["conv4", "example", "conv4-wide"][: tally.times(1, 3)]
     runs = victim.folder / "too_large"
     for network, part in itertools.product(networks, (1, 2)[: tally.times(1, 2)]):
@@ -125,7 +125,7 @@ def test_out_of_memory(tally: Tally, victim: Victim) -> None:
 
 
 def test_out_of_memory_elsewhere(tally: Tally, victim: Victim) -> None:
-    """Memory that runs out in other commands: exit 7; what mnist eval names fits."""
+    """Out of memory in other commands: exit 7; the size that mnist eval names fits."""
     (victim.folder / "wide.pt").write_bytes(saved(models.build("conv4-wide").state_dict()))
     evaluate = ["eval", "wide.pt", "--dataset", "digits", "--json", "--batch-size", "382"]
     others = {
@@ -161,14 +161,14 @@ MISSING = {
     "cuda:7": r"device cuda:7 is not available: \w",
     "mps": r"device mps is not available: \w",
     **{
-        name: rf"there is no device '{name}' .*{CHOICES}|--device: should be {CHOICES}, not '{name}'"
+        name: rf"unknown device '{name}' .*{CHOICES}|--device: should be {CHOICES}, not '{name}'"
         for name in ("tpu", "cuda:x", "CPU")
     },
 }
 
 
 def test_missing_devices(tally: Tally, victim: Victim) -> None:
-    """Devices that this machine has not, or that are none: exit 2, with the reason."""
+    """Devices that are unavailable or do not exist: exit 2, with the reason."""
     path = good(victim)
     takers = {name for name, of in COMMANDS.items() if "device" in signature(of).parameters}
     commands = {name: make(path) for name, make in READERS.items() if name in takers}

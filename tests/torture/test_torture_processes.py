@@ -16,7 +16,7 @@ STEP = "mnist_cli.training.step:Stepper.__call__"
 def test_two_runs_in_one_directory(
     warm: Warm, whole: Whole, tally: Tally, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Two runs in one directory: the second is refused; the lock dies with its owner."""
+    """Two runs in one directory: the second is refused; the lock ends with its owner."""
     ways: list[tuple[list[str], Whole]] = [([], whole)]
     if tally.full:  # workers inherit what their parent had open, and live a little longer
         ways.append((WORKERS, request.getfixturevalue("whole_with_workers")))
@@ -47,7 +47,7 @@ def second_is_refused(warm: Warm, folder: Path, words: list[str]) -> str:
 def test_a_worker_that_is_killed(
     warm: Warm, whole_with_workers: Whole, tally: Tally, tmp_path: Path
 ) -> None:
-    """A DataLoader worker killed: a clear error, no hang, and the run goes on."""
+    """A DataLoader worker killed: a clear error, no hang, and the run can be resumed."""
     slowest = 0.0
     steps = range(1, 10) if tally.full else [4]
     images = range(1, 96, 5) if tally.full else [40]  # of 96 that a worker loads in an epoch

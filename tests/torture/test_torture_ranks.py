@@ -62,7 +62,7 @@ SHORT = ("rank 1 killed", "launcher killed")
 def test_a_rank_or_the_launcher_struck(
     tally: Tally, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A rank killed or stopped, the launcher killed or terminated: all end, the run goes on."""
+    """A rank or the launcher killed or stopped: all processes end, the run can be resumed."""
     slowest = 0.0
     for name in CASES if tally.full else SHORT:
         for number in range(tally.times(1, 3)):
@@ -172,7 +172,7 @@ def test_two_machines(tally: Tally, tmp_path: Path) -> None:
 
 @FULL
 def test_two_networks(tally: Tally, machines: list[Machine]) -> None:
-    """Two machines with a network and a folder each: trained to the end; one killed, both end."""
+    """Two machines, each with its own network and folder: they train; if one is killed, both end."""
     first, second = (machine.folder for machine in machines)
     ended = [finish(agent) for agent in start_agents(machines, TINY)]
     tally.check([one.code for one in ended] == [0, 0], ended[0].err + ended[1].err)

@@ -106,7 +106,7 @@ def test_a_signal_to_loader_processes_too(
 def test_a_second_ctrl_c_leaves_at_once(
     warm: Warm, whole: Whole, tally: Tally, tmp_path: Path
 ) -> None:
-    """A second SIGINT: leaves in the middle of it."""
+    """A second SIGINT: the program exits at once."""
     for place in [*PLACES][2:] if tally.full else ["saving", "an epoch's first step"]:
         folder = tmp_path / place
         done = warm.run(*RUN, folder=folder, faults=[["send", *PLACES[place], [signal.SIGINT] * 2]])
@@ -140,7 +140,7 @@ def test_a_signal_in_other_commands(warm: Warm, whole: Whole, tally: Tally) -> N
 
 
 def test_a_signal_while_downloading(warm: Warm, tally: Tally, tmp_path: Path) -> None:
-    """SIGINT and SIGTERM in a download: nothing half is left."""
+    """SIGINT and SIGTERM in a download: no partial file is left."""
     proxies = {name: None for low in PROXIES for name in (low, low.upper())}
     parts = (0, 1, 1_000_000) if tally.full else (1_000_000,)
     for part, number in itertools.product(parts, CODES):

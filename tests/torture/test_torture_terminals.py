@@ -139,7 +139,7 @@ def not_one_document(text: str, code: int) -> str:
 
 
 def test_on_a_terminal(warm: Warm, whole: Whole, tally: Tally) -> None:
-    """A terminal: dumb, without colour, of 20 columns, ASCII only."""
+    """A terminal: dumb, without colour, 20 columns wide, ASCII only."""
     for name, case, setting, environment in in_each_setting(tally, "TERM=dumb"):
         shown, ended, err = on_a_terminal(warm, case, whole.folder, environment)
         wrong = case.wrong(ended, shown + err)
@@ -173,7 +173,7 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
 
 
 def test_a_reader_of_one_line(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """Into `head -1`: no failure, no traceback."""
+    """Output piped into `head -1`: no failure, no traceback."""
     for name, case in (chosen(tally) | {"a whole run": Case(RUN)}).items():
         pipe, folder = tmp_path / f"{name}.pipe", tmp_path / name
         os.mkfifo(pipe)

@@ -292,8 +292,8 @@ def test_the_command_that_starts_the_same_ranks_again(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"WORLD_SIZE": ""}, "has RANK of a run by several processes, but not WORLD_SIZE"),
-        ({"RANK": ""}, "has WORLD_SIZE of a run by several processes, but not RANK"),
+        ({"WORLD_SIZE": ""}, "sets RANK, as for a run by several processes, but not WORLD_SIZE"),
+        ({"RANK": ""}, "sets WORLD_SIZE, as for a run by several processes, but not RANK"),
         ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
         ({"LOCAL_RANK": ""}, "has RANK and WORLD_SIZE of .*, but not LOCAL_RANK"),
         ({"LOCAL_WORLD_SIZE": ""}, "but not LOCAL_WORLD_SIZE"),
@@ -329,10 +329,10 @@ HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("auto", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda", "2 ranks on this machine, and 1 GPU: NCCL needs one for each rank"),
-        ("cuda:0", "device cuda:0 is one device, and there are 2 ranks"),
-        ("mps", "device mps is one device, and there are 2 ranks"),
+        ("auto", "2 ranks on this machine share 1 GPU, but NCCL needs one for each rank"),
+        ("cuda", "2 ranks on this machine share 1 GPU, but NCCL needs one for each rank"),
+        ("cuda:0", "device cuda:0 is one device, but the run has 2 ranks"),
+        ("mps", "device mps is one device, but the run has 2 ranks"),
     ],
 )
 def test_a_device_for_each_rank_or_none(
@@ -419,7 +419,7 @@ def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
     assert alone.returncode == 1
-    assert "rank 1: rank 1 of 4 did not meet the others at 127.0.0.1:" in alone.stderr
+    assert "rank 1: rank 1 of 4 did not reach the other ranks at 127.0.0.1:" in alone.stderr
     assert "Traceback" not in alone.stderr
     assert not list(tmp_path.iterdir())
 

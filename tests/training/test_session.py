@@ -247,7 +247,7 @@ def test_other_data_than_it_was_trained_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(session_in(tmp_path, config()), StopAfter(2))
     other = dataclasses.replace(loaded(), read_train=lambda: split(29, seed=1))
-    with pytest.raises(CheckpointError, match="trained on other data"):
+    with pytest.raises(CheckpointError, match="trained on different data"):
         session_in(tmp_path, config(), resume=checkpoints.read(tmp_path / "last.pt"), data=other)
 
 

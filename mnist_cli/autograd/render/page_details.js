@@ -28,7 +28,7 @@ const sharedWith = (id, storage) => nodes.flatMap((node, other) =>
 const showNode = (id) => {
   const panel = byId('node');
   if (id === null) {
-    panel.replaceChildren(quiet('Choose a node to see its figures: click it, or walk with Tab and the arrow keys.'));
+    panel.replaceChildren(quiet('Choose a node to see its figures: click it, or move with Tab and the arrow keys.'));
     return;
   }
   const node = nodes[id];

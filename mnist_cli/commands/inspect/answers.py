@@ -11,7 +11,7 @@ from mnist_cli.autograd import compare as compare_graphs
 from mnist_cli.autograd import dumps, gradient_flow, path_to, replay_steps, require_exact
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.base.files import is_there
-from mnist_cli.base.packages import told
+from mnist_cli.base.packages import import_failure
 from mnist_cli.commands.inspect.subject import Asked
 from mnist_cli.config.choices import DEVICE, DEVICES
 from mnist_cli.errors import UsageError
@@ -184,6 +184,6 @@ def _draw_flow(made: Dump, folder: Path) -> list[Path]:
         title = f"Gradient flow of {made.graph.context.get('model', 'the graph')}"
         save_gradient_flow(gradient_flow(made.graph), file, title=title)
     except ImportError as error:
-        note(f"flow.png is not drawn: {told(error)}")
+        note(f"flow.png is not drawn: {import_failure(error)}")
         return []
     return [file]

@@ -121,7 +121,7 @@ def device_of(name: str, place: Place) -> torch.device:
     """
     if name == "mps" or ":" in name:
         raise DeviceError(
-            f"device {name} is one device, and there are {place.size} ranks",
+            f"device {name} is one device, but the run has {place.size} ranks",
             "Use device cuda, which gives each rank a GPU of its own, or cpu.",
         )
     count = cuda_count()
@@ -131,8 +131,8 @@ def device_of(name: str, place: Place) -> torch.device:
         return resolve_device("cuda")  # raises with the cause
     if place.local_size > count:
         raise DeviceError(
-            f"{place.local_size} ranks on this machine, and {count} "
-            f"{'GPU' if count == 1 else 'GPUs'}: NCCL needs one for each rank",
+            f"{place.local_size} ranks on this machine share {count} "
+            f"{'GPU' if count == 1 else 'GPUs'}, but NCCL needs one for each rank",
             f"Start {count} ranks here, or use device cpu.",
         )
     device = resolve_device(f"cuda:{place.local_rank}")
@@ -176,9 +176,9 @@ def _meet(place: Place, patience: timedelta) -> None:
             )
     except (RuntimeError, OSError) as error:
         raise RankError(
-            f"rank {place.rank} of {place.size} did not meet the others at {place.address} within "
+            f"rank {place.rank} of {place.size} did not reach the others at {place.address} within "
             f"{patience.total_seconds():g} s: {_first_line(error)}",
-            "Are all of them started, and can they reach that address, and each other? Name the "
+            "Check that all ranks are running and can reach that address and each other. Name the "
             "network to use in GLOO_SOCKET_IFNAME, or set a longer timeout.",
         ) from error
 
@@ -207,7 +207,7 @@ def explained(rank: int, size: int) -> Iterator[None]:
         if "imed out" in str(error):
             kind, why = RankTimeout, "does not answer"
         raise kind(
-            f"another rank {why} ({_first_line(error)}); rank {rank} of {size} cannot go on "
+            f"another rank {why} ({_first_line(error)}); rank {rank} of {size} cannot continue "
             "without it",
         ) from error
 

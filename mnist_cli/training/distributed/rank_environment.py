@@ -110,7 +110,7 @@ def _required(environment: Mapping[str, str], name: str, default: str = "") -> s
     if not value:
         there = [key for key in ("RANK", "WORLD_SIZE") if environment.get(key)]
         raise UsageError(
-            f"the environment has {' and '.join(there)} of a run by several processes, "
+            f"the environment sets {' and '.join(there)}, as for a run by several processes, "
             f"but not {name}",
             _WAY_OUT,
         )
