@@ -163,7 +163,7 @@ def test_files_are_written_as_bytes() -> None:
             if name == "write_text" or (name == "open" and {"w", "x", "a"} & set(modes)):
                 found.add(path.relative_to(SOURCE).as_posix())
     devnull = {"cli.py", "base/process.py", "training/distributed/one_rank.py"}
-    assert found == devnull | {"runs/directory.py", "training/distributed/rank_environment.py"}
+    assert found == devnull | {"runs/directory.py"}
 
 
 # --- files

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from program import Run
 
-from mnist_cli.proving import proof_document
+from mnist_cli.commands import doctor_prove
 from mnist_cli.proving.claims import Claims, Outcome
 
 GOOD = {
@@ -21,7 +21,7 @@ BAD = {"replay": lambda: Outcome(False, "conv1.weight differs")}
 @pytest.fixture
 def claim(monkeypatch: pytest.MonkeyPatch) -> Callable[[Claims], None]:
     """Replaces the claims that are checked."""
-    return lambda claims: monkeypatch.setattr(proof_document, "all_claims", lambda _subject: claims)
+    return lambda claims: monkeypatch.setattr(doctor_prove, "all_claims", lambda _subject: claims)
 
 
 def test_all_claims_hold_on_this_machine(run: Run, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
 def test_a_folder_for_the_table_is_refused_before_the_first_row(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(proof_document, "all_claims", None)  # nothing may be checked
+    monkeypatch.setattr(doctor_prove, "all_claims", None)  # nothing may be checked
     Path("folder").mkdir()
     ended = run("doctor", "--prove", "--out", name)
     assert ended.code == 5

@@ -109,7 +109,7 @@ def test_moved_images_are_the_same_and_changed_ones_are_not(
     assert f"was trained on {own}/pics, not on" in said(changed)
     resumed = run("train", "--resume", run_of, "--dataset", "moved", "--runs", "r", "--quiet")
     assert resumed.code == 4
-    assert "other data than these" in said(resumed)
+    assert "was trained on different data" in said(resumed)
 
 
 def test_images_that_change_under_the_same_name_are_reported(run: Run) -> None:

@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Evidence, Cause, list[str]]] = {
     "an update without a restart": (at(UNEXPECTED.format("804: forward compatibility was attempted "
                                                          "on non supported HW"),
                                        replace(NO_SMI, complaint=MISMATCH)),
-                                    Cause.DRIVER_MISMATCH, ["do not fit", "Restart the machine"]),
+                                    Cause.DRIVER_MISMATCH, ["do not match", "Restart the machine"]),
     "mismatch 803": (at(UNEXPECTED.format("803: system has unsupported display driver / cuda driver "
                                           "combination")),
                      Cause.DRIVER_MISMATCH, ["Restart the machine"]),

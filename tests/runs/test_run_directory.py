@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -72,14 +71,6 @@ def test_a_run_that_fails_at_its_start_is_gone_unless_it_wrote_something(tmp_pat
             begin(run, *files)
         assert run.path.exists() is bool(files)
     assert create(tmp_path, "mnist", "conv4").path.name == "0002-mnist-conv4"
-
-
-def test_metrics_are_written_anew_each_time(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    run.write_metrics([{"epoch": 1}, {"epoch": 2}, {"epoch": 3}])
-    run.write_metrics({"epoch": epoch, "val_loss": None} for epoch in (1, 2))
-    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    assert lines == [{"epoch": 1, "val_loss": None}, {"epoch": 2, "val_loss": None}]
 
 
 # --- locks

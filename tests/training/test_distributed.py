@@ -295,7 +295,7 @@ def test_the_command_that_starts_the_same_ranks_again(
         ({"WORLD_SIZE": ""}, "sets RANK, as for a run by several processes, but not WORLD_SIZE"),
         ({"RANK": ""}, "sets WORLD_SIZE, as for a run by several processes, but not RANK"),
         ({"MASTER_PORT": ""}, "but not MASTER_PORT"),
-        ({"LOCAL_RANK": ""}, "has RANK and WORLD_SIZE of .*, but not LOCAL_RANK"),
+        ({"LOCAL_RANK": ""}, "sets RANK and WORLD_SIZE, .*, but not LOCAL_RANK"),
         ({"LOCAL_WORLD_SIZE": ""}, "but not LOCAL_WORLD_SIZE"),
         ({"RANK": "4"}, "RANK=4 and WORLD_SIZE=4, but ranks count from 0"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two, which is not a number"),
@@ -419,7 +419,7 @@ def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
     assert alone.returncode == 1
-    assert "rank 1: rank 1 of 4 did not reach the other ranks at 127.0.0.1:" in alone.stderr
+    assert "rank 1: rank 1 of 4 did not reach the others at 127.0.0.1:" in alone.stderr
     assert "Traceback" not in alone.stderr
     assert not list(tmp_path.iterdir())
 

@@ -167,7 +167,7 @@ def test_the_checkpoint_alone_is_the_ensemble(tmp_path: Path, ema: float) -> Non
     ("claimed", "words"),
     [
         *((number, "does not fit the network 'conv2'") for number in (1, 2, 4)),
-        *((number, "missing or garbled") for number in (0, -1, 10**9, "many", None, 1.5)),
+        *((number, "missing or damaged") for number in (0, -1, 10**9, "many", None, 1.5)),
     ],
 )
 def test_another_number_of_members_is_refused(tmp_path: Path, claimed: Any, words: str) -> None:
