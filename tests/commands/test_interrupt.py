@@ -45,8 +45,8 @@ def test_before_training_begins(tmp_path: Path, number: int, code: int, kind: st
     process = start("train", "--json", "--config", "config.toml")
     writer = os.open("config.toml", os.O_WRONLY)  # returns once the process reads
     process.send_signal(number)
+    os.close(writer)  # ends a read that begins just after Python has looked for signals
     stopped = finish(process)
-    os.close(writer)
     assert stopped.code == code
     error = stopped.document["error"]
     assert (error["code"], error["kind"]) == (code, kind)
