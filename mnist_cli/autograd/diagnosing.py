@@ -160,7 +160,7 @@ def diagnose(
     )
 
 
-def place_of(node: Node) -> str:
+def rank_place_of(node: Node) -> str:
     """A node for a sentence: ``node 3, AddmmBackward0 in fc1``."""
     where = f" in {node.module}" if node.module else ""
     return f"node {node.id}, {node.name}{where}"
@@ -175,7 +175,7 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
-        message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        message = f"{rank_place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
         subject = node.module or node.name
         yield Diagnosis(
             "not-finite", subject, f"The first in the backward pass: {message}.", node.id
@@ -233,7 +233,7 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
             share = f"{blocked:.1%} of the gradient's entries that arrive die there"
         else:
             continue
-        message = f"Dead ReLU at {place_of(node)}: {share}."
+        message = f"Dead ReLU at {rank_place_of(node)}: {share}."
         yield Diagnosis("dead-relu", node.module or node.name, message, node.id)
 
 

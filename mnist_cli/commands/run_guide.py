@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mnist_cli.base.process import command_line
 from mnist_cli.commands import options
 from mnist_cli.errors import RankError, Stopped
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class RunGuide(Observer):
         data_dir: folder of the data sets.
     """
 
-    def __init__(self, place: Place | None, data_dir: Path) -> None:
+    def __init__(self, place: RankPlace | None, data_dir: Path) -> None:
         self._place = place
         self._data_dir = data_dir
         self._session: Session | None = None
@@ -66,7 +66,7 @@ class RunGuide(Observer):
         return command_line(words)
 
 
-def train_command(place: Place | None) -> str:
+def train_command(place: RankPlace | None) -> str:
     """The command that starts the same number of ranks again, up to its options."""
     if place is None:
         return "mnist train"

@@ -14,7 +14,7 @@ from mnist_cli.commands.contradictions import Excludes
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
-    from mnist_cli.training.distributed.rank_environment import Place
+    from mnist_cli.training.distributed.rank_environment import RankPlace
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.session import Summary
 
@@ -68,9 +68,9 @@ def train(
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
-    from mnist_cli.training.distributed.rank_environment import check_system, place_of
+    from mnist_cli.training.distributed.rank_environment import check_system, rank_place_of
 
-    place = place_of()
+    place = rank_place_of()
     with _as_rank(place), handlers_put_back():
         contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
@@ -120,7 +120,7 @@ def train(
             report.note("dry run: one batch passed through every stage; nothing was kept")
 
 
-def _as_rank(place: Place | None) -> AbstractContextManager[None]:
+def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:
     if place is None:
         return nullcontext()
     from mnist_cli.training.distributed.one_rank import as_rank

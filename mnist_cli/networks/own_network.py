@@ -70,24 +70,24 @@ def check(model: str, classes: int | None) -> int:
     Raises:
         UsageError: as :func:`build`.
     """
-    place = ModelName(model)
+    model_name = ModelName(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        network = _construct(place, classes)
-        _require_plain_weights(place, network)
-        scores = [_scores(place, network, count, training) for count, training in _TRIALS]
+        network = _construct(model_name, classes)
+        _require_plain_weights(model_name, network)
+        scores = [_scores(model_name, network, count, training) for count, training in _TRIALS]
     if not scores[0].requires_grad:
         raise UsageError(
-            f"{place.label}: no gradient flows from its scores to any weight",
+            f"{model_name.label}: no gradient flows from its scores to any weight",
             "It needs parameters, and scores that depend on them without detach() or no_grad().",
         )
-    with _running(place, "fails in the backward pass"):
+    with _running(model_name, "fails in the backward pass"):
         scores[0].sum().backward()
     width = scores[0].shape[1]
-    siblings(place.path)
+    siblings(model_name.path)
     if classes is not None and width != classes:
         raise UsageError(
-            f"{place.label} has {width} outputs, but the data set has {classes} classes",
+            f"{model_name.label} has {width} outputs, but the data set has {classes} classes",
             f"Accept the number: def __init__(self, {CLASSES[0]}).",
         )
     return width
@@ -103,17 +103,17 @@ def try_on_none(model: str, classes: int) -> None:
     Raises:
         UsageError: it fails, or a buffer or gradient is then not finite.
     """
-    place = ModelName(model)
+    model_name = ModelName(model)
     with torch.random.fork_rng(devices=[]):
-        network = _construct(place, classes)
-        scores = _scores(place, network, 0, training=True)
-        with _running(place, "fails on 0 images in training mode"):
+        network = _construct(model_name, classes)
+        scores = _scores(model_name, network, 0, training=True)
+        with _running(model_name, "fails on 0 images in training mode"):
             scores.sum().backward()
     gradients = ((name, p.grad) for name, p in network.named_parameters())
     for name, tensor in chain(network.named_buffers(), gradients):
         if tensor is not None and not bool(tensor.isfinite().all()):
             raise UsageError(
-                f"{place.label}: training on 0 images leaves NaN or infinity in '{name}'"
+                f"{model_name.label}: training on 0 images leaves NaN or infinity in '{name}'"
             )
 
 
@@ -125,8 +125,8 @@ def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
     Raises:
         UsageError: as :func:`build`.
     """
-    place = ModelName(model)
-    if _takes_classes(network_class(place)) is None:
+    model_name = ModelName(model)
+    if _takes_classes(network_class(model_name)) is None:
         return check(model, None)
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     sizes = dict.fromkeys(t.shape[0] for t in reversed(list(weights.values())) if t.ndim)
@@ -140,12 +140,12 @@ def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
 
 def provenance(model: str) -> dict[str, Any]:
     """What a checkpoint says about the source, as plain values; no program runs it from there."""
-    place = ModelName(model)
+    model_name = ModelName(model)
     return {
-        "path": str(place.path),
-        "class": place.class_name,
-        "sha256": load(place.path).sha256,
-        "siblings": dict(siblings(place.path)),
+        "path": str(model_name.path),
+        "class": model_name.class_name,
+        "sha256": load(model_name.path).sha256,
+        "siblings": dict(siblings(model_name.path)),
     }
 
 
@@ -155,13 +155,13 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     Raises:
         UsageError: as :func:`build`.
     """
-    now, place, found = provenance(model), ModelName(model), []
+    now, model_name, found = provenance(model), ModelName(model), []
     if recorded.get("class") != now["class"]:
-        found.append(f"{place.label} is another class than {recorded.get('class')!s:.60}")
+        found.append(f"{model_name.label} is another class than {recorded.get('class')!s:.60}")
     if recorded.get("sha256") != now["sha256"]:
         then = str(recorded.get("sha256"))
         found.append(
-            f"{place.path.name} has changed (SHA-256 {then:.12}… then, {now['sha256']:.12}… now)"
+            f"{model_name.path.name} has changed (SHA-256 {then:.12}… then, {now['sha256']:.12}… now)"
         )
     before = recorded.get("siblings")
     for name, sha256 in now["siblings"].items():
@@ -170,30 +170,32 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def network_class(place: ModelName) -> type[nn.Module]:
+def network_class(model_name: ModelName) -> type[nn.Module]:
     """The class of that name.
 
     Raises:
         UsageError: the file cannot be run, or has no such class; the hint lists its classes.
     """
-    module = load(place.path).module
-    found = getattr(module, place.class_name, None)
+    module = load(model_name.path).module
+    found = getattr(module, model_name.class_name, None)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
     listed = ", ".join(_classes_of(module)) or "none that subclasses torch.nn.Module"
     if found is None:
-        raise UsageError(f"{place.path} has no class {place.class_name}", f"It has: {listed}.")
+        raise UsageError(
+            f"{model_name.path} has no class {model_name.class_name}", f"It has: {listed}."
+        )
     what = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
     raise UsageError(
-        f"{place.label} is {what} that does not subclass torch.nn.Module"
+        f"{model_name.label} is {what} that does not subclass torch.nn.Module"
         if isinstance(found, type)
-        else f"{place.label} is {what}, not a class that subclasses torch.nn.Module",
+        else f"{model_name.label} is {what}, not a class that subclasses torch.nn.Module",
         f"The classes there: {listed}.",
     )
 
 
-def _running(place: ModelName, doing: str) -> AbstractContextManager[None]:
-    return running(place.label, doing, place.path.parent)
+def _running(model_name: ModelName, doing: str) -> AbstractContextManager[None]:
+    return running(model_name.label, doing, model_name.path.parent)
 
 
 def _classes_of(module: ModuleType) -> list[str]:
@@ -209,13 +211,13 @@ def _classes_of(module: ModuleType) -> list[str]:
 # --- building and trying
 
 
-def _construct(place: ModelName, classes: int | None) -> nn.Module:
-    kind = network_class(place)
+def _construct(model_name: ModelName, classes: int | None) -> nn.Module:
+    kind = network_class(model_name)
     taken = _takes_classes(kind)
-    with _running(place, "cannot be built"):
+    with _running(model_name, "cannot be built"):
         network = kind(**({taken: classes} if taken and classes is not None else {}))
     if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
-        with _running(place, "fails on an image"), torch.no_grad():
+        with _running(model_name, "fails on an image"), torch.no_grad():
             network.eval()(torch.zeros(1, 1, 28, 28, dtype=torch.float32))
     return network.train()
 
@@ -226,40 +228,40 @@ def _takes_classes(kind: type[nn.Module]) -> str | None:
     return next((name for name in CLASSES if name in parameters), None)
 
 
-def _require_plain_weights(place: ModelName, network: nn.Module) -> None:
+def _require_plain_weights(model_name: ModelName, network: nn.Module) -> None:
     """Refuse what checkpoints cannot hold, and what averages and ensembles cannot copy."""
-    with _running(place, "cannot be copied"):
+    with _running(model_name, "cannot be copied"):
         copy.deepcopy(network)
     for name, value in network.state_dict().items():
         if not isinstance(value, Tensor):
             raise UsageError(
-                f"{place.label}: '{name}' of its state_dict is a {type(value).__name__}, not a tensor",
+                f"{model_name.label}: '{name}' of its state_dict is a {type(value).__name__}, not a tensor",
                 "A checkpoint holds only tensors; do not use get_extra_state.",
             )
 
 
-def _scores(place: ModelName, network: nn.Module, count: int, training: bool) -> Tensor:
+def _scores(model_name: ModelName, network: nn.Module, count: int, training: bool) -> Tensor:
     """Its scores (count, classes) for images of noise; refuses anything else."""
     mode = "training" if training else "evaluation"
     images = torch.randn(count, 1, 28, 28, dtype=torch.float32, device="cpu")
-    with _running(place, f"fails on {count} images in {mode} mode"), torch.enable_grad():
+    with _running(model_name, f"fails on {count} images in {mode} mode"), torch.enable_grad():
         scores = network.train(training)(images)
     wanted = f"not scores ({count}, classes)"
     if not isinstance(scores, Tensor):
         raise UsageError(
-            f"{place.label} gives a {type(scores).__name__} in {mode} mode, {wanted}",
+            f"{model_name.label} gives a {type(scores).__name__} in {mode} mode, {wanted}",
             "Let forward return one tensor.",
         )
     if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
         raise UsageError(
-            f"{place.label} gives {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
+            f"{model_name.label} gives {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
             "Keep the batch as the first dimension, as x.flatten(1) does.",
         )
     if not scores.is_floating_point():
-        raise UsageError(f"{place.label} gives {scores.dtype}, not floating-point scores")
+        raise UsageError(f"{model_name.label} gives {scores.dtype}, not floating-point scores")
     if not bool(scores.isfinite().all()):
         raise UsageError(
-            f"{place.label} gives NaN or infinity for noise, untrained, in {mode} mode",
+            f"{model_name.label} gives NaN or infinity for noise, untrained, in {mode} mode",
             "Check its first weights, and logarithms and divisions in forward.",
         )
     return scores

@@ -26,14 +26,14 @@ from mnist_cli.errors import RankError, UsageError
 from mnist_cli.networks import own_network
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.ranks import ALONE, Ranks
 
 OWN = frozenset({"device", "threads", "workers"})
 """Keys of the configuration in which ranks may differ."""
 
 
-def joined(place: Place | None, patience: float) -> AbstractContextManager[Ranks]:
+def joined(place: RankPlace | None, patience: float) -> AbstractContextManager[Ranks]:
     """The ranks that share the run; without a place among several, this process alone.
 
     Raises:
@@ -46,7 +46,7 @@ def joined(place: Place | None, patience: float) -> AbstractContextManager[Ranks
     return group.joined(place, patience)
 
 
-def check_ranks(config: TrainConfig, place: Place | None) -> None:
+def check_ranks(config: TrainConfig, place: RankPlace | None) -> None:
     """Refuse a configuration that several ranks cannot train together.
 
     Raises:

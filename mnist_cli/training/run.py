@@ -30,7 +30,7 @@ from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import graphed, rank_agreement
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
@@ -56,7 +56,7 @@ class RunRequest:
     runs: Path
     observers: tuple[Observer, ...] = ()
     dry_run: bool = False
-    place: Place | None = None
+    place: RankPlace | None = None
     patience: float = 300.0
     last: bool = False
 
@@ -165,7 +165,10 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
 
 
 def compute_for(
-    config: TrainConfig, ranks: Ranks = ALONE, place: Place | None = None, precision: str = "auto"
+    config: TrainConfig,
+    ranks: Ranks = ALONE,
+    place: RankPlace | None = None,
+    precision: str = "auto",
 ) -> Compute:
     """What a configuration computes with on this machine.
 

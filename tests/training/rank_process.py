@@ -25,7 +25,7 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
-from mnist_cli.training.distributed.rank_environment import place_of
+from mnist_cli.training.distributed.rank_environment import rank_place_of
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
@@ -218,7 +218,7 @@ def _table(name: str) -> list[str]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    place = place_of()
+    place = rank_place_of()
     assert place is not None
     with joined(place, 60) as ranks:
         check_agreement(ranks)

@@ -40,7 +40,12 @@ from mnist_cli.data.batches import Part
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import DeviceError, RankError, RankTimeout, UsageError
 from mnist_cli.training.distributed.group import Group, device_of, explained
-from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, Place, place_of
+from mnist_cli.training.distributed.rank_environment import (
+    FOLDER,
+    LAUNCHER,
+    RankPlace,
+    rank_place_of,
+)
 from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
@@ -247,28 +252,28 @@ ENVIRONMENT = {
         ({}, None),
         ({"MASTER_ADDR": "far", "LOCAL_RANK": "0"}, None),
         ({"RANK": "0", "WORLD_SIZE": "1"}, None),
-        (ENVIRONMENT, Place(1, 4, 1, 2, "far:29500")),  # a shell may end before its ranks
+        (ENVIRONMENT, RankPlace(1, 4, 1, 2, "far:29500")),  # a shell may end before its ranks
         (
             ENVIRONMENT | {"TORCHELASTIC_RUN_ID": "none"},
-            Place(1, 4, 1, 2, "far:29500", parent=os.getppid()),
+            RankPlace(1, 4, 1, 2, "far:29500", parent=os.getppid()),
         ),
         (
             ENVIRONMENT | {FOLDER: "/nowhere", LAUNCHER: "7"},
-            Place(1, 4, 1, 4, "/nowhere/store", "/nowhere", 7),
+            RankPlace(1, 4, 1, 4, "/nowhere/store", "/nowhere", 7),
         ),
         *(
             (
                 {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": host, "MASTER_PORT": "1"},
-                Place(1, 4, 1, 4, f"{host}:1"),  # so all ranks are on this machine
+                RankPlace(1, 4, 1, 4, f"{host}:1"),  # so all ranks are on this machine
             )
             for host in ("127.0.0.1", "127.1.2.3", "localhost", "::1")
         ),
     ],
 )
 def test_the_place_is_read_from_the_environment(
-    environment: dict[str, str], place: Place | None
+    environment: dict[str, str], place: RankPlace | None
 ) -> None:
-    assert place_of(environment) == place
+    assert rank_place_of(environment) == place
 
 
 @pytest.mark.parametrize(
@@ -286,7 +291,7 @@ def test_the_place_is_read_from_the_environment(
 def test_the_command_that_starts_the_same_ranks_again(
     environment: dict[str, str], command: str
 ) -> None:
-    assert train_command(place_of(environment)) == command
+    assert train_command(rank_place_of(environment)) == command
 
 
 @pytest.mark.parametrize(
@@ -303,7 +308,7 @@ def test_the_command_that_starts_the_same_ranks_again(
 )
 def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        place_of(ENVIRONMENT | changes)
+        rank_place_of(ENVIRONMENT | changes)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +328,7 @@ def test_what_cannot_be_combined(
     assert said in capsys.readouterr().err
 
 
-HERE_TWICE = Place(1, 2, 1, 2, "127.0.0.1:29500")
+HERE_TWICE = RankPlace(1, 2, 1, 2, "127.0.0.1:29500")
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from mnist_cli.training.distributed.interfaces import GLOO, NCCL, choose_network
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 
-HERE_TWICE = Place(0, 2, 0, 2, "127.0.0.1:29500")
+HERE_TWICE = RankPlace(0, 2, 0, 2, "127.0.0.1:29500")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the interface")
 
 
-def on_two_machines(host: str) -> Place:
-    return Place(0, 2, 0, 1, f"{host}:29500")
+def on_two_machines(host: str) -> RankPlace:
+    return RankPlace(0, 2, 0, 1, f"{host}:29500")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from mnist_cli.base import process
 from mnist_cli.base.signals import Termination
 from mnist_cli.errors import DataError, MnistError, RankError, RankTimeout, Terminated
 from mnist_cli.training.distributed import failures, group, launch, one_rank
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 
 if sys.platform != "linux":
     pytest.skip("tried on Linux only", allow_module_level=True)
@@ -27,7 +27,7 @@ import os, signal, sys, time
 from mnist_cli import errors
 from mnist_cli.training.distributed import failures, rank_environment
 
-place = rank_environment.place_of()
+place = rank_environment.rank_place_of()
 place.write_resume("mnist train --resume 1")
 
 def fail(error, code=1):
@@ -190,13 +190,13 @@ def _leave_by_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_rank_that_is_interrupted_ends_without_cleanup(
     rank: int, stop: type[KeyboardInterrupt], code: int
 ) -> None:
-    place = Place(rank, 2, rank, 2, "/nowhere/store", "/nowhere", os.getppid())
+    place = RankPlace(rank, 2, rank, 2, "/nowhere/store", "/nowhere", os.getppid())
     with pytest.raises(_LeftError, match=str(code)), one_rank.as_rank(place):
         raise stop
 
 
 def test_rank_0_of_torchrun_first_reports_what_interrupted_it() -> None:
-    with pytest.raises(Termination), one_rank.as_rank(Place(0, 2, 0, 2, "127.0.0.1:1")):
+    with pytest.raises(Termination), one_rank.as_rank(RankPlace(0, 2, 0, 2, "127.0.0.1:1")):
         raise Termination
 
 
@@ -208,7 +208,7 @@ def test_a_rank_that_tried_to_meet_the_others_ends_without_cleanup(
 
     monkeypatch.setattr(group, "choose_network", lambda _place: None)
     monkeypatch.setattr(group, "_meet", refused)
-    with pytest.raises(RankError), group.joined(Place(0, 2, 0, 2, "127.0.0.1:1"), 1):
+    with pytest.raises(RankError), group.joined(RankPlace(0, 2, 0, 2, "127.0.0.1:1"), 1):
         pytest.fail("it met somebody")
     with pytest.raises(_LeftError, match="143"):
         process.end(143)

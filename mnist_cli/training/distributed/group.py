@@ -25,7 +25,7 @@ from mnist_cli.errors import DeviceError, RankError, RankTimeout
 from mnist_cli.gpu.probe import cuda_count
 from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.ranks import Forward, Ranks
 
 # Each rank computes the same buffers of batch norm, and unite() sends the others: DDP need not.
@@ -113,7 +113,7 @@ def _extreme(number: int, operation: dist.ReduceOp.RedOpType) -> int:
     return int(figure)
 
 
-def device_of(name: str, place: Place) -> torch.device:
+def device_of(name: str, place: RankPlace) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` means for a rank: a GPU each, or the CPU.
 
     Raises:
@@ -141,7 +141,7 @@ def device_of(name: str, place: Place) -> torch.device:
 
 
 @contextlib.contextmanager
-def joined(place: Place, seconds: float) -> Iterator[Group]:
+def joined(place: RankPlace, seconds: float) -> Iterator[Group]:
     """Connect to the other ranks while the context lasts.
 
     No rank waits at its end: the leading rank finishes alone, however long it takes.
@@ -163,7 +163,7 @@ def joined(place: Place, seconds: float) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def _meet(place: Place, patience: timedelta) -> None:
+def _meet(place: RankPlace, patience: timedelta) -> None:
     backend = "gloo"
     if torch.cuda.is_available() and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
@@ -183,7 +183,7 @@ def _meet(place: Place, patience: timedelta) -> None:
         ) from error
 
 
-def _store(place: Place, patience: timedelta) -> Any:
+def _store(place: RankPlace, patience: timedelta) -> Any:
     """Where the ranks find each other: our launcher's file, or what torchrun names."""
     if place.folder:
         return dist.FileStore(place.address, place.size)  # type: ignore[attr-defined]

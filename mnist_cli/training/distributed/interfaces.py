@@ -9,7 +9,7 @@ import struct
 import sys
 from ipaddress import ip_address
 
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 
 GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 """The variables that name it; a value that the user has set is kept."""
@@ -18,7 +18,7 @@ _SIOCGIFADDR = 0x8915
 """Linux's request for an interface's address, netdevice(7)."""
 
 
-def choose_network(place: Place) -> None:
+def choose_network(place: RankPlace) -> None:
     """Name loopback if all ranks run here, else the interface that gloo would not find.
 
     gloo gives the others the address that this machine's host name resolves to. On many machines

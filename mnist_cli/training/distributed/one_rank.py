@@ -11,12 +11,12 @@ from mnist_cli.base.process import abandon_stdout, leave
 from mnist_cli.base.signals import Termination
 from mnist_cli.errors import Interrupted, MnistError, Terminated
 from mnist_cli.training.distributed import failures
-from mnist_cli.training.distributed.rank_environment import Place
+from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.expected_errors import expected
 
 
 @contextlib.contextmanager
-def as_rank(place: Place) -> Iterator[None]:
+def as_rank(place: RankPlace) -> Iterator[None]:
     """Be silent if another rank reports, and leave a failure for the launcher.
 
     The process ends here, unless the caller is to report what failed.

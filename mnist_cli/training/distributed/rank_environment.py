@@ -18,7 +18,7 @@ FOLDER, LAUNCHER = "MNIST_CLI_RANKS_FOLDER", "MNIST_CLI_RANKS_LAUNCHER"
 
 
 @dataclass(frozen=True)
-class Place:
+class RankPlace:
     """Rank ``rank`` of ``size``, and the ``local_rank``-th of ``local_size`` on this machine.
 
     The ranks meet at ``address``: a file of ``folder`` if our own launcher started them; otherwise
@@ -46,7 +46,7 @@ class Place:
                 atomic_write(resume_file(Path(self.folder)), command)
 
 
-def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
+def rank_place_of(environment: Mapping[str, str] = os.environ) -> RankPlace | None:
     """This process's place among the ranks; None if it trains alone.
 
     Call it early: the launcher's process id is known only while the launcher lives.
@@ -68,13 +68,13 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place | None:
     check_system()
     if folder := environment.get(FOLDER, ""):
         parent = _number(environment, LAUNCHER)
-        return Place(rank, size, rank, size, str(Path(folder, "store")), folder, parent)
+        return RankPlace(rank, size, rank, size, str(Path(folder, "store")), folder, parent)
     host, port = _required(environment, "MASTER_ADDR"), _number(environment, "MASTER_PORT")
     here = _is_loopback(host)  # so all ranks are on this machine
     local_rank = _number(environment, "LOCAL_RANK", str(rank) if here else "")
     local_size = _number(environment, "LOCAL_WORLD_SIZE", str(size) if here else "")
     parent = os.getppid() if environment.get("TORCHELASTIC_RUN_ID") else 0
-    return Place(rank, size, local_rank, local_size, f"{host}:{port}", parent=parent)
+    return RankPlace(rank, size, local_rank, local_size, f"{host}:{port}", parent=parent)
 
 
 def check_system() -> None:
