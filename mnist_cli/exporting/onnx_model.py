@@ -64,12 +64,12 @@ def _tidy(model: Any) -> None:
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for name in _dimensions((*graph.input, *graph.output, *graph.value_info)):
         name.dim_param = name.dim_param.replace(batch, BATCH) if batch else name.dim_param
-    _drop_allowzero(graph)
+    drop_allowzero(graph)
     graph.name = "classifier"
     graph.doc_string = ""
 
 
-def _drop_allowzero(graph: Any) -> None:
+def drop_allowzero(graph: Any) -> None:
     """Remove the attribute where no size is 0: onnx2torch refuses it, and it has no effect."""
     from onnx import numpy_helper
 
