@@ -22,6 +22,7 @@ from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks.ensemble import vote
 
 RANDOM_IMAGES = 64
+NOTHING_WRITTEN = "Nothing was written. Is the network random in evaluation mode?"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def make(
         raise ExportMismatch(
             f"the {chosen.title} file of {source.path} does not predict as the network does: a "
             f"probability differs by {check.largest_difference:.1e}",
-            "Nothing was written.",
+            NOTHING_WRITTEN,
         )
     return Exported(source, chosen, taken, data, metadata, answer, check)
 
@@ -117,7 +118,7 @@ def verify(exported: Exported, images: Split) -> Agreement:
             f"the {exported.format.title} file of {exported.source.path} predicts another class "
             f"than the network for {agreement.differing:,} of {agreement.images:,} test images; "
             f"the largest difference of a probability is {agreement.largest_difference:.1e}",
-            "Nothing was written.",
+            NOTHING_WRITTEN,
         )
     return agreement
 

@@ -227,10 +227,11 @@ class OpenCheckpoint:
             )
         wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
         if wrong:
+            other = "" if self.precision.name == "fp32" else "Try precision fp32; "
             raise NonFiniteError(
                 f"{self.path}: the network's outputs for {wrong:,} of {len(split):,} images are "
                 "not finite",
-                "Try precision fp32; `mnist inspect-grad` shows where it begins.",
+                f"{other}`mnist inspect-grad` shows where it begins.",
             )
         return found
 

@@ -299,6 +299,23 @@ def own_checkpoint(forward: str, init: str = "") -> list[str]:
     return ["export", "net.pt", "--model", "net.py:Net"]
 
 
+def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
+    weights = models.build("example").state_dict()
+    weights["fc2.weight"].fill_(3e38)
+    torch.save(weights, "net.pt")
+    outcome = run("export", "net.pt", "--format", "torch")
+    assert outcome.code == 6
+    assert "are not finite\n`mnist inspect-grad` shows where it begins." in outcome.err
+
+
+def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
+    words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
+    outcome = run(*words, "--format", "torch")
+    assert outcome.code == 6
+    assert "Is the network random in evaluation mode?" in outcome.err
+    assert not Path("net.pt2").exists()
+
+
 def test_the_hint_of_a_failed_export_works(run: Run) -> None:
     words = own_checkpoint("torch.stack([self.fc(one.flatten()) for one in x])")
     outcome = run(*words, "--format", "torch")
