@@ -27,7 +27,7 @@ COMMANDS = [
     ["doctor"],
 ]
 ALLOWED = {
-    "home": {".cache/matplotlib", ".config/matplotlib"},
+    "home": {".cache/matplotlib", ".config/matplotlib", ".matplotlib"},
     "temporary": {"torchinductor_*"},
 }
 """By folder: what other packages may keep there. The first is Matplotlib's list of fonts, which
