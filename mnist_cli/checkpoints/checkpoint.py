@@ -88,6 +88,8 @@ class Checkpoint:
         history: the results of the epochs so far.
         document: all that the file holds; empty for another program's state_dict.
         changes: in words, how the source of a user's own network has changed since training.
+        notes: sentences on how another program's file was read: where its weights were found,
+            which prefix was removed, what was cast or ignored.
     """
 
     path: Path
@@ -99,6 +101,7 @@ class Checkpoint:
     history: tuple[EpochResult, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def foreign(self) -> bool:

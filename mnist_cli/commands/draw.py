@@ -57,7 +57,9 @@ def draw(
     from mnist_cli.report.console import warn
     from mnist_cli.web.server import PageServer
 
-    opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
+    opened = open_checkpoint(
+        checkpoint, runs, model=model, device=device, precision=precision, quiet=quiet
+    )
     for text in opened.warnings:
         warn(text)
     with compute_settings(opened.device):

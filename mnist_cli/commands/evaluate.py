@@ -74,7 +74,12 @@ def evaluate(
         check_writable(plots)
     source = DataSource(data_dir, dataset, notify=note)
     opened = open_checkpoint(
-        checkpoint, runs, model=model, device=device, precision=precision, source=source
+        *(checkpoint, runs),
+        model=model,
+        device=device,
+        precision=precision,
+        source=source,
+        quiet=quiet,
     )
     images = opened.split(split)
     for text in opened.warnings:
@@ -94,6 +99,7 @@ def evaluate(
             "model": opened.checkpoint.model,
             "dataset": opened.data.spec.name,
             "split": split,
+            "notes": opened.checkpoint.notes,
         }
         print_json(origin | report.evaluation_document(evaluation, files))
     else:

@@ -80,7 +80,9 @@ def export(
     chosen = _choose_format(format, out)
     contradictions.refuse(context, [Needs(("dataset",), ("verify",))])
     formats.check_installed(chosen)
-    opened = open_checkpoint(checkpoint, runs, model=model, device="cpu", precision="fp32")
+    opened = open_checkpoint(
+        checkpoint, runs, model=model, device="cpu", precision="fp32", quiet=quiet
+    )
     path = out or opened.path.with_suffix(chosen.suffix)
     _check_target(path, force=force)
     if not as_json and not quiet:

@@ -21,16 +21,20 @@ def open_checkpoint(
     device: str | None = None,
     precision: str | None = None,
     source: DataSource | None = None,
+    quiet: bool = False,
 ) -> OpenCheckpoint:
     """Open the checkpoint that the options name, on the device that they name.
+
+    Prints how another program's file was read.
 
     Args:
         target: a checkpoint, a run directory or a run's number; None is the newest run.
         runs: folder of the run directories.
         model: the network's name; a Python file of the user's is executed.
         device: None is ``auto``.
-        precision: None is the run's.
+        precision: None is the run's; fp32 for another program's weights.
         source: of the images, if the command uses a data set.
+        quiet: print nothing.
 
     Raises:
         UsageError: the network or the device is not available.
@@ -39,6 +43,7 @@ def open_checkpoint(
     from mnist_cli.checkpoints.checkpoint import OwnNetworkError, read
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.report.console import note
     from mnist_cli.runs.directory import find_checkpoint
 
     where = resolve_device(device or "auto")
@@ -50,4 +55,6 @@ def open_checkpoint(
     except OwnNetworkError as error:
         error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
         raise
+    for text in () if quiet else checkpoint.notes:
+        note(text)
     return OpenCheckpoint(checkpoint, where, precision, source)

@@ -116,7 +116,9 @@ def plot(
         curves = RunCurves.find(targets[0] if targets else None, runs)
         if needs_network:
             source = DataSource(data_dir, dataset, download=False)
-            opened = open_checkpoint(curves.path, runs, model=model, device=device, source=source)
+            opened = open_checkpoint(
+                curves.path, runs, model=model, device=device, source=source, quiet=quiet
+            )
             views = NetworkViews(opened, image)
         outcome = draw(
             *(curves, views, names),

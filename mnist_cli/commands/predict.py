@@ -73,7 +73,9 @@ def predict(
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
-    opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
+    opened = open_checkpoint(
+        checkpoint, runs, model=model, device=device, precision=precision, quiet=quiet
+    )
     if opened.on_own_data and segment:
         raise UsageError(
             f"--segment finds digits, but {opened.path} was trained on your own data",
