@@ -169,7 +169,7 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
         UsageError: the user's own network cannot be built.
     """
-    document = load_archive(path)
+    document = load_archive(path).document
     if _says_a_format(document):
         return _read_own(path, document, model)
     found = read_foreign(path, document, model)
@@ -192,7 +192,7 @@ def read_course(path: Path) -> Course | None:
     Raises:
         CheckpointError: missing, damaged, hostile or of another version.
     """
-    document = load_archive(path)
+    document = load_archive(path).document
     if not _says_a_format(document):
         return None
     _check_format(path, document)
