@@ -141,15 +141,14 @@ def _unwrapped(tensors: Tensors) -> Tensors:
 def _fits(tensors: Tensors, model: str | None) -> list[_Fit]:
     """What fits the network, or any that is registered; the most conventional places first."""
     by_names: dict[tuple[str, ...], list[str]] = {}
-    for name in [model] if model else models.REGISTRY:
+    for name in [model] if model else models.RECOGNISED:
         by_names.setdefault(_names(name), []).append(name)
     found = [
         fit
         for names, alike in by_names.items()
         for candidate in find_candidates(names, tensors)
         if model or not candidate.beside
-        for name in alike
-        if (fit := _fit(name, candidate)) is not None
+        if (fit := _fit(candidate, alike)) is not None
     ]
     return sorted(found, key=lambda fit: fit.candidate.rank)
 
@@ -161,16 +160,11 @@ def _names(model: str) -> tuple[str, ...]:
     return tuple(models.expected_weights(model, classes))
 
 
-def _fit(model: str, candidate: Candidate) -> _Fit | None:
-    weights = _completed(model, candidate.weights)
-    classes = models.count_classes(model, weights)
-    if classes is None:
-        return None
-    expected = models.expected_weights(model, classes)
-    same = {name: one.shape for name, one in expected.items()} == {
-        name: one.shape for name, one in weights.items()
-    }
-    return _Fit(model, classes, candidate, weights) if same else None
+def _fit(candidate: Candidate, networks: Sequence[str]) -> _Fit | None:
+    """The fit to the first of these networks, which have weights of the same names."""
+    weights = _completed(networks[0], candidate.weights)
+    recognised = models.recognise(weights, networks)
+    return _Fit(*recognised, candidate, weights) if recognised else None
 
 
 def _completed(model: str, weights: Mapping[str, Tensor]) -> Weights:
@@ -269,9 +263,9 @@ def _nearest(tensors: Tensors, names: Sequence[str]) -> Weights:
 
 def _partly(tensors: Tensors) -> str:
     """A sentence about a part of a larger network that is a known one."""
-    for name in models.REGISTRY:
+    for name in models.RECOGNISED:
         for candidate in find_candidates(_names(name), tensors):
-            if candidate.beside and _fit(name, candidate):
+            if candidate.beside and _fit(candidate, [name]):
                 return (
                     f"The weights {candidate.place} fit '{name}', but "
                     f"{listed([_label(one) for one in candidate.beside])} are beside them; name "
