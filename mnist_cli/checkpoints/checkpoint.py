@@ -29,6 +29,7 @@ from mnist_cli.checkpoints.weight_check import (
 )
 from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -59,17 +60,27 @@ class OtherNetworkError(CheckpointError):
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set of the training, as far as using the network needs it."""
+    """The data set of the training, as far as using the network needs it.
+
+    Attributes:
+        mean: with ``std``, the normalisation of the training, as fractions of 255.
+        brightness: mean of the training images' pixels, if that is not ``mean``: the class of a
+            user's own network may state another normalisation.
+    """
 
     name: str
     fingerprint: str
     classes: tuple[str, ...]
     mean: float
     std: float
+    brightness: float | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values, for the file."""
-        return {**vars(self), "classes": list(self.classes)}
+        plain = {**vars(self), "classes": list(self.classes)}
+        if self.brightness is None:
+            del plain["brightness"]
+        return plain
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Checkpoint:
         weights: the weights to evaluate: the averaged ones if the run averaged weights.
         config: the run's configuration; None for another program's state_dict.
         data: the run's data set; None for another program's state_dict.
+        stated: mean and standard deviation of the pixels that another file's metadata state.
         history: the results of the epochs so far.
         document: all that the file holds; empty for another program's state_dict.
         changes: in words, how the source of a user's own network has changed since training.
@@ -100,6 +112,7 @@ class Checkpoint:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stated: MeanStd | None = None
 
     @property
     def foreign(self) -> bool:
@@ -295,6 +308,7 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
         classes=tuple(str(name) for name in plain["classes"]),
         mean=float(plain["mean"]),
         std=float(plain["std"]),
+        brightness=float(plain["brightness"]) if "brightness" in plain else None,
     )
     if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
         raise ValueError(f"no classes, or a mean of {data.mean} and a std of {data.std}")

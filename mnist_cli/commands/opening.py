@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def open_checkpoint(
     precision: str | None = None,
     source: DataSource | None = None,
     quiet: bool = False,
+    normalise: MeanStd | None = None,
 ) -> OpenCheckpoint:
     """Open the checkpoint that the options name, on the device that they name.
 
@@ -35,12 +37,14 @@ def open_checkpoint(
         precision: None is the run's; fp32 for another program's weights.
         source: of the images, if the command uses a data set.
         quiet: print nothing.
+        normalise: None is the normalisation that is known.
 
     Raises:
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
     from mnist_cli.checkpoints.checkpoint import OwnNetworkError, read
+    from mnist_cli.data.split import Normalisation
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.inference.opened import OpenCheckpoint
     from mnist_cli.report.console import note
@@ -57,4 +61,16 @@ def open_checkpoint(
         raise
     for text in () if quiet else checkpoint.notes:
         note(text)
-    return OpenCheckpoint(checkpoint, where, precision, source)
+    normalised = None if normalise is None else Normalisation(*normalise)
+    return OpenCheckpoint(checkpoint, where, precision, source, normalised)
+
+
+def note_foreign(opened: OpenCheckpoint) -> None:
+    """Say on stderr how another program's network is used, which its file may not say."""
+    from mnist_cli.report.console import note
+
+    if opened.checkpoint.foreign:
+        note(
+            f"another program's weights: images are normalised with {opened.scale.words}, "
+            f"computed in {opened.precision.name}"
+        )

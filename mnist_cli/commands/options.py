@@ -15,8 +15,9 @@ import typer
 
 from mnist_cli import catalogue
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config import choices, keys
+from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +75,32 @@ DataDirOption = Annotated[
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
         help="Folder of the data sets: a torchvision root, or one with the IDX files.",
+        rich_help_panel=DATA,
+    ),
+]
+
+
+def _parse_normalise(text: str) -> MeanStd:
+    """What ``--normalise`` means.
+
+    Raises:
+        UsageError: no known name, and no such numbers.
+    """
+    try:
+        return normalisations.parse(text)
+    except UsageError as error:
+        raise UsageError(f"--normalise: {error.message}", error.hint) from error
+
+
+NormaliseOption = Annotated[
+    MeanStd | None,
+    typer.Option(
+        "--normalise",
+        metavar=normalisations.FORMS,
+        help="Normalisation of the pixels: MNIST's mean and deviation, none (ToTensor alone), half "
+        "(0.5 and 0.5), or others. Default: that of the training, or else the data set's.",
+        parser=_parse_normalise,
+        autocompletion=complete(tuple(normalisations.NAMED)),
         rich_help_panel=DATA,
     ),
 ]

@@ -25,7 +25,7 @@ from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.split import cut_validation
+from mnist_cli.data.split import Normalisation, cut_validation
 from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import (
     ask_for_room,
@@ -40,7 +40,7 @@ from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
-from mnist_cli.training.state import TrainState, fresh_state
+from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
 from mnist_cli.training.step import Stepper
 
 
@@ -85,6 +85,8 @@ class Session:
         resume: the checkpoint to continue from; None starts from fresh weights.
 
     Attributes:
+        normalisation: of every image: the network's own if its class states one, else the data
+            set's; of a resumed run what it began with.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
 
     Raises:
@@ -105,6 +107,9 @@ class Session:
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.normalisation = normalisation_of(config.model, data)
+        if resume is not None and resume.data is not None:
+            self.normalisation = Normalisation(resume.data.mean, resume.data.std)
         parts = cut_validation(
             data.train,
             val_size=config.val_size,
@@ -115,7 +120,7 @@ class Session:
         self.train_images = len(parts.train)
         train = parts.train.to(compute.device)
         self.loader = build_loader(
-            Batching.of(config), train, data.normalisation, compute.ranks.part
+            Batching.of(config), train, self.normalisation, compute.ranks.part
         )
         self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
         ask_for_room()  # a refusal here leaves no run directory behind
@@ -162,7 +167,7 @@ class Session:
         ):
             if ranks.leads:
                 self._write_beginning()
-            for event in fit(self.state, self.loader, self.val, self.data.normalisation, capturer):
+            for event in fit(self.state, self.loader, self.val, self.normalisation, capturer):
                 if isinstance(event, EpochResult):
                     self.save()
                     self._write_metrics()
@@ -232,11 +237,20 @@ class Session:
         with self.state.clock.paused():
             report(self.state, self.loader)
             if self.compute.ranks.leads:
-                spec = self.data.spec
-                info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
-                document = snapshot.capture(self.state, info, self.loader.generator)
+                document = snapshot.capture(self.state, self._data_info(), self.loader.generator)
                 best = [self.run.best] if self.state.at_best else []
                 checkpoints.write(document, self.run.last, *best)
+
+    def _data_info(self) -> DataInfo:
+        spec, used = self.data.spec, self.normalisation
+        return DataInfo(
+            spec.name,
+            self.data.fingerprint,
+            spec.classes,
+            used.mean,
+            used.std,
+            brightness=None if used == self.data.normalisation else spec.mean,
+        )
 
     def score_test(self, model: nn.Module | None = None) -> Score:
         """Loss and accuracy on the test set, by default of the network as it stands.
@@ -247,7 +261,7 @@ class Session:
             log_probabilities = predict(
                 self.state.eval_model if model is None else model,
                 self.data.test.to(self.compute.device),
-                self.data.normalisation,
+                self.normalisation,
                 batch_size=self.config.eval_batch_size,
                 precision=self.compute.precision,
             )

@@ -13,11 +13,15 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_cli.base.seeding import derive
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
+from mnist_cli.networks.stated import stated_normalisation
 from mnist_cli.runs.results import MEANS, EpochResult
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
@@ -197,6 +201,16 @@ def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
     networks = [_fresh_network(config, classes, number) for number in range(config.ensemble)]
     # torch.func.vmap may not support what a network of the user's own computes.
     return join(networks, batched=False if config.model.is_own else None)
+
+
+def normalisation_of(model: ModelName, data: LoadedData) -> Normalisation:
+    """The normalisation that a fresh network gets: its class's own, or else the data set's.
+
+    Raises:
+        UsageError: a user's own network cannot be read, or states something else.
+    """
+    stated = stated_normalisation(model)
+    return data.normalisation if stated is None else Normalisation(*stated)
 
 
 def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:

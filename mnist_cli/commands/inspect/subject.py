@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.checkpoints.checkpoint import OtherNetworkError
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.gradients.dump import make_dump
@@ -52,6 +52,8 @@ class Asked:
             warn(text)
         if not quiet:
             note(batch.describe())
+            if found is not None:
+                note_foreign(found)
         return batch
 
     def _found(self) -> OpenCheckpoint | None:
@@ -80,6 +82,7 @@ class Asked:
                 precision=self.request.precision,
                 source=self.request.source,
                 quiet=self.quiet,
+                normalise=self.request.normalise,
             )
         except OtherNetworkError:
             if named:
