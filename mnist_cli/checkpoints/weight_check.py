@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnist_cli.checkpoints.contents import Unread
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -33,6 +34,8 @@ def named_tensors(state: object) -> Weights:
     if not isinstance(state, Mapping) or not state:
         raise TypeError("there are no weights")
     for name, tensor in state.items():
+        if isinstance(tensor, Unread):
+            raise TypeError(f"{name!s:.60} is a {tensor!r}")
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise TypeError(f"{name!r:.60} is not a named tensor")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
