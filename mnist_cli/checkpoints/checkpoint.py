@@ -182,10 +182,10 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
         UsageError: the user's own network cannot be built.
     """
-    document = load_archive(path).document
-    if _says_a_format(document):
-        return _read_own(path, document, model)
-    found = read_foreign(path, document, model)
+    contents = load_archive(path)
+    if _says_a_format(contents.document):
+        return _read_own(path, contents.document, model)
+    found = read_foreign(path, contents, model)
     return Checkpoint(path, found.model, found.classes, found.weights, notes=found.notes)
 
 
@@ -213,7 +213,9 @@ def read_course(path: Path) -> Course | None:
         return Course(_config_of(document["config"]), _history_of(document["metrics"]))
 
 
-def _says_a_format(document: Mapping[str, Any]) -> bool:
+def _says_a_format(document: object) -> bool:
+    if not isinstance(document, Mapping):
+        return False
     return "format" in document and not isinstance(document["format"], Tensor)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnist_cli.checkpoints import candidates
 from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.contents import Contents, LeftOut
 from mnist_cli.checkpoints.foreign import ForeignWeights, read_foreign
 from mnist_cli.checkpoints.weight_check import LISTED
 from mnist_cli.errors import CheckpointError
@@ -36,7 +37,7 @@ def under(prefix: str, weights: Weights = W) -> Weights:
 
 
 def read(contents: Any, model: str | None = None) -> ForeignWeights:
-    return read_foreign(Path("a.pt"), contents, model)
+    return read_foreign(Path("a.pt"), Contents(contents), model)
 
 
 def refused(contents: Any, model: str | None = None) -> CheckpointError:
@@ -316,6 +317,27 @@ def test_differences_are_those_after_the_prefix_and_the_cast() -> None:
     half["fc2.bias"] = half["fc2.bias"][:7]
     message = refused({"model": under("module.", half)}, "notebook").message
     assert message.endswith("fc2.weight has (10, 50) float32, not (7, 50) float32")
+
+
+@pytest.mark.parametrize(
+    ("contents", "left_out", "words"),
+    [
+        ({"net": None}, LeftOut("net", "__main__.Net", True), "a whole pickled network"),
+        ({"a": W["fc.bias"]}, LeftOut("b", "x.Y"), "a (47,); not read: b (x.Y)"),
+        ({"a": 1}, LeftOut("b", "x.Y"), "its keys 'a'; not read: b (x.Y)"),
+    ],
+    ids=["a module", "a tensor of a class", "nothing"],
+)
+def test_a_refusal_names_what_was_not_read(contents: Any, left_out: LeftOut, words: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        read_foreign(Path("a.pt"), Contents(contents, left_out=(left_out,)), None)
+    assert words in caught.value.message
+
+
+def test_what_was_not_read_beside_the_weights_is_said() -> None:
+    contents = Contents({"model": W}, left_out=(LeftOut("args", "argparse.Namespace"),))
+    notes = read_foreign(Path("a.pt"), contents, None).notes
+    assert "not read: args (argparse.Namespace)" in notes
 
 
 def test_a_weight_called_format_is_no_format(tmp_path: Path) -> None:
