@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnist_cli.base.seeding import derive
 from mnist_cli.config import normalisations
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import compute_settings
@@ -105,7 +106,7 @@ def find_misfit(
 
 
 def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
-    few, used = opened.data.train.spread(FEW), _View(opened.normalisation)
+    few, used = _some(opened, FEW), _View(opened.normalisation)
     found = {view: look(view, few) for view in (used, *_usual(used))}
     best = _best(found, used)
     if found[best].accuracy < USABLE:
@@ -114,7 +115,7 @@ def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
     if found[best].accuracy >= FOUND:
         sure = best == used or _is_better(found[used], found[best], EVIDENT)
         if not sure:
-            many = opened.data.train.spread(MANY)
+            many = _some(opened, MANY)
             found |= {view: look(view, many) for view in (used, best)}
             sure = _is_better(found[used], found[best], SURE)
         return _misfit(used, best, found) if sure and best != used else None
@@ -126,6 +127,13 @@ def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
     if _at_chance(found[best].accuracy, opened.checkpoint.classes):
         return Misfit("other data", found[used].accuracy, None, len(few))
     return None
+
+
+def _some(opened: OpenCheckpoint, count: int) -> Split:
+    """Training images in no order, the same ones each time: a file may repeat its classes in turn."""
+    generator = torch.Generator().manual_seed(derive(0, "misfit"))
+    train = opened.data.train
+    return train.take(torch.randperm(len(train), generator=generator)[:count])
 
 
 def _usual(used: _View) -> Iterator[_View]:
