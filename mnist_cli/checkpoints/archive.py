@@ -13,12 +13,12 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnist_cli.checkpoints.pickles import NOT_PLAIN, Unacceptable, judge_contents, judge_pickle
+from mnist_cli.checkpoints.contents import Contents, Unacceptable
+from mnist_cli.checkpoints.pickles import NOT_PLAIN, judge_contents, judge_pickle
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import CheckpointError
 
@@ -29,8 +29,8 @@ MAX_ENTRIES = 10_000
 _RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
 
 
-def load_archive(path: Path) -> Mapping[str, Any]:
-    """The dict that a checkpoint file holds: plain types and tensors on the CPU.
+def load_archive(path: Path) -> Contents:
+    """The contents of a checkpoint file, whose document is a dict.
 
     Raises:
         CheckpointError: missing, unreadable, not from torch.save, damaged, or holding anything
@@ -41,7 +41,7 @@ def load_archive(path: Path) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
         )
-    return document
+    return Contents(document)
 
 
 def load_tensor(path: Path) -> Tensor:

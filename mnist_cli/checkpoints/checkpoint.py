@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints.archive import load_archive
+from mnist_cli.checkpoints.foreign import read_foreign
 from mnist_cli.checkpoints.weight_check import (
-    LISTED,
     Weights,
     averaged_weights,
     check_weights,
     named_tensors,
-    strip_wrappers,
 )
-from mnist_cli.config.choices import PRECISIONS, is_known_model
+from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.config.schema import Layer, TrainConfig, compose
@@ -39,7 +38,6 @@ from mnist_cli.runs.results import EpochResult
 
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1
-FOREIGN_KEYS = ("model_state_dict", "state_dict")
 GARBLED = (
     LookupError,
     TypeError,
@@ -100,6 +98,8 @@ class Checkpoint:
         history: the results of the epochs so far.
         document: all that the file holds; empty for another program's state_dict.
         changes: in words, how the source of a user's own network has changed since training.
+        notes: sentences on how another program's file was read: where its weights were found,
+            which prefix was removed, what was cast or ignored.
     """
 
     path: Path
@@ -111,6 +111,7 @@ class Checkpoint:
     history: tuple[EpochResult, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     stated: MeanStd | None = None
 
     @property
@@ -181,10 +182,11 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
         UsageError: the user's own network cannot be built.
     """
-    document = load_archive(path)
+    document = load_archive(path).document
     if _says_a_format(document):
         return _read_own(path, document, model)
-    return _read_foreign(path, document, model)
+    found = read_foreign(path, document, model)
+    return Checkpoint(path, found.model, found.classes, found.weights, notes=found.notes)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def read_course(path: Path) -> Course | None:
     Raises:
         CheckpointError: missing, damaged, hostile or of another version.
     """
-    document = load_archive(path)
+    document = load_archive(path).document
     if not _says_a_format(document):
         return None
     _check_format(path, document)
@@ -311,36 +313,3 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
     if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
         raise ValueError(f"no classes, or a mean of {data.mean} and a std of {data.std}")
     return data
-
-
-def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
-    for key in FOREIGN_KEYS:
-        if isinstance(document.get(key), Mapping):
-            document = document[key]
-            break
-    try:
-        weights = named_tensors(document)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {error}",
-            f"A state_dict under the key {' or '.join(FOREIGN_KEYS)} is accepted too.",
-        ) from error
-    weights = strip_wrappers(weights)
-    if model is None:
-        recognised = models.recognise(weights)
-        if recognised is None:
-            raise _unrecognised(path, weights)
-        model, classes = recognised
-    else:
-        classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
-    check_weights(path, model, classes, weights)
-    return Checkpoint(path, ModelName(model), classes, weights)
-
-
-def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
-    shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
-    return CheckpointError(
-        f"{path}: no known network has weights with these names and shapes: {shapes}",
-        f"Known networks: {', '.join(models.REGISTRY)}. Name one to see the differences, or name "
-        f"your own, as in {EXAMPLE}.",
-    )

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from mnist_cli.checkpoints.contents import Unacceptable
+
 MAX_PICKLE = 1 << 21  # 2 MiB: the metrics of about 7,000 epochs
 MAX_CALLS = 20_000  # each makes an object of up to a kilobyte
 MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reached
@@ -37,10 +39,6 @@ _CALLABLE = {
     *(f"torch._utils {name}" for name in _REBUILD),
 }
 _CALLS = {"REDUCE", "NEWOBJ", "EMPTY_SET"}
-
-
-class Unacceptable(Exception):
-    """Why the contents of a file are refused, without its name."""
 
 
 def judge_pickle(program: bytes) -> None:

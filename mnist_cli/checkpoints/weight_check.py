@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,12 @@ LISTED = 8
 """The most differences that one message lists."""
 
 Weights = Mapping[str, Tensor]
-WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """The first items of a list for a message, and how many more it has."""
+    more = len(items) - LISTED
+    return separator.join(items[:LISTED]) + (f"{separator}… and {more:,} more" if more > 0 else "")
 
 
 def named_tensors(state: object) -> Weights:
@@ -44,14 +49,6 @@ def averaged_weights(state: object) -> Weights:
     weights = dict(named_tensors(state))
     weights.pop("n_averaged", None)
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
-
-
-def strip_wrappers(weights: Weights) -> Weights:
-    """Remove the prefixes of wrappers, in whatever order they were put around the network."""
-    for prefix in WRAPPERS * 2:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
 
 
 def check_weights(
@@ -83,11 +80,10 @@ def check_weights(
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
     if differences:
-        more = len(differences) - LISTED
-        listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
         since = f" ({'; '.join(changes)})" if changes else ""
         raise CheckpointError(
-            f"{path} does not fit the network '{ModelName(model).label}'{since}: {listed}"
+            f"{path} does not fit the network '{ModelName(model).label}'{since}: "
+            + listed(differences, "; ")
         )
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -101,8 +97,8 @@ def _differences(expected: Weights, found: Weights) -> list[str]:
     missing = [f"{name} is missing" for name in expected if name not in found]
     extra = [f"{name} is not part of it" for name in found if name not in expected]
     wrong = [
-        f"{name} has {tuple(found[name].shape)} {_dtype(found[name])}, "
-        f"not {tuple(tensor.shape)} {_dtype(tensor)}"
+        f"{name} has {tuple(found[name].shape)} {dtype_name(found[name])}, "
+        f"not {tuple(tensor.shape)} {dtype_name(tensor)}"
         for name, tensor in expected.items()
         if name in found
         and (found[name].shape != tensor.shape or found[name].dtype != tensor.dtype)
@@ -110,5 +106,6 @@ def _differences(expected: Weights, found: Weights) -> list[str]:
     return missing + extra + wrong
 
 
-def _dtype(tensor: Tensor) -> str:
+def dtype_name(tensor: Tensor) -> str:
+    """A tensor's type without its module: ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -59,7 +59,13 @@ def draw(
     from mnist_cli.web.server import PageServer
 
     opened = open_checkpoint(
-        checkpoint, runs, model=model, device=device, precision=precision, normalise=normalise
+        checkpoint,
+        runs,
+        model=model,
+        device=device,
+        precision=precision,
+        normalise=normalise,
+        quiet=quiet,
     )
     for text in opened.warnings:
         warn(text)

@@ -83,6 +83,7 @@ def evaluate(
         device=device,
         precision=precision,
         source=source,
+        quiet=quiet,
         normalise=normalise,
     )
     images = opened.split(split)
@@ -107,6 +108,7 @@ def evaluate(
             "model": opened.checkpoint.model,
             "dataset": opened.data.spec.name,
             "split": split,
+            "notes": opened.checkpoint.notes,
             "normalisation": opened.scale.to_plain(),
             "precision": opened.precision.name,
             "misfit": misfit and misfit.to_plain() | {"message": _advice(opened, misfit)},

@@ -82,7 +82,13 @@ def export(
     contradictions.refuse(context, [Needs(("dataset",), ("verify",))])
     formats.check_installed(chosen)
     opened = open_checkpoint(
-        checkpoint, runs, model=model, device="cpu", precision="fp32", normalise=normalise
+        checkpoint,
+        runs,
+        model=model,
+        device="cpu",
+        precision="fp32",
+        normalise=normalise,
+        quiet=quiet,
     )
     path = out or opened.path.with_suffix(chosen.suffix)
     _check_target(path, force=force)

@@ -83,7 +83,7 @@ def inspect_grad(
         normalise=normalise,
         deterministic=deterministic,
     )
-    asked = Asked(checkpoint, runs, request)
+    asked = Asked(checkpoint, runs, request, quiet)
     if compare is not None:
         answers.compare(compare, asked, tolerance, as_json=as_json)
         return

@@ -22,17 +22,21 @@ def open_checkpoint(
     device: str | None = None,
     precision: str | None = None,
     source: DataSource | None = None,
+    quiet: bool = False,
     normalise: MeanStd | None = None,
 ) -> OpenCheckpoint:
     """Open the checkpoint that the options name, on the device that they name.
+
+    Prints how another program's file was read.
 
     Args:
         target: a checkpoint, a run directory or a run's number; None is the newest run.
         runs: folder of the run directories.
         model: the network's name; a Python file of the user's is executed.
         device: None is ``auto``.
-        precision: None is the run's.
+        precision: None is the run's; fp32 for another program's weights.
         source: of the images, if the command uses a data set.
+        quiet: print nothing.
         normalise: None is the normalisation that is known.
 
     Raises:
@@ -43,6 +47,7 @@ def open_checkpoint(
     from mnist_cli.data.split import Normalisation
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.report.console import note
     from mnist_cli.runs.directory import find_checkpoint
 
     where = resolve_device(device or "auto")
@@ -54,6 +59,8 @@ def open_checkpoint(
     except OwnNetworkError as error:
         error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
         raise
+    for text in () if quiet else checkpoint.notes:
+        note(text)
     normalised = None if normalise is None else Normalisation(*normalise)
     return OpenCheckpoint(checkpoint, where, precision, source, normalised)
 

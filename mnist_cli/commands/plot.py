@@ -123,6 +123,7 @@ def plot(
                 device=device,
                 source=source,
                 normalise=normalise,
+                quiet=quiet,
             )
             views = NetworkViews(opened, image)
         outcome = draw(

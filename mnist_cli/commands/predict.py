@@ -75,7 +75,13 @@ def predict(
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
     opened = open_checkpoint(
-        checkpoint, runs, model=model, device=device, precision=precision, normalise=normalise
+        checkpoint,
+        runs,
+        model=model,
+        device=device,
+        precision=precision,
+        normalise=normalise,
+        quiet=quiet,
     )
     if opened.on_own_data and segment:
         raise UsageError(

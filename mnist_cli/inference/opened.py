@@ -65,7 +65,8 @@ class OpenCheckpoint:
     Attributes:
         checkpoint: what was read from the file.
         device: where the network computes.
-        precision_name: None is the precision that the network was trained in.
+        precision_name: None is the precision that the network was trained in, or fp32 for another
+            program's weights.
         source: of the images; None if no data set is used.
         normalised: the normalisation that was asked for; None is the one that is known.
     """
@@ -120,12 +121,13 @@ class OpenCheckpoint:
     def precision(self) -> Precision:
         """The precision that was asked for, or else the run's, for the same results to the bit.
 
+        Another program's weights are computed in fp32, which is what other programs do by default.
         A run in fp16, which is for GPUs, is evaluated on a CPU in the best precision of that CPU.
 
         Raises:
             DeviceError: the precision that was asked for is not available.
         """
-        name = self.precision_name or self.checkpoint.precision or "auto"
+        name = self.precision_name or self.checkpoint.precision or "fp32"
         if self.precision_name is None and name == "fp16" and self.device.type == "cpu":
             name = "auto"
         return resolve_precision(name, self.device)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_cli.checkpoints.pickles import MAX_DEPTH, Unacceptable, judge_contents, judge_pickle
+from mnist_cli.checkpoints.contents import Unacceptable
+from mnist_cli.checkpoints.pickles import MAX_DEPTH, judge_contents, judge_pickle
 
 
 def program_of(document: Any) -> bytes:
