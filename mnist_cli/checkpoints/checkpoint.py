@@ -29,7 +29,7 @@ from mnist_cli.checkpoints.weight_check import (
 )
 from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
-from mnist_cli.config.normalisations import MeanStd
+from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -182,11 +182,14 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
         UsageError: the user's own network cannot be built.
     """
-    document = load_archive(path).document
-    if _says_a_format(document):
-        return _read_own(path, document, model)
-    found = read_foreign(path, document, model)
-    return Checkpoint(path, found.model, found.classes, found.weights, notes=found.notes)
+    contents = load_archive(path)
+    if _says_a_format(contents.document):
+        return _read_own(path, contents.document, model)
+    found = read_foreign(path, contents.document, model)
+    stated = from_metadata(contents.metadata)
+    return Checkpoint(
+        path, found.model, found.classes, found.weights, notes=found.notes, stated=stated
+    )
 
 
 @dataclass(frozen=True)
