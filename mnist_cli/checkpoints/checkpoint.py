@@ -29,7 +29,7 @@ from mnist_cli.checkpoints.weight_check import (
 )
 from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
-from mnist_cli.config.normalisations import MeanStd
+from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -186,7 +186,10 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
     if _says_a_format(contents.document):
         return _read_own(path, contents.document, model)
     found = read_foreign(path, contents, model)
-    return Checkpoint(path, found.model, found.classes, found.weights, notes=found.notes)
+    stated = from_metadata(contents.metadata)
+    return Checkpoint(
+        path, found.model, found.classes, found.weights, notes=found.notes, stated=stated
+    )
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,12 @@ def fit_of(candidate: Candidate, networks: Sequence[str]) -> Fit | None:
 
 
 def _completed(model: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The weights with the counters of batch norm, which torch before 0.4.1 did not save."""
+    """The weights with batch norm's counters as scalars; torch before 0.4.1 did not save them."""
+    counter = torch.zeros((), dtype=torch.int64)
     return {
-        name: weights.get(name, torch.zeros((), dtype=torch.int64)) for name in weight_names(model)
+        name: one.reshape(()) if name.endswith(COUNTER) and one.numel() == 1 else one
+        for name in weight_names(model)
+        for one in [weights.get(name, counter)]
     }
 
 

@@ -93,7 +93,7 @@ def evaluate(
         note(_describe(opened, images))
         note_foreign(opened)
     evaluation = opened.evaluate(images, batch_size=batch_size, option="--batch-size")
-    misfit = find_misfit(opened, evaluation.score.accuracy)
+    misfit = find_misfit(opened, evaluation.score.accuracy, batch_size=batch_size)
     if misfit is not None:
         warn(_advice(opened, misfit))
     if plots is not None:
@@ -123,7 +123,10 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
     now = f"{misfit.accuracy:.1%} of {misfit.images:,} training images are right"
     title = opened.data.spec.title
     if misfit.kind == "other data":
-        return f"{opened.path}: {now}: the weights look like those of another data set than {title}"
+        return (
+            f"{opened.path}: {now}: the weights look like those of another data set than {title}; "
+            "name theirs with --dataset"
+        )
     better = f"{misfit.better:.1%}"
     if misfit.kind == "normalisation":
         asked = f"--normalise {misfit.normalise}"

@@ -75,3 +75,13 @@ def in_words(mean: float, std: float) -> str:
     """The two numbers as a part of a sentence."""
     alone = " (ToTensor alone)" if (mean, std) == NAMED["none"] else ""
     return f"mean {mean:.6g} and deviation {std:.6g}{alone}"
+
+
+def from_metadata(metadata: Mapping[str, str]) -> MeanStd | None:
+    """What the metadata of a file that this program exported state; None for any others."""
+    if not metadata.get("producer", "").startswith("mnist_cli"):
+        return None  # another program may mean grey levels from 0 to 255
+    try:
+        return checked(float(metadata["mean"]), float(metadata["std"]))
+    except (KeyError, ValueError, UsageError):
+        return None

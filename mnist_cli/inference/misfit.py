@@ -7,26 +7,28 @@ the test set: the same images are classified as they are used, and under other a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from mnist_cli.base.seeding import derive
 from mnist_cli.config import normalisations
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import compute_settings
-from mnist_cli.errors import MnistError
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks.ensemble import vote
 from mnist_cli.training import scoring
 
-FEW, MANY = 500, 5000
+FEW, MANY = 500, 3000
 """Images of the first look, and of the second if the first does not decide.
 
-A difference of 0.3 points is 1.5 of 500 images, but 15 of 5,000: two standard errors or more if
-the answers change between right and wrong for at most 1.1% of the images.
+A difference of 0.3 points is 1.5 of 500 images, but 9 of 3,000: two standard errors or more if
+the answers change between right and wrong for at most 0.7% of the images.
 """
 EVIDENT, SURE = 4.0, 2.0
 """Standard errors of the paired difference that the first look, and the second, must show."""
@@ -79,7 +81,9 @@ class _View:
         return images.mT.contiguous() if self.kind == "transposed" else images
 
 
-def find_misfit(opened: OpenCheckpoint, accuracy: float) -> Misfit | None:
+def find_misfit(
+    opened: OpenCheckpoint, accuracy: float, *, batch_size: int | None = None
+) -> Misfit | None:
     """What another program's network seems to expect, if it does better with that.
 
     Nothing is tried if the normalisation is known or was asked for, unless the accuracy is at
@@ -88,32 +92,48 @@ def find_misfit(opened: OpenCheckpoint, accuracy: float) -> Misfit | None:
     Args:
         opened: the network with its data.
         accuracy: what it has just reached, on any split.
+        batch_size: images per batch; None is the network's.
     """
     unsure = opened.scale.guessed or _at_chance(accuracy, opened.checkpoint.classes)
     if not (opened.checkpoint.foreign and unsure) or opened.data.fallback:
         return None
+    look = partial(_look, opened, batch_size or opened.batch_size)
     try:
         with compute_settings(opened.device):
-            return _examine(opened)
-    except MnistError:  # training images that cannot be read, or too little memory
+            return _examine(opened, look)
+    except Exception:  # damaged training images, or a user's network that refuses some levels
         return None
 
 
-def _examine(opened: OpenCheckpoint) -> Misfit | None:
-    few, used = opened.data.train.spread(FEW), _View(opened.normalisation)
-    said = {view: _answers(opened, view, few) for view in (used, *_usual(used))}
-    best = _best(said, few)
-    if _share(said[best], few) < USABLE:
-        said |= {view: _answers(opened, view, few) for view in _unusual(used)}
-        best = _best(said, few)
-    if _share(said[best], few) >= FOUND:
-        return None if best == used else _confirmed(opened, used, best, few, said)
-    for view, answers in said.items():
-        if found := _relabelled(few, said[used], answers):
-            return replace(found, normalise=_spelled(view, used))
-    if _at_chance(_share(said[best], few), opened.checkpoint.classes):
-        return Misfit("other data", _share(said[used], few), None, len(few))
+def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
+    few, used = _some(opened, FEW), _View(opened.normalisation)
+    found = {view: look(view, few) for view in (used, *_usual(used))}
+    best = _best(found, used)
+    if found[best].accuracy < USABLE:
+        found |= {view: look(view, few) for view in _unusual(used)}
+        best = _best(found, used)
+    if found[best].accuracy >= FOUND:
+        sure = best == used or _is_better(found[used], found[best], EVIDENT)
+        if not sure:
+            many = _some(opened, MANY)
+            found |= {view: look(view, many) for view in (used, best)}
+            sure = _is_better(found[used], found[best], SURE)
+        return _misfit(used, best, found) if sure and best != used else None
+    for view, result in found.items():
+        if order := _order(result):
+            share = (torch.tensor(order)[result.answers] == few.labels).double().mean().item()
+            values = found[used].accuracy, share, len(few), _spelled(view, used)
+            return Misfit("labels", *values, order)
+    if _at_chance(found[best].accuracy, opened.checkpoint.classes):
+        return Misfit("other data", found[used].accuracy, None, len(few))
     return None
+
+
+def _some(opened: OpenCheckpoint, count: int) -> Split:
+    """Training images in no order, the same ones each time: a file may repeat its classes in turn."""
+    generator = torch.Generator().manual_seed(derive(0, "misfit"))
+    train = opened.data.train
+    return train.take(torch.randperm(len(train), generator=generator)[:count])
 
 
 def _usual(used: _View) -> Iterator[_View]:
@@ -131,56 +151,73 @@ def _unusual(used: _View) -> Iterator[_View]:
         yield replace(view, kind="transposed")
 
 
-def _answers(opened: OpenCheckpoint, view: _View, split: Split) -> Tensor:
-    """The classes (N,) that the network gives the images, on the CPU."""
+@dataclass(frozen=True)
+class _Result:
+    """What the network says of images: log-probabilities (N, classes), and the labels (N,)."""
+
+    scores: Tensor
+    labels: Tensor
+
+    @cached_property
+    def answers(self) -> Tensor:
+        return self.scores.argmax(1)
+
+    @cached_property
+    def right(self) -> Tensor:
+        return self.answers == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        return self.right.double().mean().item()
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """More right answers first; of as many, the smaller loss."""
+        return self.accuracy, -functional.nll_loss(self.scores, self.labels).item()
+
+
+Look = Callable[[_View, Split], _Result]
+
+
+def _look(opened: OpenCheckpoint, batch_size: int, view: _View, split: Split) -> _Result:
     scores = scoring.predict(
         opened.model,
         replace(split, images=view(split.images)).to(opened.device),
         view.normalisation,
-        batch_size=opened.batch_size,
+        batch_size=batch_size,
         precision=opened.precision,
         by_member=True,
     )
-    return vote(scores).argmax(1)
+    return _Result(vote(scores), split.labels)
 
 
-def _best(said: Mapping[_View, Tensor], split: Split) -> _View:
-    """The view with the most right answers; of equal ones the first."""
-    return max(said, key=lambda view: _share(said[view], split))
-
-
-def _share(answers: Tensor, split: Split) -> float:
-    return (answers == split.labels).double().mean().item()
+def _best(found: Mapping[_View, _Result], used: _View) -> _View:
+    """The best view; the normalisation in use if another one is hardly better."""
+    best = max(found, key=lambda view: found[view].rank)
+    plain = replace(used, kind=best.kind)
+    doubt = best.kind != "normalisation" and not _is_better(found[plain], found[best], SURE)
+    return plain if doubt else best
 
 
 def _at_chance(accuracy: float, classes: int) -> bool:
     return accuracy < 1 / classes + KNOWING * (1 - 1 / classes)
 
 
-def _confirmed(
-    opened: OpenCheckpoint, used: _View, best: _View, few: Split, said: Mapping[_View, Tensor]
-) -> Misfit | None:
-    """The better view, if it is better by more than chance would have it."""
-    look, before, after = few, said[used], said[best]
-    if not _is_better(before, after, look, EVIDENT):
-        look = opened.data.train.spread(MANY)
-        before, after = (_answers(opened, view, look) for view in (used, best))
-        if not _is_better(before, after, look, SURE):
-            return None
-    accuracies = _share(before, look), _share(after, look)
-    return Misfit(best.kind, *accuracies, len(look), _spelled(best, used))
+def _misfit(used: _View, best: _View, found: Mapping[_View, _Result]) -> Misfit:
+    accuracies = found[used].accuracy, found[best].accuracy
+    return Misfit(best.kind, *accuracies, len(found[best].labels), _spelled(best, used))
 
 
-def _is_better(before: Tensor, after: Tensor, split: Split, errors: float) -> bool:
+def _is_better(before: _Result, after: _Result, errors: float) -> bool:
     """Whether paired answers to the same images are better by ``errors`` standard errors.
 
     With b images that only the second gets right, and c that only the first does, the difference
     b - c has a standard error of sqrt(b + c) if both are equally good (McNemar 1947).
     """
-    first, second = before == split.labels, after == split.labels
-    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    gain = gained - lost
-    return gain >= LEAST * len(split) and gain > 0 and gain >= errors * math.sqrt(gained + lost)
+    gained = int((after.right & ~before.right).sum())
+    lost = int((before.right & ~after.right).sum())
+    least = max(LEAST * len(after.labels), errors * math.sqrt(gained + lost))
+    return gained - lost >= least > 0
 
 
 def _spelled(view: _View, used: _View) -> str | None:
@@ -190,13 +227,14 @@ def _spelled(view: _View, used: _View) -> str | None:
     return normalisations.spelled(values.mean, values.std)
 
 
-def _relabelled(split: Split, used: Tensor, answers: Tensor) -> Misfit | None:
-    """The classes in another order, if each output is mostly given to one class of its own."""
-    classes = int(max(answers.max(), split.labels.max())) + 1
-    counts = torch.bincount(answers * classes + split.labels, minlength=classes**2)
-    counts = counts.view(classes, classes)
+def _order(result: _Result) -> tuple[int, ...]:
+    """The class that each output stands for, if that explains most answers; else empty.
+
+    Each output must be given mostly to images of one class, another one each.
+    """
+    classes = result.scores.shape[1]
+    pairs = result.answers * classes + result.labels
+    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     order = counts.argmax(1)
-    share = counts.amax(1).sum().item() / len(split)
-    if share < FOUND or len(order.unique()) < classes:
-        return None
-    return Misfit("labels", _share(used, split), share, len(split), order=tuple(order.tolist()))
+    explained = counts.amax(1).sum().item() >= FOUND * len(result.labels)
+    return tuple(order.tolist()) if explained and len(order.unique()) == classes else ()

@@ -109,6 +109,7 @@ SHAPES: dict[str, Any] = {
     "thop's counters": {**W, "total_ops": torch.zeros(1), "conv1.total_params": torch.zeros(1)},
     "without counters": {k: v for k, v in W.items() if "num_batches" not in k},
     "counters of another type": {k: v.to(torch.int32) if "num_" in k else v for k, v in W.items()},
+    "counters with an axis": {k: v.reshape(1) if "num_" in k else v for k, v in W.items()},
     "counters that were averaged": {k: v.float() if "num_" in k else v for k, v in W.items()},
     "the same twice": {"first": W, "second": dict(W)},
     "a compiled part": {k.replace("conv1.", "conv1._orig_mod."): v for k, v in W.items()},
