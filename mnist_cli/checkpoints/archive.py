@@ -41,7 +41,7 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]cLI]|ccopy_reg|\x80\x01")
 
 
 def load_archive(path: Path) -> Contents:
-    """The contents of a checkpoint file, whose document is a dict.
+    """The contents of a checkpoint file, whose document is a dict, a list or a tuple.
 
     Raises:
         CheckpointError: missing, unreadable, of an unknown kind, damaged, a whole pickled module,
@@ -55,7 +55,7 @@ def load_archive(path: Path) -> Contents:
         )
     if isinstance(document, Unread):
         raise whole_object(path, left_out[0])
-    if not isinstance(document, Mapping):
+    if not isinstance(document, Mapping | list | tuple):
         raise CheckpointError(
             f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
         )

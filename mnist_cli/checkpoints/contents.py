@@ -83,7 +83,7 @@ class Contents:
         left_out: the objects that were not read, in the file's order.
     """
 
-    document: Mapping[str, Any]
+    document: Any
     container: Container = "zip"
     metadata: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()

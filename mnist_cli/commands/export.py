@@ -11,7 +11,7 @@ import typer
 from mnist_cli.base.files import atomic_write, check_writable
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Needs
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.exporting import formats
 
@@ -56,6 +56,7 @@ def export(
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
+    normalise: options.NormaliseOption = None,
     out: OutOption = None,
     force: ForceFlag = False,
     runs: options.RunsOption = options.RUNS,
@@ -80,7 +81,15 @@ def export(
     chosen = _choose_format(format, out)
     contradictions.refuse(context, [Needs(("dataset",), ("verify",))])
     formats.check_installed(chosen)
-    opened = open_checkpoint(checkpoint, runs, model=model, device="cpu", precision="fp32")
+    opened = open_checkpoint(
+        checkpoint,
+        runs,
+        model=model,
+        device="cpu",
+        precision="fp32",
+        normalise=normalise,
+        quiet=quiet,
+    )
     path = out or opened.path.with_suffix(chosen.suffix)
     _check_target(path, force=force)
     if not as_json and not quiet:
@@ -89,9 +98,12 @@ def export(
         note(f"{opened.path}: {opened.label}{voting}")
     tested = replace(opened, source=DataSource(data_dir, dataset, notify=note))
     images = tested.split("test") if verify else None
-    for text in tested.warnings:
+    used = tested if verify else opened
+    for text in used.warnings:
         warn(text)
-    exported = exports.make(opened, chosen)
+    if not as_json and not quiet:
+        note_foreign(used)
+    exported = exports.make(used, chosen)
     verified = exports.verify(exported, images) if images is not None else None
     atomic_write(path, exported.data)
     data = tested.data.spec if verify else None

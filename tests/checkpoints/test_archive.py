@@ -189,7 +189,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: rezip(GOOD, lambda name, old: old[:-8] if name.endswith("data/0") else old),
         "refused",
     ),
-    "a list": (lambda: saved([1, 2]), "holds a list"),
     "a tensor": (lambda: saved(torch.ones(2)), "holds a Tensor"),
     "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "of no known kind"),
     "two zips": (lambda: GOOD[: len(GOOD) // 2] + GOOD, "refused"),

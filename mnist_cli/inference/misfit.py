@@ -1,0 +1,240 @@
+"""Whether another program's network expects other images than it gets.
+
+Such a file states neither its normalisation nor its data. Both show on training images, never on
+the test set: the same images are classified as they are used, and under other assumptions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnist_cli.base.seeding import derive
+from mnist_cli.config import normalisations
+from mnist_cli.data.split import Normalisation, Split
+from mnist_cli.devices.device import compute_settings
+from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.networks.ensemble import vote
+from mnist_cli.training import scoring
+
+FEW, MANY = 500, 3000
+"""Images of the first look, and of the second if the first does not decide.
+
+A difference of 0.3 points is 1.5 of 500 images, but 9 of 3,000: two standard errors or more if
+the answers change between right and wrong for at most 0.7% of the images.
+"""
+EVIDENT, SURE = 4.0, 2.0
+"""Standard errors of the paired difference that the first look, and the second, must show."""
+LEAST = 0.003
+"""The smallest difference that is worth a word."""
+USABLE = 0.9
+"""Accuracy below which more than the normalisation may be wrong, so more is tried."""
+FOUND = 0.6
+"""Accuracy that an assumption about polarity, orientation or labels must reach."""
+KNOWING = 0.25
+"""Share of the way from chance to 1 below which a network knows nothing of the images."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What a network seems to expect.
+
+    Attributes:
+        kind: the normalisation; images that are inverted or transposed; labels in another order;
+            or another data set.
+        accuracy: on the training images, as the network is used.
+        better: the same as expected; None for another data set.
+        images: number of these images.
+        normalise: the normalisation as expected, as text; None if it is the one in use.
+        order: for ``labels``, the class that each output stands for.
+    """
+
+    kind: Literal["normalisation", "inverted", "transposed", "labels", "other data"]
+    accuracy: float
+    better: float | None
+    images: int
+    normalise: str | None = None
+    order: tuple[int, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, for documents."""
+        return {**vars(self), "order": list(self.order)}
+
+
+@dataclass(frozen=True)
+class _View:
+    """An assumption about the images that a network expects."""
+
+    normalisation: Normalisation
+    kind: Literal["normalisation", "inverted", "transposed"] = "normalisation"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.kind == "inverted":
+            return 255 - images
+        return images.mT.contiguous() if self.kind == "transposed" else images
+
+
+def find_misfit(
+    opened: OpenCheckpoint, accuracy: float, *, batch_size: int | None = None
+) -> Misfit | None:
+    """What another program's network seems to expect, if it does better with that.
+
+    Nothing is tried if the normalisation is known or was asked for, unless the accuracy is at
+    chance, nor on data that replace MNIST.
+
+    Args:
+        opened: the network with its data.
+        accuracy: what it has just reached, on any split.
+        batch_size: images per batch; None is the network's.
+    """
+    unsure = opened.scale.guessed or _at_chance(accuracy, opened.checkpoint.classes)
+    if not (opened.checkpoint.foreign and unsure) or opened.data.fallback:
+        return None
+    look = partial(_look, opened, batch_size or opened.batch_size)
+    try:
+        with compute_settings(opened.device):
+            return _examine(opened, look)
+    except Exception:  # damaged training images, or a user's network that refuses some levels
+        return None
+
+
+def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
+    few, used = _some(opened, FEW), _View(opened.normalisation)
+    found = {view: look(view, few) for view in (used, *_usual(used))}
+    best = _best(found, used)
+    if found[best].accuracy < USABLE:
+        found |= {view: look(view, few) for view in _unusual(used)}
+        best = _best(found, used)
+    if found[best].accuracy >= FOUND:
+        sure = best == used or _is_better(found[used], found[best], EVIDENT)
+        if not sure:
+            many = _some(opened, MANY)
+            found |= {view: look(view, many) for view in (used, best)}
+            sure = _is_better(found[used], found[best], SURE)
+        return _misfit(used, best, found) if sure and best != used else None
+    for view, result in found.items():
+        if order := _order(result):
+            share = (torch.tensor(order)[result.answers] == few.labels).double().mean().item()
+            values = found[used].accuracy, share, len(few), _spelled(view, used)
+            return Misfit("labels", *values, order)
+    if _at_chance(found[best].accuracy, opened.checkpoint.classes):
+        return Misfit("other data", found[used].accuracy, None, len(few))
+    return None
+
+
+def _some(opened: OpenCheckpoint, count: int) -> Split:
+    """Training images in no order, the same ones each time: a file may repeat its classes in turn."""
+    generator = torch.Generator().manual_seed(derive(0, "misfit"))
+    train = opened.data.train
+    return train.take(torch.randperm(len(train), generator=generator)[:count])
+
+
+def _usual(used: _View) -> Iterator[_View]:
+    """The other common normalisations."""
+    for pair in normalisations.NAMED.values():
+        if (view := _View(Normalisation(*pair))) != used:
+            yield view
+
+
+def _unusual(used: _View) -> Iterator[_View]:
+    """Grey levels from 0 to 255; dark digits on light; images stored column by column."""
+    yield _View(Normalisation(0.0, 1 / 255))
+    for view in (used, *_usual(used)):
+        yield replace(view, kind="inverted")
+        yield replace(view, kind="transposed")
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the network says of images: log-probabilities (N, classes), and the labels (N,)."""
+
+    scores: Tensor
+    labels: Tensor
+
+    @cached_property
+    def answers(self) -> Tensor:
+        return self.scores.argmax(1)
+
+    @cached_property
+    def right(self) -> Tensor:
+        return self.answers == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        return self.right.double().mean().item()
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """More right answers first; of as many, the smaller loss."""
+        return self.accuracy, -functional.nll_loss(self.scores, self.labels).item()
+
+
+Look = Callable[[_View, Split], _Result]
+
+
+def _look(opened: OpenCheckpoint, batch_size: int, view: _View, split: Split) -> _Result:
+    scores = scoring.predict(
+        opened.model,
+        replace(split, images=view(split.images)).to(opened.device),
+        view.normalisation,
+        batch_size=batch_size,
+        precision=opened.precision,
+        by_member=True,
+    )
+    return _Result(vote(scores), split.labels)
+
+
+def _best(found: Mapping[_View, _Result], used: _View) -> _View:
+    """The best view; the normalisation in use if another one is hardly better."""
+    best = max(found, key=lambda view: found[view].rank)
+    plain = replace(used, kind=best.kind)
+    doubt = best.kind != "normalisation" and not _is_better(found[plain], found[best], SURE)
+    return plain if doubt else best
+
+
+def _at_chance(accuracy: float, classes: int) -> bool:
+    return accuracy < 1 / classes + KNOWING * (1 - 1 / classes)
+
+
+def _misfit(used: _View, best: _View, found: Mapping[_View, _Result]) -> Misfit:
+    accuracies = found[used].accuracy, found[best].accuracy
+    return Misfit(best.kind, *accuracies, len(found[best].labels), _spelled(best, used))
+
+
+def _is_better(before: _Result, after: _Result, errors: float) -> bool:
+    """Whether paired answers to the same images are better by ``errors`` standard errors.
+
+    With b images that only the second gets right, and c that only the first does, the difference
+    b - c has a standard error of sqrt(b + c) if both are equally good (McNemar 1947).
+    """
+    gained = int((after.right & ~before.right).sum())
+    lost = int((before.right & ~after.right).sum())
+    least = max(LEAST * len(after.labels), errors * math.sqrt(gained + lost))
+    return gained - lost >= least > 0
+
+
+def _spelled(view: _View, used: _View) -> str | None:
+    values = view.normalisation
+    if values == used.normalisation:
+        return None
+    return normalisations.spelled(values.mean, values.std)
+
+
+def _order(result: _Result) -> tuple[int, ...]:
+    """The class that each output stands for, if that explains most answers; else empty.
+
+    Each output must be given mostly to images of one class, another one each.
+    """
+    classes = result.scores.shape[1]
+    pairs = result.answers * classes + result.labels
+    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    order = counts.argmax(1)
+    explained = counts.amax(1).sum().item() >= FOUND * len(result.labels)
+    return tuple(order.tolist()) if explained and len(order.unique()) == classes else ()
