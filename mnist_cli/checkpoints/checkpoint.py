@@ -100,6 +100,7 @@ class Checkpoint:
         changes: in words, how the source of a user's own network has changed since training.
         notes: sentences on how another program's file was read: where its weights were found,
             which prefix was removed, what was cast or ignored.
+        voters: number of networks in another program's file that vote.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Checkpoint:
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stated: MeanStd | None = None
+    voters: int = 1
 
     @property
     def foreign(self) -> bool:
@@ -122,7 +124,7 @@ class Checkpoint:
     @property
     def members(self) -> int:
         """Number of networks that vote; 1 unless it is an ensemble."""
-        return self.config.ensemble if self.config is not None else 1
+        return self.config.ensemble if self.config is not None else self.voters
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -185,10 +187,13 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
     contents = load_archive(path)
     if _says_a_format(contents.document):
         return _read_own(path, contents.document, model)
-    found = read_foreign(path, contents.document, model)
+    found = read_foreign(path, contents, model)
     stated = from_metadata(contents.metadata)
     return Checkpoint(
-        path, found.model, found.classes, found.weights, notes=found.notes, stated=stated
+        *(path, found.model, found.classes, found.weights),
+        notes=found.notes,
+        stated=stated,
+        voters=found.members,
     )
 
 
@@ -216,7 +221,9 @@ def read_course(path: Path) -> Course | None:
         return Course(_config_of(document["config"]), _history_of(document["metrics"]))
 
 
-def _says_a_format(document: Mapping[str, Any]) -> bool:
+def _says_a_format(document: object) -> bool:
+    if not isinstance(document, Mapping):
+        return False
     return "format" in document and not isinstance(document["format"], Tensor)
 
 

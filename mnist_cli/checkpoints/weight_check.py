@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnist_cli.checkpoints.contents import Unread, safe_text
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -33,10 +34,12 @@ def named_tensors(state: object) -> Weights:
     if not isinstance(state, Mapping) or not state:
         raise TypeError("there are no weights")
     for name, tensor in state.items():
+        if isinstance(tensor, Unread):
+            raise TypeError(f"{safe_text(str(name))} is a {tensor!r}")
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise TypeError(f"{name!r:.60} is not a named tensor")
+            raise TypeError(f"{safe_text(repr(name))} is not a named tensor")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise TypeError(f"{name:.60} is a tensor without plain memory")
+            raise TypeError(f"{safe_text(name)} is a tensor without plain memory")
     return state
 
 
@@ -95,7 +98,7 @@ def check_weights(
 
 def _differences(expected: Weights, found: Weights) -> list[str]:
     missing = [f"{name} is missing" for name in expected if name not in found]
-    extra = [f"{name} is not part of it" for name in found if name not in expected]
+    extra = [f"{safe_text(name)} is not part of it" for name in found if name not in expected]
     wrong = [
         f"{name} has {tuple(found[name].shape)} {dtype_name(found[name])}, "
         f"not {tuple(tensor.shape)} {dtype_name(tensor)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +45,7 @@ def open_checkpoint(
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
-    from mnist_cli.checkpoints.checkpoint import OwnNetworkError, read
+    from mnist_cli.checkpoints.checkpoint import read
     from mnist_cli.data.split import Normalisation
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.inference.opened import OpenCheckpoint
@@ -54,15 +56,24 @@ def open_checkpoint(
     if model is not None and not is_known_model(model):
         message, hint = unknown_model(model)
         raise UsageError(f"--model: {message}", hint)
-    try:
+    with naming_the_flag():
         checkpoint = read(find_checkpoint(target, runs), model)
-    except OwnNetworkError as error:
-        error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
-        raise
     for text in () if quiet else checkpoint.notes:
         note(text)
     normalised = None if normalise is None else Normalisation(*normalise)
     return OpenCheckpoint(checkpoint, where, precision, source, normalised)
+
+
+@contextlib.contextmanager
+def naming_the_flag() -> Iterator[None]:
+    """Name the option in the hint of a checkpoint whose network the user must name."""
+    from mnist_cli.checkpoints.checkpoint import OwnNetworkError
+
+    try:
+        yield
+    except OwnNetworkError as error:
+        error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
+        raise
 
 
 def note_foreign(opened: OpenCheckpoint) -> None:

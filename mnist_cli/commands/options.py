@@ -40,12 +40,12 @@ def complete(words: Sequence[str]) -> Any:
 
 def of_key(name: str) -> Any:
     """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
-    key, words, flag = keys.KEYS[name], keys.words(name), name.replace("_", "-")
+    key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
     truth = bool in keys.kinds(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
-    spelled = [f"--{flag}/--no-{flag}"] if truth else [f"--{flag}", key.option.short]
+    spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,

@@ -122,6 +122,7 @@ def _notes(session: Session) -> Iterator[str]:
     if session.normalisation != data.normalisation:
         mean, std = session.normalisation.mean, session.normalisation.std
         yield f"images are normalised with {in_words(mean, std)}, as {config.model.label} states"
+    yield from session.start_notes
     if config.ensemble > 1:
         yield (
             f"an ensemble of {config.ensemble}: training figures are the members' mean, "

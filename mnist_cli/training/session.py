@@ -10,7 +10,7 @@ import contextlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,9 +37,10 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.loop import Event, StepResult, fit, report
+from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
+from mnist_cli.training.starting import Start
 from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
 from mnist_cli.training.step import Stepper
 
@@ -51,6 +52,7 @@ class Summary:
     Attributes:
         train_seconds: seconds of the steps alone.
         test: score on the test set; of an ensemble, its vote's.
+        start: path and SHA-256 of the checkpoint that the run started from, if any.
     """
 
     run: str
@@ -67,6 +69,7 @@ class Summary:
     stop_reason: str = ""
     fallback: str = ""
     ensemble: int = 1
+    start: Mapping[str, str] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
@@ -82,11 +85,13 @@ class Session:
         compute: device, precision and ranks. Of several ranks only the leading one writes; the
             others call the same methods, and know the run's path.
         run: the directory to write, locked by the caller.
-        resume: the checkpoint to continue from; None starts from fresh weights.
+        resume: the checkpoint to continue from; None begins a run.
+        start: the weights to begin with; None draws fresh ones.
 
     Attributes:
         normalisation: of every image: the network's own if its class states one, else the data
             set's; of a resumed run what it began with.
+        start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
 
     Raises:
@@ -101,12 +106,14 @@ class Session:
         compute: Compute,
         run: RunDirectory,
         resume: Checkpoint | None = None,
+        start: Start | None = None,
     ) -> None:
         self.config = config
         self.data = data
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.start_notes = start.notes(len(data.spec.classes)) if start is not None else []
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
@@ -122,7 +129,7 @@ class Session:
         self.loader = build_loader(
             Batching.of(config), train, self.normalisation, compute.ranks.part
         )
-        self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
+        self.state: TrainState = fresh_state(config, compute, len(data.spec.classes), start)
         ask_for_room()  # a refusal here leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
@@ -215,6 +222,7 @@ class Session:
             "command": sys.argv,
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
+            "start": self.state.start,
             "fallback": self.data.fallback,
             "remarks": list(self.data.remarks),
         }
@@ -252,6 +260,17 @@ class Session:
             brightness=None if used == self.data.normalisation else spec.mean,
         )
 
+    def score_start(self) -> Score | None:
+        """Validation score of the weights that the run starts from; None if they are fresh.
+
+        All ranks call it. It draws no random numbers, so the run keeps its bits.
+        """
+        if self.state.start is None or self.state.step or self.val is None:
+            return None
+        size = self.config.eval_batch_size
+        with self._settings(), explain_out_of_memory(size, "eval_batch_size"):
+            return validate(self.state, self.val, self.normalisation)
+
     def score_test(self, model: nn.Module | None = None) -> Score:
         """Loss and accuracy on the test set, by default of the network as it stands.
 
@@ -287,6 +306,7 @@ class Session:
             stop_reason=self.state.stop_reason,
             fallback=self.data.fallback,
             ensemble=self.config.ensemble,
+            start=self.state.start,
         )
         atomic_write(self.run.summary, json.dumps(summary.to_plain(), indent=2) + "\n")
         return summary

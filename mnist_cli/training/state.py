@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -27,6 +27,7 @@ from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.starting import Start
 
 
 @dataclass
@@ -128,6 +129,7 @@ class TrainState:
     step: int = 0
     history: list[EpochResult] = field(default_factory=list)
     ranks: Ranks = ALONE
+    start: Mapping[str, str] | None = None
 
     @property
     def eval_model(self) -> nn.Module:
@@ -167,10 +169,18 @@ class TrainState:
         return -max(judged)[1]
 
 
-def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainState:
-    """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
+def fresh_state(
+    config: TrainConfig, compute: Compute, classes: int, start: Start | None = None
+) -> TrainState:
+    """A run that has not begun: weights drawn from ``config.seed``, the same on every device.
+
+    Those of ``start`` take their places.
+    """
     device, precision = compute.device, compute.precision
-    model = fresh_model(config, classes).to(device)
+    model = fresh_model(config, classes)
+    if start is not None:
+        start.load_into(model, classes)
+    model = model.to(device)
     ema = None
     if config.ema:
         decays = get_ema_multi_avg_fn(config.ema)
@@ -190,6 +200,7 @@ def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainSta
         running=Running.on(device),
         clock=Clock(device),
         ranks=compute.ranks,
+        start=start.record if start is not None else None,
     )
 
 

@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_cli.checkpoints import archive
+from mnist_cli.checkpoints import archive, zips
 from mnist_cli.checkpoints.archive import load_archive
 from mnist_cli.errors import CheckpointError
 
@@ -37,7 +36,7 @@ def refused(tmp_path: Path, data: bytes) -> CheckpointError:
     path = tmp_path / "a.pt"
     path.write_bytes(data)
     with pytest.raises(CheckpointError) as caught:
-        load_archive(path).document
+        load_archive(path)
     assert str(path) in caught.value.message
     assert "weights_only" not in str(caught.value)  # torch's own advice is to load it unsafely
     return caught.value
@@ -123,21 +122,12 @@ def test_bytes_changed_anywhere_never_raise_anything_else(
 def test_any_pickle_inside_is_refused_or_a_mapping(tmp_path: Path, program: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(_with_pickle(program))
     try:
-        load_archive(tmp_path / "a.pt").document
+        load_archive(tmp_path / "a.pt")
     except CheckpointError as error:
         assert error.hint  # noqa: PT017
 
 
 # --- shapes of files
-
-
-def _tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo("pickle")
-        entry.size = 4
-        tar.addfile(entry, io.BytesIO(b"abcd"))
-    return buffer.getvalue()
 
 
 def _torchscript() -> bytes:
@@ -184,17 +174,9 @@ def _stretched() -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "legacy": (
-        lambda: saved(DOCUMENT, _use_new_zipfile_serialization=False),
-        "not a zip as torch.save writes",
-    ),
-    "tar": (_tar, "not a zip"),
-    "a bare pickle": (lambda: pickle.dumps({"a": 1}), "not a zip"),
-    "safetensors": (lambda: struct.pack("<Q", 2) + b"{}", "not a zip"),
-    "a web page": (lambda: b"<!DOCTYPE html><html></html>", "not a zip"),
-    "TorchScript": (_torchscript, "refused"),
+    "TorchScript": (_torchscript, "a TorchScript archive"),
     "a zip of something else": (lambda: _zip(readme=b"hello"), "not one that torch.save wrote"),
-    "an empty zip": (lambda: _zip(), "not a zip"),
+    "an empty zip": (lambda: _zip(), "an empty zip"),
     "compressed": (
         lambda: rezip(GOOD, compression=zipfile.ZIP_DEFLATED),
         "entries are not compressed",
@@ -207,10 +189,8 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: rezip(GOOD, lambda name, old: old[:-8] if name.endswith("data/0") else old),
         "refused",
     ),
-    "a list": (lambda: saved([1, 2]), "holds a list"),
     "a tensor": (lambda: saved(torch.ones(2)), "holds a Tensor"),
-    "a whole module": (lambda: saved(torch.nn.Linear(2, 2)), "could run code"),
-    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "not a zip"),
+    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "of no known kind"),
     "two zips": (lambda: GOOD[: len(GOOD) // 2] + GOOD, "refused"),
     "a comment with a directory in it": (
         lambda: GOOD[:-2] + struct.pack("<H", 22) + GOOD[-22:],
@@ -241,7 +221,7 @@ def _folder() -> str:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 4)
+    monkeypatch.setattr(zips, "MAX_ENTRIES", 4)
     assert "too many entries" in refused(tmp_path, GOOD).message
 
 
@@ -253,14 +233,14 @@ def test_too_large_a_file_is_refused_before_it_is_read(
         file.truncate(archive.MAX_BYTES + 1)  # sparse: no byte is written
     monkeypatch.setattr(Path, "read_bytes", lambda _self: pytest.fail("it was read"))
     with pytest.raises(CheckpointError, match="a checkpoint has at most"):
-        load_archive(path).document
+        load_archive(path)
 
 
 @pytest.mark.parametrize(
     ("place", "error"),
     [
         ("zipfile.ZipFile.testzip", MemoryError()),
-        ("torch.load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+        ("torch.empty", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
     ],
 )
 def test_memory_that_runs_out_is_not_blamed_on_the_file(
@@ -302,7 +282,7 @@ def test_code_is_never_run(
     }[format]()
     error = refused(tmp_path, data)
     assert not proof.exists()
-    assert "could run code" in error.message or "not a zip" in error.message
+    assert "posix.mkdir, which could run code" in error.message
     assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == ("1" if unsafe_switch else None)
 
 
@@ -327,4 +307,4 @@ def test_a_missing_file_a_folder_and_a_device_are_refused(tmp_path: Path) -> Non
         (tmp_path / ("x" * 300), "cannot read"),
     ):
         with pytest.raises(CheckpointError, match=words):
-            load_archive(path).document
+            load_archive(path)
