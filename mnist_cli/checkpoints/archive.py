@@ -27,7 +27,7 @@ from mnist_cli.checkpoints.contents import (
     judge_contents,
 )
 from mnist_cli.checkpoints.foreign_kinds import OTHER, name_bytes
-from mnist_cli.checkpoints.pickles import read_pickle
+from mnist_cli.checkpoints.pickles import NOT_A_PICKLE, read_pickle
 from mnist_cli.checkpoints.zips import read_zip
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import CheckpointError
@@ -92,7 +92,7 @@ def whole_object(path: Path, found: LeftOut) -> CheckpointError:
 
 def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut, ...]]:
     try:
-        container, document, metadata = _read(_read_bytes(path))
+        container, document, metadata = _read_any(_read_bytes(path))
         return container, document, metadata, judge_contents(document, MAX_BYTES)
     except FileNotFoundError as error:
         raise CheckpointError(f"the checkpoint {path} does not exist") from error
@@ -100,9 +100,7 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except Unacceptable as error:
         raise CheckpointError(f"{path} is refused: {error}", error.hint or _RESAVE) from error
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
+    except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than is available") from error
 
 
@@ -112,6 +110,18 @@ def _read_bytes(path: Path) -> bytes:
     if not path.is_file():
         raise Unacceptable("it is not a file")
     return path.read_bytes()
+
+
+def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
+    """As :func:`_read`; what a hostile file makes Python or torch raise is a refusal."""
+    try:
+        return _read(data)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
 
 
 def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
@@ -135,6 +145,8 @@ def _read_pickles(data: bytes) -> tuple[Container, object, dict[str, str]]:
     try:
         first: Any = read_pickle(stream, old_files.no_storage)
     except Unacceptable as error:
+        if str(error) != NOT_A_PICKLE:
+            raise
         named = name_bytes(data)
         raise (named if named.hint else error) from error
     if first == old_files.MAGIC:

@@ -122,7 +122,7 @@ ZIPS = (
 
 def name_bytes(data: bytes) -> Unacceptable:
     """Why a file that no reader knows is refused."""
-    head = data[:_HEAD]
+    head = data[:_HEAD].removeprefix(b"\xef\xbb\xbf")
     if data.endswith(_TABLE):
         return Unacceptable("it is a TensorFlow checkpoint", OTHER)
     for kind in KINDS:

@@ -46,7 +46,8 @@ _RENAMED = (
     ("copy_reg.", "copyreg."),
     ("numpy._core.", "numpy.core."),
 )
-_OTHERS_CODE = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "builtins"}
+_OTHERS_CODE = (frozenset(sys.stdlib_module_names) | {"torch", "numpy"}) - {"test", "numbers"}
+"""Packages that are everywhere, so that attacks use them; not those whose names users take."""
 _KEYS = str | int | float | bool | bytes | None | Unread | torch.dtype
 MAX_KEY = 1 << 60  # beyond, integers of one hash are easily found
 
@@ -109,8 +110,9 @@ def build(made: object, state: object) -> object:
     match made, state:
         case Record(), dict():
             made.update({key: value for key, value in state.items() if isinstance(key, str)})
-        case OrderedDict(), {"_metadata": dict() as metadata}:
-            vars(made)["_metadata"] = metadata
+        case OrderedDict(), {"_metadata": dict() as versions}:  # of a state_dict's modules
+            known = {key: one for key, one in versions.items() if isinstance(one, dict)}
+            vars(made)["_metadata"] = known
         case Tensor(), (Storage(), _, _, _):
             return _tensor(*state)
         case Unread(), {"_modules": dict(), "_parameters": dict()}:

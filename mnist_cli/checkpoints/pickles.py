@@ -25,6 +25,7 @@ MAX_OPERATIONS = 1 << 20  # the metrics of about 7,000 epochs
 MAX_PICKLE = (
     1 << 24
 )  # 16 MiB: numpy's arrays lie inside; a text of them may take four times as much
+MAX_BITS = 2048  # of an integer: Python prints at most 4,300 digits
 MAX_CALLS = 100_000  # each makes an object of up to a kilobyte
 NOT_A_PICKLE = "its contents cannot be read (not a pickle)"
 TOO_LONG = f"its pickle has more than {MAX_PICKLE:,} bytes, or is damaged"
@@ -53,18 +54,36 @@ def read_pickle(stream: io.BytesIO, persistent: Persistent) -> Any:
     Raises:
         Unacceptable: not a pickle, too large, or naming what could run code.
     """
-    start = stream.tell()
-    window = bytes(stream.getbuffer()[start : start + MAX_PICKLE])
     machine = _Machine(persistent)
     try:
-        stream.seek(start + machine.run(window))
+        machine.run(_Bounded(stream))
         return machine.result()
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise Unacceptable(TOO_LONG if len(window) == MAX_PICKLE else NOT_A_PICKLE) from error
+        raise Unacceptable(NOT_A_PICKLE) from error
     except RuntimeError as error:  # torch's, for impossible shapes; Python's, for recursion
         if is_out_of_memory(error):
             raise
         raise Unacceptable(NOT_A_PICKLE) from error
+
+
+class _Bounded:
+    """A stream of which at most :data:`MAX_PICKLE` bytes are read."""
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        self.stream, self.left = stream, MAX_PICKLE
+
+    def read(self, count: int) -> bytes:
+        return self._counted(count, self.stream.read)
+
+    def readline(self) -> bytes:
+        return self._counted(0, lambda _: self.stream.readline(self.left + 1))
+
+    def _counted(self, count: int, read: Callable[[int], bytes]) -> bytes:
+        data = read(count) if count <= self.left else b""
+        self.left -= max(count, len(data))
+        if self.left < 0:
+            raise Unacceptable(TOO_LONG)
+        return data
 
 
 class _Machine:
@@ -78,15 +97,14 @@ class _Machine:
         self.places: dict[int, int] = {}
         self.calls = 0
 
-    def run(self, program: bytes) -> int:
-        """Do what all operations say; the number of bytes up to the last one."""
-        last = 0
-        for count, (operation, argument, position) in enumerate(pickletools.genops(program)):
+    def run(self, program: Any) -> None:
+        """Do what all operations say."""
+        for count, (operation, argument, _) in enumerate(pickletools.genops(program)):
             if count > MAX_OPERATIONS:
                 raise Unacceptable(f"its pickle has more than {MAX_OPERATIONS:,} operations")
+            if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+                raise ValueError("an integer that takes long to print")
             self.step(operation.name, argument)
-            last = position or 0
-        return last + 1
 
     def step(self, name: str, argument: Any) -> None:
         """Do what one operation says."""

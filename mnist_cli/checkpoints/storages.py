@@ -105,9 +105,9 @@ def tensor_of(storage: Storage, offset: Any, size: Any, stride: Any) -> Tensor:
     """
     size, stride = tuple(size), tuple(stride)
     if len(size) != len(stride) or len(size) > MAX_AXES:
-        raise TypeError("a tensor with too many axes, or sizes without strides")
+        raise Unacceptable("a tensor has too many axes, or sizes without strides")
     if not all(type(n) is int and 0 <= n < 1 << 62 for n in (*size, *stride, offset)):
-        raise TypeError("a tensor with other sizes than counts")
+        raise Unacceptable("a tensor has a negative or impossible size")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and last >= storage.count:
         raise Unacceptable("a tensor claims more elements than the file holds")

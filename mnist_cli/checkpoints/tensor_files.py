@@ -40,7 +40,7 @@ _DTYPES = {
 
 def looks_like(data: bytes) -> bool:
     """Whether a file begins as safetensors do: a length, and the header's brace."""
-    return len(data) > 8 and data[8:9] == b"{"
+    return data[8:9] == b"{" and data[9:10] in (b'"', b"}", b" ", b"\n", b"")
 
 
 def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -87,7 +87,9 @@ def _metadata(texts: object) -> dict[str, str]:
 
 def _place(name: str, entry: object) -> tuple[int, int]:
     match entry:
-        case {"dtype": str(), "shape": list(), "data_offsets": [int() as begin, int() as end]}:
+        case {"dtype": str(), "shape": list(), "data_offsets": [begin, end]} if (
+            type(begin) is int and type(end) is int
+        ):
             return begin, end
     raise _damaged(name, "has no dtype, shape and offsets")
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import torch
 
-from mnist_cli.checkpoints.contents import Unacceptable, Unread
+from mnist_cli.checkpoints.contents import Unacceptable, Unread, safe_text
 from mnist_cli.checkpoints.foreign_kinds import PROGRAMS, ZIPS, name_zip
 from mnist_cli.checkpoints.pickles import read_pickle
 from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, room
@@ -52,7 +52,7 @@ def _entries(data: bytes) -> Mapping[str, memoryview]:
     except (Unacceptable, MemoryError):
         raise
     except Exception as error:  # zipfile lets struct.error and others through
-        raise Unacceptable(f"it is damaged or cut short: {error}") from error
+        raise Unacceptable(f"it is damaged or cut short: {safe_text(str(error), 200)}") from error
 
 
 def _name(entries: list[zipfile.ZipInfo]) -> None:

@@ -100,7 +100,8 @@ def evaluate(
         from mnist_cli.report.plot_pictures import save_evaluation
 
         save_evaluation(opened, images, evaluation, plots)
-        note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
+        if not quiet:
+            note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
     files = opened.files(split)
     if as_json:
         origin = {
@@ -123,9 +124,10 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
     now = f"{misfit.accuracy:.1%} of {misfit.images:,} training images are right"
     title = opened.data.spec.title
     if misfit.kind == "other data":
+        other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
         return (
             f"{opened.path}: {now}: the weights look like those of another data set than {title}; "
-            "name theirs with --dataset"
+            f"name theirs, as in --dataset {other}"
         )
     better = f"{misfit.better:.1%}"
     if misfit.kind == "normalisation":

@@ -92,7 +92,7 @@ def test_every_command_names_it(run: Run, foreign: str) -> None:
         ("export", foreign, "--out", "weights.safetensors"),
         ("eval", foreign, *ON_DIGITS, "--normalise", "mnist"),
         ("inspect-grad", foreign, *ON_DIGITS, "--normalise", "mnist", "--batch-size", "2"),
-        ("plot", foreign, *ON_DIGITS, "--normalise", "mnist", "--only", "filters", "-f", "svg"),
+        ("plot", foreign, *ON_DIGITS, "--normalise", "mnist", "--only", "saliency", "-f", "svg"),
     ]
     for command in commands:
         outcome = run(*command)
@@ -177,6 +177,15 @@ def test_what_is_refused(run: Run, options: list[str], reason: str) -> None:
     outcome = run(*options)
     assert outcome.code == 2
     assert reason in outcome.err
+
+
+def test_plots_of_weights_alone_need_no_normalisation(run: Run, foreign: str) -> None:
+    """Nor a data set, which may not be on disk."""
+    options = ["--only", "filters", "-f", "svg", "--data-dir", "nowhere", "--dataset", "mnist"]
+    outcome = run("plot", foreign, *options)
+    assert outcome.code == 0
+    assert "normalised" not in outcome.err
+    assert run("plot", foreign, *options, "--json").document["normalisation"] is None
 
 
 def test_plots_that_need_no_network_do_not_use_it(run: Run, trained: Path) -> None:
