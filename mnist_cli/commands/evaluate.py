@@ -134,6 +134,7 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
         asked = f"--normalise {misfit.normalise}"
         return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect that"
     seen = {
+        "network": f"{better} with --model {misfit.network}: the weights seem to be of that network",
         "inverted": f"{better} of the inverted ones: the network expects dark digits on light",
         "transposed": f"{better} of the transposed ones: the network expects rows as columns",
         "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",
