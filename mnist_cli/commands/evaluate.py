@@ -64,8 +64,8 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
 
-    Reads this program's checkpoints and run directories, and the state_dicts of other programs
-    (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
+    Reads this program's checkpoints and run directories, and other programs' files: the network
+    is recognised by its weights, under any key and prefix, and computed in fp32.
     """
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.misfit import find_misfit
