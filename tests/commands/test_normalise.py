@@ -124,6 +124,17 @@ def test_the_exported_program_normalises_so(foreign: str) -> None:
     torch.testing.assert_close(exported.answer(image), expected)
 
 
+def test_weights_that_this_program_exported_state_theirs(run: Run, trained: Path) -> None:
+    assert run("export", trained, "--out", "run.safetensors").code == 0
+    document = run("eval", "run.safetensors", *ON_DIGITS, "--json").document
+    stated = {"mean": SPEC.mean, "std": SPEC.std, "reason": "as the file's metadata state"}
+    assert (document["normalisation"], document["misfit"]) == (stated, None)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert document["accuracy"] == summary["test"]["accuracy"]
+    said = run("predict", "one.png", "-k", "run.safetensors").err  # no data set is named here
+    assert f"mean {SPEC.mean} and deviation {SPEC.std} (as the file's metadata state)" in said
+
+
 def test_an_export_that_is_verified_uses_the_data_set_of_the_proof(run: Run, foreign: str) -> None:
     """As ``mnist eval`` on that data set does, so that both give the same accuracy."""
     options = ["--verify", *ON_DIGITS, "--out", "weights.safetensors", "--json"]
