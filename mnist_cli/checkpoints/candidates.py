@@ -18,7 +18,7 @@ MAX_DEPTH = 6
 MAX_KEY = 200
 MAX_TENSORS = 20_000
 MAX_CONTAINERS = 100_000
-MAX_CANDIDATES = 50
+MAX_CANDIDATES = 100
 COUNTER = "num_batches_tracked"
 """The name of batch norm's counter, which evaluation does not use."""
 

@@ -100,6 +100,7 @@ class Checkpoint:
         changes: in words, how the source of a user's own network has changed since training.
         notes: sentences on how another program's file was read: where its weights were found,
             which prefix was removed, what was cast or ignored.
+        voters: number of networks in another program's file that vote.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Checkpoint:
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stated: MeanStd | None = None
+    voters: int = 1
 
     @property
     def foreign(self) -> bool:
@@ -122,7 +124,7 @@ class Checkpoint:
     @property
     def members(self) -> int:
         """Number of networks that vote; 1 unless it is an ensemble."""
-        return self.config.ensemble if self.config is not None else 1
+        return self.config.ensemble if self.config is not None else self.voters
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -188,7 +190,10 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
     found = read_foreign(path, contents, model)
     stated = from_metadata(contents.metadata)
     return Checkpoint(
-        path, found.model, found.classes, found.weights, notes=found.notes, stated=stated
+        *(path, found.model, found.classes, found.weights),
+        notes=found.notes,
+        stated=stated,
+        voters=found.members,
     )
 
 

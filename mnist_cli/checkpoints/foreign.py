@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from mnist_cli.checkpoints.candidates import (
     COUNTER,
     Candidate,
@@ -23,10 +25,10 @@ from mnist_cli.checkpoints.candidates import (
     spell,
 )
 from mnist_cli.checkpoints.contents import Contents
-from mnist_cli.checkpoints.network_fits import Fit, cast_weights, find_fits, same_values
+from mnist_cli.checkpoints.network_fits import Fit, cast_weights, find_fits, names_used, same_values
 from mnist_cli.checkpoints.refusals import label, refusal
 from mnist_cli.checkpoints.weight_check import Weights, check_weights, listed
-from mnist_cli.config.choices import is_known_model, unknown_model
+from mnist_cli.config.choices import is_known_model, unknown_model, width_of
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError
 
@@ -43,6 +45,7 @@ class ForeignWeights:
     classes: int
     weights: Weights
     notes: tuple[str, ...]
+    members: int = 1
 
 
 def read_foreign(path: Path, contents: Contents, model: str | None) -> ForeignWeights:
@@ -61,13 +64,16 @@ def read_foreign(path: Path, contents: Contents, model: str | None) -> ForeignWe
         message, hint = unknown_model(model)
         raise CheckpointError(f"{path}: {message}", hint)
     tensors = _tensors(path, contents.document)
-    found = find_fits(tensors, model)
+    stated = _stated_network(contents)
+    found = find_fits(tensors, model, stated)
     unwrapped = _unwrapped(tensors)
     if not found and unwrapped:
-        tensors, found = unwrapped, find_fits(unwrapped, model)
+        tensors, found = unwrapped, find_fits(unwrapped, model, stated)
     if not found:
         raise refusal(path, contents, tensors, model)
-    fit, others = _choose(path, found)
+    if voters := _voters(contents, found):
+        return _ensemble(path, voters)
+    fit, others = _choose(path, contents, found)
     weights, cast = cast_weights(path, fit)
     check_weights(path, fit.model, fit.classes, weights)
     notes = [*_place_notes(fit, others, tensors), *cast]
@@ -98,7 +104,32 @@ def _unwrapped(tensors: Tensors) -> Tensors:
     return {} if same else renamed
 
 
-def _choose(path: Path, found: Sequence[Fit]) -> tuple[Fit, list[Fit]]:
+def _stated_network(contents: Contents) -> str | None:
+    """The network that an exported file names; a file of the user's own is never run from there."""
+    name = contents.metadata.get("model", "")
+    return name if width_of(name) is not None else None
+
+
+def _voters(contents: Contents, found: Sequence[Fit]) -> list[Fit]:
+    """The members of an exported ensemble, whose names begin with their numbers; else empty."""
+    by_prefix = {(fit.candidate.parts, fit.model): fit for fit in found}
+    members = contents.metadata.get("members", "")
+    numbers = range(int(members)) if members.isdecimal() and len(members) < 4 else range(0)
+    voters = [by_prefix.get(((str(number),), found[0].model)) for number in numbers]
+    whole = [fit for fit in voters if fit is not None and fit.classes == found[0].classes]
+    return whole if len(whole) == len(voters) > 1 else []
+
+
+def _ensemble(path: Path, voters: Sequence[Fit]) -> ForeignWeights:
+    """The members' weights along the first dimension, as in a checkpoint of an ensemble."""
+    first, members = voters[0], len(voters)
+    parts = [cast_weights(path, fit)[0] for fit in voters]
+    weights = {f"members.{name}": torch.stack([one[name] for one in parts]) for name in parts[0]}
+    check_weights(path, first.model, first.classes, weights, members)
+    return ForeignWeights(ModelName(first.model), first.classes, weights, (), members)
+
+
+def _choose(path: Path, contents: Contents, found: Sequence[Fit]) -> tuple[Fit, list[Fit]]:
     """The fit in the most conventional place, and the others that hold other values.
 
     Raises:
@@ -111,16 +142,18 @@ def _choose(path: Path, found: Sequence[Fit]) -> tuple[Fit, list[Fit]]:
         places = [f"{fit.candidate.place} ({_model_label(fit)})" for fit in (best, *equal)]
         raise CheckpointError(
             f"{path} holds several state_dicts that fit: {listed(places)}",
-            f"Save the one that you mean in a file of its own: {_extraction(path, best)}",
+            "Save the one that you mean in a file of its own: " + _extraction(path, contents, best),
         )
     return best, others
 
 
-def _extraction(path: Path, fit: Fit) -> str:
+def _extraction(path: Path, contents: Contents, fit: Fit) -> str:
     """Python that writes the weights of a fit alone."""
     candidate = fit.candidate
     index = "".join(f"[{key!r}]" for key in candidate.keys)
     loaded = f"torch.load({path.name!r}, weights_only=True){index}"
+    if contents.container == "safetensors":
+        loaded = f"safetensors.torch.load_file({path.name!r})"
     if candidate.prefix:
         start = repr(candidate.prefix)
         loaded = (
@@ -142,20 +175,22 @@ def _place_notes(fit: Fit, others: Sequence[Fit], tensors: Tensors) -> Iterator[
     if others:
         places = [one.candidate.place or "without a key" for one in others]
         yield f"other weights that fit are not used: {listed(places)}"
-    if beside := [*candidate.beside, *_elsewhere(candidate, others, tensors)]:
-        yield f"other tensors are not used: {listed([label(one) for one in beside])}"
-    if candidate.ignored:
-        yield f"ignored: {listed([label(one) for one in candidate.ignored])}"
+    said = names_used(others).get(candidate.keys, set())
+    unused = [one for one in candidate.beside if one not in said]
+    if unused := [*unused, *_elsewhere(candidate, others, tensors)]:
+        yield f"other tensors are not used: {listed([label(one) for one in unused])}"
+    if ignored := [one for one in candidate.ignored if one not in said]:
+        yield f"ignored: {listed([label(one) for one in ignored])}"
     missing = sum(name not in candidate.weights for name in fit.weights)
     if missing:
         yield f"{missing} missing counters {COUNTER!r} of batch norm were set to 0"
 
 
-def _elsewhere(chosen: Candidate, others: Iterable[Fit], tensors: Tensors) -> Iterator[str | int]:
+def _elsewhere(chosen: Candidate, others: Iterable[Fit], tensors: Tensors) -> Iterator[str]:
     """The outermost keys of tensors that belong to no fit."""
     known = [chosen.keys, *(one.candidate.keys for one in others)]
     keys = dict.fromkeys(
-        (one.keys or (one.name,))[0]
+        str((one.keys or (one.name,))[0])
         for one in tensors.values()
         if one.tensor.ndim and not any(one.keys[: len(path)] == path for path in known)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mnist_cli.checkpoints.candidates import COUNTER, Candidate, Tensors, find_candidates
+from mnist_cli.checkpoints.candidates import COUNTER, Candidate, Keys, Tensors, find_candidates
 from mnist_cli.checkpoints.weight_check import Weights, dtype_name, named_tensors
 from mnist_cli.errors import CheckpointError
 from mnist_cli.networks import registry as models
@@ -29,19 +29,36 @@ class Fit:
     weights: Weights
 
 
-def find_fits(tensors: Tensors, model: str | None) -> list[Fit]:
-    """What fits the network, or any that is registered; the most conventional places first."""
+def find_fits(tensors: Tensors, model: str | None, stated: str | None = None) -> list[Fit]:
+    """What fits a network; the most conventional places first.
+
+    Args:
+        tensors: of the file.
+        model: the network; None is any that is registered.
+        stated: the network that the file names, which is tried before the registered ones.
+    """
     by_names: dict[tuple[str, ...], list[str]] = {}
-    for name in [model] if model else models.RECOGNISED:
+    for name in [model] if model else [*filter(None, [stated]), *models.RECOGNISED]:
         by_names.setdefault(weight_names(name), []).append(name)
     found = [
         fit
         for names, alike in by_names.items()
         for candidate in find_candidates(names, tensors)
-        if model or not candidate.beside
         if (fit := fit_of(candidate, alike)) is not None
     ]
+    if model is None:  # else the user vouches for a part of a larger network
+        used = names_used(found)
+        found = [fit for fit in found if used[fit.candidate.keys].issuperset(fit.candidate.beside)]
     return sorted(found, key=lambda fit: fit.candidate.rank)
+
+
+def names_used(fits: Iterable[Fit]) -> Mapping[Keys, set[str]]:
+    """The names of the tensors in these fits, by the keys of their mapping."""
+    used: dict[Keys, set[str]] = {}
+    for candidate in (fit.candidate for fit in fits):
+        names = used.setdefault(candidate.keys, set())
+        names.update(f"{candidate.prefix}{name}" for name in candidate.weights)
+    return used
 
 
 @cache
@@ -106,7 +123,11 @@ def _cast_note(before: str, after: str, count: int) -> str:
 
 
 def as_expected(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
-    """The tensor in the expected type; itself if that may change its meaning."""
+    """The tensor, of any shape, in the expected type; itself if that may change its meaning.
+
+    Raises:
+        CheckpointError: the type cannot hold one of its values.
+    """
     before, after = tensor.dtype, expected.dtype
     if before == after:
         return tensor

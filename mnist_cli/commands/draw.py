@@ -111,7 +111,7 @@ def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quie
     if as_json:
         where = {"url": server.url, "port": server.port}
         network = {"checkpoint": str(opened.path), "model": opened.checkpoint.model}
-        print_json(where | network | {"normalisation": opened.scale.to_plain()})
+        print_json(where | {"normalisation": opened.scale.to_plain()} | network)
     else:
         if not quiet:
             paper = f"; drawings are used whole, on {opened.ground} paper" if opened.ground else ""

@@ -64,8 +64,8 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
 
-    Reads this program's checkpoints and run directories, and the state_dicts of other programs
-    (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
+    Reads this program's checkpoints and run directories, and other programs' files: the network
+    is recognised by its weights, under any key and prefix, and computed in fp32.
     """
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.misfit import find_misfit
@@ -100,7 +100,8 @@ def evaluate(
         from mnist_cli.report.plot_pictures import save_evaluation
 
         save_evaluation(opened, images, evaluation, plots)
-        note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
+        if not quiet:
+            note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
     files = opened.files(split)
     if as_json:
         origin = {
@@ -123,15 +124,17 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
     now = f"{misfit.accuracy:.1%} of {misfit.images:,} training images are right"
     title = opened.data.spec.title
     if misfit.kind == "other data":
+        other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
         return (
             f"{opened.path}: {now}: the weights look like those of another data set than {title}; "
-            "name theirs with --dataset"
+            f"name theirs, as in --dataset {other}"
         )
     better = f"{misfit.better:.1%}"
     if misfit.kind == "normalisation":
         asked = f"--normalise {misfit.normalise}"
         return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect that"
     seen = {
+        "network": f"{better} with --model {misfit.network}: the weights seem to be of that network",
         "inverted": f"{better} of the inverted ones: the network expects dark digits on light",
         "transposed": f"{better} of the transposed ones: the network expects rows as columns",
         "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",

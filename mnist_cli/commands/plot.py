@@ -134,10 +134,11 @@ def plot(
         )
     for text in views.opened.warnings if views else ():
         warn(text)
-    if views and not (as_json or quiet):
+    scale = views.opened.scale_used if views else None
+    if views and scale and not (as_json or quiet):
         note_foreign(views.opened)
     if as_json:
-        print_json(outcome.to_plain())
+        print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
 

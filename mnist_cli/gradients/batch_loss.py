@@ -100,8 +100,12 @@ class BatchLoss:
             "split": self.split,
             "batch": list(self.indices),
             "seed": self.seed,
-            **({"normalisation": self.normalised._asdict()} if self.normalised else {}),
+            **self._normalisation(),
         }
+
+    def _normalisation(self) -> dict[str, Any]:
+        pair = self.normalised
+        return {"normalisation": {"mean": pair.mean, "std": pair.std}} if pair else {}
 
     def describe(self) -> str:
         """One line: the network and its images."""

@@ -195,6 +195,11 @@ class OpenCheckpoint:
         return PixelScale(Normalisation(spec.mean, spec.std), "dataset", spec.title)
 
     @property
+    def scale_used(self) -> PixelScale | None:
+        """The normalisation, if it has been read; some plots need neither images nor data."""
+        return self.scale if "scale" in vars(self) else None
+
+    @property
     def normalisation(self) -> Normalisation:
         """The normalisation of every image: that of :attr:`scale`."""
         return self.scale.values

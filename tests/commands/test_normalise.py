@@ -92,7 +92,7 @@ def test_every_command_names_it(run: Run, foreign: str) -> None:
         ("export", foreign, "--out", "weights.safetensors"),
         ("eval", foreign, *ON_DIGITS, "--normalise", "mnist"),
         ("inspect-grad", foreign, *ON_DIGITS, "--normalise", "mnist", "--batch-size", "2"),
-        ("plot", foreign, *ON_DIGITS, "--normalise", "mnist", "--only", "filters", "-f", "svg"),
+        ("plot", foreign, *ON_DIGITS, "--normalise", "mnist", "--only", "saliency", "-f", "svg"),
     ]
     for command in commands:
         outcome = run(*command)
@@ -122,6 +122,17 @@ def test_the_exported_program_normalises_so(foreign: str) -> None:
     image = torch.arange(784, dtype=torch.uint8).view(1, 1, 28, 28)
     expected = plain_scores(foreign, image / 255, 0.5, 0.5).softmax(1)
     torch.testing.assert_close(exported.answer(image), expected)
+
+
+def test_weights_that_this_program_exported_state_theirs(run: Run, trained: Path) -> None:
+    assert run("export", trained, "--out", "run.safetensors").code == 0
+    document = run("eval", "run.safetensors", *ON_DIGITS, "--json").document
+    stated = {"mean": SPEC.mean, "std": SPEC.std, "reason": "as the file's metadata state"}
+    assert (document["normalisation"], document["misfit"]) == (stated, None)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert document["accuracy"] == summary["test"]["accuracy"]
+    said = run("predict", "one.png", "-k", "run.safetensors").err  # no data set is named here
+    assert f"mean {SPEC.mean} and deviation {SPEC.std} (as the file's metadata state)" in said
 
 
 def test_an_export_that_is_verified_uses_the_data_set_of_the_proof(run: Run, foreign: str) -> None:
@@ -177,6 +188,15 @@ def test_what_is_refused(run: Run, options: list[str], reason: str) -> None:
     outcome = run(*options)
     assert outcome.code == 2
     assert reason in outcome.err
+
+
+def test_plots_of_weights_alone_need_no_normalisation(run: Run, foreign: str) -> None:
+    """Nor a data set, which may not be on disk."""
+    options = ["--only", "filters", "-f", "svg", "--data-dir", "nowhere", "--dataset", "mnist"]
+    outcome = run("plot", foreign, *options)
+    assert outcome.code == 0
+    assert "normalised" not in outcome.err
+    assert run("plot", foreign, *options, "--json").document["normalisation"] is None
 
 
 def test_plots_that_need_no_network_do_not_use_it(run: Run, trained: Path) -> None:
