@@ -188,14 +188,19 @@ def test_a_text_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert message.isprintable()
 
 
+def dump(document: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(document))
+
+
+@pytest.mark.parametrize("save", [torch.save, dump])
 @pytest.mark.parametrize(
     "document", [torch.nn.Linear(2, 3), {"a.b": [1, {"net's": torch.nn.Linear(2, 3)}]}]
 )
 def test_the_two_lines_for_a_whole_module_convert_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any, save: Callable[..., None]
 ) -> None:
     path = tmp_path / "whole.pt"
-    torch.save(document, path)
+    save(document, path)
     with pytest.raises(CheckpointError, match="a whole pickled network") as caught:
         read(path)
     lines = [line.strip() for line in caught.value.hint.splitlines() if line.startswith("  ")]
