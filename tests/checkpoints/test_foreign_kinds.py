@@ -89,6 +89,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a page after a byte order mark": (lambda: b"\xef\xbb\xbf<html>", "a web page", DOWNLOAD),
     "a server's error": (lambda: b"<?xml version='1.0'?><Error>", "XML", DOWNLOAD),
     "a JSON answer": (lambda: b'{"message": "Not Found"}', "JSON text", DOWNLOAD),
+    "JSON that looks like safetensors": (lambda: b'{"data":{"a": 1}}', "JSON text", DOWNLOAD),
     "a JSON list": (lambda: b"[1, 2]", "JSON text", DOWNLOAD),
     "a notebook": (lambda: json.dumps({"cells": []}).encode(), "a Jupyter notebook", ""),
     "a text": (lambda: b"404: Not Found", "it is text", DOWNLOAD),
