@@ -91,6 +91,8 @@ SHAPES: dict[str, Any] = {
     "timm, its average too": {"arch": "x", "state_dict": W, "state_dict_ema": OTHER, "version": 2},
     "an average too": {"model": W, "ema": OTHER, "epoch": 4},
     "an average before it": {"ema_model": OTHER, "model": W},
+    "a copy beside an unusual key": {"shadow_params": OTHER, "snapshot": W},
+    "a usual word beside an unusual one": {"snapshot": OTHER, "cnn_weights": W},
     "the best too": {"best_state_dict": OTHER, "net": W},
     "Polyak averages inside": {"state_dict": {**under("model."), **under("ema_model.", OTHER)}},
     "torch's AveragedModel": {"n_averaged": torch.tensor(3), **under("module.")},
@@ -228,6 +230,10 @@ def test_an_exported_ensemble_votes() -> None:
     assert (found.members, found.notes) == (3, ())
     for number, one in enumerate(members):
         assert all(torch.equal(found.weights[f"members.{k}"][number], v) for k, v in one.items())
+    uneven = {**document, **under("2.", weights_of("conv2", 7))}
+    metadata = {"model": "conv2", "members": "3"}
+    with pytest.raises(CheckpointError, match="several state_dicts that fit"):
+        read_foreign(Path("a.safetensors"), Contents(uneven, "safetensors", metadata), None)
     for metadata in ({}, {"members": "4"}, {"members": "x"}, {"members": "9" * 20}):
         with pytest.raises(CheckpointError, match="several state_dicts that fit") as caught:
             read_foreign(Path("a.safetensors"), Contents(document, "safetensors", metadata), None)

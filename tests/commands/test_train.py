@@ -148,7 +148,7 @@ def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None
     config = tomllib.loads(Path("runs/0001-digits-conv2/config.toml").read_text())
     assert (config["model"], config["start"]) == ("conv2", str(trained / "best.pt"))
     environment = json.loads(Path("runs/0001-digits-conv2/environment.json").read_text())
-    assert environment["start"]["path"] == str(trained / "best.pt")
+    assert environment["start"] == str(trained / "best.pt")
 
 
 @pytest.mark.parametrize(
