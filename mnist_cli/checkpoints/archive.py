@@ -36,6 +36,7 @@ from mnist_cli.errors import CheckpointError
 # the file twice.
 MAX_BYTES = 216 << 20
 _RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
+_AGAIN = "Copy or download it again."
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]cLI]|ccopy_reg|\x80\x01")
 
@@ -102,7 +103,8 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except Unacceptable as error:
-        raise CheckpointError(f"{path} is refused: {error}", error.hint or _RESAVE) from error
+        hint = error.hint or (_AGAIN if "damaged" in str(error) else _RESAVE)
+        raise CheckpointError(f"{path} is refused: {error}", hint) from error
     except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than is available") from error
 
