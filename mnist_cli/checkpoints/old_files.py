@@ -17,7 +17,7 @@ import torch
 
 from mnist_cli.checkpoints.contents import Unacceptable, Unread
 from mnist_cli.checkpoints.pickles import read_pickle
-from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, room, tensor_of
+from mnist_cli.checkpoints.storages import Storage, dtype_of, is_count, room, space, tensor_of
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSIONS = {1001}
@@ -35,7 +35,7 @@ def read_after_magic(stream: io.BytesIO) -> object:
     if read_pickle(stream, no_storage) not in VERSIONS:
         raise Unacceptable("its version of torch's format before 1.6 is unknown")
     read_pickle(stream, no_storage)  # sizes of integers, byte order: the storages do not vary
-    storages = _Claims(len(stream.getbuffer()))
+    storages = _Claims(_size(stream))
     document = read_pickle(stream, storages.persistent)
     keys = read_pickle(stream, no_storage)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.claimed):
@@ -88,12 +88,16 @@ def _read_elements(stream: io.BytesIO, storage: Storage) -> None:
     """A storage's bytes: the number of elements (int64), and the elements, little-endian."""
     if _unpack(stream, "<q") != (storage.count,):
         raise Unacceptable("it is damaged: a storage has another size than its tensors say")
-    start = stream.tell()
-    data = stream.getbuffer()[start : start + len(storage.data)]
-    if len(data) != len(storage.data):
+    if stream.readinto(space(storage)) != len(storage.data):
         raise Unacceptable(CUT_SHORT)
-    fill(storage, data)
-    stream.seek(start + len(data))
+
+
+def _size(stream: io.BytesIO) -> int:
+    """Number of bytes; a view of them would keep the stream from being closed."""
+    position = stream.tell()
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(position)
+    return size
 
 
 def _unpack(stream: io.BytesIO, layout: str) -> tuple[Any, ...]:
@@ -146,7 +150,7 @@ def _members(data: bytes) -> dict[str, bytes]:
 def _tar_storages(stream: io.BytesIO) -> dict[int, Any]:
     """Storages by number: a pickle with number, device and type each, and the elements."""
     placed: dict[int, Any] = {}
-    left = len(stream.getbuffer())
+    left = _size(stream)
     for _ in range(_count(stream)):
         key, _device, kind = read_pickle(stream, no_storage)
         dtype = dtype_of(kind)
@@ -177,6 +181,6 @@ def _tar_tensors(stream: io.BytesIO, storages: dict[int, Any]) -> dict[int, Any]
 
 def _count(stream: io.BytesIO) -> int:
     count = read_pickle(stream, no_storage)
-    if not is_count(count, len(stream.getbuffer())):
+    if not is_count(count, _size(stream)):
         raise Unacceptable("it is damaged: the number of its tensors is none")
     return int(count)

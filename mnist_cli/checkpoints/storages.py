@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -91,10 +90,14 @@ def room(dtype: torch.dtype, count: int) -> Storage:
     return Storage(torch.empty(count * dtype.itemsize, dtype=torch.uint8), dtype, 0, count)
 
 
+def space(storage: Storage) -> memoryview:
+    """The storage's bytes, to be written."""
+    return memoryview(cast(bytearray, storage.data.numpy()))  # an array is a buffer as well
+
+
 def fill(storage: Storage, data: memoryview) -> None:
     """Copy as many bytes as the storage has."""
-    if len(storage.data):
-        cast(np.ndarray[Any, Any], storage.data.numpy())[:] = np.frombuffer(data, np.uint8)
+    space(storage)[:] = data
 
 
 def tensor_of(storage: Storage, offset: Any, size: Any, stride: Any) -> Tensor:

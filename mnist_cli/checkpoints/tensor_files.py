@@ -39,8 +39,12 @@ _DTYPES = {
 
 
 def looks_like(data: bytes) -> bool:
-    """Whether a file begins as safetensors do: a length, and the header's brace."""
-    return data[8:9] == b"{" and data[9:10] in (b'"', b"}", b" ", b"\n", b"")
+    """Whether a file begins as safetensors do: a length, which is no text, and a brace."""
+    return (
+        min(data[:8], default=9) < 9
+        and data[8:9] == b"{"
+        and data[9:10] in (b'"', b"}", b" ", b"\n", b"")
+    )
 
 
 def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
