@@ -26,7 +26,6 @@ TORCH: Mapping[str, set[str]] = {
         *("_python_dispatch", "_pytree", "_schema", "_local_scalar_dense"),
     },
     "training/distributed/norm.py": {"_BatchNorm", "_parameters", "_buffers", "_check_input_dim"},
-    "checkpoints/weight_check.py": {"_orig_mod"},  # in the keys of a compiled network's weights
 }
 """Of torch, by module. Remove what is no longer used; add nothing."""
 

@@ -80,12 +80,11 @@ def whole_object(path: Path, found: LeftOut) -> CheckpointError:
     """Why a pickled network, or another object of a class, cannot be used as weights."""
     if not found.module:
         return CheckpointError(f"{path} holds a {found}, not a checkpoint or a state_dict", OTHER)
-    keys = "".join(f"[{key!r}]" for key in found.place.split(".") if key)
     return CheckpointError(
         f"{path} holds a whole pickled network, {found}: only the code of its class can read it, "
         "and a pickle can run any code",
         "If you trust its source, run this where its class can be imported:\n"
-        f"  import torch; model = torch.load({str(path)!r}, weights_only=False){keys}\n"
+        f"  import torch; model = torch.load({str(path)!r}, weights_only=False){found.index}\n"
         "  torch.save(model.state_dict(), 'weights.pt')",
     )
 

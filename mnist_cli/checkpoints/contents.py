@@ -60,11 +60,13 @@ class LeftOut:
         place: the keys that lead to it, by dots; empty for the file's whole contents.
         name: the class or function, safe for a terminal.
         module: whether it is a whole pickled network.
+        index: the same keys as Python writes them after the document: ``['net'][0]``.
     """
 
     place: str
     name: str
     module: bool = False
+    index: str = ""
 
     def __str__(self) -> str:
         return f"{self.place} ({self.name})" if self.place else self.name
@@ -118,7 +120,7 @@ def judge_contents(root: object, max_bytes: int) -> tuple[LeftOut, ...]:
         if held > max_bytes:
             raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
         if isinstance(value, Unread) and len(left_out) < MAX_LEFT_OUT:
-            left_out.append(LeftOut(_words(place), repr(value), value.module))
+            left_out.append(LeftOut(_words(place), repr(value), value.module, _index(place)))
         for key, inner in _inner(value):
             place.append(key)
             visit(inner)
@@ -137,6 +139,10 @@ def _inner(value: object) -> Iterable[tuple[object, object]]:
 
 def _words(keys: list[object]) -> str:
     return safe_text(".".join(str(key) if isinstance(key, str | int) else "…" for key in keys))
+
+
+def _index(keys: list[object]) -> str:
+    return safe_text("".join(f"[{key!r}]" for key in keys if isinstance(key, str | int)), 200)
 
 
 def _bytes(tensor: Tensor) -> int:

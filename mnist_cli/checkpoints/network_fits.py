@@ -123,7 +123,11 @@ def _cast_note(before: str, after: str, count: int) -> str:
 
 
 def as_expected(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
-    """The tensor in the expected type; itself if that may change its meaning."""
+    """The tensor, of any shape, in the expected type; itself if that may change its meaning.
+
+    Raises:
+        CheckpointError: the type cannot hold one of its values.
+    """
     before, after = tensor.dtype, expected.dtype
     if before == after:
         return tensor

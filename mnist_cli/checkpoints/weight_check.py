@@ -110,5 +110,5 @@ def _differences(expected: Weights, found: Weights) -> list[str]:
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """A tensor's type without its module: ``float32``."""
+    """The type of a tensor of any shape, without its module: ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")

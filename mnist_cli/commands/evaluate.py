@@ -64,8 +64,8 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
 
-    Reads this program's checkpoints and run directories, and the state_dicts of other programs
-    (bare, or under model_state_dict or state_dict); their network is recognised by its weights.
+    Reads this program's checkpoints and run directories, and other programs' files: the network
+    is recognised by its weights, under any key and prefix, and computed in fp32.
     """
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.misfit import find_misfit
@@ -134,6 +134,7 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
         asked = f"--normalise {misfit.normalise}"
         return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect that"
     seen = {
+        "network": f"{better} with --model {misfit.network}: the weights seem to be of that network",
         "inverted": f"{better} of the inverted ones: the network expects dark digits on light",
         "transposed": f"{better} of the transposed ones: the network expects rows as columns",
         "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",

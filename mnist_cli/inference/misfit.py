@@ -13,14 +13,16 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mnist_cli.base.seeding import derive
 from mnist_cli.config import normalisations
+from mnist_cli.config.names import ModelName
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import compute_settings
 from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import vote
 from mnist_cli.training import scoring
 
@@ -50,21 +52,23 @@ class Misfit:
     """What a network seems to expect.
 
     Attributes:
-        kind: the normalisation; images that are inverted or transposed; labels in another order;
-            or another data set.
+        kind: the normalisation; another network, with weights of the same names and shapes; images
+            that are inverted or transposed; labels in another order; or another data set.
         accuracy: on the training images, as the network is used.
         better: the same as expected; None for another data set.
         images: number of these images.
         normalise: the normalisation as expected, as text; None if it is the one in use.
         order: for ``labels``, the class that each output stands for.
+        network: for ``network``, its name.
     """
 
-    kind: Literal["normalisation", "inverted", "transposed", "labels", "other data"]
+    kind: Literal["normalisation", "network", "inverted", "transposed", "labels", "other data"]
     accuracy: float
     better: float | None
     images: int
     normalise: str | None = None
     order: tuple[int, ...] = ()
+    network: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values, for documents."""
@@ -76,7 +80,7 @@ class _View:
     """An assumption about the images that a network expects."""
 
     normalisation: Normalisation
-    kind: Literal["normalisation", "inverted", "transposed"] = "normalisation"
+    kind: Literal["normalisation", "network", "inverted", "transposed"] = "normalisation"
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.kind == "inverted":
@@ -110,7 +114,10 @@ def find_misfit(
 
 def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
     few, used = _some(opened, FEW), _View(opened.normalisation)
-    found = {view: look(view, few) for view in (used, *_usual(used))}
+    tried = [used, *_usual(used)]
+    if _twin(opened):
+        tried += [replace(view, kind="network") for view in tried]
+    found = {view: look(view, few) for view in tried}
     best = _best(found, used)
     if found[best].accuracy < USABLE:
         found |= {view: look(view, few) for view in _unusual(used)}
@@ -126,8 +133,7 @@ def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
         found |= {view: look(view, many) for view in (used, best)}
         if not _is_better(found[used], found[best], SURE):
             return None
-    accuracies = found[used].accuracy, found[best].accuracy
-    return Misfit(best.kind, *accuracies, len(found[best].labels), _spelled(best, used))
+    return _misfit(opened, used, best, found)
 
 
 def _some(opened: OpenCheckpoint, count: int) -> Split:
@@ -203,7 +209,7 @@ Look = Callable[[_View, Split], _Result]
 
 def _look(opened: OpenCheckpoint, batch_size: int, view: _View, split: Split) -> _Result:
     scores = scoring.predict(
-        opened.model,
+        _network(opened, view),
         replace(split, images=view(split.images)).to(opened.device),
         view.normalisation,
         batch_size=batch_size,
@@ -211,6 +217,19 @@ def _look(opened: OpenCheckpoint, batch_size: int, view: _View, split: Split) ->
         by_member=True,
     )
     return _Result(vote(scores), split.labels)
+
+
+def _twin(opened: OpenCheckpoint) -> str | None:
+    """Another network whose weights have the same names and shapes, if there is one."""
+    return models.ALIKE.get(opened.checkpoint.model)
+
+
+def _network(opened: OpenCheckpoint, view: _View) -> nn.Module:
+    twin = _twin(opened) if view.kind == "network" else None
+    if twin is None:
+        return opened.model
+    other = replace(opened.checkpoint, model=ModelName(twin))
+    return other.build_model().to(opened.device)
 
 
 def _best(found: Mapping[_View, _Result], used: _View) -> _View:
@@ -223,6 +242,14 @@ def _best(found: Mapping[_View, _Result], used: _View) -> _View:
 
 def _level(share: float, classes: int) -> float:
     return 1 / classes + share * (1 - 1 / classes)
+
+
+def _misfit(
+    opened: OpenCheckpoint, used: _View, best: _View, found: Mapping[_View, _Result]
+) -> Misfit:
+    figures = found[used].accuracy, found[best].accuracy, len(found[best].labels)
+    twin = _twin(opened) if best.kind == "network" else None
+    return Misfit(best.kind, *figures, _spelled(best, used), network=twin)
 
 
 def _is_better(before: _Result, after: _Result, errors: float) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,7 +52,7 @@ class Summary:
     Attributes:
         train_seconds: seconds of the steps alone.
         test: score on the test set; of an ensemble, its vote's.
-        start: path and SHA-256 of the checkpoint that the run started from, if any.
+        start: the checkpoint that the run started from, if any, and its SHA-256.
     """
 
     run: str
@@ -69,7 +69,8 @@ class Summary:
     stop_reason: str = ""
     fallback: str = ""
     ensemble: int = 1
-    start: Mapping[str, str] | None = None
+    start: str = ""
+    start_sha256: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
@@ -222,7 +223,8 @@ class Session:
             "command": sys.argv,
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
-            "start": self.state.start,
+            "start": self.state.started_at("path"),
+            "start_sha256": self.state.started_at("sha256"),
             "fallback": self.data.fallback,
             "remarks": list(self.data.remarks),
         }
@@ -306,7 +308,8 @@ class Session:
             stop_reason=self.state.stop_reason,
             fallback=self.data.fallback,
             ensemble=self.config.ensemble,
-            start=self.state.start,
+            start=self.state.started_at("path"),
+            start_sha256=self.state.started_at("sha256"),
         )
         atomic_write(self.run.summary, json.dumps(summary.to_plain(), indent=2) + "\n")
         return summary

@@ -136,6 +136,10 @@ class TrainState:
         """The network to evaluate: the averaged one if weights are averaged."""
         return self.ema.module if self.ema is not None else self.model
 
+    def started_at(self, part: str) -> str:
+        """``path`` or ``sha256`` of the checkpoint that the run started from; empty if there is none."""
+        return (self.start or {}).get(part, "")
+
     @property
     def at_best(self) -> bool:
         """Whether this is the end of the epoch with the best validation accuracy.

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ import torch
 from PIL import Image
 
 from mnist_cli.checkpoints.archive import load_archive
+from mnist_cli.checkpoints.checkpoint import read
 from mnist_cli.errors import CheckpointError
 
 
@@ -149,7 +151,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "PNG": (lambda: picture("PNG"), "a PNG picture", "predict"),
     "JPEG": (lambda: picture("JPEG"), "a JPEG picture", "predict"),
     "MNIST's own files": (lambda: struct.pack(">4i", 2051, 1, 28, 28), "an IDX file", ""),
-    "a list in a pickle": (lambda: pickle.dumps([1]), "holds a list", ""),
+    "a set in a pickle": (lambda: pickle.dumps({1}), "holds a set", ""),
     "a model of scikit-learn": (
         lambda: b"\x80\x04\x8c\x14sklearn.svm._classes\x8c\x03SVC\x93)\x81}b.",
         "holds a sklearn.svm._classes.SVC",
@@ -181,13 +183,16 @@ def test_a_text_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert message.isprintable()
 
 
+@pytest.mark.parametrize(
+    "document", [torch.nn.Linear(2, 3), {"a.b": [1, {"net's": torch.nn.Linear(2, 3)}]}]
+)
 def test_the_two_lines_for_a_whole_module_convert_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any
 ) -> None:
     path = tmp_path / "whole.pt"
-    torch.save(torch.nn.Linear(2, 3), path)
+    torch.save(document, path)
     with pytest.raises(CheckpointError, match="a whole pickled network") as caught:
-        load_archive(path)
+        read(path)
     lines = [line.strip() for line in caught.value.hint.splitlines() if line.startswith("  ")]
     monkeypatch.chdir(tmp_path)
     exec("\n".join(lines), {})

@@ -23,6 +23,7 @@ from mnist_cli.errors import DataError
 from mnist_cli.inference import misfit
 from mnist_cli.inference.misfit import Misfit, find_misfit
 from mnist_cli.inference.opened import DataSource, OpenCheckpoint
+from mnist_cli.networks import registry as models
 
 RIDGE = """
 from torch import nn
@@ -54,13 +55,18 @@ def fitted(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     unit = 0.1 / images.std()
     first = unit * torch.randn(300, 784, generator=generator)
     bias = torch.randn(300, generator=generator) - first @ images.mean(0).flatten()
-    hidden = (images.flatten(1) @ first.T + bias).tanh().double()
-    x = torch.cat([hidden, torch.ones(len(images), 1).double()], 1)
-    y = torch.nn.functional.one_hot(labels, 10).double()
-    ridge = 0.1 * torch.eye(x.shape[1]).double()
-    solution = torch.linalg.solve(x.T @ x + ridge, x.T @ y).T.float()
-    out = {"out.weight": solution[:, :-1].contiguous(), "out.bias": solution[:, -1].clone()}
+    weight, out_bias = ridge((images.flatten(1) @ first.T + bias).tanh(), labels)
+    out = {"out.weight": weight, "out.bias": out_bias}
     return {"hidden.weight": first, "hidden.bias": bias, **out}
+
+
+def ridge(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer that is fitted to the classes of the units (N, D)."""
+    x = torch.cat([hidden.double(), torch.ones(len(hidden), 1).double()], 1)
+    y = torch.nn.functional.one_hot(labels, 10).double()
+    penalty = 0.1 * torch.eye(x.shape[1]).double()
+    solution = torch.linalg.solve(x.T @ x + penalty, x.T @ y).T.float()
+    return solution[:, :-1].contiguous(), solution[:, -1].clone()
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -116,6 +122,32 @@ def test_what_a_network_was_trained_on_is_found(
     else:
         assert found.better is not None
         assert found.better > max(0.9, found.accuracy + 0.05)
+
+
+@pytest.mark.parametrize("name", ["example", "example-2019"])
+def test_a_network_with_weights_of_the_same_names_and_shapes_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Random layers; the last one is fitted to what this network makes of the images."""
+    monkeypatch.setattr(misfit, "FEW", 120)
+    torch.manual_seed(0)
+    network, hidden = models.build(name).eval(), []
+    network.get_submodule("fc2").register_forward_pre_hook(lambda _, inputs: hidden.append(*inputs))
+    with torch.no_grad():
+        network(OWN[:600, None])
+    weight, bias = ridge(hidden[0], LABELS[:600])
+    torch.save({**network.state_dict(), "fc2.weight": weight, "fc2.bias": bias}, tmp_path / "w.pt")
+    checkpoint = read(tmp_path / "w.pt")
+    data = DataSource(NOWHERE, "digits")
+    found = find_misfit(OpenCheckpoint(checkpoint, torch.device("cpu"), "fp32", data), 0.5)
+    assert checkpoint.model == "example"
+    if name == "example":
+        assert found is None
+        return
+    assert found is not None
+    assert (found.kind, found.network, found.normalise) == ("network", "example-2019", None)
+    assert found.better is not None
+    assert found.better > found.accuracy + 0.05
 
 
 # --- two classes by one pixel, of which some levels are told apart only with the right scale
