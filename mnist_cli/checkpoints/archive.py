@@ -54,7 +54,7 @@ def load_archive(path: Path) -> Contents:
             "If you trust its source: torch.save(pickle.load(open(FILE, 'rb')), 'weights.pt').",
         )
     if isinstance(document, Unread):
-        raise whole_object(path, left_out[0])
+        raise whole_object(path, left_out[0], container)
     if not isinstance(document, Mapping | list | tuple):
         raise CheckpointError(
             f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
@@ -76,15 +76,19 @@ def load_tensor(path: Path) -> Tensor:
     return tensor
 
 
-def whole_object(path: Path, found: LeftOut) -> CheckpointError:
+def whole_object(path: Path, found: LeftOut, container: Container) -> CheckpointError:
     """Why a pickled network, or another object of a class, cannot be used as weights."""
     if not found.module:
         return CheckpointError(f"{path} holds a {found}, not a checkpoint or a state_dict", OTHER)
+    load = f"import torch; model = torch.load({str(path)!r}, 'cpu', weights_only=False)"
+    if container == "pickle":
+        bytes_ = f"pathlib.Path({str(path)!r}).read_bytes()"
+        load = f"import pathlib, pickle, torch; model = pickle.loads({bytes_})"
     return CheckpointError(
         f"{path} holds a whole pickled network, {found}: only the code of its class can read it, "
         "and a pickle can run any code",
         "If you trust its source, run this where its class can be imported:\n"
-        f"  import torch; model = torch.load({str(path)!r}, weights_only=False){found.index}\n"
+        f"  {load}{found.index}\n"
         "  torch.save(model.state_dict(), 'weights.pt')",
     )
 

@@ -11,7 +11,9 @@ from mnist_cli.checkpoints.contents import Unacceptable, safe_text
 _HEAD = 4096
 _TABLE = bytes.fromhex("57fb808b247547db")  # ends LevelDB's tables
 _WEIGHTS = "torch.save(model.state_dict(), 'weights.pt')"
-_PROGRAM = f"Save the weights of the network that it was made from: {_WEIGHTS}."
+_PROGRAM = (
+    f"Use the checkpoint that it was exported from, or save that network's weights: {_WEIGHTS}."
+)
 _DOWNLOAD = "Download the file itself: on GitHub, by the button for the raw file."
 _UNPACK = "Unpack it first, and name the checkpoint inside."
 OTHER = (
@@ -63,6 +65,7 @@ KINDS = (
     Kind("a gzip archive", rb"\x1f\x8b", _UNPACK),
     Kind("a bzip2 archive", rb"BZh\d", _UNPACK),
     Kind("an xz archive", rb"\xfd7zXZ\0", _UNPACK),
+    Kind("an lzma archive", rb"\]\0\0", _UNPACK),
     Kind("a Zstandard archive", rb"\x28\xb5\x2f\xfd", _UNPACK),
     Kind("a 7-Zip archive", rb"7z\xbc\xaf\x27\x1c", _UNPACK),
     Kind("a RAR archive", rb"Rar!", _UNPACK),
@@ -106,7 +109,7 @@ PROGRAMS = (
 ZIPS = (
     Kind("a Keras model", rb".*\.weights\.h5$", OTHER),
     Kind(
-        "arrays of numpy (.npz), not a checkpoint",
+        "a file of numpy arrays (.npz), not a checkpoint",
         rb".*\.npy$",
         "Save them as tensors: torch.save({name: torch.from_numpy(array) for name, array in "
         "np.load(FILE).items()}, 'weights.pt').",

@@ -33,13 +33,14 @@ _HARMLESS = (
     *("numpy.random.", "numpy.ma.", "numpy.ndarray", "numpy.dtype", "numpy.matrix"),
     *("collections.", "datetime.", "decimal.", "fractions.", "uuid.", "pathlib.", "argparse."),
     *("functools.partial", "types.SimpleNamespace", "random.Random", "re._compile", "ipaddress."),
-    *("typing.", "time.struct_time", "zoneinfo.", "copyreg.", "enum."),
+    *("typing.", "time.struct_time", "logging.", "zoneinfo.", "copyreg.", "enum."),
 )
 """Names of torch, numpy and Python whose objects are left out. No attack gains by them."""
 
 _TYPES = {
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"),
-    *("object", "range", "set", "slice", "str", "tuple", "type"),
+    *("object", "range", "set", "slice", "str", "tuple", "type", "Ellipsis", "NotImplemented"),
+    *("abs", "len", "max", "min", "sum", "long", "unicode", "xrange"),  # the last three: Python 2's
 }
 _RENAMED = (
     ("__builtin__.", "builtins."),

@@ -20,7 +20,7 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
     """Why no weights fit, with what was not read."""
     for one in contents.left_out:
         if one.module:
-            return whole_object(path, one)
+            return whole_object(path, one, contents.container)
     error = _no_fit(path, tensors, model) if tensors else _no_tensors(path, contents.document)
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"

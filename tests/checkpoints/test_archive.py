@@ -69,6 +69,39 @@ def test_what_torch_save_wrote_is_read(tmp_path: Path) -> None:
         assert torch.equal(document["weights"]["a"], WEIGHT)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_and_dtype_is_read_as_torch_reads_it(tmp_path: Path, protocol: int) -> None:
+    base = torch.arange(6, dtype=torch.float32)
+    dtypes = (torch.bfloat16, torch.complex64, torch.bool, torch.uint16, torch.float8_e5m2)
+    document = {str(dtype): torch.ones(3).to(dtype) for dtype in dtypes}
+    document |= {"all": base, "part": base[2:4], "last": base[5:]}
+    (tmp_path / "a.pt").write_bytes(saved(document, pickle_protocol=protocol))
+    found = load_archive(tmp_path / "a.pt").document
+    for name, tensor in document.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert found[name].view(torch.uint8).equal(tensor.view(torch.uint8)), name
+    found["all"].zero_()
+    assert not found["last"].any()
+
+
+@pytest.mark.parametrize("tensor", [WEIGHT, WEIGHT.to(torch.int64), WEIGHT.to(torch.complex64)])
+def test_a_file_of_a_big_endian_machine_is_turned(tmp_path: Path, tensor: torch.Tensor) -> None:
+    width = torch.view_as_real(tensor).element_size() if tensor.is_complex() else tensor.itemsize
+
+    def turn(name: str, content: bytes) -> bytes:
+        if name.endswith("byteorder"):
+            return b"big"
+        if "/data/" not in name:
+            return content
+        parts = range(0, len(content), width)
+        return b"".join(content[at : at + width][::-1] for at in parts)
+
+    path = tmp_path / "a.pt"
+    path.write_bytes(rezip(saved({"a": tensor}), turn))
+    assert load_archive(path).document["a"].equal(tensor)
+    assert torch.load(path, weights_only=True)["a"].equal(tensor)
+
+
 # --- damage
 
 

@@ -131,14 +131,19 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
         LOST,
     ),
     "npy": (lambda: arrays(np.save, np.ones(2)), "a numpy array", "torch.save"),
-    "npz": (lambda: arrays(np.savez, np.ones(2)), "arrays of numpy", "torch.from_numpy"),
-    "npz, compressed": (lambda: arrays(np.savez_compressed, np.ones(2)), "arrays of numpy", ""),
+    "npz": (lambda: arrays(np.savez, np.ones(2)), "a file of numpy arrays", "torch.from_numpy"),
+    "npz, compressed": (
+        lambda: arrays(np.savez_compressed, np.ones(2)),
+        "a file of numpy arrays",
+        "",
+    ),
     "joblib": (lambda: joblib_like(False), "an object of joblib", LOST),
     "joblib, compressed": (lambda: joblib_like(True), "an object of joblib", LOST),
     "GGUF": (lambda: b"GGUF\x03\0\0\0" + bytes(20), "a GGUF file", LOST),
     "gzip": (lambda: gzip.compress(saved()), "a gzip archive", "Unpack"),
     "bzip2": (lambda: bz2.compress(saved()), "a bzip2 archive", "Unpack"),
     "xz": (lambda: lzma.compress(saved()), "an xz archive", "Unpack"),
+    "lzma": (lambda: lzma.compress(saved(), lzma.FORMAT_ALONE), "an lzma archive", "Unpack"),
     "a tar": (tarred, "a tar archive", "Unpack"),
     "a zip": (lambda: zipped("run/model.pt"), "a zip around a checkpoint", "Unpack"),
     "a zip, compressed": (
@@ -183,14 +188,19 @@ def test_a_text_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert message.isprintable()
 
 
+def dump(document: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(document))
+
+
+@pytest.mark.parametrize("save", [torch.save, dump])
 @pytest.mark.parametrize(
     "document", [torch.nn.Linear(2, 3), {"a.b": [1, {"net's": torch.nn.Linear(2, 3)}]}]
 )
 def test_the_two_lines_for_a_whole_module_convert_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any, save: Callable[..., None]
 ) -> None:
     path = tmp_path / "whole.pt"
-    torch.save(document, path)
+    save(document, path)
     with pytest.raises(CheckpointError, match="a whole pickled network") as caught:
         read(path)
     lines = [line.strip() for line in caught.value.hint.splitlines() if line.startswith("  ")]
