@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, takewhile
 
 from torch import Tensor
 
 MAX_DEPTH = 6
 MAX_KEY = 200
-MAX_TENSORS = 20_000
+MAX_TENSORS = 10_000
 MAX_CONTAINERS = 100_000
 MAX_CANDIDATES = 100
 COUNTER = "num_batches_tracked"
@@ -98,7 +99,7 @@ def _entries(value: object) -> Iterator[tuple[str | int, object]]:
     pairs: Iterable[tuple[object, object]] = ()
     if isinstance(value, Mapping):
         pairs = value.items()
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and len(value) <= MAX_TENSORS:
         pairs = value if all(map(_is_pair, value)) else enumerate(value)
     for key, inner in pairs:
         if isinstance(key, int) or (isinstance(key, str) and len(key) <= MAX_KEY):
@@ -187,13 +188,14 @@ def _candidate(prefix: str, names: Sequence[str], tensors: Tensors) -> Candidate
         if (one.keys in places if len(places) == 1 else one.keys[: len(home)] == home)
         and full.removeprefix(prefix) not in own
     }
-    strange = []
+    ignored: list[str] = []
+    strange: list[str] = []
     for full, one in near.items():
-        if not full.startswith(prefix):
-            strange += [] if _is_harmless_beside(one.name, one.tensor) else [one.name]
-        elif not _is_harmless(full.removeprefix(prefix), one.tensor):
+        inside = full.startswith(prefix)
+        if inside and not _is_harmless(full.removeprefix(prefix), one.tensor):
             return None
-    ignored = [one.name for one in near.values() if one.name not in strange]
+        harmless = inside or _is_harmless_beside(one.name, one.tensor)
+        (ignored if harmless else strange).append(one.name)
     removed = prefix.removeprefix("".join(f"{key}." for key in home))
     weights = {name: one.tensor for name, one in own.items()}
     return Candidate(home, removed, weights, tuple(ignored), tuple(strange))
@@ -214,9 +216,13 @@ def _is_harmless(name: str, tensor: Tensor) -> bool:
 
 
 def _is_harmless_beside(name: str, tensor: Tensor) -> bool:
-    first = name.partition(".")[0].lower()
-    copied = any(map(_COPIES.fullmatch, _words(first)))
-    return copied or bool(_LOSSES.fullmatch(first)) or _is_harmless(name, tensor)
+    return _is_no_part(name.partition(".")[0].lower()) or _is_harmless(name, tensor)
+
+
+@lru_cache(maxsize=4096)
+def _is_no_part(module: str) -> bool:
+    """Whether a module beside a network is a copy of it, a loss or a metric."""
+    return any(map(_COPIES.fullmatch, _words(module))) or bool(_LOSSES.fullmatch(module))
 
 
 def holds_weights(keys: Keys) -> bool:

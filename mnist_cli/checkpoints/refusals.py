@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from mnist_cli.checkpoints.archive import whole_object
@@ -82,7 +83,7 @@ def _nearest(tensors: Tensors, names: Sequence[str]) -> Weights:
 def _partly(tensors: Tensors) -> str:
     """A sentence about a part of a larger network that is a known one."""
     for name in models.RECOGNISED:
-        for candidate in find_candidates(weight_names(name), tensors):
+        for candidate in islice(find_candidates(weight_names(name), tensors), 3):
             if candidate.beside and fit_of(candidate, [name]):
                 return (
                     f"The weights {candidate.place} fit '{name}', but "

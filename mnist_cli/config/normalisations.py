@@ -5,7 +5,6 @@ Imports nothing heavy. :class:`mnist_cli.data.split.Normalisation` applies them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,6 +27,9 @@ NAMED: Mapping[str, MeanStd] = {
     "half": MeanStd(0.5, 0.5),
 }
 """What programs use for MNIST: its own figures, torchvision's ToTensor alone, or -1 to 1."""
+
+LARGEST = 1e9
+"""Of a mean, a deviation and its reciprocal: pixels scaled by more overflow in a network."""
 
 FORMS = f"{'|'.join(NAMED)}|MEAN,STD"
 
@@ -55,12 +57,13 @@ def checked(mean: float, std: float) -> MeanStd:
     """The two numbers, if images can be normalised with them.
 
     Raises:
-        UsageError: one is not finite, or the deviation is not above 0.
+        UsageError: one is not finite or beyond what float32 can scale by, or the deviation is not
+            above 0.
     """
-    if not (math.isfinite(mean) and math.isfinite(std)) or std <= 0:
+    if not (abs(mean) <= LARGEST and 1 / LARGEST <= std <= LARGEST):
         raise UsageError(
             f"images cannot be normalised with mean {mean:g} and deviation {std:g}",
-            "Both must be finite, and the deviation above 0.",
+            f"Both must be finite, the deviation above 0: {1 / LARGEST:g} to {LARGEST:g}.",
         )
     return MeanStd(mean, std)
 

@@ -38,10 +38,13 @@ LEAST = 0.003
 """The smallest difference that is worth a word."""
 USABLE = 0.9
 """Accuracy below which more than the normalisation may be wrong, so more is tried."""
-FOUND = 0.6
-"""Accuracy that an assumption about polarity, orientation or labels must reach."""
-KNOWING = 0.25
-"""Share of the way from chance to 1 below which a network knows nothing of the images."""
+LITTLE, ENOUGH = 0.25, 0.55
+"""Shares of the way from chance to 1: a network knows nothing of the images below the first.
+
+An assumption must reach the second; of ten classes they are accuracies of 32.5% and 59.5%.
+"""
+SWAPPED = 0.1
+"""Accuracy that another order of the classes must gain: of ten, two swapped ones have 20%."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def find_misfit(
         accuracy: what it has just reached, on any split.
         batch_size: images per batch; None is the network's.
     """
-    unsure = opened.scale.guessed or _at_chance(accuracy, opened.checkpoint.classes)
+    unsure = opened.scale.guessed or accuracy < _level(LITTLE, opened.checkpoint.classes)
     if not (opened.checkpoint.foreign and unsure) or opened.data.fallback:
         return None
     look = partial(_look, opened, batch_size or opened.batch_size)
@@ -119,21 +122,18 @@ def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
     if found[best].accuracy < USABLE:
         found |= {view: look(view, few) for view in _unusual(used)}
         best = _best(found, used)
-    if found[best].accuracy >= FOUND:
-        sure = best == used or _is_better(found[used], found[best], EVIDENT)
-        if not sure:
-            many = _some(opened, MANY)
-            found |= {view: look(view, many) for view in (used, best)}
-            sure = _is_better(found[used], found[best], SURE)
-        return _misfit(opened, used, best, found) if sure and best != used else None
-    for view, result in found.items():
-        if order := _order(result):
-            share = (torch.tensor(order)[result.answers] == few.labels).double().mean().item()
-            values = found[used].accuracy, share, len(few), _spelled(view, used)
-            return Misfit("labels", *values, order)
-    if _at_chance(found[best].accuracy, opened.checkpoint.classes):
+        if misfit := _relabelled(used, best, found):
+            return misfit
+    if not found[best].knows(LITTLE):
         return Misfit("other data", found[used].accuracy, None, len(few))
-    return None
+    if best == used or not found[best].knows(ENOUGH):
+        return None
+    if not _is_better(found[used], found[best], EVIDENT):
+        many = _some(opened, MANY)
+        found |= {view: look(view, many) for view in (used, best)}
+        if not _is_better(found[used], found[best], SURE):
+            return None
+    return _misfit(opened, used, best, found)
 
 
 def _some(opened: OpenCheckpoint, count: int) -> Split:
@@ -177,6 +177,27 @@ class _Result:
     def accuracy(self) -> float:
         return self.right.double().mean().item()
 
+    @cached_property
+    def counts(self) -> Tensor:
+        """Images by output and label (classes, classes), int64."""
+        classes = self.scores.shape[1]
+        pairs = self.answers * classes + self.labels
+        return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The class that each output is mostly given to."""
+        return tuple(self.counts.argmax(1).tolist())
+
+    @property
+    def explained(self) -> float:
+        """The accuracy if each output stood for that class."""
+        return self.counts.amax(1).sum().item() / len(self.labels)
+
+    def knows(self, share: float) -> bool:
+        """Whether the accuracy is at least this share of the way from chance to 1."""
+        return self.accuracy >= _level(share, self.scores.shape[1])
+
     @property
     def rank(self) -> tuple[float, float]:
         """More right answers first; of as many, the smaller loss."""
@@ -219,8 +240,8 @@ def _best(found: Mapping[_View, _Result], used: _View) -> _View:
     return plain if doubt else best
 
 
-def _at_chance(accuracy: float, classes: int) -> bool:
-    return accuracy < 1 / classes + KNOWING * (1 - 1 / classes)
+def _level(share: float, classes: int) -> float:
+    return 1 / classes + share * (1 - 1 / classes)
 
 
 def _misfit(
@@ -250,14 +271,13 @@ def _spelled(view: _View, used: _View) -> str | None:
     return normalisations.spelled(values.mean, values.std)
 
 
-def _order(result: _Result) -> tuple[int, ...]:
-    """The class that each output stands for, if that explains most answers; else empty.
-
-    Each output must be given mostly to images of one class, another one each.
-    """
+def _relabelled(used: _View, best: _View, found: Mapping[_View, _Result]) -> Misfit | None:
+    """Another order of the classes, if that explains far more answers than the labels do."""
+    view = max(found, key=lambda one: found[one].explained)
+    result, known = found[view], found[best].accuracy
     classes = result.scores.shape[1]
-    pairs = result.answers * classes + result.labels
-    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
-    order = counts.argmax(1)
-    explained = counts.amax(1).sum().item() >= FOUND * len(result.labels)
-    return tuple(order.tolist()) if explained and len(order.unique()) == classes else ()
+    enough = max(_level(ENOUGH, classes), known + SWAPPED)
+    if result.explained < enough or len(set(result.order)) < classes:
+        return None
+    values = found[used].accuracy, result.explained, len(result.labels)
+    return Misfit("labels", *values, _spelled(view, used), result.order)

@@ -35,6 +35,8 @@ def test_what_a_text_means(text: str, pair: tuple[float, float]) -> None:
         ("0,inf", "mean 0 and deviation inf"),
         ("0,0", "mean 0 and deviation 0"),
         ("0,-1", "mean 0 and deviation -1"),
+        ("0,1e-40", "mean 0 and deviation 1e-40"),
+        ("1e300,1", "mean 1e\\+300 and deviation 1"),
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:

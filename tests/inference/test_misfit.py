@@ -83,6 +83,8 @@ IMAGES, LABELS = digits()
 OWN = scaled(IMAGES, DIGITS.mean, DIGITS.std)
 TURNED = (LABELS + 9) % 10
 """The label of each digit in a program whose first class is 1."""
+SWAPPED = LABELS.where(~torch.isin(LABELS, torch.tensor([3, 5])), 8 - LABELS)
+"""3 and 5 changed places."""
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,7 @@ TURNED = (LABELS + 9) % 10
         (OWN.mT, LABELS, "transposed", None),
         (OWN, TURNED, "labels", None),
         (scaled(IMAGES, 0.5, 0.5), TURNED, "labels", "half"),
+        (OWN, SWAPPED, "labels", None),
         (OWN, LABELS[torch.randperm(len(LABELS))], "other data", None),
         (OWN, LABELS, None, None),
     ],
@@ -112,7 +115,7 @@ def test_what_a_network_was_trained_on_is_found(
     assert found is not None
     assert (found.kind, found.normalise, found.images) == (kind, normalise, 500)
     if kind == "labels":
-        assert found.order == (1, 2, 3, 4, 5, 6, 7, 8, 9, 0)
+        assert found.order in ((1, 2, 3, 4, 5, 6, 7, 8, 9, 0), (0, 1, 2, 5, 4, 3, 6, 7, 8, 9))
     if kind == "other data":
         assert found.better is None
         assert found.accuracy < 0.3
