@@ -13,7 +13,7 @@ import typer
 from mnist_cli.base.files import atomic_write, check_writable
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Needs
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.exporting import formats
 
@@ -89,6 +89,7 @@ def export(
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
+    normalise: options.NormaliseOption = None,
     out: OutOption = None,
     force: ForceFlag = False,
     runs: options.RunsOption = options.RUNS,
@@ -114,7 +115,15 @@ def export(
     chosen = _choose_format(format, out)
     contradictions.refuse(context, RULES, **{PROGRAM: chosen.program})
     formats.check_installed(chosen)
-    opened = open_checkpoint(checkpoint, runs, model=model, device="cpu", precision="fp32")
+    opened = open_checkpoint(
+        checkpoint,
+        runs,
+        model=model,
+        device="cpu",
+        precision="fp32",
+        normalise=normalise,
+        quiet=quiet,
+    )
     path = out or opened.path.with_suffix(chosen.suffix)
     _check_target(path, opened.path, force=force)
     if not as_json and not quiet:
@@ -123,11 +132,14 @@ def export(
         note(f"{opened.path}: {opened.label}{voting}")
     tested = replace(opened, source=DataSource(data_dir, dataset, notify=note))
     images = tested.split("test") if verify else None
-    for text in tested.warnings:
+    used = tested if verify else opened
+    for text in used.warnings:
         warn(text)
+    if not as_json and not quiet:
+        note_foreign(used)
     taken = formats.Input(input_dtype, batch_size)
     with _hinting(batch_size):
-        exported = exports.make(opened, chosen, taken)
+        exported = exports.make(used, chosen, taken)
         verified = exports.verify(exported, images) if images is not None else None
     atomic_write(path, exported.data)
     data = tested.data.spec if verify else None

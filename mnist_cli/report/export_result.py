@@ -85,6 +85,7 @@ def export_document(
     check = exported.check
     document: dict[str, Any] = {
         "checkpoint": str(exported.source.path),
+        "notes": exported.source.checkpoint.notes,
         "file": str(path),
         "format": exported.format.name,
         "bytes": len(exported.data),
