@@ -155,7 +155,7 @@ def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None
     ("words", "code", "message"),
     [
         (["--from", "1", "--resume", "1"], 2, "--from and --resume contradict each other"),
-        (["--from", ""], 2, "--from: should be CHECKPOINT, not ''"),
+        (["--from", ""], 2, "--from: the value is empty"),
         (["--from", "nothing"], 4, "no checkpoint or run nothing"),
         (["--from", "9", "--dataset", "digits"], 4, "no checkpoint or run 9"),
     ],
