@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -21,7 +22,7 @@ from mnist_cli.autograd import torch_private
 class ModuleTrace:
     """The module that was running, from each sequence number on.
 
-    A module appears once for each call. Only the thread that runs the forward pass is seen: each
+    A module appears once for each call; one that TorchScript has compiled does not. Only the thread that runs the forward pass is seen: each
     thread has its own counter.
     """
 
@@ -57,7 +58,8 @@ def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
     trace.note("")
     handles: list[RemovableHandle] = []
     for path, module in model.named_modules():
-        handles += _watch(module, path, trace, active)
+        if not isinstance(module, torch.jit.ScriptModule):  # they take no hooks
+            handles += _watch(module, path, trace, active)
     try:
         yield trace
     finally:

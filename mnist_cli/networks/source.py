@@ -1,6 +1,7 @@
 """A Python file of the user's own: run once, beside its own files; errors name its own lines.
 
-Its output goes to stderr, since stdout may hold one JSON document.
+Its output goes to stderr, since stdout may hold one JSON document. Imports torch only to run a file,
+since every command imports this module.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import contextlib
 import hashlib
 import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from mnist_cli.base.files import is_regular
-from mnist_cli.errors import OwnCodeError, UsageError
+from mnist_cli.errors import MnistError, OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # no network's source is as large
 _RUN: list[Path] = []
@@ -43,11 +45,52 @@ def load(path: Path) -> Source:
     module = ModuleType(f"mnist_cli_own_{path.stem}_{sha256[:8]}")
     module.__file__ = str(path)
     _RUN.append(path)
-    vars(module)["print"] = _print_aside
-    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
-    with running(path.name, "cannot be imported", path.parent):
-        exec(_compiled(source, path), vars(module))
+    _execute(module, source, path)
+    for beside in _beside(path).values():
+        vars(beside).setdefault("print", _print_aside)
     return Source(module, sha256)
+
+
+def _execute(module: ModuleType, source: bytes, path: Path, seed: int = 0) -> None:
+    """Run the file's bytes; the random numbers that it draws repeat in every process."""
+    from mnist_cli.networks.global_state import seeded
+
+    vars(module).setdefault("print", _print_aside)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
+    with seeded(seed), running(path.name, "cannot be imported", path.parent):
+        exec(_compiled(source, path), vars(module))
+
+
+def own_globals(module: ModuleType) -> dict[str, object]:
+    """What a file that has been run defines or imports by name, apart from modules."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("__") and name != "print" and not isinstance(value, ModuleType)
+    }
+
+
+def run_again(path: Path, module: ModuleType) -> ModuleType:
+    """The file run once more with other random numbers, its prints suppressed.
+
+    A file without tensors among its globals is not run again, since they could not differ, nor is
+    one that fails the second time.
+    """
+    from mnist_cli.networks.unregistered import arrays
+
+    if not arrays(own_globals(module)):
+        return module
+    other = ModuleType(f"{module.__name__}_again")
+    other.__file__ = str(path)
+    vars(other)["print"] = lambda *_values, **_options: None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _execute(other, _read(path), path, seed=1)
+    except UsageError:
+        return module
+    finally:
+        del sys.modules[other.__name__]
+    return other
 
 
 def _read(path: Path) -> bytes:
@@ -89,7 +132,8 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     """Run the user's code: beside its own files, its output on stderr, its errors as UsageErrors.
 
     Meanwhile its folder is first in ``sys.path``, as for a script; afterwards it is last, so that
-    no file there replaces a module that this program imports later.
+    no file there replaces a module that this program imports later. Settings of the process that
+    the code changes are put back, with a warning.
 
     Args:
         what: the network or the file, for messages.
@@ -99,10 +143,12 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     Raises:
         OwnCodeError: the code raised; the message has the user's own line.
     """
+    from mnist_cli.networks.global_state import settings_kept
+
     beside = str(folder)
     sys.path.insert(0, beside)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with settings_kept(what), contextlib.redirect_stdout(sys.stderr):
             yield
     except UsageError:
         raise
@@ -113,6 +159,32 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
             sys.path.remove(beside)
         if beside not in sys.path:
             sys.path.append(beside)
+
+
+@contextlib.contextmanager
+def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]:
+    """Report an error that torch raises inside as the user's network's: it has passed its trial.
+
+    Errors that the user's own lines raise, and a lack of memory, pass as they are.
+
+    Args:
+        what: the network, for messages.
+        doing: what fails, such as "fails in the backward pass".
+        hint: gives the way out, once it is needed.
+
+    Raises:
+        OwnCodeError: with the first line of torch's reason.
+    """
+    try:
+        yield
+    except MnistError:
+        raise
+    except Exception as error:
+        from mnist_cli.devices.memory import is_out_of_memory
+
+        if is_out_of_memory(error) or blamed(error):
+            raise
+        raise OwnCodeError(f"{what} {doing}: {_reason(error)}", hint()) from error
 
 
 def blamed(error: BaseException) -> UsageError | None:
@@ -140,8 +212,7 @@ def _is_ours(filename: str) -> bool:
 
 def _explained(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
-    reason = (str(error).strip().splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
+    text = _reason(error)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -151,6 +222,11 @@ def _explained(error: BaseException, folder: str) -> str:
         return text
     last = frames[-1]
     return f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}: {text}"
+
+
+def _reason(error: BaseException) -> str:
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
 
 
 def _is_beside(filename: str, folder: str) -> bool:
@@ -168,14 +244,19 @@ def _is_beside(filename: str, folder: str) -> bool:
 @cache
 def siblings(path: Path) -> tuple[tuple[str, str], ...]:
     """Relative paths and SHA-256 of the files beside it that have been imported."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    beside = [
-        Path(file)
-        for file in files
-        if isinstance(file, str) and file.endswith(".py") and _is_beside(file, str(path.parent))
-    ]
     return tuple(
         (one.relative_to(path.parent).as_posix(), hashlib.sha256(one.read_bytes()).hexdigest())
-        for one in sorted(beside, key=lambda one: one.parts)
-        if one != path and one.is_file()
+        for one in sorted(_beside(path), key=lambda one: one.parts)
+        if one.is_file()
     )
+
+
+def _beside(path: Path) -> dict[Path, ModuleType]:
+    """The modules that have been imported from the file's folder, by their files."""
+    found = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
+    return {
+        Path(file): module
+        for file, module in found.items()
+        if isinstance(file, str) and file.endswith(".py") and file != str(path)
+        if _is_beside(file, str(path.parent))
+    }
