@@ -165,7 +165,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
 def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]:
     """Report an error that torch raises inside as the user's network's: it has passed its trial.
 
-    Errors that the user's own lines raise, and a lack of memory, pass as they are.
+    Errors of the user's own lines and of the system, and a lack of memory, pass as they are.
 
     Args:
         what: the network, for messages.
@@ -177,7 +177,7 @@ def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]
     """
     try:
         yield
-    except MnistError:
+    except (MnistError, OSError, ImportError):
         raise
     except Exception as error:
         from mnist_cli.devices.memory import is_out_of_memory

@@ -188,7 +188,9 @@ class Stepper:
     def _update(self, norms: Tensor) -> None:
         state = self.state
         if state.config.clip_norm:
-            with self._blaming("has gradients that cannot be clipped", lambda: "Set clip_norm = 0."):
+            with self._blaming(
+                "has gradients that cannot be clipped", lambda: "Set clip_norm = 0."
+            ):
                 self._clip(norms)
         with self._blaming(
             f"cannot be trained with the optimizer {state.config.optimizer}", self._trainable
