@@ -177,15 +177,14 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
-    if issubclass(category, Caution):
-        from mnist_cli.report.console import warn
+    from mnist_cli.report.console import warn, without_controls
 
+    if issubclass(category, Caution):
         warn(str(message))
         return
+    text = warnings.formatwarning(message, category, filename, lineno, line)
     with contextlib.suppress(OSError):
-        (file or sys.stderr).write(
-            warnings.formatwarning(message, category, filename, lineno, line)
-        )
+        (file or sys.stderr).write(without_controls(text))
 
 
 def run(arguments: list[str]) -> int:

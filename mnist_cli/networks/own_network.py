@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +29,17 @@ from torch.nn.parameter import is_lazy
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import trial
-from mnist_cli.networks.global_state import others_seeded, seeded
-from mnist_cli.networks.source import load, own_globals, run_again, running, siblings
+from mnist_cli.networks.global_state import others_seeded, seeded, settings_kept
+from mnist_cli.networks.source import (
+    Source,
+    load,
+    own_globals,
+    run_again,
+    running,
+    siblings,
+)
 from mnist_cli.networks.trial import Subject
+from mnist_cli.networks.unregistered import arrays
 
 CLASSES = ("classes", "num_classes")
 """Names of the argument for the number of classes."""
@@ -108,8 +116,9 @@ def _subject(model_name: ModelName, classes: int | None) -> Subject:
     modules: dict[bool, ModuleType] = {}
 
     def build(again: bool) -> nn.Module:
-        module = load(model_name.path).module
-        modules[again] = run_again(model_name.path, module) if again else module
+        modules[again] = (
+            _as_elsewhere(model_name.path) if again else _loaded(model_name.path).module
+        )
         return _construct(model_name, classes, network_class(model_name, modules[again]))
 
     def shared(network: nn.Module) -> Mapping[str, object]:
@@ -146,7 +155,7 @@ def provenance(model: str) -> dict[str, Any]:
     return {
         "path": str(model_name.path),
         "class": model_name.class_name,
-        "sha256": load(model_name.path).sha256,
+        "sha256": _loaded(model_name.path).sha256,
         "siblings": dict(siblings(model_name.path)),
     }
 
@@ -178,7 +187,7 @@ def network_class(model_name: ModelName, module: ModuleType | None = None) -> ty
     Raises:
         UsageError: the file cannot be run, or has no such class; the hint lists its classes.
     """
-    module = module or load(model_name.path).module
+    module = module or _loaded(model_name.path).module
     found = getattr(module, model_name.class_name, None)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
@@ -196,8 +205,31 @@ def network_class(model_name: ModelName, module: ModuleType | None = None) -> ty
     )
 
 
-def _running(model_name: ModelName, doing: str) -> AbstractContextManager[None]:
-    return running(model_name.label, doing, model_name.path.parent)
+def _loaded(path: Path) -> Source:
+    """The file, run; the random numbers that it draws repeat in every process."""
+    with settings_kept(path.name), seeded(0):
+        return load(path)
+
+
+def _as_elsewhere(path: Path) -> ModuleType:
+    """The file as another process might run it, with other random numbers.
+
+    Without tensors among its globals it is not run again: nothing there could differ.
+    """
+    module = _loaded(path).module
+    if not arrays(own_globals(module)):
+        return module
+    with settings_kept(path.name), seeded(1):
+        return run_again(path, module)
+
+
+@contextlib.contextmanager
+def _running(model_name: ModelName, doing: str) -> Iterator[None]:
+    with (
+        settings_kept(model_name.label),
+        running(model_name.label, doing, model_name.path.parent),
+    ):
+        yield
 
 
 def _classes_of(module: ModuleType) -> list[str]:

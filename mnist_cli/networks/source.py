@@ -1,7 +1,6 @@
 """A Python file of the user's own: run once, beside its own files; errors name its own lines.
 
-Its output goes to stderr, since stdout may hold one JSON document. Imports torch only to run a file,
-since every command imports this module.
+Its output goes to stderr, since stdout may hold one JSON document.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from mnist_cli.base.files import is_regular
-from mnist_cli.errors import MnistError, OwnCodeError, UsageError
+from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # no network's source is as large
 _RUN: list[Path] = []
@@ -51,13 +50,10 @@ def load(path: Path) -> Source:
     return Source(module, sha256)
 
 
-def _execute(module: ModuleType, source: bytes, path: Path, seed: int = 0) -> None:
-    """Run the file's bytes; the random numbers that it draws repeat in every process."""
-    from mnist_cli.networks.global_state import seeded
-
+def _execute(module: ModuleType, source: bytes, path: Path) -> None:
     vars(module).setdefault("print", _print_aside)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
-    with seeded(seed), running(path.name, "cannot be imported", path.parent):
+    with running(path.name, "cannot be imported", path.parent):
         exec(_compiled(source, path), vars(module))
 
 
@@ -71,21 +67,16 @@ def own_globals(module: ModuleType) -> dict[str, object]:
 
 
 def run_again(path: Path, module: ModuleType) -> ModuleType:
-    """The file run once more with other random numbers, its prints suppressed.
+    """A file that has been run as ``module``, run once more, its prints suppressed.
 
-    A file without tensors among its globals is not run again, since they could not differ, nor is
-    one that fails the second time.
+    If it fails the second time, the module of the first.
     """
-    from mnist_cli.networks.unregistered import arrays
-
-    if not arrays(own_globals(module)):
-        return module
     other = ModuleType(f"{module.__name__}_again")
     other.__file__ = str(path)
     vars(other)["print"] = lambda *_values, **_options: None
     try:
         with warnings.catch_warnings(action="ignore"):
-            _execute(other, _read(path), path, seed=1)
+            _execute(other, _read(path), path)
     except UsageError:
         return module
     finally:
@@ -132,8 +123,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     """Run the user's code: beside its own files, its output on stderr, its errors as UsageErrors.
 
     Meanwhile its folder is first in ``sys.path``, as for a script; afterwards it is last, so that
-    no file there replaces a module that this program imports later. Settings of the process that
-    the code changes are put back, with a warning.
+    no file there replaces a module that this program imports later.
 
     Args:
         what: the network or the file, for messages.
@@ -143,12 +133,10 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     Raises:
         OwnCodeError: the code raised; the message has the user's own line.
     """
-    from mnist_cli.networks.global_state import settings_kept
-
     beside = str(folder)
     sys.path.insert(0, beside)
     try:
-        with settings_kept(what), contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr):
             yield
     except UsageError:
         raise
@@ -161,32 +149,6 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
             sys.path.append(beside)
 
 
-@contextlib.contextmanager
-def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]:
-    """Report an error that torch raises inside as the user's network's: it has passed its trial.
-
-    Errors of the user's own lines and of the system, and a lack of memory, pass as they are.
-
-    Args:
-        what: the network, for messages.
-        doing: what fails, such as "fails in the backward pass".
-        hint: gives the way out, once it is needed.
-
-    Raises:
-        OwnCodeError: with the first line of torch's reason.
-    """
-    try:
-        yield
-    except (MnistError, OSError, ImportError):
-        raise
-    except Exception as error:
-        from mnist_cli.devices.memory import is_out_of_memory
-
-        if is_out_of_memory(error) or blamed(error):
-            raise
-        raise OwnCodeError(f"{what} {doing}: {_reason(error)}", hint()) from error
-
-
 def blamed(error: BaseException) -> UsageError | None:
     """The error that a user's file raised after its trial; None if the file is not its cause.
 
@@ -195,8 +157,8 @@ def blamed(error: BaseException) -> UsageError | None:
     names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     for path in _RUN:
         if str(path) in names and not any(map(_is_ours, names[_last(names, str(path)) :])):
-            reason = _explained(error, str(path.parent))
-            failure = OwnCodeError(f"the network in {path.name} failed: {reason}")
+            explained = _explained(error, str(path.parent))
+            failure = OwnCodeError(f"the network in {path.name} failed: {explained}")
             failure.__cause__ = error  # for its traceback
             return failure
     return None
@@ -212,7 +174,7 @@ def _is_ours(filename: str) -> bool:
 
 def _explained(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
-    text = _reason(error)
+    text = reason(error)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -224,9 +186,10 @@ def _explained(error: BaseException, folder: str) -> str:
     return f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}: {text}"
 
 
-def _reason(error: BaseException) -> str:
-    reason = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
+def reason(error: BaseException) -> str:
+    """An error's type and the first line of its message."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {said:.300}" if said else type(error).__name__
 
 
 def _is_beside(filename: str, folder: str) -> bool:

@@ -18,12 +18,35 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from mnist_cli.errors import MnistError
 
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""C0 and C1, which command a terminal, and what turns the direction of writing."""
 
-class _Stdout(Console):
-    """Rich's console, but a closed pipe is left to the caller."""
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode("ascii")
+    for code in _CONTROLS
+    if chr(code) not in "\n\t"
+}
+
+
+def without_controls(text: str) -> str:
+    """Text with control characters as escapes, apart from newlines and tabs."""
+    return text.translate(_ESCAPES)
+
+
+class _Console(Console):
+    """Rich's console, but control characters are shown as escapes: a name may come from anywhere."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See rich; it is called for every string, also in tables."""
+        return super().render_str(without_controls(text), **options)
+
+
+class _Stdout(_Console):
+    """The same, but a closed pipe is left to the caller."""
 
     def on_broken_pipe(self) -> None:
         # Called while rich handles the BrokenPipeError: that one goes on.
@@ -40,7 +63,7 @@ def stdout(*, wide: bool = False) -> Console:
 
 def stderr() -> Console:
     """The console for notices and errors."""
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def speaks_unicode(console: Console) -> bool:

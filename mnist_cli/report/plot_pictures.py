@@ -15,11 +15,11 @@ from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.inference.plot_material import CannotDraw, NetworkViews, RunCurves, mistaken_images
 from mnist_cli.insight import embedding
 from mnist_cli.insight.pixels import Ascent
-from mnist_cli.networks.source import attributed
 from mnist_cli.report import figures, run_figures, view_figures
 from mnist_cli.report.map_figures import Panel, save_map
 from mnist_cli.report.previews import Preview, bright, grey, half
 from mnist_cli.runs.results import EpochResult
+from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.norms import RULE_OF_THUMB
 from mnist_cli.training.scoring import Evaluation
 

@@ -22,8 +22,8 @@ from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.networks.global_state import seed_others
-from mnist_cli.networks.source import attributed
 from mnist_cli.training.averaging import average, unaveraged
+from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
