@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mnist_cli.errors import Caution, UsageError
 from mnist_cli.networks.global_state import seeded
-from mnist_cli.networks.unregistered import differing, listed, outside
+from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
 """Images per batch: in training mode, batch norms need more than one."""
@@ -76,9 +76,9 @@ def try_out(subject: Subject) -> int:
         network = subject.build(False)
         built = torch.get_rng_state()
         _require_plain_weights(subject, network)
-        loose, before = subject.outside(network), _registered(network)
+        before, loose = _registered(network), _loose(subject, network)
         width = train(subject, network, FEW)
-        _require_parameters(subject, network, loose)
+        _require_parameters(subject, loose)
         _require_same_entries(subject, before, _registered(network))
         for count in (FEW, 1):
             _evaluate(subject, network, count)
@@ -117,9 +117,9 @@ def train(subject: Subject, network: nn.Module, count: int) -> int:
     return scores.shape[1]
 
 
-def _evaluate(subject: Subject, network: nn.Module, count: int, seed: int = 0) -> Tensor:
+def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
     """Scores (count, classes) of a batch of noise, always the same, in evaluation mode."""
-    with seeded(seed), torch.no_grad():
+    with seeded(0), torch.no_grad():
         return _scores(subject, network, count, training=False)
 
 
@@ -170,19 +170,27 @@ def _require_plain_weights(subject: Subject, network: nn.Module) -> None:
             )
 
 
-def _require_parameters(subject: Subject, network: nn.Module, loose: Mapping[str, object]) -> None:
-    """Refuse tensors that get a gradient and that no optimiser is given."""
+def _loose(subject: Subject, network: nn.Module) -> dict[str, Tensor]:
+    """Tensors that could be trained, and that no optimiser is given; without a gradient."""
     trained = {id(parameter) for parameter in network.parameters()}
-    forgotten = [
-        name
-        for name, one in loose.items()
-        if isinstance(one, Tensor) and one.is_leaf and one.grad is not None
+    found = {
+        name: one
+        for name, one in subject.outside(network).items()
+        if isinstance(one, Tensor) and one.is_leaf and one.requires_grad
         if id(one) not in trained
-    ]
+    }
+    for one in found.values():  # of a global, another network's may be left
+        one.grad = None
+    return found
+
+
+def _require_parameters(subject: Subject, loose: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that got a gradient and that no optimiser is given."""
+    forgotten = [name for name, one in loose.items() if one.grad is not None]
     if forgotten:
         raise UsageError(
-            f"{subject.label}: training would never change {listed(forgotten)}, which the scores "
-            "depend on: not among the network's parameters(), nor in its state_dict",
+            f"{subject.label}: training would never change {listed(forgotten)}, since "
+            "network.parameters() does not give them, and no checkpoint would hold them",
             f"{REGISTER} Call requires_grad_(False) on what is not to be trained.",
         )
 
@@ -229,20 +237,47 @@ def _require_same_scores(subject: Subject, network: nn.Module, other: nn.Module)
     mine, theirs = (_evaluate(subject, one, FEW) for one in (network, other))
     if torch.equal(mine, theirs):
         return
-    different = differing(subject.outside(network), subject.outside(other))
-    if not different and _close(mine, theirs):
+    causes = _causes(subject, network, other)
+    if not causes and _close(mine, theirs):
         return
-    what = listed(different) or "something that no attribute leads to"
+    what = listed(causes) or "something that no attribute leads to"
     raise UsageError(
-        f"{subject.label}: its scores depend on {what}, outside its state_dict, so a checkpoint "
-        "would not hold it, and its results could not be repeated",
+        f"{subject.label}: its scores depend on {what}, which its state_dict does not hold, so no "
+        "checkpoint would, and another process would compute other scores",
         REGISTER,
     )
 
 
+def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]:
+    """Where the two differ beside their state_dict, as far as their scores depend on it.
+
+    Gives ``other`` the values of ``network`` one by one, and sees whether its scores change.
+    """
+    right, wrong = subject.outside(network), subject.outside(other)
+    causes, numbers = [], []
+    scores = _evaluate(subject, other, FEW)
+    for name in differing(right, wrong):
+        if not overwrite(wrong[name], right[name]):
+            numbers.append(name)
+            continue
+        now = _evaluate(subject, other, FEW)
+        if not torch.equal(now, scores):
+            causes.append(name)
+        scores = now
+    explained = torch.equal(scores, _evaluate(subject, network, FEW))
+    return causes if explained else causes + numbers
+
+
 def _is_steady(subject: Subject, network: nn.Module) -> bool:
     """Whether its state decides its scores in evaluation mode; warns of randomness there."""
-    first, again, same = (_evaluate(subject, network, FEW, seed) for seed in (2, 3, 2))
+    tries, states = [], []
+    for seed in (2, 3, 2):
+        with seeded(seed), torch.no_grad():
+            tries.append(_scores(subject, network, FEW, training=False))
+            states.append(torch.get_rng_state())
+    if torch.equal(states[0], states[1]):
+        subject.caution("seeds torch's generator in forward: its random numbers repeat")
+    first, again, same = tries
     if _close(first, again):
         return True
     if _close(first, same):
