@@ -60,7 +60,8 @@ def settings_kept(who: str) -> Iterator[None]:
                 _write(write, value)
                 changed.append(f"{name} to {now} (it is {value} again)")
     if changed:
-        warnings.warn(f"{who} changes {', and '.join(changed)}", Caution, stacklevel=3)
+        # From this line, so that Python shows it once, however often the code runs.
+        warnings.warn(f"{who} changes {', and '.join(changed)}", Caution, stacklevel=1)
 
 
 def _read(read: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def held(roots: Mapping[str, object]) -> dict[str, Any]:
             if isinstance(value, Tensor | np.ndarray):
                 found[path] = value
             else:
-                waiting.extend(_parts(path, value))
+                waiting.extend(islice(_parts(path, value), MOST))
     return found
 
 
@@ -55,9 +56,9 @@ def arrays(roots: Mapping[str, object]) -> dict[str, Any]:
 
 def _parts(path: str, value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
-        yield from ((f"{path}[{key!r:.40}]", one) for key, one in list(value.items()))
+        yield from ((f"{path}[{key!r:.40}]", one) for key, one in value.items())
     elif isinstance(value, list | tuple | set | frozenset | deque):
-        yield from ((f"{path}[{number}]", one) for number, one in enumerate(list(value)))
+        yield from ((f"{path}[{number}]", one) for number, one in enumerate(value))
     elif isinstance(value, types.FunctionType):
         yield from _of_function(path, value)
     elif isinstance(value, types.MethodType):

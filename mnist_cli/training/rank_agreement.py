@@ -98,19 +98,20 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
             own_network.try_on(config.model, len(data.spec.classes), count)
     except UsageError as error:
         error.message = (
-            f"the last batch of an epoch has {left} image{'s' * (left > 1)}{shared}, "
+            f"the last batch of an epoch has {left} {'images' if shared else 'image'}{shared}, "
             f"and {error.message}"
         )
-        error.hint = _ways_out(left, size, images, resumed=resumed)
+        droppable = images > left and config.batch_size > left
+        error.hint = _ways_out(left, size, droppable=droppable, resumed=resumed)
         raise
 
 
-def _ways_out(left: int, size: int, images: int, *, resumed: bool) -> str:
+def _ways_out(left: int, size: int, *, droppable: bool, resumed: bool) -> str:
     """How to train in spite of a last batch of ``left`` images, for ``size`` ranks."""
     fewer = "" if size == 1 else f"with at most {left} ranks" if left > 1 else "with one process"
     if resumed:
         return f"Resume {fewer}." if fewer else "Start a new run with another batch_size."
-    dropped = "skip that batch (drop_last = true), or " if images > left else ""
+    dropped = "skip that batch (drop_last = true), or " if droppable else ""
     ways = f"{dropped}change batch_size or train_size."
     return f"Train {fewer}, or {ways}" if fewer else ways[0].upper() + ways[1:]
 
