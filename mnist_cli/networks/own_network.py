@@ -105,7 +105,11 @@ def try_on(model: str, classes: int, count: int) -> None:
         trial.train(subject, network, count)
     gradients = ((name, p.grad) for name, p in network.named_parameters())
     for name, tensor in chain(network.named_buffers(), gradients):
-        if tensor is not None and before.get(name, True) and not bool(tensor.isfinite().all()):
+        if (
+            tensor is not None
+            and before.get(name, True)
+            and not bool(tensor.to_dense().isfinite().all())
+        ):
             raise UsageError(
                 f"{model_name.label}: training on {count} images leaves NaN or infinity in '{name}'"
             )
