@@ -138,9 +138,13 @@ def test_control_characters_in_names_never_reach_the_terminal(run: Run) -> None:
         assert not CONTROLS.search(outcome.out + outcome.err)
     assert r"a\x1b[31mred" in outcomes[1].out
     shutil.copy(Path("runs") / "0001-digits-Net" / "best.pt", "other.pt")
-    network_file(Path("net.py"), NAMED.replace("nn.Linear(576", "nn.Linear(9"))
+    network_file(
+        Path("narrow.py"),
+        NAMED.replace("nn.Conv2d(1, 4, 5, 2)", "nn.Conv2d(1, 4, 5, 2, bias=False)"),
+    )
     network_file(Path("fails.py"), body("{}['\\x1b[31m']"))
-    for refused in (run("eval", "other.pt", *named), run("model", "fails.py:Net")):
+    for words in (("eval", "other.pt", "--model", "narrow.py:Net"), ("model", "fails.py:Net")):
+        refused = run(*words)
         assert refused.code in (2, 4)
         assert not CONTROLS.search(refused.err)
     assert r"\x1b[31m" in refused.err
