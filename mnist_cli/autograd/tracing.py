@@ -22,10 +22,11 @@ from mnist_cli.autograd import torch_private
 class ModuleTrace:
     """The module that was running, from each sequence number on.
 
-    A module appears once for each call; one that TorchScript has compiled does not. Only the thread that runs the forward pass is seen: each
+    A module appears once for each call. Only the thread that runs the forward pass is seen: each
     thread has its own counter.
     """
 
+    model: nn.Module | None = None
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
@@ -51,14 +52,15 @@ def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
         graph = walk(loss, names=model, modules=modules).graph
 
     The hooks are taken off at the end of the block, so that a checkpointed segment which is
-    recomputed during backward is not taken for another forward.
+    recomputed during backward is not taken for another forward. What a scripted module makes
+    belongs to the module around it.
     """
-    trace = ModuleTrace()
+    trace = ModuleTrace(model)
     active: list[str] = []
     trace.note("")
     handles: list[RemovableHandle] = []
     for path, module in model.named_modules():
-        if not isinstance(module, torch.jit.ScriptModule):  # they take no hooks
+        if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
             handles += _watch(module, path, trace, active)
     try:
         yield trace

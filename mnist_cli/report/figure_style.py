@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
-from mnist_cli.report.console import without_controls
+from mnist_cli.report.console import visible
 
 rcdefaults()  # a matplotlibrc of the user's does not apply
 
@@ -107,7 +107,7 @@ def short_names(classes: Sequence[str]) -> list[str]:
 
 def _printable(text: str) -> str:
     """Replace bytes in a file's name that are not text, and control characters: no font has them."""
-    return without_controls(text.encode("utf-8", "replace").decode("utf-8"))
+    return visible(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def class_colours(count: int) -> list[str]:
