@@ -71,7 +71,7 @@ def run_again(path: Path, module: ModuleType) -> ModuleType:
 
     If it fails the second time, the module of the first.
     """
-    other = ModuleType(f"{module.__name__}_again")
+    other = ModuleType(f"{module.__name__} again")
     other.__file__ = str(path)
     vars(other)["print"] = lambda *_values, **_options: None
     try:

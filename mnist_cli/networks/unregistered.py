@@ -10,7 +10,7 @@ import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 MOST = 20_000
 """The most objects that one search looks at."""
 
-_REGISTERS = ("_parameters", "_buffers", "_modules")
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _LIBRARIES = frozenset({"torch", "torchvision", "numpy", "builtins"})
 _PLAIN = bool | int | float | complex
 
@@ -89,13 +89,14 @@ def _of_class(kind: type) -> Iterator[tuple[str, object]]:
 
 
 def _of_object(path: str, value: object) -> Iterator[tuple[str, object]]:
-    for name, one in list(vars(value).items()):
-        if not (isinstance(value, nn.Module) and name in _REGISTERS):
-            yield f"{path}.{name}", one
+    passed = _OF_EVERY_MODULE if isinstance(value, nn.Module) else frozenset()
+    yield from ((f"{path}.{name}", one) for name, one in vars(value).items() if name not in passed)
     if isinstance(value, nn.Module):
-        for register in _REGISTERS:
-            for name, one in list(getattr(value, register).items()):
-                yield f"{path}[{name}]" if name.isdigit() else f"{path}.{name}", one
+        registers = value.named_parameters, value.named_buffers
+        for name, one in chain(*(named(recurse=False) for named in registers)):
+            yield f"{path}.{name}", one
+        for name, child in value.named_children():
+            yield f"{path}[{name}]" if name.isdigit() else f"{path}.{name}", child
     yield path, type(value)
 
 
