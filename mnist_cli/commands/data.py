@@ -52,10 +52,10 @@ def fetch(
     run at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
-    from mnist_cli.data.own_data import folder_of
+    from mnist_cli.data.own_data import path_of
     from mnist_cli.report import datasets
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         raise UsageError(f"{own} is your own data; only known data sets can be downloaded")
     spec = catalogue.get(name)
     with datasets.fetching(silent=as_json or quiet) as progress:
@@ -76,11 +76,11 @@ def verify(
     For your own data, every image is read and the classes are counted.
     """
     from mnist_cli.data import store
-    from mnist_cli.data.own_data import folder_of, read_own
+    from mnist_cli.data.own_data import path_of, read_own
     from mnist_cli.report import datasets
     from mnist_cli.report.console import note
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         datasets.print_counts(read_own(own, note), as_json=as_json)
     else:
         spec = catalogue.get(name)
@@ -99,10 +99,10 @@ def path(
     For your own images, prints the folders of the classes.
     """
     from mnist_cli.data import store
-    from mnist_cli.data.own_data import folder_of, locate
+    from mnist_cli.data.own_data import locate, path_of
     from mnist_cli.report import datasets
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         datasets.print_paths(str(own), locate(own), as_json=as_json)
     else:
         spec = catalogue.get(name)

@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.catalogue.spec import Kind, SplitName
-from mnist_cli.data import idx
+from mnist_cli.data import idx, own_labels
+from mnist_cli.data.emnist import upright
 from mnist_cli.data.records import Arrays, Raw, check_count
 from mnist_cli.errors import DataError
-from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
-
-LARGEST = 1024
-"""The most pixels per side of an image."""
+from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
 _HINT = "Write it again, or name another folder."
 _NAME = re.compile(
@@ -48,7 +46,7 @@ def read(root: Path) -> Raw | None:
         classes=tuple(map(str, values.tolist())),
         train=_arrays(files, "train", train, values),
         test=None if test is None else _arrays(files, "test", test, values),
-        remarks=tuple(_remarks(train, values)),
+        remarks=(*upright(files["train", "images"].name, train[0])[1], *_remarks(train, values)),
     )
 
 
@@ -140,16 +138,11 @@ def _arrays(
 ) -> Arrays:
     """Images of 28×28, and labels counted from 0 in the order of the training set's values."""
     images, found = stored
-    labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
-    wrong = np.flatnonzero(values[labels] != found)
-    if wrong.size:
-        raise DataError(
-            f"{files[split, 'labels']}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
-            f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
-        )
+    images, _ = upright(files[split, "images"].name, images)
+    labels = own_labels.number(found, values, str(files[split, "labels"]))
     if images.shape[1:] != (SIDE, SIDE):
         images = np.stack([fit(image) for image in images])
-    return Arrays(images, labels.astype(np.int64))
+    return Arrays(images, labels)
 
 
 def _remarks(
@@ -158,8 +151,4 @@ def _remarks(
     height, width = train[0].shape[1:]
     if (height, width) != (SIDE, SIDE):
         yield f"images are {width}×{height}: {IN_WORDS}"
-    if values[0] != 0 or values[-1] != len(values) - 1:
-        yield (
-            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
-            "class names, and the classes are numbered from 0"
-        )
+    yield from own_labels.remarks(values)

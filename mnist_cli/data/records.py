@@ -51,9 +51,31 @@ class Raw:
         train: the training images.
         test: the test images; None without a test set.
         remarks: the changes made to the images, a sentence each.
+        val: the validation images; None to cut them from the training images.
     """
 
     classes: tuple[str, ...]
     train: Arrays
     test: Arrays | None
     remarks: tuple[str, ...]
+    val: Arrays | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """One split as a file holds it.
+
+    Attributes:
+        images: (N, 28, 28), uint8, brought to that size if the file has another.
+        labels: (N,), whole numbers of any value; None if the file has none.
+        names: of the labels from 0, if the file names them.
+        remarks: what was guessed or changed, a sentence each.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
