@@ -1,4 +1,4 @@
-"""``mnist data``: data sets on disk: fetch, verify, show, path."""
+"""``mnist data``: data sets on disk: fetch, verify, show, path, convert."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.errors import UsageError
 
 app = typer.Typer(
-    help="Data sets on disk: fetch, verify, show, path.",
+    help="Data sets on disk: fetch, verify, show, path, convert.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -96,7 +96,7 @@ def path(
 ) -> None:
     """Print the paths of a data set's files; exit 3 if one is missing or damaged.
 
-    For your own images, prints the folders of the classes.
+    For your own data, prints the files, or the folders of the classes.
     """
     from mnist_cli.data import store
     from mnist_cli.data.own_data import locate, path_of
@@ -163,3 +163,48 @@ def show(
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
     datasets.show_samples(data.spec, chosen, png, as_json=as_json)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PATH",
+            help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
+            show_default=False,
+            autocompletion=options.complete(catalogue.names()),
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="New folder to write.", show_default=False),
+    ],
+    target: Annotated[
+        Literal["idx", "png"],
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="idx|png",
+            help="IDX files under MNIST's names, or PNGs in train/CLASS/ and test/CLASS/.",
+        ),
+    ] = "idx",
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write a data set as IDX files or as a folder of PNGs, with the same bytes in each image.
+
+    Reads every data set that --dataset reads. Images of other sizes are written as 28×28. An
+    existing folder is never replaced, and a conversion that fails leaves nothing.
+    """
+    from mnist_cli.data.converting import check_target, convert
+    from mnist_cli.data.converting import source as read_source
+    from mnist_cli.report import datasets
+    from mnist_cli.report.console import note
+
+    check_target(out)
+    raw = read_source(source, data_dir, None if quiet or as_json else note)
+    with datasets.converting(silent=as_json or quiet) as progress:
+        done = convert(raw, out, target, progress)
+    datasets.print_converted(done, as_json=as_json)

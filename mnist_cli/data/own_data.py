@@ -109,9 +109,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         DataError: it is none of them, something in it is damaged, or its parts do not match.
         ImportError: the package that reads it is missing.
     """
-    with _explained(path):
-        raw = _read(path, say)
-    _check_classes(path, raw.classes)
+    raw = read_raw(path, say)
     remarks = list(raw.remarks)
     train, test = raw.train, raw.test
     if test is None:
@@ -132,6 +130,14 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         own=True,
     )
     return OwnData(spec, train, test, tuple(remarks), raw.val)
+
+
+def read_raw(path: Path, say: Callable[[str], None] | None = None) -> Raw:
+    """As :func:`read_own`, without cutting a test set. Raises the same."""
+    with _explained(path):
+        raw = _read(path, say)
+    _check_classes(path, raw.classes)
+    return raw
 
 
 def _read(path: Path, say: Callable[[str], None] | None) -> Raw:

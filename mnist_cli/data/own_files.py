@@ -17,7 +17,7 @@ from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
 from mnist_cli.data.emnist import upright
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.records import Arrays, Raw, Rows, check_count
-from mnist_cli.data.split_names import SplitPart, in_words, split_of
+from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
 
@@ -109,7 +109,9 @@ def find(root: Path) -> Found | None:
             split = split_of(path.name)
             by_split.setdefault(split, []).append(path) if split else others.append(path)
         if "train" in by_split:
-            return Found({split: _one(folder, split, paths) for split, paths in by_split.items()})
+            return Found(
+                {one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split}
+            )
         if len(others) + sum(map(len, by_split.values())) > 1:
             names = ", ".join(path.name for path in _candidates(folder)[:5])
             raise DataError(

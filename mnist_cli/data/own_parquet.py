@@ -25,7 +25,8 @@ OLDEST = (14, 0, 1)
 """Older versions of pyarrow run code that a Parquet file holds (CVE-2023-47248)."""
 ROOM = 1 << 30
 """Bytes beside the images that reading may take."""
-BATCH = 1024
+BATCH = 256
+"""Rows at once: one large value can stand in all of them."""
 _MAX_THRIFT = 1 << 24
 _MAX_CONTAINER = 100_000
 _IMAGES = ("image", "img", "picture", "images")
@@ -56,6 +57,7 @@ def read(path: Path) -> Rows:
 
 def _pyarrow() -> Any:
     import pyarrow
+    import pyarrow.parquet  # outside of the limit
 
     version = tuple(int(part) for part in pyarrow.__version__.split(".")[:3] if part.isdecimal())
     if version < OLDEST:
@@ -66,8 +68,7 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _opened(path: Path, leaf: str = "") -> Any:
-    """The open file; of the column ``leaf`` one large value that repeats is kept once."""
+def _opened(path: Path) -> Any:
     import pyarrow.parquet as parquet
 
     return parquet.ParquetFile(
@@ -75,7 +76,6 @@ def _opened(path: Path, leaf: str = "") -> Any:
         memory_map=False,
         pre_buffer=False,
         buffer_size=1 << 20,
-        read_dictionary=[leaf] if leaf else None,
         thrift_string_size_limit=_MAX_THRIFT,
         thrift_container_size_limit=_MAX_CONTAINER,
     )
@@ -115,10 +115,8 @@ def _read(path: Path, file: Any) -> Rows:
     ignored = [ascii(one)[1:-1] for one in names if one not in (image, label)]
     reader = _Pictures(path, file.metadata.num_rows)
     leaf = _leaf(path, schema.field(image))
-    with _opened(path, leaf) as kept_once:
-        batches = kept_once.iter_batches(BATCH, columns=[leaf, *labels], use_threads=False)
-        for batch in batches:
-            reader.add(batch.column(image), None if label is None else batch.column(label))
+    for batch in file.iter_batches(BATCH, columns=[leaf, *labels], use_threads=False):
+        reader.add(batch.column(image), None if label is None else batch.column(label))
     rows = reader.rows(_class_names(schema, label))
     if not ignored:
         return rows

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 SplitPart = Literal["train", "val", "test"]
+SPLITS: tuple[SplitPart, ...] = ("train", "val", "test")
 
 _CAMEL = re.compile(r"([a-z])([A-Z])")
 _SPLIT = re.compile(
