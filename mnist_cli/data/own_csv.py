@@ -102,10 +102,12 @@ def _blocks(path: Path, size: int = BLOCK) -> Iterator[_Block]:
                 chunk = file.read(size)
                 ended = not chunk
                 text = rest + chunk
-                cut = len(text) if ended else text.rfind(b"\n") + 1
+                # Empty lines wait, since at the end of a file they mean nothing.
+                whole = len(text.rstrip())
+                cut = whole if ended else text.rfind(b"\n", 0, whole) + 1
                 text, rest = text[:cut], text[cut:]
                 _require_text(path, number, text, rest)
-                if lines := _lines(path, number, text.rstrip() if ended else text):
+                if lines := _lines(path, number, text):
                     yield _Block(number, lines)
                     number += len(lines)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -16,6 +16,7 @@ MAX_DIRECTORY = 16 << 20
 _END = b"PK\5\6"
 _END_SIZE = 22
 _COMMENT = 1 << 16
+_END64, _END64_SIZE = b"PK\6\6", 56
 _LOCATOR, _LOCATOR_SIZE = b"PK\6\7", 20
 
 
@@ -28,7 +29,7 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
     """
     try:
         if _directory_size(path) > MAX_DIRECTORY:
-            raise DataError(f"{path}: a zip with too many entries, or of more than 4 GB")
+            raise DataError(f"{path}: a zip with too many entries")
         with zipfile.ZipFile(path) as archive:
             yield archive, archive.infolist()
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
@@ -38,8 +39,8 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
 def _directory_size(path: Path) -> int:
     """Bytes of the list of entries, as the archive's last record has it.
 
-    A zip of more than 4 GB has another record before it, which zipfile then believes instead. The
-    size is then 2^32, which is refused.
+    A zip of more than 4 GB, and every one of torch's, has another record before it, which zipfile
+    believes instead.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -49,6 +50,10 @@ def _directory_size(path: Path) -> int:
     if at < 0 or len(tail) - at < _END_SIZE:
         raise zipfile.BadZipFile("its end is missing")
     if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(_LOCATOR):
-        return 1 << 32
+        record = tail[max(0, at - _LOCATOR_SIZE - _END64_SIZE) : at - _LOCATOR_SIZE]
+        if not record.startswith(_END64):
+            raise zipfile.BadZipFile("its end is damaged")
+        found64: int = struct.unpack_from("<Q", record, 40)[0]
+        return found64
     found: int = struct.unpack_from("<I", tail, at + 12)[0]
     return found
