@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_cli.data.records import MAX_IMAGES, check_count
-from mnist_cli.data.split_names import SplitPart, split_of
+from mnist_cli.data.split_names import SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
 from mnist_cli.vision.image_files import ENDINGS
 
@@ -266,10 +266,10 @@ def _elsewhere(root: Path, place: Path, splits: Mapping[SplitPart, Path]) -> Ite
     if place != root:
         yield f"the images are in {place.relative_to(root)}/"
     for split, folder in splits.items():
-        if folder.name.lower() not in (split, f"{split}ing"):
-            yield f"{folder.name}/ holds the {split} images"
-        elif split == "val":
+        if split == "val":
             yield f"{folder.name}/ is the validation set"
+        elif folder.name.lower() not in (split, f"{split}ing"):
+            yield f"{folder.name}/ holds the {in_words(split)} images"
 
 
 def _ignored(

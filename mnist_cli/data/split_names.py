@@ -10,9 +10,9 @@ SPLITS: tuple[SplitPart, ...] = ("train", "val", "test")
 
 _CAMEL = re.compile(r"([a-z])([A-Z])")
 _SPLIT = re.compile(
-    r"(?:^|[^a-z])"
+    r"(?<![a-z])"
     r"(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?))"
-    r"(?:[^a-z]|$)",
+    r"(?![a-z])",
     re.IGNORECASE,
 )
 
