@@ -108,7 +108,8 @@ def _of_content(path: Path, start: bytes) -> FileKind:
         raise DataError(f"{path} is a pickle, which can run code when it is read: refused", _PICKLE)
     if start[257:262] == b"ustar":
         raise DataError(f"{path} is a tar archive", _UNPACK)
-    if start[10:13] == b"\0\0\0" or b"image/encoded" in start or b"image_raw" in start:
+    # A length of 8 bytes, its checksum of 4, then the first field of a protocol buffer.
+    if start[4:8] == bytes(4) and start[:4] > bytes(4) and start[12:13] == b"\n":
         raise DataError(
             f"{path} seems to be a TFRecord of TensorFlow",
             _SAVEZ.format(reader="tf.data.TFRecordDataset"),

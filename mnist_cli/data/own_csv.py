@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.file_kinds import GZIP
 from mnist_cli.data.own_table import Layout, TableReader, named, unnamed
-from mnist_cli.data.records import Rows
+from mnist_cli.data.records import Rows, check_ratio
 from mnist_cli.errors import DataError
 
 BLOCK = 4 << 20
@@ -95,12 +95,14 @@ def _blocks(path: Path, size: int = BLOCK) -> Iterator[_Block]:
     Raises:
         DataError: a line is too long, is no text, or the gzip is damaged.
     """
-    number, rest, ended = 1, b"", False
+    number, rest, ended, done, packed = 1, b"", False, 0, path.stat().st_size
     try:
         with _opened(path) as file:
             while not ended:
-                chunk = file.read(size)
+                chunk = file.read(max(size, len(rest)))  # doubled within a long line
                 ended = not chunk
+                done += len(chunk)
+                check_ratio(str(path), done, packed)
                 text = rest + chunk
                 # Empty lines wait, since at the end of a file they mean nothing.
                 whole = len(text.rstrip())

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.levels import Levels
 from mnist_cli.data.own_labels import whole
-from mnist_cli.data.records import MAX_IMAGES, Rows, check_count
+from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_ratio
 from mnist_cli.data.zip_entries import entries
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
@@ -196,7 +196,7 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
         with warnings.catch_warnings():  # a header of Python 2
             warnings.simplefilter("ignore")
             shape, fortran, dtype = read_header(file)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{where} is no array of NumPy: {reason:.100}") from error
     if any(size < 0 for size in shape):
@@ -213,7 +213,9 @@ def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> Non
         )
     if array.dtype.kind not in "buif":
         raise DataError(f"{where} holds {array.dtype}, not numbers", _HINT)
-    held = archive.getinfo(f"{array.name}.npy").file_size
+    entry = archive.getinfo(f"{array.name}.npy")
+    held = entry.file_size
+    check_ratio(where, array.bytes, entry.compress_size)
     if array.bytes > min(LIMIT, held):
         raise DataError(
             f"{where}: its header announces {array.bytes:,} bytes (shape {array.shape}), more than "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,20 @@ import numpy.typing as npt
 
 from mnist_cli.data.own_labels import whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
-from mnist_cli.data.records import MAX_IMAGES, Rows, check_count
+from mnist_cli.data.records import Rows, check_count
 from mnist_cli.errors import DataError, DependencyError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
 OLDEST = (14, 0, 1)
 """Older versions of pyarrow run code that a Parquet file holds (CVE-2023-47248)."""
 ROOM = 1 << 30
-"""Bytes beside the images that reading may take."""
-BATCH = 256
+"""Bytes that one step of pyarrow may take."""
+BATCH = 64
 """Rows at once: one large value can stand in all of them."""
+MAX_FOOTER = 8 << 20
+"""Bytes of the list of columns, in each row group: 784 columns and 60 groups have 5 MB."""
+MOST_COLUMNS = 20_000
+"""Each costs pyarrow some 10 KB."""
 _MAX_THRIFT = 1 << 24
 _MAX_CONTAINER = 100_000
 _IMAGES = ("image", "img", "picture", "images")
@@ -43,22 +48,33 @@ def read(path: Path) -> Rows:
     """
     arrow = _pyarrow()
     try:
-        with _limited(ROOM + MAX_IMAGES * SIDE * SIDE), _opened(path) as file:
+        _check_footer(path)
+        with _limited():
+            file = _opened(path)
+        with file:
             check_count(path, file.metadata.num_rows)
             return _read(path, file)
-    except (arrow.ArrowException, OSError, MemoryError, OverflowError) as error:
+    except MemoryError as error:  # pyarrow's too
+        raise DataError(
+            f"{path}: {BATCH} rows of this Parquet file need more than {ROOM:,} bytes",
+            "Write it again with smaller pictures, in row groups of 1,000 rows.",
+        ) from error
+    except (arrow.ArrowException, OSError, OverflowError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        reason = str(error).splitlines()[0] if str(error) else "out of memory"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path} is a damaged Parquet file: {reason:.200}", "Download it again."
         ) from error
 
 
 def _pyarrow() -> Any:
+    # pyarrow's own allocator reserves a gigabyte at its first use, which is to be before the limit.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import pyarrow
-    import pyarrow.parquet  # outside of the limit
+    import pyarrow.parquet
 
+    pyarrow.allocate_buffer(64)
     version = tuple(int(part) for part in pyarrow.__version__.split(".")[:3] if part.isdecimal())
     if version < OLDEST:
         raise DependencyError(
@@ -66,6 +82,20 @@ def _pyarrow() -> Any:
             "Update it with: pip install --upgrade pyarrow",
         )
     return pyarrow
+
+
+def _check_footer(path: Path) -> None:
+    """Refuse a long list of columns before pyarrow turns it into objects.
+
+    Raises:
+        DataError: it is too long.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+    if length > MAX_FOOTER:
+        raise DataError(f"{path}: a list of columns of {length:,} bytes, or a damaged file")
 
 
 def _opened(path: Path) -> Any:
@@ -82,8 +112,8 @@ def _opened(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _limited(room: int) -> Iterator[None]:
-    """Let this process take at most ``room`` more bytes, where the system can limit that."""
+def _limited() -> Iterator[None]:
+    """Let this process take at most :data:`ROOM` more bytes, where the system can limit that."""
     try:
         import resource
 
@@ -92,7 +122,7 @@ def _limited(room: int) -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = pages * resource.getpagesize() + room
+    wanted = pages * resource.getpagesize() + ROOM
     if soft != resource.RLIM_INFINITY:
         wanted = min(wanted, soft)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
@@ -115,13 +145,25 @@ def _read(path: Path, file: Any) -> Rows:
     ignored = [ascii(one)[1:-1] for one in names if one not in (image, label)]
     reader = _Pictures(path, file.metadata.num_rows)
     leaf = _leaf(path, schema.field(image))
-    for batch in file.iter_batches(BATCH, columns=[leaf, *labels], use_threads=False):
+    for batch in _batches(file, columns=[leaf, *labels]):
         reader.add(batch.column(image), None if label is None else batch.column(label))
     rows = reader.rows(_class_names(schema, label))
     if not ignored:
         return rows
     remark = f"columns not used: {', '.join(ignored[:5])}{', …' if len(ignored) > 5 else ''}"
     return Rows(rows.images, rows.labels, rows.names, (*rows.remarks, remark))
+
+
+def _batches(file: Any, **options: Any) -> Iterator[Any]:
+    """The rows in parts, each read within the limit."""
+    with _limited():
+        batches = file.iter_batches(BATCH, use_threads=False, **options)
+    while True:
+        with _limited():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _leaf(path: Path, field: Any) -> str:
@@ -151,7 +193,9 @@ def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
 def _table(path: Path, file: Any, names: list[str]) -> Rows:
     """Rows of a file with a column per pixel."""
     reader = TableReader(path, named(path, names), lambda row: f"{path}: row {row}")
-    for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are supported")
+    for batch in _batches(file):
         columns = [_numbers(path, one) for one in batch.columns]
         reader.add(np.column_stack(columns))
     return reader.rows()
@@ -178,7 +222,8 @@ class _Pictures:
 
     def __init__(self, path: Path, count: int) -> None:
         self._path = path
-        self._images = np.empty((count, SIDE, SIDE), dtype=np.uint8)
+        self._images = bytearray()  # grows in place: the count is only a claim
+        self._claimed = count
         self._labels: list[npt.NDArray[np.int64]] = []
         self._others = 0
         self._count = 0
@@ -192,10 +237,9 @@ class _Pictures:
         if labels is not None:
             found = _numbers(self._path, labels)
             self._labels.append(whole(found, self._place, start))
-        if start + len(column) > len(self._images):
-            raise DataError(f"{self._path} has more rows than it says", "Download it again.")
+        check_count(self._path, start + len(column))
         for value in column:
-            self._images[self._count] = self._picture(value.as_py())
+            self._images += self._picture(value.as_py()).tobytes()
             self._count += 1
 
     def _place(self, row: int) -> str:
@@ -215,12 +259,13 @@ class _Pictures:
 
     def rows(self, names: tuple[str, ...]) -> Rows:
         """All that was added."""
-        if not self._count or self._count != len(self._images):
-            raise DataError(f"{self._path} has {self._count:,} rows, not {len(self._images):,}")
+        if not self._count or self._count != self._claimed:
+            raise DataError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
+        images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
         labels = np.concatenate(self._labels) if self._labels else None
         remarks = (
             (f"{self._others:,} of {self._count:,} images are not 28×28: {IN_WORDS}",)
             if self._others
             else ()
         )
-        return Rows(self._images, labels, names, remarks)
+        return Rows(images, labels, names, remarks)

@@ -24,6 +24,23 @@ def check_count(root: Path, count: int) -> None:
         raise DataError(f"{root} has more than the {MAX_IMAGES:,} images that are supported")
 
 
+MAX_RATIO = 250
+"""How much a data set shrinks at most when it is compressed; MNIST's CSV shrinks to a ninth."""
+_SMALL = 64 << 20
+
+
+def check_ratio(where: str, unpacked: int, packed: int) -> None:
+    """Refuse what unpacks to so much more than its compressed bytes that it can be no images.
+
+    Raises:
+        DataError: ``unpacked`` bytes are more than 64 MiB and :data:`MAX_RATIO` times ``packed``.
+    """
+    if unpacked > max(_SMALL, MAX_RATIO * packed):
+        raise DataError(
+            f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """One split in memory.

@@ -29,7 +29,10 @@ def labels(count: int = 40) -> np.ndarray:
 
 
 def folder(root: Path, prefix: str, images: np.ndarray) -> Path:
-    names = {f"{prefix}train-images-idx3-ubyte": images, f"{prefix}train-labels-idx1-ubyte": labels()}
+    names = {
+        f"{prefix}train-images-idx3-ubyte": images,
+        f"{prefix}train-labels-idx1-ubyte": labels(),
+    }
     return idx_folder(root, names)
 
 
@@ -65,7 +68,9 @@ def test_the_csv_files_made_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.mnist
-def test_the_ink_of_real_digits_is_clearly_taller_than_wide(mnist_dir: Path, tmp_path: Path) -> None:
+def test_the_ink_of_real_digits_is_clearly_taller_than_wide(
+    mnist_dir: Path, tmp_path: Path
+) -> None:
     """So a file of real digits that were turned already is left as it is."""
     images = load_idx(mnist_dir / "t10k-images-idx3-ubyte.gz").array[:40]
     folder(tmp_path, "emnist-digits-", images)

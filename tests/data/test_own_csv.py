@@ -44,9 +44,7 @@ FORMS = {
     "no header": text(labelled()),
     "no header, label last": text(labelled(784)),
     "pandas's names by number": text(labelled(), ["label", *map(str, range(784))]),
-    "pandas's index": text(
-        np.insert(labelled(), 0, np.arange(30), axis=1), ["", "label", *PIXELS]
-    ),
+    "pandas's index": text(np.insert(labelled(), 0, np.arange(30), axis=1), ["", "label", *PIXELS]),
     "semicolons": text(labelled(), ["label", *PIXELS], between=";"),
     "tabs": text(labelled(), ["label", *PIXELS], between="\t"),
     "Windows": KAGGLE.replace("\n", "\r\n"),

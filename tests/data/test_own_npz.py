@@ -46,7 +46,9 @@ def test_the_names_of_arrays(tmp_path: Path, names: tuple[str, ...], compressed:
     assert data.remarks == ()
 
 
-@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x", "y"), ("data", "target")])
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images", "labels"), ("x", "y"), ("data", "target")]
+)
 def test_one_split(tmp_path: Path, images: str, labels: str) -> None:
     data = own_data.read_own(saved(tmp_path, **{images: X, labels: Y}))
     assert data.counts() == [("0", 8, 2), ("1", 8, 2), ("2", 8, 2)]
@@ -91,7 +93,10 @@ def test_bool_and_other_sizes(tmp_path: Path) -> None:
     small = idx_arrays(size=(8, 8))[0] > 100
     (rows,) = own_npz.read(saved(tmp_path, x=small, y=Y)).values()
     assert set(np.unique(rows.images)) >= {0, 255}
-    assert [remark[:20] for remark in rows.remarks] == ["its pixels are 0 and", "images are 8×8: the "]
+    assert [remark[:20] for remark in rows.remarks] == [
+        "its pixels are 0 and",
+        "images are 8×8: the ",
+    ]
 
 
 class Proof:
@@ -116,7 +121,10 @@ def header(shape: str, dtype: str = "'|u1'", order: bool = False) -> bytes:
 
 
 BAD = {
-    "a claim of 10^12": (header("(1000000, 1000, 1000)"), "more than the 1,000,000 images|announces"),
+    "a claim of 10^12": (
+        header("(1000000, 1000, 1000)"),
+        "more than the 1,000,000 images|announces",
+    ),
     "a claim": (header("(1000, 28, 28)"), "announces 784,000 bytes"),
     "negative": (header("(-5, 28, 28)"), "its shape is"),
     "no tuple": (header("__import__('os')"), "is no array of NumPy"),
@@ -148,7 +156,9 @@ def test_objects_are_refused_unexecuted(tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     for name in ("x", "y"):
         arrays: dict[str, Any] = {"x": X, "y": Y, name: np.array([Proof(proof)] * 30, dtype=object)}
-        arrays["x"] = arrays["x"].reshape(30, 1, 1).repeat(28, 1).repeat(28, 2) if name == "x" else X
+        arrays["x"] = (
+            arrays["x"].reshape(30, 1, 1).repeat(28, 1).repeat(28, 2) if name == "x" else X
+        )
         assert "Python objects, which can run code" in refusal(saved(tmp_path, **arrays))
     assert not proof.exists()
 
