@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.base.files import alive, explain_os_error, host_name, is_there, temporary_for
+from mnist_cli.base.files import alive, explain_os_error, host_name, is_there, sync, sync_folder, temporary_for
 from mnist_cli.data import idx
 from mnist_cli.data.load import load
 from mnist_cli.data.own_data import path_of, read_raw
@@ -105,6 +105,8 @@ def convert(raw: Raw, folder: Path, kind: TargetFormat, progress: Progress | Non
         with _new_folder(folder) as place:
             write = _write_idx if kind == "idx" else _write_pngs
             classes, remarks = write(raw.classes, present, place, step)
+            if kind == "png" and hasattr(os, "sync"):
+                os.sync()  # one call: 70,000 files take minutes one by one
     except OSError as error:
         raise explain_os_error(error, folder, "write") from error
     counts = {name: len(arrays) for name, arrays in present.items()}
@@ -135,11 +137,10 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     place.mkdir()
     try:
         yield place
-        if hasattr(os, "sync"):
-            os.sync()  # one call: 70,000 files take minutes one by one
         if is_there(folder):
             folder.rmdir()
         place.rename(folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -182,6 +183,7 @@ def _save(path: Path, array: npt.NDArray[np.generic]) -> None:
     with path.open("wb") as file:
         file.write(idx.header_of(array))
         file.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(">")).data)
+        sync(file)
 
 
 def _write_pngs(
