@@ -17,7 +17,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.base.files import alive, explain_os_error, host_name, is_there, sync, sync_folder, temporary_for
+from mnist_cli.base.files import (
+    alive,
+    explain_os_error,
+    host_name,
+    is_there,
+    sync,
+    sync_folder,
+    temporary_for,
+)
 from mnist_cli.data import idx
 from mnist_cli.data.load import load
 from mnist_cli.data.own_data import path_of, read_raw

@@ -95,7 +95,7 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
 
 
 def header_of(array: npt.NDArray[Any]) -> bytes:
-    """The first bytes of the IDX file of an array, which its big-endian entries follow.
+    """The first bytes of the IDX file of an array (any shape), which its big-endian entries follow.
 
     Raises:
         ValueError: IDX has no such type.

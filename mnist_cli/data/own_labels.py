@@ -57,7 +57,7 @@ def number(found: npt.NDArray[Any], values: npt.NDArray[Any], where: str) -> npt
 
 
 def remarks(values: npt.NDArray[Any]) -> Iterator[str]:
-    """What became of labels that are not 0, 1, 2 and so on."""
+    """What became of labels whose sorted values (K,) are not 0, 1, 2 and so on."""
     if values[0] != 0 or values[-1] != len(values) - 1:
         yield (
             f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
