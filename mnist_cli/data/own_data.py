@@ -146,8 +146,10 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
     raw = own_idx.read(path)
     if raw is not None:
         return raw
-    if not _prefers_pictures(path) and (raw := own_files.read_folder(path, say)) is not None:
-        return raw
+    if not _prefers_pictures(path):
+        raw = own_files.read_folder(path, say)
+        if raw is not None:
+            return raw
     from mnist_cli.data import own_pictures  # other files are read without Pillow
 
     return own_pictures.read(path, say)
@@ -155,6 +157,8 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
 
 def _prefers_pictures(path: Path) -> bool:
     """Whether a folder has folders of pictures, and no file of rows that is named as a training set."""
+    if not own_files.may_hold_rows(path):
+        return True
     if own_files.has_train_file(path):
         return False
     try:

@@ -125,6 +125,15 @@ def find(root: Path) -> Found | None:
     return None
 
 
+def may_hold_rows(root: Path) -> bool:
+    """Whether any name ends as a file of rows does, in the folder or in one inside it; opens none."""
+    return any(
+        one.name.lower().endswith(ENDINGS)
+        for folder in (root, *_inner(root))
+        for one in folder.iterdir()
+    )
+
+
 def has_train_file(root: Path) -> bool:
     """Whether a file of rows in the folder itself is named as a training set."""
     return any(split_of(path.name) == "train" and _is_rows(path) for path in _candidates(root))

@@ -188,10 +188,13 @@ def print_counts(data: OwnData, *, as_json: bool) -> None:
     counts = data.counts()
     if as_json:
         classes = [{"class": name, "train": train, "test": test} for name, train, test in counts]
-        print_json({"dataset": data.spec.name, "classes": classes, "remarks": list(data.remarks)})
+        found = {"dataset": data.spec.name, "classes": classes, "remarks": list(data.remarks)}
+        print_json(found if data.val is None else found | {"validation": len(data.val)})
         return
     rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in counts]
     print_table(("class", "training images", "test images"), rows)
+    if data.val is not None:
+        note(f"{len(data.val):,} validation images")
     for remark in data.remarks:
         note(remark)
 
