@@ -87,13 +87,13 @@ def read_images(path: Path) -> Rows:
     if kind_of(path) == "idx":
         return _idx_images(path)
     splits = _splits(path, None)
-    chosen = splits.get("test") or splits["train"]
+    chosen = "test" if "test" in splits else "train"
+    rows = splits[chosen]
     if len(splits) == 1:
-        return chosen
-    which = (
-        f"it has {' and '.join(in_words(one) for one in splits)} images: the test images are used"
-    )
-    return replace(chosen, remarks=(which, *chosen.remarks))
+        return rows
+    held = " and ".join(map(in_words, splits))
+    which = f"it has {held} images: the {in_words(chosen)} images are used"
+    return replace(rows, remarks=(which, *rows.remarks))
 
 
 def find(root: Path) -> Found | None:
@@ -102,27 +102,35 @@ def find(root: Path) -> Found | None:
     Raises:
         DataError: two files could be meant for one split.
     """
-    for folder in (root, *_inner(root)):
-        by_split: dict[SplitPart, list[Path]] = {}
-        others = []
-        for path in filter(_is_rows, _candidates(folder)):
-            split = split_of(path.name)
-            by_split.setdefault(split, []).append(path) if split else others.append(path)
-        if "train" in by_split:
-            return Found(
-                {one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split}
-            )
-        if len(others) + sum(map(len, by_split.values())) > 1:
-            names = ", ".join(path.name for path in _candidates(folder)[:5])
-            raise DataError(
-                f"{folder} has several data sets, or no train file: {names}", "Name one."
-            )
-        if others:
-            return Found({"train": tuple(others)})
-        if by_split:
-            (paths,) = by_split.values()
-            return Found({"train": tuple(paths)})
-    return None
+    here = _found_in(root)
+    if here is not None:
+        return here
+    inside = {folder: found for folder in _inner(root) if (found := _found_in(folder))}
+    if len(inside) > 1:
+        names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
+        raise DataError(
+            f"{root} has several data sets, in {names}", f"Name one, such as {next(iter(inside))}."
+        )
+    return next(iter(inside.values()), None)
+
+
+def _found_in(folder: Path) -> Found | None:
+    """The files that lie in a folder itself."""
+    by_split: dict[SplitPart, list[Path]] = {}
+    others = []
+    for path in filter(_is_rows, _candidates(folder)):
+        split = split_of(path.name)
+        by_split.setdefault(split, []).append(path) if split else others.append(path)
+    if "train" in by_split:
+        return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
+    paths = [*others, *(path for found in by_split.values() for path in found)]
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths[:5])
+        raise DataError(
+            f"{folder} has several files of images, none named as a training set: {names}",
+            f"Name one, such as {paths[0]}.",
+        )
+    return Found({"train": tuple(paths)}) if paths else None
 
 
 def may_hold_rows(root: Path) -> bool:

@@ -215,12 +215,12 @@ def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> Non
         raise DataError(f"{where} holds {array.dtype}, not numbers", _HINT)
     entry = archive.getinfo(f"{array.name}.npy")
     held = entry.file_size
-    check_ratio(where, array.bytes, entry.compress_size)
     if array.bytes > min(LIMIT, held):
         raise DataError(
             f"{where}: its header announces {array.bytes:,} bytes (shape {array.shape}), more than "
             f"the {min(LIMIT, held):,} {'allowed' if held > LIMIT else 'that it has'}"
         )
+    check_ratio(where, array.bytes, entry.compress_size)
 
 
 def _size(where: str, shape: tuple[int, ...]) -> tuple[int, int]:

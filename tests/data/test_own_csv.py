@@ -211,11 +211,14 @@ def test_kaggles_folder_has_a_test_file_without_labels(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     two = folder(tmp_path / "a", train_a__csv=KAGGLE, train_b__csv=KAGGLE)
     assert "several files of training images" in refusal(two)
-    assert "several data sets" in refusal(folder(tmp_path / "b", x__csv=KAGGLE, y__csv=KAGGLE))
+    without = folder(tmp_path / "b", x__csv=KAGGLE, y__csv=KAGGLE)
+    assert "several files of images, none named as a training set: x.csv, y.csv" in refusal(without)
     alone = folder(tmp_path / "c", x__csv=KAGGLE)
     assert len(own_data.read_own(alone).train) == 24
     inner = folder(tmp_path / "d" / "mnist", train__csv=KAGGLE).parent
     assert len(own_data.read_own(inner).train) == 24
+    folder(tmp_path / "d" / "other", train__csv=KAGGLE)
+    assert "several data sets, in mnist/, other/" in refusal(inner)
     other = KAGGLE.replace("\n2,", "\n9,")
     assert "label 9" in refusal(folder(tmp_path / "e", train__csv=KAGGLE, test__csv=other))
 

@@ -202,18 +202,18 @@ def check(tally: Tally, world: Victim, cases: dict[str, bytes], name: str, bound
 
 def test_hostile_csv(tally: Tally, world: Victim) -> None:
     """CSV files with lines or rows without end, in a gzip or not, or that are no text."""
-    check(tally, world, texts(tally.times(128, 4096)), "train.csv", BOUND)
+    check(tally, world, texts(tally.times(128, 1024)), "train.csv", BOUND)
 
 
 def test_hostile_npz(tally: Tally, world: Victim) -> None:
     """npz files with objects, pickles, false headers, or gigabytes of zeros."""
-    check(tally, world, archives(world.folder, tally.times(96, 1500)), "mnist.npz", BOUND)
+    check(tally, world, archives(world.folder, tally.times(96, 800)), "mnist.npz", BOUND)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("pyarrow"), reason="needs pyarrow")
 def test_hostile_parquet(tally: Tally, world: Victim) -> None:
     """Parquet files that are damaged, or that claim or hold far more than their size."""
-    check(tally, world, tables(tally.times(64, 900)), "train.parquet", ALLOWED)
+    check(tally, world, tables(tally.times(64, 300)), "train.parquet", ALLOWED)
 
 
 EDITS = st.lists(
