@@ -6,6 +6,7 @@ unpacked.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import warnings
@@ -30,6 +31,7 @@ LIMIT = 8 << 30
 """Bytes of an array: a million images of 28×28 in float64 have 6.3 GB. Read in parts."""
 MOST_LABELS = 128 << 20
 """Bytes of the labels."""
+LONGEST_HEADER = 1 << 16
 _PART = 16 << 20
 
 _SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
@@ -186,7 +188,12 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
     from numpy.lib import format as npy
 
     try:
-        version = npy.read_magic(file)
+        start = file.read(12)
+        # Version 1 has two bytes for the header's length, version 2 has four: up to 4 GB.
+        if start[6:7] == b"\2" and int.from_bytes(start[8:12], "little") > LONGEST_HEADER:
+            raise ValueError("its header is too long")
+        kept = io.BytesIO(start + file.read(_header_size(start) - len(start)))
+        version = npy.read_magic(kept)
         read_header = {
             (1, 0): npy.read_array_header_1_0,
             (2, 0): npy.read_array_header_2_0,
@@ -195,13 +202,20 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
             raise ValueError(f"format {version} is not supported")
         with warnings.catch_warnings():  # a header of Python 2
             warnings.simplefilter("ignore")
-            shape, fortran, dtype = read_header(file)
+            shape, fortran, dtype = read_header(kept)
     except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{where} is no array of NumPy: {reason:.100}") from error
     if any(size < 0 for size in shape):
         raise DataError(f"{where} is damaged: its shape is {shape}")
     return _Array(name, shape, dtype, fortran)
+
+
+def _header_size(start: bytes) -> int:
+    """Bytes of the magic, the header's length and the header, by the first 12 bytes."""
+    if start[6:7] == b"\2":
+        return 12 + int.from_bytes(start[8:12], "little")
+    return max(12, 10 + int.from_bytes(start[8:10], "little"))
 
 
 def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> None:

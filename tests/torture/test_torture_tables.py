@@ -142,6 +142,9 @@ def archives(folder: Path, size: int) -> dict[str, bytes]:
             x=header(f"({count}, 28, 28)", fortran=True) + zeros[: count * 784], y=y
         ),
         "a bomb behind a small array": zipped(x=header("(30, 28, 28)") + zeros, y=y),
+        "a bomb as a header": zipped(
+            x=b"\x93NUMPY\2\0" + struct.pack("<I", len(zeros)) + zeros, y=y
+        ),
         "nested brackets": zipped(x=header("(" * 5000), y=y),
         "a call in the header": zipped(x=header("__import__('os').mkdir('proof')"), y=y),
         "a directory of 1 GB": whole[:-10] + struct.pack("<I", 1 << 30) + whole[-6:],
