@@ -67,20 +67,10 @@ ModelOption = Annotated[ModelName | None, of_key("model")]
 DatasetOption = Annotated[str | None, of_key("dataset")]
 ThreadsOption = Annotated[int | None, of_key("threads")]
 SeedOption = Annotated[int | None, of_key("seed")]
-
-
-def _data_dir(typed: str | Path) -> Path:
-    """The folder of ``--data-dir``: an empty one would be the current folder."""
-    if not str(typed):
-        raise UsageError("--data-dir is empty", "Name a folder, or omit it.")
-    return Path(typed)
-
-
 DataDirOption = Annotated[
     Path,
     typer.Option(
         "--data-dir",
-        parser=_data_dir,
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
         help="Folder of the data sets: a torchvision root, or one with the IDX files.",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mnist_cli.inference.rows import RowAnswers
-from mnist_cli.report.console import note, percent, print_json, print_table
+from mnist_cli.report.console import note, percent, print_json, print_table, visible
 
 MOST_LISTED = 20
 """With more rows, their classes are counted."""
@@ -21,7 +21,8 @@ def print_rows(answers: RowAnswers, classes: Sequence[str], *, as_json: bool, as
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["ImageId", "Label"])
-        writer.writerows((row, classes[one]) for row, one in enumerate(answers.best.tolist(), 1))
+        names = [visible(name) for name in classes]  # a checkpoint may be a stranger's
+        writer.writerows((row, names[one]) for row, one in enumerate(answers.best.tolist(), 1))
     elif len(answers.images) <= MOST_LISTED:
         _print_each(answers, classes)
     else:
