@@ -33,7 +33,7 @@ def entries(tensor: Tensor) -> Tensor:
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
-    """The tensors that a nested tensor or a wrapper, such as DTensor, is made of; else none."""
+    """The tensors, of any shape, that a nested one or a wrapper (DTensor) is made of; else none."""
     if tensor.is_nested:
         return list(tensor.unbind())
     if not hasattr(tensor, "__tensor_flatten__"):
@@ -43,7 +43,7 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
 
 
 def without_values(tensor: Tensor) -> str:
-    """Why the figures of a tensor are not read; empty if they are."""
+    """Why the figures of a tensor of any shape are not read; empty if they are."""
     if tensor.is_meta:
         return "tensors on the meta device have no values"
     if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
@@ -60,7 +60,7 @@ def shape_of(described: Any) -> tuple[int, ...] | None:
 
 
 def numbers(tensor: Tensor) -> Tensor:
-    """The entries in a row, as they can be viewed as bits."""
+    """The entries in a row (N,), as they can be viewed as bits."""
     return entries(tensor).resolve_neg().contiguous()
 
 

@@ -242,6 +242,10 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
     Args:
         what: the node, or the pass.
         error: torch's.
+
+    Raises:
+        UsageError: the graph was freed, or a saved tensor was overwritten.
+        RuntimeError: torch's own, for any other cause.
     """
     text = str(error)
     if "freed" in text:

@@ -85,7 +85,7 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
 
 
 def retaining(nodes: Sequence[Node]) -> list[Tensor]:
-    """The inner tensors of a graph that retain their gradient (``retain_grad``).
+    """The inner tensors, of any shape, of a graph that retain their gradient (``retain_grad``).
 
     A node does not name them, so all objects that Python knows are searched: about 20 ms.
     """
@@ -103,7 +103,7 @@ def _retains(tensor: Tensor) -> bool:
 
 @contextmanager
 def same_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the ``.grad`` of inner tensors back; the engine replaces it and never adds in place."""
+    """Put the ``.grad`` of inner tensors of any shape back; the engine never adds to it in place."""
     before = [tensor.grad for tensor in tensors]
     try:
         yield

@@ -64,7 +64,7 @@ class Walk:
         """Put back what a backward pass changes besides the leaves' ``.grad``.
 
         Args:
-            inner: the inner tensors that retain their gradient; None searches for them.
+            inner: the inner tensors, of any shape, that retain their gradient; None searches.
         """
         inner = retaining(self.nodes) if inner is None else inner
         with same_buffers(self.model), self.random.used(), same_gradients(inner):
