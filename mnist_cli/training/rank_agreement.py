@@ -88,7 +88,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     Raises:
         UsageError: with the network's own failure.
     """
-    images = training_size(config.train_size, config.val_size, len(data.train))
+    images = training_size(config.train_size, config.val_size, len(data.train), data.val)
     left = Batching.of(config).last_batch(images)
     if not config.model.is_own or left >= max(size, 2):
         return
