@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from mnist_cli.base.files import is_folder
 from mnist_cli.errors import DataError
+from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
-from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
+from mnist_cli.vision.one_digit import cut_whole
+from mnist_cli.vision.segmenting import Box, Cut, cut_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
         DataError: the picture is blank, or has too many pieces of ink.
     """
     try:
-        cuts = cut(find_ink(picture.grey))
+        cuts = cut(find_ink(with_colour(picture.grey, picture.colour)))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
     return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in cuts]

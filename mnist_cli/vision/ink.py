@@ -25,6 +25,8 @@ FAINTEST = 0.08
 """The smallest difference of ink from its paper, as a share of white."""
 NOISE_FACTOR = 5.0
 """The smallest difference of ink from its paper, in standard deviations of the noise."""
+TIGHT = 0.05
+"""The largest gap between the ink and an edge of a tight cut, as a share of the picture's side."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,22 @@ def _ink_on(raw: Grey) -> Ink:
 
 
 def _lies_inside(mask: Mask) -> bool:
-    """Whether the largest piece of ink does not touch the picture's edge."""
+    """Whether the largest piece of ink does not touch the edge, and the ink leaves some paper."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return not (largest[[0, -1]].any() or largest[:, [0, -1]].any())
+    touches = largest[[0, -1]].any() or largest[:, [0, -1]].any()
+    return not touches and not spans(mask)
+
+
+def spans(mask: Mask) -> bool:
+    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight cut."""
+    for axis in (0, 1):
+        places, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
+        if places[0] <= TIGHT * side and places[-1] + 1 >= (1 - TIGHT) * side:
+            return True
+    return False
 
 
 def _smooth(grey: Grey) -> Grey:
