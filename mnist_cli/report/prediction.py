@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.inference.classified import Answer
+from mnist_cli.inference.classified import UNSURE, Answer
 from mnist_cli.report.console import note, percent, print_table
 from mnist_cli.report.datasets import print_images
 
@@ -28,7 +28,9 @@ def plain(one: Answer | Failure, classes: Sequence[str]) -> dict[str, Any]:
         "digit": one.best[0],
         "class": classes[one.best[0]],
         "probabilities": list(one.probabilities),
+        "unsure": one.unsure,
         "box": vars(one.digit.box),
+        **({"remarks": list(one.digit.remarks)} if one.digit.remarks else {}),
     }
 
 
@@ -47,23 +49,41 @@ def print_answers(
             note(f"showing the first {len(drawn)} of {len(answers):,} digits")
     columns = ("picture", *("best", "second", "third")[: len(answers[0].best)])
     print_table(columns, [_row(one, classes) for one in answers])
+    if unsure := sum(one.unsure for one in answers):
+        note(f"unsure, with less than {UNSURE:.0%}: {unsure:,} of {len(answers):,}")
+
+
+def remarks(results: Sequence[Answer | Failure]) -> list[str]:
+    """What is said about pictures that were not read whole or as they stand in the file."""
+    found = [
+        f"{one.digit.path}: {remark}"
+        for one in results
+        if isinstance(one, Answer)
+        for remark in one.digit.remarks
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _row(answer: Answer, classes: Sequence[str]) -> list[str]:
     likeliest = [f"{classes[one]} {percent(answer.probabilities[one])}" for one in answer.best]
+    likeliest[0] += " (unsure)" if answer.unsure else ""
     return [answer.digit.path, *likeliest]
 
 
 def print_csv(results: Sequence[Answer | Failure], classes: Sequence[str]) -> None:
-    """Print a line per digit: path, class, box in pixels, probabilities; or the error."""
+    """Print a line per digit: path, class, box in pixels, probabilities, unsure; or the error."""
     sides = ("top", "left", "bottom", "right")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "digit", "class", *sides, *(f"p_{name}" for name in classes), "error"])
+    writer.writerow(
+        ["path", "digit", "class", *sides, *(f"p_{name}" for name in classes), "error", "unsure"]
+    )
     for one in results:
         if isinstance(one, Answer):
             box = [getattr(one.digit.box, side) for side in sides]
             said = [one.best[0], classes[one.best[0]]]
-            writer.writerow([one.digit.path, *said, *box, *one.probabilities, ""])
+            writer.writerow(
+                [one.digit.path, *said, *box, *one.probabilities, "", str(one.unsure).lower()]
+            )
         else:
             blanks = [""] * (2 + len(sides) + len(classes))
-            writer.writerow([one.path, *blanks, one.error.message])
+            writer.writerow([one.path, *blanks, one.error.message, ""])

@@ -40,7 +40,7 @@ def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
     paper = _paper(light[white])
     excess = np.maximum(light / paper - darkest - LEAST, 0)
     shown = np.maximum(light - paper * excess, 0).astype(np.float32)
-    return 255 - shown if inverted else shown
+    return np.asarray(255 - shown if inverted else shown)
 
 
 def _paper(levels: Grey) -> np.float32:

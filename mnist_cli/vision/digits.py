@@ -23,11 +23,15 @@ from mnist_cli.vision.segmenting import Box, Cut, cut_apart
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture."""
+    """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture.
+
+    ``remarks`` say what of the file was not read, or not as it stands there.
+    """
 
     path: str
     form: npt.NDArray[np.uint8]
     box: Box
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def expand(path: str) -> list[str]:
         entries = sorted(Path(path).iterdir())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    names = [one for one in entries if one.suffix.lower() in ENDINGS]
+    names = [one for one in entries if is_picture_name(one)]
     if not names:
         within = next((one for one in entries if one.is_dir()), None)
         raise DataError(
@@ -90,6 +94,11 @@ def expand(path: str) -> list[str]:
     return [str(one) for one in sorted(names, key=_natural)]
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file in a folder counts as a picture: by its ending, if it is not hidden."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [
         (int(word), "") if word.isdecimal() else (-1, word)
@@ -99,7 +108,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _whole(picture: Picture, path: str) -> Digit:
     height, width = picture.grey.shape
-    return Digit(path, fit(picture.grey), _own_pixels(Box(0, 0, height, width), picture.scale))
+    box = _own_pixels(Box(0, 0, height, width), picture.scale)
+    return Digit(path, fit(picture.grey), box, picture.remarks)
 
 
 def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> list[Digit]:
@@ -112,7 +122,10 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
         cuts = cut(find_ink(with_colour(picture.grey, picture.colour)))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
-    return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in cuts]
+    return [
+        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
+        for one in cuts
+    ]
 
 
 def _own_pixels(box: Box, scale: float) -> Box:

@@ -212,7 +212,7 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
 
 def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, None, str]:
     """Grey by the depth that the values have: programs save 8 or 12 bits in 16."""
-    _, most = image.getextrema()
+    most = int(np.asarray(image).max())
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
     remark = f"its values of 16 bits are read as {bits} bits" if bits < 16 else ""
@@ -238,7 +238,6 @@ def _on_paper(image: Image.Image) -> Image.Image:
     for paper in ("white", "black"):
         sheet = Image.new("RGBA", image.size, paper)
         sheet.alpha_composite(image)
-        low, high = sheet.convert("L").getextrema()
-        sheets.append((high - low, sheet))
+        sheets.append((int(np.ptp(np.asarray(sheet.convert("L")))), sheet))
     (on_white, white), (on_black, black) = sheets
     return white if on_white >= FAINT * on_black else black

@@ -187,7 +187,7 @@ def _only_dots(mask: Mask) -> bool:
     reach = max(1, round(0.02 * side))
     padded = np.pad(mask, reach)
     joined = ndimage.binary_dilation(padded, np.ones((3, 3)), iterations=reach)
-    labels, count = ndimage.label(joined, structure=np.ones((3, 3)))
+    labels, _ = ndimage.label(joined, structure=np.ones((3, 3)))
     smallest = min(SMALLEST, 0.4 * max(mask.shape))
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         ink = padded[rows, columns] & (labels[rows, columns] == number)
