@@ -5,6 +5,7 @@ All distances are shares of the picture's sides, so that they mean the same at e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import TIGHT, Ink, Mask, spans
+from mnist_cli.vision.ink import TIGHT, Grey, Ink, Mask, spans
 from mnist_cli.vision.segmenting import Box, Cut
 
 SPECK = 0.03
 """Pieces with a smaller share of the largest piece's area are dirt."""
 DOT = 0.06
 """A compact piece with a smaller extent is a dot, as no digit is."""
+COMPACT = 1.6
+"""The largest extent of a dot, as a multiple of its thickness."""
 SMALLEST = 6
 """The smallest height of a digit, in pixels, unless the picture has few more."""
 BAND = 0.25
@@ -27,6 +30,8 @@ MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
 """The share of a frame's line that is straight and parallel to the edge."""
+LONG = 0.2
+"""The shortest line away from the edge that is the rest of a frame."""
 CONTACT = 0.5
 """The share of a smudge's length that touches the edge; a digit touches it with less."""
 
@@ -71,7 +76,7 @@ def cut_whole(ink: Ink) -> list[Cut]:
     pieces = _pieces(labels, count)
     kept = _without_specks(_digit(pieces, labels))
     mask = np.isin(labels, [one.number for one in kept])
-    if not kept or _only_dots(mask):
+    if not kept or _only_dots(ink.levels, mask):
         raise DataError(NOTHING, "The digit must stand out from its paper.")
     box = _box(mask)
     part = np.s_[box.top : box.bottom, box.left : box.right]
@@ -154,46 +159,56 @@ def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether the side of the piece towards an edge near it is straight."""
-    return any(
-        near <= MARGIN and (starts <= starts.min() + 1 + 0.04 * side).mean() >= FLUSH
-        for near, starts, side in _sides(mask, box, shape)
-    )
+    """Whether the side of the piece towards an edge near it is straight.
+
+    A short line counts only at the very edge: elsewhere it may be a small 1 on a large page.
+    """
+    for gap, starts, depth, length in _sides(mask, box, shape):
+        slack = 1 + min(0.04 * depth, 0.1 * len(starts))
+        straight = (starts <= starts.min() + slack).mean() >= FLUSH
+        rest = len(starts) >= LONG * length or gap * depth <= 1 or max(mask.shape) < SMALLEST
+        if gap <= MARGIN and straight and rest:
+            return True
+    return False
 
 
 def _contact(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
     """Whether the piece touches an edge with at least half of its length."""
     return any(
-        near == 0 and (starts == 0).mean() >= CONTACT
-        for near, starts, _ in _sides(mask, box, shape)
+        gap == 0 and (starts == 0).mean() >= CONTACT
+        for gap, starts, _, _ in _sides(mask, box, shape)
     )
 
 
 def _sides(
     mask: Mask, box: Box, shape: tuple[int, ...]
-) -> list[tuple[float, npt.NDArray[np.intp], int]]:
-    """For each edge: the piece's distance from it, its outline towards it, and the depth's side."""
+) -> Iterator[tuple[float, npt.NDArray[np.intp], int, int]]:
+    """For each edge: the piece's gap to it, its outline towards it, the depth, the edge's length."""
     height, width = shape
     starts = mask.argmax(0), mask[::-1].argmax(0), mask.argmax(1), mask[:, ::-1].argmax(1)
-    return list(zip(_gaps(box, shape), starts, (height, height, width, width), strict=True))
+    depths, lengths = (height, height, width, width), (width, width, height, height)
+    yield from zip(_gaps(box, shape), starts, depths, lengths, strict=True)
 
 
-def _only_dots(mask: Mask) -> bool:
+def _only_dots(levels: Grey, mask: Mask) -> bool:
     """Whether the ink has only pieces that are too small or too compact for a digit.
 
     Pieces with small gaps count as one, since a stroke may be broken into dots.
     """
     side = min(mask.shape)
     reach = max(1, round(0.02 * side))
-    padded = np.pad(mask, reach)
+    padded, full = np.pad(mask, reach), np.pad(levels > 0.5, reach)
     joined = ndimage.binary_dilation(padded, np.ones((3, 3)), iterations=reach)
     labels, _ = ndimage.label(joined, structure=np.ones((3, 3)))
     smallest = min(SMALLEST, 0.4 * max(mask.shape))
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         ink = padded[rows, columns] & (labels[rows, columns] == number)
         extent = max(_box(ink).height, _box(ink).width)
-        thickness = 2 * float(ndimage.distance_transform_edt(np.pad(ink, 1)).max())
-        dot = extent < DOT * side and extent < 2.2 * thickness
+        dot = extent < DOT * side and extent < COMPACT * _thickness(ink & full[rows, columns])
         if extent >= smallest and not dot:
             return False
     return True
+
+
+def _thickness(mask: Mask) -> float:
+    return 2 * float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())
