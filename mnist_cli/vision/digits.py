@@ -16,7 +16,8 @@ from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
-from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
+from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import Cut, cut_apart, cut_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,12 @@ def prepare(
         for one in pictures:
             try:
                 picture = read_picture(one)
-                cut = cut_apart if segment else cut_whole
-                results += [_whole(picture, one)] if as_it_is else digits_of(picture, one, cut)
+                if as_it_is:
+                    results.append(_whole(picture, one))
+                elif segment:
+                    results += digits_apart(picture, one)
+                else:
+                    results += digits_of(picture, one, cut_whole)
             except DataError as error:
                 results.append(Failure(one, error))
     return results
@@ -111,6 +116,15 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
     return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in cuts]
+
+
+def digits_apart(picture: Picture, path: str) -> list[Digit]:
+    """a"""
+    try:
+        page = cut_apart(picture.grey)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in page.cuts]
 
 
 def _own_pixels(box: Box, scale: float) -> Box:
