@@ -18,7 +18,8 @@ from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
 from mnist_cli.vision.one_digit import cut_whole
-from mnist_cli.vision.segmenting import Box, Cut, cut_apart
+from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import Cut, cut_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,12 @@ def prepare(
         for one in pictures:
             try:
                 picture = read_picture(one)
-                cut = cut_apart if segment else cut_whole
-                results += [_whole(picture, one)] if as_it_is else digits_of(picture, one, cut)
+                if as_it_is:
+                    results.append(_whole(picture, one))
+                elif segment:
+                    results += digits_apart(picture, one)
+                else:
+                    results += digits_of(picture, one, cut_whole)
             except DataError as error:
                 results.append(Failure(one, error))
     return results
@@ -125,6 +130,18 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
     return [
         Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
         for one in cuts
+    ]
+
+
+def digits_apart(picture: Picture, path: str) -> list[Digit]:
+    """a"""
+    try:
+        page = cut_apart(with_colour(picture.grey, picture.colour))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    return [
+        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
+        for one in page.cuts
     ]
 
 

@@ -18,7 +18,8 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision import form
 from mnist_cli.vision.form import stroke_width, to_form
 from mnist_cli.vision.ink import find_ink, is_light_on_dark
-from mnist_cli.vision.segmenting import cut_apart, cut_whole
+from mnist_cli.vision.one_digit import cut_whole
+from mnist_cli.vision.segmenting import cut_apart
 
 
 def form_of(pixels: Pixels) -> Pixels:
