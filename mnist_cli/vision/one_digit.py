@@ -37,6 +37,8 @@ LONG = 0.2
 CONTACT = 0.5
 """The share of a smudge's length that touches the edge; a digit touches it with less."""
 
+CROSSING = 0.7
+"""The shortest line of a frame or of ruled paper that is taken out of the digit."""
 BEYOND = 0.06
 """The least length by which a line passes the digit."""
 TALL = 0.2
@@ -93,7 +95,7 @@ def _without_lines(ink: Ink) -> Ink:
 
     A stroke as long as a line, such as the bar of a 7 in a tight cut, ends where the digit does.
     """
-    lines, _ = ruling(ink)
+    lines = _crossing(ruling(ink)[0], ink.mask.shape)
     pieces = pieces_of(without(ink, lines).mask)[1] if lines else []
     if not pieces:
         return ink
@@ -104,14 +106,40 @@ def _without_lines(ink: Ink) -> Ink:
     return without(ink, passing) if passing else ink
 
 
+def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
+    """The lines along the edges of the picture, and those that lead from edge to edge.
+
+    The stem of a 4 may lead from edge to edge, but no digit has two.
+    """
+    long = [one for one in lines if one.stop - one.start >= CROSSING * _side(one, shape)]
+    rim = [one for one in long if _gap(one, shape) <= BAND]
+    if len(rim) < 3:
+        rim = [one for one in rim if _gap(one, shape) <= MARGIN]
+    through = [
+        one
+        for one in long
+        if one.start <= 1 + 0.02 * _side(one, shape)
+        and one.stop >= 0.98 * _side(one, shape) - 1
+    ]
+    several = sum(one.upright for one in through) > 1
+    return [one for one in long if one in rim or (one in through and (several or not one.upright))]
+
+
+def _side(line: Line, shape: tuple[int, ...]) -> int:
+    return shape[0] if line.upright else shape[1]
+
+
+def _gap(line: Line, shape: tuple[int, ...]) -> float:
+    """The distance of a line from the edge that it runs along."""
+    across = shape[1] if line.upright else shape[0]
+    return min(line.middle, across - 1 - line.middle) / across
+
+
 def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
     """Whether a line goes on beyond the digit on both sides."""
-    height, width = shape
-    if line.upright:
-        beyond = min(digit.top - line.start, line.stop - digit.bottom) / height
-    else:
-        beyond = min(digit.left - line.start, line.stop - digit.right) / width
-    return beyond >= BEYOND
+    start, stop = (digit.top, digit.bottom) if line.upright else (digit.left, digit.right)
+    beyond = min(start - line.start, line.stop - stop)
+    return beyond >= BEYOND * _side(line, shape)
 
 
 def _box(mask: Mask) -> Box:
