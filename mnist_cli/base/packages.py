@@ -24,6 +24,7 @@ OPTIONAL = {
     "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
+    "pillow_heif": "pillow-heif",
 }
 """The package to install, by the name to import."""
 
@@ -34,6 +35,7 @@ _PURPOSE = {
     "pillow": "image files and the bundled digits",
     "scipy": "image files and the bundled digits",
     "httpx": "downloads",
+    "pillow-heif": "HEIC photographs",
 }
 
 

@@ -134,7 +134,7 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
 
 
 def digits_apart(picture: Picture, path: str) -> list[Digit]:
-    """a"""
+    """A"""
     try:
         page = cut_apart(with_colour(picture.grey, picture.colour))
     except DataError as error:

@@ -27,8 +27,10 @@ FAINTEST = 0.08
 """The smallest difference of ink from its paper, as a share of white."""
 NOISE_FACTOR = 5.0
 """The smallest difference of ink from its paper, in standard deviations of the noise."""
-TIGHT = 0.05
+TIGHT = 0.1
 """The largest gap between the ink and an edge of a tight cut, as a share of the picture's side."""
+TOUCH = 0.05
+"""The largest gap of what reaches the edge, as a share of the picture's shorter side."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,13 @@ def _ink_on(raw: Grey, desk: Mask) -> Ink:
 
 
 def _lies_inside(mask: Mask) -> bool:
-    """Whether the largest piece of ink does not touch the edge, and the ink leaves some paper."""
+    """Whether the largest piece of ink does not reach the edge, nor the ink two edges."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    touches = largest[[0, -1]].any() or largest[:, [0, -1]].any()
-    return not touches and not spans(mask)
+    rim = 1 + round(TOUCH * min(mask.shape))
+    return bool(largest[rim:-rim, rim:-rim].sum() == largest.sum()) and not spans(mask)
 
 
 def spans(mask: Mask) -> bool:

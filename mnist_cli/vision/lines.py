@@ -261,9 +261,7 @@ def _attached(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) ->
     return across > np.ptp(run.centres) + 3 * run.thickness + 4
 
 
-def _frames(
-    runs: list[Line], pieces: list[Region], labels: npt.NDArray[np.int32]
-) -> list[Line]:
+def _frames(runs: list[Line], pieces: list[Region], labels: npt.NDArray[np.int32]) -> list[Line]:
     """The sides of boxes around something."""
     of_piece: dict[int, list[Line]] = {}
     for run in runs:
@@ -273,7 +271,9 @@ def _frames(
     found: list[tuple[Box, list[Line], bool]] = []
     for number, own in of_piece.items():
         box = pieces[number - 1].box
-        sides = [_side(own, box, upright, far) for upright in (False, True) for far in (False, True)]
+        sides = [
+            _side(own, box, upright, far) for upright in (False, True) for far in (False, True)
+        ]
         if all(sides):
             found.append((box, [one for side in sides for one in side], _is_filled(labels, box)))
     filled = [box for box, _, full in found if full]
@@ -285,7 +285,7 @@ def _frames(
     ]
 
 
-def _side(runs: list[Line], box: Box, upright: bool, far: bool) -> list[Line]:  # noqa: FBT001
+def _side(runs: list[Line], box: Box, upright: bool, far: bool) -> list[Line]:
     """The runs that make a side of the box, or none if they leave a fifth of it open."""
     start, stop = (box.top, box.bottom) if upright else (box.left, box.right)
     low, high = (box.left, box.right) if upright else (box.top, box.bottom)

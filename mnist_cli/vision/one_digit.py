@@ -1,6 +1,6 @@
 """Decides which ink of a picture is its one digit: not dirt, and not the rest of a frame.
 
-All distances are shares of the picture's sides, so that they mean the same at every size.
+All distances are shares of the picture's shorter side, so that they mean the same at every size.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import TIGHT, Grey, Ink, Mask, spans
-from mnist_cli.vision.lines import Line, ruling, without
+from mnist_cli.vision.ink import TOUCH, Grey, Ink, Mask, spans
+from mnist_cli.vision.lines import FAINT, Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, pieces_of
 from mnist_cli.vision.segmenting import Cut
 
@@ -32,8 +32,10 @@ MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
 """The share of a frame's line that is straight and parallel to the edge."""
-LONG = 0.2
-"""The shortest line away from the edge that is the rest of a frame."""
+LONG, IN_SMALL = 0.4, 0.2
+"""The shortest line away from the edge that is the rest of a frame; and in a small picture."""
+SMALL = 64
+"""Side of a small picture, in pixels: a digit of :data:`IN_SMALL` of it could not be read."""
 CONTACT = 0.5
 """The share of a smudge's length that touches the edge; a digit touches it with less."""
 
@@ -95,7 +97,8 @@ def _without_lines(ink: Ink) -> Ink:
 
     A stroke as long as a line, such as the bar of a 7 in a tight cut, ends where the digit does.
     """
-    lines = _crossing(ruling(ink)[0], ink.mask.shape)
+    runs = straight_runs(ink.mask | (ink.levels > FAINT))
+    lines = _crossing(runs, ink.mask.shape)
     pieces = pieces_of(without(ink, lines).mask)[1] if lines else []
     if not pieces:
         return ink
@@ -118,8 +121,7 @@ def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
     through = [
         one
         for one in long
-        if one.start <= 1 + 0.02 * _side(one, shape)
-        and one.stop >= 0.98 * _side(one, shape) - 1
+        if one.start <= 1 + 0.02 * _side(one, shape) and one.stop >= 0.98 * _side(one, shape) - 1
     ]
     several = sum(one.upright for one in through) > 1
     return [one for one in long if one in rim or (one in through and (several or not one.upright))]
@@ -167,8 +169,9 @@ def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
 
 def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
     """The distances of a box from the upper, lower, left and right edge."""
-    height, width = shape
-    return box.top / height, 1 - box.bottom / height, box.left / width, 1 - box.right / width
+    side = min(shape)
+    edges = box.top, shape[0] - box.bottom, box.left, shape[1] - box.right
+    return edges[0] / side, edges[1] / side, edges[2] / side, edges[3] / side
 
 
 def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[Piece]:
@@ -196,7 +199,7 @@ def _pieces(labels: Labels, count: int) -> list[Piece]:
 
 def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) -> Piece:
     box = Box(rows.start, columns.start, rows.stop, columns.stop)
-    touches = min(_gaps(box, labels.shape)) <= TIGHT
+    touches = min(_gaps(box, labels.shape)) <= TOUCH
     if min(_gaps(box, labels.shape)) > MARGIN:
         return Piece(number, area, box, touches, frame=False, smudge=False)
     mask = labels[rows, columns] == number
@@ -209,12 +212,9 @@ def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) 
 def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
     """Whether all the piece's ink, but for a 20th, lies in the margin."""
     height, width = shape
-    y = np.arange(box.top, box.bottom)
-    x = np.arange(box.left, box.right)
-    deep_y = np.minimum(y + 0.5, height - y - 0.5) / height
-    deep_x = np.minimum(x + 0.5, width - x - 0.5) / width
-    depth = np.minimum.outer(deep_y, deep_x)[mask]
-    return bool((depth > BAND).mean() <= 0.05)
+    y, x = np.arange(box.top, box.bottom) + 0.5, np.arange(box.left, box.right) + 0.5
+    depth = np.minimum.outer(np.minimum(y, height - y), np.minimum(x, width - x))[mask]
+    return bool((depth > BAND * min(shape)).mean() <= 0.05)
 
 
 def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
@@ -222,10 +222,12 @@ def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 
     A short line counts only at the very edge: elsewhere it may be a small 1 on a large page.
     """
-    for gap, starts, depth, length in _sides(mask, box, shape):
-        slack = 1 + min(0.04 * depth, 0.1 * len(starts))
+    side = min(shape)
+    long = (LONG if side > SMALL else IN_SMALL) * side
+    for gap, starts in _sides(mask, box, shape):
+        slack = 1 + min(0.04 * side, 0.1 * len(starts))
         straight = (starts <= starts.min() + slack).mean() >= FLUSH
-        rest = len(starts) >= LONG * length or gap * depth <= 1 or max(mask.shape) < SMALLEST
+        rest = len(starts) >= long or gap * side <= 1 or max(mask.shape) < SMALLEST
         if gap <= MARGIN and straight and rest:
             return True
     return False
@@ -234,19 +236,16 @@ def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 def _contact(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
     """Whether the piece touches an edge with at least half of its length."""
     return any(
-        gap == 0 and (starts == 0).mean() >= CONTACT
-        for gap, starts, _, _ in _sides(mask, box, shape)
+        gap == 0 and (starts == 0).mean() >= CONTACT for gap, starts in _sides(mask, box, shape)
     )
 
 
 def _sides(
     mask: Mask, box: Box, shape: tuple[int, ...]
-) -> Iterator[tuple[float, npt.NDArray[np.intp], int, int]]:
-    """For each edge: the piece's gap to it, its outline towards it, the depth, the edge's length."""
-    height, width = shape
+) -> Iterator[tuple[float, npt.NDArray[np.intp]]]:
+    """For each edge: the piece's gap to it, and how far each row or column of it lies back."""
     starts = mask.argmax(0), mask[::-1].argmax(0), mask.argmax(1), mask[:, ::-1].argmax(1)
-    depths, lengths = (height, height, width, width), (width, width, height, height)
-    yield from zip(_gaps(box, shape), starts, depths, lengths, strict=True)
+    yield from zip(_gaps(box, shape), starts, strict=True)
 
 
 def _only_dots(levels: Grey, mask: Mask) -> bool:

@@ -45,9 +45,7 @@ class Box:
 
     def at_edge(self, shape: tuple[int, ...]) -> bool:
         """Whether it touches the edge of a picture of this shape."""
-        return (
-            self.top == 0 or self.left == 0 or self.bottom == shape[0] or self.right == shape[1]
-        )
+        return self.top == 0 or self.left == 0 or self.bottom == shape[0] or self.right == shape[1]
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,7 @@ def _is_written(wide: _Reading, narrow: _Reading, window: float) -> bool:
     written = _mask(wide)
     stroke = stroke_width(written.astype(np.float32))
     return bool(
-        stroke > 0.6 * window
-        and wide.height > 2.2 * stroke
-        and written[_mask(narrow)].mean() > 0.7
+        stroke > 0.6 * window and wide.height > 2.2 * stroke and written[_mask(narrow)].mean() > 0.7
     )
 
 
@@ -213,9 +211,7 @@ def in_reading_order(boxes: Sequence[Box]) -> list[int]:
     return [place for line in lines for place in line]
 
 
-def _slope(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], height: float
-) -> float:
+def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], height: float) -> float:
     """The slope of the lines of writing, from -0.09 to 0.09: at which the middles gather most."""
     slopes = np.linspace(-0.09, 0.09, 37)
     gathered = [_gathered(y - slope * x, height / 3) for slope in slopes]
