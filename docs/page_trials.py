@@ -98,7 +98,7 @@ def line(ink: Floats, ends: tuple[float, float, float, float], width: int, dark:
     np.maximum(ink, dark * np.asarray(image) / 255, out=ink)
 
 
-def ruled(ink: Floats, step: float, first: float, width: int, dark: float, both: bool) -> None:  # noqa: FBT001
+def ruled(ink: Floats, step: float, first: float, width: int, dark: float, both: bool) -> None:
     """Lines across the page, and down it too for squared paper."""
     height, breadth = ink.shape
     for y in np.arange(first, height, step):
@@ -139,7 +139,9 @@ def at_edge(digits: Digits) -> tuple[Floats, str]:
     return sheet.ink, sheet.text
 
 
-def ruled_page(dark: float, *, degrees: float = 0, both: bool = False) -> Callable[[Digits], tuple[Floats, str]]:
+def ruled_page(
+    dark: float, *, degrees: float = 0, both: bool = False
+) -> Callable[[Digits], tuple[Floats, str]]:
     """Digits on ruled or squared paper; some touch the lines or cross them."""
 
     def page(digits: Digits) -> tuple[Floats, str]:
@@ -151,7 +153,9 @@ def ruled_page(dark: float, *, degrees: float = 0, both: bool = False) -> Callab
     return page
 
 
-def table(size: float, *, degrees: float = 0, width: int = 3, grid: tuple[int, int] = (5, 7)) -> Callable[[Digits], tuple[Floats, str]]:
+def table(
+    size: float, *, degrees: float = 0, width: int = 3, grid: tuple[int, int] = (5, 7)
+) -> Callable[[Digits], tuple[Floats, str]]:
     """A digit in each cell of a table; large ones touch its lines."""
 
     def page(digits: Digits) -> tuple[Floats, str]:
@@ -214,7 +218,9 @@ def heading(digits: Digits) -> tuple[Floats, str]:
     """Rows below a line of letters, which are no digits."""
     sheet = rows(digits, (600, 900), [300, 400, 500], 8, 60)
     image = Image.new("L", sheet.ink.shape[::-1])
-    ImageDraw.Draw(image).text((80, 60), "Meter readings", fill=255, font=ImageFont.load_default(60))
+    ImageDraw.Draw(image).text(
+        (80, 60), "Meter readings", fill=255, font=ImageFont.load_default(60)
+    )
     return np.maximum(sheet.ink, np.asarray(image) / 255), sheet.text
 
 
@@ -243,7 +249,9 @@ def desk(grey: Floats, random: Random) -> Floats:
     around = np.tile(grain_of_wood, (grey.shape[0] + 300, 1))
     around += random.normal(0, 4, around.shape)
     around[120:-180, 160:-200] = grey
-    return np.asarray(ndimage.rotate(around, random.uniform(-4, 4), reshape=False, order=1, mode="nearest"))
+    return np.asarray(
+        ndimage.rotate(around, random.uniform(-4, 4), reshape=False, order=1, mode="nearest")
+    )
 
 
 Page = Callable[[Digits], tuple[Floats, str]]

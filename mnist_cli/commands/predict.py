@@ -12,13 +12,15 @@ import typer
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
 
 PicturesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE",
-        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, PNM), folders of them, or - for stdin.",
+        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PNM; HEIC with pillow-heif), folders "
+        "of them, or - for stdin.",
         show_default=False,
     ),
 ]
@@ -65,14 +67,17 @@ def predict(
 
     For a network that was trained on your own data, pictures are used whole and unchanged.
 
-    A picture that cannot be used is reported, the others are still classified, and the exit code
-    is 3.
+    An answer with a probability below 60% is marked as unsure.
+
+    A picture that cannot be used, or on which nothing is written, is reported; the others are
+    still classified, and the exit code is 3.
     """
     from mnist_cli.inference.classified import Answer, classify
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
+    refuse_others(pictures)
     opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
     if opened.on_own_data and segment:
         raise UsageError(
@@ -86,6 +91,8 @@ def predict(
         note(f"{opened.path}: {opened.label}{unchanged}")
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
+    for text in prediction.remarks(results):
+        warn(text)
     for failure in failures:
         report_error(failure.error, as_json=False)
     if as_json:

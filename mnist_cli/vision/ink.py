@@ -27,6 +27,8 @@ FAINTEST = 0.08
 """The smallest difference of ink from its paper, as a share of white."""
 NOISE_FACTOR = 5.0
 """The smallest difference of ink from its paper, in standard deviations of the noise."""
+TIGHT = 0.05
+"""The largest gap between the ink and an edge of a tight cut, as a share of the picture's side."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Ink:
         levels: (H, W), float32, from 0 for paper to 1 for full ink.
         mask: (H, W), true for pixels with ink.
         desk: (H, W), true beside the paper.
+        noise: its standard deviation, as a share of full ink.
     """
 
     levels: Grey
     mask: Mask
     desk: Mask
+    noise: float
 
 
 def find_ink(grey: Grey, widest: float = WIDEST) -> Ink:
@@ -90,16 +94,27 @@ def _ink_on(raw: Grey, desk: Mask) -> Ink:
     ink = np.where(desk, 0, np.maximum(raw - floor, 0)).astype(np.float32)
     full = _full_ink(ink, least=max(FAINTEST, NOISE_FACTOR * noise))
     levels = np.minimum(ink / full, 1).astype(np.float32)
-    return Ink(levels, _with_cores(levels, low=max(0.25, 2.5 * noise / full)), desk)
+    mask = _with_cores(levels, low=max(0.25, 2.5 * noise / full))
+    return Ink(levels, mask, desk, noise / full)
 
 
 def _lies_inside(mask: Mask) -> bool:
-    """Whether the largest piece of ink does not touch the picture's edge."""
+    """Whether the largest piece of ink does not touch the edge, and the ink leaves some paper."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return not (largest[[0, -1]].any() or largest[:, [0, -1]].any())
+    touches = largest[[0, -1]].any() or largest[:, [0, -1]].any()
+    return not touches and not spans(mask)
+
+
+def spans(mask: Mask) -> bool:
+    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight cut."""
+    for axis in (0, 1):
+        places, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
+        if places[0] <= TIGHT * side and places[-1] + 1 >= (1 - TIGHT) * side:
+            return True
+    return False
 
 
 def _smooth(grey: Grey, widest: float) -> Grey:

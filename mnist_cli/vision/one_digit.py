@@ -1,0 +1,200 @@
+"""Decides which ink of a picture is its one digit: not dirt, and not the rest of a frame.
+
+All distances are shares of the picture's sides, so that they mean the same at every size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mnist_cli.errors import DataError
+from mnist_cli.vision.ink import TIGHT, Ink, Mask, spans
+from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import Cut
+
+SPECK = 0.03
+"""Pieces with a smaller share of the largest piece's area are dirt."""
+DOT = 0.06
+"""A compact piece with a smaller extent is a dot, as no digit is."""
+SMALLEST = 6
+"""The smallest height of a digit, in pixels, unless the picture has few more."""
+BAND = 0.25
+"""The depth of the margin in which the rest of a frame lies."""
+MARGIN = 0.12
+"""The largest distance of the rest of a frame from the edge of the picture."""
+FLUSH = 0.8
+"""The share of a frame's line that is straight and parallel to the edge."""
+CONTACT = 0.5
+"""The share of a smudge's length that touches the edge; a digit touches it with less."""
+
+TALL = 0.2
+"""The least height of a digit beside which all that reaches in from the edge is ignored."""
+GAP = 0.2
+"""The largest gap in a broken stroke."""
+
+Labels = npt.NDArray[np.int32]
+
+NOTHING = "nothing is written on it"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Connected ink, and how it lies to the edge of the picture.
+
+    Attributes:
+        number: its label.
+        area: number of its pixels.
+        box: around it.
+        touches: whether it reaches the edge, or nearly.
+        frame: whether it looks like the rest of a frame: in the margin, straight, along an edge.
+        smudge: whether it looks like dirt at the edge: in the margin, touching it at length.
+    """
+
+    number: int
+    area: int
+    box: Box
+    touches: bool
+    frame: bool
+    smudge: bool
+
+
+def cut_whole(ink: Ink) -> list[Cut]:
+    """All the ink as one digit, without dirt, and without the rest of a frame at the edge.
+
+    Raises:
+        DataError: there is no other ink: nothing is written.
+    """
+    labels, count = ndimage.label(ink.mask, structure=np.ones((3, 3)))
+    pieces = _pieces(labels, count)
+    kept = _without_specks(_digit(pieces, labels))
+    mask = np.isin(labels, [one.number for one in kept])
+    if not kept or _only_dots(mask):
+        raise DataError(NOTHING, "The digit must stand out from its paper.")
+    box = _box(mask)
+    part = np.s_[box.top : box.bottom, box.left : box.right]
+    return [Cut(np.where(mask[part], ink.levels[part], 0).astype(np.float32), box)]
+
+
+def _box(mask: Mask) -> Box:
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
+    """The pieces of the digit; none if all lie in the margin as a frame or a smudge does.
+
+    A digit in a frame keeps away from the edge, and other things reach into a picture from the
+    edge. But if the ink fills the picture, it is cut tightly: then straight pieces at the edge are
+    strokes of a broken digit, and so are others that end close to the pieces inside.
+    """
+    if all(one.frame or one.smudge for one in pieces):
+        return []
+    others = [one for one in pieces if not one.frame]
+    reaching = [one for one in others if one.touches]
+    inside = [one for one in others if not one.touches]
+    tall = any(one.box.height >= TALL * labels.shape[0] for one in inside)
+    if reaching and spans(labels > 0):
+        return _cluster(pieces, inside, labels) if tall else pieces
+    return inside if tall else others
+
+
+def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """The distances of a box from the upper, lower, left and right edge."""
+    height, width = shape
+    return box.top / height, 1 - box.bottom / height, box.left / width, 1 - box.right / width
+
+
+def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[Piece]:
+    """The pieces that small gaps part from the largest piece inside, directly or in a chain."""
+    away = ndimage.distance_transform_edt(labels == 0)
+    clusters, _ = ndimage.label(away <= GAP * min(labels.shape) / 2)
+    chosen = clusters[labels == max(inside, key=lambda one: one.area).number][0]
+    near = set(np.unique(labels[clusters == chosen]).tolist())
+    return [one for one in pieces if one.number in near]
+
+
+def _without_specks(pieces: list[Piece]) -> list[Piece]:
+    largest = max((one.area for one in pieces), default=0)
+    return [one for one in pieces if one.area >= SPECK * largest]
+
+
+def _pieces(labels: Labels, count: int) -> list[Piece]:
+    boxes = ndimage.find_objects(labels)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    return [
+        _piece(labels, number, rows, columns, int(areas[number]))
+        for number, (rows, columns) in enumerate(boxes, start=1)
+    ]
+
+
+def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) -> Piece:
+    box = Box(rows.start, columns.start, rows.stop, columns.stop)
+    touches = min(_gaps(box, labels.shape)) <= TIGHT
+    if min(_gaps(box, labels.shape)) > MARGIN:
+        return Piece(number, area, box, touches, frame=False, smudge=False)
+    mask = labels[rows, columns] == number
+    flat = _in_margin(mask, box, labels.shape)
+    frame = flat and _flush(mask, box, labels.shape)
+    smudge = flat and _contact(mask, box, labels.shape)
+    return Piece(number, area, box, touches, frame=frame, smudge=smudge)
+
+
+def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether all the piece's ink, but for a 20th, lies in the margin."""
+    height, width = shape
+    y = np.arange(box.top, box.bottom)
+    x = np.arange(box.left, box.right)
+    deep_y = np.minimum(y + 0.5, height - y - 0.5) / height
+    deep_x = np.minimum(x + 0.5, width - x - 0.5) / width
+    depth = np.minimum.outer(deep_y, deep_x)[mask]
+    return bool((depth > BAND).mean() <= 0.05)
+
+
+def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether the side of the piece towards an edge near it is straight."""
+    return any(
+        near <= MARGIN and (starts <= starts.min() + 1 + 0.04 * side).mean() >= FLUSH
+        for near, starts, side in _sides(mask, box, shape)
+    )
+
+
+def _contact(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether the piece touches an edge with at least half of its length."""
+    return any(
+        near == 0 and (starts == 0).mean() >= CONTACT
+        for near, starts, _ in _sides(mask, box, shape)
+    )
+
+
+def _sides(
+    mask: Mask, box: Box, shape: tuple[int, ...]
+) -> list[tuple[float, npt.NDArray[np.intp], int]]:
+    """For each edge: the piece's distance from it, its outline towards it, and the depth's side."""
+    height, width = shape
+    starts = mask.argmax(0), mask[::-1].argmax(0), mask.argmax(1), mask[:, ::-1].argmax(1)
+    return list(zip(_gaps(box, shape), starts, (height, height, width, width), strict=True))
+
+
+def _only_dots(mask: Mask) -> bool:
+    """Whether the ink has only pieces that are too small or too compact for a digit.
+
+    Pieces with small gaps count as one, since a stroke may be broken into dots.
+    """
+    side = min(mask.shape)
+    reach = max(1, round(0.02 * side))
+    padded = np.pad(mask, reach)
+    joined = ndimage.binary_dilation(padded, np.ones((3, 3)), iterations=reach)
+    labels, _ = ndimage.label(joined, structure=np.ones((3, 3)))
+    smallest = min(SMALLEST, 0.4 * max(mask.shape))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        ink = padded[rows, columns] & (labels[rows, columns] == number)
+        extent = max(_box(ink).height, _box(ink).width)
+        thickness = 2 * float(ndimage.distance_transform_edt(np.pad(ink, 1)).max())
+        dot = extent < DOT * side and extent < 2.2 * thickness
+        if extent >= smallest and not dot:
+            return False
+    return True
