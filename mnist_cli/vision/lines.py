@@ -88,20 +88,44 @@ def without(ink: Ink, lines: list[Line], height: float = 0) -> Ink:
     """
     if not lines:
         return ink
-    band = np.zeros(ink.mask.shape, dtype=bool)
-    pen = np.zeros(ink.mask.shape, dtype=bool)
+    bands = [_band([one for one in lines if one.upright == way], ink.mask) for way in (False, True)]
+    table = _is_table(lines, height)
+    gone = np.zeros(ink.mask.shape, dtype=bool)
     for line in lines:
-        turned = band.T if line.upright else band
-        place = _pixels(line, turned.shape)
-        turned[place] = True
-        levels = ink.levels.T if line.upright else ink.levels
-        (pen.T if line.upright else pen)[place] |= _darker(levels[place])
-    rest = ink.mask & (~band | pen)
-    reach = 2 * max(line.half for line in lines) + 3
-    grown = ndimage.maximum_filter(rest.astype(np.uint8), reach)
-    mended = ndimage.minimum_filter(grown, reach) > 0
-    mask = rest if _is_table(lines, height) else rest | (band & ink.mask & mended)
+        # Where other lines cross this one, it is not thicker.
+        seen = ink.mask & ~bands[not line.upright]
+        erased, seen, levels = (
+            (gone.T, seen.T, ink.levels.T) if line.upright else (gone, seen, ink.levels)
+        )
+        place = _pixels(line, seen.shape)
+        pen = _darker(levels[place])
+        erased[place] |= ~(pen if table else pen | _thicker(line, seen))
+    rest = ink.mask & ~gone
+    mask = rest if table else rest | (ink.mask & _mended(rest, max(one.half for one in lines)))
     return Ink(np.where(mask, ink.levels, 0).astype(np.float32), mask, ink.desk, ink.noise)
+
+
+def _band(lines: list[Line], mask: Mask) -> Mask:
+    """The pixels (H, W) on lines of one direction."""
+    band = np.zeros(mask.shape, dtype=bool)
+    for line in lines:
+        seen = band.T if line.upright else band
+        seen[_pixels(line, seen.shape)] = True
+    return band
+
+
+def _thicker(line: Line, mask: Mask) -> Mask:
+    """The columns (length,) of a line in which a stroke lies on it or crosses it."""
+    depth = mask[_pixels(line, mask.shape, beyond=3)].sum(axis=0)
+    usual = float(np.median(depth))
+    return np.asarray(depth >= usual + max(2, 0.5 * usual))
+
+
+def _mended(mask: Mask, half: int) -> Mask:
+    """The mask with the gaps closed that lines of this half thickness leave."""
+    reach = 2 * half + 3
+    grown = ndimage.maximum_filter(mask.astype(np.uint8), reach)
+    return np.asarray(ndimage.minimum_filter(grown, reach) > 0)
 
 
 def _is_table(lines: list[Line], height: float) -> bool:
@@ -170,9 +194,11 @@ def _ragged(rest: npt.NDArray[np.float64], thickness: float) -> bool:
     return float(np.percentile(np.abs(rest), 80)) > thickness / 2 + 1
 
 
-def _pixels(line: Line, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], ...]:
-    """Rows and columns of the pixels on a line, and one beyond each of its edges."""
-    half = line.half
+def _pixels(
+    line: Line, shape: tuple[int, ...], beyond: int = 0
+) -> tuple[npt.NDArray[np.intp], ...]:
+    """Rows and columns of the pixels on a line, and some beyond each of its edges."""
+    half = line.half + beyond
     columns = np.arange(max(0, line.start - 2), min(shape[1], line.stop + 2))
     centres = line.centres[np.clip(columns - line.start, 0, len(line.centres) - 1)]
     # Rounding each row would skip every other one at a centre of 0.5.

@@ -5,6 +5,7 @@ All distances are shares of the picture's sides, so that they mean the same at e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,18 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import TIGHT, Ink, Mask, spans
-from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.ink import TIGHT, Grey, Ink, Mask, spans
+from mnist_cli.vision.lines import Line, without
+from mnist_cli.vision.pieces import Box, pieces_of
+from mnist_cli.vision.ruling import ruling
 from mnist_cli.vision.segmenting import Cut
 
 SPECK = 0.03
 """Pieces with a smaller share of the largest piece's area are dirt."""
 DOT = 0.06
 """A compact piece with a smaller extent is a dot, as no digit is."""
+COMPACT = 1.6
+"""The largest extent of a dot, as a multiple of its thickness."""
 SMALLEST = 6
 """The smallest height of a digit, in pixels, unless the picture has few more."""
 BAND = 0.25
@@ -28,9 +33,15 @@ MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
 """The share of a frame's line that is straight and parallel to the edge."""
+LONG = 0.2
+"""The shortest line away from the edge that is the rest of a frame."""
 CONTACT = 0.5
 """The share of a smudge's length that touches the edge; a digit touches it with less."""
 
+CROSSING = 0.7
+"""The shortest line of a frame or of ruled paper that is taken out of the digit."""
+BEYOND = 0.06
+"""The least length by which a line passes the digit."""
 TALL = 0.2
 """The least height of a digit beside which all that reaches in from the edge is ignored."""
 GAP = 0.2
@@ -68,15 +79,67 @@ def cut_whole(ink: Ink) -> list[Cut]:
     Raises:
         DataError: there is no other ink: nothing is written.
     """
+    ink = _without_lines(ink)
     labels, count = ndimage.label(ink.mask, structure=np.ones((3, 3)))
     pieces = _pieces(labels, count)
     kept = _without_specks(_digit(pieces, labels))
     mask = np.isin(labels, [one.number for one in kept])
-    if not kept or _only_dots(mask):
+    if not kept or _only_dots(ink.levels, mask):
         raise DataError(NOTHING, "The digit must stand out from its paper.")
     box = _box(mask)
     part = np.s_[box.top : box.bottom, box.left : box.right]
     return [Cut(np.where(mask[part], ink.levels[part], 0).astype(np.float32), box)]
+
+
+def _without_lines(ink: Ink) -> Ink:
+    """The ink without the lines of a frame or of ruled paper, which pass the digit on both sides.
+
+    A stroke as long as a line, such as the bar of a 7 in a tight cut, ends where the digit does.
+    """
+    lines = _crossing(ruling(ink)[0], ink.mask.shape)
+    pieces = pieces_of(without(ink, lines).mask)[1] if lines else []
+    if not pieces:
+        return ink
+    rest = max(pieces, key=lambda one: one.area).box
+    if rest.height < TALL * ink.mask.shape[0]:
+        return ink
+    passing = [line for line in lines if _passes(line, rest, ink.mask.shape)]
+    return without(ink, passing) if passing else ink
+
+
+def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
+    """The lines along the edges of the picture, and those that lead from edge to edge.
+
+    The stem of a 4 may lead from edge to edge, but no digit has two.
+    """
+    long = [one for one in lines if one.stop - one.start >= CROSSING * _side(one, shape)]
+    rim = [one for one in long if _gap(one, shape) <= BAND]
+    if len(rim) < 3:
+        rim = [one for one in rim if _gap(one, shape) <= MARGIN]
+    through = [
+        one
+        for one in long
+        if one.start <= 1 + 0.02 * _side(one, shape) and one.stop >= 0.98 * _side(one, shape) - 1
+    ]
+    several = sum(one.upright for one in through) > 1
+    return [one for one in long if one in rim or (one in through and (several or not one.upright))]
+
+
+def _side(line: Line, shape: tuple[int, ...]) -> int:
+    return shape[0] if line.upright else shape[1]
+
+
+def _gap(line: Line, shape: tuple[int, ...]) -> float:
+    """The distance of a line from the edge that it runs along."""
+    across = shape[1] if line.upright else shape[0]
+    return min(line.middle, across - 1 - line.middle) / across
+
+
+def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
+    """Whether a line goes on beyond the digit on both sides."""
+    start, stop = (digit.top, digit.bottom) if line.upright else (digit.left, digit.right)
+    beyond = min(start - line.start, line.stop - stop)
+    return beyond >= BEYOND * _side(line, shape)
 
 
 def _box(mask: Mask) -> Box:
@@ -155,46 +218,56 @@ def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether the side of the piece towards an edge near it is straight."""
-    return any(
-        near <= MARGIN and (starts <= starts.min() + 1 + 0.04 * side).mean() >= FLUSH
-        for near, starts, side in _sides(mask, box, shape)
-    )
+    """Whether the side of the piece towards an edge near it is straight.
+
+    A short line counts only at the very edge: elsewhere it may be a small 1 on a large page.
+    """
+    for gap, starts, depth, length in _sides(mask, box, shape):
+        slack = 1 + min(0.04 * depth, 0.1 * len(starts))
+        straight = (starts <= starts.min() + slack).mean() >= FLUSH
+        rest = len(starts) >= LONG * length or gap * depth <= 1 or max(mask.shape) < SMALLEST
+        if gap <= MARGIN and straight and rest:
+            return True
+    return False
 
 
 def _contact(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
     """Whether the piece touches an edge with at least half of its length."""
     return any(
-        near == 0 and (starts == 0).mean() >= CONTACT
-        for near, starts, _ in _sides(mask, box, shape)
+        gap == 0 and (starts == 0).mean() >= CONTACT
+        for gap, starts, _, _ in _sides(mask, box, shape)
     )
 
 
 def _sides(
     mask: Mask, box: Box, shape: tuple[int, ...]
-) -> list[tuple[float, npt.NDArray[np.intp], int]]:
-    """For each edge: the piece's distance from it, its outline towards it, and the depth's side."""
+) -> Iterator[tuple[float, npt.NDArray[np.intp], int, int]]:
+    """For each edge: the piece's gap to it, its outline towards it, the depth, the edge's length."""
     height, width = shape
     starts = mask.argmax(0), mask[::-1].argmax(0), mask.argmax(1), mask[:, ::-1].argmax(1)
-    return list(zip(_gaps(box, shape), starts, (height, height, width, width), strict=True))
+    depths, lengths = (height, height, width, width), (width, width, height, height)
+    yield from zip(_gaps(box, shape), starts, depths, lengths, strict=True)
 
 
-def _only_dots(mask: Mask) -> bool:
+def _only_dots(levels: Grey, mask: Mask) -> bool:
     """Whether the ink has only pieces that are too small or too compact for a digit.
 
     Pieces with small gaps count as one, since a stroke may be broken into dots.
     """
     side = min(mask.shape)
     reach = max(1, round(0.02 * side))
-    padded = np.pad(mask, reach)
+    padded, full = np.pad(mask, reach), np.pad(levels > 0.5, reach)
     joined = ndimage.binary_dilation(padded, np.ones((3, 3)), iterations=reach)
     labels, _ = ndimage.label(joined, structure=np.ones((3, 3)))
     smallest = min(SMALLEST, 0.4 * max(mask.shape))
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         ink = padded[rows, columns] & (labels[rows, columns] == number)
         extent = max(_box(ink).height, _box(ink).width)
-        thickness = 2 * float(ndimage.distance_transform_edt(np.pad(ink, 1)).max())
-        dot = extent < DOT * side and extent < 2.2 * thickness
+        dot = extent < DOT * side and extent < COMPACT * _thickness(ink & full[rows, columns])
         if extent >= smallest and not dot:
             return False
     return True
+
+
+def _thickness(mask: Mask) -> float:
+    return 2 * float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.errors import DataError
 from mnist_cli.vision.ink import Ink
 from mnist_cli.vision.lines import Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, Region, pieces_of, usual_height
@@ -24,7 +25,10 @@ def ruling(ink: Ink) -> tuple[list[Line], float]:
     1.8 digits, or ends at other lines on both sides, or is the side of a box.
     """
     seen = ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise))
-    labels, pieces = pieces_of(seen)
+    try:
+        labels, pieces = pieces_of(seen)
+    except DataError:  # grain
+        return [], 0.0
     runs = sorted(straight_runs(seen), key=lambda run: -len(run.centres))[:MOST_RUNS]
     runs = [run for run in runs if _attached(run, pieces, labels)]
     if not runs:
@@ -59,7 +63,7 @@ def _continues(line: Line, run: Line, farthest: float) -> bool:
 
 
 def _is_long(run: Line, ink: Ink) -> bool:
-    return len(run.centres) >= 0.35 * ink.mask.shape[0 if run.upright else 1]
+    return bool(len(run.centres) >= 0.35 * ink.mask.shape[0 if run.upright else 1])
 
 
 def _height_without(ink: Ink, lines: list[Line]) -> float:
@@ -82,7 +86,7 @@ def _attached(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) ->
     if piece is None:
         return False
     across = piece.box.width if run.upright else piece.box.height
-    return across > np.ptp(run.centres) + 3 * run.thickness + 4
+    return bool(across > np.ptp(run.centres) + 3 * run.thickness + 4)
 
 
 def _frames(runs: list[Line], pieces: list[Region], labels: npt.NDArray[np.int32]) -> list[Line]:

@@ -113,14 +113,21 @@ def _try(grey: Grey, widest: float) -> tuple[Reading | None, DataError | None]:
 
 
 def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
-    """Whether the wide search finds digits whose strokes are too wide for the narrow one."""
+    """Whether the wide search finds digits whose strokes are too wide for the narrow one.
+
+    Or as many large digits: it is better against grain.
+    """
+    if len(wide.digits) == len(narrow.digits) and narrow.height > 3 * window:
+        return True
     if not wide.digits or max(wide.digits, key=lambda one: one.area).is_blot:
         return False
     written = _mask(wide)
     stroke = stroke_width(written.astype(np.float32))
-    return bool(
-        stroke > 0.6 * window and wide.height > 2.2 * stroke and written[_mask(narrow)].mean() > 0.7
-    )
+    if stroke <= 0.6 * window or wide.height <= 3 * stroke:
+        return False
+    # The narrow search finds the ragged edges of wide strokes, or takes the strokes for the paper.
+    sheet = ~narrow.ink.desk
+    return bool(max(written[_mask(narrow)].mean(), written[sheet].mean()) > 0.7)
 
 
 def _mask(reading: Reading) -> Mask:

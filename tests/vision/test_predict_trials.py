@@ -15,7 +15,7 @@ from PIL import Image
 
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.segmenting import cut_whole
+from mnist_cli.vision.one_digit import cut_whole
 
 DOCS = Path(__file__).parents[2] / "docs"
 
