@@ -127,7 +127,7 @@ def dirty() -> Drawn:
     drawn.row([7, 4, 2], 60, 120, 100, 120)
     drawn.draw.ellipse([480, 40, 492, 52], fill=0)
     drawn.draw.ellipse([440, 240, 490, 290], fill=0)
-    drawn.draw.rectangle([0, 280, 300, 300], fill=0)
+    drawn.draw.line((0, 250, 60, 262), fill=0, width=10)
     return drawn
 
 
