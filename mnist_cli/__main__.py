@@ -17,6 +17,9 @@ def main() -> None:
     spin_briefly()
     os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook's backend may be missing
     try:
+        from mnist_cli.base.process import restart_in_utf8
+
+        restart_in_utf8()
         from mnist_cli.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")

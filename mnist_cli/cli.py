@@ -25,11 +25,11 @@ import typer
 import typer.core
 
 from mnist_cli import __version__
-from mnist_cli.base.process import abandon_stdout, end
-from mnist_cli.base.signals import HeldImport, Termination, ignore_signals
+from mnist_cli.base.process import abandon_stdout, check_working_directory, end
+from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, ignore_signals
 from mnist_cli.commands import options
 from mnist_cli.commands.renamed import renamed
-from mnist_cli.commands.typer_errors import translated
+from mnist_cli.commands.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
 from mnist_cli.networks.source import blamed
 from mnist_cli.training.expected_errors import expected, explain
@@ -69,7 +69,12 @@ class _PlainHelp:
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        refuse_empty(arguments)
         return super().parse_args(context, renamed(context.command_path, arguments))
+
+    def invoke(self, context: Any) -> Any:
+        check_working_directory()
+        return super().invoke(context)
 
 
 class _Group(_PlainHelp, typer.core.TyperGroup):
@@ -145,11 +150,12 @@ def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
     warnings.showwarning = _show_warning
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     if "torch" not in sys.modules:
         sys.meta_path.insert(0, HeldImport)
-    arguments = sys.argv[1:]
+    arguments, code = sys.argv[1:], 0
     try:
         code = run(arguments)
         ignore_signals()  # one that comes now comes too late to change anything
@@ -164,7 +170,7 @@ def main() -> NoReturn:
         code = 0
     except OSError as error:
         abandon_stdout()
-        code = _report(explain(error), arguments)
+        code = code or _report(explain(error), arguments)  # a failure keeps its own code
     end(code)
 
 
@@ -177,15 +183,14 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
-    if issubclass(category, Caution):
-        from mnist_cli.report.console import warn
+    from mnist_cli.report.console import visible, warn
 
+    if issubclass(category, Caution):
         warn(str(message))
         return
+    text = warnings.formatwarning(message, category, filename, lineno, line)
     with contextlib.suppress(OSError):
-        (file or sys.stderr).write(
-            warnings.formatwarning(message, category, filename, lineno, line)
-        )
+        (file or sys.stderr).write(visible(text))
 
 
 def run(arguments: list[str]) -> int:
@@ -247,9 +252,7 @@ def _report(error: MnistError, arguments: list[str]) -> int:
     from mnist_cli.report.console import report_error
 
     if _asked("--debug", arguments):
-        import traceback
-
-        traceback.print_exception(error)
+        _print_traceback(error)
     if isinstance(error, OwnCodeError) and not error.hint:
         error.hint = "See the whole traceback with --debug."
     report_error(error, as_json=_asked("--json", arguments))
@@ -258,14 +261,20 @@ def _report(error: MnistError, arguments: list[str]) -> int:
 
 def _report_bug(error: BaseException, arguments: list[str]) -> int:
     """Print the traceback of an unexpected error, and with ``--json`` a document too."""
-    import traceback
-
     from mnist_cli.report.console import print_error_document
 
-    traceback.print_exception(error)
+    _print_traceback(error)
     if _asked("--json", arguments):
         print_error_document(MnistError.code, "internal", f"{type(error).__name__}: {error}")
     return MnistError.code
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    from mnist_cli.report.console import visible
+
+    sys.stderr.write(visible("".join(traceback.format_exception(error))))
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -34,8 +34,8 @@ TORCH: Mapping[str, set[str]] = {
 }
 """Of torch, by module. Remove what is no longer used; add nothing."""
 
-NOT_OF_TORCH = {"_exit", "_winapi", "_MNIST_COMPLETE", "_ALLOC_FAILED"}
-"""Python's own, the variable by which shells complete, and the end of CUDA's error codes."""
+NOT_OF_TORCH = {"_exit", "_winapi", "_on_queue_feeder_error", "_MNIST_COMPLETE", "_ALLOC_FAILED"}
+"""Python's own (a queue names its errors nowhere else), the variable by which shells complete, and the end of CUDA's error codes."""
 
 UNDOCUMENTED = {"BackwardCFunction", "apply_boxed"}
 """Names without an underscore that torch documents nowhere."""

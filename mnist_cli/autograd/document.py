@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.autograd.graph import FORMAT, VERSION, GradGraph, Node, Parameter, Verdict
+from mnist_cli.autograd.order import dependencies
 from mnist_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -197,3 +198,18 @@ def _check_references(graph: GradGraph) -> None:
             raise _wrong(f"parameters[{position}].node: no such node: {parameter.node}")
     if not (0 <= graph.root < count or graph.root == count == 0):
         raise _wrong(f"root: no such node: {graph.root}")
+    _check_no_cycle(graph)
+
+
+def _check_no_cycle(graph: GradGraph) -> None:
+    waiting = dependencies(graph)
+    free = [number for number, count in enumerate(waiting) if count == 0]
+    for number in free:
+        for edge in graph.nodes[number].next:
+            if edge is not None:
+                waiting[edge.node] -= 1
+                if waiting[edge.node] == 0:
+                    free.append(edge.node)
+    if len(free) < len(graph.nodes):
+        inside = next(number for number, count in enumerate(waiting) if count)
+        raise _wrong(f"nodes[{inside}]: its gradient comes back to it, in a circle")

@@ -5,6 +5,7 @@ Returns data and prints nothing. :mod:`mnist_cli.autograd.expression` reads the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.expression import evaluate, names_in
+from mnist_cli.autograd.expression import MAX_TOTAL, evaluate, names_in
 from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.query import nearest
@@ -23,6 +24,8 @@ from mnist_cli.errors import UsageError
 
 MAX_CALLS = 256
 """Calls of one experiment: each order has one for each variable of each gradient before."""
+MAX_NODES = 20_000
+"""Nodes of a graph that is differentiated again: with each order it grows threefold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +128,22 @@ def _go_on(first: NodeCall, leaves: Mapping[str, Tensor], orders: int) -> list[N
                     f"more than {MAX_CALLS} calls at order {call.order + 1}",
                     "Request fewer orders.",
                 )
+            _check_size(call, orders)
             ones = torch.ones_like(gradient).detach()
             calls.append(_call(gradient, leaves, ones, call.order + 1, (number, name), True))
     return calls
+
+
+def _check_size(call: NodeCall, orders: int) -> None:
+    """Refuse to differentiate a graph again that has grown too large."""
+    graph = call.walked.graph
+    entries = sum(math.prod(one.shape) for node in graph.nodes for one in node.outputs)
+    if len(graph.nodes) > MAX_NODES or entries > MAX_TOTAL:
+        raise UsageError(
+            f"the graph of order {call.order} has {len(graph.nodes):,} nodes and {entries:,} "
+            f"entries, too many for order {orders}",
+            f"Request at most {call.order} orders.",
+        )
 
 
 def _call(

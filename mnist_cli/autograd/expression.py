@@ -24,6 +24,8 @@ MAX_LENGTH = 1_000
 """Characters of an expression."""
 MAX_DEPTH = 60
 """How deeply an expression may be nested."""
+MAX_TOTAL = 20_000_000
+"""Entries of all tensors that an expression makes on its way: 80 MB in float32."""
 MAX_WHOLE = 2**53
 """The largest whole number that stays whole: beyond it floats have gaps."""
 
@@ -40,6 +42,8 @@ class Function:
     options: tuple[str, ...] = ()
     shape: bool = False
     """Whether any count of whole numbers follows: a shape."""
+    widest: Callable[..., Any] | None = None
+    """A function whose result has the size of the largest tensor on the way to this one's."""
 
 
 _ELEMENTWISE = (
@@ -57,7 +61,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "silu": Function(torch.nn.functional.silu),
     "softplus": Function(torch.nn.functional.softplus),
     "leaky_relu": Function(torch.nn.functional.leaky_relu),
-    "mse_loss": Function(torch.nn.functional.mse_loss, 2),
+    "mse_loss": Function(torch.nn.functional.mse_loss, 2, widest=torch.sub),
     "linear": Function(torch.nn.functional.linear, 3),
     "addmm": Function(torch.addmm, 3),
     "max": Function(torch.max),
@@ -125,10 +129,18 @@ def _parse(text: str) -> ast.Expression:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval")
+    except UnicodeError as error:
+        raise UsageError("the expression has a byte that is not UTF-8") from error
     except SyntaxError as error:
+        if "too many nested" in error.msg:
+            raise _too_deep() from error
         _refuse("this is not an expression", text, (error.offset or 1) - 1)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError("the expression cannot be read: it is nested too deeply") from error
+        raise _too_deep() from error
+
+
+def _too_deep() -> UsageError:
+    return UsageError("the expression cannot be read: it is nested too deeply")
 
 
 def _refuse(what: str, text: str, start: int, end: int | None = None, hint: str = "") -> NoReturn:
@@ -144,6 +156,7 @@ class _Reader:
     def __init__(self, text: str, leaves: Mapping[str, Tensor]) -> None:
         self.text = text
         self.leaves = leaves
+        self.entries = 0
 
     def refuse(self, what: str, node: ast.expr, hint: str = "") -> NoReturn:
         """Fail at a node; columns of a parsed node count bytes, those of a terminal characters."""
@@ -162,14 +175,24 @@ class _Reader:
         if isinstance(node, ast.Name):
             return self._name(node)
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-            left, right = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
-            return self._compute(node, _BINARY[type(node.op)], [left, right])
+            return self._operators(node, depth)
         if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
             return self._compute(node, _UNARY[type(node.op)], [self.read(node.operand, depth + 1)])
         if isinstance(node, ast.Call):
             return self._call(node, depth)
         hint = "Use only numbers, names, + - * / ** @, parentheses and the listed functions."
         return self.refuse("this is not allowed in an expression", node, hint)
+
+    def _operators(self, node: ast.BinOp, depth: int) -> Value:
+        """A chain such as ``a + b - c``, from its left end: it is not nested, however long."""
+        chain = [node]
+        while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _BINARY:
+            chain.append(chain[-1].left)
+        value = self.read(chain[-1].left, depth + 1)
+        for one in reversed(chain):
+            right = self.read(one.right, depth + 1)
+            value = self._compute(one, _BINARY[type(one.op)], [value, right])
+        return value
 
     def _constant(self, node: ast.Constant) -> Number:
         value = node.value
@@ -208,7 +231,9 @@ class _Reader:
                 self.refuse(f"{name} takes no options by name", node)
             return self._compute(node, lambda *t: function.call(*t, *numbers), tensors)
         options = self._options(node, name, function)
-        return self._compute(node, lambda *t: function.call(*t, **options), tensors)
+        return self._compute(
+            node, lambda *t: function.call(*t, **options), tensors, function.widest
+        )
 
     def _options(self, node: ast.Call, name: str, function: Function) -> dict[str, int]:
         extra = node.args[function.tensors :]
@@ -217,7 +242,9 @@ class _Reader:
             self.refuse(f"{name} takes {takes} argument(s) at most", extra[-1])
         options = {key: self._whole(one) for key, one in zip(function.options, extra, strict=False)}
         for pair in node.keywords:
-            if pair.arg not in function.options or pair.arg in options:
+            if pair.arg in options:
+                self.refuse(f"{name} has its {pair.arg} already", pair.value)
+            if pair.arg not in function.options:
                 known = ", ".join(function.options) or "none"
                 self.refuse(f"{name} takes no option {pair.arg}", pair.value, f"It has {known}.")
             options[pair.arg] = self._whole(pair.value)
@@ -231,18 +258,25 @@ class _Reader:
             self.refuse("a whole number is required here", node)
         return value
 
-    def _compute(self, node: ast.expr, call: Callable[..., Any], values: Sequence[Value]) -> Value:
+    def _compute(
+        self,
+        node: ast.expr,
+        call: Callable[..., Any],
+        values: Sequence[Value],
+        widest: Callable[..., Any] | None = None,
+    ) -> Value:
         """Run one operation, after a rehearsal without memory that finds its size."""
         try:
             if not any(isinstance(value, Tensor) for value in values):
                 return _numbers(call, [v for v in values if not isinstance(v, Tensor)])
             with torch.no_grad():
-                rehearsal = call(
+                rehearsal = (widest or call)(
                     *(v.detach().to("meta") if isinstance(v, Tensor) else v for v in values)
                 )
-            if rehearsal.numel() > MAX_ENTRIES:
-                self.refuse(f"the result would have {rehearsal.numel()} entries", node)
-            result: Tensor = call(*values)
+            self._count(rehearsal.numel(), node)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about broadcasting, with our own lines
+                result: Tensor = call(*values)
         except ZeroDivisionError:  # Python's own words differ between its versions
             self.refuse("this cannot be computed (division by zero)", node)
         except OverflowError:
@@ -251,6 +285,13 @@ class _Reader:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self.refuse(f"this cannot be computed ({reason})", node)
         return result
+
+    def _count(self, entries: int, node: ast.expr) -> None:
+        self.entries += entries
+        if entries > MAX_ENTRIES:
+            self.refuse(f"this would make {entries:,} entries", node)
+        if self.entries > MAX_TOTAL:
+            self.refuse(f"the expression would make more than {MAX_TOTAL:,} entries", node)
 
 
 _NEED_DIM = {torch.softmax, torch.log_softmax, torch.cumsum, torch.logsumexp}

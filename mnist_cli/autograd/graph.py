@@ -17,10 +17,10 @@ VERSION = 1
 
 
 class _Count:
-    """Makes pydantic refuse a negative number when it reads a document."""
+    """Makes pydantic refuse what 64 bits without a sign cannot hold when it reads a document."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return {**handler(source), "ge": 0}
+        return {**handler(source), "ge": 0, "le": 2**64 - 1}
 
 
 class _Figure:
@@ -97,7 +97,7 @@ class Saved:
     shape: Shape
     dtype: str
     bytes: Count
-    storage: int
+    storage: Count
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Node:
     name: str
     module: str = ""
     parameter: str | None = None
-    sequence: int | None = None
+    sequence: Count | None = None
     outputs: tuple[TensorMeta, ...] = ()
     next: tuple[Edge | None, ...] = ()
     saved: tuple[Saved, ...] = ()

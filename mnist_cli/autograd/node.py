@@ -7,8 +7,9 @@ saves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import CellType, CodeType
 from typing import Any, NoReturn
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.graph import TensorMeta
 from mnist_cli.errors import UsageError
 
@@ -61,7 +63,9 @@ def inputs(node: Node) -> tuple[Input, ...]:
     leaf = variable(node)
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
-        return tuple(Input(i.shape, wanted, i.device) for i in expected)
+        if wanted == leaf.dtype:  # not chosen: the leaf's dtype may have changed since the forward
+            return expected
+        return tuple(Input(i.shape, wanted, i.device, i.known) for i in expected)
     if torch_private.is_function(node) and _mentions(node, "set_output_grad_dtype"):
         return _declared(node, expected)
     return expected
@@ -97,16 +101,40 @@ def _dtype_handed_over(
 
 
 def _mentions(node: Node, method: str) -> bool:
-    """Whether a Function's forward calls a method of ``ctx`` whose effect cannot be read back."""
+    """Whether a Function's forward may call a method of ``ctx`` whose effect cannot be read back.
+
+    Looks into decorators and into the functions that it calls by name.
+    """
     source = torch_private.function_of(node)
-    codes = (getattr(one, "__code__", None) for one in (source.forward, source.setup_context))
-    return any(code is not None and method in code.co_names for code in codes)
+    return any(method in code.co_names for code in _codes([source.forward, source.setup_context]))
+
+
+def _codes(functions: list[Any], limit: int = 100) -> Iterator[CodeType]:
+    """The code of functions, of what decorates them, and of what they call by a global name."""
+    seen: set[int] = set()
+    for function in functions:
+        function = getattr(function, "__func__", function)
+        code = getattr(function, "__code__", None)
+        if code is None or id(code) in seen or len(seen) > limit:
+            continue
+        seen.add(id(code))
+        inner = [one for one in code.co_consts if isinstance(one, CodeType)]
+        yield from (code, *inner)
+        cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
+        called = [function.__globals__.get(name) for one in (code, *inner) for name in one.co_names]
+        functions += [getattr(function, "__wrapped__", None), *cells, *called]
+
+
+def _filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # not assigned yet
+        return False
 
 
 def _input(meta: Any) -> Input:
-    try:
-        shape = tuple(int(size) for size in meta.shape)
-    except (RuntimeError, TypeError, ValueError):  # nested tensors have no such shape
+    shape = shape_of(meta)
+    if shape is None:
         return Input((), None, meta.device, known=False)
     return Input(shape, meta.dtype, meta.device)
 
@@ -147,7 +175,7 @@ def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
             return _call_custom(node, tuple(grads))
         results = node(*grads)  # type: ignore[operator]
     except RuntimeError as error:
-        _explain(node, error)
+        explain(name(node), error)
     return results if isinstance(results, tuple) else (results,)
 
 
@@ -185,8 +213,9 @@ def _handed_over(node: Node, grads: Grads) -> Grads:
     if not known:
         return _all_missing(node, grads)
 
-    def seen(*handed: Tensor | None) -> NoReturn:
-        raise _SeenError(handed)
+    def seen(*handed: Any) -> NoReturn:
+        boxed = len(handed) == 1 and isinstance(handed[0], list)  # boxed_grads_call
+        raise _SeenError(tuple(handed[0]) if boxed else handed)
 
     roots = [GradientEdge(node, i) for i, _ in known]
     try:
@@ -207,14 +236,23 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
     )
 
 
-def _explain(node: Node, error: RuntimeError) -> NoReturn:
-    """Turn torch's two common errors into ours, and raise all others again."""
+def explain(what: str, error: RuntimeError) -> NoReturn:
+    """Turn torch's two common errors of a backward pass into ours, and raise all others again.
+
+    Args:
+        what: the node, or the pass.
+        error: torch's.
+
+    Raises:
+        UsageError: the graph was freed, or a saved tensor was overwritten.
+        RuntimeError: torch's own, for any other cause.
+    """
     text = str(error)
     if "freed" in text:
-        raise freed(name(node)) from error
+        raise freed(what) from error
     if "modified by an inplace operation" in text:
         raise UsageError(
-            f"{name(node)} cannot be called: a tensor that it saved was overwritten in place",
+            f"{what} cannot run: a tensor that it saved was overwritten in place",
             "Find the in-place operation with torch.autograd.set_detect_anomaly(True).",
         ) from error
     raise error

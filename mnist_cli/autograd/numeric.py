@@ -85,7 +85,8 @@ def gradcheck(
 
     Args:
         loss: evaluates the scalar loss () from the parameters as they are.
-        parameters: float64 leaves by name; changed during the check, and restored.
+        parameters: float64 or complex128 leaves by name; changed during the check, and restored.
+            Real and imaginary part of an entry are checked apart, as the last index tells.
         samples: entries of each parameter, or all if it has fewer.
         seed: chooses the entries, and is the random state of each evaluation.
 
@@ -93,7 +94,7 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter is not float64, the loss is no scalar, does not depend on any
+        UsageError: a parameter has fewer bits than float64, the loss is no scalar, does not depend on any
             parameter, or is not the same when evaluated twice.
         NonFiniteError: the loss is not finite.
     """
@@ -128,7 +129,7 @@ class _Evaluation:
 
 def _require_float64(leaves: Mapping[str, Tensor]) -> None:
     for name, leaf in leaves.items():
-        if leaf.dtype != torch.float64:
+        if leaf.dtype not in {torch.float64, torch.complex128}:
             kind = str(leaf.dtype).removeprefix("torch.")
             raise UsageError(
                 f"{name} is {kind}: differences in {kind} are mostly rounding errors",
@@ -152,7 +153,7 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
         )
     found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(leaf) if grad is None else grad.detach()
+        name: torch.zeros_like(leaf) if grad is None else grad.detach().to_dense()
         for (name, leaf), grad in zip(leaves.items(), found, strict=True)
     }
 
@@ -160,6 +161,7 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
 def _check(
     name: str, leaf: Tensor, gradient: Tensor, evaluate: _Evaluation, samples: int, seed: int
 ) -> GradientCheck:
+    leaf, gradient = _real(leaf.data), _real(gradient)
     generator = torch.Generator().manual_seed(seed)
     places = torch.randperm(leaf.numel(), generator=generator)[:samples].sort().values.tolist()
     largest = float(gradient.abs().max()) if gradient.numel() else 0.0
@@ -167,12 +169,17 @@ def _check(
     return GradientCheck(name, entries)
 
 
+def _real(tensor: Tensor) -> Tensor:
+    """Complex entries as pairs in the last dimension: torch's gradient has the slope of each."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def _entry(
     leaf: Tensor, gradient: Tensor, place: int, largest: float, evaluate: _Evaluation
 ) -> EntryCheck:
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), leaf.shape))
     analytic = float(gradient[index])
-    step = STEP * max(1.0, abs(float(leaf.detach()[index])))
+    step = STEP * max(1.0, abs(float(leaf[index])))
     wide = _slopes(leaf, index, step, evaluate)
     near = _slopes(leaf, index, step / 2, evaluate)
     numeric = (4 * near.central - wide.central) / 3
@@ -202,8 +209,7 @@ class _Slopes:
         return abs(self.right - self.left)
 
 
-def _slopes(leaf: Tensor, index: tuple[int, ...], step: float, evaluate: _Evaluation) -> _Slopes:
-    data = leaf.data  # written past autograd: the check must leave no trace in the version count
+def _slopes(data: Tensor, index: tuple[int, ...], step: float, evaluate: _Evaluation) -> _Slopes:
     before = float(data[index])
     try:
         middle = evaluate.number()

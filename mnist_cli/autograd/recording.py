@@ -7,19 +7,21 @@ segment changes, and the hooks that act on accumulated gradients.
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_cli.autograd.graph import GradGraph, Stats
-from mnist_cli.autograd.node import Grads, freed
+from mnist_cli.autograd.node import Grads, explain
 from mnist_cli.autograd.stats import StatsCollector
-from mnist_cli.autograd.torch_private import backward_id, without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import backward_id
+from mnist_cli.autograd.undisturbed import set_aside
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
 
@@ -45,6 +47,9 @@ class Recording:
 
 
 _Places = tuple[int | None, ...]
+
+_ONE_AT_A_TIME = threading.RLock()
+"""The leaves' ``.grad`` is the scratch of a recording, and its hooks are on shared nodes."""
 
 
 @dataclass
@@ -79,6 +84,9 @@ class _Seen:
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
     """Run the engine's backward from the root and record every node's gradients.
 
+    One recording runs at a time; other threads that record wait. But a thread that runs a plain
+    ``backward`` on the same leaves meanwhile adds to what is recorded.
+
     Args:
         walked: a walk whose root is a tensor.
         grad: gradient of the root, of its shape; default: ones, for a root with one entry.
@@ -97,7 +105,8 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(set_aside(leaves))
-        stack.enter_context(same_buffers(walked.model))
+        stack.enter_context(_ONE_AT_A_TIME)
+        stack.enter_context(walked.undisturbed())
         for number, node in enumerate(walked.nodes):
             handle = node.register_hook(partial(seen.take, number))
             stack.callback(handle.remove)
@@ -130,18 +139,17 @@ def _run(root: Tensor, seed: Tensor) -> None:
     try:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:
-        if "freed" not in str(error):
-            raise
-        raise freed("it") from error
+        explain("backward", error)
 
 
 def root_tensor(walked: Walk) -> Tensor:
     """The tensor that the walk started from.
 
     Raises:
-        UsageError: the walk started from a node.
+        UsageError: the walk started from a node, or its tensor has another graph since.
     """
     if isinstance(walked.root, Tensor):
+        walked.check_current()
         return walked.root
     raise UsageError(
         "this walk started from a node, but a backward pass starts from a tensor",
@@ -157,7 +165,8 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         grad: of the same shape; None is ones, for a root with one entry.
 
     Raises:
-        UsageError: the gradient is missing, or has another shape.
+        UsageError: the gradient is missing, has another shape, or is complex for a real root.
+        TypeError: it is no tensor.
     """
     if grad is None and root.numel() != 1:
         raise UsageError(
@@ -166,47 +175,19 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         )
     if grad is None:
         return torch.ones_like(root, memory_format=torch.preserve_format).detach()
+    if not isinstance(grad, Tensor):
+        raise TypeError(f"the gradient must be a tensor, not a {type(grad).__name__}")
+    if grad.is_complex() and not root.is_complex():
+        raise UsageError(
+            f"a complex gradient ({grad.dtype}) does not fit a real root ({root.dtype})",
+            "Give its real part.",
+        )
     if grad.shape != root.shape:
         raise UsageError(
             f"a gradient of shape {tuple(grad.shape)} does not fit the root",
             f"Its shape is {tuple(root.shape)}.",
         )
     return grad.detach()
-
-
-@contextmanager
-def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Remove the leaves' ``.grad`` and their after-accumulation hooks while the block runs.
-
-    Such a hook is how an optimiser steps during backward; an inspection must not train.
-    """
-    known = list(leaves)
-    grads = [leaf.grad for leaf in known]
-    try:
-        for leaf in known:
-            leaf.grad = None
-        with without_hooks_after_accumulation(known):
-            yield
-    finally:
-        for leaf, grad in zip(known, grads, strict=True):
-            leaf.grad = grad
-
-
-@contextmanager
-def same_buffers(model: nn.Module | None) -> Iterator[None]:
-    """Put a model's buffers back as they were, bit for bit.
-
-    Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. Written through ``.data``, so that autograd does not take saved buffers for
-    overwritten ones.
-    """
-    buffers = list(model.buffers()) if model is not None else []
-    before = [buffer.detach().clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.data.copy_(value)
 
 
 def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:
@@ -229,8 +210,16 @@ def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Re
         for grad, weight in [pick((grad_places.get(one.name), weight_places[one.name]))]
     )
     kept = [seen.grads.get(i, ((), ())) for i in range(len(walked.nodes))] if seen.keep else []
+    hidden = Counter(collector.hidden.values())
+    unreadable = [f"{count} gradients or parameters: {why}" for why, count in hidden.items()]
+    graph = replace(
+        walked.graph,
+        nodes=nodes,
+        parameters=parameters,
+        unreadable=(*walked.graph.unreadable, *unreadable),
+    )
     return Recording(
-        graph=replace(walked.graph, nodes=nodes, parameters=parameters),
+        graph=graph,
         gradients=gradients,
         grad_in=tuple(came for came, _ in kept),
         grad_out=tuple(left for _, left in kept),

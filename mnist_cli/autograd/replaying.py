@@ -6,24 +6,29 @@ result with the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node as LiveNode
 
 from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.bits import same_bits
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
-from mnist_cli.autograd.recording import root_tensor, same_buffers, seed_of, set_aside
+from mnist_cli.autograd.recording import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
     sequence_number,
 )
+from mnist_cli.autograd.undisturbed import retaining, set_aside
 from mnist_cli.autograd.walking import Names, Walk, walk
 from mnist_cli.errors import UsageError
 
@@ -126,7 +131,7 @@ def replay(
     state = _State.begin(walked)
     arrived: dict[int, Grads] = {}
     order: list[int] = []
-    with same_buffers(walked.model):
+    with walked.undisturbed():
         for step in _turns(state, seed_of(root_tensor(walked), grad)):
             order.append(step.node)
             if keep:
@@ -159,7 +164,9 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
     Raises:
         UsageError: the gradient does not fit, or the graph was freed.
     """
-    return _turns(_State.begin(walked), seed_of(root_tensor(walked), grad))
+    seed = seed_of(root_tensor(walked), grad)
+    inner = retaining(walked.nodes)
+    return _turns(_State.begin(walked), seed, partial(walked.undisturbed, inner))
 
 
 def call_node(
@@ -179,6 +186,7 @@ def call_node(
     Raises:
         UsageError: too many or too few gradients, one of the wrong shape (the right one is
             named), an AccumulateGrad, or a graph already freed.
+        TypeError: a gradient is no tensor.
     """
     if adapter.variable(node) is not None:
         raise UsageError(
@@ -195,7 +203,7 @@ def call_node(
         return adapter.call(node, given)
 
 
-def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -> None:
+def _check_grads(name: str, grads: tuple[Any, ...], expected: tuple[adapter.Input, ...]) -> None:
     if len(grads) != len(expected):
         shapes = ", ".join(str(one.shape) for one in expected)
         raise UsageError(
@@ -204,6 +212,9 @@ def _check_grads(name: str, grads: Grads, expected: tuple[adapter.Input, ...]) -
             "or None for no gradient.",
         )
     for number, (grad, one) in enumerate(zip(grads, expected, strict=True)):
+        if grad is not None and not isinstance(grad, Tensor):
+            kind = type(grad).__name__
+            raise TypeError(f"gradient {number} of {name} must be a tensor or None, not a {kind}")
         if grad is not None and one.known and tuple(grad.shape) != one.shape:
             raise UsageError(
                 f"gradient {number} of {name} has shape {tuple(grad.shape)}",
@@ -231,7 +242,9 @@ class _State:
         return self.buffers.setdefault(node, empty)
 
 
-def _turns(state: _State, seed: Tensor) -> Iterator[ReplayStep]:
+def _turns(
+    state: _State, seed: Tensor, apart: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[ReplayStep]:
     walked = state.walked
     first = adapter.deliver(seed, walked.inputs[0][walked.root_nr])
     state.buffer(0)[walked.root_nr] = first
@@ -241,7 +254,7 @@ def _turns(state: _State, seed: Tensor) -> Iterator[ReplayStep]:
         number = state.queue.pop()
         grads = tuple(state.buffers.pop(number))
         # The mode is set for the turn alone: a generator must not hold it while it sleeps.
-        with torch.no_grad():
+        with torch.no_grad(), apart():
             step = _turn(state, index, number, grads)
         yield step
         index += 1
@@ -250,8 +263,10 @@ def _turns(state: _State, seed: Tensor) -> Iterator[ReplayStep]:
 def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
-        arrived = _hooked(state.walked.leaves[plain.parameter], grads)
-        if arrived[0] is not None:
+        leaf = state.walked.leaves[plain.parameter]
+        arrived = _hooked(leaf, grads)
+        # The engine adds nothing to a leaf that was frozen after the forward pass.
+        if arrived[0] is not None and leaf.requires_grad:
             before = state.gathered.get(plain.parameter)
             state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
         return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
@@ -315,7 +330,7 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
         results = adapter.call(node, grads)
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     before = state.gathered
-    inside = tuple(n for n in after if n not in before or not torch.equal(before[n], after[n]))
+    inside = tuple(n for n in after if n not in before or not same_bits(before[n], after[n]))
     for name in inside:
         state.gathered[name] = after[name].detach()
     return results, inside

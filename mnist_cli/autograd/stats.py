@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.bits import entries, shape_of, without_values
 from mnist_cli.autograd.graph import Stats
 
 PENDING_ENTRIES = 4_000_000
@@ -34,9 +35,13 @@ class StatsCollector:
     nodes has 8,000 small gradients, for which ten kernels each would be most of the cost.
     Until then they are held, up to :data:`PENDING_ENTRIES` in all. Nothing waits for the
     device until :meth:`results`. A tensor handed in again soon after is computed once.
+
+    Attributes:
+        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then.
     """
 
     def __init__(self) -> None:
+        self.hidden: dict[int, str] = {}
         self._shapes: list[tuple[int, ...]] = []
         self._sizes: list[int] = []
         self._waiting: dict[tuple[int, torch.dtype, torch.device], _Waiting] = {}
@@ -56,8 +61,12 @@ class StatsCollector:
         if seen is not None and seen[0] is tensor:
             return seen[1]
         place = len(self._shapes)
-        values = entries(tensor)
-        self._shapes.append(tuple(tensor.shape))
+        if reason := without_values(tensor):
+            self.hidden[place] = reason
+            values = torch.empty(0)
+        else:
+            values = entries(tensor)
+        self._shapes.append(shape_of(tensor) or ())
         self._sizes.append(values.numel())
         if values.numel():
             self._held.append(tensor)
@@ -94,18 +103,13 @@ class StatsCollector:
         for places, table in _fetch(self._done):
             for place, row in zip(places, table, strict=True):
                 rows[place] = row
-        triples = zip(self._shapes, self._sizes, rows, strict=True)
-        return [_stats(shape, size, row) for shape, size, row in triples]
-
-
-def entries(tensor: Tensor) -> Tensor:
-    """All entries of any tensor in a row (N,), in its own dtype; complex ones as pairs."""
-    values = tensor.detach()
-    if values.layout != torch.strided:
-        values = values.to_dense()
-    if values.is_complex():
-        values = torch.view_as_real(values.resolve_conj())
-    return values.reshape(-1)
+        found = [
+            _stats(shape, size, row)
+            for shape, size, row in zip(self._shapes, self._sizes, rows, strict=True)
+        ]
+        for place in self.hidden:
+            found[place] = _unknown(self._shapes[place])
+        return found
 
 
 def _figures(rows: Tensor) -> Tensor:
@@ -132,8 +136,12 @@ def _fetch(done: list[tuple[list[int], Tensor]]) -> Iterator[tuple[list[int], li
 def _stats(shape: tuple[int, ...], size: int, row: list[float] | None) -> Stats:
     """An empty tensor has norm and zeros 0; its mean, spread and range are NaN."""
     if row is None:
-        nothing = math.nan
-        return Stats(shape, 0.0, nothing, nothing, nothing, nothing, 0.0, 0, 0)
+        return replace(_unknown(shape), norm=0.0, zeros=0.0)
     norm, mean, std, least, largest, nonzero, nan, inf = row
     zeros = (size - int(nonzero)) / size
     return Stats(shape, norm, mean, std, least, largest, zeros, int(nan), int(inf))
+
+
+def _unknown(shape: tuple[int, ...]) -> Stats:
+    nothing = math.nan
+    return Stats(shape, nothing, nothing, nothing, nothing, nothing, nothing, 0, 0)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -25,6 +26,7 @@ class ModuleTrace:
     thread has its own counter.
     """
 
+    model: nn.Module | None = None
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
@@ -50,14 +52,16 @@ def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
         graph = walk(loss, names=model, modules=modules).graph
 
     The hooks are taken off at the end of the block, so that a checkpointed segment which is
-    recomputed during backward is not taken for another forward.
+    recomputed during backward is not taken for another forward. What a scripted module makes
+    belongs to the module around it.
     """
-    trace = ModuleTrace()
+    trace = ModuleTrace(model)
     active: list[str] = []
     trace.note("")
     handles: list[RemovableHandle] = []
     for path, module in model.named_modules():
-        handles += _watch(module, path, trace, active)
+        if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
+            handles += _watch(module, path, trace, active)
     try:
         yield trace
     finally:

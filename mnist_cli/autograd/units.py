@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from mnist_cli.autograd.bits import entries, without_values
 from mnist_cli.autograd.diagnosing import DeadUnits, is_relu
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
@@ -75,8 +77,13 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     """
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not bool(torch.isfinite(tensor.detach()).all())]
+        bad = [slot for slot, tensor in tensors if not _finite(tensor)]
         if bad:
             made = all(slot.startswith("result") for slot in bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; also of a tensor whose values are not read."""
+    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from mnist_cli.errors import UsageError
 
+MAX_DIMENSIONS = 64
+"""Dimensions of any tensor that is typed in."""
 MAX_ENTRIES = 1_000_000
 """Entries of any tensor that is typed in, or that an expression makes on its way."""
 
@@ -50,13 +52,23 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
             f"{what} is neither a number nor a list of numbers: {text.strip()[:60]!r}",
             "Write 2, or a matrix as JSON: [[1, 2], [3, 4]].",
         ) from error
-    shape = _shape_of(data, what)
+    try:
+        shape = _shape_of(data, what)
+    except RecursionError:
+        raise UsageError(
+            f"{what} is nested too deeply; at most {MAX_DIMENSIONS} dimensions are read"
+        ) from None
     if math.prod(shape) > MAX_ENTRIES:
         raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")
+    if len(shape) > MAX_DIMENSIONS:
+        raise UsageError(f"{what} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read")
     try:
-        return torch.tensor(data, dtype=torch.float32).reshape(shape)
+        values = torch.tensor(data, dtype=torch.float32).reshape(shape)
     except (OverflowError, RuntimeError, ValueError) as error:
         raise UsageError(f"{what} holds a number too large for float32") from error
+    if not bool(values.isfinite().all()):
+        raise UsageError(f"{what} holds a number too large for float32")
+    return values
 
 
 def fitted(values: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,17 +10,15 @@ import math
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.bits import INTEGERS, bits, numbers, shape_of
 from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.replaying import Replay
-from mnist_cli.autograd.stats import entries
-from mnist_cli.errors import ReplayMismatch
+from mnist_cli.errors import ReplayMismatch, UsageError
 
 FARTHEST = 2**63 - 1
 """The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""
-
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def judge(replayed: Replay, recorded: Recording) -> Verdict:
@@ -30,8 +28,13 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
         ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed zeros
         included; the comparison of every parameter and, if both kept them, of what arrived at
         every node; and notes that name the first node to differ and the possible causes.
+
+    Raises:
+        UsageError: they are of different graphs.
     """
-    names = [parameter.name for parameter in recorded.graph.parameters]
+    _check_one_graph(replayed, recorded)
+    named = [parameter.name for parameter in recorded.graph.parameters]
+    names = [*named, *(name for name in replayed.gradients if name not in named)]
     parameters = tuple(
         compare_tensors(name, replayed.gradients.get(name), recorded.gradients.get(name))
         for name in names
@@ -48,6 +51,16 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
         nodes=nodes,
         notes=_notes(replayed, recorded.graph, nodes),
     )
+
+
+def _check_one_graph(replayed: Replay, recorded: Recording) -> None:
+    """Refuse to compare what two different graphs did."""
+    nodes = len(recorded.graph.nodes)
+    if len(replayed.grad_in) not in {0, nodes} or max(replayed.order, default=0) >= nodes:
+        raise UsageError(
+            "the replay and the recording are of different graphs",
+            "Replay the walk that was recorded.",
+        )
 
 
 def require_exact(verdict: Verdict) -> None:
@@ -76,26 +89,26 @@ def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Co
         The largest difference, and the largest distance in ULPs. A ULP is one step to the next
         number of the dtype: +0 and −0 are 0 steps apart, yet not equal. Sparse tensors are
         compared as dense ones.
+
+    Raises:
+        UsageError: one of them is on the meta device.
     """
     if ours is None and theirs is None:
         return Comparison(name, True, 0.0, 0)
-    if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+    if ours is None or theirs is None or shape_of(ours) != shape_of(theirs):
         return Comparison(name, False, math.inf, FARTHEST)
-    mine, other = _bits(ours), _bits(theirs)
+    if ours.is_meta or theirs.is_meta:
+        raise UsageError(
+            f"the gradient of {name} has no values to compare: it is on the meta device",
+            "Move the model and its input to a device, such as the CPU.",
+        )
+    mine, other = bits(ours), bits(theirs)
+    if ours.dtype != theirs.dtype or len(mine) != len(other):
+        return Comparison(name, False, math.inf, FARTHEST)
     different = mine != other
     if not bool(different.any()):
         return Comparison(name, True, 0.0, 0)
-    return Comparison(name, False, *_gaps(_numbers(ours)[different], _numbers(theirs)[different]))
-
-
-def _numbers(tensor: Tensor) -> Tensor:
-    """The entries in a row, as they can be viewed as bits."""
-    return entries(tensor).resolve_neg().contiguous()
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    values = _numbers(tensor)
-    return values.view(_INTEGERS[values.element_size()])
+    return Comparison(name, False, *_gaps(numbers(ours)[different], numbers(theirs)[different]))
 
 
 def _gaps(ours: Tensor, theirs: Tensor) -> tuple[float, int]:
@@ -119,7 +132,7 @@ def _ulps(mine: Tensor, other: Tensor) -> int:
 
 def _line(values: Tensor) -> Tensor:
     """Floats as whole numbers, int64, in which neighbours of the dtype differ by 1."""
-    bits = values.view(_INTEGERS[values.element_size()]).to(torch.int64)
+    bits = values.view(INTEGERS[values.element_size()]).to(torch.int64)
     magnitude = bits & (2 ** (8 * values.element_size() - 1) - 1)
     return torch.where(bits < 0, -magnitude, magnitude)
 

@@ -6,20 +6,29 @@ Knows no gradients.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node as LiveNode
 from torch.autograd.graph import get_gradient_edge
+from torch.nn.parameter import is_lazy
 
 from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
 from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
+from mnist_cli.autograd.undisturbed import (
+    RandomState,
+    retaining,
+    same_buffers,
+    same_gradients,
+)
 from mnist_cli.errors import UsageError
 
 Names = Mapping[str, Tensor] | nn.Module | None
@@ -36,7 +45,9 @@ class Walk:
         root_nr: which of the root node's results the root tensor is.
         leaves: every parameter known by name, whether the walk reached it or not.
         root: keeps the graph alive: a Function written in Python does not own its own.
-        model: the model that named the leaves, if any; its buffers are never changed.
+        model: the model that named the leaves or was traced, if any; its buffers are never changed.
+        random: the generators' states at the walk. A pass that draws random numbers, as a
+            recomputed dropout may, begins with them.
     """
 
     graph: GradGraph
@@ -45,7 +56,31 @@ class Walk:
     root_nr: int
     leaves: Mapping[str, Tensor]
     root: Tensor | LiveNode
-    model: nn.Module | None = None
+    model: nn.Module | None
+    random: RandomState
+
+    @contextmanager
+    def undisturbed(self, inner: Sequence[Tensor] | None = None) -> Iterator[None]:
+        """Put back what a backward pass changes besides the leaves' ``.grad``.
+
+        Args:
+            inner: the inner tensors, of any shape, that retain their gradient; None searches.
+        """
+        inner = retaining(self.nodes) if inner is None else inner
+        with same_buffers(self.model), self.random.used(), same_gradients(inner):
+            yield
+
+    def check_current(self) -> None:
+        """Check that the root tensor still has the graph that was walked.
+
+        Raises:
+            UsageError: it was changed in place since.
+        """
+        if isinstance(self.root, Tensor) and _start(self.root) != (self.nodes[0], self.root_nr):
+            raise UsageError(
+                "the tensor has another graph than when it was walked: it was changed in place",
+                "Walk from it again.",
+            )
 
 
 def walk(
@@ -60,7 +95,8 @@ def walk(
     Args:
         root: a tensor with a ``grad_fn``, or a node. A tensor is safer: it keeps the graph.
         names: names of the leaves: a model, or tensors by name. Leaves without a name are
-            called ``leaf@<node id>``.
+            called ``leaf@<node id>``. With a model here or in ``modules``, recording and
+            replaying leave its buffers as they were.
         modules: what :func:`trace_modules` saw, to say which module made each node.
         saved: also read the values that each node saves.
 
@@ -71,6 +107,7 @@ def walk(
 
     Raises:
         UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
+        TypeError: the root is neither a tensor nor a node, or the names are no names.
 
     Only memory limits the walk. But torch 2.14 (not 2.10 and 2.11) frees a graph by recursion
     once Python has seen its nodes: freeing a chain of 20,000 worked on a stack of 8 MiB, a chain
@@ -104,22 +141,42 @@ def walk(
         context={"torch": torch.__version__},
         unreadable=tuple(unreadable),
     )
-    model = names if isinstance(names, nn.Module) else None
-    return Walk(graph, tuple(live), inputs, root_nr, leaves, root, model)
+    traced = modules.model if modules is not None else None
+    model = names if isinstance(names, nn.Module) else traced
+    devices = {expected.device for each in inputs for expected in each}
+    random = RandomState.now(devices)
+    return Walk(graph, tuple(live), inputs, root_nr, leaves, root, model, random)
 
 
 def leaves_of(names: Names) -> dict[str, Tensor]:
-    """The leaves, of any shape, by name; a shared weight has the name of its first module."""
+    """The leaves, of any shape, by name; one with several names has the first.
+
+    A lazy module's parameters are left out until its first forward pass.
+
+    Raises:
+        TypeError: neither a model nor tensors by name.
+    """
     if names is None:
         return {}
     if isinstance(names, nn.Module):
-        return dict(names.named_parameters())
-    return {name: tensor for name, tensor in names.items() if tensor.is_leaf}
+        return {name: one for name, one in names.named_parameters() if not is_lazy(one)}
+    if not isinstance(names, Mapping):
+        raise TypeError(f"names must be a model or tensors by name, not a {type(names).__name__}")
+    leaves: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in names.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"names[{name!r}] must be a tensor, not a {type(tensor).__name__}")
+        if tensor.is_leaf and not is_lazy(tensor):
+            leaves.setdefault(id(tensor), (name, tensor))
+    return dict(leaves.values())
 
 
-def _start(root: Tensor | LiveNode) -> tuple[LiveNode, int]:
-    if not isinstance(root, Tensor):
+def _start(root: object) -> tuple[LiveNode, int]:
+    if isinstance(root, LiveNode):
         return root, 0
+    if not isinstance(root, Tensor):
+        kind = type(root).__name__
+        raise TypeError(f"the root must be a tensor or a node, not a {kind}")
     if not root.requires_grad:
         raise UsageError(
             "the tensor has no backward graph: none of its inputs requires a gradient",
@@ -151,15 +208,20 @@ def _visit(start: LiveNode) -> tuple[list[LiveNode], list[tuple[Edge | None, ...
 
 def _leaf_names(live: list[LiveNode], known: Mapping[str, Tensor]) -> dict[int, str]:
     """Names of the leaves by node id; a leaf that nobody named gets one from its node."""
-    by_identity: dict[int, str] = {}
-    for name, tensor in known.items():
-        by_identity.setdefault(id(tensor), name)
+    by_identity = {id(tensor): name for name, tensor in known.items()}
     leaves = {number: adapter.variable(node) for number, node in enumerate(live)}
     return {
-        number: by_identity.get(id(leaf), f"leaf@{number}")
+        number: by_identity.get(id(leaf)) or _unnamed(number, known)
         for number, leaf in leaves.items()
         if leaf is not None
     }
+
+
+def _unnamed(number: int, known: Mapping[str, Tensor]) -> str:
+    name = f"leaf@{number}"
+    while name in known:
+        name += "'"
+    return name
 
 
 def _module(node: LiveNode, leaf: str | None, modules: ModuleTrace | None) -> str:
@@ -181,7 +243,7 @@ def _parameters(
 ) -> tuple[Parameter, ...]:
     at = {name: number for number, name in leaf_names.items()}
     return tuple(
-        Parameter(name, at.get(name), tuple(leaf.shape), frozen=not leaf.requires_grad)
+        Parameter(name, at.get(name), shape_of(leaf) or (), frozen=not leaf.requires_grad)
         for name, leaf in leaves.items()
     )
 
@@ -220,7 +282,7 @@ def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) 
         for slot, tensor in kept.tensors:
             number, size = storages.number(tensor)
             kind = adapter.dtype_name(tensor.dtype)
-            tensors.append(Saved(slot, tuple(tensor.shape), kind, size, number))
+            tensors.append(Saved(slot, shape_of(tensor) or (), kind, size, number))
         for what in kept.unreadable:
             hidden[f"{node.name}, {what}"].append(node.id)
         result.append(replace(node, saved=tuple(tensors), attributes=kept.attributes))

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mnist_cli.errors import OutputError
+
 _leaves_at_end = False
 
 
@@ -21,6 +23,16 @@ def again(*words: str, module: str = "mnist_cli") -> list[str]:
     lie. ``-P`` prevents that, unless this process itself looks there (see :func:`looks_here`).
     """
     return [sys.executable, *([] if looks_here() else ["-P"]), "-m", module, *words]
+
+
+def restart_in_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the locale is ASCII only, such as C.
+
+    Python turns the mode on by itself unless PYTHONUTF8=0 forbids it. Without it no file may be
+    named "ü", and a checkpoint would hold a mangled name.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def looks_here() -> bool:
@@ -63,6 +75,22 @@ def run(
         check=False,
         timeout=timeout,
     )
+
+
+def check_working_directory() -> None:
+    """Check that the working directory exists; without one, torch's libraries end the process.
+
+    Raises:
+        OutputError: it was deleted, or cannot be reached.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        raise OutputError(
+            f"the working directory is not available: {'deleted' if gone else error.strerror}",
+            "Change to another with cd, and try again.",
+        ) from error
 
 
 def command_line(words: Sequence[str]) -> str:

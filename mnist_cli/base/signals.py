@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: as requests to stop, held back during an import, or ignored."""
+"""Signals as requests to stop, held back during an import, or ignored."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ from types import FrameType, ModuleType
 
 from mnist_cli.errors import Interrupted, Stopped, Terminated
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+ENDINGS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
+"""Signals that end the program with the exit code of SIGTERM.
+
+A closed terminal sends SIGHUP, and a batch scheduler SIGUSR1 before it takes the machine away.
+Windows has SIGTERM alone.
+"""
+NUMBERS = (signal.SIGINT, *ENDINGS)
 
 
 class Termination(KeyboardInterrupt):
-    """SIGTERM where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+    """One of ENDINGS where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
 
 
 def _leave() -> None:
     os._exit(Interrupted.code)
+
+
+class StoppedWaiting(Exception):
+    """A signal came inside :meth:`StopRequest.waiting`."""
 
 
 class StopRequest:
@@ -36,6 +48,7 @@ class StopRequest:
     def __init__(self, insist: Callable[[], None] = _leave) -> None:
         self.signal = 0
         self.done = False
+        self._waits = False
         self._insist = insist
 
     def __bool__(self) -> bool:
@@ -46,16 +59,32 @@ class StopRequest:
         kind = Interrupted if self.signal == signal.SIGINT else Terminated
         return kind(message, hint)
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait inside for something that may never come: a signal ends the wait.
+
+        Raises:
+            StoppedWaiting: a signal came, before or inside.
+        """
+        self._waits = True
+        try:
+            if self:
+                raise StoppedWaiting
+            yield
+        finally:
+            self._waits = False
+
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.signal and number == signal.SIGINT:
             self._insist()
         self.signal = number
+        if self._waits:
+            self._waits = False
+            raise StoppedWaiting
 
 
 @contextlib.contextmanager
-def stop_on_signals(
-    insist: Callable[[], None] = _leave, numbers: Sequence[int] = NUMBERS
-) -> Iterator[StopRequest]:
+def stop_on_signals(insist: Callable[[], None] = _leave) -> Iterator[StopRequest]:
     """Turn signals into a :class:`StopRequest` while the context lasts.
 
     A signal that is ignored stays ignored: whoever started the process (``nohup``, or a shell's
@@ -64,7 +93,6 @@ def stop_on_signals(
 
     Args:
         insist: what a second Ctrl-C does; the default ends the process at once.
-        numbers: the signals that count.
     """
     request = StopRequest(insist)
     if threading.current_thread() is not threading.main_thread():
@@ -72,7 +100,7 @@ def stop_on_signals(
         return
     before = {
         number: signal.signal(number, request._receive)
-        for number in numbers
+        for number in NUMBERS
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
     try:
@@ -84,7 +112,7 @@ def stop_on_signals(
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the context ends; a second SIGINT ends the process."""
+    """Hold signals back until the context ends; a second SIGINT ends the process."""
     stop = StopRequest()
     try:
         with stop_on_signals() as stop:
@@ -126,7 +154,7 @@ class HeldImport(PathFinder):
 
 @contextlib.contextmanager
 def handlers_put_back() -> Iterator[None]:
-    """Restore the handlers of SIGINT and SIGTERM at the end, whatever is set meanwhile."""
+    """Restore the handlers of signals at the end, whatever is set meanwhile."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     try:
         yield
@@ -137,6 +165,6 @@ def handlers_put_back() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ignore SIGINT and SIGTERM from here on: the process has done its work."""
+    """Ignore signals from here on: the process has done its work."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)

@@ -72,7 +72,7 @@ def draw(
             while not stop:
                 server.handle_request()
             server.close()
-    if stop.signal == signal.SIGTERM:
+    if stop.signal != signal.SIGINT:
         # Not as an error, for which --json would print a second document.
         raise typer.Exit(Terminated.code)
 

@@ -35,7 +35,11 @@ CheckpointOption = Annotated[
 ]
 SegmentFlag = Annotated[
     bool,
-    typer.Option("--segment", help="Find several digits in each picture, in reading order."),
+    typer.Option(
+        "--segment",
+        help="Find several digits in each picture, in reading order. Lines, specks and other ink "
+        "that is no digit is left out, and named.",
+    ),
 ]
 CsvFlag = Annotated[
     bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args, get_origin
 
 import typer
@@ -32,6 +33,28 @@ def translated(
         return None
     message = _bad_value(error) or show().rstrip(".")
     return UsageError(message, f"See `{_path(program, arguments)} --help`.")
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty value: as a path it would be the current folder.
+
+    A script writes one when a variable is not set, as in ``--dataset "$DATA"``.
+
+    Raises:
+        UsageError: names the option, or the place of the argument.
+    """
+    before = ""
+    for number, word in enumerate(arguments, start=1):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and equals and not value:
+            before, word = flag, ""
+        if not word:
+            option = before.startswith("-") and before != "--"
+            which = before if option else f"argument {number}"
+            raise UsageError(
+                f"{which}: the value is empty", "Give a value, or omit it to use the default."
+            )
+        before = word
 
 
 def _path(command: object, arguments: list[str]) -> str:

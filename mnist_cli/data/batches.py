@@ -9,7 +9,8 @@ the same batches, except for rounding (torchvision divides by 255 first).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,6 +119,7 @@ class Loader:
         batches: batches per epoch.
         images: images per epoch, of all ranks.
         generator: the source of augmentation's random numbers; its state is in checkpoints.
+        waiting: the context in which it waits for another process.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Loader:
         self.batches = batching.batches(len(split))
         self.images = min(len(split), self.batches * self.size)
         self.part = part
+        self.waiting: Callable[[], AbstractContextManager[object]] = nullcontext
         self._batching = batching
         self._split = split
         self._normalisation = normalisation
@@ -209,7 +212,7 @@ class ConventionalLoader(Loader):
         # The DataLoader reads this list again in each epoch.
         self._drawn[:] = [[(epoch, image) for image in part] for part in parts if part]
         with workers.explain_dead_worker():
-            for images, labels in self._begin():
+            for images, labels in self._received(self._begin()):
                 yield (
                     images.to(self._device, non_blocking=True),
                     labels.to(self._device, non_blocking=True),
@@ -217,6 +220,14 @@ class ConventionalLoader(Loader):
         if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
             none = self._split.take(torch.arange(0))
             yield none.images.float(), none.labels
+
+    def _received(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with self.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     def _begin(self) -> Iterator[Any]:
         if self._loader is not None:
@@ -235,7 +246,7 @@ class ConventionalLoader(Loader):
             num_workers=count,
             persistent_workers=bool(count),
             multiprocessing_context=workers.context(self._device) if count else None,
-            worker_init_fn=workers.ignore_signals,
+            worker_init_fn=workers.begin,
             generator=torch.Generator(),  # no draw depends on it, nor on the global one
             pin_memory=kind_of(self._device).pinned,
         )

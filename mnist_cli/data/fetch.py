@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from mnist_cli.base import locks
 from mnist_cli.base.files import clear_stale, explain_os_error, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
@@ -173,12 +174,12 @@ def _needed(spec: DatasetSpec) -> int:
 
 def _lock(job: _Job) -> AbstractContextManager[object]:
     """Become the only process in the folder; the system frees the lock of one that dies."""
-    lock = FileLock(job.folder / LOCK)
+    path = job.folder / LOCK
     with suppress(Timeout):
-        return lock.acquire(timeout=0)
+        return locks.acquire(path, timeout=0)
     job.report(Progress("waiting"))
     try:
-        return lock.acquire(timeout=max(job.deadline - time.monotonic(), 0))
+        return locks.acquire(path, timeout=max(job.deadline - time.monotonic(), 0))
     except Timeout as error:
         raise OutputError(
             f"another process has been fetching {job.spec.title} into {job.folder} for too long",

@@ -10,7 +10,6 @@ import queue
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +21,9 @@ from mnist_cli.data.transfer import (
     DownloadError,
     Timeouts,
     allowed,
+    behind_proxy,
     explain,
-    is_loopback,
+    proxy_of,
     receive,
 )
 from mnist_cli.errors import DataError, UsageError
@@ -160,16 +160,10 @@ def _connect(url: str, timeout: float, answers: queue.Queue[tuple[str, str]]) ->
         socket.create_connection(_endpoint(url), timeout=timeout).close()
         answers.put((url, ""))
     except Exception as error:
-        answers.put((url, explain(error)))
+        answers.put((url, behind_proxy(url) + explain(error)))
 
 
 def _endpoint(url: str) -> tuple[str, int]:
     """The host and port that a request for ``url`` connects to."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if not is_loopback(host) and not urllib.request.proxy_bypass(host):
-        proxies = urllib.request.getproxies()
-        proxy = proxies.get(parts.scheme) or proxies.get("all")
-        if proxy:
-            parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    parts = urlsplit(proxy_of(url) or url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

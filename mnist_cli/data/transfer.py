@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class _Transfer(threading.Thread):
         except (OSError, DownloadError) as error:  # httpx raises no OSError: the sink does
             self.error = error
         except Exception as error:
-            self.error = DownloadError(explain(error, self.count))
+            self.error = DownloadError(behind_proxy(self._url) + explain(error, self.count))
         self.answered.set()
 
     def _receive(self, response: httpx.Response) -> None:
@@ -209,6 +210,23 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def proxy_of(url: str) -> str:
+    """The address of the environment's proxy for ``url``; empty if it is asked directly."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return ""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxy if "//" in proxy or not proxy else f"//{proxy}"
+
+
+def behind_proxy(url: str) -> str:
+    """``the proxy HOST: `` for messages about ``url``, without a password; empty without one."""
+    _, _, where = urlsplit(proxy_of(url)).netloc.rpartition("@")
+    return f"the proxy {where}: " if where else ""
 
 
 def explain(error: BaseException, count: int = 0) -> str:

@@ -10,11 +10,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import queues
 from multiprocessing.context import BaseContext
 
 import torch
 
 from mnist_cli.base.process import looks_here
+from mnist_cli.base.signals import NUMBERS
 from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import DataError
 
@@ -25,7 +27,6 @@ SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
 SOCKET_NAME = 107 if sys.platform == "linux" else 103
 """The most bytes that the path of a socket may have."""
 SAFE_PATH = "PYTHONSAFEPATH"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def start_method(device: torch.device) -> str:
@@ -88,7 +89,7 @@ def _start_fork_server() -> None:
 
 @contextlib.contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM in the processes that start inside, for as long as they live.
+    """Block signals in the processes that start inside, for as long as they live.
 
     The main process receives what arrived meanwhile at the end of the block. Windows has no such
     mask; there :func:`ignore_signals` alone protects the workers.
@@ -96,21 +97,37 @@ def signals_blocked() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def ignore_signals(_worker: int) -> None:
-    """Ignore SIGINT and SIGTERM in a worker: the main process decides what they mean.
+def begin(_worker: int) -> None:
+    """Prepare a worker process, which runs this first: it ignores signals and ends on errors."""
+    ignore_signals()
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+
+
+def _end_worker(error: BaseException, _batch: object) -> None:
+    """End the worker whose thread failed to send a batch, with the cause on stderr.
+
+    multiprocessing prints a traceback and goes on, so that the batch would never arrive.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"a worker cannot send a batch: {error}\n".encode(errors="replace"))
+    os._exit(1)
+
+
+def ignore_signals() -> None:
+    """Ignore signals in a worker: the main process decides what they mean.
 
     Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
     its workers to finish the batch. They end when it tells them to, when it ends, or by
     :func:`_end`.
     """
-    for number in SIGNALS:
+    for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -151,5 +168,6 @@ def explain_dead_worker() -> Iterator[None]:
             ) from error
         raise DataError(
             f"a worker process of the DataLoader died: {lines[0]}",
-            "It may have run out of memory. Use fewer workers, or loader = device.",
+            "Without a cause above, it may have run out of memory. Use fewer workers, or "
+            "loader = device.",
         ) from error

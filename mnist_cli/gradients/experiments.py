@@ -22,7 +22,7 @@ from mnist_cli.autograd.values import fitted
 from mnist_cli.base.files import is_regular
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.archive import load_tensor
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.gradients.batch_loss import BatchLoss
 
 
@@ -132,11 +132,19 @@ def _parsed(text: str) -> Tensor:
 
 def _from_file(path: Path) -> Tensor:
     if path.suffix != ".json":
-        return load_tensor(path)
+        return _saved_tensor(path)
     try:
         return parse_value(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the gradient {path}: {error}") from error
+
+
+def _saved_tensor(path: Path) -> Tensor:
+    try:
+        return load_tensor(path)
+    except CheckpointError as error:
+        error.hint = "Save the gradient with torch.save(tensor, path), or write it as JSON."
+        raise
 
 
 def formula_document(found: Experiment) -> dict[str, Any]:

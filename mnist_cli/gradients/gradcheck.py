@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import nn
+
 from mnist_cli import autograd
 from mnist_cli.autograd.numeric import GradientCheck
 from mnist_cli.devices.device import Precision
@@ -24,7 +27,7 @@ def check_gradients(batch: BatchLoss, samples: int) -> tuple[GradientCheck, ...]
     Raises:
         UsageError, NonFiniteError: see :func:`mnist_cli.autograd.gradcheck`.
     """
-    model = copy.deepcopy(batch.model).double()
+    model = _in_float64(batch.model)
     double = replace(
         batch,
         model=model,
@@ -35,6 +38,15 @@ def check_gradients(batch: BatchLoss, samples: int) -> tuple[GradientCheck, ...]
         return autograd.gradcheck(
             double.loss, dict(model.named_parameters()), samples=samples, seed=batch.seed
         )
+
+
+def _in_float64(model: nn.Module) -> nn.Module:
+    """A copy with float64 numbers, and complex128 ones, which ``double`` leaves as they are."""
+    model = copy.deepcopy(model).double()
+    for one in (*model.parameters(), *model.buffers()):
+        if one.is_complex():
+            one.data = one.data.to(torch.complex128)
+    return model
 
 
 def document(checks: Sequence[GradientCheck]) -> dict[str, Any]:

@@ -9,21 +9,61 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 
 from mnist_cli.errors import MnistError
 
 
-class _Stdout(Console):
-    """Rich's console, but a closed pipe is left to the caller."""
+class _Console(Console):
+    """Rich's console, with control characters made visible.
+
+    Names of files, classes and modules are other people's: an escape sequence in one could rewrite
+    what the terminal shows.
+
+    FORCE_COLOR colours the output that goes to a file or a pipe, but a bar and line breaks are for
+    terminals alone. Jupyter sets it for every command that a notebook runs, whose output is text.
+    TTY_COMPATIBLE, 0 or 1, says what the output is treated as.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        notebook = "JPY_PARENT_PID" in os.environ
+        known = {"0": False, "1": True}.get(os.environ.get("TTY_COMPATIBLE", ""))
+        terminal = stream.isatty() and not notebook if known is None else known
+        coloured = terminal or (bool(os.environ.get("FORCE_COLOR")) and not notebook)
+        super().__init__(
+            stderr=stderr,
+            width=width,
+            force_terminal=terminal,
+            color_system="auto" if terminal else "standard" if coloured else None,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """See :meth:`rich.console.Console.render`."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+class _Stdout(_Console):
+    """The console for results; a closed pipe is left to the caller."""
 
     def on_broken_pipe(self) -> None:
         # Called while rich handles the BrokenPipeError: that one goes on.
@@ -32,15 +72,22 @@ class _Stdout(Console):
 
 def stdout(*, wide: bool = False) -> Console:
     """The console for results; ``wide`` wraps no lines unless they go to a terminal."""
-    console = _Stdout(highlight=False, emoji=False, soft_wrap=True)
-    if wide and not console.is_terminal:
-        console = _Stdout(highlight=False, emoji=False, soft_wrap=True, width=200)
-    return console
+    console = _Stdout()
+    return _Stdout(width=200) if wide and not console.is_terminal else console
 
 
 def stderr() -> Console:
     """The console for notices and errors."""
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=True)
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys rather than shows, but for tab and line feed."""
+
+
+def visible(text: str) -> str:
+    r"""``text`` with its control characters as escapes, such as ``\x1b``."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def speaks_unicode(console: Console) -> bool:

@@ -83,18 +83,28 @@ def _delivery(delivery: Delivery, graph: GradGraph, glyphs: Glyphs) -> Iterator[
 
 def describe(tensor: Tensor | None, glyphs: Glyphs | None = None) -> str:
     """A tensor in a line: shape, dtype, 2-norm and its first values."""
+    import torch
+
+    from mnist_cli.autograd.bits import entries, without_values
+
     glyphs = glyphs or Glyphs()
     if tensor is None:
         return "no gradient"
-    flat = tensor.detach().flatten()[:SHOWN_VALUES].tolist()
-    more = f", {glyphs.ellipsis}" if tensor.numel() > SHOWN_VALUES else ""
-    values = ", ".join(f"{value:.4g}" for value in flat)
-    norm = tensor.detach().double().norm().item()
+    if reason := without_values(tensor):
+        return f"{_shape(tensor, glyphs)} {_dtype(tensor)}  ({reason})"
+    real = entries(tensor)
+    flat = torch.view_as_complex(real.view(-1, 2)) if tensor.is_complex() else real
+    more = f", {glyphs.ellipsis}" if len(flat) > SHOWN_VALUES else ""
+    values = ", ".join(f"{value:.4g}" for value in flat[:SHOWN_VALUES].tolist())
+    norm = real.double().norm().item()
     return f"{_shape(tensor, glyphs)} {_dtype(tensor)}  norm {norm:.4g}  [{values}{more}]"
 
 
 def _shape(tensor: Tensor, glyphs: Glyphs) -> str:
-    return glyphs.times.join(map(str, tensor.shape)) or "scalar"
+    from mnist_cli.autograd.bits import shape_of
+
+    shape = shape_of(tensor)
+    return "nested" if shape is None else glyphs.times.join(map(str, shape)) or "scalar"
 
 
 def _dtype(tensor: Tensor) -> str:

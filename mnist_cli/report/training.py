@@ -57,8 +57,13 @@ class TrainingReport(Observer):
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
             return
-        with _bar(self._console, session.config.epochs) as self._bar:
+        self._bar = _bar(self._console, session.config.epochs)
+        self._bar.start()
+        try:
             yield
+        finally:
+            with contextlib.suppress(OSError):  # the terminal was closed
+                self._bar.stop()
 
     def step(self, session: Session, step: StepResult) -> None:
         """Update the bar, now and then: reading the means waits for the device."""

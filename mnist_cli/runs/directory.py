@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from mnist_cli.base import locks
 from mnist_cli.base.files import (
     alive,
     check_writable,
@@ -97,9 +98,8 @@ class RunDirectory:
         Raises:
             OutputError: another process holds it; the message names the process.
         """
-        lock = FileLock(self.path / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock = locks.acquire(self.path / LOCK, timeout=0)
         except Timeout as error:
             with contextlib.suppress(OSError):
                 owner = self._owner.read_text(encoding="utf-8").strip()

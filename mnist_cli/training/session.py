@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from mnist_cli.base.files import atomic_write
-from mnist_cli.base.signals import StopRequest
+from mnist_cli.base.signals import StoppedWaiting, StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
@@ -151,6 +151,7 @@ class Session:
             NonFiniteError, OutOfMemory, OutputError: ``last.pt`` holds the last good state.
         """
         ranks, capturer = self.compute.ranks, None
+        self.loader.waiting = stop.waiting
         # A step by one of several ranks alone would wait for the others.
         rehearse = self._rehearse if ranks.size == 1 else None
         if self.compute.captured:
@@ -162,17 +163,23 @@ class Session:
         ):
             if ranks.leads:
                 self._write_beginning()
-            for event in fit(self.state, self.loader, self.val, self.data.normalisation, capturer):
-                if isinstance(event, EpochResult):
-                    self.save()
-                    self._write_metrics()
-                elif isinstance(event, StepResult) and self._due(event):
-                    self.save()
-                yield event
-                signal = ranks.agree(stop.signal)
-                if signal and not self.state.finished:
-                    stop.signal = signal
-                    self._leave(stop)
+            try:
+                yield from self._steps(stop, capturer)
+            except StoppedWaiting:
+                self._leave(stop)
+
+    def _steps(self, stop: StopRequest, capturer: graphed.Capturer | None) -> Iterator[Event]:
+        for event in fit(self.state, self.loader, self.val, self.data.normalisation, capturer):
+            if isinstance(event, EpochResult):
+                self.save()
+                self._write_metrics()
+            elif isinstance(event, StepResult) and self._due(event):
+                self.save()
+            yield event
+            signal = self.compute.ranks.agree(stop.signal)
+            if signal and not self.state.finished:
+                stop.signal = signal
+                self._leave(stop)
 
     def _rehearse(self, size: int) -> None:
         """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""

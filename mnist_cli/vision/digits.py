@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +19,22 @@ from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
-from mnist_cli.vision.segmenting import Cut, cut_apart
+from mnist_cli.vision.segmenting import Cut, LeftOut, cut_apart
 
 
 @dataclass(frozen=True, eq=False)
 class Digit:
     """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture.
 
-    ``remarks`` say what of the file was not read, or not as it stands there.
+    ``remarks`` say what of the file was not read, or not as it stands there. ``left_out`` is the
+    ink of the picture that is taken for no digit; the first digit of a picture has it.
     """
 
     path: str
     form: npt.NDArray[np.uint8]
     box: Box
     remarks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,21 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
 
 
 def digits_apart(picture: Picture, path: str) -> list[Digit]:
-    """A"""
+    """The digits on a page, in reading order; the first one names what was left out.
+
+    Raises:
+        DataError: the picture is blank, or has no digits, or too many pieces of ink.
+    """
     try:
         page = cut_apart(with_colour(picture.grey, picture.colour))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
-    return [
+    left_out = tuple(replace(one, box=_own_pixels(one.box, picture.scale)) for one in page.left_out)
+    digits = [
         Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
         for one in page.cuts
     ]
+    return [replace(digits[0], left_out=left_out), *digits[1:]]
 
 
 def _own_pixels(box: Box, scale: float) -> Box:

@@ -41,11 +41,13 @@ class Ink:
         levels: (H, W), float32, from 0 for paper to 1 for full ink.
         mask: (H, W), true for pixels with ink.
         desk: (H, W), true beside the paper.
+        noise: its standard deviation, as a share of full ink.
     """
 
     levels: Grey
     mask: Mask
     desk: Mask
+    noise: float
 
 
 def find_ink(grey: Grey, widest: float = WIDEST) -> Ink:
@@ -94,7 +96,8 @@ def _ink_on(raw: Grey, desk: Mask) -> Ink:
     ink = np.where(desk, 0, np.maximum(raw - floor, 0)).astype(np.float32)
     full = _full_ink(ink, least=max(FAINTEST, NOISE_FACTOR * noise))
     levels = np.minimum(ink / full, 1).astype(np.float32)
-    return Ink(levels, _with_cores(levels, low=max(0.25, 2.5 * noise / full)), desk)
+    mask = _with_cores(levels, low=max(0.25, 2.5 * noise / full))
+    return Ink(levels, mask, desk, noise / full)
 
 
 def _lies_inside(mask: Mask) -> bool:

@@ -15,14 +15,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.vision.ink import Ink, Mask
-from mnist_cli.vision.pieces import CONNECTED, Box, Region, pieces_of, usual_height
+from mnist_cli.vision.pieces import CONNECTED, Box
 
 STEEPEST = 0.08
 """The largest slope of a line: 4.5 degrees."""
 LENGTHS = (0.12, 0.05, 0.02)
 """The shortest pieces of lines to look for, one after the other, as shares of the longer side."""
-FAINT = 0.15
-"""The least ink of a line, as a share of full ink."""
 BOLDEST = 0.1
 """The largest thickness of a line, as a share of its length."""
 
@@ -90,20 +88,44 @@ def without(ink: Ink, lines: list[Line], height: float = 0) -> Ink:
     """
     if not lines:
         return ink
-    band = np.zeros(ink.mask.shape, dtype=bool)
-    pen = np.zeros(ink.mask.shape, dtype=bool)
+    bands = [_band([one for one in lines if one.upright == way], ink.mask) for way in (False, True)]
+    table = _is_table(lines, height)
+    gone = np.zeros(ink.mask.shape, dtype=bool)
     for line in lines:
-        turned = band.T if line.upright else band
-        place = _pixels(line, turned.shape)
-        turned[place] = True
-        levels = ink.levels.T if line.upright else ink.levels
-        (pen.T if line.upright else pen)[place] |= _darker(levels[place])
-    rest = ink.mask & (~band | pen)
-    reach = 2 * max(line.half for line in lines) + 3
-    grown = ndimage.maximum_filter(rest.astype(np.uint8), reach)
-    mended = ndimage.minimum_filter(grown, reach) > 0
-    mask = rest if _is_table(lines, height) else rest | (band & ink.mask & mended)
-    return Ink(np.where(mask, ink.levels, 0).astype(np.float32), mask, ink.desk)
+        # Where other lines cross this one, it is not thicker.
+        seen = ink.mask & ~bands[not line.upright]
+        erased, seen, levels = (
+            (gone.T, seen.T, ink.levels.T) if line.upright else (gone, seen, ink.levels)
+        )
+        place = _pixels(line, seen.shape)
+        pen = _darker(levels[place])
+        erased[place] |= ~(pen if table else pen | _thicker(line, seen))
+    rest = ink.mask & ~gone
+    mask = rest if table else rest | (ink.mask & _mended(rest, max(one.half for one in lines)))
+    return Ink(np.where(mask, ink.levels, 0).astype(np.float32), mask, ink.desk, ink.noise)
+
+
+def _band(lines: list[Line], mask: Mask) -> Mask:
+    """The pixels (H, W) on lines of one direction."""
+    band = np.zeros(mask.shape, dtype=bool)
+    for line in lines:
+        seen = band.T if line.upright else band
+        seen[_pixels(line, seen.shape)] = True
+    return band
+
+
+def _thicker(line: Line, mask: Mask) -> Mask:
+    """The columns (length,) of a line in which a stroke lies on it or crosses it."""
+    depth = mask[_pixels(line, mask.shape, beyond=3)].sum(axis=0)
+    usual = float(np.median(depth))
+    return np.asarray(depth >= usual + max(2, 0.5 * usual))
+
+
+def _mended(mask: Mask, half: int) -> Mask:
+    """The mask with the gaps closed that lines of this half thickness leave."""
+    reach = 2 * half + 3
+    grown = ndimage.maximum_filter(mask.astype(np.uint8), reach)
+    return np.asarray(ndimage.minimum_filter(grown, reach) > 0)
 
 
 def _is_table(lines: list[Line], height: float) -> bool:
@@ -114,7 +136,7 @@ def _is_table(lines: list[Line], height: float) -> bool:
         middles = np.sort([line.middle for line in lines if line.upright == upright])
         gaps = np.diff(middles)
         gaps = gaps[gaps > 0.3 * height]
-        if len(middles) < 2 or not len(gaps) or float(np.median(gaps)) < 1.15 * height:
+        if len(middles) < 2 or not len(gaps) or float(np.median(gaps)) < height:
             return False
     return True
 
@@ -172,9 +194,11 @@ def _ragged(rest: npt.NDArray[np.float64], thickness: float) -> bool:
     return float(np.percentile(np.abs(rest), 80)) > thickness / 2 + 1
 
 
-def _pixels(line: Line, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], ...]:
-    """Rows and columns of the pixels on a line, and one beyond each of its edges."""
-    half = line.half
+def _pixels(
+    line: Line, shape: tuple[int, ...], beyond: int = 0
+) -> tuple[npt.NDArray[np.intp], ...]:
+    """Rows and columns of the pixels on a line, and some beyond each of its edges."""
+    half = line.half + beyond
     columns = np.arange(max(0, line.start - 2), min(shape[1], line.stop + 2))
     centres = line.centres[np.clip(columns - line.start, 0, len(line.centres) - 1)]
     # Rounding each row would skip every other one at a centre of 0.5.
@@ -187,167 +211,3 @@ def _darker(levels: npt.NDArray[np.float32]) -> Mask:
     darkest = levels.max(axis=0)
     low, usual = np.percentile(darkest, (20, 50))
     return np.asarray(levels > usual + max(0.3, 3 * (usual - low)))
-
-
-def ruling(ink: Ink) -> tuple[list[Line], float]:
-    """The lines of ruled paper, tables and boxes that touch what is written, or could.
-
-    Straight runs are no lines where a digit's stroke could be as long: a line is longer than
-    1.8 digits, or ends at other lines on both sides, or is the side of a box.
-    """
-    seen = ink.mask | (ink.levels > FAINT)
-    runs = straight_runs(seen)
-    labels, pieces = pieces_of(seen)
-    runs = [run for run in runs if _attached(run, pieces, labels)]
-    if not runs:
-        return [], 0.0
-    lines = _frames(runs, pieces, labels)
-    height = _height_without(ink, [*lines, *(run for run in runs if _is_long(run, ink))])
-    lines += [run for run in runs if run not in lines and _length(run) >= 1.8 * height > 0]
-    lines += _rungs(runs, lines)
-    for _ in range(3):
-        lines += [
-            run
-            for run in runs
-            if run not in lines and any(_continues(line, run, 3 * height) for line in lines)
-        ]
-    return lines, height
-
-
-def _continues(line: Line, run: Line, farthest: float) -> bool:
-    """Whether a run lies in the direction of a line, not too far from its end."""
-    if line.upright != run.upright or run.thickness > 1.6 * line.thickness + 1:
-        return False
-    gap = max(run.start - line.stop, line.start - run.stop)
-    if not -2 <= gap <= farthest:
-        return False
-    after = run.start >= line.stop - 2
-    end = line.centres[-1 if after else 0]
-    meets = run.centres[0 if after else -1]
-    length = _length(line)
-    slope = (line.centres[-1] - line.centres[0]) / length
-    expected = end + (slope if after else -slope) * max(gap, 0)
-    return bool(abs(expected - meets) <= line.thickness + 2 + 0.02 * gap)
-
-
-def _length(line: Line) -> int:
-    return line.stop - line.start
-
-
-def _is_long(run: Line, ink: Ink) -> bool:
-    return _length(run) >= 0.35 * ink.mask.shape[0 if run.upright else 1]
-
-
-def _height_without(ink: Ink, lines: list[Line]) -> float:
-    left = without(ink, lines).mask
-    return usual_height(pieces_of(left)[1], left.shape)
-
-
-def _piece_of(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) -> Region | None:
-    """The piece of ink that a run belongs to."""
-    seen = labels.T if run.upright else labels
-    rows = np.clip(np.rint(run.centres).astype(int), 0, seen.shape[0] - 1)
-    numbers = seen[rows, np.arange(run.start, run.stop)]
-    numbers = numbers[numbers > 0]
-    return pieces[int(np.bincount(numbers).argmax()) - 1] if len(numbers) else None
-
-
-def _attached(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) -> bool:
-    """Whether the run's piece holds more than the run: a stroke by itself is no line yet."""
-    piece = _piece_of(run, pieces, labels)
-    if piece is None:
-        return False
-    across = piece.box.width if run.upright else piece.box.height
-    return across > np.ptp(run.centres) + 3 * run.thickness + 4
-
-
-def _frames(runs: list[Line], pieces: list[Region], labels: npt.NDArray[np.int32]) -> list[Line]:
-    """The sides of boxes around something."""
-    of_piece: dict[int, list[Line]] = {}
-    for run in runs:
-        piece = _piece_of(run, pieces, labels)
-        if piece is not None:
-            of_piece.setdefault(piece.pieces[0], []).append(run)
-    found: list[tuple[Box, list[Line], bool]] = []
-    for number, own in of_piece.items():
-        box = pieces[number - 1].box
-        sides = [
-            _side(own, box, upright, far) for upright in (False, True) for far in (False, True)
-        ]
-        if all(sides):
-            found.append((box, [one for side in sides for one in side], _is_filled(labels, box)))
-    filled = [box for box, _, full in found if full]
-    return [
-        line
-        for box, sides, full in found
-        if full or any(_equal(box, other) for other in filled)
-        for line in sides
-    ]
-
-
-def _side(runs: list[Line], box: Box, upright: bool, far: bool) -> list[Line]:
-    """The runs that make a side of the box, or none if they leave a fifth of it open."""
-    start, stop = (box.top, box.bottom) if upright else (box.left, box.right)
-    low, high = (box.left, box.right) if upright else (box.top, box.bottom)
-    edge = high - 1 if far else low
-    reach = 0.05 * (stop - start) + 4
-    own = [
-        run
-        for run in runs
-        if run.upright == upright
-        and abs(run.middle - edge) <= reach
-        and _length(run) >= 0.25 * (stop - start)
-    ]
-    covered = np.zeros(stop - start, dtype=bool)
-    for run in own:
-        covered[max(0, run.start - start) : run.stop - start] = True
-    return own if covered.mean() >= 0.8 else []
-
-
-def _is_filled(labels: npt.NDArray[np.int32], box: Box) -> bool:
-    """Whether ink of more than a third of the box's height lies well inside."""
-    rim_y, rim_x = round(0.12 * box.height) + 2, round(0.12 * box.width) + 2
-    inner = labels[box.top + rim_y : box.bottom - rim_y, box.left + rim_x : box.right - rim_x]
-    rows = np.flatnonzero((inner > 0).any(axis=1))
-    return len(rows) > 0 and bool(rows[-1] - rows[0] >= 0.33 * box.height)
-
-
-def _equal(first: Box, second: Box) -> bool:
-    return all(
-        0.85 * one <= other <= 1.18 * one
-        for one, other in ((first.height, second.height), (first.width, second.width))
-    )
-
-
-def _rungs(runs: list[Line], lines: list[Line]) -> list[Line]:
-    """The runs between two lines, such as between the cells of a row.
-
-    On ruled paper, a stroke can reach from line to line. A row of cells ends where its lines end.
-    """
-    found: list[Line] = []
-    for upright in (False, True):
-        across = [line for line in lines if line.upright != upright]
-        along = [line for line in lines if line.upright == upright]
-        bold = float(np.median([line.thickness for line in across])) if across else 0.0
-        rungs = [
-            run
-            for run in runs
-            if run.upright == upright
-            and run not in lines
-            and run.thickness <= 1.6 * bold + 1
-            and all(
-                any(line.near(_at(run, end), end, run.thickness + 3) for line in across)
-                for end in (run.start, run.stop - 1)
-            )
-        ]
-        ends = [
-            any(abs(_at(run, run.start) - end) <= 2 * bold + 4 for run in [*rungs, *along])
-            for line in across
-            for end in (line.start, line.stop)
-        ]
-        found += rungs if len(rungs) + len(along) > 1 and sum(ends) > 1 else []
-    return found
-
-
-def _at(run: Line, along: int) -> float:
-    return float(run.centres[along - run.start])

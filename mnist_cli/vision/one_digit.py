@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from mnist_cli.errors import DataError
 from mnist_cli.vision.ink import TOUCH, Grey, Ink, Mask, spans
-from mnist_cli.vision.lines import FAINT, Line, straight_runs, without
+from mnist_cli.vision.lines import Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, pieces_of
+from mnist_cli.vision.ruling import FAINT
 from mnist_cli.vision.segmenting import Cut
 
 SPECK = 0.03
@@ -97,7 +98,7 @@ def _without_lines(ink: Ink) -> Ink:
 
     A stroke as long as a line, such as the bar of a 7 in a tight cut, ends where the digit does.
     """
-    runs = straight_runs(ink.mask | (ink.levels > FAINT))
+    runs = straight_runs(ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise)))
     lines = _crossing(runs, ink.mask.shape)
     pieces = pieces_of(without(ink, lines).mask)[1] if lines else []
     if not pieces:

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from mnist_cli.errors import DataError
 from mnist_cli.vision.ink import Mask
 
 CONNECTED = np.ones((3, 3))
+MOST_PIECES = 20_000
 ALIKE = (0.6, 1.5)
 """Heights of the digits on one picture, as shares of the usual one."""
 
@@ -68,8 +70,14 @@ class Region:
 
 
 def pieces_of(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Region]]:
-    """The number of the piece at each pixel of a mask (H, W), from 1, and the pieces."""
+    """The number of the piece at each pixel of a mask (H, W), from 1, and the pieces.
+
+    Raises:
+        DataError: more than :data:`MOST_PIECES`.
+    """
     labels, count = ndimage.label(mask, structure=CONNECTED)
+    if count > MOST_PIECES:
+        raise DataError(f"{count:,} pieces of ink are too many for digits")
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return labels, [
         Region(Box(rows.start, columns.start, rows.stop, columns.stop), (number,), int(area))

@@ -1,4 +1,4 @@
-"""Cuts a picture's ink into digits: all of it as one, or connected pieces in reading order.
+"""Cuts a picture's ink into digits, in reading order.
 
 Digits that touch each other are not separated.
 """
@@ -15,17 +15,19 @@ from scipy import ndimage
 
 from mnist_cli.errors import DataError
 from mnist_cli.vision.form import stroke_width
-from mnist_cli.vision.ink import Grey, Ink, Mask, find_ink
-from mnist_cli.vision.lines import ruling, without
+from mnist_cli.vision.ink import WIDEST, Grey, Ink, Mask, find_ink
+from mnist_cli.vision.lines import without
 from mnist_cli.vision.pieces import ALIKE, Box, Region, pieces_of, usual_height
+from mnist_cli.vision.ruling import ruling
 
-SPECK = 0.03
-"""Pieces with a smaller share of the largest piece's area are ignored as dirt."""
 LOWEST, HIGHEST = 0.4, 2.5
 """Heights of what can be a digit, as shares of the digits' usual height."""
+SMALLEST_ZERO = 0.25
+DUST = 0.1
+"""What is lower is a speck, as a share of the digits' usual height."""
 NARROW = 0.08
 """The widest stroke of small digits on a page, as a share of the shorter side."""
-MOST_PIECES = 20_000
+SMALLEST_WINDOW = 5
 MOST_DIGITS = 2000
 
 
@@ -55,8 +57,16 @@ class Page:
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """What a search with one width of stroke finds."""
+class Reading:
+    """What a search with one width of stroke finds.
+
+    Attributes:
+        ink: without lines.
+        labels: (H, W), the number of the piece at each pixel.
+        height: the digits' usual height, in pixels.
+        digits: in no order.
+        left_out: everything else.
+    """
 
     ink: Ink
     labels: npt.NDArray[np.int32]
@@ -77,65 +87,82 @@ def cut_apart(grey: Grey) -> Page:
     return _page(read_page(grey))
 
 
-def read_page(grey: Grey) -> _Reading:
-    wide = _read(find_ink(grey))
-    narrow = _read(find_ink(grey, NARROW))
-    window = NARROW * min(grey.shape)
-    if not narrow.digits or _is_written(wide, narrow, window):
-        return wide
-    return narrow
+def read_page(grey: Grey) -> Reading:
+    """Find the digits, first with wide strokes, then, if they are small, with narrow ones.
+
+    Shadows, what shows through and the desk beside the paper are wider than the strokes of small
+    digits.
+
+    Raises:
+        DataError: the picture is blank, or has too many pieces of ink.
+    """
+    wide, failure = _try(grey, WIDEST)
+    narrow, _ = _try(grey, NARROW) if NARROW * min(grey.shape) >= SMALLEST_WINDOW else (None, None)
+    if wide is None and narrow is None and failure is not None:
+        raise failure
+    if wide is None or narrow is None or not narrow.digits:
+        return wide or narrow  # type: ignore[return-value]
+    return wide if _is_written(wide, narrow, NARROW * min(grey.shape)) else narrow
 
 
-def _is_written(wide: _Reading, narrow: _Reading, window: float) -> bool:
-    """Whether the wide search finds digits whose strokes are too wide for the narrow one."""
+def _try(grey: Grey, widest: float) -> tuple[Reading | None, DataError | None]:
+    try:
+        return _read(find_ink(grey, widest)), None
+    except DataError as error:
+        return None, error
+
+
+def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
+    """Whether the wide search finds digits whose strokes are too wide for the narrow one.
+
+    Or as many large digits: it is better against grain.
+    """
+    if len(wide.digits) == len(narrow.digits) and narrow.height > 3 * window:
+        return True
     if not wide.digits or max(wide.digits, key=lambda one: one.area).is_blot:
         return False
     written = _mask(wide)
     stroke = stroke_width(written.astype(np.float32))
-    return bool(
-        stroke > 0.6 * window and wide.height > 2.2 * stroke and written[_mask(narrow)].mean() > 0.7
-    )
+    if stroke <= 0.6 * window or wide.height <= 3 * stroke:
+        return False
+    # The narrow search finds the ragged edges of wide strokes, or takes the strokes for the paper.
+    sheet = ~narrow.ink.desk
+    return bool(max(written[_mask(narrow)].mean(), written[sheet].mean()) > 0.7)
 
 
-def _mask(reading: _Reading) -> Mask:
+def _mask(reading: Reading) -> Mask:
     numbers = [number for digit in reading.digits for number in digit.pieces]
     return np.isin(reading.labels, numbers)
 
 
-def _read(ink: Ink) -> _Reading:
+def _read(ink: Ink) -> Reading:
     lines, size = ruling(ink)
-    left_out = [LeftOut(line.box, "a line") for line in lines]
     ink = without(ink, lines, size)
     labels, pieces = pieces_of(ink.mask)
-    if len(pieces) > MOST_PIECES:
-        raise DataError(f"{len(pieces):,} pieces of ink are too many for digits")
-    shape = ink.mask.shape
-    height = usual_height(pieces, shape)
-    dust = [piece for piece in pieces if piece.box.height < 0.1 * height]
-    pieces = [piece for piece in pieces if piece.box.height >= 0.1 * height]
-    digits = []
-    joined = grouped(pieces, height)
+    height = usual_height(pieces, ink.mask.shape)
+    specks = [piece for piece in pieces if piece.box.height < DUST * height]
+    reading = Reading(ink, labels, height, [], [LeftOut(line.box, "a line") for line in lines])
     beside = set(np.unique(labels[ndimage.maximum_filter(ink.desk, 5)]).tolist())
-    for region in joined:
-        why = _objection(region, height, shape)
-        if why is None and beside.intersection(region.pieces):
-            why = "at the paper's edge"
+    for region in grouped([one for one in pieces if one.box.height >= DUST * height], height):
+        beside_paper = not beside.isdisjoint(region.pieces)
+        why = "at the paper's edge" if beside_paper else _objection(region, reading)
         if why is None:
-            digits.append(region)
+            reading.digits.append(region)
         else:
-            left_out.append(LeftOut(region.box, why, len(region.pieces)))
-    if dust:
-        around = functools.reduce(Box.union, (one.box for one in dust))
-        left_out.append(LeftOut(around, "specks", len(dust)))
-    return _Reading(ink, labels, height, digits, left_out)
+            reading.left_out.append(LeftOut(region.box, why, len(region.pieces)))
+    if specks:
+        around = functools.reduce(Box.union, (one.box for one in specks))
+        reading.left_out.append(LeftOut(around, "specks", len(specks)))
+    return reading
 
 
-def _objection(region: Region, height: float, shape: tuple[int, ...]) -> str | None:
+def _objection(region: Region, reading: Reading) -> str | None:
     """Why a region is no digit, given the digits' usual height; none if it may be one."""
+    height, shape = reading.height, reading.ink.mask.shape
     share = region.box.height / height
     if region.box.at_edge(shape) and not ALIKE[0] <= share <= ALIKE[1]:
-        return "at the picture's edge, and not as high as the digits"
-    if share < LOWEST:
+        return "at the picture's edge, not as high as the digits"
+    if share < LOWEST and not (share >= SMALLEST_ZERO and _is_ring(region, reading.labels)):
         return f"lower than {LOWEST} of the digits' height"
     if share > HIGHEST:
         return f"higher than {HIGHEST} of the digits' height"
@@ -144,6 +171,14 @@ def _objection(region: Region, height: float, shape: tuple[int, ...]) -> str | N
     if region.is_blot and share < 0.7:
         return "a blot"
     return None
+
+
+def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:
+    """Whether it is round and hollow, as the zeros that some write smaller than other digits."""
+    box = region.box
+    ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
+    hollow = int(ndimage.binary_fill_holes(ink).sum()) - int(ink.sum())
+    return 0.5 <= box.width / box.height <= 1.8 and hollow >= 0.1 * ink.size
 
 
 def grouped(pieces: list[Region], height: float) -> list[Region]:
@@ -177,9 +212,10 @@ def _belong_together(
     return np.asarray(close & (union <= 1.4 * height))
 
 
-def _page(reading: _Reading) -> Page:
+def _page(reading: Reading) -> Page:
     if not reading.digits:
-        raise DataError("no digit is found on it")
+        reasons = ", ".join(dict.fromkeys(one.why for one in reading.left_out))
+        raise DataError(f"no digit is found on it; left out: {reasons or 'nothing'}")
     if len(reading.digits) > MOST_DIGITS:
         raise DataError(f"{len(reading.digits):,} pieces of ink are too many for digits")
     order = in_reading_order([one.box for one in reading.digits])
@@ -192,7 +228,7 @@ def in_reading_order(boxes: Sequence[Box]) -> list[int]:
     """The places of boxes, line by line from the top, within a line from the left.
 
     The page may be turned by up to 5 degrees, and a line may bend: a box belongs to a line if its
-    middle lies within the height of the line's last box, once the page is straight.
+    middle lies within the height of the line's last boxes, once the page is straight.
     """
     x, y = (
         np.array([(one.left + one.right) / 2 for one in boxes]),
@@ -202,9 +238,10 @@ def in_reading_order(boxes: Sequence[Box]) -> list[int]:
     y = y - _slope(x, y, 2 * float(np.median(half))) * x
     lines: list[list[int]] = []
     for place in np.argsort(x, kind="stable").tolist():
-        fits = [line for line in lines if abs(y[line[-1]] - y[place]) <= half[line[-1]]]
-        if fits:
-            min(fits, key=lambda line: abs(y[line[-1]] - y[place])).append(place)
+        away = [abs(float(np.mean(y[line[-3:]])) - y[place]) for line in lines]
+        nearest = int(np.argmin(away)) if away else 0
+        if away and away[nearest] <= max(half[place], half[lines[nearest][-1]]):
+            lines[nearest].append(place)
         else:
             lines.append([place])
     lines.sort(key=lambda line: float(np.mean(y[line])))

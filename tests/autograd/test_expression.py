@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mnist_cli.autograd import replay
+from mnist_cli.autograd import experimenting, replay
 from mnist_cli.autograd.experimenting import Experiment, experiment
 from mnist_cli.autograd.expression import FUNCTIONS, evaluate, names_in
 from mnist_cli.autograd.meanings import meaning
@@ -196,6 +196,7 @@ REFUSED = [
     ("π * x + é.a", "this is not allowed", 9),
     ("x + ) y", "this is not an expression", 5),
     ("x = 2", "this is not an expression", 3),
+    ("sum(x, 0, dim=0)", "sum has its dim already", 15),
 ]
 
 
@@ -233,11 +234,47 @@ def test_hostile_expressions_end_at_once(expression: str) -> None:
         evaluate(expression, {"x": torch.tensor(1.0, requires_grad=True)})
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [("(" * 250 + "x" + ")" * 250, "nested too deeply"), ("x\udcff", "not UTF-8")],
+)
+def test_what_cannot_be_read_is_named(expression: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        evaluate(expression, {"x": torch.tensor(1.0, requires_grad=True)})
+
+
+def test_a_long_sum_is_not_nested() -> None:
+    x = torch.tensor(1.0, requires_grad=True)
+    assert evaluate("x" + "+x" * 400, {"x": x}).item() == 401
+    assert evaluate("x - 1 - 1 * 2 / 4", {"x": x}).item() == 1 - 1 - 1 * 2 / 4
+
+
+def test_the_sizes_on_the_way_count_too() -> None:
+    row = torch.ones(3000, requires_grad=True)
+    with pytest.raises(UsageError, match="9,000,000 entries"):
+        evaluate("mse_loss(unsqueeze(x, 0), unsqueeze(x, 1))", {"x": row})
+    with pytest.raises(UsageError, match="more than 20,000,000 entries"):
+        evaluate("x" + "*2" * 30, {"x": torch.ones(900_000, requires_grad=True)})
+
+
+def test_a_graph_that_grows_threefold_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experimenting, "MAX_NODES", 1000)
+    with pytest.raises(UsageError, match="graph of order 7 has 2,388 nodes") as raised:
+        run("tanh(tanh(tanh(x)))", "x=0.5", create_graph=True, orders=20)
+    assert raised.value.hint == "Request at most 7 orders."
+
+
+@pytest.mark.filterwarnings("error")
+def test_broadcasting_is_no_warning_of_torchs() -> None:
+    leaves = {"x": torch.ones(2, requires_grad=True), "y": torch.ones(2, 2)}
+    assert evaluate("mse_loss(x, y)", leaves).item() == 0
+
+
 def test_a_result_too_large_is_never_made() -> None:
     long = torch.ones(5000, requires_grad=True)
-    with pytest.raises(UsageError, match="25000000 entries"):
+    with pytest.raises(UsageError, match="25,000,000 entries"):
         evaluate("outer(x, x)", {"x": long})
-    with pytest.raises(UsageError, match="25000000 entries"):
+    with pytest.raises(UsageError, match="25,000,000 entries"):
         evaluate("unsqueeze(x, 0) * unsqueeze(x, 1)", {"x": long})
 
 
@@ -293,6 +330,10 @@ def test_values_are_float32_leaves() -> None:
         ("x=[1, [2]]", "rows of unequal length"),
         ("x=" + "[" * 5000, "neither a number nor a list"),
         ("x=" + "9" * 400, "too large for float32"),
+        ("x=1e39", "too large for float32"),
+        ("x=[1, -1e400]", "too large for float32"),
+        ("x=" + "[" * 100 + "1" + "]" * 100, "100 dimensions; at most 64"),
+        ("x=" + "[" * 800 + "1" + "]" * 800, "nested too deeply"),
     ],
 )
 def test_invalid_values_are_refused(text: str, message: str) -> None:

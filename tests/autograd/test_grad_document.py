@@ -49,10 +49,16 @@ VERDICTS = st.builds(
 )
 
 
+def _edges(first: int, count: int) -> st.SearchStrategy[Edge | None]:
+    """Edges to later nodes alone: no gradient comes back to where it was."""
+    if first >= count:
+        return st.none()
+    return st.none() | st.builds(Edge, st.integers(first, count - 1), st.just(0))
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> GradGraph:
     count = draw(st.integers(1, 5))
-    edges = st.none() | st.builds(Edge, st.integers(0, count - 1), st.just(0))
     one_saved = st.builds(Saved, WORDS, SHAPES, WORDS, COUNTS, COUNTS)
     saved = st.lists(one_saved, max_size=2).map(tuple)
     grads = st.lists(st.none() | STATS, max_size=2).map(tuple)
@@ -64,7 +70,7 @@ def graphs(draw: st.DrawFn) -> GradGraph:
             parameter=draw(st.none() | WORDS),
             sequence=draw(st.none() | COUNTS),
             outputs=(draw(st.builds(TensorMeta, SHAPES, WORDS)),),
-            next=draw(st.lists(edges, max_size=3).map(tuple)),
+            next=draw(st.lists(_edges(number + 1, count), max_size=3).map(tuple)),
             saved=draw(saved),
             attributes=draw(st.dictionaries(WORDS, PLAIN, max_size=3)),
             grad_in=draw(grads),
@@ -182,6 +188,10 @@ DAMAGE = [
     (("nodes", 0, "saved", 0, "bytes"), "8", "saved[0].bytes: Input should be a valid integer"),
     (("parameters", 0, "node"), 4, "parameters[0].node: no such node: 4"),
     (("root",), 2, "root: no such node: 2"),
+    (("nodes", 0, "next", 0, "node"), 0, "nodes[0]: its gradient comes back to it"),
+    (("nodes", 0, "sequence"), 10**400, "sequence: Input should be"),
+    (("nodes", 0, "saved", 0, "bytes"), 2**64, "bytes: Input should be less than or equal"),
+    (("nodes", 0, "saved", 0, "storage"), -1, "storage: Input should be greater than"),
 ]
 
 

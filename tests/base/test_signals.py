@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests."""
+"""Signals as requests."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ import threading
 
 import pytest
 
-from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.base.signals import NUMBERS, StoppedWaiting, StopRequest, stop_on_signals
 from mnist_cli.errors import Interrupted, Stopped, Terminated
 
 
 @pytest.mark.parametrize(
     ("number", "kind", "code"),
-    [(signal.SIGINT, Interrupted, 130), (signal.SIGTERM, Terminated, 143)],
+    [
+        (one, *((Interrupted, 130) if one == signal.SIGINT else (Terminated, 143)))
+        for one in NUMBERS
+    ],
 )
 def test_a_signal_becomes_a_request_and_handlers_go_back(
     number: signal.Signals, kind: type[Stopped], code: int
 ) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in NUMBERS]
     with contextlib.suppress(KeyError), stop_on_signals() as stop:
         assert not stop
         signal.raise_signal(number)
         assert stop
         error = stop.error("stopped", "go on")
         raise KeyError
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in NUMBERS] == before
     assert type(error) is kind
     assert (error.code, error.message, error.hint) == (code, "stopped", "go on")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
@@ -59,6 +62,17 @@ def test_a_second_ctrl_c_insists(first: signal.Signals) -> None:
         assert not insisted
         signal.raise_signal(signal.SIGINT)
     assert insisted == [True]
+
+
+def test_a_signal_ends_a_wait_and_only_that() -> None:
+    with stop_on_signals() as stop:
+        with stop.waiting():
+            pass
+        with pytest.raises(StoppedWaiting), stop.waiting():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # outside of a wait it raises nothing
+        with pytest.raises(StoppedWaiting), stop.waiting():
+            pytest.fail("a wait began after the signal")
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from inspect import signature
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import typer
 from program import Run, shell
+from systems import needs_posix
 
 from mnist_cli import __version__, cli, errors
 from mnist_cli.__main__ import spin_briefly
@@ -61,6 +63,35 @@ def test_help_and_version_import_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train", "--dataset", ""], "--dataset"),
+        (["train", "--runs="], "--runs"),
+        (["train", "-s", ""], "-s"),
+        (["eval", ""], "argument 1"),
+        (["predict", "a.png", ""], "argument 2"),
+        (["predict", "--", ""], "argument 2"),
+        (["data", "path", "--data-dir", ""], "--data-dir"),
+        (["export", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_value_is_not_the_current_folder(run: Run, words: list[str], named: str) -> None:
+    outcome = run(*words)
+    assert outcome.code == 2
+    assert f"error: {named}: the value is empty" in outcome.err
+
+
+@needs_posix
+def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    script = f"mkdir {gone}; cd {gone}; rmdir {gone}; mnist --version; mnist doctor"
+    outcome = shell(script, PYTHONPATH=str(Path(__file__).parents[2]))
+    assert outcome.out == f"mnist {__version__}\n"
+    assert outcome.err.startswith("error: the working directory is not available: deleted")
+    assert outcome.code == 5
 
 
 def test_version(run: Run) -> None:

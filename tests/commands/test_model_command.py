@@ -100,7 +100,7 @@ def test_quiet_prints_the_totals_alone(run: Run) -> None:
 
 
 def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
+    for name, value in {"TTY_COMPATIBLE": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     heads = {}
     for width in ("80", "160"):

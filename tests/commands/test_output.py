@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,9 +42,56 @@ def test_a_locale_that_only_knows_ascii(tmp_path: Path) -> None:
     environment = one_thread(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     helped = finish(start("--help", environment=environment))
     refused = finish(start("train", "--model", "ä", environment=environment))
-    assert (helped.code, refused.code) == (0, 2)
+    ran = finish(start(*TINY, "--runs", tmp_path / "ü", "--json", environment=environment))
+    assert (helped.code, refused.code, ran.code) == (0, 2, 0)
     assert "Usage: mnist" in helped.out
-    assert "Traceback" not in refused.err
+    assert "unknown model 'ä'" in refused.err
+    assert ran.document["run"] == str(tmp_path / "ü" / "0001-digits-conv2")
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "JPY_PARENT_PID": "1"}, False),  # as Jupyter starts commands
+    ],
+)
+def test_colour_that_is_forced_brings_no_bar_into_a_pipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], coloured: bool
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    outcome = run(*TINY, "--epochs", "1")
+    assert ("\x1b[1;32mtest accuracy" in outcome.out) is coloured
+    assert not re.search(r"\x1b\[\?|\x1b\[\d*[A-K]|\r", outcome.out)  # the cursor stays
+    assert "epoch 1/1  loss" in outcome.out
+
+
+NASTY = "a\x1b]0;title\x07\x1b[31m\x9b2J\u202eb\r"
+CONTROLS = {character for character in NASTY if not character.isprintable()}
+
+
+def test_no_control_character_of_a_name_reaches_the_terminal(run: Run, tmp_path: Path) -> None:
+    for words in (["eval", NASTY], ["train", "--model", NASTY], [NASTY]):
+        for more in ([], ["--debug"]):
+            outcome = run(*words, *more)
+            shown = outcome.out + outcome.err
+            assert outcome.code in {2, 3, 4}
+            assert not set(shown) & CONTROLS
+            assert "\\x1b" in shown
+
+
+def test_tables_show_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table(["name", "value"], [[NASTY, "1"]])
+    console.print_facts(NASTY, {NASTY: NASTY})
+    console.warn(NASTY)
+    shown = capsys.readouterr()
+    assert not set(shown.out + shown.err) & CONTROLS
 
 
 def result(epoch: int, val: Score | None) -> EpochResult:
@@ -94,7 +142,7 @@ def test_messages_break_between_words_on_a_terminal(
     message = "the file /a/path/that/is/longer/than/the/terminal/is/wide holds [bold]no images[/]"
     console.warn(message)
     assert capsys.readouterr().err == f"warning: {message}\n"
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "30")
     monkeypatch.setenv("TERM", "xterm")
@@ -108,7 +156,11 @@ def test_messages_break_between_words_on_a_terminal(
 def test_images_on_a_terminal(
     run: Run, monkeypatch: pytest.MonkeyPatch, no_color: str, sign: str
 ) -> None:
-    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": no_color, "TERM": "xterm-256color"}.items():
+    for name, value in {
+        "TTY_COMPATIBLE": "1",
+        "NO_COLOR": no_color,
+        "TERM": "xterm-256color",
+    }.items():
         monkeypatch.setenv(name, value)
     assert sign in run("data", "show", "digits", "--count", 5).out
 

@@ -122,6 +122,13 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         from_file(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    path = tmp_path / "bom.toml"
+    path.write_text("epochs = 3\n", encoding="utf-8-sig")
+    assert dict(from_file(path).values) == {"epochs": 3}
+
+
 @pytest.mark.parametrize("text", ["epochs", "=3", " = 3", ""])
 def test_an_assignment_needs_a_key_and_a_sign(text: str) -> None:
     with pytest.raises(UsageError, match="key=value"):

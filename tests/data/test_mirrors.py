@@ -117,3 +117,12 @@ def test_a_dead_mirror_does_not_hide_a_living_one(made: Made, tmp_path, serve: S
 def test_the_proxy_is_connected_to_in_the_hosts_stead(serve: Serve, monkeypatch) -> None:
     monkeypatch.setenv("https_proxy", serve().url)
     assert mirrors.reach(["https://mirror.invalid/"]) == {"https://mirror.invalid/": ""}
+
+
+def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("https_proxy", f"http://me:secret@{where}")
+        reasons = mirrors.reach(["https://mirror.invalid/"])
+    assert reasons == {"https://mirror.invalid/": f"the proxy {where}: Connection refused"}

@@ -110,7 +110,7 @@ def test_only_https_and_this_machine_are_allowed(url: str) -> None:
 
 def test_the_environments_proxy_is_asked(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", serve().url)
-    with pytest.raises(DownloadError, match="501 Unsupported method"):
+    with pytest.raises(DownloadError, match=r"^the proxy 127[^ ]+: 501 Unsupported method"):
         fetched("https://mirror.invalid/file")
     there = serve().offer({"file": CONTENT})
     monkeypatch.setenv("http_proxy", "http://proxy.invalid/")

@@ -8,9 +8,12 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import queues
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from loading import MOVED, NORMALISATION, batches, batching, same, split
 from program import begin, finish, one_thread
 from torch.utils.data import Dataset
 
+from mnist_cli.base.signals import StoppedWaiting, stop_on_signals
 from mnist_cli.data import workers
 from mnist_cli.data.batches import ConventionalLoader, build_loader
 from mnist_cli.errors import DataError
@@ -115,6 +119,7 @@ def test_a_temporary_folder_too_long_for_sockets_is_refused(
 FORK_SERVER = """
 import torch
 from loading import NORMALISATION, batches, batching, same, split
+from mnist_cli.base.signals import StoppedWaiting, stop_on_signals
 from mnist_cli.data import workers
 from mnist_cli.data.batches import build_loader
 
@@ -172,6 +177,21 @@ class Interrupted(Befallen):
             os.kill(os.getpid(), number)
 
 
+class Mute(Befallen):
+    """Its batches cannot be sent, as without a file descriptor."""
+
+    def befall(self) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(24, "Too many open files")
+
+        queues._ForkingPickler.dumps = fail  # type: ignore[attr-defined]
+
+
+class Asleep(Befallen):
+    def befall(self) -> None:
+        time.sleep(3600)
+
+
 def befallen(kind: type[Befallen]) -> ConventionalLoader:
     made = loader(workers=1)
     made._dataset = kind(made._dataset)  # type: ignore[assignment]
@@ -183,6 +203,26 @@ def befallen(kind: type[Befallen]) -> ConventionalLoader:
 def test_a_worker_that_dies_is_a_data_error() -> None:
     with pytest.raises(DataError, match="worker process of the DataLoader died"):
         list(befallen(Killed).epoch(0))
+
+
+def test_a_worker_that_cannot_send_its_batch_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    """multiprocessing would print a traceback, and the batch would never arrive."""
+    with pytest.raises(DataError, match="worker process of the DataLoader died"):
+        list(befallen(Mute).epoch(0))
+    assert (
+        capfd.readouterr().err == "a worker cannot send a batch: [Errno 24] Too many open files\n"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_ends_the_wait_for_a_batch_that_never_comes() -> None:
+    made = befallen(Asleep)
+    with stop_on_signals() as stop:
+        made.waiting = stop.waiting
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGTERM]).start()
+        with pytest.raises(StoppedWaiting):
+            list(made.epoch(0))
+    made.close()
 
 
 def test_a_worker_that_fails_has_not_died() -> None:

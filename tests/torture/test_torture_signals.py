@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM wherever the program is: the documented code, and nothing lost."""
+"""Signals wherever the program is: the documented code, and nothing lost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from readers import PICTURE
 from tally import Tally
 from warm import RUN, WORKERS, Warm, Whole, ends_alike, newest_run
 
+from mnist_cli.base.signals import NUMBERS
+
 SEED = 20261124
-CODES = {int(signal.SIGINT): 130, int(signal.SIGTERM): 143}
+CODES = {int(number): 130 if number == signal.SIGINT else 143 for number in NUMBERS}
 STEP = "mnist_cli.training.step:Stepper.__call__"
 
 PLACES = {
@@ -31,7 +33,11 @@ PLACES = {
     "writing metrics": ("mnist_cli.training.session:Session._write_metrics", 3),
     "reading the test set": ("mnist_cli.training.session:Session.score_test", 1),
 }
-SHORT = {"saving": signal.SIGTERM, "validation": signal.SIGINT}
+SHORT = {
+    "saving": signal.SIGTERM,
+    "validation": signal.SIGINT,
+    "an epoch's first step": NUMBERS[-1],
+}
 
 
 def judge(done: Outcome, number: int, folder: Path) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from program import Outcome
+from program import Outcome, wait_until
 from readers import PICTURE
 from systems import open_terminal
 from tally import Tally
@@ -170,6 +170,24 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
     with contextlib.suppress(OSError):  # how Linux says that the other end is closed
         while data := os.read(descriptor, 4096):
             into.append(data)
+
+
+def test_a_terminal_that_is_closed(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """The terminal closed in a run: exit code 143, and the run resumes to the same bits."""
+    ours, theirs = open_terminal()
+    marker = tmp_path / "waits"
+    held = ["linger", STEP, 5, str(marker)]
+    process = warm.start(*RUN, folder=tmp_path, faults=[held], stdout=os.ttyname(theirs))
+    wait_until(marker.exists)
+    os.close(ours)
+    os.close(theirs)
+    process.kill(signal.SIGHUP)
+    marker.unlink()
+    done = process.wait()
+    wrong = "" if done.code == 143 else f"exit code {done.code}: {done.err}"
+    wrong = wrong or "a traceback" * ("Traceback" in done.err)
+    wrong = wrong or ends_alike(warm, whole, tmp_path)
+    tally.check(not wrong, wrong)
 
 
 def test_a_reader_of_one_line(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:

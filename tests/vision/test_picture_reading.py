@@ -175,7 +175,7 @@ def test_other_kinds_of_files_are_named(kind: str, data: bytes, way_out: str) ->
 
 def test_heic_names_the_package_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(DataError, match="it is a HEIC photograph.* pillow-heif") as caught:
+    with pytest.raises(DataError, match=r"it is a HEIC photograph.* pillow-heif") as caught:
         image_files.decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "it")
     assert "pip install pillow-heif" in caught.value.hint
 

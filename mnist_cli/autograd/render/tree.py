@@ -88,10 +88,11 @@ def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> It
     glyphs = _ASCII if ascii_only else _UNICODE
     for phrase in _header(graph, glyphs.dot):
         yield (Span(phrase, "title"),)
-    rows = list(_Walk(graph, glyphs).rows())
+    width = max(width, 40)
+    rows = list(_Walk(graph, glyphs, width).rows())
     if not rows:
         return
-    columns = _Columns(rows, glyphs, max(width, 40))
+    columns = _Columns(rows, glyphs, width)
     yield ()
     yield columns.heading()
     for row in rows:
@@ -126,19 +127,23 @@ def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> str:
 
 
 class _Walk:
-    """Visits a graph once, without recursion, and gives the lines in order."""
+    """Visits a graph once, without recursion, and gives the lines in order.
 
-    def __init__(self, graph: GradGraph, glyphs: _Glyphs) -> None:
+    Of a gutter only the last ``width`` characters are kept: a line shows no more.
+    """
+
+    def __init__(self, graph: GradGraph, glyphs: _Glyphs, width: int) -> None:
+        self.width = width
         self.nodes = graph.nodes
         self.root = graph.root
         self.glyphs = glyphs
         self.heights = topology.heights(graph)
-        dominators = topology.dominators(graph)
+        self.dominators = topology.dominators(graph)
         self.children: list[list[int]] = [[] for _ in graph.nodes]
-        for node, parent in enumerate(dominators):
+        for node, parent in enumerate(self.dominators):
             if parent is not None:
                 self.children[parent].append(node)
-        self.arms = _arms(graph, dominators)
+        self.arms = _arms(graph, self.dominators, self.children)
         self.seen: set[int] = set()
 
     def rows(self) -> Iterator[_Row]:
@@ -166,7 +171,8 @@ class _Walk:
         several = len(node.next) > 1
         first: dict[int, tuple[int, Edge]] = {}
         side: list[_Row] = []
-        lead, rest = row.rest + self.glyphs.tee, row.rest + self.glyphs.bar
+        before = row.rest[-self.width :]
+        lead, rest = before + self.glyphs.tee, before + self.glyphs.bar
         for position, edge in enumerate(node.next):
             slot = f"[{position}]" if several else ""
             if edge is None:
@@ -174,7 +180,7 @@ class _Walk:
                     side.append(_Row(None, lead, slot=slot))
                 continue
             target = self.nodes[edge.node]
-            if edge.node not in first and edge.node in children:
+            if edge.node not in first and self.dominators[edge.node] == node.id:
                 first[edge.node] = (position, edge)
                 if edge.node != trunk:
                     side.append(_Row(target, lead, rest, slot, edge.input_nr))
@@ -183,8 +189,8 @@ class _Walk:
         side += [_Row(self.nodes[c], lead, rest) for c in children if c not in first and c != trunk]
         if trunk is None:
             if side:  # a corner at the last branch: nothing follows it
-                end = row.rest + self.glyphs.end
-                side[-1] = replace(side[-1], lead=end, rest=row.rest + _BLANK)
+                end = before + self.glyphs.end
+                side[-1] = replace(side[-1], lead=end, rest=before + _BLANK)
             return side
         position, edge = first.get(trunk, (-1, Edge(trunk, 0)))
         slot = f"[{position}]" if several and position >= 0 else ""
@@ -199,18 +205,26 @@ class _Walk:
         return None if leaf and not alone else trunk
 
 
-def _arms(graph: GradGraph, dominators: Sequence[int | None]) -> set[int]:
+def _arms(
+    graph: GradGraph, dominators: Sequence[int | None], children: Sequence[Sequence[int]]
+) -> set[int]:
     """The nodes with a path into a sibling's part of the graph: arms, never trunks."""
-    arms = set()
-    for node, _, edge in graph.edges():
-        meeting = dominators[edge.node]
-        if meeting is None or labels.is_leaf(graph.nodes[edge.node]):
-            continue
-        arm: int | None = node.id
-        while arm is not None and dominators[arm] != meeting:
-            arm = None if arm == meeting else dominators[arm]
-        if arm is not None and arm != edge.node:
-            arms.add(arm)
+    arms: set[int] = set()
+    depths = {graph.root: 0}
+    path: list[int] = []  # from the root down the tree of dominators
+    waiting = [graph.root] if graph.nodes else []
+    while waiting:
+        number = waiting.pop()
+        path[depths[number] :] = [number]
+        for edge in graph.nodes[number].next:
+            meeting = None if edge is None else dominators[edge.node]
+            if edge is None or meeting is None or labels.is_leaf(graph.nodes[edge.node]):
+                continue
+            place = depths[meeting] + 1
+            arm = path[place : place + 1]
+            arms.update(one for one in arm if one != edge.node)
+        depths.update(dict.fromkeys(children[number], depths[number] + 1))
+        waiting.extend(children[number])
     return arms
 
 

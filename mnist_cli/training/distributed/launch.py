@@ -16,7 +16,7 @@ from time import monotonic, sleep
 
 from mnist_cli.base.cores import cores
 from mnist_cli.base.process import again
-from mnist_cli.base.signals import NUMBERS, StopRequest, stop_on_signals
+from mnist_cli.base.signals import StopRequest, stop_on_signals
 from mnist_cli.errors import Interrupted, MnistError, RankError, RankTimeout, Stopped, Terminated
 from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, resume_file
@@ -26,14 +26,13 @@ GRACE = 30.0
 POLL = 0.1
 ASKED = (-signal.SIGTERM, Terminated.code)
 """How a rank ends that the launcher has asked to stop before it could save."""
-HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-"""Windows has no SIGHUP, and starts no ranks (rank_environment.check_system)."""
 
 
 def launch(arguments: Sequence[str], ranks: int) -> None:
     """Run this program with ``arguments`` as several ranks, to their end.
 
-    The first SIGINT, SIGTERM or SIGHUP lets the ranks save and end; a second SIGINT kills them.
+    The first signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT
+    kills them.
 
     Args:
         arguments: the command line after the program's name.
@@ -45,7 +44,7 @@ def launch(arguments: Sequence[str], ranks: int) -> None:
     """
     with (
         tempfile.TemporaryDirectory(prefix="mnist-ranks-") as name,
-        stop_on_signals(_interrupt, (*NUMBERS, HANGUP)) as stop,
+        stop_on_signals(_interrupt) as stop,
     ):
         folder = Path(name)
         with _started(arguments, ranks, folder) as processes:

@@ -1,0 +1,81 @@
+"""The entries of tensors of every kind, and their bits: signed zeros and NaN patterns count.
+
+Knows tensors only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The integers of as many bytes as a real entry has."""
+
+
+def entries(tensor: Tensor) -> Tensor:
+    """All entries of any tensor in a row (N,), in its own dtype; complex ones as pairs.
+
+    A sparse tensor has its implicit zeros. A nested tensor, and one that wraps others, has the
+    entries of its parts.
+    """
+    values = tensor.detach()
+    parts = parts_of(values)
+    if parts:
+        return torch.cat([entries(part) for part in parts])
+    if values.layout != torch.strided:
+        values = values.to_dense()
+    values = values.as_subclass(Tensor)
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
+    return values.reshape(-1)
+
+
+def parts_of(tensor: Tensor) -> list[Tensor]:
+    """The tensors, of any shape, that a nested one or a wrapper (DTensor) is made of; else none."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return []
+    names, _ = tensor.__tensor_flatten__()
+    return [getattr(tensor, name) for name in names]
+
+
+def without_values(tensor: Tensor) -> str:
+    """Why the figures of a tensor of any shape are not read; empty if they are."""
+    if tensor.is_meta:
+        return "tensors on the meta device have no values"
+    if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
+        return f"the values of a {type(tensor).__name__} are its own"
+    return ""
+
+
+def shape_of(described: Any) -> tuple[int, ...] | None:
+    """The shape of a tensor or of a node's result; None for a nested one, which has none."""
+    try:
+        return tuple(int(size) for size in described.shape)
+    except (RuntimeError, AttributeError, TypeError, ValueError):
+        return None
+
+
+def numbers(tensor: Tensor) -> Tensor:
+    """The entries in a row (N,), as they can be viewed as bits."""
+    return entries(tensor).resolve_neg().contiguous()
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The entries (N,) as integers of the same bits."""
+    values = numbers(tensor)
+    return values.view(INTEGERS[values.element_size()])
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors have the same shape, dtype and bits.
+
+    Raises:
+        NotImplementedError: torch's, for tensors on the meta device, which have no bits.
+    """
+    if shape_of(ours) != shape_of(theirs) or ours.dtype != theirs.dtype:
+        return False
+    return torch.equal(bits(ours), bits(theirs))

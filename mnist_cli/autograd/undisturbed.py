@@ -1,0 +1,112 @@
+"""What a backward pass changes besides its results, put back as it was.
+
+The engine adds to the ``.grad`` of leaves and of inner tensors that retain it. A segment that is
+recomputed in backward changes buffers, as batch norm does, and draws random numbers, as dropout
+does. An inspection changes none of them.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
+
+
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """The states of the CPU's generator and of those of CUDA devices, by index."""
+
+    cpu: Tensor
+    cuda: dict[int, Tensor]
+
+    @classmethod
+    def now(cls, devices: Iterable[torch.device]) -> RandomState:
+        """The states of the generators that a graph on ``devices`` can draw from."""
+        indices = sorted({device.index for device in devices if device.type == "cuda"})
+        return cls(torch.get_rng_state(), {n: torch.cuda.get_rng_state(n) for n in indices})
+
+    def restore(self) -> None:
+        """Set the generators to these states."""
+        torch.set_rng_state(self.cpu)
+        for index, state in self.cuda.items():
+            torch.cuda.set_rng_state(state, index)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Draw from these states while the block runs: each block draws the same numbers."""
+        before = RandomState.now(torch.device("cuda", index) for index in self.cuda)
+        self.restore()
+        try:
+            yield
+        finally:
+            before.restore()
+
+
+@contextmanager
+def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
+    """Remove the leaves' ``.grad`` and their after-accumulation hooks while the block runs.
+
+    Such a hook is how an optimiser steps during backward; an inspection must not train.
+    """
+    known = list(leaves)
+    grads = [leaf.grad for leaf in known]
+    try:
+        for leaf in known:
+            leaf.grad = None
+        with without_hooks_after_accumulation(known):
+            yield
+    finally:
+        for leaf, grad in zip(known, grads, strict=True):
+            leaf.grad = grad
+
+
+@contextmanager
+def same_buffers(model: nn.Module | None) -> Iterator[None]:
+    """Put a model's buffers back as they were, bit for bit.
+
+    Backward recomputes a checkpointed segment, and batch norm inside one then counts the
+    batch again. Written through ``.data``, so that autograd does not take saved buffers for
+    overwritten ones.
+    """
+    buffers = list(model.buffers()) if model is not None else []
+    before = [buffer.detach().clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.data.copy_(value)
+
+
+def retaining(nodes: Sequence[Node]) -> list[Tensor]:
+    """The inner tensors, of any shape, of a graph that retain their gradient (``retain_grad``).
+
+    A node does not name them, so all objects that Python knows are searched: about 20 ms.
+    """
+    ids = {id(node) for node in nodes}
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), Tensor)]
+    return [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+
+
+def _retains(tensor: Tensor) -> bool:
+    try:
+        return not tensor.is_leaf and tensor.retains_grad
+    except Exception:  # a subclass may refuse any question
+        return False
+
+
+@contextmanager
+def same_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put the ``.grad`` of inner tensors of any shape back; the engine never adds to it in place."""
+    before = [tensor.grad for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, grad in zip(tensors, before, strict=True):
+            tensor.grad = grad

@@ -1,0 +1,38 @@
+"""Locks on files, which the system frees when their process dies."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock
+
+_REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What network and FUSE file systems answer that have no locks, besides filelock's own ENOSYS."""
+_LOOKS = 0.2
+"""Seconds in which a marker that a dead process left behind is found and removed."""
+
+
+def acquire(path: Path, timeout: float) -> BaseFileLock:
+    """Lock the file ``path``, which is made if it does not exist, and return the held lock.
+
+    A file system without locks gets a marker file beside it, with the process's number and host.
+    A marker of a process of this machine that has died does not count.
+
+    Args:
+        path: the lock file.
+        timeout: seconds to wait for another process.
+
+    Raises:
+        Timeout: another process holds the lock.
+        OSError: the file cannot be written.
+    """
+    lock: BaseFileLock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        lock = SoftFileLock(path.with_name(f"{path.name}.held"))
+        lock.acquire(timeout=max(timeout, _LOOKS))
+    return lock

@@ -1,0 +1,438 @@
+"""Graphs that people debug, each in its smallest form: frozen, tied, checkpointed, sparse, nested.
+
+The replay must equal what ``torch.autograd.grad`` or the engine computes, and an inspection must
+leave everything as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils.checkpoint import checkpoint
+
+from mnist_cli.autograd import (
+    call_node,
+    first_not_finite,
+    gradcheck,
+    judge,
+    record,
+    replay,
+    replay_steps,
+    trace_modules,
+    walk,
+)
+from mnist_cli.autograd.walking import Walk
+from mnist_cli.errors import UsageError
+
+Made = tuple[Tensor, Any]
+"""A root, and names of its leaves."""
+
+
+def leaf(*shape: int, **options: Any) -> Tensor:
+    return torch.randn(*shape, requires_grad=True, **options)
+
+
+def frozen_since() -> Made:
+    """As in a GAN's loop: the engine adds nothing to a leaf that no longer requires a gradient."""
+    model = nn.Linear(3, 2)
+    loss = model(torch.randn(4, 3)).sum()
+    model.weight.requires_grad_(False)
+    return loss, model
+
+
+def two_names() -> Made:
+    x = leaf(3)
+    return (x * 2).sum(), {"one": x, "two": x}
+
+
+def tied() -> Made:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    model = nn.Sequential(first, second)
+    return model(torch.randn(2, 3)).sum(), dict(model.named_parameters(remove_duplicate=False))
+
+
+class Decorated(Function):
+    """The dtype that it declares is in a decorated function."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        ctx.set_output_grad_dtype(torch.float32)
+        return a.double()
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.float() * (3 if g.dtype == torch.float32 else 5)
+
+
+def decorated() -> Made:
+    x = leaf(3)
+    return (Decorated.apply(x) * 2).sum(), {"x": x}
+
+
+def _declare(ctx: Any) -> None:
+    ctx.set_materialize_grads(False)
+
+
+def _deeply(function: Callable[..., Any]) -> Callable[..., Any]:
+    def around(*arguments: Any) -> Any:  # without functools.wraps
+        return function(*arguments)
+
+    return around
+
+
+class Helped(Function):
+    """What it declares is in a function that a decorated one calls."""
+
+    @staticmethod
+    @_deeply
+    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
+        _declare(ctx)
+        return a * 2, a * 3
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None, h: Tensor | None) -> Tensor:
+        return torch.ones(3) * (9 if g is None else 2) + (7 if h is None else 3)
+
+
+class Dropped(Function):
+    """Passes no gradient on."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> None:
+        return None
+
+
+def helped() -> Made:
+    x = leaf(3)
+    first, second = Helped.apply(x)
+    return (Dropped.apply(first) + Dropped.apply(second) + x).sum(), {"x": x}
+
+
+class Negative(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return torch.full_like(g, -0.0)
+
+
+def negative_zero() -> Made:
+    """-0 from one way, then +0 from within a reentrant checkpoint: their sum is +0."""
+    w, t = leaf(2), leaf(2)
+    inner = checkpoint(lambda t: t * 1.0 + w * 0.0, t, use_reentrant=True)
+    return inner.sum() + Negative.apply(w).sum(), {"w": w, "t": t}
+
+
+def the_unnamed_ones_name() -> Made:
+    a, b = leaf(2), leaf(2)
+    return (a * b).sum(), {"leaf@3": a}
+
+
+def another_dtype_since() -> Made:
+    model = nn.Linear(3, 2)
+    before = model(torch.randn(4, 3)).sum()  # keeps the AccumulateGrad nodes
+    for parameter in model.parameters():
+        parameter.data = parameter.data.double()
+    loss = model(torch.randn(4, 3).double()).sum()
+    loss.before = before  # type: ignore[attr-defined]
+    return loss, model
+
+
+class Noisy(Function):
+    """Its backward draws random numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * torch.rand_like(g)
+
+
+def noisy() -> Made:
+    x = leaf(3)
+    return Noisy.apply(x).sum(), {"x": x}
+
+
+def nested() -> Made:
+    a, b = leaf(2, 3), leaf(4, 3)
+    return torch.nested.as_nested_tensor([a, b]).to_padded_tensor(0.0).sum(), {"a": a, "b": b}
+
+
+def jagged() -> Made:
+    x = leaf(6, 3)
+    made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
+    return (made * made).values().sum(), {"x": x}
+
+
+class Lazy(nn.Module):
+    """Holds a lazy layer that never ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.never, self.full = nn.LazyLinear(5), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.full(x)
+
+
+def lazy() -> Made:
+    model = Lazy()
+    return model(torch.randn(2, 3)).sum(), model
+
+
+class Boxed(Function):
+    """Takes its gradients in one list, as the node of a compiled function does."""
+
+    boxed_grads_call = True
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
+        return a * 2, a * 3
+
+    @staticmethod
+    def backward(ctx: Any, grads: list[Tensor | None]) -> Tensor:
+        first, second = grads
+        return (0 if first is None else first * 2) + (0 if second is None else second * 3)
+
+
+def boxed() -> Made:
+    x = leaf(3)
+    return Boxed.apply(x)[0].sum(), {"x": x}
+
+
+def compiled() -> Made:
+    a, b = leaf(3, 3), leaf(3, 3)
+    call = torch.compile(lambda a, b: ((a @ b).sin(), (a * 2).sum()), backend="aot_eager")
+    return call(a, b)[0].sum(), {"a": a, "b": b}
+
+
+def sparse_saved() -> Made:
+    x = leaf(3, 3)
+    return torch.sparse.mm(torch.eye(3).to_sparse_csr(), x).sum(), {"x": x}
+
+
+def sparse_gradient() -> Made:
+    model = nn.Embedding(5, 3, sparse=True)
+    return model(torch.tensor([1, 2, 1])).sum(), model
+
+
+def wrapped() -> Made:
+    x = TwoTensor(torch.randn(3), torch.randn(3)).requires_grad_()
+    return (x * 2).sum(), {"x": x}
+
+
+ODD = [
+    frozen_since,
+    two_names,
+    tied,
+    decorated,
+    helped,
+    negative_zero,
+    the_unnamed_ones_name,
+    another_dtype_since,
+    noisy,
+    nested,
+    jagged,
+    lazy,
+    boxed,
+    compiled,
+    sparse_saved,
+    sparse_gradient,
+    wrapped,
+]
+
+
+@pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore")
+def test_the_replay_is_exact(make: Callable[[], Made]) -> None:
+    torch.manual_seed(0)
+    root, names = make()
+    walked = walk(root, names)
+    recorded = record(walked, keep=True)
+    verdict = judge(replay(walked), recorded)
+    assert verdict.exact, verdict.notes
+    assert all(one.equal for one in verdict.nodes)
+    assert first_not_finite(walked) is None
+    _same_as_the_engine(walked, root, recorded.gradients)
+
+
+def _same_as_the_engine(walked: Walk, root: Tensor, recorded: Any) -> None:
+    """The recording holds what a plain ``backward`` adds to each leaf."""
+    torch.manual_seed(0)
+    walked.random.restore()
+    for one in walked.leaves.values():
+        assert one.grad is None
+    root.backward()
+    for name, one in walked.leaves.items():
+        assert (one.grad is None) == (name not in recorded), name
+        if one.grad is not None and not hasattr(one.grad, "__tensor_flatten__"):
+            torch.testing.assert_close(
+                recorded[name].to_dense(), one.grad.to_dense(), rtol=0, atol=0
+            )
+
+
+def test_names_of_leaves() -> None:
+    walked = walk(*the_unnamed_ones_name())
+    assert [one.name for one in walked.graph.parameters] == ["leaf@3", "leaf@3'"]
+    walked = walk(*two_names())
+    assert [one.name for one in walked.graph.parameters] == ["one"]
+
+
+def test_a_root_that_was_changed_since_the_walk_is_refused() -> None:
+    x = leaf(3)
+    y = x * 2
+    walked = walk(y, {"x": x})
+    y.mul_(3)
+    for act in (record, replay, replay_steps):
+        with pytest.raises(UsageError, match="changed in place"):
+            act(walked, torch.ones(3))  # type: ignore[operator]
+
+
+def test_a_parameter_too_many_is_no_exact_replay() -> None:
+    walked = walk(*two_names())
+    replayed, recorded = replay(walked), record(walked)
+    more = {**replayed.gradients, "z": torch.ones(3)}
+    assert not judge(replace(replayed, gradients=more), recorded).exact
+
+
+def test_two_different_graphs_are_not_compared() -> None:
+    with pytest.raises(UsageError, match="different graphs"):
+        judge(replay(walk(*two_names())), record(walk(*tied()), keep=True))
+
+
+def test_retained_gradients_stay_as_they_were() -> None:
+    x = leaf(3)
+    y = x * 2
+    y.retain_grad()
+    loss = (y**2).sum()
+    walked = walk(loss, {"x": x})
+    record(walked)
+    replay(walked)
+    list(replay_steps(walked))
+    assert y.grad is None
+    loss.backward()
+    assert torch.equal(y.grad, 2 * y.detach())
+
+
+def test_random_state_and_buffers_stay_as_they_were() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
+    x = leaf(4, 3)
+    for options in ({"preserve_rng_state": False}, {}):
+        with trace_modules(model) as modules:
+            loss = checkpoint(model, x, use_reentrant=False, **options).sum()
+        named = dict(model.named_parameters())  # the trace knows the buffers
+        walked = walk(loss, named, modules)
+        state, mean = torch.get_rng_state(), model[1].running_mean.clone()
+        record(walked)
+        replay(walked)
+        list(replay_steps(walked))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(model[1].running_mean, mean)
+
+
+def test_recordings_in_two_threads_wait_for_each_other() -> None:
+    model = nn.Sequential(*[nn.Linear(20, 20) for _ in range(20)])
+    expected: list[Tensor] = []
+    found: list[tuple[int, Tensor]] = []
+    walks = [walk(model(torch.full((4, 20), float(n))).sum(), model) for n in range(4)]
+    expected = [record(walked).gradients["0.weight"] for walked in walks]
+
+    def work(number: int) -> None:
+        found.extend((number, record(walks[number]).gradients["0.weight"]) for _ in range(5))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 20
+    assert all(torch.equal(grad, expected[number]) for number, grad in found)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_module_is_passed_by() -> None:
+    model = nn.Sequential(torch.jit.script(nn.Linear(3, 3)), nn.ReLU())
+    with trace_modules(model) as modules:
+        loss = model(torch.randn(2, 3)).sum()
+    walked = walk(loss, model, modules)
+    assert judge(replay(walked), record(walked)).exact
+    assert {node.module for node in walked.graph.nodes} >= {"1"}
+
+
+def test_tensors_without_values_are_named_and_the_rest_is_shown() -> None:
+    model = nn.Linear(3, 2, device="meta")
+    walked = walk(model(torch.randn(4, 3, device="meta")).sum(), model)
+    recorded = record(walked, keep=True)
+    assert "meta device have no values" in " ".join(recorded.graph.unreadable)
+    assert recorded.graph.parameters[0].shape == (2, 3)
+    with pytest.raises(UsageError, match="no values to compare"):
+        judge(replay(walked), recorded)
+    walked = walk(*wrapped())
+    assert "TwoTensor" in " ".join(record(walked).graph.unreadable)
+
+
+def test_an_optimiser_that_stepped_in_between() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    walked = walk(model(torch.randn(2, 3)).sum(), model)
+    with torch.no_grad():
+        model[1].weight.add_(1)
+    for act in (record, replay):
+        with pytest.raises(UsageError, match="overwritten in place"):
+            act(walked)  # type: ignore[operator]
+
+
+ROOT = (leaf(3) * 2).sum()
+MISUSE: list[tuple[Callable[[], object], str]] = [
+    (lambda: walk(3.0), "must be a tensor or a node, not a float"),  # type: ignore[arg-type]
+    (lambda: walk(None), "not a NoneType"),  # type: ignore[arg-type]
+    (lambda: walk([ROOT]), "not a list"),  # type: ignore[arg-type]
+    (lambda: walk(ROOT, [ROOT]), "names must be a model or tensors by name"),  # type: ignore[arg-type]
+    (lambda: walk(ROOT, {"x": 1}), r"names\['x'\] must be a tensor"),  # type: ignore[dict-item]
+    (lambda: call_node(ROOT.grad_fn, 1.0), "must be a tensor or None"),  # type: ignore[arg-type]
+    (lambda: record(walk(ROOT), 1.0), "the gradient must be a tensor"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("act", "message"), MISUSE, ids=[message for _, message in MISUSE])
+def test_misuse_is_a_type_error_that_names_it(act: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        act()
+
+
+def test_a_complex_gradient_for_a_real_root_is_refused() -> None:
+    for act in (record, replay):
+        with pytest.raises(UsageError, match="complex gradient"):
+            act(walk(ROOT), torch.tensor(1j))  # type: ignore[operator]
+
+
+def test_differences_check_complex_and_sparse_gradients() -> None:
+    filters = torch.randn(3, 2, dtype=torch.complex128, requires_grad=True)
+    weights = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+
+    def loss() -> Tensor:
+        looked_up = nn.functional.embedding(torch.tensor([1, 2, 1]), weights, sparse=True)
+        return (looked_up.to(filters.dtype) @ filters).abs().square().sum()
+
+    checks = gradcheck(loss, {"filters": filters, "weights": weights}, samples=20)
+    assert [len(check.entries) for check in checks] == [12, 15]
+    assert all(check.worst_error < 1e-6 for check in checks)
