@@ -25,6 +25,7 @@ OPTIONAL = {
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
     "pyarrow": "pyarrow",
+    "pillow_heif": "pillow-heif",
 }
 """The package to install, by the name to import."""
 
@@ -36,6 +37,7 @@ _PURPOSE = {
     "scipy": "image files and the bundled digits",
     "httpx": "downloads",
     "pyarrow": "Parquet files",
+    "pillow-heif": "HEIC photographs",
 }
 
 

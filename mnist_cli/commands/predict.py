@@ -12,6 +12,7 @@ import typer
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
+from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ PicturesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE",
-        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, PNM), folders of them, or - for stdin; or "
-        "one file of rows (CSV, npz, Parquet, IDX images).",
+        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PNM; HEIC with pillow-heif), folders "
+        "of them, or - for stdin; or one file of rows (CSV, npz, Parquet, IDX images).",
         show_default=False,
     ),
 ]
@@ -37,7 +38,11 @@ CheckpointOption = Annotated[
 ]
 SegmentFlag = Annotated[
     bool,
-    typer.Option("--segment", help="Find several digits in each picture, in reading order."),
+    typer.Option(
+        "--segment",
+        help="Find several digits in each picture, in reading order. Lines, specks and other ink "
+        "that is no digit is left out, and named.",
+    ),
 ]
 CsvFlag = Annotated[
     bool,
@@ -72,8 +77,10 @@ def predict(
     For a network that was trained on your own data, pictures are used whole and unchanged. So are
     the rows of a data file, such as Kaggle's test.csv.
 
-    A picture that cannot be used is reported, the others are still classified, and the exit code
-    is 3.
+    An answer with a probability below 60% is marked as unsure.
+
+    A picture that cannot be used, or on which nothing is written, is reported; the others are
+    still classified, and the exit code is 3.
     """
     from mnist_cli.inference.classified import Answer, classify
     from mnist_cli.inference.rows import holds_rows
@@ -81,6 +88,7 @@ def predict(
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
+    refuse_others(pictures)
     opened = open_checkpoint(
         checkpoint,
         runs,
@@ -107,6 +115,8 @@ def predict(
         note_foreign(opened)
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
+    for text in prediction.remarks(results):
+        warn(text)
     for failure in failures:
         report_error(failure.error, as_json=False)
     if as_json:
