@@ -18,6 +18,9 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
 
+# As the program does before it imports onnxruntime, which writes into the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # Else the make that a test starts would get the flags of `make test`, such as --print-directory.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)

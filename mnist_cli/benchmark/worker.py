@@ -34,7 +34,7 @@ from mnist_cli.training.expected_errors import expected
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.run import RunRequest, begin, compute_for, drive
 from mnist_cli.training.session import Session
-from mnist_cli.training.state import fresh_model
+from mnist_cli.training.state import fresh_model, normalisation_of
 
 Order = Mapping[str, Any]
 """The settings, the folders and the arguments of a task, as plain values."""
@@ -158,6 +158,7 @@ def inference(order: Order) -> dict[str, Any]:
     device, precision = compute.device, compute.precision
     test = data.test.to(device)
     model = fresh_model(config, len(data.spec.classes)).to(device)
+    normalisation = normalisation_of(config.model, data)
     parts = {
         size: test.take(torch.arange(min(len(test), size * MOST_BATCHES)))
         for size in order["batch_sizes"]
@@ -169,9 +170,7 @@ def inference(order: Order) -> dict[str, Any]:
             for size, part in parts.items():
                 started = perf_counter()
                 # The scores are on the CPU, so the device is done.
-                scoring.predict(
-                    model, part, data.normalisation, batch_size=size, precision=precision
-                )
+                scoring.predict(model, part, normalisation, batch_size=size, precision=precision)
                 seconds[size].append(perf_counter() - started)
     batches = [
         {"batch_size": size, "images": len(part), "seconds": seconds[size][1:]}

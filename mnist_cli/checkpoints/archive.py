@@ -1,16 +1,14 @@
-"""Reads the zip that ``torch.save`` writes, without trusting its author.
+"""Opens a file of weights, without trusting its author, whatever container it comes in.
 
-torch checks no CRC. So the bytes are read once and the archive is checked first: entries are stored,
-so nothing can unpack to more than the file's size, and every CRC is right. Then
-:mod:`mnist_cli.checkpoints.pickles` checks the pickle, torch unpickles it with
-``weights_only=True``, and the result is checked again.
+A file is read once, into memory. The reader of its container checks it and builds its contents as
+plain values and tensors (see :mod:`mnist_cli.checkpoints.pickles`), and the result is judged before
+it is used. Nothing that the file names is imported or called.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
-import zipfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,30 +16,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnist_cli.checkpoints.pickles import NOT_PLAIN, Unacceptable, judge_contents, judge_pickle
+from mnist_cli.checkpoints import old_files, tensor_files
+from mnist_cli.checkpoints.contents import (
+    INNER_FILE,
+    Container,
+    Contents,
+    LeftOut,
+    Unacceptable,
+    Unread,
+    judge_contents,
+)
+from mnist_cli.checkpoints.foreign_kinds import OTHER, name_bytes
+from mnist_cli.checkpoints.pickles import NOT_A_PICKLE, read_pickle
+from mnist_cli.checkpoints.zips import read_zip
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import CheckpointError
 
 # 216 MiB: the widest network (51 MiB) with Adam's and averaged weights. Reading takes memory for
 # the file twice.
 MAX_BYTES = 216 << 20
-MAX_ENTRIES = 10_000
 _RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
+_AGAIN = "Copy or download it again."
+_ZIP = b"PK\x03\x04"
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]cLI]|ccopy_reg|\x80\x01")
 
 
-def load_archive(path: Path) -> Mapping[str, Any]:
-    """The dict that a checkpoint file holds: plain types and tensors on the CPU.
+def load_archive(path: Path) -> Contents:
+    """The contents of a checkpoint file, whose document is a dict, a list or a tuple.
 
     Raises:
-        CheckpointError: missing, unreadable, not from torch.save, damaged, or holding anything
-            that could run code.
+        CheckpointError: missing, unreadable, of an unknown kind, damaged, a whole pickled module,
+            or holding what could run code.
     """
-    document = _load(path)
-    if not isinstance(document, Mapping):
+    container, document, metadata, left_out = _load(path)
+    if any(found.name == INNER_FILE for found in left_out):
+        raise CheckpointError(
+            f"{path} was written by pickle.dump, which hides each tensor in a file of its own",
+            "If you trust its source: torch.save(pickle.load(open(FILE, 'rb')), 'weights.pt').",
+        )
+    if isinstance(document, Unread):
+        raise whole_object(path, left_out[0], container)
+    if not isinstance(document, Mapping | list | tuple):
         raise CheckpointError(
             f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
         )
-    return document
+    return Contents(document, container, metadata, left_out)
 
 
 def load_tensor(path: Path) -> Tensor:
@@ -50,7 +69,7 @@ def load_tensor(path: Path) -> Tensor:
     Raises:
         CheckpointError: as :func:`load_archive`, or it holds something else.
     """
-    tensor = _load(path)
+    tensor = _load(path)[1]
     if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
         raise CheckpointError(
             f"{path} holds a {type(tensor).__name__}, not one tensor", "Write it with torch.save."
@@ -58,21 +77,36 @@ def load_tensor(path: Path) -> Tensor:
     return tensor
 
 
-def _load(path: Path) -> object:
+def whole_object(path: Path, found: LeftOut, container: Container) -> CheckpointError:
+    """Why a pickled network, or another object of a class, cannot be used as weights."""
+    if not found.module:
+        return CheckpointError(f"{path} holds a {found}, not a checkpoint or a state_dict", OTHER)
+    load = f"import torch; model = torch.load({str(path)!r}, 'cpu', weights_only=False)"
+    if container == "pickle":
+        bytes_ = f"pathlib.Path({str(path)!r}).read_bytes()"
+        load = f"import pathlib, pickle, torch; model = pickle.loads({bytes_})"
+    return CheckpointError(
+        f"{path} holds a whole pickled network, {found}: only the code of its class can read it, "
+        "and a pickle can run any code",
+        "If you trust its source, run this where its class can be imported:\n"
+        f"  {load}{found.index}\n"
+        "  torch.save(model.state_dict(), 'weights.pt')",
+    )
+
+
+def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut, ...]]:
     try:
-        data = _read_bytes(path)
-        judge_pickle(_pickle_of(data))
-        loaded = _unpickle(data)
-        judge_contents(loaded, MAX_BYTES)
+        container, document, metadata = _read_any(_read_bytes(path))
+        return container, document, metadata, judge_contents(document, MAX_BYTES)
     except FileNotFoundError as error:
         raise CheckpointError(f"the checkpoint {path} does not exist") from error
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except Unacceptable as error:
-        raise CheckpointError(f"{path} is refused: {error}", _RESAVE) from error
+        hint = error.hint or (_AGAIN if "damaged" in str(error) else _RESAVE)
+        raise CheckpointError(f"{path} is refused: {error}", hint) from error
     except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than is available") from error
-    return loaded
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -83,45 +117,43 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _pickle_of(data: bytes) -> bytes:
-    """The pickle of an archive; refuses what is not a whole archive as torch.save writes it."""
-    if not data.startswith(b"PK\x03\x04"):
-        raise Unacceptable("it is not a zip as torch.save writes" if data else "it is empty")
+def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
+    """As :func:`_read`; what a hostile file makes Python or torch raise is a refusal."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _judge_entries(archive.infolist(), len(data))
-            if damaged := archive.testzip():
-                raise Unacceptable(f"it is damaged: the checksum of {damaged!r} is wrong")
-            for name in archive.namelist():
-                if name.partition("/")[2] == "data.pkl":
-                    return archive.read(name)
-    except (Unacceptable, MemoryError):
-        raise
-    except Exception as error:  # zipfile lets struct.error and others through
-        raise Unacceptable(f"it is damaged or cut short: {error}") from error
-    raise Unacceptable("it is a zip, but not one that torch.save wrote")
-
-
-def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
-    names = {entry.filename for entry in entries}
-    if len(entries) > MAX_ENTRIES or len(names) != len(entries):
-        raise Unacceptable("it has too many entries, or two with the same name")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise Unacceptable("a checkpoint's entries are not compressed")
-    if sum(entry.file_size for entry in entries) > size:
-        raise Unacceptable("it is damaged: its entries claim more bytes than the file has")
-
-
-def _unpickle(data: bytes) -> object:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
+        return _read(data)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise MemoryError from error
-        # The message is ours: torch's explains how to load the file unsafely.
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise Unacceptable(NOT_PLAIN) from error
-        name = type(error).__name__
-        raise Unacceptable(f"its contents cannot be read ({name})") from error
+        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
+
+
+def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
+    """The container, what it holds, and its metadata; by the first bytes."""
+    if not data:
+        raise Unacceptable("it is empty")
+    if data.startswith(_ZIP):
+        return "zip", read_zip(data), {}
+    if tensor_files.looks_like(data):
+        return "safetensors", *tensor_files.read_tensors(data)
+    if data[257:262] == b"ustar" and (document := old_files.read_tar(data)) is not None:
+        return "tar", document, {}
+    if _PICKLE.match(data):
+        return _read_pickles(data)
+    raise name_bytes(data)
+
+
+def _read_pickles(data: bytes) -> tuple[Container, object, dict[str, str]]:
+    """Either one pickle, or torch's layout before 1.6, whose first pickle is a number."""
+    stream = io.BytesIO(data)
+    try:
+        first: Any = read_pickle(stream, old_files.no_storage)
+    except Unacceptable as error:
+        if str(error) != NOT_A_PICKLE:
+            raise
+        named = name_bytes(data)
+        raise (named if named.hint else error) from error
+    if first == old_files.MAGIC:
+        return "stream", old_files.read_after_magic(stream), {}
+    return "pickle", first, {}

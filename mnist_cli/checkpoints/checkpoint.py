@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints.archive import load_archive
+from mnist_cli.checkpoints.foreign import read_foreign
 from mnist_cli.checkpoints.weight_check import (
-    LISTED,
     Weights,
     averaged_weights,
     check_weights,
     named_tensors,
-    strip_wrappers,
 )
-from mnist_cli.config.choices import PRECISIONS, is_known_model
+from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -38,7 +38,6 @@ from mnist_cli.runs.results import EpochResult
 
 FORMAT = "mnist-cli/checkpoint"
 VERSION = 1
-FOREIGN_KEYS = ("model_state_dict", "state_dict")
 GARBLED = (
     LookupError,
     TypeError,
@@ -61,17 +60,27 @@ class OtherNetworkError(CheckpointError):
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set of the training, as far as using the network needs it."""
+    """The data set of the training, as far as using the network needs it.
+
+    Attributes:
+        mean: with ``std``, the normalisation of the training, as fractions of 255.
+        brightness: mean of the training images' pixels, if that is not ``mean``: the class of a
+            user's own network may state another normalisation.
+    """
 
     name: str
     fingerprint: str
     classes: tuple[str, ...]
     mean: float
     std: float
+    brightness: float | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values, for the file."""
-        return {**vars(self), "classes": list(self.classes)}
+        plain = {**vars(self), "classes": list(self.classes)}
+        if self.brightness is None:
+            del plain["brightness"]
+        return plain
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,13 @@ class Checkpoint:
         weights: the weights to evaluate: the averaged ones if the run averaged weights.
         config: the run's configuration; None for another program's state_dict.
         data: the run's data set; None for another program's state_dict.
+        stated: mean and standard deviation of the pixels that another file's metadata state.
         history: the results of the epochs so far.
         document: all that the file holds; empty for another program's state_dict.
         changes: in words, how the source of a user's own network has changed since training.
+        notes: sentences on how another program's file was read: where its weights were found,
+            which prefix was removed, what was cast or ignored.
+        voters: number of networks in another program's file that vote.
     """
 
     path: Path
@@ -99,6 +112,9 @@ class Checkpoint:
     history: tuple[EpochResult, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    stated: MeanStd | None = None
+    voters: int = 1
 
     @property
     def foreign(self) -> bool:
@@ -108,7 +124,7 @@ class Checkpoint:
     @property
     def members(self) -> int:
         """Number of networks that vote; 1 unless it is an ensemble."""
-        return self.config.ensemble if self.config is not None else 1
+        return self.config.ensemble if self.config is not None else self.voters
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -168,10 +184,17 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
         CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
         UsageError: the user's own network cannot be built.
     """
-    document = load_archive(path)
-    if _says_a_format(document):
-        return _read_own(path, document, model)
-    return _read_foreign(path, document, model)
+    contents = load_archive(path)
+    if _says_a_format(contents.document):
+        return _read_own(path, contents.document, model)
+    found = read_foreign(path, contents, model)
+    stated = from_metadata(contents.metadata)
+    return Checkpoint(
+        *(path, found.model, found.classes, found.weights),
+        notes=found.notes,
+        stated=stated,
+        voters=found.members,
+    )
 
 
 @dataclass(frozen=True)
@@ -190,7 +213,7 @@ def read_course(path: Path) -> Course | None:
     Raises:
         CheckpointError: missing, damaged, hostile or of another version.
     """
-    document = load_archive(path)
+    document = load_archive(path).document
     if not _says_a_format(document):
         return None
     _check_format(path, document)
@@ -198,7 +221,9 @@ def read_course(path: Path) -> Course | None:
         return Course(_config_of(document["config"]), _history_of(document["metrics"]))
 
 
-def _says_a_format(document: Mapping[str, Any]) -> bool:
+def _says_a_format(document: object) -> bool:
+    if not isinstance(document, Mapping):
+        return False
     return "format" in document and not isinstance(document["format"], Tensor)
 
 
@@ -293,40 +318,8 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
         classes=tuple(str(name) for name in plain["classes"]),
         mean=float(plain["mean"]),
         std=float(plain["std"]),
+        brightness=float(plain["brightness"]) if "brightness" in plain else None,
     )
     if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
         raise ValueError(f"no classes, or a mean of {data.mean} and a std of {data.std}")
     return data
-
-
-def _read_foreign(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
-    for key in FOREIGN_KEYS:
-        if isinstance(document.get(key), Mapping):
-            document = document[key]
-            break
-    try:
-        weights = named_tensors(document)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {error}",
-            f"A state_dict under the key {' or '.join(FOREIGN_KEYS)} is accepted too.",
-        ) from error
-    weights = strip_wrappers(weights)
-    if model is None:
-        recognised = models.recognise(weights)
-        if recognised is None:
-            raise _unrecognised(path, weights)
-        model, classes = recognised
-    else:
-        classes = (models.count_classes(model, weights) if is_known_model(model) else None) or 10
-    check_weights(path, model, classes, weights)
-    return Checkpoint(path, ModelName(model), classes, weights)
-
-
-def _unrecognised(path: Path, weights: Weights) -> CheckpointError:
-    shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in list(weights.items())[:LISTED])
-    return CheckpointError(
-        f"{path}: no known network has weights with these names and shapes: {shapes}",
-        f"Known networks: {', '.join(models.REGISTRY)}. Name one to see the differences, or name "
-        f"your own, as in {EXAMPLE}.",
-    )

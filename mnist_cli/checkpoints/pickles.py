@@ -1,116 +1,261 @@
-"""Checks a pickle before it runs, and the result before it is used.
+"""Reads a pickle as data: no class or function that it names is imported, and none is called.
 
-``weights_only`` keeps a pickle from running code, but not from taking memory. A file may still call
-``torch.Tensor(10**10)`` or ``bytearray(10**10)``; each link of a chain of
-``_codecs.encode(…, "hex")`` doubles its bytes; and thirty lists, each holding the one before it
-twice, are a billion elements to whoever writes them out.
+A pickle is a program for a small stack machine. Python's own machine imports what the program
+names and calls it. This one knows a table of names (:mod:`mnist_cli.checkpoints.pickle_names`),
+each with a function of ours that builds a plain value or a tensor; other names of the user's or of
+other packages become :class:`Unread`, and names that serve attacks are refused.
+
+Memory is bounded: by the number of operations, of objects and of bytes, and since no function of
+the table takes a size to allocate. ``torch.load(weights_only=True)`` bounds neither, allocates what
+a storage claims before it looks for the bytes, and reads no protocol but 2.
 """
 
 from __future__ import annotations
 
-import itertools
+import io
 import pickletools
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any
 
-import torch
-from torch import Tensor
+from mnist_cli.checkpoints.contents import Unacceptable, Unread
+from mnist_cli.checkpoints.pickle_names import build, call, check_key, named
+from mnist_cli.devices.memory import is_out_of_memory
 
-MAX_PICKLE = 1 << 21  # 2 MiB: the metrics of about 7,000 epochs
-MAX_CALLS = 20_000  # each makes an object of up to a kilobyte
-MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reached
-MAX_DEPTH = 50
-NOT_PLAIN = "it holds something other than tensors and plain values, which could run code"
+MAX_OPERATIONS = 1 << 20  # the metrics of about 7,000 epochs
+MAX_PICKLE = (
+    1 << 24
+)  # 16 MiB: numpy's arrays lie inside; a text of them may take four times as much
+MAX_BITS = 2048  # of an integer: Python prints at most 4,300 digits
+MAX_CALLS = 100_000  # each makes an object of up to a kilobyte
+NOT_A_PICKLE = "its contents cannot be read (not a pickle)"
+TOO_LONG = f"its pickle has more than {MAX_PICKLE:,} bytes, or is damaged"
 
-# What torch.save writes for tensors and plain values; none of these takes a size to allocate.
-_REBUILD = (
-    "_rebuild_tensor",
-    "_rebuild_tensor_v2",
-    "_rebuild_parameter",
-    "_rebuild_sparse_tensor",
-    "_rebuild_meta_tensor_no_storage",
-)
-_CALLABLE = {
-    "collections OrderedDict",
-    "torch Size",
-    "torch device",
-    "torch.serialization _get_layout",
-    *(f"torch._utils {name}" for name in _REBUILD),
+Persistent = Callable[[object], object]
+"""What a persistent id stands for; raises Unacceptable for an id that it does not know."""
+
+_CALLS = {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "EMPTY_SET", "BINPERSID", "PERSID"}
+_NOTHING = {"PROTO", "FRAME"}
+_VALUES = {
+    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
+    *("LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    "BYTEARRAY8",
 }
-_CALLS = {"REDUCE", "NEWOBJ", "EMPTY_SET"}
+_CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False}
 
 
-class Unacceptable(Exception):
-    """Why the contents of a file are refused, without its name."""
-
-
-def judge_pickle(program: bytes) -> None:
-    """Refuse a pickle that names anything else than the types of a checkpoint, or is too large.
-
-    Raises:
-        Unacceptable: it does, makes too many objects, is too long, or is not a pickle.
-    """
-    if len(program) > MAX_PICKLE:
-        raise Unacceptable(f"its pickle has {len(program):,} bytes, more than {MAX_PICKLE:,}")
-    calls = 0
-    try:
-        for operation, argument, _ in pickletools.genops(program):
-            if operation.name == "GLOBAL" and not _is_plain(str(argument)):
-                raise Unacceptable(NOT_PLAIN)
-            calls += operation.name in _CALLS
-    except (ValueError, IndexError, OverflowError) as error:
-        raise Unacceptable("its contents cannot be read (not a pickle)") from error
-    if calls > MAX_CALLS:
-        raise Unacceptable(f"it holds more than {MAX_CALLS:,} objects")
-
-
-def _is_plain(name: str) -> bool:
-    """Whether ``module name``, as in a pickle, is a storage type, a dtype, or in the list."""
-    module, _, leaf = name.partition(" ")
-    if name in _CALLABLE:
-        return True
-    return module == "torch" and (
-        leaf.endswith("Storage") or isinstance(getattr(torch, leaf, None), torch.dtype)
-    )
-
-
-def judge_contents(root: object, max_bytes: int) -> None:
-    """Refuse contents that are small in a file and huge in use: shared, nested or stretched.
+def read_pickle(stream: io.BytesIO, persistent: Persistent) -> Any:
+    """The object that the pickle at the stream's position stands for; the stream is left after it.
 
     Args:
-        root: the unpickled object.
-        max_bytes: limit for all its tensors together, as if none shared memory.
+        stream: a file, or a part of one, in memory.
+        persistent: what a persistent id stands for.
 
     Raises:
-        Unacceptable: a limit is exceeded.
+        Unacceptable: not a pickle, too large, or naming what could run code.
     """
-    plain = held = 0
-
-    def visit(value: object, depth: int) -> None:
-        nonlocal plain, held
-        plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
-        held += _bytes(value) if isinstance(value, Tensor) else 0
-        if plain > MAX_PLAIN or depth > MAX_DEPTH:
-            raise Unacceptable("its plain values are nested too deeply, or too many")
-        if held > max_bytes:
-            raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
-        for inner in _inner(value):
-            visit(inner, depth + 1)
-
-    visit(root, 1)
+    machine = _Machine(persistent)
+    try:
+        machine.run(_Bounded(stream))
+        return machine.result()
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise Unacceptable(NOT_A_PICKLE) from error
+    except RuntimeError as error:  # torch's, for impossible shapes; Python's, for recursion
+        if is_out_of_memory(error):
+            raise
+        raise Unacceptable(NOT_A_PICKLE) from error
 
 
-def _inner(value: object) -> Iterable[object]:
-    """The keys and values or the elements of a container; nothing for any other value."""
-    if isinstance(value, dict):
-        return itertools.chain(value.keys(), value.values())
-    return value if isinstance(value, list | tuple | set) else ()
+class _Bounded:
+    """A stream of which at most :data:`MAX_PICKLE` bytes are read."""
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        self.stream, self.left = stream, MAX_PICKLE
+
+    def read(self, count: int) -> bytes:
+        return self._counted(count, self.stream.read)
+
+    def readline(self) -> bytes:
+        return self._counted(0, lambda _: self.stream.readline(self.left + 1))
+
+    def _counted(self, count: int, read: Callable[[int], bytes]) -> bytes:
+        data = read(count) if count <= self.left else b""
+        self.left -= max(count, len(data))
+        if self.left < 0:
+            raise Unacceptable(TOO_LONG)
+        return data
 
 
-def _bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements, which must be in its storage; 0 for sparse and meta tensors."""
-    if tensor.layout != torch.strided or tensor.device.type != "cpu":
-        return 0
-    size = tensor.numel() * tensor.element_size()
-    if size > tensor.untyped_storage().nbytes():
-        raise Unacceptable("a tensor claims more elements than the file holds")
-    return size
+class _Machine:
+    """The stack, the marks and the memo of a pickle that is being read."""
+
+    def __init__(self, persistent: Persistent) -> None:
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.places: dict[int, int] = {}
+        self.calls = 0
+
+    def run(self, program: Any) -> None:
+        """Do what all operations say."""
+        for count, (operation, argument, _) in enumerate(pickletools.genops(program)):
+            if count > MAX_OPERATIONS:
+                raise Unacceptable(f"its pickle has more than {MAX_OPERATIONS:,} operations")
+            if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+                raise ValueError("an integer that takes long to print")
+            self.step(operation.name, argument)
+
+    def step(self, name: str, argument: Any) -> None:
+        """Do what one operation says."""
+        self.calls += name in _CALLS
+        if self.calls > MAX_CALLS:
+            raise Unacceptable(f"it holds more than {MAX_CALLS:,} objects")
+        if name in _VALUES:
+            self.stack.append(_CONSTANTS.get(name, argument))
+        elif name not in _NOTHING:
+            operation = _OPERATIONS.get(name)
+            if operation is None:
+                raise Unacceptable(f"its pickle has the operation {name}, which is not read")
+            operation(self, argument)
+
+    def result(self) -> Any:
+        """What the pickle stands for, after its last operation."""
+        if len(self.stack) != 1 or self.below:
+            raise ValueError("the pickle ends in the middle")
+        return self.stack[0]
+
+    def above_mark(self) -> list[Any]:
+        """The values since the last mark, which is removed."""
+        values, self.stack = self.stack, self.below.pop()
+        return values
+
+    def mark(self, _argument: Any) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+        self.places[id(self.stack[-1])] = index
+
+    def replace(self, value: Any) -> None:
+        """Put another object in the place of the topmost, in the memo too."""
+        old, self.stack[-1] = self.stack[-1], value
+        place = self.places.get(id(old))
+        if place is not None and self.memo[place] is old:
+            self.memo[place] = value
+
+    def collect(self, make: Callable[[list[Any]], Any]) -> None:
+        values = self.above_mark()
+        self.stack.append(make(values))
+
+    def last(self, count: int) -> None:
+        values = tuple(self.stack[-count:])
+        if len(values) != count:
+            raise IndexError("too few values")
+        del self.stack[-count:]
+        self.stack.append(values)
+
+    def append(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(values)
+        elif not isinstance(target, Unread):
+            raise TypeError("not a list")
+
+    def add(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, set):
+            target.update(map(check_key, values))
+        elif not isinstance(target, Unread):
+            raise TypeError("not a set")
+
+    def set_items(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, dict):
+            target.update(_pairs(values))
+        elif not isinstance(target, Unread):
+            raise TypeError("not a dict")
+
+    def name(self, module: object, leaf: object) -> None:
+        if not isinstance(module, str) or not isinstance(leaf, str):
+            raise TypeError("a name that is not a text")
+        self.stack.append(named(module, leaf))
+
+    def stack_global(self, _argument: Any) -> None:
+        leaf, module = self.stack.pop(), self.stack.pop()
+        self.name(module, leaf)
+
+    def reduce(self, _argument: Any) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = call(self.stack[-1], arguments)
+
+    def new_with_names(self, _argument: Any) -> None:
+        self.stack.pop()
+        self.reduce(None)
+
+    def obj(self, _argument: Any) -> None:
+        made, *arguments = self.above_mark()
+        self.stack.append(call(made, tuple(arguments)))
+
+    def inst(self, argument: str) -> None:
+        arguments = self.above_mark()
+        self.name(*argument.split(" ", 1))
+        self.stack[-1] = call(self.stack[-1], tuple(arguments))
+
+    def build(self, _argument: Any) -> None:
+        state = self.stack.pop()
+        built = build(self.stack[-1], state)
+        if built is not self.stack[-1]:
+            self.replace(built)
+
+    def persist(self, identity: object) -> None:
+        self.stack.append(self.persistent(identity))
+
+
+def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
+    if len(values) % 2:
+        raise ValueError("a key without a value")
+    return [(check_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True)]
+
+
+_OPERATIONS: dict[str, Callable[[_Machine, Any], object]] = {
+    "STOP": lambda machine, _: None,
+    "MARK": _Machine.mark,
+    "POP": lambda machine, _: machine.stack.pop() if machine.stack else machine.above_mark(),
+    "POP_MARK": lambda machine, _: machine.above_mark(),
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
+    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
+    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
+    "EMPTY_SET": lambda machine, _: machine.stack.append(set()),
+    "LIST": lambda machine, _: machine.collect(list),
+    "TUPLE": lambda machine, _: machine.collect(tuple),
+    "FROZENSET": lambda machine, _: machine.collect(lambda all: frozenset(map(check_key, all))),
+    "DICT": lambda machine, _: machine.collect(lambda all: dict(_pairs(all))),
+    "TUPLE1": lambda machine, _: machine.last(1),
+    "TUPLE2": lambda machine, _: machine.last(2),
+    "TUPLE3": lambda machine, _: machine.last(3),
+    "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.above_mark()),
+    "ADDITEMS": lambda machine, _: machine.add(machine.above_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.stack.pop(-2), machine.stack.pop()]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.above_mark()),
+    "PUT": _Machine.put,
+    "BINPUT": _Machine.put,
+    "LONG_BINPUT": _Machine.put,
+    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
+    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "GLOBAL": lambda machine, argument: machine.name(*argument.split(" ", 1)),
+    "STACK_GLOBAL": _Machine.stack_global,
+    "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.reduce,
+    "NEWOBJ_EX": _Machine.new_with_names,
+    "OBJ": _Machine.obj,
+    "INST": _Machine.inst,
+    "BUILD": _Machine.build,
+    "PERSID": _Machine.persist,
+    "BINPERSID": lambda machine, _: machine.persist(machine.stack.pop()),
+}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mnist_cli.checkpoints.contents import Unread, safe_text
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
@@ -16,7 +17,12 @@ LISTED = 8
 """The most differences that one message lists."""
 
 Weights = Mapping[str, Tensor]
-WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """The first items of a list for a message, and how many more it has."""
+    more = len(items) - LISTED
+    return separator.join(items[:LISTED]) + (f"{separator}… and {more:,} more" if more > 0 else "")
 
 
 def named_tensors(state: object) -> Weights:
@@ -28,10 +34,12 @@ def named_tensors(state: object) -> Weights:
     if not isinstance(state, Mapping) or not state:
         raise TypeError("there are no weights")
     for name, tensor in state.items():
+        if isinstance(tensor, Unread):
+            raise TypeError(f"{safe_text(str(name))} is a {tensor!r}")
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise TypeError(f"{name!r:.60} is not a named tensor")
+            raise TypeError(f"{safe_text(repr(name))} is not a named tensor")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise TypeError(f"{name:.60} is a tensor without plain memory")
+            raise TypeError(f"{safe_text(name)} is a tensor without plain memory")
     return state
 
 
@@ -44,14 +52,6 @@ def averaged_weights(state: object) -> Weights:
     weights = dict(named_tensors(state))
     weights.pop("n_averaged", None)
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
-
-
-def strip_wrappers(weights: Weights) -> Weights:
-    """Remove the prefixes of wrappers, in whatever order they were put around the network."""
-    for prefix in WRAPPERS * 2:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
 
 
 def check_weights(
@@ -83,11 +83,10 @@ def check_weights(
         raise CheckpointError(f"{path}: {error.message}", error.hint) from error
     differences = _differences(expected, weights)
     if differences:
-        more = len(differences) - LISTED
-        listed = "; ".join(differences[:LISTED]) + (f"; and {more} more" if more > 0 else "")
         since = f" ({'; '.join(changes)})" if changes else ""
         raise CheckpointError(
-            f"{path} does not fit the network '{ModelName(model).label}'{since}: {listed}"
+            f"{path} does not fit the network '{ModelName(model).label}'{since}: "
+            + listed(differences, "; ")
         )
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -99,10 +98,10 @@ def check_weights(
 
 def _differences(expected: Weights, found: Weights) -> list[str]:
     missing = [f"{name} is missing" for name in expected if name not in found]
-    extra = [f"{name} is not part of it" for name in found if name not in expected]
+    extra = [f"{safe_text(name)} is not part of it" for name in found if name not in expected]
     wrong = [
-        f"{name} has {tuple(found[name].shape)} {_dtype(found[name])}, "
-        f"not {tuple(tensor.shape)} {_dtype(tensor)}"
+        f"{name} has {tuple(found[name].shape)} {dtype_name(found[name])}, "
+        f"not {tuple(tensor.shape)} {dtype_name(tensor)}"
         for name, tensor in expected.items()
         if name in found
         and (found[name].shape != tensor.shape or found[name].dtype != tensor.dtype)
@@ -110,5 +109,6 @@ def _differences(expected: Weights, found: Weights) -> list[str]:
     return missing + extra + wrong
 
 
-def _dtype(tensor: Tensor) -> str:
+def dtype_name(tensor: Tensor) -> str:
+    """The type of a tensor of any shape, without its module: ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")

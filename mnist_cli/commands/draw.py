@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.commands import options
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import Terminated
 from mnist_cli.training.expected_errors import expected
 
@@ -35,6 +35,7 @@ def draw(
     port: PortOption = 0,
     open_page: OpenFlag = False,
     model: options.ModelOption = None,
+    normalise: options.NormaliseOption = None,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
     runs: options.RunsOption = options.RUNS,
@@ -57,7 +58,15 @@ def draw(
     from mnist_cli.report.console import warn
     from mnist_cli.web.server import PageServer
 
-    opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
+    opened = open_checkpoint(
+        checkpoint,
+        runs,
+        model=model,
+        device=device,
+        precision=precision,
+        normalise=normalise,
+        quiet=quiet,
+    )
     for text in opened.warnings:
         warn(text)
     with compute_settings(opened.device):
@@ -101,11 +110,13 @@ def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quie
 
     if as_json:
         where = {"url": server.url, "port": server.port}
-        print_json(where | {"checkpoint": str(opened.path), "model": opened.checkpoint.model})
+        network = {"checkpoint": str(opened.path), "model": opened.checkpoint.model}
+        print_json(where | {"normalisation": opened.scale.to_plain()} | network)
     else:
         if not quiet:
             paper = f"; drawings are used whole, on {opened.ground} paper" if opened.ground else ""
             note(f"{opened.path}: {opened.label}{paper}")
+            note_foreign(opened)
         stdout().print(server.url)
     sys.stdout.flush()
     if not (as_json or quiet):

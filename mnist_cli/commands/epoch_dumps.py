@@ -65,7 +65,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     subject = BatchLoss(
         model=first_member(state.model).train(),
         name=config.model.label,
-        images=data.normalisation(batch.images.to(compute.device).float()),
+        images=session.normalisation(batch.images.to(compute.device).float()),
         labels=batch.labels.to(compute.device),
         indices=tuple(batch.indices.tolist()),
         dataset=dataset_label(data.spec.name),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +13,11 @@ import typer
 from mnist_cli.base.files import atomic_write, check_writable
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Needs
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.exporting import formats
+
+MOST_IMAGES = 4096  # the check computes as many, which takes up to 1 GB with the preset networks
 
 FormatOption = Annotated[
     Literal["onnx", "torch", "safetensors"] | None,
@@ -22,6 +26,26 @@ FormatOption = Annotated[
         metavar="|".join(formats.FORMATS),
         help="ONNX, a torch.export program, or only the weights. Default: by the suffix of "
         "--out, else onnx.",
+    ),
+]
+InputDtypeOption = Annotated[
+    Literal["uint8", "float32"],
+    typer.Option(
+        "--input-dtype",
+        metavar="|".join(formats.DTYPES),
+        help="Data type of the grey levels that the exported program takes, 0 to 255 in either: "
+        "float32 is what OpenCV's blobFromImage makes.",
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        min=1,
+        max=MOST_IMAGES,
+        help="Number of images that the exported program takes at once. Default: any.",
     ),
 ]
 OutOption = Annotated[
@@ -48,14 +72,24 @@ VerifyFlag = Annotated[
 ]
 
 
+PROGRAM = "--format onnx or torch"
+RULES = (
+    Needs(("dataset",), ("verify",)),
+    Needs(("input_dtype", "batch_size"), (PROGRAM,)),
+)
+
+
 def export(
     context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     format: FormatOption = None,
+    input_dtype: InputDtypeOption = "uint8",
+    batch_size: BatchSizeOption = None,
     verify: VerifyFlag = False,
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
+    normalise: options.NormaliseOption = None,
     out: OutOption = None,
     force: ForceFlag = False,
     runs: options.RunsOption = options.RUNS,
@@ -64,10 +98,11 @@ def export(
 ) -> None:
     """Export a network as ONNX, as a torch.export program or as safetensors.
 
-    ONNX models and torch.export programs take grey images, uint8 (N, 1, 28, 28) for any N, and
+    ONNX models and torch.export programs take grey images (N, 1, 28, 28), levels 0 to 255, and
     normalise them. They return probabilities (N, classes); an ensemble returns those of its
     vote. Safetensors hold only the weights. All formats use float32, and store the classes, the
-    normalisation, the data set and the accuracy as metadata.
+    normalisation, the data set and the accuracy as metadata. Prints the lines of Python that read
+    the file; docs/export.md has those of other programs.
 
     The result is compared with the network on random images before it is written, and with
     --verify on the test set too. An existing file is replaced only with --force.
@@ -78,27 +113,58 @@ def export(
     from mnist_cli.report.console import note, print_json, warn
 
     chosen = _choose_format(format, out)
-    contradictions.refuse(context, [Needs(("dataset",), ("verify",))])
+    contradictions.refuse(context, RULES, **{PROGRAM: chosen.program})
     formats.check_installed(chosen)
-    opened = open_checkpoint(checkpoint, runs, model=model, device="cpu", precision="fp32")
+    opened = open_checkpoint(
+        checkpoint,
+        runs,
+        model=model,
+        device="cpu",
+        precision="fp32",
+        normalise=normalise,
+        quiet=quiet,
+    )
     path = out or opened.path.with_suffix(chosen.suffix)
-    _check_target(path, force=force)
+    _check_target(path, opened.path, force=force)
     if not as_json and not quiet:
         members = opened.checkpoint.members
         voting = f", {members} networks that vote" if members > 1 else ""
         note(f"{opened.path}: {opened.label}{voting}")
     tested = replace(opened, source=DataSource(data_dir, dataset, notify=note))
     images = tested.split("test") if verify else None
-    for text in tested.warnings:
+    used = tested if verify else opened
+    for text in used.warnings:
         warn(text)
-    exported = exports.make(opened, chosen)
-    verified = exports.verify(exported, images) if images is not None else None
+    if not as_json and not quiet:
+        note_foreign(used)
+    taken = formats.Input(input_dtype, batch_size)
+    with _hinting(batch_size):
+        exported = exports.make(used, chosen, taken)
+        verified = exports.verify(exported, images) if images is not None else None
     atomic_write(path, exported.data)
     data = tested.data.spec if verify else None
     if as_json:
         print_json(report.export_document(exported, path, verified, data))
-    else:
-        report.print_export(exported, path, verified, data)
+        return
+    report.print_export(exported, path, verified, data)
+    if not quiet:
+        report.print_reading(exported, path)
+
+
+@contextlib.contextmanager
+def _hinting(batch_size: int | None) -> Iterator[None]:
+    """Add the options that may help to the error of an export that fails."""
+    from mnist_cli.exporting.export_failures import NotExportable
+
+    try:
+        yield
+    except NotExportable as error:
+        others = [name for name in formats.FORMATS if name not in error.impossible]
+        ways = [f"--format {' or '.join(others)} can hold it"] if others else []
+        if error.any_batch and batch_size is None:
+            ways.append("--batch-size N exports it for N images at once")
+        error.hint = "; ".join(ways) + "." if ways else "--debug shows the whole error."
+        raise
 
 
 def _choose_format(name: str | None, out: Path | None) -> formats.Format:
@@ -109,9 +175,8 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
         UsageError: the suffix is unknown, or contradicts --format.
     """
     if out is not None and out.is_dir():
-        raise OutputError(
-            f"--out {out} is a folder, not a file", f"As in --out {out / 'best.onnx'}."
-        )
+        example = out / f"best{formats.FORMATS[name or 'onnx'].suffix}"
+        raise OutputError(f"--out {out} is a folder, not a file", f"As in --out {example}.")
     implied = formats.by_suffix(out) if out is not None else formats.FORMATS[name or "onnx"]
     if name is None:
         if implied is not None:
@@ -129,7 +194,7 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
     return formats.FORMATS[name]
 
 
-def _check_target(path: Path, *, force: bool) -> None:
+def _check_target(path: Path, checkpoint: Path, *, force: bool) -> None:
     """Find out before anything is computed whether the file can be written.
 
     Raises:
@@ -137,6 +202,10 @@ def _check_target(path: Path, *, force: bool) -> None:
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a file", "Name a file with --out.")
+    if path.exists() and path.samefile(checkpoint):
+        raise OutputError(
+            f"{path} is the checkpoint itself", "Name another file with --out: it stays as it is."
+        )
     if path.exists() and not force:
         raise OutputError(
             f"{path} already exists", "Replace it with --force, or choose another with --out."

@@ -41,6 +41,7 @@ def inspect_grad(
     seed: options.SeedOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
+    normalise: options.NormaliseOption = None,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
     deterministic: flags.DeterministicFlag = True,
@@ -79,9 +80,10 @@ def inspect_grad(
         training=training,
         device=device,
         precision=precision,
+        normalise=normalise,
         deterministic=deterministic,
     )
-    asked = Asked(checkpoint, runs, request)
+    asked = Asked(checkpoint, runs, request, quiet)
     if compare is not None:
         answers.compare(compare, asked, tolerance, as_json=as_json)
         return

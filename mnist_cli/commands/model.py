@@ -74,7 +74,7 @@ def model(
     from mnist_cli.report import network as report
     from mnist_cli.report.console import note, print_json, warn
 
-    shown = _choose(target, model, classes, runs)
+    shown = _choose(target, model, classes, runs, quiet=quiet)
     for text in shown.warnings:
         warn(text)
     if not as_json and not quiet:
@@ -87,7 +87,9 @@ def model(
         report.print_network(flow, shown, table=not quiet)
 
 
-def _choose(target: str | None, name: ModelName | None, classes: int | None, runs: Path) -> Shown:
+def _choose(
+    target: str | None, name: ModelName | None, classes: int | None, runs: Path, *, quiet: bool
+) -> Shown:
     """The network that the arguments mean; a registered name comes before a file of that name.
 
     Raises:
@@ -117,7 +119,7 @@ def _choose(target: str | None, name: ModelName | None, classes: int | None, run
     if target is not None:
         _check_exists(target, runs)
     where = Path(target) if target is not None else None
-    return saved(open_checkpoint(where, runs, model=name, device="cpu"))
+    return saved(open_checkpoint(where, runs, model=name, device="cpu", quiet=quiet))
 
 
 def _any_run(runs: Path) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,33 +24,64 @@ def open_checkpoint(
     device: str | None = None,
     precision: str | None = None,
     source: DataSource | None = None,
+    quiet: bool = False,
+    normalise: MeanStd | None = None,
 ) -> OpenCheckpoint:
     """Open the checkpoint that the options name, on the device that they name.
+
+    Prints how another program's file was read.
 
     Args:
         target: a checkpoint, a run directory or a run's number; None is the newest run.
         runs: folder of the run directories.
         model: the network's name; a Python file of the user's is executed.
         device: None is ``auto``.
-        precision: None is the run's.
+        precision: None is the run's; fp32 for another program's weights.
         source: of the images, if the command uses a data set.
+        quiet: print nothing.
+        normalise: None is the normalisation that is known.
 
     Raises:
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
-    from mnist_cli.checkpoints.checkpoint import OwnNetworkError, read
+    from mnist_cli.checkpoints.checkpoint import read
+    from mnist_cli.data.split import Normalisation
     from mnist_cli.devices.device import resolve_device
     from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.report.console import note
     from mnist_cli.runs.directory import find_checkpoint
 
     where = resolve_device(device or "auto")
     if model is not None and not is_known_model(model):
         message, hint = unknown_model(model)
         raise UsageError(f"--model: {message}", hint)
-    try:
+    with naming_the_flag():
         checkpoint = read(find_checkpoint(target, runs), model)
+    for text in () if quiet else checkpoint.notes:
+        note(text)
+    normalised = None if normalise is None else Normalisation(*normalise)
+    return OpenCheckpoint(checkpoint, where, precision, source, normalised)
+
+
+@contextlib.contextmanager
+def naming_the_flag() -> Iterator[None]:
+    """Name the option in the hint of a checkpoint whose network the user must name."""
+    from mnist_cli.checkpoints.checkpoint import OwnNetworkError
+
+    try:
+        yield
     except OwnNetworkError as error:
         error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
         raise
-    return OpenCheckpoint(checkpoint, where, precision, source)
+
+
+def note_foreign(opened: OpenCheckpoint) -> None:
+    """Say on stderr how another program's network is used, which its file may not say."""
+    from mnist_cli.report.console import note
+
+    if opened.checkpoint.foreign:
+        note(
+            f"another program's weights: images are normalised with {opened.scale.words}, "
+            f"computed in {opened.precision.name}"
+        )

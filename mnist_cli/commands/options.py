@@ -15,8 +15,9 @@ import typer
 
 from mnist_cli import catalogue
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config import choices, keys
+from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def complete(words: Sequence[str]) -> Any:
 
 def of_key(name: str) -> Any:
     """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
-    key, words, flag = keys.KEYS[name], keys.words(name), name.replace("_", "-")
+    key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
     truth = bool in keys.kinds(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
-    spelled = [f"--{flag}/--no-{flag}"] if truth else [f"--{flag}", key.option.short]
+    spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,
@@ -74,6 +75,32 @@ DataDirOption = Annotated[
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
         help="Folder of the data sets: a torchvision root, or one with the IDX files.",
+        rich_help_panel=DATA,
+    ),
+]
+
+
+def _parse_normalise(text: str) -> MeanStd:
+    """What ``--normalise`` means.
+
+    Raises:
+        UsageError: no known name, and no such numbers.
+    """
+    try:
+        return normalisations.parse(text)
+    except UsageError as error:
+        raise UsageError(f"--normalise: {error.message}", error.hint) from error
+
+
+NormaliseOption = Annotated[
+    MeanStd | None,
+    typer.Option(
+        "--normalise",
+        metavar=normalisations.FORMS,
+        help="Normalisation of the pixels: MNIST's mean and deviation, none (ToTensor alone), half "
+        "(0.5 and 0.5), or others. Default: that of the training, or else the data set's.",
+        parser=_parse_normalise,
+        autocompletion=complete(tuple(normalisations.NAMED)),
         rich_help_panel=DATA,
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnist_cli.commands import options
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
 PICTURES = {
@@ -82,6 +82,7 @@ def plot(
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
+    normalise: options.NormaliseOption = None,
     device: options.DeviceOption = None,
     formats: FormatOption = "png,svg",
     out: OutOption = None,
@@ -107,7 +108,7 @@ def plot(
     needs_network = not OF_RUN.keys() >= set(names)
     if not needs_network:
         unused = {"--model": model, "--dataset": dataset, "--device": device}
-        _warn_of_unused(names, {**unused, "--image": image or None})
+        _warn_of_unused(names, {**unused, "--normalise": normalise, "--image": image or None})
     views = None
     if targets and several:
         _check_overlay(names)
@@ -116,7 +117,14 @@ def plot(
         curves = RunCurves.find(targets[0] if targets else None, runs)
         if needs_network:
             source = DataSource(data_dir, dataset, download=False)
-            opened = open_checkpoint(curves.path, runs, model=model, device=device, source=source)
+            opened = open_checkpoint(
+                *(curves.path, runs),
+                model=model,
+                device=device,
+                source=source,
+                normalise=normalise,
+                quiet=quiet,
+            )
             views = NetworkViews(opened, image)
         outcome = draw(
             *(curves, views, names),
@@ -126,8 +134,11 @@ def plot(
         )
     for text in views.opened.warnings if views else ():
         warn(text)
+    scale = views.opened.scale_used if views else None
+    if views and scale and not (as_json or quiet):
+        note_foreign(views.opened)
     if as_json:
-        print_json(outcome.to_plain())
+        print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
 

@@ -11,7 +11,7 @@ import typer
 
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
 
@@ -57,6 +57,7 @@ def predict(
     checkpoint: CheckpointOption = None,
     segment: SegmentFlag = False,
     model: options.ModelOption = None,
+    normalise: options.NormaliseOption = None,
     device: options.DeviceOption = None,
     precision: options.PrecisionOption = None,
     runs: options.RunsOption = options.RUNS,
@@ -82,7 +83,15 @@ def predict(
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
     refuse_others(pictures)
-    opened = open_checkpoint(checkpoint, runs, model=model, device=device, precision=precision)
+    opened = open_checkpoint(
+        checkpoint,
+        runs,
+        model=model,
+        device=device,
+        precision=precision,
+        normalise=normalise,
+        quiet=quiet,
+    )
     if opened.on_own_data and segment:
         raise UsageError(
             f"--segment finds digits, but {opened.path} was trained on your own data",
@@ -93,6 +102,8 @@ def predict(
     if not (as_json or as_csv or quiet):
         unchanged = "; pictures are used whole and unchanged" if opened.on_own_data else ""
         note(f"{opened.path}: {opened.label}{unchanged}")
+    if not quiet:
+        note_foreign(opened)
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
     for text in prediction.remarks(results):

@@ -1,4 +1,4 @@
-"""Old spellings of options: they work for one release, hidden from ``--help``, with a note."""
+"""Other spellings of options, hidden from ``--help``; old ones work for one release, with a note."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 }
 """By command: its old spellings, and what they are called now."""
 
+ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
+"""Spellings that work in every command, without a note."""
+
 
 def renamed(command: str, arguments: list[str]) -> list[str]:
-    """What was typed, in today's spelling; each old one is noted on stderr."""
+    """What was typed, in the spelling of ``--help``; each old one is noted on stderr."""
     from mnist_cli.report.console import note
 
     new = list(arguments)
@@ -25,4 +28,6 @@ def renamed(command: str, arguments: list[str]) -> list[str]:
         if today := RENAMED.get(command, {}).get(flag):
             note(f"{flag} is now {today}; the old spelling will be removed in the next release")
             new[place] = f"{today}{equals}{value}"
+        elif usual := ALSO.get(flag):
+            new[place] = f"{usual}{equals}{value}"
     return new

@@ -11,6 +11,7 @@ import typer
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
+from mnist_cli.commands.opening import naming_the_flag
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 RULES = (
     Excludes(("dry_run",), ("resume",)),
+    Excludes(
+        ("start",),
+        ("resume",),
+        "A resumed run keeps its own weights and optimiser; --from starts a new run.",
+    ),
     Excludes(
         ("config",),
         ("resume",),
@@ -102,6 +108,7 @@ def train(
             place=place,
             patience=rank_timeout,
             last=not verify_resume,
+            model_named=any("model" in layer.values for layer in typed),
         )
         if settings is None:
             assert resume is not None
@@ -112,7 +119,7 @@ def train(
             return
         else:
             run = begin(settings, request)
-        with guide.hints(), run as session:
+        with naming_the_flag(), guide.hints(), run as session:
             summary = drive(session, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)

@@ -23,7 +23,10 @@ DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
-MODELS = ("notebook", "example", "conv2", "oriented", "conv4", "conv4-wide")
+MODELS = (
+    *("notebook", "example-2018", "example-2019", "example"),
+    *("conv2", "oriented", "conv4", "conv4-wide"),
+)
 """Names of the registered networks; :mod:`mnist_cli.networks.registry` holds the modules themselves."""
 
 SCALABLE = ("conv2", "oriented", "conv4")

@@ -28,11 +28,13 @@ class Option:
         panel: the heading in ``--help``; None is the general one.
         short: a short spelling, such as ``-e``.
         metavar: what stands for the value; empty is by the type.
+        name: its name without dashes; empty is the key's.
     """
 
     panel: str | None
     short: str = ""
     metavar: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,14 @@ class Keys:
         ModelName("conv4"),
         f"Network: {known_models()}.",
         Option(GENERAL, metavar="NAME|FILE.py:CLASS"),
+    )
+    start: str | None = key(
+        None,
+        "Checkpoint to start from: its weights and its network, with a fresh optimiser. A file, a "
+        "run or its number; other programs' files too. A last layer for another number of classes "
+        "is made anew.",
+        Option(GENERAL, metavar="CHECKPOINT", name="from"),
+        pattern=r"\S",
     )
     seed: int = key(0, "Seed of every random choice.", Option(GENERAL), ge=0, lt=2**63)
     epochs: int = key(5, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
@@ -247,6 +257,12 @@ KEYS: Mapping[str, Key] = {
     name: annotated.__metadata__[0] for name, annotated in Keys.__annotations__.items()
 }
 """By name, in the order of files."""
+
+
+def flag(name: str) -> str:
+    """A key's option as it is typed: ``--batch-size``."""
+    option = KEYS[name].option if name in KEYS else None
+    return f"--{(option and option.name) or name.replace('_', '-')}"
 
 
 def kinds(name: str) -> tuple[Any, ...]:

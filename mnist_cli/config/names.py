@@ -124,6 +124,18 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     return path if _is_path(dataset) or os.path.isdir(path) else dataset  # noqa: PTH112
 
 
+def absolute_checkpoint(name: object, folder: Path) -> object:
+    """A path to a checkpoint made absolute, as seen from ``folder``; a run's number or name unchanged.
+
+    Raises:
+        UsageError: the path is not valid UTF-8, so no configuration could hold it.
+    """
+    if not isinstance(name, str) or not name.strip():
+        return name
+    path = _absolute(name, folder)
+    return path if _is_path(name) or os.path.exists(path) else name  # noqa: PTH110
+
+
 def dataset_label(name: str) -> str:
     """A data set's name, or the last part of the path to the user's own."""
     return (_last_part(name) or name) if is_own_data(name) else name

@@ -16,7 +16,8 @@ from typing import Any
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import preset_names, presets_dir
-from mnist_cli.config.names import ModelName, absolute_dataset
+from mnist_cli.config.keys import flag
+from mnist_cli.config.names import ModelName, absolute_checkpoint, absolute_dataset
 from mnist_cli.errors import UsageError
 
 
@@ -27,6 +28,7 @@ def _absolute_model(model: object, folder: Path) -> object:
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
     "model": _absolute_model,
     "dataset": absolute_dataset,
+    "start": absolute_checkpoint,
 }
 """Keys whose values may be paths, and the function that makes one absolute in a folder."""
 
@@ -44,7 +46,7 @@ class Layer:
 def from_flags(flags: Mapping[str, Any]) -> Layer:
     """A layer of flags; those that are None were not given."""
     given = {key: value for key, value in flags.items() if value is not None}
-    origin = {key: f"--{key.replace('_', '-')}" for key in given}
+    origin = {key: flag(key) for key in given}
     return Layer(placed(given, Path()), origin, typed=True)
 
 

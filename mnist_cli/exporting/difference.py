@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.exporting.classifier import Answer
+from mnist_cli.exporting.formats import Input
 
 TOLERANCE = 1e-3
 """Largest difference of a probability. In float32, rounding differs by 1e-7 to 1e-5 between
@@ -37,9 +38,22 @@ class Agreement:
 
 
 @torch.no_grad()
-def answers(answer: Answer, images: Tensor, *, batch_size: int) -> Tensor:
-    """Probabilities (N, classes), float32, of images (N, 1, 28, 28), uint8, in batches."""
-    return torch.cat([answer(batch) for batch in images.split(batch_size)])
+def answers(answer: Answer, images: Tensor, taken: Input, *, batch_size: int) -> Tensor:
+    """Probabilities (N, classes), float32, of images (N, 1, 28, 28), uint8, in batches.
+
+    Args:
+        answer: the exported program.
+        images: N images; black ones fill the last batch if the program takes a fixed number.
+        taken: the images that it takes.
+        batch_size: images at once if it takes any number.
+    """
+    dtype = getattr(torch, taken.dtype)
+    found = []
+    for batch in images.split(taken.batch or batch_size):
+        missing = (taken.batch or len(batch)) - len(batch)
+        full = torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
+        found.append(answer(full.to(dtype))[: len(batch)])
+    return torch.cat(found)
 
 
 def compare(exported: Tensor, reference: Tensor, labels: Tensor | None = None) -> Agreement:

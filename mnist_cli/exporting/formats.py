@@ -33,6 +33,22 @@ class Format:
     program: bool = True
 
 
+@dataclass(frozen=True)
+class Input:
+    """The images that an exported program takes: (N, 1, 28, 28), grey levels from 0 to 255.
+
+    Attributes:
+        dtype: of the grey levels, one of :data:`DTYPES`.
+        batch: N; None is any number.
+    """
+
+    dtype: str = "uint8"
+    batch: int | None = None
+
+
+DTYPES = ("uint8", "float32")
+"""Grey levels as image files hold them, and as OpenCV's ``blobFromImage`` passes them on."""
+
 FORMATS: Mapping[str, Format] = {
     known.name: known
     for known in (

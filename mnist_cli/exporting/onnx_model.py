@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
     """The bytes of the model's file, with weights and metadata, checked by ONNX's own checker."""
     import onnx
 
+    keep_private()
     program = capture(classifier)
     with silence():
         exported = torch.onnx.export(
@@ -44,17 +46,41 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
     return encoded
 
 
+def keep_private() -> None:
+    """Switch off the telemetry of onnxruntime, unless the user's environment says otherwise.
+
+    From 1.29 on it writes a device id into the home folder and queues data about the machine. It
+    reads its environment when it is imported, so this comes before.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def _tidy(model: Any) -> None:
-    """Name the batch dimension, and remove the exporter's notes about each part."""
+    """Name the batch dimension, and remove the exporter's notes and what has no effect."""
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for name in _dimensions((*graph.input, *graph.output, *graph.value_info)):
-        name.dim_param = name.dim_param.replace(batch, BATCH)
+        name.dim_param = name.dim_param.replace(batch, BATCH) if batch else name.dim_param
+    drop_allowzero(graph)
     graph.name = "classifier"
     graph.doc_string = ""
+
+
+def drop_allowzero(graph: Any) -> None:
+    """Remove the attribute where no size is 0: onnx2torch refuses it, and it has no effect."""
+    from onnx import numpy_helper
+
+    constants = {part.name: part for part in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        if numpy_helper.to_array(constants[node.input[1]]).all():
+            kept = [one for one in node.attribute if one.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _dimensions(values: Iterable[Any]) -> Iterable[Any]:
@@ -64,6 +90,7 @@ def _dimensions(values: Iterable[Any]) -> Iterable[Any]:
 
 def load(encoded: bytes, _classifier: Classifier) -> Answer:
     """The model in onnxruntime, on the CPU, with torch's number of threads."""
+    keep_private()
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

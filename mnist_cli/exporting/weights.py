@@ -6,7 +6,8 @@ import copy
 import json
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from mnist_cli.exporting.classifier import Answer, Classifier
 
@@ -15,6 +16,7 @@ def encode(classifier: Classifier, metadata: Mapping[str, str]) -> bytes:
     """The bytes of a file of the weights, by their names in the network's state_dict.
 
     For several networks that vote, names begin with the network's number: ``0.conv1.weight``.
+    A tensor with two names is written under each, so that ``load_state_dict`` accepts the file.
     """
     from safetensors.torch import save
 
@@ -49,4 +51,18 @@ def _in_order(encoded: bytes) -> bytes:
 
 def _named(classifier: Classifier) -> dict[str, Tensor]:
     networks = classifier.networks if len(classifier.networks) > 1 else classifier.networks[0]
-    return {name: tensor.contiguous() for name, tensor in networks.state_dict().items()}
+    # A copy of each: the library refuses tensors that share memory, as two names of one or views.
+    return {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in networks.state_dict().items()
+    }
+
+
+def second_names(network: nn.Module) -> dict[str, str]:
+    """The state_dict's names of parts that have an earlier name too, with that name."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if (other := first.setdefault(id(tensor), name)) != name:
+            found[name] = other
+    return found

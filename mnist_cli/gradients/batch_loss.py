@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnist_cli.autograd import Walk, trace_modules, walk
 from mnist_cli.base.seeding import derive
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.data.split import Split
 from mnist_cli.devices import device as devices
 from mnist_cli.devices.device import Precision
@@ -33,6 +34,7 @@ class BatchLoss:
         smoothing: label smoothing of the loss that the network was trained with.
         source: the checkpoint; None for a fresh network.
         notes: what the user should know about how the network and the images were chosen.
+        normalised: the images' normalisation, if the dump is to name it.
         deterministic: on CUDA, use only algorithms that repeat their bits.
     """
 
@@ -50,6 +52,7 @@ class BatchLoss:
     smoothing: float
     source: Path | None
     notes: tuple[str, ...] = ()
+    normalised: MeanStd | None = None
     deterministic: bool = True
 
     def loss(self) -> Tensor:
@@ -97,7 +100,12 @@ class BatchLoss:
             "split": self.split,
             "batch": list(self.indices),
             "seed": self.seed,
+            **self._normalisation(),
         }
+
+    def _normalisation(self) -> dict[str, Any]:
+        pair = self.normalised
+        return {"normalisation": {"mean": pair.mean, "std": pair.std}} if pair else {}
 
     def describe(self) -> str:
         """One line: the network and its images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,14 @@ from mnist_cli.autograd.document import loads, plain
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.errors import DataError
 
-SETTING = ("model", "mode", "precision", "device", "dataset", "split", "batch", "seed", "epoch")
+SETTING = (
+    *("model", "mode", "precision", "device", "dataset", "normalisation"),
+    *("split", "batch", "seed", "epoch"),
+)
 """Keys of a dump's context that say what was computed, in the order of the report."""
+
+OPTIONAL = ("epoch", "normalisation")
+"""Keys that a dump may lack; they are compared where both have them."""
 
 
 def read_dump(path: Path) -> GradGraph:
@@ -37,11 +43,13 @@ def setting_differences(first: GradGraph, second: GradGraph) -> tuple[str, ...]:
     return tuple(
         f"{key}: {_setting(key, ours)} and {_setting(key, theirs)}"
         for key, ours, theirs in pairs
-        if ours != theirs and not (key == "epoch" and None in (ours, theirs))
+        if ours != theirs and not (key in OPTIONAL and None in (ours, theirs))
     )
 
 
 def _setting(key: str, value: Any) -> str:
+    if key == "normalisation" and isinstance(value, Mapping):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
     if key != "batch" or not isinstance(value, (list, tuple)):
         return "none" if value is None else str(value)
     shown = ", ".join(map(str, value[:4]))

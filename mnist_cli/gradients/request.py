@@ -9,14 +9,15 @@ from typing import Literal
 from torch import nn
 
 from mnist_cli.config.names import ModelName, dataset_label
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
-from mnist_cli.data.split import Split
+from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import resolve_device, resolve_precision
 from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch, pick_batch
 from mnist_cli.inference.opened import DataSource, OpenCheckpoint
 from mnist_cli.inference.run_data import choose_split
-from mnist_cli.training.state import fresh_model
+from mnist_cli.training.state import fresh_model, normalisation_of
 
 FRESH_DATA = "digits"
 """Data set of a fresh network: the bundled digits need no download."""
@@ -33,6 +34,7 @@ class Request:
         count: number of images, drawn at random.
         indices: the images' numbers in their file, in place of ``count``.
         training: the network's mode: training or evaluation.
+        normalise: the normalisation of the images.
         deterministic: on CUDA, use only algorithms that repeat their bits.
     """
 
@@ -45,6 +47,7 @@ class Request:
     training: bool = True
     device: str | None = None
     precision: str | None = None
+    normalise: MeanStd | None = None
     deterministic: bool = True
 
 
@@ -68,8 +71,8 @@ def open_batch(request: Request, found: OpenCheckpoint | None) -> BatchLoss:
     seed = request.seed if request.seed is not None else config.seed if config else 0
     precision = found.precision if found else resolve_precision(request.precision or "auto", device)
     split = _images(request, found, data, seed)
-    normalise = found.normalisation if found else data.normalisation
     name = request.model or TrainConfig().model
+    normalise = found.normalisation if found else _of_fresh(request, name, data)
     network: nn.Module = (
         found.network
         if found
@@ -90,8 +93,20 @@ def open_batch(request: Request, found: OpenCheckpoint | None) -> BatchLoss:
         smoothing=config.label_smoothing if config else 0.0,
         source=found.path if found else None,
         notes=tuple(_notes(found)) if found else (),
+        normalised=MeanStd(normalise.mean, normalise.std) if _unusual(request, found) else None,
         deterministic=request.deterministic,
     )
+
+
+def _of_fresh(request: Request, name: ModelName, data: LoadedData) -> Normalisation:
+    """The normalisation of a fresh network's images."""
+    asked = request.normalise
+    return normalisation_of(name, data) if asked is None else Normalisation(*asked)
+
+
+def _unusual(request: Request, found: OpenCheckpoint | None) -> bool:
+    """Whether a dump names the normalisation: it was asked for, or the file does not tell it."""
+    return request.normalise is not None or (found is not None and found.checkpoint.foreign)
 
 
 def _images(request: Request, found: OpenCheckpoint | None, data: LoadedData, seed: int) -> Split:

@@ -7,18 +7,19 @@ import json
 from mnist_cli import __version__
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.names import dataset_label
-from mnist_cli.exporting.formats import Format
+from mnist_cli.exporting.formats import Format, Input
+from mnist_cli.exporting.weights import second_names
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.runs.listing import FINISHED, RunRecord, read_run
 from mnist_cli.vision.fitting import IN_WORDS
 
 RAW_INPUT = (
-    "images: uint8 (batch, 1, 28, 28), grey levels from 0 to 255, {levels}; the graph normalises "
-    "them"
+    "images: {dtype} ({batch}, 1, 28, 28), grey levels from 0 to 255, {levels}; the graph "
+    "normalises them"
 )
 MNISTS_LEVELS = "light on dark as in MNIST's files"
 OWN_LEVELS = f"light and dark as in the pictures it was trained on, whole: {IN_WORDS}"
-RAW_OUTPUT = "probabilities: float32 (batch, {classes}), each row summing to 1"
+RAW_OUTPUT = "probabilities: float32 ({batch}, {classes}), each row summing to 1"
 OWN_INPUT = "images: float32 (batch, 1, 28, 28), normalised: (grey level / 255 - mean) / std"
 OWN_OUTPUT = "{scores}: float32 (batch, {classes})"
 VOTING = (
@@ -27,7 +28,7 @@ VOTING = (
 )
 
 
-def describe(opened: OpenCheckpoint, chosen: Format) -> dict[str, str]:
+def describe(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, str]:
     """Model, data, classes, normalisation, accuracy and how to use the file.
 
     What another program's checkpoint does not say is absent.
@@ -37,7 +38,7 @@ def describe(opened: OpenCheckpoint, chosen: Format) -> dict[str, str]:
         "producer": f"mnist_cli {__version__}",
         "model": opened.label,
         "members": opened.checkpoint.members,
-        **_interface(opened, chosen),
+        **_interface(opened, chosen, taken),
         "classes": json.dumps(list(opened.classes)),
         "mean": normalisation.mean,
         "std": normalisation.std,
@@ -46,19 +47,25 @@ def describe(opened: OpenCheckpoint, chosen: Format) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items()}
 
 
-def _interface(opened: OpenCheckpoint, chosen: Format) -> dict[str, object]:
+def _interface(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, object]:
     """Input and output of the program; for weights alone, of their network."""
     own, checkpoint = opened.on_own_data, opened.checkpoint
     if chosen.program:
         levels = OWN_LEVELS if own else MNISTS_LEVELS
-        output = RAW_OUTPUT.format(classes=checkpoint.classes)
-        return {"input": RAW_INPUT.format(levels=levels), "output": output}
+        batch = taken.batch or "batch"
+        return {
+            "input": RAW_INPUT.format(dtype=taken.dtype, batch=batch, levels=levels),
+            "output": RAW_OUTPUT.format(batch=batch, classes=checkpoint.classes),
+        }
     scores = "log-probabilities" if getattr(opened.model, "log_probabilities", False) else "logits"
     output = OWN_OUTPUT.format(scores=scores, classes=checkpoint.classes)
     if checkpoint.members > 1:
         output += VOTING
     prepared = f"; grey levels {OWN_LEVELS}" if own else ""
-    return {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
+    found: dict[str, object] = {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
+    if shared := second_names(opened.model):
+        found["shared"] = json.dumps(shared)
+    return found
 
 
 def _training(checkpoint: Checkpoint) -> dict[str, object]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
+from mnist_cli.base.packages import explain_import
 from mnist_cli.base.seeding import derive
 from mnist_cli.data.split import Split
-from mnist_cli.errors import ExportMismatch, UsageError
+from mnist_cli.devices.memory import explained, is_out_of_memory
+from mnist_cli.errors import ExportMismatch, MnistError
 from mnist_cli.exporting import formats
 from mnist_cli.exporting.classifier import IMAGE, Answer, Classifier
 from mnist_cli.exporting.difference import Agreement, answers, compare
+from mnist_cli.exporting.export_failures import not_exportable
 from mnist_cli.inference.export_metadata import describe
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks.ensemble import vote
 
 RANDOM_IMAGES = 64
+NOTHING_WRITTEN = "Nothing was written. Is the network random in evaluation mode?"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Exported:
     Attributes:
         source: the network, in float32 on the CPU.
         format: of the file.
+        taken: the images that its program takes.
         data: the file's bytes.
         metadata: what the file says about itself.
         answer: the program in the file, loaded.
@@ -35,39 +41,63 @@ class Exported:
 
     source: OpenCheckpoint
     format: formats.Format
+    taken: formats.Input
     data: bytes
     metadata: Mapping[str, str]
     answer: Answer
     check: Agreement
 
 
-def make(source: OpenCheckpoint, chosen: formats.Format) -> Exported:
+def make(
+    source: OpenCheckpoint, chosen: formats.Format, taken: formats.Input | None = None
+) -> Exported:
     """Encode the network, and compare the result with it on random images.
 
+    Args:
+        source: the network.
+        chosen: the format.
+        taken: the images that the exported program takes; None is uint8, any number.
+
     Raises:
-        UsageError: the exporter does not support the network.
+        NotExportable: the exporter, or the reader that checks its result, does not support the
+            network.
         ExportMismatch: the result computes something else.
         NonFiniteError: the network's outputs are not finite.
+        OutOfMemory: too little memory.
     """
-    classifier = Classifier(source.checkpoint.build_model(), source.normalisation)
-    metadata = describe(source, chosen)
-    try:
+    taken = taken or formats.Input()
+    classifier = Classifier(source.checkpoint.build_model(), source.normalisation, taken)
+    metadata = describe(source, chosen, taken)
+    images = _random_images()
+    with _explaining(source, chosen):
         data = formats.writer(chosen).encode(classifier, metadata)
-    except Exception as error:  # exporters raise whatever stops them
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UsageError(
-            f"the network '{source.label}' cannot be exported as {chosen.title}: {reason:.200}",
-            "The format safetensors holds the weights of any network.",
-        ) from error
-    answer = formats.writer(chosen).load(data, classifier)
-    check = _compare(source, answer, _random_images())
+        answer = formats.writer(chosen).load(data, classifier)
+        found = answers(answer, images.images, taken, batch_size=source.batch_size)
+    check = compare(found, _reference(source, images))
     if not check.close:
         raise ExportMismatch(
             f"the {chosen.title} file of {source.path} does not predict as the network does: a "
             f"probability differs by {check.largest_difference:.1e}",
-            "Nothing was written.",
+            NOTHING_WRITTEN,
         )
-    return Exported(source, chosen, data, metadata, answer, check)
+    return Exported(source, chosen, taken, data, metadata, answer, check)
+
+
+@contextlib.contextmanager
+def _explaining(source: OpenCheckpoint, chosen: formats.Format) -> Iterator[None]:
+    """Turn whatever stops an exporter into an error with its cause."""
+    try:
+        yield
+    except MnistError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            shortage = explained(error)
+            shortage.hint = "Free some memory, or export it for fewer images at once."
+            raise shortage from error
+        if known := explain_import(error):
+            raise known from error
+        raise not_exportable(error, source.label, chosen) from error
 
 
 def verify(exported: Exported, images: Split) -> Agreement:
@@ -75,14 +105,20 @@ def verify(exported: Exported, images: Split) -> Agreement:
 
     Raises:
         ExportMismatch: a prediction differs.
+        NotExportable: the exported program fails on them.
+        OutOfMemory: too little memory.
     """
-    agreement = _compare(exported.source, exported.answer, images)
+    source = exported.source
+    taken, size = exported.taken, source.batch_size
+    with _explaining(source, exported.format):
+        found = answers(exported.answer, images.images, taken, batch_size=size)
+    agreement = compare(found, _reference(source, images), images.labels)
     if agreement.differing or not agreement.close:
         raise ExportMismatch(
             f"the {exported.format.title} file of {exported.source.path} predicts another class "
             f"than the network for {agreement.differing:,} of {agreement.images:,} test images; "
             f"the largest difference of a probability is {agreement.largest_difference:.1e}",
-            "Nothing was written.",
+            NOTHING_WRITTEN,
         )
     return agreement
 
@@ -96,8 +132,6 @@ def _random_images() -> Split:
     return Split("random", images, torch.zeros_like(numbers), numbers)
 
 
-def _compare(source: OpenCheckpoint, answer: Answer, images: Split) -> Agreement:
-    """The file's answers beside those of the network as ``mnist eval`` computes them in fp32."""
-    reference = vote(source.log_probabilities(images))
-    exported = answers(answer, images.images, batch_size=source.batch_size)
-    return compare(exported, reference.exp(), images.labels)
+def _reference(source: OpenCheckpoint, images: Split) -> torch.Tensor:
+    """The network's own probabilities (N, classes) as ``mnist eval`` computes them in fp32."""
+    return vote(source.log_probabilities(images)).exp()

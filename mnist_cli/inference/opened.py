@@ -25,6 +25,7 @@ from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import Precision, compute_settings, resolve_precision
 from mnist_cli.errors import NonFiniteError
+from mnist_cli.inference.pixel_scale import PixelScale, known_scale
 from mnist_cli.inference.run_data import (
     SplitOfRun,
     check_classes,
@@ -64,14 +65,17 @@ class OpenCheckpoint:
     Attributes:
         checkpoint: what was read from the file.
         device: where the network computes.
-        precision_name: None is the precision that the network was trained in.
+        precision_name: None is the precision that the network was trained in, or fp32 for another
+            program's weights.
         source: of the images; None if no data set is used.
+        normalised: the normalisation that was asked for; None is the one that is known.
     """
 
     checkpoint: Checkpoint
     device: torch.device
     precision_name: str | None = None
     source: DataSource | None = None
+    normalised: Normalisation | None = None
 
     @property
     def path(self) -> Path:
@@ -97,6 +101,8 @@ class OpenCheckpoint:
             found.append(
                 f"the code of {self.path} has changed, but its weights still fit: {changes}"
             )
+        if self.normalised is not None and (text := self.scale.contradiction(self.path)):
+            found.append(text)
         if "data" in vars(self):
             found += data_warnings(self.checkpoint, self.data)
         return tuple(found)
@@ -115,12 +121,13 @@ class OpenCheckpoint:
     def precision(self) -> Precision:
         """The precision that was asked for, or else the run's, for the same results to the bit.
 
+        Another program's weights are computed in fp32, which is what other programs do by default.
         A run in fp16, which is for GPUs, is evaluated on a CPU in the best precision of that CPU.
 
         Raises:
             DeviceError: the precision that was asked for is not available.
         """
-        name = self.precision_name or self.checkpoint.precision or "auto"
+        name = self.precision_name or self.checkpoint.precision or "fp32"
         if self.precision_name is None and name == "fp16" and self.device.type == "cpu":
             name = "auto"
         return resolve_precision(name, self.device)
@@ -168,16 +175,34 @@ class OpenCheckpoint:
         """File names of a split's images, by their numbers; empty unless each image has a file."""
         return self.data.files.get("test" if split == "test" else "train", ())
 
+    @cached_property
+    def scale(self) -> PixelScale:
+        """The normalisation of every image, and why it is that one.
+
+        What was asked for; else what is known of the training; else, for another program's
+        weights, the data set's, or MNIST's without one.
+
+        Raises:
+            UsageError: the class of a user's own network states something else.
+            DataError, CheckpointError: as for :attr:`data`.
+        """
+        known = known_scale(self.checkpoint)
+        if self.normalised is not None:
+            return PixelScale(self.normalised, "asked", known=known)
+        if known is not None:
+            return known
+        spec = self.data.spec if self.source is not None else catalogue.get("mnist")
+        return PixelScale(Normalisation(spec.mean, spec.std), "dataset", spec.title)
+
+    @property
+    def scale_used(self) -> PixelScale | None:
+        """The normalisation, if it has been read; some plots need neither images nor data."""
+        return self.scale if "scale" in vars(self) else None
+
     @property
     def normalisation(self) -> Normalisation:
-        """The run's; for another program's weights the data set's, or MNIST's without one."""
-        known = self.checkpoint.data
-        if known is not None:
-            return Normalisation(known.mean, known.std)
-        if self.source is not None:
-            return self.data.normalisation
-        mnist = catalogue.get("mnist")
-        return Normalisation(mnist.mean, mnist.std)
+        """The normalisation of every image: that of :attr:`scale`."""
+        return self.scale.values
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -198,7 +223,8 @@ class OpenCheckpoint:
         """Whether the user's own images are mostly light or dark; None for known data sets."""
         if self.checkpoint.data is None or not self.on_own_data:
             return None
-        return LIGHT if self.checkpoint.data.mean > 0.5 else DARK
+        data = self.checkpoint.data
+        return LIGHT if (data.mean if data.brightness is None else data.brightness) > 0.5 else DARK
 
     def log_probabilities(
         self, split: Split, *, batch_size: int | None = None, option: str = ""
@@ -227,10 +253,11 @@ class OpenCheckpoint:
             )
         wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
         if wrong:
+            other = "" if self.precision.name == "fp32" else "Try precision fp32; "
             raise NonFiniteError(
                 f"{self.path}: the network's outputs for {wrong:,} of {len(split):,} images are "
                 "not finite",
-                "Try precision fp32; `mnist inspect-grad` shows where it begins.",
+                f"{other}`mnist inspect-grad` shows where it begins.",
             )
         return found
 

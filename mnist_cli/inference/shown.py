@@ -25,6 +25,7 @@ class Shown:
         members: number of networks that vote.
         checkpoint: None for fresh weights.
         warnings: what the user should know.
+        notes: how another program's file was read.
     """
 
     network: nn.Module
@@ -34,6 +35,7 @@ class Shown:
     members: int = 1
     checkpoint: Path | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def fresh(name: ModelName, classes: int, origin: str) -> Shown:
@@ -59,4 +61,5 @@ def saved(opened: OpenCheckpoint) -> Shown:
         members=members,
         checkpoint=opened.path,
         warnings=opened.warnings,
+        notes=opened.checkpoint.notes,
     )

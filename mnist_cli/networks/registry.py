@@ -11,7 +11,8 @@ networks in files of the user's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +52,34 @@ class Notebook(nn.Module):
         return F.log_softmax(self.fc2(x), dim=1)
 
 
+class Example2018(nn.Module):
+    """The network of the PyTorch MNIST example from December 2018 to November 2019.
+
+    5×5 convolution to 20 channels, ReLU, pool; 5×5 to 50, ReLU, pool; 800 to 500, ReLU; 10.
+    431,000 parameters, with the example's weight names.
+
+    Source: github.com/pytorch/examples, mnist/main.py, commits d8dd8ca to 60108ed.
+    """
+
+    log_probabilities = True
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 5, 1)
+        self.conv2 = nn.Conv2d(20, 50, 5, 1)
+        self.fc1 = nn.Linear(800, 500)
+        self.fc2 = nn.Linear(500, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to log-probabilities (N, classes)."""
+        x = F.max_pool2d(F.relu(self.conv1(images)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.fc1(x.flatten(1)))
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
 class Example(nn.Module):
-    """The network of today's PyTorch MNIST example, weight names included.
+    """The network of the PyTorch MNIST example since March 2020, weight names included.
 
     3×3 convolution to 32 channels, ReLU; 3×3 to 64, ReLU, pool, dropout ¼; 9216 to 128, ReLU,
     dropout ½; 10. 1.2 million parameters, nearly all in the first linear layer.
@@ -66,7 +93,7 @@ class Example(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 3, 1)
         self.conv2 = nn.Conv2d(32, 64, 3, 1)
-        self.dropout1 = nn.Dropout(0.25)
+        self.dropout1: nn.Module = nn.Dropout(0.25)
         self.dropout2 = nn.Dropout(0.5)
         self.fc1 = nn.Linear(9216, 128)
         self.fc2 = nn.Linear(128, classes)
@@ -76,6 +103,27 @@ class Example(nn.Module):
         x = F.relu(self.conv1(images))
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         x = self.dropout1(x).flatten(1)
+        x = self.dropout2(F.relu(self.fc1(x)))
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+class Example2019(Example):
+    """The network of the PyTorch MNIST example from November 2019 to March 2020.
+
+    That of today without the ReLU after the second convolution, and with Dropout2d in place of the
+    first dropout. Its weights have the same names and shapes, so a file cannot tell them apart.
+
+    Source: github.com/pytorch/examples, mnist/main.py, commits 0634306 to 6c51ca5.
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__(classes)
+        self.dropout1 = nn.Dropout2d(0.25)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to log-probabilities (N, classes)."""
+        x = self.conv2(F.relu(self.conv1(images)))
+        x = self.dropout1(F.max_pool2d(x, 2)).flatten(1)
         x = self.dropout2(F.relu(self.fc1(x)))
         return F.log_softmax(self.fc2(x), dim=1)
 
@@ -222,6 +270,8 @@ Builder = Callable[[int], nn.Module]
 
 REGISTRY: Mapping[str, Builder] = {
     "notebook": Notebook,
+    "example-2018": Example2018,
+    "example-2019": Example2019,
     "example": Example,
     "conv2": Conv2,
     "oriented": Oriented,
@@ -229,6 +279,11 @@ REGISTRY: Mapping[str, Builder] = {
     "conv4-wide": Conv4Wide,
 }
 
+ALIKE: Mapping[str, str] = {"example": "example-2019"}
+"""Networks with the weights' names and shapes of another one, which only their accuracy tells apart."""
+
+RECOGNISED = tuple(name for name in REGISTRY if name not in ALIKE.values())
+"""The networks that weights alone can mean."""
 
 SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
     "conv2": Conv2,
@@ -259,16 +314,21 @@ def build(name: str, classes: int = 10) -> nn.Module:
     return SCALED[base](classes, width)
 
 
-def recognise(weights: Mapping[str, Tensor]) -> tuple[str, int] | None:
-    """Find the registered network whose weights have exactly these names and shapes.
+def recognise(
+    weights: Mapping[str, Tensor], among: Iterable[str] = RECOGNISED
+) -> tuple[str, int] | None:
+    """Find the network, ``among`` these, whose weights have exactly these names and shapes.
 
     Their order does not matter, since some programs sort them.
 
     Returns:
         Its name and number of classes.
+
+    Raises:
+        UsageError: a network of the user's own cannot be built.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name in REGISTRY:
+    for name in among:
         classes = count_classes(name, weights)
         if classes is None:
             continue
@@ -288,6 +348,12 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
         from mnist_cli.networks import own_network
 
         return own_network.expected_weights(name, classes)
+    return _registered_weights(name, classes)
+
+
+@lru_cache(maxsize=64)
+def _registered_weights(name: str, classes: int) -> Mapping[str, Tensor]:
+    """Kept, since a file of many state_dicts compares them many times: 4 ms each."""
     with torch.device("meta"):
         return build(name, classes).state_dict()
 

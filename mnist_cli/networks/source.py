@@ -138,19 +138,29 @@ def _is_ours(filename: str) -> bool:
     return Path(filename).is_relative_to(Path(__file__).parent.parent)
 
 
+def own_line(error: BaseException) -> str:
+    """The last line of a user's file in the error's traceback, in words; empty without one."""
+    return next(filter(None, (_last_own_line(error, str(path.parent)) for path in _RUN)), "")
+
+
 def _explained(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
     reason = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
+    line = _last_own_line(error, folder)
+    return f"{line}: {text}" if line else text
+
+
+def _last_own_line(error: BaseException, folder: str) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if _is_beside(frame.filename, folder)
     ]
     if not frames:
-        return text
+        return ""
     last = frames[-1]
-    return f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}: {text}"
+    return f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}"
 
 
 def _is_beside(filename: str, folder: str) -> bool:

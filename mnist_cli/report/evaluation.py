@@ -34,9 +34,16 @@ def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[st
 
 
 def print_evaluation(
-    evaluation: Evaluation, classes: Sequence[str], files: Sequence[str] = ()
+    evaluation: Evaluation,
+    classes: Sequence[str],
+    files: Sequence[str] = (),
+    *,
+    tables: bool = True,
 ) -> None:
-    """Print all that ``mnist eval`` shows; ``files`` as in :func:`evaluation_document`."""
+    """Print what ``mnist eval`` shows; without ``tables`` only the score.
+
+    ``files`` as in :func:`evaluation_document`.
+    """
     console = stdout(wide=True)
     figures = evaluation.score
     console.print(
@@ -51,6 +58,8 @@ def print_evaluation(
             f"the vote of {len(evaluation.members)} members; their mean accuracy is "
             f"{evaluation.mean_member_accuracy:.4f}: {each}"
         )
+    if not tables:
+        return
     console.print(_class_table(evaluation))
     console.print(confusion_table(evaluation.confusion, classes))
     if evaluation.mistakes:

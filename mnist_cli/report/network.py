@@ -24,6 +24,7 @@ def network_document(flow: Flow, shown: Shown) -> dict[str, Any]:
     return {
         "model": shown.name,
         "checkpoint": None if shown.checkpoint is None else str(shown.checkpoint),
+        "notes": shown.notes,
         "classes": shown.classes,
         "members": shown.members,
         "images": list(flow.images),

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from mnist_cli.base.cores import excess_threads, usable_cores
 from mnist_cli.base.packages import import_failure
+from mnist_cli.config.normalisations import in_words
 from mnist_cli.report import console
 from mnist_cli.report.console import percent, stdout
 from mnist_cli.training.observer import Observer
@@ -123,6 +124,10 @@ def _notes(session: Session) -> Iterator[str]:
         f"{len(session.val) if session.val else 0:,} validation, {len(data.test):,} test; "
         f"{config.model.label} on {describe(compute.device)}, {compute.precision.name}"
     )
+    if session.normalisation != data.normalisation:
+        mean, std = session.normalisation.mean, session.normalisation.std
+        yield f"images are normalised with {in_words(mean, std)}, as {config.model.label} states"
+    yield from session.start_notes
     if config.ensemble > 1:
         yield (
             f"an ensemble of {config.ensemble}: training figures are the members' mean, "

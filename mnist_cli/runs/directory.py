@@ -243,5 +243,5 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
         ) from error
     raise CheckpointError(
         f"no checkpoint or run {target}",
-        f"Omit it to use the newest run under {root}/.",
+        f"Name a file, or a run under {root}/.",
     )

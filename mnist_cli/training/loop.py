@@ -75,7 +75,7 @@ def fit(
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
         state.clock.stop()
         report(state, loader)
-        yield _finish_epoch(state, loader, stepper.lr, _validate(state, val, normalisation))
+        yield _finish_epoch(state, loader, stepper.lr, validate(state, val, normalisation))
 
 
 def report(state: TrainState, loader: Loader) -> None:
@@ -94,7 +94,8 @@ def report(state: TrainState, loader: Loader) -> None:
         raise
 
 
-def _validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:
+def validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:
+    """The score on the validation split, of all ranks together; None without one."""
     if val is None:
         return None
     log_probabilities = predict(

@@ -29,8 +29,8 @@ from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.ranks import ALONE, Ranks
 
-OWN = frozenset({"device", "threads", "workers"})
-"""Keys of the configuration in which ranks may differ."""
+OWN = frozenset({"device", "threads", "workers", "start"})
+"""Keys of the configuration in which ranks may differ; rank 0 reads the checkpoint to start from."""
 
 
 def joined(place: RankPlace | None, patience: float) -> AbstractContextManager[Ranks]:

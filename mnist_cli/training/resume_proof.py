@@ -25,6 +25,7 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
 from mnist_cli.training.run import RunRequest, begin
 from mnist_cli.training.session import Session
+from mnist_cli.training.starting import located
 
 EPOCHS, BATCHES = 2, 8
 
@@ -68,6 +69,7 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         MnistError: the resumed run failed.
     """
     with tempfile.TemporaryDirectory(prefix="mnist-verify-resume-") as folder:
+        config = located(config, request.runs)
         request = dataclasses.replace(request, runs=Path(folder))
         with begin(config, request) as whole:
             steps = config.epochs * whole.loader.batches
@@ -75,8 +77,9 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         chosen = random.SystemRandom().randint(1, max(steps - 1, 1))  # something is left to do
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
-        _resume(stopped.run.path, request.data_dir, config.model)
-        one, other = (checkpoints.read(of.run.last, config.model) for of in (whole, stopped))
+        model = whole.config.model
+        _resume(stopped.run.path, request.data_dir, model)
+        one, other = (checkpoints.read(of.run.last, model) for of in (whole, stopped))
     hashes = digests(one.document), digests(other.document)
     proof = ResumeProof(chosen, steps, *hashes, one.environment)
     if proof.differing:

@@ -110,7 +110,7 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
     if checkpoint.config is None or checkpoint.data is None:
         raise CheckpointError(
             f"{path} is another program's state_dict: it holds weights, but nothing to resume from",
-            "It can be evaluated: mnist eval.",
+            "It can be evaluated (mnist eval), and a new run can start from it (mnist train --from).",
         )
     saved, moved = checkpoint.config, _named("dataset", layers)
     if is_own_data(checkpoint.data.name) and is_own_data(moved):

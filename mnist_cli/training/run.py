@@ -28,13 +28,14 @@ from mnist_cli.errors import Caution
 from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import graphed, rank_agreement
+from mnist_cli.training import graphed, rank_agreement, starting
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.session import Session, Summary
+from mnist_cli.training.starting import Start
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class RunRequest:
         patience: seconds that ranks wait for each other.
         last: whether the process only reports the result afterwards: a signal that comes once the
             run is done then changes nothing.
+        model_named: whether the user has named the network, so that a checkpoint to start from
+            must hold it.
     """
 
     data_dir: Path
@@ -59,6 +62,7 @@ class RunRequest:
     place: RankPlace | None = None
     patience: float = 300.0
     last: bool = False
+    model_named: bool = False
 
     def note(self, message: str) -> None:
         """Pass a message on to the observers."""
@@ -68,15 +72,20 @@ class RunRequest:
 
 @contextlib.contextmanager
 def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
-    """A session with fresh weights in a new run directory, which stays locked.
+    """A session at its beginning in a new run directory, which stays locked.
 
     Raises:
         UsageError: the configuration asks for something that is not available.
+        CheckpointError: the checkpoint to start from cannot be read, or holds another network.
         DataError: the data set is not available, or is damaged.
         OutputError: the run directory cannot be written.
     """
     rank_agreement.check_ranks(config, request.place)
     with rank_agreement.joined(request.place, request.patience) as ranks, ExitStack() as held:
+        named = config.model if request.model_named else None
+        start = starting.find_start(config, request.runs, named, ranks)
+        if start is not None:
+            config = start.configured(config)
         compute = compute_for(config, ranks, request.place)
         if config.model.is_own:  # its file runs and has the class, before data are read
             own_network.network_class(config.model)
@@ -90,7 +99,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             held.enter_context(run.locked())
             return run
 
-        with session_in(create, config, data, compute) as session:
+        with session_in(create, config, data, compute, start=start) as session:
             yield session
 
 
@@ -101,6 +110,7 @@ def session_in(
     data: LoadedData,
     compute: Compute,
     checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Iterator[Session]:
     """A session, once all ranks have agreed that they train the same.
 
@@ -109,7 +119,8 @@ def session_in(
         config: the run's configuration.
         data: the data set.
         compute: what this rank computes with.
-        checkpoint: where to continue; None starts from fresh weights.
+        checkpoint: where to continue; None begins a run.
+        start: the weights to begin with; None draws fresh ones.
 
     Raises:
         UsageError: this rank differs from the leading one, or has no images.
@@ -120,7 +131,7 @@ def session_in(
     rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
     run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():
-        yield Session(config, data, compute, run, checkpoint)
+        yield Session(config, data, compute, run, checkpoint, start)
 
 
 def drive(session: Session, request: RunRequest) -> Summary | None:
@@ -154,6 +165,12 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
     with ExitStack() as following:
         for observer in observers:
             following.enter_context(observer.following(session))
+        if before := session.score_start():
+            for observer in observers:
+                observer.note(
+                    f"before training: validation loss {before.loss:.4f}, "
+                    f"accuracy {100 * before.accuracy:.2f}%"
+                )
         for event in session.events(stop):
             if isinstance(event, StepResult):
                 for observer in observers:

@@ -25,7 +25,7 @@ from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.split import cut_validation
+from mnist_cli.data.split import Normalisation, cut_validation
 from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import (
     ask_for_room,
@@ -37,10 +37,11 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.loop import Event, StepResult, fit, report
+from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
-from mnist_cli.training.state import TrainState, fresh_state
+from mnist_cli.training.starting import Start
+from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
 from mnist_cli.training.step import Stepper
 
 
@@ -51,6 +52,7 @@ class Summary:
     Attributes:
         train_seconds: seconds of the steps alone.
         test: score on the test set; of an ensemble, its vote's.
+        start: the checkpoint that the run started from, if any, and its SHA-256.
     """
 
     run: str
@@ -67,6 +69,8 @@ class Summary:
     stop_reason: str = ""
     fallback: str = ""
     ensemble: int = 1
+    start: str = ""
+    start_sha256: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
@@ -82,9 +86,13 @@ class Session:
         compute: device, precision and ranks. Of several ranks only the leading one writes; the
             others call the same methods, and know the run's path.
         run: the directory to write, locked by the caller.
-        resume: the checkpoint to continue from; None starts from fresh weights.
+        resume: the checkpoint to continue from; None begins a run.
+        start: the weights to begin with; None draws fresh ones.
 
     Attributes:
+        normalisation: of every image: the network's own if its class states one, else the data
+            set's; of a resumed run what it began with.
+        start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
 
     Raises:
@@ -99,12 +107,17 @@ class Session:
         compute: Compute,
         run: RunDirectory,
         resume: Checkpoint | None = None,
+        start: Start | None = None,
     ) -> None:
         self.config = config
         self.data = data
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.start_notes = start.notes(len(data.spec.classes)) if start is not None else []
+        self.normalisation = normalisation_of(config.model, data)
+        if resume is not None and resume.data is not None:
+            self.normalisation = Normalisation(resume.data.mean, resume.data.std)
         parts = cut_validation(
             data.train,
             val_size=config.val_size,
@@ -115,9 +128,9 @@ class Session:
         self.train_images = len(parts.train)
         train = parts.train.to(compute.device)
         self.loader = build_loader(
-            Batching.of(config), train, data.normalisation, compute.ranks.part
+            Batching.of(config), train, self.normalisation, compute.ranks.part
         )
-        self.state: TrainState = fresh_state(config, compute, len(data.spec.classes))
+        self.state: TrainState = fresh_state(config, compute, len(data.spec.classes), start)
         ask_for_room()  # a refusal here leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
@@ -169,7 +182,7 @@ class Session:
                 self._leave(stop)
 
     def _steps(self, stop: StopRequest, capturer: graphed.Capturer | None) -> Iterator[Event]:
-        for event in fit(self.state, self.loader, self.val, self.data.normalisation, capturer):
+        for event in fit(self.state, self.loader, self.val, self.normalisation, capturer):
             if isinstance(event, EpochResult):
                 self.save()
                 self._write_metrics()
@@ -217,6 +230,8 @@ class Session:
             "command": sys.argv,
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
+            "start": self.state.started_at("path"),
+            "start_sha256": self.state.started_at("sha256"),
             "fallback": self.data.fallback,
             "remarks": list(self.data.remarks),
         }
@@ -239,11 +254,31 @@ class Session:
         with self.state.clock.paused():
             report(self.state, self.loader)
             if self.compute.ranks.leads:
-                spec = self.data.spec
-                info = DataInfo(spec.name, self.data.fingerprint, spec.classes, spec.mean, spec.std)
-                document = snapshot.capture(self.state, info, self.loader.generator)
+                document = snapshot.capture(self.state, self._data_info(), self.loader.generator)
                 best = [self.run.best] if self.state.at_best else []
                 checkpoints.write(document, self.run.last, *best)
+
+    def _data_info(self) -> DataInfo:
+        spec, used = self.data.spec, self.normalisation
+        return DataInfo(
+            spec.name,
+            self.data.fingerprint,
+            spec.classes,
+            used.mean,
+            used.std,
+            brightness=None if used == self.data.normalisation else spec.mean,
+        )
+
+    def score_start(self) -> Score | None:
+        """Validation score of the weights that the run starts from; None if they are fresh.
+
+        All ranks call it. It draws no random numbers, so the run keeps its bits.
+        """
+        if self.state.start is None or self.state.step or self.val is None:
+            return None
+        size = self.config.eval_batch_size
+        with self._settings(), explain_out_of_memory(size, "eval_batch_size"):
+            return validate(self.state, self.val, self.normalisation)
 
     def score_test(self, model: nn.Module | None = None) -> Score:
         """Loss and accuracy on the test set, by default of the network as it stands.
@@ -254,7 +289,7 @@ class Session:
             log_probabilities = predict(
                 self.state.eval_model if model is None else model,
                 self.data.test.to(self.compute.device),
-                self.data.normalisation,
+                self.normalisation,
                 batch_size=self.config.eval_batch_size,
                 precision=self.compute.precision,
             )
@@ -280,6 +315,8 @@ class Session:
             stop_reason=self.state.stop_reason,
             fallback=self.data.fallback,
             ensemble=self.config.ensemble,
+            start=self.state.started_at("path"),
+            start_sha256=self.state.started_at("sha256"),
         )
         atomic_write(self.run.summary, json.dumps(summary.to_plain(), indent=2) + "\n")
         return summary

@@ -57,6 +57,7 @@ def capture(
         "metrics": [result.to_plain() for result in state.history],
         "data": data.to_plain(),
         "environment": environment(state),
+        **({"start": dict(state.start)} if state.start else {}),
     }
 
 
@@ -122,6 +123,7 @@ def restore(
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
         state.running.norms = _restored_norms(running["norms"], state)
         state.clock.seconds = float(document["seconds"])
+        state.start = _restored_start(document.get("start"))
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
     except GARBLED as error:
@@ -164,6 +166,15 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
                 )
             if isinstance(value, Tensor) and not bool(value.isfinite().all()):
                 raise ValueError(f"the optimiser's {name} holds NaN or infinity")
+
+
+def _restored_start(saved: object) -> dict[str, str] | None:
+    """Path and SHA-256 of the checkpoint that the run started from, if any."""
+    if saved is None:
+        return None
+    if not isinstance(saved, Mapping):
+        raise TypeError("its start is no table")
+    return {key: str(saved[key]) for key in ("path", "sha256")}
 
 
 def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,16 +13,21 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_cli.base.seeding import derive
+from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.load import LoadedData
+from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import sum_dtype, synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
+from mnist_cli.networks.stated import stated_normalisation
 from mnist_cli.runs.results import MEANS, EpochResult
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.starting import Start
 
 
 @dataclass
@@ -124,11 +129,16 @@ class TrainState:
     step: int = 0
     history: list[EpochResult] = field(default_factory=list)
     ranks: Ranks = ALONE
+    start: Mapping[str, str] | None = None
 
     @property
     def eval_model(self) -> nn.Module:
         """The network to evaluate: the averaged one if weights are averaged."""
         return self.ema.module if self.ema is not None else self.model
+
+    def started_at(self, part: str) -> str:
+        """``path`` or ``sha256`` of the checkpoint that the run started from; empty if there is none."""
+        return (self.start or {}).get(part, "")
 
     @property
     def at_best(self) -> bool:
@@ -163,10 +173,18 @@ class TrainState:
         return -max(judged)[1]
 
 
-def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainState:
-    """A run that has not begun: weights drawn from ``config.seed``, the same on every device."""
+def fresh_state(
+    config: TrainConfig, compute: Compute, classes: int, start: Start | None = None
+) -> TrainState:
+    """A run that has not begun: weights drawn from ``config.seed``, the same on every device.
+
+    Those of ``start`` take their places.
+    """
     device, precision = compute.device, compute.precision
-    model = fresh_model(config, classes).to(device)
+    model = fresh_model(config, classes)
+    if start is not None:
+        start.load_into(model, classes)
+    model = model.to(device)
     ema = None
     if config.ema:
         decays = get_ema_multi_avg_fn(config.ema)
@@ -186,6 +204,7 @@ def fresh_state(config: TrainConfig, compute: Compute, classes: int) -> TrainSta
         running=Running.on(device),
         clock=Clock(device),
         ranks=compute.ranks,
+        start=start.record if start is not None else None,
     )
 
 
@@ -197,6 +216,16 @@ def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
     networks = [_fresh_network(config, classes, number) for number in range(config.ensemble)]
     # torch.func.vmap may not support what a network of the user's own computes.
     return join(networks, batched=False if config.model.is_own else None)
+
+
+def normalisation_of(model: ModelName, data: LoadedData) -> Normalisation:
+    """The normalisation that a fresh network gets: its class's own, or else the data set's.
+
+    Raises:
+        UsageError: a user's own network cannot be read, or states something else.
+    """
+    stated = stated_normalisation(model)
+    return data.normalisation if stated is None else Normalisation(*stated)
 
 
 def _fresh_network(config: TrainConfig, classes: int, number: int) -> nn.Module:

@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_cli.checkpoints import archive
+from mnist_cli.checkpoints import archive, zips
 from mnist_cli.checkpoints.archive import load_archive
 from mnist_cli.errors import CheckpointError
 
@@ -65,9 +64,42 @@ def test_what_torch_save_wrote_is_read(tmp_path: Path) -> None:
     """Also after another program has zipped it again."""
     for data in (GOOD, rezip(GOOD)):
         (tmp_path / "a.pt").write_bytes(data)
-        document = load_archive(tmp_path / "a.pt")
+        document = load_archive(tmp_path / "a.pt").document
         assert document.keys() == DOCUMENT.keys()
         assert torch.equal(document["weights"]["a"], WEIGHT)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_and_dtype_is_read_as_torch_reads_it(tmp_path: Path, protocol: int) -> None:
+    base = torch.arange(6, dtype=torch.float32)
+    dtypes = (torch.bfloat16, torch.complex64, torch.bool, torch.uint16, torch.float8_e5m2)
+    document = {str(dtype): torch.ones(3).to(dtype) for dtype in dtypes}
+    document |= {"all": base, "part": base[2:4], "last": base[5:]}
+    (tmp_path / "a.pt").write_bytes(saved(document, pickle_protocol=protocol))
+    found = load_archive(tmp_path / "a.pt").document
+    for name, tensor in document.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert found[name].view(torch.uint8).equal(tensor.view(torch.uint8)), name
+    found["all"].zero_()
+    assert not found["last"].any()
+
+
+@pytest.mark.parametrize("tensor", [WEIGHT, WEIGHT.to(torch.int64), WEIGHT.to(torch.complex64)])
+def test_a_file_of_a_big_endian_machine_is_turned(tmp_path: Path, tensor: torch.Tensor) -> None:
+    width = torch.view_as_real(tensor).element_size() if tensor.is_complex() else tensor.itemsize
+
+    def turn(name: str, content: bytes) -> bytes:
+        if name.endswith("byteorder"):
+            return b"big"
+        if "/data/" not in name:
+            return content
+        parts = range(0, len(content), width)
+        return b"".join(content[at : at + width][::-1] for at in parts)
+
+    path = tmp_path / "a.pt"
+    path.write_bytes(rezip(saved({"a": tensor}), turn))
+    assert load_archive(path).document["a"].equal(tensor)
+    assert torch.load(path, weights_only=True)["a"].equal(tensor)
 
 
 # --- damage
@@ -109,7 +141,7 @@ def test_bytes_changed_anywhere_never_raise_anything_else(
     path = tmp_path / "a.pt"
     path.write_bytes(spoilt)
     try:
-        document = load_archive(path)
+        document = load_archive(path).document
     except CheckpointError:
         return
     # Then the change is in padding, or in a field that neither reader uses.
@@ -129,15 +161,6 @@ def test_any_pickle_inside_is_refused_or_a_mapping(tmp_path: Path, program: byte
 
 
 # --- shapes of files
-
-
-def _tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo("pickle")
-        entry.size = 4
-        tar.addfile(entry, io.BytesIO(b"abcd"))
-    return buffer.getvalue()
 
 
 def _torchscript() -> bytes:
@@ -184,17 +207,9 @@ def _stretched() -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "legacy": (
-        lambda: saved(DOCUMENT, _use_new_zipfile_serialization=False),
-        "not a zip as torch.save writes",
-    ),
-    "tar": (_tar, "not a zip"),
-    "a bare pickle": (lambda: pickle.dumps({"a": 1}), "not a zip"),
-    "safetensors": (lambda: struct.pack("<Q", 2) + b"{}", "not a zip"),
-    "a web page": (lambda: b"<!DOCTYPE html><html></html>", "not a zip"),
-    "TorchScript": (_torchscript, "refused"),
+    "TorchScript": (_torchscript, "a TorchScript archive"),
     "a zip of something else": (lambda: _zip(readme=b"hello"), "not one that torch.save wrote"),
-    "an empty zip": (lambda: _zip(), "not a zip"),
+    "an empty zip": (lambda: _zip(), "an empty zip"),
     "compressed": (
         lambda: rezip(GOOD, compression=zipfile.ZIP_DEFLATED),
         "entries are not compressed",
@@ -207,10 +222,8 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: rezip(GOOD, lambda name, old: old[:-8] if name.endswith("data/0") else old),
         "refused",
     ),
-    "a list": (lambda: saved([1, 2]), "holds a list"),
     "a tensor": (lambda: saved(torch.ones(2)), "holds a Tensor"),
-    "a whole module": (lambda: saved(torch.nn.Linear(2, 2)), "could run code"),
-    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "not a zip"),
+    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "of no known kind"),
     "two zips": (lambda: GOOD[: len(GOOD) // 2] + GOOD, "refused"),
     "a comment with a directory in it": (
         lambda: GOOD[:-2] + struct.pack("<H", 22) + GOOD[-22:],
@@ -241,7 +254,7 @@ def _folder() -> str:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 4)
+    monkeypatch.setattr(zips, "MAX_ENTRIES", 4)
     assert "too many entries" in refused(tmp_path, GOOD).message
 
 
@@ -260,7 +273,7 @@ def test_too_large_a_file_is_refused_before_it_is_read(
     ("place", "error"),
     [
         ("zipfile.ZipFile.testzip", MemoryError()),
-        ("torch.load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+        ("torch.empty", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
     ],
 )
 def test_memory_that_runs_out_is_not_blamed_on_the_file(
@@ -302,7 +315,7 @@ def test_code_is_never_run(
     }[format]()
     error = refused(tmp_path, data)
     assert not proof.exists()
-    assert "could run code" in error.message or "not a zip" in error.message
+    assert "posix.mkdir, which could run code" in error.message
     assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == ("1" if unsafe_switch else None)
 
 

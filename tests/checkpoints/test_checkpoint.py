@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from bits import differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_runs import DATA, NORMALISATION, config, loader_of, split, state_of
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
@@ -266,64 +265,3 @@ def test_any_value_anywhere_is_read_or_a_checkpoint_error(
 def test_another_network_than_asked_for_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path, DOCUMENT, "notebook").model == "notebook"
     assert "not 'conv4'" in refused(tmp_path, DOCUMENT, "conv4").message
-
-
-# --- state_dicts of other programs
-
-
-def weights_of(name: str, classes: int = 10) -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    return dict(models.build(name, classes).state_dict())
-
-
-WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
-    "bare": lambda w: w,
-    "ordered": OrderedDict,
-    "model_state_dict": lambda w: {"epoch": 3, "model_state_dict": w, "loss": 0.1},
-    "state_dict": lambda w: {"arch": "x", "state_dict": OrderedDict(w), "best_acc1": 99.0},
-    "DistributedDataParallel": lambda w: {f"module.{k}": v for k, v in w.items()},
-    "torch.compile": lambda w: {f"_orig_mod.{k}": v for k, v in w.items()},
-    "compiled, then parallel": lambda w: {f"module._orig_mod.{k}": v for k, v in w.items()},
-    "parallel, then compiled": lambda w: {f"_orig_mod.module.{k}": v for k, v in w.items()},
-    "both": lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}},
-    "sorted": lambda w: dict(sorted(w.items())),
-    "parameters": lambda w: {k: nn.Parameter(v, v.is_floating_point()) for k, v in w.items()},
-}
-
-
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
-@pytest.mark.parametrize("named", [False, True])
-def test_what_other_programs_save_is_recognised(tmp_path: Path, wrapping: str, named: bool) -> None:
-    weights = weights_of("conv4", 47)
-    checkpoint = read(tmp_path, WRAPPINGS[wrapping](weights), "conv4" if named else None)
-    assert (checkpoint.model, checkpoint.classes, checkpoint.foreign) == ("conv4", 47, True)
-    built = checkpoint.build_model().state_dict()
-    assert all(torch.equal(built[key], weights[key]) for key in weights)
-
-
-def test_an_unknown_network_lists_what_was_found(tmp_path: Path) -> None:
-    error = refused(tmp_path, nn.Linear(7, 3).state_dict())
-    assert "weight (3, 7)" in error.message
-    assert "conv4" in error.hint
-
-
-def test_a_network_named_in_vain_lists_the_differences(tmp_path: Path) -> None:
-    message = refused(tmp_path, nn.Linear(7, 3).state_dict(), "conv2").message
-    assert "conv1.weight is missing" in message
-    assert "and 2 more" in message
-    assert "unknown model" in refused(tmp_path, weights_of("conv2"), "resnet").message
-
-
-@pytest.mark.parametrize(
-    "document",
-    [{}, {"epoch": 3}, {"state_dict": {}}, {"model_state_dict": {"a": 1}}, {"a": [torch.ones(1)]}],
-    ids=["empty", "no weights", "empty inside", "numbers inside", "a list of tensors"],
-)
-def test_a_dict_without_weights_is_refused(tmp_path: Path, document: Any) -> None:
-    assert (
-        "neither a checkpoint of mnist_cli nor a state_dict" in refused(tmp_path, document).message
-    )
-
-
-def test_a_weight_called_format_is_no_format(tmp_path: Path) -> None:
-    assert "no known network" in refused(tmp_path, {"format": torch.ones(1)}).message

@@ -153,10 +153,20 @@ def test_of_another_data_set_the_whole_training_set_is_taken(run: Run, trained: 
 
 
 def test_other_programs_weights_are_recognised(run: Run) -> None:
-    torch.save({"model_state_dict": models.build("example", 10).state_dict()}, "theirs.pt")
+    weights = {f"model.{k}": v.half() for k, v in models.build("notebook").state_dict().items()}
+    torch.save({"epoch": 3, "net": weights}, "theirs.pt")
     outcome = run("eval", "theirs.pt", "--dataset", "digits", "--json")
     assert outcome.code == 0
-    assert (outcome.document["model"], outcome.document["count"]) == ("example", 382)
+    document = outcome.document
+    assert (document["model"], document["count"]) == ("notebook", 382)
+    assert document["precision"] == "fp32"
+    assert document["notes"] == [
+        "the weights are those under 'net'",
+        "the prefix 'model.' was removed from the names",
+        "8 tensors were cast from float16 to float32",
+    ]
+    assert all(note in outcome.err for note in document["notes"])
+    assert "the weights are those" not in run("eval", "theirs.pt", "--dataset", "digits", "-q").err
 
 
 def test_outputs_that_are_not_finite_are_an_error(run: Run, trained: Path) -> None:

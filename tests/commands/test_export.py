@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
+from own_files import body, network_file
 from program import TINY, Run
 from safetensors import safe_open
 from systems import needs_posix
@@ -179,6 +180,24 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
         (["--out", "net"], 2, "the suffix names no format"),
         (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
         (["--dataset", "digits"], 2, "--dataset has no effect without --verify"),
+        (
+            ["--format", "safetensors", "--batch-size", "2"],
+            2,
+            "--batch-size has no effect without --format onnx or torch",
+        ),
+        (
+            ["--out", "net.safetensors", "--input-dtype", "uint8"],
+            2,
+            "--input-dtype has no effect without --format onnx or torch",
+        ),
+        (["--input-dtype", "float16"], 2, "--input-dtype: should be one of uint8, float32"),
+        (["--batch-size", "0"], 2, "--batch-size"),
+        (["--out", "runs", "--format", "torch"], 5, "As in --out runs/best.pt2."),
+        (
+            ["--out", "runs/0001-digits-conv2/best.pt", "--format", "onnx", "--force"],
+            5,
+            "runs/0001-digits-conv2/best.pt is the checkpoint itself",
+        ),
         (["--out", "runs", "--format", "onnx"], 5, "--out runs is a folder, not a file"),
         (["--out", "runs"], 5, "As in --out runs/best.onnx."),
         (["--out", "a-file/net.onnx"], 5, "a-file"),
@@ -269,7 +288,74 @@ def test_an_exporter_that_fails_is_a_usage_error(
     monkeypatch.setattr(onnx_model, "encode", give_up)
     outcome = run("export")
     assert outcome.code == 2
-    assert "'conv2' cannot be exported as ONNX: cannot follow\n" in outcome.err
+    assert "'conv2' cannot be exported as ONNX: RuntimeError: cannot follow\n" in outcome.err
+    assert "--format torch or safetensors can hold it." in outcome.err
+
+
+def own_checkpoint(forward: str, init: str = "") -> list[str]:
+    """The words that export a network of the user's own, saved by another program."""
+    path = network_file(Path("net.py").resolve(), body(forward, init))
+    torch.save(models.build(f"{path}:Net", 10).state_dict(), "net.pt")
+    return ["export", "net.pt", "--model", "net.py:Net"]
+
+
+def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
+    weights = models.build("example").state_dict()
+    weights["fc2.weight"].fill_(3e38)
+    torch.save(weights, "net.pt")
+    outcome = run("export", "net.pt", "--format", "torch")
+    assert outcome.code == 6
+    assert "are not finite\n`mnist inspect-grad` shows where it begins." in outcome.err
+
+
+def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
+    words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
+    outcome = run(*words, "--format", "torch")
+    assert outcome.code == 6
+    assert "Is the network random in evaluation mode?" in outcome.err
+    assert not Path("net.pt2").exists()
+
+
+def test_the_hint_of_a_failed_export_works(run: Run) -> None:
+    words = own_checkpoint("torch.stack([self.fc(one.flatten()) for one in x])")
+    outcome = run(*words, "--format", "torch")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 3)
+    assert "'net.py:Net' cannot be exported as torch.export: it computes otherwise" in outcome.err
+    hint = "--format safetensors can hold it; --batch-size N exports it for N images at once."
+    assert hint in outcome.err
+    assert not Path("net.pt2").exists()
+    assert run(*words, "--format", "safetensors").code == 0
+    assert run(*words, "--format", "torch", "--batch-size", 3).code == 0
+
+
+def test_weights_with_two_names_are_exported_and_named(run: Run) -> None:
+    words = own_checkpoint("self.again(x.flatten(1))", "        self.again = self.fc\n")
+    outcome = run(*words, "--format", "safetensors")
+    assert outcome.code == 0, outcome.err
+    assert "again.weight = fc.weight, again.bias = fc.bias; written under each" in outcome.out
+    with safe_open("net.safetensors", "pt") as opened:
+        shared = json.loads(opened.metadata()["shared"])
+        assert torch.equal(opened.get_tensor("again.weight"), opened.get_tensor("fc.weight"))
+    assert shared == {"again.weight": "fc.weight", "again.bias": "fc.bias"}
+
+
+def test_a_program_of_float32_and_five_images_is_verified_as_such(run: Run, copy: Path) -> None:
+    words = ["--format", "torch", "--input-dtype", "float32", "--batch-size", 5, "--verify"]
+    outcome = run("export", *words, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["verify"]["images"], document["verify"]["differing"]) == (382, 0)
+    assert document["metadata"]["input"].startswith("images: float32 (5, 1, 28, 28), grey levels")
+    assert document["metadata"]["output"].startswith("probabilities: float32 (5, 10)")
+    names: dict[str, Any] = {}
+    exec("\n".join(document["read"]), names)
+    assert names["probabilities"].shape == (5, 10)
+
+
+def test_the_lines_that_read_the_file_are_printed(run: Run, copy: Path) -> None:
+    outcome = run("export", "--format", "torch")
+    assert "\nRead it with:\n\nimport torch\nnetwork = torch.export.load('runs/" in outcome.out
+    assert "Read it with" not in run("export", "--format", "torch", "--force", "-q").out
 
 
 @pytest.mark.mnist

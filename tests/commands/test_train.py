@@ -135,6 +135,38 @@ def test_resume_refuses_what_would_change_the_meaning(run: Run, trained: Path) -
     assert run("train", "--resume", "nothing").code == 4
 
 
+def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None:
+    """The network is the checkpoint's, not the recipe's; what it starts with is said."""
+    outcome = run(*TINY, "-s", "model=conv4", "--from", trained, "--dry-run")
+    assert outcome.code == 4
+    assert "holds the network 'conv2', not 'conv4'" in outcome.err
+    Path("mine.toml").write_text(f'dataset = "digits"\nmodel = "conv4"\nstart = "{trained}"\n')
+    outcome = run("train", "--config", "mine.toml", "--epochs", 1, "-s", "train_size=64")
+    assert outcome.code == 0, outcome.err
+    assert f"starting from the weights of {trained / 'best.pt'}" in outcome.err
+    assert "before training: validation loss " in outcome.err
+    config = tomllib.loads(Path("runs/0001-digits-conv2/config.toml").read_text())
+    assert (config["model"], config["start"]) == ("conv2", str(trained / "best.pt"))
+    environment = json.loads(Path("runs/0001-digits-conv2/environment.json").read_text())
+    assert environment["start"] == str(trained / "best.pt")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--from", "1", "--resume", "1"], 2, "--from and --resume contradict each other"),
+        (["--from", ""], 2, "--from: the value is empty"),
+        (["--from", "nothing"], 4, "no checkpoint or run nothing"),
+        (["--from", "9", "--dataset", "digits"], 4, "no checkpoint or run 9"),
+    ],
+)
+def test_a_start_that_is_none_is_refused(
+    run: Run, words: list[str], code: int, message: str
+) -> None:
+    outcome = run("train", *words)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (code, f"error: {message}")
+
+
 def test_more_workers_than_cores_are_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one core and on 64."""
     words = (*TINY, "--epochs", 1, "--loader", "dataloader", "--workers", 2)

@@ -83,6 +83,24 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert absolute_dataset("~/pics", Path("elsewhere")) == f"{tmp_path}/pics"
 
 
+def test_a_checkpoint_to_start_from_is_a_path_if_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the number or the name of a run; in a file, a path is seen from its folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.pt").touch()
+    for text in ("there.pt", "./3", "runs/0003-x", "~/gone.pt"):
+        assert Path(from_flags({"start": text}).values["start"]).is_absolute()
+    for text in ("3", "gone.pt", "0003-digits-conv2"):
+        assert from_flags({"start": text}).values["start"] == text
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.toml").write_text('start = "../there.pt"', encoding="utf-8")
+    layer = from_file(tmp_path / "sub" / "a.toml")
+    assert layer.values["start"] == str(tmp_path / "there.pt")
+    with pytest.raises(UsageError, match="--from: should be CHECKPOINT, not ' '"):
+        compose([from_flags({"start": " "})])
+
+
 def test_labels_and_parts_of_folders_names() -> None:
     assert ModelName("/a/b/net.py:Net").label == "net.py:Net"
     assert dataset_label("/a/my pics") == "my pics"

@@ -42,6 +42,53 @@ class OldExampleNet(nn.Module):
         return F.log_softmax(x, dim=1)
 
 
+class ExampleNetOf2018(nn.Module):
+    """github.com/pytorch/examples, mnist/main.py from December 2018 to November 2019."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 5, 1)
+        self.conv2 = nn.Conv2d(20, 50, 5, 1)
+        self.fc1 = nn.Linear(4 * 4 * 50, 500)
+        self.fc2 = nn.Linear(500, 10)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = F.max_pool2d(x, 2, 2)
+        x = F.relu(self.conv2(x))
+        x = F.max_pool2d(x, 2, 2)
+        x = x.view(-1, 4 * 4 * 50)
+        x = F.relu(self.fc1(x))
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+
+
+class ExampleNetOf2019(nn.Module):
+    """github.com/pytorch/examples, mnist/main.py from November 2019 to March 2020."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, 1)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1)
+        self.dropout1 = nn.Dropout2d(0.25)
+        self.dropout2 = nn.Dropout2d(0.5)
+        self.fc1 = nn.Linear(9216, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        x = F.relu(x)
+        x = self.conv2(x)
+        x = F.max_pool2d(x, 2)
+        x = self.dropout1(x)
+        x = torch.flatten(x, 1)
+        x = self.fc1(x)
+        x = F.relu(x)
+        x = self.dropout2(x)
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+
+
 class NewExampleNet(nn.Module):
     """github.com/pytorch/examples, mnist/main.py as of today."""
 
@@ -69,9 +116,15 @@ class NewExampleNet(nn.Module):
         return F.log_softmax(x, dim=1)
 
 
-ORIGINALS = {"notebook": OldExampleNet, "example": NewExampleNet}
+ORIGINALS = {
+    "notebook": OldExampleNet,
+    "example-2018": ExampleNetOf2018,
+    "example-2019": ExampleNetOf2019,
+    "example": NewExampleNet,
+}
 
 
+@pytest.mark.filterwarnings("ignore:dropout2d")  # of 2019: for the second dropout's 2-D input
 @pytest.mark.parametrize("name", ORIGINALS)
 @pytest.mark.parametrize("training", [False, True])
 def test_a_network_of_others_draws_and_computes_what_theirs_does(name: str, training: bool) -> None:
@@ -107,7 +160,14 @@ def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
 
 @pytest.mark.parametrize(
     ("name", "thousands"),
-    [("example", 1200), ("conv2", 215), ("oriented", 72), ("conv4", 120), ("conv4-wide", 462)],
+    [
+        ("example-2018", 431),
+        ("example", 1200),
+        ("conv2", 215),
+        ("oriented", 72),
+        ("conv4", 120),
+        ("conv4-wide", 462),
+    ],
 )
 def test_parameter_counts_are_those_of_the_docstrings(name: str, thousands: int) -> None:
     count = sum(parameter.numel() for parameter in build(name).parameters())
@@ -223,7 +283,7 @@ def test_the_widest_network_has_checkpoints_that_may_be_read(name: str) -> None:
 # --- recognising
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", models.RECOGNISED)
 @pytest.mark.parametrize("classes", [10, 47, 1])
 @pytest.mark.parametrize("order", ["own", "sorted", "shuffled"])
 def test_weights_are_recognised_in_any_order(name: str, classes: int, order: str) -> None:
@@ -233,6 +293,13 @@ def test_weights_are_recognised_in_any_order(name: str, classes: int, order: str
     elif order == "shuffled":
         random.Random(0).shuffle(weights)
     assert recognise(OrderedDict(weights)) == (name, classes)
+
+
+@pytest.mark.parametrize(("name", "other"), models.ALIKE.items())
+def test_weights_that_two_networks_share_are_those_of_the_usual_one(name: str, other: str) -> None:
+    weights = build(other).state_dict()
+    assert recognise(weights) == (name, 10)
+    assert recognise(weights, [other]) == (other, 10)
 
 
 def _without(weights: dict[str, Tensor]) -> dict[str, Tensor]:

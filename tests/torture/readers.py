@@ -45,6 +45,7 @@ ALSO: dict[str, Reader] = {
     "plot, several": lambda path: ["plot", path, path, "--format", "svg", "--out", "plots"],
     "inspect-grad --compare": lambda path: [*INSPECT, "--compare", path, path],
     "inspect-grad --against": lambda path: [*INSPECT, "--model", "notebook", "--against", path],
+    "train --from": lambda path: [*TRAIN, "--dry-run", "--from", path],
     "inspect-grad --grad": lambda path: [
         *("inspect-grad", "--expr", "x * y", "--at", "x=2", "--at", "y=3", "--grad", path),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from hostile import CONTAINERS, bombs, payloads
+from hostile_containers import AROUND, container_bombs, pickles_of_code
 from hypothesis import given
 from hypothesis import strategies as st
 from readers import READERS, WAYS_IN, document, feed, fuzz, good, replaced, saved, taken_in
@@ -48,6 +49,20 @@ def test_code(tally: Tally, victim: Victim) -> None:
     tally.note("nothing ran")
 
 
+def test_code_in_other_operations(tally: Tally, victim: Victim) -> None:
+    """Pickles that run code by any operation, in zips, old files, tars and alone."""
+    proof = victim.folder / "proof"
+    programs = pickles_of_code(proof)
+    readers = list(READERS) if tally.full else ["model"]
+    pairs = list(itertools.product(programs, AROUND))
+    pairs = pairs if tally.full else pairs[:: len(AROUND) - 1]  # each of both at least once
+    files = [AROUND[container](programs[case]) for case, container in pairs]
+    for (case, container), ends in zip(pairs, feed(victim, files, readers), strict=True):
+        check(tally, ends, f"{case} in {container}", readers)
+    assert not proof.exists()
+    tally.note("nothing ran")
+
+
 def test_memory(tally: Tally, victim: Victim) -> None:
     """Checkpoints that expand to gigabytes when read, with 500 MB of memory."""
     readers = list(WAYS_IN) if tally.full else ["train"]
@@ -57,6 +72,16 @@ def test_memory(tally: Tally, victim: Victim) -> None:
         check(tally, ends, name, readers)
         worst += ends
     note_peak(tally, worst)
+
+
+def test_memory_of_other_containers(tally: Tally, victim: Victim) -> None:
+    """Old files, tars and safetensors that claim gigabytes, with 500 MB of memory."""
+    readers = list(READERS) if tally.full else ["train"]
+    files = dict(container_bombs(tally.full))
+    ends = feed(victim, files.values(), readers)
+    for name, answers in zip(files, ends, strict=True):
+        check(tally, answers, name, readers)
+    note_peak(tally, list(itertools.chain(*ends)))
 
 
 # --- damage

@@ -31,6 +31,7 @@ from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
+from mnist_cli.training.starting import find_start
 from mnist_cli.training.state import fresh_state
 
 
@@ -192,6 +193,22 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     return [position, *session.differences, *(type(event).__name__ for event in events)]
 
 
+def started(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """A run that starts from a file which the second rank looks for in vain: what it starts with."""
+    theirs = folder / "theirs.pt"
+    if ranks.leads:
+        torch.save(state_of(settings("conv4", seed=77)).model.state_dict(), theirs)
+    chosen = settings("conv2", start=str(theirs if ranks.leads else folder / "elsewhere.pt"))
+    start = find_start(chosen, folder, None, ranks)
+    assert start is not None
+    chosen = start.configured(chosen)
+    check_alike(chosen, shared(ranks), loaded())
+    session = Session(chosen, loaded(), shared(ranks), RunDirectory(folder / "s"), start=start)
+    before = session.score_start()
+    assert before is not None
+    return {"weights": dict(session.state.model.state_dict()), "before": vars(before)}
+
+
 def check_agreement(ranks: Group) -> None:
     """The ranks agree and share; the end of the process that started one of them stops both."""
     assert [ranks.agree(2 * ranks.rank), ranks.agree(15 if ranks.leads else 2)] == [2, 15]
@@ -244,6 +261,7 @@ def main(folder: Path) -> None:
             "poisoned": poisoned(ranks),
             "unlike": unlike(ranks),
             "resumed": {name: stopped_and_not(folder, name, ranks) for name in RESUMED},
+            "started": started(folder, ranks),
             "folder": str(folder),
             "listening": listening(),
         }

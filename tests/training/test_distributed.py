@@ -28,6 +28,7 @@ from rank_process import (
     gradients,
     listening,
     own,
+    started,
     trained,
 )
 from rounding import assert_as_accurate, assert_figures_as_accurate, relative_error
@@ -119,6 +120,15 @@ def test_the_gradients_of_two_ranks_are_those_of_one(
     assert_as_accurate(first, one, exact)
     assert not differences(first, second)
     assert (relative_error(one, exact) > 1e-4) == (precision is BF16)
+
+
+def test_ranks_start_from_the_checkpoint_that_the_first_one_finds(
+    answers: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    alone = started(tmp_path, ALONE)
+    for rank in answers:
+        assert differences(rank["started"]["weights"], alone["weights"]) == []
+        assert rank["started"]["before"] == pytest.approx(alone["before"], rel=1e-6)
 
 
 def test_one_value_a_channel_is_refused(answers: list[dict[str, Any]]) -> None:

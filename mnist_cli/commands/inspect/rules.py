@@ -11,7 +11,7 @@ from mnist_cli.errors import UsageError
 
 QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
 VIEW = ("module", "fold", "depth")
-SOURCE = ("model", "batch", "indices", "split", "training", "dataset")
+SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "normalise")
 DUMPS = "--compare of two dumps"
 COMPUTE = ("device", "precision", "deterministic")
 

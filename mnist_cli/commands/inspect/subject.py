@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.checkpoints.checkpoint import OtherNetworkError
-from mnist_cli.commands.opening import open_checkpoint
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.gradients.dump import make_dump
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and where its checkpoint is; ``target`` None is the newest run, if there is one."""
+    """A request, and where its checkpoint is; ``target`` None is the newest run, if there is one.
+
+    ``quiet`` omits how another program's file was read.
+    """
 
     target: Path | None
     runs: Path
     request: Request
+    quiet: bool = False
 
     def graph(self, target: Path | None = None, **changes: Any) -> GradGraph:
         """The recorded graph of another target, or under another device, precision or mode."""
-        other = Asked(target or self.target, self.runs, replace(self.request, **changes))
+        other = replace(
+            self, target=target or self.target, request=replace(self.request, **changes)
+        )
         return make_dump(other.opened(quiet=True)).graph
 
     def opened(self, *, quiet: bool) -> BatchLoss:
@@ -46,6 +52,8 @@ class Asked:
             warn(text)
         if not quiet:
             note(batch.describe())
+            if found is not None:
+                note_foreign(found)
         return batch
 
     def _found(self) -> OpenCheckpoint | None:
@@ -73,6 +81,8 @@ class Asked:
                 device=self.request.device,
                 precision=self.request.precision,
                 source=self.request.source,
+                quiet=self.quiet,
+                normalise=self.request.normalise,
             )
         except OtherNetworkError:
             if named:

@@ -1,0 +1,155 @@
+"""What a checkpoint file holds, as plain values and tensors, and what was left out of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reached
+MAX_DEPTH = 50
+MAX_LEFT_OUT = 100
+NAME_LENGTH = 80
+NO_MEMORY = "tensor without plain memory"
+"""Names a tensor that is left out: sparse, quantised, nested, or on no device."""
+INNER_FILE = "tensor in a file of its own"
+"""Names a tensor that is left out: pickle.dump wrote it."""
+
+Container = Literal["zip", "stream", "tar", "pickle", "safetensors"]
+"""How a file is laid out: ``torch.save`` since 1.6, before 1.6, before 0.2; pickle; safetensors."""
+
+
+class Unacceptable(Exception):
+    """Why a file is refused, without its path.
+
+    Args:
+        reason: completes "FILE is refused: …", as in "it is empty".
+        hint: the way out; empty for the general one.
+    """
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """Stands where an object is left out, or for a class or function that a file refers to.
+
+    Attributes:
+        name: the class or function as the file names it: ``__main__.Config``.
+        module: whether it is a whole pickled network.
+    """
+
+    name: str
+    module: bool = False
+
+    def __repr__(self) -> str:
+        return safe_text(self.name)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An object that was not read, because only code that the file names could build it.
+
+    Attributes:
+        place: the keys that lead to it, by dots; empty for the file's whole contents.
+        name: the class or function, safe for a terminal.
+        module: whether it is a whole pickled network.
+        index: the same keys as Python writes them after the document: ``['net'][0]``.
+    """
+
+    place: str
+    name: str
+    module: bool = False
+    index: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.name})" if self.place else self.name
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The contents of a checkpoint file.
+
+    Attributes:
+        document: plain types, tensors on the CPU, and :class:`Unread` where an object is left out.
+            Arrays of numpy are tensors, its scalars and paths are plain values, and namespaces are
+            dicts.
+        container: how the file is laid out.
+        metadata: the texts in the header of a safetensors file; empty for others.
+        left_out: the objects that were not read, in the file's order.
+    """
+
+    document: Any
+    container: Container = "zip"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def safe_text(text: str, length: int = NAME_LENGTH) -> str:
+    """The text without what a terminal could obey, cut to ``length`` characters."""
+    cut = text if len(text) <= length else f"{text[: length - 1]}…"
+    return "".join(one if one.isprintable() else "?" for one in cut)
+
+
+def judge_contents(root: object, max_bytes: int) -> tuple[LeftOut, ...]:
+    """List what was left out; refuse contents that are small in a file and huge in use.
+
+    Args:
+        root: the object that a file holds.
+        max_bytes: limit for all its tensors together, as if none shared memory.
+
+    Raises:
+        Unacceptable: a limit is exceeded.
+    """
+    plain = held = 0
+    left_out: list[LeftOut] = []
+    place: list[object] = []
+
+    def visit(value: object) -> None:
+        nonlocal plain, held
+        plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        held += _bytes(value) if isinstance(value, Tensor) else 0
+        if plain > MAX_PLAIN or len(place) >= MAX_DEPTH:
+            raise Unacceptable("its plain values are nested too deeply, or too many")
+        if held > max_bytes:
+            raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
+        if isinstance(value, Unread) and len(left_out) < MAX_LEFT_OUT:
+            left_out.append(LeftOut(_words(place), repr(value), value.module, _index(place)))
+        for key, inner in _inner(value):
+            place.append(key)
+            visit(inner)
+            place.pop()
+
+    visit(root)
+    return tuple(left_out)
+
+
+def _inner(value: object) -> Iterable[tuple[object, object]]:
+    """The elements of a container with their keys; a dict's keys too. Nothing for other values."""
+    if isinstance(value, dict):
+        return itertools.chain(value.items(), (("", key) for key in value))
+    return enumerate(value) if isinstance(value, list | tuple | set | frozenset) else ()
+
+
+def _words(keys: list[object]) -> str:
+    return safe_text(".".join(str(key) if isinstance(key, str | int) else "…" for key in keys))
+
+
+def _index(keys: list[object]) -> str:
+    return safe_text("".join(f"[{key!r}]" for key in keys if isinstance(key, str | int)), 200)
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor's elements, which must be in its storage; 0 for sparse and meta tensors."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return 0
+    size = tensor.numel() * tensor.element_size()
+    if size > tensor.untyped_storage().nbytes():
+        raise Unacceptable("a tensor claims more elements than the file holds")
+    return size

@@ -1,0 +1,98 @@
+"""Why no weights in another program's file fit a network: what it holds instead, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from mnist_cli.checkpoints.archive import whole_object
+from mnist_cli.checkpoints.candidates import Candidate, Tensors, find_candidates
+from mnist_cli.checkpoints.contents import Contents, safe_text
+from mnist_cli.checkpoints.network_fits import as_expected, fit_of, weight_names
+from mnist_cli.checkpoints.weight_check import Weights, check_weights, listed
+from mnist_cli.config.names import EXAMPLE
+from mnist_cli.errors import CheckpointError
+from mnist_cli.networks import registry as models
+
+
+def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None) -> CheckpointError:
+    """Why no weights fit, with what was not read."""
+    for one in contents.left_out:
+        if one.module:
+            return whole_object(path, one, contents.container)
+    error = _no_fit(path, tensors, model) if tensors else _no_tensors(path, contents.document)
+    if contents.left_out:
+        error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
+    return error
+
+
+def _no_tensors(path: Path, document: object) -> CheckpointError:
+    what = f"it is {'a' if document else 'an empty'} {type(document).__name__}"
+    if isinstance(document, Mapping) and document:
+        what = f"no named tensors are under its keys {listed([label(key) for key in document])}"
+    return CheckpointError(
+        f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {what}",
+        "A state_dict may lie under any key, such as 'model_state_dict'.",
+    )
+
+
+def _no_fit(path: Path, tensors: Tensors, model: str | None) -> CheckpointError:
+    if model is not None:
+        nearest = _nearest(tensors, weight_names(model))
+        classes = models.count_classes(model, nearest) or 10
+        expected = models.expected_weights(model, classes)
+        known = {name: one for name, one in nearest.items() if name in expected}
+        cast = {name: as_expected(path, name, one, expected[name]) for name, one in known.items()}
+        try:
+            check_weights(path, model, classes, {**nearest, **cast})
+        except CheckpointError as error:
+            return error
+    weights = _nearest(tensors, ())
+    shapes = listed([f"{safe_text(name)} {tuple(one.shape)}" for name, one in weights.items()])
+    return CheckpointError(
+        f"{path}: no known network has weights with these names and shapes: {shapes}",
+        f"{_partly(tensors)}Known networks: {', '.join(models.REGISTRY)}. Name one to see the "
+        f"differences, or name your own, as in {EXAMPLE}.",
+    )
+
+
+def _nearest(tensors: Tensors, names: Sequence[str]) -> Weights:
+    """The tensors that most resemble a network's: those whose names, after one prefix, are most."""
+    prefixes = Counter(
+        full.removesuffix(name)
+        for full in tensors
+        for name in names
+        if full == name or full.endswith(f".{name}")
+    )
+    homes = Counter(one.keys for one in tensors.values())
+    home = min(homes, key=lambda keys: (Candidate(keys, "", {}).rank[0], -homes[keys]))
+    if not prefixes:
+        return {one.name: one.tensor for one in tensors.values() if one.keys == home}
+    prefix = prefixes.most_common(1)[0][0]
+    homes = Counter(one.keys for full, one in tensors.items() if full.startswith(prefix))
+    home = homes.most_common(1)[0][0]
+    return {
+        full.removeprefix(prefix): one.tensor
+        for full, one in tensors.items()
+        if full.startswith(prefix) and one.keys == home
+    }
+
+
+def _partly(tensors: Tensors) -> str:
+    """A sentence about a part of a larger network that is a known one."""
+    for name in models.RECOGNISED:
+        for candidate in islice(find_candidates(weight_names(name), tensors), 3):
+            if candidate.beside and fit_of(candidate, [name]):
+                return (
+                    f"The weights {candidate.place} fit '{name}', but "
+                    f"{listed([label(one) for one in candidate.beside])} are beside them; name "
+                    f"'{name}' to use them alone. "
+                )
+    return ""
+
+
+def label(name: object) -> str:
+    """A name for a message: quoted, cut, without what a terminal could obey."""
+    return safe_text(repr(name))

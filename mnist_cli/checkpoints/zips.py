@@ -1,0 +1,117 @@
+"""Reads the zip that ``torch.save`` writes since 1.6: a pickle, and an entry for each storage.
+
+torch checks no CRC. Here the archive is checked before its pickle is read: entries are stored, so
+nothing can unpack to more than the file's size, and every CRC is right.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zipfile
+from collections.abc import Mapping
+
+import torch
+
+from mnist_cli.checkpoints.contents import Unacceptable, Unread, safe_text
+from mnist_cli.checkpoints.foreign_kinds import PROGRAMS, ZIPS, name_zip
+from mnist_cli.checkpoints.pickles import read_pickle
+from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, room
+
+MAX_ENTRIES = 50_000
+_LOCAL_HEADER = struct.Struct("<26xHH")
+
+
+def read_zip(data: bytes) -> object:
+    """The object in an archive of torch.save.
+
+    Raises:
+        Unacceptable: damaged, hostile, or an archive of something else.
+    """
+    entries = _entries(data)
+    pickle = next((name for name in entries if name.partition("/")[2] == "data.pkl"), None)
+    if pickle is None:
+        raise Unacceptable("it is a zip, but not one that torch.save wrote")
+    folder = pickle.removesuffix("data.pkl")
+    order = bytes(entries.get(f"{folder}byteorder", b"")).decode("ascii", "replace")
+    storages = _Stored(entries, f"{folder}data/", bool(order) and order != sys.byteorder)
+    return read_pickle(io.BytesIO(entries[pickle]), storages.persistent)
+
+
+def _entries(data: bytes) -> Mapping[str, memoryview]:
+    """The bytes of each entry by its name, after all have been checked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            _name(entries)
+            _judge_entries(entries, len(data))
+            if damaged := archive.testzip():
+                raise Unacceptable(f"it is damaged: the checksum of {damaged!r:.80} is wrong")
+        return {entry.filename: _stored(data, entry) for entry in entries}
+    except (Unacceptable, MemoryError):
+        raise
+    except Exception as error:  # zipfile lets struct.error and others through
+        raise Unacceptable(f"it is damaged or cut short: {safe_text(str(error), 200)}") from error
+
+
+def _name(entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse archives of other kinds, before anything else is said of them."""
+    names = [entry.filename for entry in entries[:MAX_ENTRIES]]
+    known = any(name.partition("/")[2] == "data.pkl" for name in names)
+    name_zip(names, PROGRAMS if known else PROGRAMS + ZIPS)
+
+
+def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
+    names = {entry.filename for entry in entries}
+    if len(entries) > MAX_ENTRIES or len(names) != len(entries):
+        raise Unacceptable("it has too many entries, or two with the same name")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise Unacceptable(
+            "a checkpoint's entries are not compressed",
+            "Unpack it, and zip the folder again without compression: zip -0 -r FILE FOLDER.",
+        )
+    if min((entry.header_offset for entry in entries), default=0):
+        raise Unacceptable("it is damaged: its first entry is not at its beginning")
+    if sum(entry.file_size for entry in entries) > size:
+        raise Unacceptable("it is damaged: its entries claim more bytes than the file has")
+
+
+def _stored(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
+    """An entry's bytes, which lie in the file after the entry's own header."""
+    name, extra = _LOCAL_HEADER.unpack_from(data, entry.header_offset)
+    start = entry.header_offset + _LOCAL_HEADER.size + name + extra
+    return memoryview(data)[start : start + entry.file_size]
+
+
+class _Stored:
+    """The storages of an archive, read when a pickle names them."""
+
+    def __init__(self, entries: Mapping[str, memoryview], prefix: str, swapped: bool) -> None:
+        self.entries, self.prefix, self.swapped = entries, prefix, swapped
+        self.read: dict[str, Storage] = {}
+
+    def persistent(self, identity: object) -> object:
+        match identity:
+            case ("storage", Unread() | torch.dtype() as kind, str() as key, _, count):
+                return self._storage(key, dtype_of(kind), count)
+        raise Unacceptable("its contents cannot be read (a storage without its size)")
+
+    def _storage(self, key: str, dtype: torch.dtype, count: object) -> Storage:
+        data = self.entries.get(f"{self.prefix}{key}")
+        if data is None:
+            raise Unacceptable("it is damaged: the bytes of a tensor cannot be read")
+        if not is_count(count, len(data) // dtype.itemsize):
+            raise Unacceptable("a storage claims more elements than the file holds")
+        if key not in self.read:
+            self.read[key] = room(torch.uint8, len(data))
+            fill(self.read[key], data)
+            if self.swapped:
+                _swap(self.read[key], dtype)
+        return Storage(self.read[key].data, dtype, 0, count)
+
+
+def _swap(storage: Storage, dtype: torch.dtype) -> None:
+    """Turn big-endian elements into little-endian ones, or the other way round."""
+    width = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
+    storage.data.copy_(storage.data.view(-1, width).flip(1).reshape(-1))
