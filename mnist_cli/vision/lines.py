@@ -79,12 +79,13 @@ def straight_runs(mask: Mask) -> list[Line]:
     return [*_runs(mask, upright=False), *_runs(mask.T, upright=True)]
 
 
-def without(ink: Ink, lines: list[Line], height: float = 0) -> Ink:
+def without(ink: Ink, lines: list[Line], height: float = 0, *, along: bool = False) -> Ink:
     """The ink without the lines; strokes that cross a line are mended.
 
     Where a line is paler than the pen, the pen's ink on it stays. Between the cells of a table
     nothing is mended, so that digits of two cells do not become one; ``height`` is that of the
-    digits, which tells a table from squared paper.
+    digits, which tells a table from squared paper. With ``along``, strokes that lie on a line stay
+    too.
     """
     if not lines:
         return ink
@@ -99,7 +100,7 @@ def without(ink: Ink, lines: list[Line], height: float = 0) -> Ink:
         )
         place = _pixels(line, seen.shape)
         pen = _darker(levels[place])
-        erased[place] |= ~(pen if table else pen | _thicker(line, seen))
+        erased[place] |= ~(pen | _thicker(line, seen) if along and not table else pen)
     rest = ink.mask & ~gone
     mask = rest if table else rest | (ink.mask & _mended(rest, max(one.half for one in lines)))
     return Ink(np.where(mask, ink.levels, 0).astype(np.float32), mask, ink.desk, ink.noise)
@@ -115,10 +116,15 @@ def _band(lines: list[Line], mask: Mask) -> Mask:
 
 
 def _thicker(line: Line, mask: Mask) -> Mask:
-    """The columns (length,) of a line in which a stroke lies on it or crosses it."""
-    depth = mask[_pixels(line, mask.shape, beyond=3)].sum(axis=0)
-    usual = float(np.median(depth))
-    return np.asarray(depth >= usual + max(2, 0.5 * usual))
+    """The columns (length,) of a line in which a stroke lies on it or crosses it.
+
+    A stroke that ends at the line makes it thicker on one side only.
+    """
+    near = mask[_pixels(line, mask.shape, beyond=3)]
+    depth, above = near.sum(axis=0), near[: len(near) // 2].sum(axis=0)
+    usual, below = float(np.median(depth)), near[len(near) // 2 + 1 :].sum(axis=0)
+    thick = depth >= usual + max(2, 0.5 * usual)
+    return np.asarray(thick & (above > np.median(above)) & (below > np.median(below)))
 
 
 def _mended(mask: Mask, half: int) -> Mask:

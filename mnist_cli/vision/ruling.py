@@ -67,7 +67,7 @@ def _is_long(run: Line, ink: Ink) -> bool:
 
 
 def _height_without(ink: Ink, lines: list[Line]) -> float:
-    left = without(ink, lines).mask
+    left = without(ink, lines, along=True).mask
     return usual_height(pieces_of(left)[1], left.shape)
 
 

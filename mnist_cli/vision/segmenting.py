@@ -137,7 +137,7 @@ def _mask(reading: Reading) -> Mask:
 
 def _read(ink: Ink) -> Reading:
     lines, size = ruling(ink)
-    ink = without(ink, lines, size)
+    ink = without(ink, lines, size, along=True)
     labels, pieces = pieces_of(ink.mask)
     height = usual_height(pieces, ink.mask.shape)
     specks = [piece for piece in pieces if piece.box.height < DUST * height]

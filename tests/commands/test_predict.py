@@ -107,6 +107,29 @@ def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
         assert int(row["digit"]) == likeliest
 
 
+def test_what_is_no_digit_is_left_out_and_said(run: Run, trained: Path) -> None:
+    """The list of JSON has an object per digit still; its first names the rest of the picture."""
+    page = np.full((200, 400), 255, np.uint8)
+    for place in range(3):
+        save(place, "it.png", side=112)
+        page[20:132, 10 + 130 * place :][:, :112] = np.asarray(Image.open("it.png"))
+    page[170:174] = 0
+    page[150:158, 300:308] = 0
+    Image.fromarray(page).save("page.png")
+    asked = ("predict", "page.png", "--segment", "--checkpoint", trained)
+    outcome = run(*asked, "--json")
+    assert outcome.code == 0
+    assert all({"path", "digit", "probabilities"} <= set(one) for one in outcome.document)
+    assert ["left_out" in one for one in outcome.document] == [True, False, False]
+    left_out = outcome.document[0]["left_out"]
+    assert any(abs(one["box"]["left"] - 300) < 3 and one["pieces"] == 1 for one in left_out)
+    assert all(one["why"] in outcome.err for one in left_out)
+    rows = list(csv.DictReader(io.StringIO(run(*asked, "--csv").out)))
+    said = [row for row in rows if not row["digit"]]
+    assert [row["error"] for row in said] == [f"left out: {one['why']}" for one in left_out]
+    assert [int(row["top"]) for row in said] == [one["box"]["top"] for one in left_out]
+
+
 def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
