@@ -120,16 +120,19 @@ def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
     The stem of a 4 may lead from edge to edge, but no digit has two.
     """
     long = [one for one in lines if one.stop - one.start >= CROSSING * _side(one, shape)]
+    through = [one for one in long if _leads_through(one, shape)]
     rim = [one for one in long if _gap(one, shape) <= BAND]
     if len(rim) < 3:
-        rim = [one for one in rim if _gap(one, shape) <= MARGIN]
-    through = [
-        one
-        for one in long
-        if one.start <= 1 + 0.02 * _side(one, shape) and one.stop >= 0.98 * _side(one, shape) - 1
-    ]
+        rim = [one for one in through if _gap(one, shape) <= MARGIN]
+    if min(shape) <= SMALL:  # there a bar of a 7 is as long as a line
+        return rim
     several = sum(one.upright for one in through) > 1
     return [one for one in long if one in rim or (one in through and (several or not one.upright))]
+
+
+def _leads_through(line: Line, shape: tuple[int, ...]) -> bool:
+    slack = 1 + 0.03 * _side(line, shape)
+    return line.start <= slack and line.stop >= _side(line, shape) - slack
 
 
 def _side(line: Line, shape: tuple[int, ...]) -> int:
