@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_cli.checkpoints.contents import Unacceptable, Unread
-from mnist_cli.checkpoints.pickle_names import build, call, check_key, named
+from mnist_cli.checkpoints.pickle_names import Record, build, call, check_key, named
 from mnist_cli.devices.memory import is_out_of_memory
 
 MAX_OPERATIONS = 1 << 20  # the metrics of about 7,000 epochs
@@ -171,11 +171,11 @@ class _Machine:
             raise TypeError("not a set")
 
     def set_items(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        if isinstance(target, dict):
-            target.update(_pairs(values))
-        elif not isinstance(target, Unread):
+        if isinstance(self.stack[-1], Unread):  # an object of a subclass of dict
+            self.replace(Record())
+        if not isinstance(self.stack[-1], dict):
             raise TypeError("not a dict")
+        self.stack[-1].update(_pairs(values))
 
     def name(self, module: object, leaf: object) -> None:
         if not isinstance(module, str) or not isinstance(leaf, str):

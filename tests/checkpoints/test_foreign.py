@@ -371,16 +371,27 @@ def test_a_refusal_names_what_was_not_read(contents: Any, left_out: LeftOut, wor
     assert words in caught.value.message
 
 
+def test_an_optimiser_saved_whole_is_left_out(tmp_path: Path) -> None:
+    """Its state is a dict whose keys are the parameters."""
+    network = nn.Linear(2, 2)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    torch.save({"model": dict(W), "optimiser": optimiser}, tmp_path / "a.pt")
+    notes = checkpoints.read(tmp_path / "a.pt").notes
+    assert "not read: optimiser (torch.optim.sgd.SGD)" in notes
+
+
 def test_what_was_not_read_beside_the_weights_is_said() -> None:
     contents = Contents({"model": W}, left_out=(LeftOut("args", "argparse.Namespace"),))
     notes = read_foreign(Path("a.pt"), contents, None).notes
     assert "not read: args (argparse.Namespace)" in notes
 
 
-def test_a_weight_called_format_is_no_format(tmp_path: Path) -> None:
-    torch.save({"format": torch.ones(1)}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="no known network"):
-        checkpoints.read(tmp_path / "a.pt")
+@pytest.mark.parametrize("value", [torch.ones(()).int(), "pytorch", 3, {"version": 1}])
+def test_a_key_called_format_says_nothing(tmp_path: Path, value: object) -> None:
+    torch.save({"format": value, "version": 2, "state_dict": dict(W)}, tmp_path / "a.pt")
+    assert checkpoints.read(tmp_path / "a.pt").foreign
 
 
 # --- hostile
