@@ -77,7 +77,11 @@ def named(module: str, leaf: str) -> object:
     if name in _DTYPES:
         return _DTYPES[name]
     if not _is_harmless(name):
-        raise Unacceptable(f"it names {safe_text(name)}, which could run code")
+        raise Unacceptable(
+            f"it names {safe_text(name)}, which could run code",
+            "If you trust its source, load it with torch, and save the weights alone: "
+            "torch.save(model.state_dict(), 'weights.pt').",
+        )
     return Unread(name)
 
 
