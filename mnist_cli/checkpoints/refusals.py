@@ -22,7 +22,9 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
     for one in contents.left_out:
         if one.module:
             return whole_object(path, one, contents.container)
-    error = _no_fit(path, tensors, model) if tensors else _no_tensors(path, contents.document)
+    error = _no_tensors(path, contents.document)
+    if tensors:
+        error = _no_fit(path, tensors, model, contents.metadata.get("model", ""))
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
     return error
@@ -38,7 +40,15 @@ def _no_tensors(path: Path, document: object) -> CheckpointError:
     )
 
 
-def _no_fit(path: Path, tensors: Tensors, model: str | None) -> CheckpointError:
+def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> CheckpointError:
+    """Why none fit.
+
+    Args:
+        path: the file, for messages.
+        tensors: of the file.
+        model: the network that was named; None accepts any.
+        stated: the network that the file's metadata name; empty if they name none.
+    """
     if model is not None:
         nearest = _nearest(tensors, weight_names(model))
         classes = models.count_classes(model, nearest) or 10
@@ -53,8 +63,8 @@ def _no_fit(path: Path, tensors: Tensors, model: str | None) -> CheckpointError:
     shapes = listed([f"{safe_text(name)} {tuple(one.shape)}" for name, one in weights.items()])
     return CheckpointError(
         f"{path}: no known network has weights with these names and shapes: {shapes}",
-        f"{_partly(tensors)}Known networks: {', '.join(models.REGISTRY)}. Name one to see the "
-        f"differences, or name your own, as in {EXAMPLE}.",
+        f"{_partly(tensors)}{_by_metadata(stated)}Known networks: {', '.join(models.REGISTRY)}. "
+        f"Name one to see the differences, or name your own, as in {EXAMPLE}.",
     )
 
 
@@ -91,6 +101,10 @@ def _partly(tensors: Tensors) -> str:
                     f"'{name}' to use them alone. "
                 )
     return ""
+
+
+def _by_metadata(stated: str) -> str:
+    return f"Its metadata name the network {label(stated)}. " if stated else ""
 
 
 def label(name: object) -> str:

@@ -221,6 +221,13 @@ def test_a_name_that_is_none_or_does_not_fit_is_ignored(name: str) -> None:
     assert read_foreign(Path("a.safetensors"), contents, None).model == "notebook"
 
 
+def test_the_refusal_says_which_network_an_exported_file_names() -> None:
+    contents = Contents({"a": torch.ones(2)}, "safetensors", {"model": "net.py:\x1bNet"})
+    with pytest.raises(CheckpointError) as caught:
+        read_foreign(Path("a.safetensors"), contents, None)
+    assert "Its metadata name the network 'net.py:\\x1bNet'." in caught.value.hint
+
+
 def test_an_exported_ensemble_votes() -> None:
     """As the network that was exported: names begin with the members' numbers."""
     members = [weights_of("conv2", seed=seed) for seed in range(3)]

@@ -321,7 +321,8 @@ def test_the_hint_of_a_failed_export_works(run: Run) -> None:
     outcome = run(*words, "--format", "torch")
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 3)
     assert "'net.py:Net' cannot be exported as torch.export: it computes otherwise" in outcome.err
-    hint = "--format safetensors can hold it; --batch-size N exports it for N images at once."
+    hint = "--format safetensors can hold it; --batch-size N exports it for N images at once; "
+    hint += "a loop over the images, or len(x) in place of x.shape[0], fixes their number."
     assert hint in outcome.err
     assert not Path("net.pt2").exists()
     assert run(*words, "--format", "safetensors").code == 0
