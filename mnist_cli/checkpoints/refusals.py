@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from torch import Tensor
+
 from mnist_cli.checkpoints.archive import whole_object
 from mnist_cli.checkpoints.candidates import Candidate, Tensors, find_candidates
 from mnist_cli.checkpoints.contents import Contents, safe_text
@@ -23,17 +25,26 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
         if one.module:
             return whole_object(path, one, contents.container)
     error = _no_tensors(path, contents.document)
-    if tensors:
+    if tensors and not _is_optimiser(contents.document):
         error = _no_fit(path, tensors, model, contents.metadata.get("model", ""))
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
     return error
 
 
+def _is_optimiser(document: object) -> bool:
+    """Whether it is the state_dict of an optimiser, which programs save beside the network's."""
+    return isinstance(document, Mapping) and document.keys() == {"state", "param_groups"}
+
+
 def _no_tensors(path: Path, document: object) -> CheckpointError:
     what = f"it is {'a' if document else 'an empty'} {type(document).__name__}"
-    if isinstance(document, Mapping) and document:
+    if _is_optimiser(document):
+        what = "it is the state of an optimiser"
+    elif isinstance(document, Mapping) and document:
         what = f"no named tensors are under its keys {listed([label(key) for key in document])}"
+    elif isinstance(document, list | tuple) and {type(one) for one in document} == {Tensor}:
+        what = f"its {len(document)} tensors have no names"
     return CheckpointError(
         f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {what}",
         "A state_dict may lie under any key, such as 'model_state_dict'.",
