@@ -28,7 +28,7 @@ from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.runs.directory import find_checkpoint
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.segmenting import cut_whole
+from mnist_cli.vision.one_digit import cut_whole
 
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator

@@ -24,6 +24,8 @@ OPTIONAL = {
     "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
+    "pyarrow": "pyarrow",
+    "pillow_heif": "pillow-heif",
 }
 """The package to install, by the name to import."""
 
@@ -34,6 +36,8 @@ _PURPOSE = {
     "pillow": "image files and the bundled digits",
     "scipy": "image files and the bundled digits",
     "httpx": "downloads",
+    "pyarrow": "Parquet files",
+    "pillow-heif": "HEIC photographs",
 }
 
 

@@ -88,12 +88,36 @@ def check_weights(
             f"{path} does not fit the network '{ModelName(model).label}'{since}: "
             + listed(differences, "; ")
         )
+    if name := not_finite(weights, expected):
+        raise CheckpointError(
+            f"{path}: weight '{name}' holds NaN or infinity",
+            "Use an earlier checkpoint, or train again with a lower learning rate.",
+        )
+
+
+def not_finite(weights: Weights, fresh: Weights) -> str:
+    """The first weight that holds NaN or infinity and did not when it was built; empty if none does.
+
+    A mask, for example, may hold -inf. Such a weight may hold what it held, wherever it stands.
+
+    Args:
+        weights: tensors by name.
+        fresh: a fresh network's; on the meta device, where none is infinite, or with values.
+    """
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(
-                f"{path}: weight '{name}' holds NaN or infinity",
-                "Use an earlier checkpoint, or train again with a lower learning rate.",
-            )
+        wrong = ~tensor.isfinite()
+        if not bool(wrong.any()):
+            continue
+        first = fresh[name]
+        if not first.is_meta:
+            for same in (torch.isnan, torch.isposinf, torch.isneginf):
+                if not tensor.is_complex() and bool(same(first).any()):
+                    wrong &= ~same(tensor)
+            if tensor.is_complex() and not bool(first.isfinite().all()):
+                continue
+        if bool(wrong.any()):
+            return name
+    return ""
 
 
 def _differences(expected: Weights, found: Weights) -> list[str]:

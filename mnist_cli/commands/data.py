@@ -1,4 +1,4 @@
-"""``mnist data``: data sets on disk: fetch, verify, show, path."""
+"""``mnist data``: data sets on disk: fetch, verify, show, path, convert."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.errors import UsageError
 
 app = typer.Typer(
-    help="Data sets on disk: fetch, verify, show, path.",
+    help="Data sets on disk: fetch, verify, show, path, convert.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -52,10 +52,10 @@ def fetch(
     run at once, one downloads and the others wait.
     """
     from mnist_cli.data.fetch import fetch as fetch_files
-    from mnist_cli.data.own_data import folder_of
+    from mnist_cli.data.own_data import path_of
     from mnist_cli.report import datasets
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         raise UsageError(f"{own} is your own data; only known data sets can be downloaded")
     spec = catalogue.get(name)
     with datasets.fetching(silent=as_json or quiet) as progress:
@@ -76,11 +76,11 @@ def verify(
     For your own data, every image is read and the classes are counted.
     """
     from mnist_cli.data import store
-    from mnist_cli.data.own_data import folder_of, read_own
+    from mnist_cli.data.own_data import path_of, read_own
     from mnist_cli.report import datasets
     from mnist_cli.report.console import note
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         datasets.print_counts(read_own(own, note), as_json=as_json)
     else:
         spec = catalogue.get(name)
@@ -96,13 +96,13 @@ def path(
 ) -> None:
     """Print the paths of a data set's files; exit 3 if one is missing or damaged.
 
-    For your own images, prints the folders of the classes.
+    For your own data, prints the files, or the folders of the classes.
     """
     from mnist_cli.data import store
-    from mnist_cli.data.own_data import folder_of, locate
+    from mnist_cli.data.own_data import locate, path_of
     from mnist_cli.report import datasets
 
-    if (own := folder_of(name)) is not None:
+    if (own := path_of(name)) is not None:
         datasets.print_paths(str(own), locate(own), as_json=as_json)
     else:
         spec = catalogue.get(name)
@@ -163,3 +163,48 @@ def show(
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
     datasets.show_samples(data.spec, chosen, png, as_json=as_json)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PATH",
+            help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
+            show_default=False,
+            autocompletion=options.complete(catalogue.names()),
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="New folder to write.", show_default=False),
+    ],
+    target: Annotated[
+        Literal["idx", "png"],
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="idx|png",
+            help="IDX files under MNIST's names, or PNGs in train/CLASS/ and test/CLASS/.",
+        ),
+    ] = "idx",
+    data_dir: options.DataDirOption = options.DATA_DIR,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write a data set as IDX files or as a folder of PNGs, with the same bytes in each image.
+
+    Reads every data set that --dataset reads. Images of other sizes are written as 28×28. An
+    existing folder is never replaced, and a conversion that fails leaves nothing.
+    """
+    from mnist_cli.data.converting import check_target, convert
+    from mnist_cli.data.converting import source as read_source
+    from mnist_cli.report import datasets
+    from mnist_cli.report.console import note
+
+    check_target(out)
+    raw = read_source(source, data_dir, None if quiet or as_json else note)
+    with datasets.converting(silent=as_json or quiet) as progress:
+        done = convert(raw, out, target, progress)
+    datasets.print_converted(done, as_json=as_json)

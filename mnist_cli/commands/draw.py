@@ -70,7 +70,8 @@ def draw(
     for text in opened.warnings:
         warn(text)
     with compute_settings(opened.device):
-        drawings.rehearse(opened)
+        for reason in drawings.rehearse(opened):
+            warn(f"left out of the page: {reason}")
         answer = partial(_answer, opened)
         server = PageServer(port, drawings.about(opened), answer, question_size=drawings.SIDE**2)
         with stop_on_signals() as stop:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
+from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.inference.opened import OpenCheckpoint
 
 PicturesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE",
-        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, PNM), folders of them, or - for stdin.",
+        help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PNM; HEIC with pillow-heif), folders "
+        "of them, or - for stdin; or one file of rows (CSV, npz, Parquet, IDX images).",
         show_default=False,
     ),
 ]
@@ -33,13 +38,18 @@ CheckpointOption = Annotated[
 ]
 SegmentFlag = Annotated[
     bool,
-    typer.Option("--segment", help="Find several digits in each picture, in reading order."),
+    typer.Option(
+        "--segment",
+        help="Find several digits in each picture, in reading order. Lines, specks and other ink "
+        "that is no digit is left out, and named.",
+    ),
 ]
 CsvFlag = Annotated[
     bool,
     typer.Option(
         "--csv",
-        help="Print one CSV line per digit, and everything else on stderr.",
+        help="Print one CSV line per digit, and everything else on stderr. For a file of rows: "
+        "ImageId,Label, as Kaggle takes it.",
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -64,16 +74,21 @@ def predict(
     Each picture is first converted to MNIST's form: grey, light on dark, the digit scaled to 20
     pixels and centred by mass in 28×28. It is printed as the network sees it.
 
-    For a network that was trained on your own data, pictures are used whole and unchanged.
+    For a network that was trained on your own data, pictures are used whole and unchanged. So are
+    the rows of a data file, such as Kaggle's test.csv.
 
-    A picture that cannot be used is reported, the others are still classified, and the exit code
-    is 3.
+    An answer with a probability below 60% is marked as unsure.
+
+    A picture that cannot be used, or on which nothing is written, is reported; the others are
+    still classified, and the exit code is 3.
     """
     from mnist_cli.inference.classified import Answer, classify
+    from mnist_cli.inference.rows import holds_rows
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
+    refuse_others(pictures)
     opened = open_checkpoint(
         checkpoint,
         runs,
@@ -90,6 +105,9 @@ def predict(
         )
     for text in (*opened.warnings, *_ignored_folders(pictures)):
         warn(text)
+    if any(map(holds_rows, pictures)):
+        _predict_rows(opened, pictures, segment, as_json=as_json, as_csv=as_csv, quiet=quiet)
+        return
     if not (as_json or as_csv or quiet):
         unchanged = "; pictures are used whole and unchanged" if opened.on_own_data else ""
         note(f"{opened.path}: {opened.label}{unchanged}")
@@ -97,6 +115,8 @@ def predict(
         note_foreign(opened)
     results = classify(opened, pictures, segment=segment)
     failures = [one for one in results if not isinstance(one, Answer)]
+    for text in prediction.remarks(results):
+        warn(text)
     for failure in failures:
         report_error(failure.error, as_json=False)
     if as_json:
@@ -107,6 +127,34 @@ def predict(
         prediction.print_answers(results, opened.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
+
+
+def _predict_rows(
+    opened: OpenCheckpoint,
+    paths: Sequence[str],
+    segment: bool,
+    *,
+    as_json: bool,
+    as_csv: bool,
+    quiet: bool,
+) -> None:
+    """Classify the rows of a data file, which is named alone."""
+    from mnist_cli.inference.rows import classify_rows
+    from mnist_cli.report.console import note
+    from mnist_cli.report.row_answers import print_rows
+
+    if len(paths) > 1:
+        raise UsageError("a file of rows is named with other files", "Name it alone.")
+    if segment:
+        raise UsageError(f"--segment finds digits, but each row of {paths[0]} is one", "Omit it.")
+    answers = classify_rows(opened, paths[0])
+    if not (as_json or as_csv or quiet):
+        note(f"{opened.path}: {opened.label}; rows are used unchanged")
+    for remark in answers.remarks:
+        note(remark)
+    if answers.labelled:
+        note(f"the labels in {paths[0]} are not used; mnist eval compares with them")
+    print_rows(answers, opened.classes, as_json=as_json, as_csv=as_csv)
 
 
 def _ignored_folders(pictures: Sequence[str]) -> list[str]:

@@ -95,7 +95,7 @@ class Keys:
     dataset: str = key(
         "auto",
         f"Data set: auto, {', '.join(catalogue.names())}; or your own: a folder that holds one "
-        "folder of images per class, or IDX files. auto is MNIST; it falls back to "
+        "folder of images per class, or IDX files; or a CSV, npz or Parquet file. auto is MNIST; it falls back to "
         "scikit-learn's digits if MNIST is neither on disk nor downloadable.",
         Option(DATA, metavar="NAME|PATH"),
     )
@@ -118,7 +118,8 @@ class Keys:
     val_size: int | None = key(
         None,
         "Number of images held out from the training set to choose best.pt; 0 is none. "
-        "Default: 5000, or a tenth of a set smaller than 50,000.",
+        "Default: 5000, or a tenth of a set smaller than 50,000; the images in val/ of your own "
+        "data.",
         ge=0,
     )
     ensemble: int = key(

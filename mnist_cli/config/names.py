@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
 
 EXAMPLE = "path/to/net.py:Net"
+_FILES = (".csv", ".gz", ".npz", ".parquet")
+"""Endings of a name that means a file, even if it does not exist."""
 
 
 class ModelName(str):
@@ -112,7 +114,8 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     """A path to data made absolute, as seen from ``folder``; anything else unchanged.
 
     A name of the catalogue means that data set, even beside a folder of that name. A name with a
-    separator in it, or that begins with a dot or a tilde, is a path; so is the name of a folder.
+    separator in it, that begins with a dot or a tilde, or that ends as a data file does, is a path;
+    so is the name of a folder or a file.
 
     Raises:
         UsageError: the path is not valid UTF-8, so no configuration could hold it.
@@ -120,8 +123,8 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     if not isinstance(dataset, str) or dataset == "auto" or catalogue.find(dataset):
         return dataset
     path = _absolute(dataset, folder)
-    # os.path takes a name that is too long, or has a null byte, for no folder.
-    return path if _is_path(dataset) or os.path.isdir(path) else dataset  # noqa: PTH112
+    # os.path takes a name that is too long, or has a null byte, for no file.
+    return path if dataset and (_is_path(dataset) or os.path.exists(path)) else dataset  # noqa: PTH110
 
 
 def absolute_checkpoint(name: object, folder: Path) -> object:
@@ -175,4 +178,8 @@ def _absolute(path: str, folder: Path) -> str:
 
 def _is_path(text: str) -> bool:
     separators = {os.sep, os.altsep or os.sep}
-    return text.startswith((".", "~")) or any(separator in text for separator in separators)
+    return (
+        text.startswith((".", "~"))
+        or text.lower().endswith(_FILES)
+        or any(separator in text for separator in separators)
+    )

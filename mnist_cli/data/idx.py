@@ -17,6 +17,7 @@ import hashlib
 import io
 import math
 import stat
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,19 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
         raise DataError(f"{path}: the gzip stream is damaged ({error})", hint) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", hint) from error
+
+
+def header_of(array: npt.NDArray[Any]) -> bytes:
+    """The first bytes of the IDX file of an array (any shape), which its big-endian entries follow.
+
+    Raises:
+        ValueError: IDX has no such type.
+    """
+    codes = {known.newbyteorder("="): code for code, known in TYPES.items()}
+    code = codes.get(array.dtype.newbyteorder("="))
+    if code is None:
+        raise ValueError(f"IDX has no type {array.dtype}")
+    return struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
 
 
 def fingerprint(*arrays: npt.NDArray[Any]) -> str:

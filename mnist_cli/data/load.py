@@ -14,7 +14,7 @@ from pathlib import Path
 from mnist_cli import catalogue
 from mnist_cli.catalogue.spec import DatasetSpec, SplitName
 from mnist_cli.data import idx, store
-from mnist_cli.data.own_data import OwnData, folder_of, read_own
+from mnist_cli.data.own_data import OwnData, path_of, read_own
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError
 
@@ -34,6 +34,7 @@ class LoadedData:
         fallback: why the bundled digits replace MNIST; "" if they do not.
         remarks: how data of the user's own were brought into MNIST's form.
         files: by split the file of each image, if each has one.
+        val: the validation images; None to cut them from the training images.
     """
 
     spec: DatasetSpec
@@ -42,6 +43,7 @@ class LoadedData:
     fallback: str = ""
     remarks: tuple[str, ...] = ()
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    val: Split | None = None
 
     @cached_property
     def train(self) -> Split:
@@ -54,8 +56,10 @@ class LoadedData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """``sha256:…`` over the training images and labels."""
-        return idx.fingerprint(self.train.images.squeeze(1).numpy(), self.train.labels.numpy())
+        """``sha256:…`` over the training images and labels, and validation images of their own."""
+        splits = [self.train] + ([] if self.val is None else [self.val])
+        parts = [(one.images.squeeze(1).numpy(), one.labels.numpy()) for one in splits]
+        return idx.fingerprint(*(array for part in parts for array in part))
 
     @property
     def normalisation(self) -> Normalisation:
@@ -88,9 +92,9 @@ def load(
         DataError: it is not available, or is damaged.
         UsageError: no data set has this name.
     """
-    folder = folder_of(name)
-    if folder is not None:
-        return _own(read_own(folder, say), say)
+    own = path_of(name)
+    if own is not None:
+        return _own(read_own(own, say), say)
 
     def opened(name: str, fallback: str = "") -> LoadedData:
         spec = catalogue.get(name)
@@ -127,11 +131,14 @@ def _fetch_missing(spec: DatasetSpec, root: Path, say: Progress | None) -> None:
 def _own(data: OwnData, say: Progress | None) -> LoadedData:
     """The user's own data; both splits are read, since the mean is that of all training images."""
     if say:
-        for remark in data.remarks:
+        for remark in (data.in_words(), *data.remarks):
             say(f"{data.spec.title}: {remark}")
     train = Split.of("train", data.train.images, data.train.labels)
     test = Split.of("test", data.test.images, data.test.labels)
-    return LoadedData(data.spec, lambda: train, test, remarks=data.remarks, files=data.files())
+    val = None if data.val is None else Split.of("val", data.val.images, data.val.labels)
+    return LoadedData(
+        data.spec, lambda: train, test, remarks=data.remarks, files=data.files(), val=val
+    )
 
 
 def _read(spec: DatasetSpec, split: SplitName, root: Path) -> Split:

@@ -1,4 +1,4 @@
-"""Data of the user's own: a folder of images by class, or IDX files of any size and class count.
+"""Data of the user's own: a folder of images by class, IDX files, or a CSV, npz or Parquet file.
 
 The result has the networks' form, (N, 28, 28) bytes and labels from 0; :attr:`OwnData.remarks`
 describes the changes. If there is no test set, a fifth of each class becomes one. The images'
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -21,14 +22,21 @@ import numpy.typing as npt
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
-from mnist_cli.data import own_idx
-from mnist_cli.data.records import Arrays
-from mnist_cli.errors import DataError
+from mnist_cli.data import own_files, own_idx
+from mnist_cli.data.file_kinds import kind_of
+from mnist_cli.data.records import Arrays, Raw
+from mnist_cli.errors import DataError, UsageError
 
 TEST_SHARE = 5
 """One image in this number becomes a test image, in each class."""
 
 MAX_CLASSES = 1000
+LISTED = 30
+"""Classes that one line names."""
+LONGEST_NAME = 255
+"""Characters of a class's name."""
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of text."""
 _CHUNK = 10_000
 
 
@@ -41,21 +49,31 @@ class OwnData:
         train: the training images.
         test: the test images.
         remarks: the changes made to the images, a sentence each.
+        val: the validation images; None to cut them from the training images.
     """
 
     spec: DatasetSpec
     train: Arrays
     test: Arrays
     remarks: tuple[str, ...]
+    val: Arrays | None = None
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """By split the file of each image, relative to the folder; empty for IDX files."""
+        """By split the file of each image, relative to the folder; empty if images share a file."""
         root = self.spec.name
         return {
             name: tuple(path.relative_to(root).as_posix() for path in arrays.files)
-            for name, arrays in (("train", self.train), ("test", self.test))
-            if arrays.files
+            for name, arrays in (("train", self.train), ("test", self.test), ("val", self.val))
+            if arrays is not None and arrays.files
         }
+
+    def in_words(self) -> str:
+        """The classes and the numbers of their training and test images, in one line."""
+        counts = self.counts()
+        listed = [f"{name} {train:,} + {test:,}" for name, train, test in counts[:LISTED]]
+        more = f", and {len(counts) - LISTED:,} more" if len(counts) > LISTED else ""
+        val = "" if self.val is None else f"; {len(self.val):,} validation images"
+        return f"{len(counts):,} classes, training + test images: {', '.join(listed)}{more}{val}"
 
     def counts(self) -> list[tuple[str, int, int]]:
         """By class its name, and its numbers of training and test images."""
@@ -66,29 +84,32 @@ class OwnData:
         return list(zip(self.spec.classes, train, test, strict=True))
 
 
-def folder_of(name: str) -> Path | None:
-    """The folder that a data set's name means, absolute; None for a name that is no path."""
+def path_of(name: str) -> Path | None:
+    """The file or folder that a data set's name means, absolute; None for a name that is no path.
+
+    Raises:
+        UsageError: the name is empty.
+    """
+    if not name:
+        raise UsageError(
+            "the name of the data set is empty", "Name a data set, a file or a folder."
+        )
     seen = str(absolute_dataset(name, Path()))
     return Path(seen) if is_own_data(seen) else None
 
 
 def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
-    """Read a folder of images by class, or one with IDX files.
+    """Read a folder of images by class, one with IDX files, or files with a row for each image.
 
     Args:
-        path: the folder, absolute: it becomes the data set's name.
+        path: the file or folder, absolute: it becomes the data set's name.
         say: called with a line about a slow step.
 
     Raises:
-        DataError: it is neither, something in it is damaged, or its parts do not match.
+        DataError: it is none of them, something in it is damaged, or its parts do not match.
+        ImportError: the package that reads it is missing.
     """
-    with _folder(path):
-        raw = own_idx.read(path)
-        if raw is None:
-            from mnist_cli.data import own_pictures  # IDX files are read without Pillow
-
-            raw = own_pictures.read(path, say)
-    _check_classes(path, raw.classes)
+    raw = read_raw(path, say)
     remarks = list(raw.remarks)
     train, test = raw.train, raw.test
     if test is None:
@@ -108,33 +129,77 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         std=std,
         own=True,
     )
-    return OwnData(spec, train, test, tuple(remarks))
+    return OwnData(spec, train, test, tuple(remarks), raw.val)
+
+
+def read_raw(path: Path, say: Callable[[str], None] | None = None) -> Raw:
+    """As :func:`read_own`, without cutting a test set. Raises the same."""
+    with _explained(path):
+        raw = _read(path, say)
+    _check_classes(path, raw.classes)
+    return raw
+
+
+def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
+    if not is_folder(path):
+        return own_files.read(path, say)
+    raw = own_idx.read(path)
+    if raw is not None:
+        return raw
+    if not _prefers_pictures(path):
+        raw = own_files.read_folder(path, say)
+        if raw is not None:
+            return raw
+    from mnist_cli.data import own_pictures  # other files are read without Pillow
+
+    return own_pictures.read(path, say)
+
+
+def _prefers_pictures(path: Path) -> bool:
+    """Whether a folder has folders of pictures, and no file of rows that is named as a training set."""
+    if not own_files.may_hold_rows(path):
+        return True
+    if own_files.has_train_file(path):
+        return False
+    try:
+        from mnist_cli.data import class_folders
+
+        class_folders.find(path)
+    except (DataError, ImportError):
+        return False
+    return True
 
 
 def locate(path: Path) -> tuple[Path, ...]:
-    """The IDX files, or the folders of the classes, without opening any.
+    """The files, or the folders of the classes, without reading any image.
 
     Raises:
         DataError: there are neither, or some are missing.
     """
-    with _folder(path):
+    with _explained(path):
+        if not is_folder(path):
+            kind_of(path)
+            return (path,)
         files = own_idx.find(path)
         if files is not None:
             return tuple(files.values())
-        from mnist_cli.data import own_pictures
+        rows = None if _prefers_pictures(path) else own_files.find(path)
+        if rows is not None:
+            return rows.files
+        from mnist_cli.data import class_folders
 
-        return own_pictures.find(path).folders
+        return class_folders.find(path).folders
 
 
 @contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """Look into a folder; an error of the system becomes one message."""
+def _explained(path: Path) -> Iterator[None]:
+    """Look at a file or folder; an error of the system becomes one message."""
     try:
-        if not is_folder(path):
-            what = "is a file" if is_there(path) else "does not exist"
+        if not is_there(path):
             raise DataError(
-                f"the data set {path} {what}",
-                "Name a folder that holds one folder of images per class, or IDX files.",
+                f"the data set {path} does not exist",
+                "Name a folder that holds one folder of images per class, IDX files, or a CSV, npz "
+                "or Parquet file.",
             )
         yield
     except OSError as error:
@@ -150,6 +215,20 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
             f"{path} has {found}: 2 to {MAX_CLASSES:,} classes are supported",
             "Images of each class go into a folder of their own: path/CLASS/….png.",
         )
+
+    wrong = next((name for name in classes if not _can_be_shown(name)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{path}: the class {wrong[:40]!a} has control characters in its name, or is too long",
+            "Rename it.",
+        )
+
+
+def _can_be_shown(name: str) -> bool:
+    """Whether a terminal shows a name as it is: nothing in it moves the cursor or turns the text."""
+    return len(name) <= LONGEST_NAME and not any(
+        unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in _TURNS for one in name
+    )
 
 
 def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays, Arrays]:

@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.catalogue.spec import Kind, SplitName
-from mnist_cli.data import idx
-from mnist_cli.data.records import Arrays, Raw, check_count
+from mnist_cli.catalogue.spec import Kind
+from mnist_cli.data import idx, own_labels
+from mnist_cli.data.emnist import upright
+from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw, check_count
+from mnist_cli.data.split_names import SPLITS, SplitPart, split_of
 from mnist_cli.errors import DataError
-from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
+from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
-LARGEST = 1024
-"""The most pixels per side of an image."""
-
+_LIMIT = MAX_IMAGES * SIDE * SIDE + 16
 _HINT = "Write it again, or name another folder."
 _NAME = re.compile(
-    r"(?P<set>.*?)(?P<split>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-[a-z]+(?P<gz>\.gz)?"
+    r"(?P<set>.*?)(?P<split>train|val|t10k|test)-(?P<kind>images|labels)[-.]idx\d-[a-z]+(?P<gz>\.gz)?"
 )
 _NEEDED = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, and for a test set "
     "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each gzipped or not"
 )
 
-Part = tuple[SplitName, Kind]
+Part = tuple[SplitPart, Kind]
 
 
 def read(root: Path) -> Raw | None:
@@ -40,15 +40,16 @@ def read(root: Path) -> Raw | None:
     files = find(root)
     if files is None:
         return None
-    train = _split(files, "train")
-    test = _split(files, "test") if any(split == "test" for split, _ in files) else None
-    check_count(root, len(train[1]) + (0 if test is None else len(test[1])))
-    values = np.unique(train[1])
+    splits = {one: _split(files, one) for one in SPLITS if (one, "images") in files}
+    check_count(root, sum(len(labels) for _, labels in splits.values()))
+    values = np.unique(splits["train"][1])
+    arrays = {one: _arrays(files, one, stored, values) for one, stored in splits.items()}
     return Raw(
         classes=tuple(map(str, values.tolist())),
-        train=_arrays(files, "train", train, values),
-        test=None if test is None else _arrays(files, "test", test, values),
-        remarks=tuple(_remarks(train, values)),
+        train=arrays["train"],
+        test=arrays.get("test"),
+        remarks=tuple(_remarks(files, splits["train"], values)),
+        val=arrays.get("val"),
     )
 
 
@@ -79,7 +80,7 @@ def _sets(folder: Path) -> dict[str, dict[Part, Path]]:
     for path in sorted(folder.iterdir(), reverse=True):
         match = _NAME.fullmatch(path.name)
         if match and path.is_file():
-            split: SplitName = "train" if match["split"] == "train" else "test"
+            split = split_of(match["split"]) or "train"
             kind: Kind = "images" if match["kind"] == "images" else "labels"
             sets.setdefault(match["set"], {})[split, kind] = path
     return sets
@@ -101,11 +102,13 @@ def _require_whole(folder: Path, files: Mapping[Part, Path]) -> None:
 
 
 def _split(
-    files: Mapping[Part, Path], split: SplitName
+    files: Mapping[Part, Path], split: SplitPart
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Images (N, H, W) as they are stored, and labels (N,) of any whole numbers."""
     image_file, label_file = files[split, "images"], files[split, "labels"]
-    images, labels = (idx.load(path, hint=_HINT).array for path in (image_file, label_file))
+    images, labels = (
+        idx.load(path, limit=_LIMIT, hint=_HINT).array for path in (image_file, label_file)
+    )
     if images.dtype != np.uint8 or images.ndim != 3:
         raise DataError(
             f"{image_file}: holds {images.dtype} of shape {images.shape}; grey images are uint8 of "
@@ -134,32 +137,26 @@ def _split(
 
 def _arrays(
     files: Mapping[Part, Path],
-    split: SplitName,
+    split: SplitPart,
     stored: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]],
     values: npt.NDArray[Any],
 ) -> Arrays:
     """Images of 28×28, and labels counted from 0 in the order of the training set's values."""
     images, found = stored
-    labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
-    wrong = np.flatnonzero(values[labels] != found)
-    if wrong.size:
-        raise DataError(
-            f"{files[split, 'labels']}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
-            f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
-        )
+    images, _ = upright(files[split, "images"].name, images)
+    labels = own_labels.number(found, values, str(files[split, "labels"]))
     if images.shape[1:] != (SIDE, SIDE):
         images = np.stack([fit(image) for image in images])
-    return Arrays(images, labels.astype(np.int64))
+    return Arrays(images, labels)
 
 
 def _remarks(
-    train: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]], values: npt.NDArray[Any]
+    files: Mapping[Part, Path],
+    train: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]],
+    values: npt.NDArray[Any],
 ) -> Iterator[str]:
+    yield from upright(files["train", "images"].name, train[0])[1]
     height, width = train[0].shape[1:]
     if (height, width) != (SIDE, SIDE):
         yield f"images are {width}×{height}: {IN_WORDS}"
-    if values[0] != 0 or values[-1] != len(values) - 1:
-        yield (
-            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
-            "class names, and the classes are numbered from 0"
-        )
+    yield from own_labels.remarks(values)

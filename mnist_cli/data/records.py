@@ -24,6 +24,23 @@ def check_count(root: Path, count: int) -> None:
         raise DataError(f"{root} has more than the {MAX_IMAGES:,} images that are supported")
 
 
+MAX_RATIO = 250
+"""How much a data set shrinks at most when it is compressed; MNIST's CSV shrinks to a ninth."""
+_SMALL = 64 << 20
+
+
+def check_ratio(where: str, unpacked: int, packed: int) -> None:
+    """Refuse what unpacks to so much more than its compressed bytes that it can be no images.
+
+    Raises:
+        DataError: ``unpacked`` bytes are more than 64 MiB and :data:`MAX_RATIO` times ``packed``.
+    """
+    if unpacked > max(_SMALL, MAX_RATIO * packed):
+        raise DataError(
+            f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """One split in memory.
@@ -51,9 +68,31 @@ class Raw:
         train: the training images.
         test: the test images; None without a test set.
         remarks: the changes made to the images, a sentence each.
+        val: the validation images; None to cut them from the training images.
     """
 
     classes: tuple[str, ...]
     train: Arrays
     test: Arrays | None
     remarks: tuple[str, ...]
+    val: Arrays | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """One split as a file holds it.
+
+    Attributes:
+        images: (N, 28, 28), uint8, brought to that size if the file has another.
+        labels: (N,), whole numbers of any value; None if the file has none.
+        names: of the labels from 0, if the file names them.
+        remarks: what was guessed or changed, a sentence each.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)

@@ -104,12 +104,23 @@ def validation_size(wanted: int | None, count: int) -> int:
     return min(VALIDATION, count // 10) if wanted is None else wanted
 
 
-def training_size(wanted: int, val_size: int | None, count: int) -> int:
+def training_size(
+    wanted: int, val_size: int | None, count: int, own_val: Split | None = None
+) -> int:
     """The number of ``count`` images that :func:`cut_validation` leaves to train on; 0 is all."""
+    if own_val is not None and val_size is None:
+        return wanted or count
     return wanted or count - validation_size(val_size, count)
 
 
-def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed: int) -> TrainVal:
+def cut_validation(
+    split: Split,
+    *,
+    val_size: int | None,
+    train_size: int,
+    seed: int,
+    own_val: Split | None = None,
+) -> TrainVal:
     """Cut a validation set off the training set. Both parts keep the file's order.
 
     Args:
@@ -117,10 +128,14 @@ def cut_validation(split: Split, *, val_size: int | None, train_size: int, seed:
         val_size: the number of validation images; None for that of :func:`validation_size`.
         train_size: the number of the other images to keep; 0 keeps all.
         seed: chooses the images.
+        own_val: the data set's own validation images: used unless ``val_size`` is given.
 
     Raises:
         UsageError: both together are more than the training set has.
     """
+    if own_val is not None and val_size is None:
+        parts = cut_validation(split, val_size=0, train_size=train_size, seed=seed)
+        return TrainVal(parts.train, own_val)
     val_size = validation_size(val_size, len(split))
     left = len(split) - val_size
     if left < max(train_size, 1):

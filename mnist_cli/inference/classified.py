@@ -11,6 +11,8 @@ from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.vision.digits import Digit, Failure, prepare
 
 BEST = 3
+UNSURE = 0.6
+"""An answer with a smaller probability is unsure: most wrong answers are, and few right ones."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Answer:
         """The most likely classes, at most :data:`BEST`, the most likely first."""
         order = sorted(range(len(self.probabilities)), key=lambda one: -self.probabilities[one])
         return tuple(order[:BEST])
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the most likely class has a probability below :data:`UNSURE`."""
+        return max(self.probabilities) < UNSURE
 
 
 def classify(

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_cli.errors import DataError, NonFiniteError
+from mnist_cli.errors import DataError
 from mnist_cli.inference.opened import LIGHT, OpenCheckpoint
 from mnist_cli.insight.layers import Layer, trace_layers
-from mnist_cli.insight.pixels import saliency
+from mnist_cli.insight.pixels import NoPixelGradient, saliency
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import is_blank, to_form
 
@@ -37,15 +37,19 @@ def about(opened: OpenCheckpoint) -> dict[str, Any]:
     }
 
 
-def rehearse(opened: OpenCheckpoint) -> None:
+def rehearse(opened: OpenCheckpoint) -> list[str]:
     """Answer a made-up drawing, so that errors occur now and the first answer comes fast.
+
+    Returns:
+        What the page cannot show of this network, and why.
 
     Raises:
         MnistError: as :func:`answer`.
     """
     drawing = np.zeros((SIDE, SIDE), np.uint8)
     drawing[SIDE // 5 : -SIDE // 5, SIDE // 2 : SIDE // 2 + SIDE // 12] = 255
-    answer(opened, drawing.tobytes())
+    left_out: list[str] = answer(opened, drawing.tobytes())["left_out"]
+    return left_out
 
 
 def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
@@ -64,13 +68,15 @@ def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
     form = _form(opened, levels)
     image = torch.from_numpy(form)[None].to(opened.device)
     probabilities = opened.probabilities(form[None])[0].tolist()
+    left_out: list[str] = []
     return {
         "blank": False,
         "form": _packed(form),
         "ink": _packed(255 - form if opened.ground == LIGHT else form),
         "probabilities": probabilities,
-        "saliency": _saliency(opened, image) if len(probabilities) > 1 else None,
-        "layers": _layers(opened, image),
+        "saliency": _saliency(opened, image, left_out) if len(probabilities) > 1 else None,
+        "layers": _layers(opened, image, left_out),
+        "left_out": left_out,
     }
 
 
@@ -81,9 +87,13 @@ def _form(opened: OpenCheckpoint, levels: npt.NDArray[np.float32]) -> npt.NDArra
     return fit(255 * (1 - levels if opened.ground == LIGHT else levels))
 
 
-def _saliency(opened: OpenCheckpoint, image: Tensor) -> dict[str, Any]:
+def _saliency(opened: OpenCheckpoint, image: Tensor, left_out: list[str]) -> dict[str, Any] | None:
     """How more ink at each pixel would change the score, and its lead over the second."""
-    found = saliency(opened.network, image, opened.normalisation)
+    try:
+        found = saliency(opened.network, image, opened.normalisation)
+    except NoPixelGradient as error:
+        left_out.append(f"saliency: {error.message}")
+        return None
     sign = -1 if opened.ground == LIGHT else 1  # ink on light paper takes brightness away
     return {
         "predicted": found.predicted,
@@ -93,11 +103,18 @@ def _saliency(opened: OpenCheckpoint, image: Tensor) -> dict[str, Any]:
     }
 
 
-def _layers(opened: OpenCheckpoint, image: Tensor) -> list[dict[str, Any]]:
+def _layers(opened: OpenCheckpoint, image: Tensor, left_out: list[str]) -> list[dict[str, Any]]:
     """The first layers with maps, or else the hidden layers, each unit as a map of one pixel."""
     layers = trace_layers(opened.network, opened.normalisation(image[None].float()))
-    found = [one for one in layers if one.output.ndim == 4] or layers[:-1]
-    return [_layer(one) for one in found[:FIRST_LAYERS]]
+    chosen = [one for one in layers if one.output.ndim == 4] or layers[:-1]
+    finite = [one for one in chosen if bool(one.output.isfinite().all())]
+    if not finite:
+        left_out.append(
+            "activations: not finite"
+            if chosen
+            else "activations: the network has no hidden convolution or linear layer"
+        )
+    return [_layer(one) for one in finite[:FIRST_LAYERS]]
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
@@ -114,14 +131,8 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def _signed(values: Tensor) -> dict[str, Any]:
-    """Values scaled to the largest, -127 to 127, and the largest.
-
-    Raises:
-        NonFiniteError: some are not finite.
-    """
+    """Finite values scaled to the largest, -127 to 127, and the largest."""
     largest = float(values.abs().max())
-    if not largest < float("inf"):
-        raise NonFiniteError("values inside the network are not finite", "Try another run.")
     scaled = (127 / (largest or 1.0) * values.float()).round().to(torch.int8)
     return {"values": _packed(scaled.cpu().numpy()), "largest": largest}
 

@@ -173,7 +173,9 @@ class OpenCheckpoint:
 
     def files(self, split: str) -> Sequence[str]:
         """File names of a split's images, by their numbers; empty unless each image has a file."""
-        return self.data.files.get("test" if split == "test" else "train", ())
+        config = self.checkpoint.config
+        own_val = self.data.val is not None and (config is None or config.val_size is None)
+        return self.data.files.get(split if split == "test" or own_val else "train", ())
 
     @cached_property
     def scale(self) -> PixelScale:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +148,7 @@ class NetworkViews:
         black = torch.zeros(1, 1, 28, 28, device=self.opened.device)
         found = trace_layers(self.opened.network, black)
         if not found:
-            raise CannotDraw("the network has no convolution or linear layer")
+            raise CannotDraw("the network has no convolution or linear layer of whole images")
         return found
 
     @cached_property
@@ -193,21 +194,27 @@ class NetworkViews:
         """How the scores depend on each pixel of the followed image.
 
         Raises:
-            CannotDraw: the network has one class.
+            CannotDraw: the network has one class, or no gradient by the pixels.
         """
         if self.opened.checkpoint.classes < 2:
             raise CannotDraw("a network of one class has no second choice")
-        return pixels.saliency(self.opened.network, self.followed, self.opened.normalisation)
+        with _gradients_needed():
+            return pixels.saliency(self.opened.network, self.followed, self.opened.normalisation)
 
     @cached_property
     def maximised(self) -> pixels.Maximised:
-        """For each class an image that maximises its score."""
-        return pixels.maximise(
-            self.opened.network,
-            self.opened.normalisation,
-            classes=self.opened.checkpoint.classes,
-            ground=1.0 if self.opened.ground == LIGHT else 0.0,
-        )
+        """For each class an image that maximises its score.
+
+        Raises:
+            CannotDraw: the network has no gradient by the pixels.
+        """
+        with _gradients_needed():
+            return pixels.maximise(
+                self.opened.network,
+                self.opened.normalisation,
+                classes=self.opened.checkpoint.classes,
+                ground=1.0 if self.opened.ground == LIGHT else 0.0,
+            )
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -228,6 +235,14 @@ class NetworkViews:
             self.opened.normalisation,
             batch_size=self.opened.batch_size,
         )
+
+
+@contextmanager
+def _gradients_needed() -> Iterator[None]:
+    try:
+        yield
+    except pixels.NoPixelGradient as error:
+        raise CannotDraw(error.message) from error
 
 
 def mistaken_images(split: Split, mistakes: Sequence[Mistake]) -> npt.NDArray[np.uint8]:

@@ -43,6 +43,8 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
     if config is None:
         if name == "train":
             return data.train
+        if data.val is not None:
+            return data.val
         raise _no_validation("no run records its validation images")
     parts = cut(config, data)
     if name == "train":
@@ -61,7 +63,11 @@ def _no_validation(reason: str) -> UsageError:
 def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
     """The images that a run of this configuration trains on, and those it validates on."""
     return cut_validation(
-        data.train, val_size=config.val_size, train_size=config.train_size, seed=config.seed
+        data.train,
+        val_size=config.val_size,
+        train_size=config.train_size,
+        seed=config.seed,
+        own_val=data.val,
     )
 
 

@@ -14,16 +14,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from mnist_cli.insight.called_operations import watch_forward
-from mnist_cli.insight.operations import in_words
+from mnist_cli.insight.operations import argument, in_words
 
-WEIGHTED = ("conv2d", "linear")
+WEIGHTED = {"conv2d": 4, "linear": 2}
+"""Operations that begin a layer, and the number of dimensions of their outputs."""
+
 FOLLOWING = {
     *("max_pool2d", "avg_pool2d", "maximum"),
     *("batch_norm", "group_norm", "layer_norm", "instance_norm"),
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish", "softplus"),
     *("hardtanh", "hardswish", "tanh", "sigmoid", "log_softmax"),
 }
-"""Operations that belong to the layer before them. ``maximum`` is a max pool made of slices."""
+"""Operations that belong to the layer whose output they take. ``maximum`` takes slices of it."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,14 @@ class Layer:
 def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
     """The layers of a network, in the order in which they compute, in evaluation mode.
 
-    Layers that are neither convolutions in two dimensions nor linear are passed over, and linear
-    layers that act on sequences.
+    Layers that are neither convolutions in two dimensions nor linear are passed over, and those that
+    do not act on whole images: on sequences, on patches, on complex numbers.
 
     Args:
         model: a network, not compiled, not an ensemble.
         images: (N, 1, H, W), float, normalised, on the network's device.
     """
-    found = _Layers(_owners(model))
+    found = _Layers(_owners(model), len(images))
     watch_forward(model, images, found.see)
     return found.layers
 
@@ -88,22 +90,44 @@ def _owners(model: nn.Module) -> dict[int, str]:
 
 
 class _Layers:
-    """Gathers the operations of a forward pass into layers."""
+    """Gathers the operations of a forward pass on ``count`` images into layers."""
 
-    def __init__(self, owners: Mapping[int, str]) -> None:
+    def __init__(self, owners: Mapping[int, str], count: int) -> None:
         self.layers: list[Layer] = []
         self._owners = owners
+        self._count = count
+        self._slices: list[Tensor] = []
 
-    def see(
-        self, name: str, args: tuple[Any, ...], _kwargs: Mapping[str, Any], result: Any
-    ) -> None:
-        words = in_words("max_pool2d" if name == "maximum" else name)
-        if name in WEIGHTED and len(args) >= 2 and result.ndim in (2, 4):
-            inputs, weight = args[:2]
-            owner = self._owners.get(id(weight), "")
-            self.layers.append(Layer(owner, (words,), weight, inputs, result))
-        elif name in FOLLOWING and self.layers:
-            last = self.layers[-1]
-            repeated = last.operations[-1] == words  # a pool made of two maxima is one
-            operations = last.operations if repeated else (*last.operations, words)
-            self.layers[-1] = replace(last, operations=operations, output=result)
+    def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Record one operation; called after it."""
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            return
+        if WEIGHTED.get(name) == result.ndim:
+            inputs, weight = (argument(args, kwargs, i, key) for i, key in enumerate(_TAKEN))
+            if result.shape[0] == inputs.shape[0] == self._count:
+                owner = self._owners.get(id(weight), "")
+                self.layers.append(Layer(owner, (in_words(name),), weight, inputs, result))
+        elif self.layers and self._follows(name, argument(args, kwargs, 0, "input"), args):
+            self._extend(name, result)
+
+    def _follows(self, name: str, taken: object, args: tuple[Any, ...]) -> bool:
+        """Whether an operation takes the last layer's output, or slices of it that it joins."""
+        if name == "maximum":
+            return all(any(one is known for known in self._slices) for one in args[:2])
+        return taken is self.layers[-1].output and name in {*FOLLOWING, "__getitem__"}
+
+    def _extend(self, name: str, result: Tensor) -> None:
+        last = self.layers[-1]
+        if result.ndim != last.output.ndim or result.shape[0] != self._count:
+            return
+        if name == "__getitem__":
+            self._slices.append(result)
+            return
+        pooled = name == "maximum" and result.shape[1] == last.output.shape[1]
+        words = in_words("max_pool2d" if pooled else name)
+        repeated = last.operations[-1] == words  # a pool made of two maxima is one
+        operations = last.operations if repeated else (*last.operations, words)
+        self.layers[-1] = replace(last, operations=operations, output=result)
+
+
+_TAKEN = ("input", "weight")

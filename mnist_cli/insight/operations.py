@@ -56,20 +56,21 @@ def describe(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str
 def _settings(plain: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
     if plain in _CONVOLUTIONS + _TRANSPOSED:
         positions, defaults = {"stride": 3, "padding": 4}, {"stride": 1, "padding": 0}
-        found = [_times(_argument(args, kwargs, 1, "weight").shape[2:])]
+        found = [_times(argument(args, kwargs, 1, "weight").shape[2:])]
     elif plain in _POOLS:
         positions, defaults = {"padding": 3}, {"padding": 0}
-        found = [_times(_argument(args, kwargs, 1, "kernel_size"))]
+        found = [_times(argument(args, kwargs, 1, "kernel_size"))]
     else:
         return []
     for key, position in positions.items():
-        value = _argument(args, kwargs, position, key)
+        value = argument(args, kwargs, position, key)
         if value is not None and set(_sizes(value)) != {defaults[key]}:
             found.append(f"{key} {_times(value, once=True)}")
     return found
 
 
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, key: str) -> Any:
+def argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, key: str) -> Any:
+    """An argument given by its position or by its name."""
     return args[position] if position < len(args) else kwargs.get(key)
 
 

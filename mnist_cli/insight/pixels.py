@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation
+from mnist_cli.devices.memory import is_out_of_memory
+from mnist_cli.errors import UsageError
 from mnist_cli.insight.called_operations import evaluation_mode
+
+
+class NoPixelGradient(UsageError):
+    """The network's scores have no finite gradient by the pixels, and why."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ def saliency(model: nn.Module, image: Tensor, normalisation: Normalisation) -> S
         model: a network, not compiled.
         image: (1, H, W), uint8, on the network's device.
         normalisation: of the network's data.
+
+    Raises:
+        NoPixelGradient: the scores have no such gradient.
     """
     with evaluation_mode(model), torch.enable_grad():
         pixels = (image[None].float() / 255).requires_grad_()
@@ -52,8 +61,30 @@ def saliency(model: nn.Module, image: Tensor, normalisation: Normalisation) -> S
 
 
 def _pixels(score: Tensor, pixels: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
-    return gradient[0, 0].cpu()
+    return _gradient(score, pixels)[0, 0].cpu()
+
+
+def _gradient(score: Tensor, pixels: Tensor) -> Tensor:
+    """The gradient of a score () by images (N, 1, H, W).
+
+    Raises:
+        NoPixelGradient: it does not exist, or is not finite.
+    """
+    try:
+        (found,) = torch.autograd.grad(score, pixels, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NoPixelGradient(f"torch computes no gradient by the pixels: {reason:.200}") from error
+    if found is None:
+        raise NoPixelGradient(
+            "no gradient flows from the scores to the pixels: they become indices, or are detached"
+        )
+    if not bool(found.isfinite().all()):
+        raise NoPixelGradient("the gradient of the scores by the pixels is not finite")
+    gradient: Tensor = found
+    return gradient
 
 
 @dataclass(frozen=True)
@@ -106,6 +137,9 @@ def maximise(
         classes: number of classes.
         ground: brightness of the background, 0 or 1; pixels decay towards it.
         ascent: the settings of the ascent.
+
+    Raises:
+        NoPixelGradient: the scores have no gradient to climb.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(ascent.seed)
@@ -133,6 +167,6 @@ def _uphill(
         pixels = pixels.detach().requires_grad_()
         moved = torch.roll(pixels, tuple(shift), (2, 3))
         answers = model(normalisation(255 * moved)).float().log_softmax(1)
-        (gradient,) = torch.autograd.grad(answers.diagonal().sum(), pixels)
+        gradient = _gradient(answers.diagonal().sum(), pixels)
     blurred: Tensor = gaussian_blur(gradient, [5, 5], [blur, blur])
     return blurred / blurred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)

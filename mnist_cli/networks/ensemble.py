@@ -109,10 +109,18 @@ def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Mo
     """The only network, or the ensemble of several; ``batched`` as in :class:`Ensemble`.
 
     Raises:
-        UsageError: several networks whose layers share a weight, which stacking would separate.
+        UsageError: several networks whose layers share a weight, which stacking would separate, or
+            with a part that TorchScript has compiled.
     """
     if len(networks) == 1:
         return networks[0]
+    for name, module in networks[0].named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(
+                f"ensemble: '{name}' of the network is compiled by torch.jit.script, which an "
+                "ensemble does not support",
+                "Train it alone.",
+            )
     first: dict[int, str] = {}
     for name, parameter in networks[0].named_parameters(remove_duplicate=False):
         if (other := first.setdefault(id(parameter), name)) != name:
@@ -132,7 +140,7 @@ def first_member(model: nn.Module) -> nn.Module:
 
 
 def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tensor]:
-    """Names, shapes and dtypes of the weights of ``members`` networks.
+    """Names, shapes and dtypes of the weights of ``members`` networks; of a user's own, values too.
 
     Raises:
         UsageError: no network has that name.
@@ -142,6 +150,8 @@ def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tens
         return alone
     return {
         f"members.{key}": tensor.new_empty((members, *tensor.shape))
+        if tensor.is_meta
+        else tensor.expand(members, *tensor.shape)
         for key, tensor in alone.items()
     }
 

@@ -3,8 +3,8 @@
 The class subclasses :class:`torch.nn.Module` and maps images (N, 1, 28, 28), float and normalised,
 to scores (N, classes). It is built as ``Net(classes=K)`` if its ``__init__`` takes ``classes`` or
 ``num_classes``, else as ``Net()``. If its scores are log-probabilities, a class attribute
-``log_probabilities = True`` says so. Its first weights come from torch's generator, which is
-seeded: random numbers from elsewhere do not repeat.
+``log_probabilities = True`` says so. Its first weights come from the generators of torch, Python and
+NumPy, which are seeded: random numbers from elsewhere do not repeat.
 
 The file is executed and may do anything. Its name must come from the user, never from a checkpoint;
 :mod:`mnist_cli.checkpoints.checkpoint` ensures that. A file runs once a process, so that a run keeps
@@ -14,12 +14,12 @@ the code it began with.
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from functools import cache
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +28,19 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mnist_cli.config.names import ModelName
-from mnist_cli.errors import UsageError
-from mnist_cli.networks.source import load, running, siblings
+from mnist_cli.errors import Caution, UsageError
+from mnist_cli.networks import trial
+from mnist_cli.networks.global_state import others_seeded, seeded, settings_kept
+from mnist_cli.networks.source import (
+    Source,
+    load,
+    own_globals,
+    run_again,
+    running,
+    siblings,
+)
+from mnist_cli.networks.trial import Subject, Trial
+from mnist_cli.networks.unregistered import arrays
 
 CLASSES = ("classes", "num_classes")
 """Names of the argument for the number of classes."""
@@ -61,7 +72,9 @@ def expected_weights(model: str, classes: int) -> Mapping[str, Tensor]:
 
 @cache
 def check(model: str, classes: int | None) -> int:
-    """Try a throw-away network on batches of noise, forward and back; return its number of classes.
+    """Try throw-away networks on batches of noise; return the number of classes.
+
+    Scores that are not finite give a warning; see :func:`require_finite`.
 
     Args:
         model: as in ``path/net.py:Net``.
@@ -71,20 +84,11 @@ def check(model: str, classes: int | None) -> int:
         UsageError: as :func:`build`.
     """
     model_name = ModelName(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        network = _construct(model_name, classes)
-        _require_plain_weights(model_name, network)
-        scores = [_scores(model_name, network, count, training) for count, training in _TRIALS]
-    if not scores[0].requires_grad:
-        raise UsageError(
-            f"{model_name.label}: no gradient flows from its scores to any weight",
-            "It needs parameters, and scores that depend on them without detach() or no_grad().",
-        )
-    with _running(model_name, "fails in the backward pass"):
-        scores[0].sum().backward()
-    width = scores[0].shape[1]
+    tried = _tried(model_name, classes)
+    width = tried.width
     siblings(model_name.path)
+    if tried.not_finite is not None:
+        warnings.warn(tried.not_finite.message, Caution, stacklevel=2)
     if classes is not None and width != classes:
         raise UsageError(
             f"{model_name.label} has {width} outputs, but the data set has {classes} classes",
@@ -93,28 +97,61 @@ def check(model: str, classes: int | None) -> int:
     return width
 
 
-_TRIALS = ((3, True), (3, False), (1, False))
-"""Images per batch, and training mode, in which batch norms need more than one image."""
+@cache
+def _tried(model_name: ModelName, classes: int | None) -> Trial:
+    return trial.try_out(_subject(model_name, classes))
 
 
-def try_on_none(model: str, classes: int) -> None:
-    """Train a throw-away network on a batch of no images, which a rank may get from a small rest.
+def require_finite(model: str, classes: int) -> None:
+    """Refuse to train a network whose scores are not finite before its first step.
+
+    Raises:
+        UsageError: it is one, or as :func:`build`.
+    """
+    error = _tried(ModelName(model), classes).not_finite
+    if error is not None:
+        raise error
+
+
+def try_on(model: str, classes: int, count: int) -> None:
+    """Train a throw-away network on a batch of ``count`` images, such as an epoch's last one.
 
     Raises:
         UsageError: it fails, or a buffer or gradient is then not finite.
     """
     model_name = ModelName(model)
-    with torch.random.fork_rng(devices=[]):
-        network = _construct(model_name, classes)
-        scores = _scores(model_name, network, 0, training=True)
-        with _running(model_name, "fails on 0 images in training mode"):
-            scores.sum().backward()
+    subject = _subject(model_name, classes)
+    with seeded(0):
+        network = subject.build(False)
+        before = {name: one.isfinite().all() for name, one in network.named_buffers()}
+        trial.train(subject, network, count)
     gradients = ((name, p.grad) for name, p in network.named_parameters())
     for name, tensor in chain(network.named_buffers(), gradients):
-        if tensor is not None and not bool(tensor.isfinite().all()):
+        if (
+            tensor is not None
+            and before.get(name, True)
+            and not bool(tensor.to_dense().isfinite().all())
+        ):
             raise UsageError(
-                f"{model_name.label}: training on 0 images leaves NaN or infinity in '{name}'"
+                f"{model_name.label}: training on {count} images leaves NaN or infinity in '{name}'"
             )
+
+
+def _subject(model_name: ModelName, classes: int | None) -> Subject:
+    """The network's class, for its trial."""
+    modules: dict[bool, ModuleType] = {}
+
+    def build(again: bool) -> nn.Module:
+        modules[again] = (
+            _as_elsewhere(model_name.path) if again else _loaded(model_name.path).module
+        )
+        return _construct(model_name, classes, network_class(model_name, modules[again]))
+
+    def shared(network: nn.Module) -> Mapping[str, object]:
+        home = next((m for m in modules.values() if m.__name__ == type(network).__module__), None)
+        return own_globals(home) if home else {}
+
+    return Subject(model_name.label, build, shared, partial(_running, model_name))
 
 
 def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
@@ -144,7 +181,7 @@ def provenance(model: str) -> dict[str, Any]:
     return {
         "path": str(model_name.path),
         "class": model_name.class_name,
-        "sha256": load(model_name.path).sha256,
+        "sha256": _loaded(model_name.path).sha256,
         "siblings": dict(siblings(model_name.path)),
     }
 
@@ -170,13 +207,13 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def network_class(model_name: ModelName) -> type[nn.Module]:
-    """The class of that name.
+def network_class(model_name: ModelName, module: ModuleType | None = None) -> type[nn.Module]:
+    """The class of that name, in the file's module or in ``module``.
 
     Raises:
         UsageError: the file cannot be run, or has no such class; the hint lists its classes.
     """
-    module = load(model_name.path).module
+    module = module or _loaded(model_name.path).module
     found = getattr(module, model_name.class_name, None)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
@@ -194,8 +231,31 @@ def network_class(model_name: ModelName) -> type[nn.Module]:
     )
 
 
-def _running(model_name: ModelName, doing: str) -> AbstractContextManager[None]:
-    return running(model_name.label, doing, model_name.path.parent)
+def _loaded(path: Path) -> Source:
+    """The file, run; the random numbers that it draws repeat in every process."""
+    with settings_kept(path.name), seeded(0):
+        return load(path)
+
+
+def _as_elsewhere(path: Path) -> ModuleType:
+    """The file as another process might run it, with other random numbers.
+
+    Without tensors among its globals it is not run again: nothing there could differ.
+    """
+    module = _loaded(path).module
+    if not arrays(own_globals(module)):
+        return module
+    with settings_kept(path.name), seeded(1):
+        return run_again(path, module)
+
+
+@contextlib.contextmanager
+def _running(model_name: ModelName, doing: str) -> Iterator[None]:
+    with (
+        settings_kept(model_name.label),
+        running(model_name.label, doing, model_name.path.parent),
+    ):
+        yield
 
 
 def _classes_of(module: ModuleType) -> list[str]:
@@ -208,17 +268,21 @@ def _classes_of(module: ModuleType) -> list[str]:
     ]
 
 
-# --- building and trying
+# --- building
 
 
-def _construct(model_name: ModelName, classes: int | None) -> nn.Module:
-    kind = network_class(model_name)
+def _construct(
+    model_name: ModelName, classes: int | None, kind: type[nn.Module] | None = None
+) -> nn.Module:
+    """A network with fresh weights, drawn from torch's generator or seeded by it."""
+    kind = kind or network_class(model_name)
     taken = _takes_classes(kind)
-    with _running(model_name, "cannot be built"):
-        network = kind(**({taken: classes} if taken and classes is not None else {}))
-    if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
-        with _running(model_name, "fails on an image"), torch.no_grad():
-            network.eval()(torch.zeros(1, 1, 28, 28, dtype=torch.float32))
+    with others_seeded(torch.initial_seed()):
+        with _running(model_name, "cannot be built"):
+            network = kind(**({taken: classes} if taken and classes is not None else {}))
+        if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
+            with _running(model_name, "fails on an image"), torch.no_grad():
+                network.eval()(torch.zeros(1, 1, 28, 28, dtype=torch.float32))
     return network.train()
 
 
@@ -226,42 +290,3 @@ def _takes_classes(kind: type[nn.Module]) -> str | None:
     """The name of its argument for the number of classes, if it has one."""
     parameters = inspect.signature(kind).parameters
     return next((name for name in CLASSES if name in parameters), None)
-
-
-def _require_plain_weights(model_name: ModelName, network: nn.Module) -> None:
-    """Refuse what checkpoints cannot hold, and what averages and ensembles cannot copy."""
-    with _running(model_name, "cannot be copied"):
-        copy.deepcopy(network)
-    for name, value in network.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise UsageError(
-                f"{model_name.label}: '{name}' of its state_dict is a {type(value).__name__}, not a tensor",
-                "A checkpoint holds only tensors; do not use get_extra_state.",
-            )
-
-
-def _scores(model_name: ModelName, network: nn.Module, count: int, training: bool) -> Tensor:
-    """Its scores (count, classes) for images of noise; refuses anything else."""
-    mode = "training" if training else "evaluation"
-    images = torch.randn(count, 1, 28, 28, dtype=torch.float32, device="cpu")
-    with _running(model_name, f"fails on {count} images in {mode} mode"), torch.enable_grad():
-        scores = network.train(training)(images)
-    wanted = f"not scores ({count}, classes)"
-    if not isinstance(scores, Tensor):
-        raise UsageError(
-            f"{model_name.label} gives a {type(scores).__name__} in {mode} mode, {wanted}",
-            "Let forward return one tensor.",
-        )
-    if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
-        raise UsageError(
-            f"{model_name.label} gives {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
-            "Keep the batch as the first dimension, as x.flatten(1) does.",
-        )
-    if not scores.is_floating_point():
-        raise UsageError(f"{model_name.label} gives {scores.dtype}, not floating-point scores")
-    if not bool(scores.isfinite().all()):
-        raise UsageError(
-            f"{model_name.label} gives NaN or infinity for noise, untrained, in {mode} mode",
-            "Check its first weights, and logarithms and divisions in forward.",
-        )
-    return scores

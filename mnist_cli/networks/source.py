@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -43,11 +44,44 @@ def load(path: Path) -> Source:
     module = ModuleType(f"mnist_cli_own_{path.stem}_{sha256[:8]}")
     module.__file__ = str(path)
     _RUN.append(path)
-    vars(module)["print"] = _print_aside
+    _execute(module, source, path)
+    for beside in _beside(path).values():
+        vars(beside).setdefault("print", _print_aside)
+    return Source(module, sha256)
+
+
+def _execute(module: ModuleType, source: bytes, path: Path) -> None:
+    vars(module).setdefault("print", _print_aside)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
     with running(path.name, "cannot be imported", path.parent):
         exec(_compiled(source, path), vars(module))
-    return Source(module, sha256)
+
+
+def own_globals(module: ModuleType) -> dict[str, object]:
+    """What a file that has been run defines or imports by name, apart from modules."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("__") and name != "print" and not isinstance(value, ModuleType)
+    }
+
+
+def run_again(path: Path, module: ModuleType) -> ModuleType:
+    """A file that has been run as ``module``, run once more, its prints suppressed.
+
+    If it fails the second time, the module of the first.
+    """
+    other = ModuleType(f"{module.__name__} again")
+    other.__file__ = str(path)
+    vars(other)["print"] = lambda *_values, **_options: None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _execute(other, _read(path), path)
+    except UsageError:
+        return module
+    finally:
+        del sys.modules[other.__name__]
+    return other
 
 
 def _read(path: Path) -> bytes:
@@ -123,8 +157,8 @@ def blamed(error: BaseException) -> UsageError | None:
     names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     for path in _RUN:
         if str(path) in names and not any(map(_is_ours, names[_last(names, str(path)) :])):
-            reason = _explained(error, str(path.parent))
-            failure = OwnCodeError(f"the network in {path.name} failed: {reason}")
+            explained = _explained(error, str(path.parent))
+            failure = OwnCodeError(f"the network in {path.name} failed: {explained}")
             failure.__cause__ = error  # for its traceback
             return failure
     return None
@@ -145,10 +179,8 @@ def own_line(error: BaseException) -> str:
 
 def _explained(error: BaseException, folder: str) -> str:
     """The error, and the last line of the user's own that led to it."""
-    reason = (str(error).strip().splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {reason:.300}" if reason else type(error).__name__
     line = _last_own_line(error, folder)
-    return f"{line}: {text}" if line else text
+    return f"{line}: {reason(error)}" if line else reason(error)
 
 
 def _last_own_line(error: BaseException, folder: str) -> str:
@@ -161,6 +193,12 @@ def _last_own_line(error: BaseException, folder: str) -> str:
         return ""
     last = frames[-1]
     return f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}"
+
+
+def reason(error: BaseException) -> str:
+    """An error's type and the first line of its message."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {said:.300}" if said else type(error).__name__
 
 
 def _is_beside(filename: str, folder: str) -> bool:
@@ -178,14 +216,19 @@ def _is_beside(filename: str, folder: str) -> bool:
 @cache
 def siblings(path: Path) -> tuple[tuple[str, str], ...]:
     """Relative paths and SHA-256 of the files beside it that have been imported."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    beside = [
-        Path(file)
-        for file in files
-        if isinstance(file, str) and file.endswith(".py") and _is_beside(file, str(path.parent))
-    ]
     return tuple(
         (one.relative_to(path.parent).as_posix(), hashlib.sha256(one.read_bytes()).hexdigest())
-        for one in sorted(beside, key=lambda one: one.parts)
-        if one != path and one.is_file()
+        for one in sorted(_beside(path), key=lambda one: one.parts)
+        if one.is_file()
     )
+
+
+def _beside(path: Path) -> dict[Path, ModuleType]:
+    """The modules that have been imported from the file's folder, by their files."""
+    found = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
+    return {
+        Path(file): module
+        for file, module in found.items()
+        if isinstance(file, str) and file.endswith(".py") and file != str(path)
+        if _is_beside(file, str(path.parent))
+    }

@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from mnist_cli.errors import MnistError
 
@@ -50,6 +51,10 @@ class _Console(Console):
             emoji=False,
             soft_wrap=True,
         )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See rich: before the layout, so that columns of tables have room for the escapes."""
+        return super().render_str(visible(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.data.split_names import in_words
 from mnist_cli.report.console import (
     note,
     print_json,
@@ -21,6 +22,7 @@ from mnist_cli.report.console import (
 
 if TYPE_CHECKING:
     from mnist_cli.catalogue.spec import DatasetSpec
+    from mnist_cli.data.converting import Converted
     from mnist_cli.data.fetch import FetchReport, Progress
     from mnist_cli.data.own_data import OwnData
     from mnist_cli.data.split import Split
@@ -94,6 +96,37 @@ def fetching(*, silent: bool) -> Iterator[Any]:
         yield draw
 
 
+@contextlib.contextmanager
+def converting(*, silent: bool) -> Iterator[Any]:
+    """Show how many images are written, on a terminal.
+
+    Yields:
+        The callback for the progress; None if ``silent`` or elsewhere.
+    """
+    console = stderr()
+    if silent or not console.is_terminal:
+        yield None
+        return
+    from rich import progress as bars
+
+    columns = (bars.TextColumn("writing"), bars.BarColumn(), bars.MofNCompleteColumn())
+    with bars.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("writing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_converted(done: Converted, *, as_json: bool) -> None:
+    """Print where a data set was written, and how many images of how many classes."""
+    if as_json:
+        facts = {"folder": done.folder, "images": done.counts, "classes": list(done.classes)}
+        print_json(facts | {"remarks": list(done.remarks)})
+        return
+    for remark in done.remarks:
+        note(remark)
+    counts = ", ".join(f"{count:,} {in_words(split)}" for split, count in done.counts.items())
+    stdout().print(f"{done.folder}: {counts} images, {len(done.classes):,} classes", markup=False)
+
+
 def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> None:
     """Print where a data set's files are now, and how long the download took."""
     if as_json:
@@ -155,10 +188,13 @@ def print_counts(data: OwnData, *, as_json: bool) -> None:
     counts = data.counts()
     if as_json:
         classes = [{"class": name, "train": train, "test": test} for name, train, test in counts]
-        print_json({"dataset": data.spec.name, "classes": classes, "remarks": list(data.remarks)})
+        found = {"dataset": data.spec.name, "classes": classes, "remarks": list(data.remarks)}
+        print_json(found if data.val is None else found | {"validation": len(data.val)})
         return
     rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in counts]
     print_table(("class", "training images", "test images"), rows)
+    if data.val is not None:
+        note(f"{len(data.val):,} validation images")
     for remark in data.remarks:
         note(remark)
 

@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
+from mnist_cli.report.console import visible
 
 rcdefaults()  # a matplotlibrc of the user's does not apply
 
@@ -105,8 +106,8 @@ def short_names(classes: Sequence[str]) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Replace bytes in a file's name that are not text, which no font has."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Replace bytes in a file's name that are not text, and control characters: no font has them."""
+    return visible(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def class_colours(count: int) -> list[str]:

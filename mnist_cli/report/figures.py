@@ -20,6 +20,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from mnist_cli.report.console import visible
 from mnist_cli.report.figure_style import (
     AS_TRAINED,
     ASLANT,
@@ -220,7 +221,7 @@ def _save_grid(
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
     """Draw gradient norms by module in forward order, on a logarithmic scale."""
     points = [point for point in flow if point.module and point.arriving]
-    names = [point.module for point in points]
+    names = [visible(point.module) for point in points]
     with new_figure(paths, (max(4.5, 0.55 * len(points) + 2), 3.6)) as figure:
         axes = figure.subplots()
         positions = np.arange(len(points))

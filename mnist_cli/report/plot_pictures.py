@@ -10,7 +10,7 @@ from typing import Any
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.packages import import_failure
 from mnist_cli.data.split import Split
-from mnist_cli.errors import CheckpointError, DataError
+from mnist_cli.errors import CheckpointError, DataError, OwnCodeError
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.inference.plot_material import CannotDraw, NetworkViews, RunCurves, mistaken_images
 from mnist_cli.insight import embedding
@@ -19,6 +19,7 @@ from mnist_cli.report import figures, run_figures, view_figures
 from mnist_cli.report.map_figures import Panel, save_map
 from mnist_cli.report.previews import Preview, bright, grey, half
 from mnist_cli.runs.results import EpochResult
+from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.norms import RULE_OF_THUMB
 from mnist_cli.training.scoring import Evaluation
 
@@ -101,7 +102,13 @@ def _draw_one(name: str, curves: RunCurves, views: NetworkViews | None, paths: P
     if name in OF_RUN:
         return OF_RUN[name](curves, paths)
     assert views is not None
-    return OF_NETWORK[name](views, paths)
+    if not views.opened.checkpoint.model.is_own:
+        return OF_NETWORK[name](views, paths)
+    try:
+        with attributed("this network", "cannot be drawn", lambda: ""):
+            return OF_NETWORK[name](views, paths)
+    except OwnCodeError as error:
+        raise CannotDraw(error.message, error.hint) from error
 
 
 def draw_overlay(

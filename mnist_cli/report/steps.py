@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.render.labels import visible
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,13 +48,13 @@ def step_lines(
         lines.append(f"  in  {label}  {describe(grad, glyphs)}")
     if step.parameter is not None:
         lines.append(f"  arrived  this is the gradient of {step.parameter}, added to its .grad")
-        return lines
+        return [visible(line) for line in lines]
     lines.append(f"  call     {step.call}")
     for delivery in step.deliveries:
         lines += _delivery(delivery, graph, glyphs)
     for name in step.inside:
         lines.append(f"  inside   its own backward changed the gradient of {name}")
-    return lines
+    return [visible(line) for line in lines]
 
 
 def _title(node: Node) -> str:

@@ -79,7 +79,9 @@ def _first_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
     axes.spines[:].set_visible(False)
     count, height, width = filters.shape
     trained = "fixed" if layer.fixed else "learned"
-    axes.set_title(f"{layer.name}: {count} {trained} filters of {height}×{width} pixels")
+    inputs = layer.weight.shape[1]
+    of = "" if inputs == 1 else f", on the first of {inputs} input channels"
+    axes.set_title(f"{layer.name}: {count} {trained} filters of {height}×{width} pixels{of}")
 
 
 def _second_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
@@ -137,14 +139,14 @@ def save_activations(
 
     Args:
         image: (H, W).
-        layers: for a batch of that image; the last are the scores.
+        layers: for a batch of that image; the last, if linear, gives the scores.
         probabilities: (classes,).
         classes: their names.
         paths: files to write.
         title: of the figure.
         own: whether the image is the user's own.
     """
-    hidden = layers[:-1]
+    hidden = layers[:-1] if not layers or layers[-1].output.ndim == 2 else layers
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
     with new_figure(paths, (9.5, sum(heights) + 3.5), title, style=IMAGES) as figure:
         ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]

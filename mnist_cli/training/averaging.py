@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
 @torch.no_grad()
-def average(averaged: AveragedModel, model: nn.Module, *, first: bool) -> None:
+def average(
+    averaged: AveragedModel,
+    model: nn.Module,
+    *,
+    first: bool,
+    copied: Collection[int] = frozenset(),
+) -> None:
     """Update the average with the model's weights; the ``first`` ones are copied.
 
     Does what :meth:`AveragedModel.update_parameters` does to the weights. That method also reads
     ``n_averaged``, which waits for the GPU at every step and cannot be captured; here the caller
     counts.
+
+    Args:
+        averaged: the average.
+        model: the network that trains.
+        first: whether this is the first step.
+        copied: places of tensors that are always copied, as :func:`unaveraged` gives them.
     """
-    pairs = list(
-        zip(
-            chain(averaged.module.parameters(), averaged.module.buffers()),
-            chain(model.parameters(), model.buffers()),
-            strict=True,
-        )
-    )
-    if first:
-        for mean, value in pairs:
+    pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
+    for place, (mean, value) in enumerate(pairs):
+        if first or place in copied:
             mean.copy_(value)
+    if first:
         return
     assert averaged.multi_avg_fn is not None
-    for floating in (True, False):
-        alike = [pair for pair in pairs if pair[0].is_floating_point() == floating]
-        if alike:
-            averaged.multi_avg_fn([mean for mean, _ in alike], [value for _, value in alike], 0)
+    rest = [pair for place, pair in enumerate(pairs) if place not in copied]
+    for alike in (Tensor.is_floating_point, Tensor.is_complex, _counts):
+        chosen = [pair for pair in rest if alike(pair[0])]
+        if chosen:
+            averaged.multi_avg_fn([mean for mean, _ in chosen], [value for _, value in chosen], 0)
+
+
+def unaveraged(model: nn.Module) -> frozenset[int]:
+    """Places, among parameters and buffers, of what no average makes sense of; waits for the device.
+
+    An average of equal integers may round to another one, as those of a table of indices; that of
+    two equal infinities, as in a mask, is NaN.
+    """
+    return frozenset(
+        place
+        for place, one in enumerate(_tensors(model))
+        if _counts(one) or not bool(one.isfinite().all())
+    )
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.parameters(), model.buffers())
+
+
+def _counts(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() and not tensor.is_complex()

@@ -5,12 +5,14 @@ Imports torch only where it is loaded already: without it, only Python itself ru
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
+from collections.abc import Callable, Iterator
 
 from mnist_cli.base.packages import explain_import
-from mnist_cli.errors import MnistError, OutputError
-from mnist_cli.networks.source import blamed
+from mnist_cli.errors import MnistError, OutputError, OwnCodeError
+from mnist_cli.networks.source import blamed, reason
 
 
 def expected(error: BaseException) -> MnistError | None:
@@ -48,3 +50,27 @@ def _shortage(error: BaseException) -> MnistError | None:
     shortage = explained(error, 0)
     shortage.__cause__ = error  # for its traceback
     return shortage
+
+
+@contextlib.contextmanager
+def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]:
+    """Report an error that torch raises inside as the user's network's: it has passed its trial.
+
+    Errors of the user's own lines and of the system, and a lack of memory, pass as they are.
+
+    Args:
+        what: the network, for messages.
+        doing: what fails, such as "fails in the backward pass".
+        hint: gives the way out, once it is needed.
+
+    Raises:
+        OwnCodeError: with the first line of torch's reason.
+    """
+    try:
+        yield
+    except (MnistError, OSError, ImportError):
+        raise
+    except Exception as error:
+        if _shortage(error) or blamed(error):
+            raise
+        raise OwnCodeError(f"{what} {doing}: {reason(error)}", hint()) from error

@@ -75,7 +75,9 @@ def check_ranks(config: TrainConfig, place: RankPlace | None) -> None:
 
 
 def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bool) -> None:
-    """Refuse a network of the user's own that fails on no images, if a rank would get none.
+    """Refuse a network of the user's own that fails on an epoch's last batch.
+
+    That batch may hold one image, too few for a batch norm, or leave a rank with none.
 
     Args:
         config: the run's configuration.
@@ -86,25 +88,32 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     Raises:
         UsageError: with the network's own failure.
     """
-    images = training_size(config.train_size, config.val_size, len(data.train))
+    images = training_size(config.train_size, config.val_size, len(data.train), data.val)
     left = Batching.of(config).last_batch(images)
-    if left >= size or not config.model.is_own:
+    if not config.model.is_own or left >= max(size, 2):
         return
+    shared = f" for {size} ranks, so one rank has none" if left < size else ""
     try:
-        own_network.try_on_none(config.model, len(data.spec.classes))
+        for count in [1] * (left == 1) + [0] * (left < size):
+            own_network.try_on(config.model, len(data.spec.classes), count)
     except UsageError as error:
         error.message = (
-            f"the last batch of an epoch has {left} images for {size} ranks, so one rank has none, "
+            f"the last batch of an epoch has {left} {'images' if shared else 'image'}{shared}, "
             f"and {error.message}"
         )
-        fewer = f"at most {left} ranks" if left > 1 else "one process"
-        dropped = "skip that batch (drop_last = true), or " if images > left else ""
-        error.hint = (
-            f"Resume with {fewer}."
-            if resumed
-            else f"Train with {fewer}, or {dropped}change batch_size or train_size."
-        )
+        droppable = images > left and config.batch_size > left
+        error.hint = _ways_out(left, size, droppable=droppable, resumed=resumed)
         raise
+
+
+def _ways_out(left: int, size: int, *, droppable: bool, resumed: bool) -> str:
+    """How to train in spite of a last batch of ``left`` images, for ``size`` ranks."""
+    fewer = "" if size == 1 else f"with at most {left} ranks" if left > 1 else "with one process"
+    if resumed:
+        return f"Resume {fewer}." if fewer else "Start a new run with another batch_size."
+    dropped = "skip that batch (drop_last = true), or " if droppable else ""
+    ways = f"{dropped}change batch_size or train_size."
+    return f"Train {fewer}, or {ways}" if fewer else ways[0].upper() + ways[1:]
 
 
 def shared_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -> Checkpoint:

@@ -125,6 +125,7 @@ class Session:
             val_size=config.val_size,
             train_size=config.train_size,
             seed=config.seed,
+            own_val=data.val,
         )
         self.val = parts.val.to(compute.device) if parts.val else None
         self.train_images = len(parts.train)

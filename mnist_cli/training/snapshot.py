@@ -16,6 +16,7 @@ from mnist_cli import __version__
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.checkpoints.migrations import migrate
+from mnist_cli.checkpoints.weight_check import not_finite
 from mnist_cli.config.names import ModelName
 from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
@@ -104,10 +105,10 @@ def restore(
     """
     try:
         document = migrate(checkpoint.document)
+        fresh = {name: tensor.cpu().clone() for name, tensor in state.model.state_dict().items()}
         state.model.load_state_dict(document["model"]["weights"])
-        for name, tensor in state.model.state_dict().items():
-            if not bool(tensor.isfinite().all()):  # reading checks the averaged ones alone
-                raise ValueError(f"weight '{name}' holds NaN or infinity")
+        if name := not_finite(state.model.state_dict(), fresh):  # reading checks averages alone
+            raise ValueError(f"weight '{name}' holds NaN or infinity")
         if state.ema is not None:
             state.ema.load_state_dict(document["ema"])
         for optimizer, saved in zip(state.optimizers, document["optimizers"], strict=True):

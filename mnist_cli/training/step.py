@@ -7,20 +7,23 @@ them in a CUDA graph.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mnist_cli.base.seeding import derive
 from mnist_cli.data.batches import Loader
 from mnist_cli.devices.kinds import kind_of, rate_dtype
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import Ensemble
-from mnist_cli.training.averaging import average
+from mnist_cli.networks.global_state import seed_others
+from mnist_cli.training.averaging import average, unaveraged
+from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
@@ -49,6 +52,7 @@ class Stepper:
         self.members = state.model.size if isinstance(state.model, Ensemble) else 1
         self.ranks = state.ranks
         self.own = state.config.model.is_own
+        self.copied = unaveraged(state.model) if self.own and state.ema else frozenset()
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -72,6 +76,8 @@ class Stepper:
         state = self.state
         self.lr = self.schedule.apply(state.optimizers, state.step)
         self.ranks.seed(state.config.seed, state.step)
+        if self.own:  # its forward may draw from them, and a run must repeat
+            seed_others(derive(state.config.seed, "others", state.step))
         with self.measured():
             self.compute(images, labels, state.step, total)
         self.count(1, total)
@@ -103,7 +109,7 @@ class Stepper:
             NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
-        with state.precision.autocast():
+        with state.precision.autocast(), self._blaming("fails in a training step", self._alone):
             scores = self.forward(images)
         loss_of = models.loss if self.members == 1 else ensemble.loss
         loss = loss_of(
@@ -112,7 +118,8 @@ class Stepper:
             log_probabilities=self.log_probabilities,
             smoothing=state.config.label_smoothing,
         )
-        norms = self._backward(ranks.weigh(loss, scores, total))
+        with self._blaming("fails in the backward pass", self._alone):
+            norms = self._backward(ranks.weigh(loss, scores, total))
         if self.own:
             ranks.unite(state.model)
         with torch.no_grad():
@@ -181,12 +188,33 @@ class Stepper:
     def _update(self, norms: Tensor) -> None:
         state = self.state
         if state.config.clip_norm:
-            self._clip(norms)
-        for optimizer in state.optimizers:
-            state.scaler.step(optimizer)
-        state.scaler.update()
+            with self._blaming(
+                "has gradients that cannot be clipped", lambda: "Set clip_norm = 0."
+            ):
+                self._clip(norms)
+        with self._blaming(
+            f"cannot be trained with the optimizer {state.config.optimizer}", self._trainable
+        ):
+            for optimizer in state.optimizers:
+                state.scaler.step(optimizer)
+            state.scaler.update()
         if state.ema is not None:
-            average(state.ema, state.model, first=state.step == 0)
+            with self._blaming("has weights that cannot be averaged", lambda: "Set ema = 0."):
+                average(state.ema, state.model, first=state.step == 0, copied=self.copied)
+
+    def _blaming(self, doing: str, hint: Callable[[], str]) -> AbstractContextManager[None]:
+        """Report torch's errors inside as those of a network of the user's own."""
+        if not self.own:
+            return nullcontext()
+        return attributed(self.state.config.model.label, doing, hint)
+
+    def _alone(self) -> str:
+        return "Train it without the others (ensemble = 1)." if self.members > 1 else ""
+
+    def _trainable(self) -> str:
+        if any(gradient.layout != torch.strided for gradient in self._present_gradients()):
+            return "Its gradients are sparse: build its embedding with sparse=False."
+        return "Choose another one (optimizer), or give all weights one real dtype."
 
 
 def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +12,29 @@ import numpy.typing as npt
 
 from mnist_cli.base.files import is_folder
 from mnist_cli.errors import DataError
+from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
-from mnist_cli.vision.segmenting import Box, Cut, cut_apart, cut_whole
+from mnist_cli.vision.one_digit import cut_whole
+from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import Cut, LeftOut, cut_apart
 
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture."""
+    """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture.
+
+    ``remarks`` say what of the file was not read, or not as it stands there. ``left_out`` is the
+    ink of the picture that is taken for no digit; the first digit of a picture has it.
+    """
 
     path: str
     form: npt.NDArray[np.uint8]
     box: Box
+    remarks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,12 @@ def prepare(
         for one in pictures:
             try:
                 picture = read_picture(one)
-                cut = cut_apart if segment else cut_whole
-                results += [_whole(picture, one)] if as_it_is else digits_of(picture, one, cut)
+                if as_it_is:
+                    results.append(_whole(picture, one))
+                elif segment:
+                    results += digits_apart(picture, one)
+                else:
+                    results += digits_of(picture, one, cut_whole)
             except DataError as error:
                 results.append(Failure(one, error))
     return results
@@ -76,7 +89,7 @@ def expand(path: str) -> list[str]:
         entries = sorted(Path(path).iterdir())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    names = [one for one in entries if one.suffix.lower() in ENDINGS]
+    names = [one for one in entries if is_picture_name(one)]
     if not names:
         within = next((one for one in entries if one.is_dir()), None)
         raise DataError(
@@ -88,6 +101,11 @@ def expand(path: str) -> list[str]:
     return [str(one) for one in sorted(names, key=_natural)]
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file in a folder counts as a picture: by its ending, if it is not hidden."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [
         (int(word), "") if word.isdecimal() else (-1, word)
@@ -97,7 +115,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _whole(picture: Picture, path: str) -> Digit:
     height, width = picture.grey.shape
-    return Digit(path, fit(picture.grey), _own_pixels(Box(0, 0, height, width), picture.scale))
+    box = _own_pixels(Box(0, 0, height, width), picture.scale)
+    return Digit(path, fit(picture.grey), box, picture.remarks)
 
 
 def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> list[Digit]:
@@ -107,10 +126,31 @@ def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> l
         DataError: the picture is blank, or has too many pieces of ink.
     """
     try:
-        cuts = cut(find_ink(picture.grey))
+        cuts = cut(find_ink(with_colour(picture.grey, picture.colour)))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
-    return [Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale)) for one in cuts]
+    return [
+        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
+        for one in cuts
+    ]
+
+
+def digits_apart(picture: Picture, path: str) -> list[Digit]:
+    """The digits on a page, in reading order; the first one names what was left out.
+
+    Raises:
+        DataError: the picture is blank, or has no digits, or too many pieces of ink.
+    """
+    try:
+        page = cut_apart(with_colour(picture.grey, picture.colour))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    left_out = tuple(replace(one, box=_own_pixels(one.box, picture.scale)) for one in page.left_out)
+    digits = [
+        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
+        for one in page.cuts
+    ]
+    return [replace(digits[0], left_out=left_out), *digits[1:]]
 
 
 def _own_pixels(box: Box, scale: float) -> Box:

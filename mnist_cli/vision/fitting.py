@@ -13,6 +13,8 @@ import numpy.typing as npt
 SIDE = 28
 SMALLEST = 4
 """The smallest width and height of a picture, in pixels."""
+LARGEST = 1024
+"""The most pixels per side of an image that comes as numbers."""
 
 IN_WORDS = (
     "the longer side is scaled to 28 pixels (area means, or bicubic if it is smaller), "

@@ -2,7 +2,8 @@
 
 Only the listed decoders of Pillow are used: others start programs, such as Ghostscript for EPS. A
 picture with more than Pillow's limit of 89 million pixels is refused by its header, before
-anything is unpacked.
+anything is unpacked. A JPEG may have :data:`MOST_JPEG` pixels, since its decoder reduces it row by
+row. HEIF needs the package pillow-heif.
 """
 
 from __future__ import annotations
@@ -11,45 +12,61 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import DataError
+from mnist_cli.vision.not_pictures import CONVERT, is_heif, kind_of
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 ENDINGS = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".bmp", ".dib"),
     *(".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
+    *(".avif", ".heic", ".heif", ".hif"),
 }
 STDIN = "-"
 MAX_BYTES = 1 << 28  # 256 MiB: twice the size of the largest uncompressed photographs
 WORKING_SIDE = 1600
 """Longest side to work at, in pixels: a line of 30 digits still has 50 pixels for each."""
+MOST_JPEG = 250_000_000
+"""The most pixels of a JPEG; phones take photographs of 200 million."""
+DEPTHS = (255, 4095, 65535)
+"""White in a file with 16 bits per pixel: its values may have 8, 12 or 16 bits."""
 
-_SUPPORTED = "Convert it to PNG, JPEG, GIF, BMP, TIFF, WebP or PNM."
+FAINT = 0.25
+"""White paper is for ink that stands out from it by this share of its contrast on black."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Upright grey levels (H, W), float32, from 0 for black to 255 for white.
+    """An upright picture.
 
-    ``scale`` is the width of one of these pixels in pixels of the file.
+    Attributes:
+        grey: (H, W), float32, from 0 for black to 255 for white.
+        scale: the width of one of these pixels in pixels of the file.
+        colour: (H, W, 3), uint8, red, green and blue; none in a grey file.
+        remarks: what of the file is not read, or not as it stands there.
     """
 
     grey: npt.NDArray[np.float32]
     scale: float
+    colour: npt.NDArray[np.uint8] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read_picture(path: str) -> Picture:
     """Read a picture from a file, or from standard input if ``path`` is ``-``.
 
     It is turned upright by its EXIF data. Transparent pictures get a white background, or a black
-    one if white would hide everything. Larger pictures are reduced to :data:`WORKING_SIDE` pixels.
+    one if white would hide the ink. Larger pictures are reduced to :data:`WORKING_SIDE` pixels. Of
+    several pages or frames the first is read.
 
     Raises:
         DataError: missing, unreadable, not a picture, damaged, or too large.
@@ -93,12 +110,14 @@ def decode(data: bytes, name: str) -> Picture:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(data)
+    except DataError as error:
+        raise DataError(f"{name} {error.message}", error.hint) from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is not a picture in a supported format", _SUPPORTED) from error
+        raise _unreadable(data, name) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f"{name} would unpack to more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels",
-            "Make the picture smaller.",
+            f"Make the picture smaller. A JPEG may have {MOST_JPEG:,}, unless it is progressive.",
         ) from error
     except Exception as error:
         # On damaged bytes decoders raise OSError, SyntaxError, struct.error and others.
@@ -106,30 +125,98 @@ def decode(data: bytes, name: str) -> Picture:
         raise DataError(f"{name} is a damaged picture: {reason:.200}", "Save it again.") from error
 
 
+def _unreadable(data: bytes, name: str) -> DataError:
+    kind = kind_of(data)
+    if kind is None:
+        return DataError(f"{name} is not a picture in a supported format", CONVERT)
+    return DataError(
+        f"{name} is {kind.what}, and not a picture in a supported format", kind.way_out
+    )
+
+
 def _decode(data: bytes) -> Picture:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width = image.width
+    with _opened(data) as image:
+        width, remarks = image.width, []
         # Only JPEG can be decoded at a fraction of its size, which saves most of the time.
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))
         scale = width / image.width
-        grey = _flatten(ImageOps.exif_transpose(image))
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            # The second picture of an MPO file is a preview, or for the other eye.
+            remarks.append("only the first of its pages or frames is read")
+        grey, colour, remark = _flatten(ImageOps.exif_transpose(image))
     factor = max(1.0, max(grey.size) / WORKING_SIDE)
-    if factor > 1:
-        size = (max(1, round(grey.width / factor)), max(1, round(grey.height / factor)))
-        grey = grey.resize(size, Image.Resampling.BOX)
-    return Picture(np.array(grey, dtype=np.float32), scale * factor)
+    return Picture(
+        np.array(_reduced(grey, factor), dtype=np.float32),
+        scale * factor,
+        np.array(_reduced(colour, factor)) if colour is not None else None,
+        (*remarks, *([remark] if remark else [])),
+    )
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """One band of grey, 0 to 255: mode L, or F if the file has more than 8 bits."""
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The picture of a file, with its header read."""
+    if is_heif(data):
+        _prepare_heif()
+    formats = ("HEIF",) if is_heif(data) else FORMATS
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        if not data.startswith(b"\xff\xd8\xff"):
+            raise
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        # A progressive JPEG is held in memory as a whole, whatever it is reduced to.
+        if image.width * image.height > MOST_JPEG or image.info.get("progressive"):
+            raise
+    with image:
+        yield image
+
+
+def _prepare_heif() -> None:
+    """Let Pillow read HEIF.
+
+    Raises:
+        DataError: pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise DataError(
+            "is a HEIC photograph, and the package pillow-heif, which reads it, is not installed",
+            "Install it with: pip install pillow-heif. Or convert the picture to JPEG or PNG.",
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _reduced(image: Image.Image, factor: float) -> Image.Image:
+    if factor == 1:
+        return image
+    size = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
+    return image.resize(size, Image.Resampling.BOX)
+
+
+def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
+    """One band of grey, 0 to 255 (mode L, or F if the file has more than 8 bits); RGB; a remark."""
     if image.mode.startswith("I;16"):
-        return _rescaled(image, 0, 65535)
+        return _sixteen_bits(image)
     if image.mode in ("I", "F"):
-        return _rescaled(image, *_finite_range(image))
+        return _rescaled(image, *_finite_range(image)), None, ""
+    if image.mode in ("1", "L") and not image.has_transparency_data:
+        return image.convert("L"), None, ""
     if image.has_transparency_data:
-        return _on_paper(image.convert("RGBA"))
+        image = _on_paper(image.convert("RGBA"))
     # A palette or CMYK cannot be converted to grey levels directly.
-    return image.convert("RGB").convert("L") if image.mode not in ("1", "L") else image.convert("L")
+    colour = image.convert("RGB")
+    return colour.convert("L"), colour, ""
+
+
+def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, None, str]:
+    """Grey by the depth that the values have: programs save 8 or 12 bits in 16."""
+    most = int(np.asarray(image).max())
+    white = next(one for one in DEPTHS if one >= most)
+    bits = white.bit_length()
+    remark = f"its values of 16 bits are read as {bits} bits" if bits < 16 else ""
+    return _rescaled(image, 0, white), None, remark
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:
@@ -146,12 +233,11 @@ def _rescaled(image: Image.Image, low: float, high: float) -> Image.Image:
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
-    """Put an RGBA picture on white, or on black if white hides everything."""
+    """Put an RGBA picture on white, or on black if white hides most of what black shows."""
+    sheets = []
     for paper in ("white", "black"):
         sheet = Image.new("RGBA", image.size, paper)
         sheet.alpha_composite(image)
-        grey = sheet.convert("L")
-        low, high = grey.getextrema()
-        if low != high:
-            break
-    return grey
+        sheets.append((int(np.ptp(np.asarray(sheet.convert("L")))), sheet))
+    (on_white, white), (on_black, black) = sheets
+    return white if on_white >= FAINT * on_black else black

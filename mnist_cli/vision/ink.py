@@ -21,10 +21,19 @@ Mask = npt.NDArray[np.bool_]
 
 WIDEST = 0.4
 """The widest stroke, as a share of the shorter side; MNIST's reach 0.25."""
+DESK = 0.42
+"""What has less than this share of the paper's light may be a desk beside it."""
 FAINTEST = 0.08
 """The smallest difference of ink from its paper, as a share of white."""
 NOISE_FACTOR = 5.0
 """The smallest difference of ink from its paper, in standard deviations of the noise."""
+TIGHT = 0.1
+"""The largest gap between the ink and an edge of a tight cut, as a share of the picture's side."""
+TOUCH = 0.05
+"""The largest gap of what reaches the edge, as a share of the picture's shorter side."""
+
+RIM = 2
+"""The most pixels that a smudge at the edge loses to the paper, which continues beyond it."""
 
 
 @dataclass(frozen=True)
@@ -34,60 +43,95 @@ class Ink:
     Attributes:
         levels: (H, W), float32, from 0 for paper to 1 for full ink.
         mask: (H, W), true for pixels with ink.
+        desk: (H, W), true beside the paper.
+        noise: its standard deviation, as a share of full ink.
     """
 
     levels: Grey
     mask: Mask
+    desk: Mask
+    noise: float
 
 
-def find_ink(grey: Grey) -> Ink:
+def find_ink(grey: Grey, widest: float = WIDEST) -> Ink:
     """Separate ink from paper on grey levels (H, W), 0 to 255, dark on light or light on dark.
+
+    Args:
+        grey: the picture.
+        widest: the widest stroke, as a share of the shorter side. Wider things are paper.
 
     Raises:
         DataError: the picture is blank.
     """
-    grey = _smooth(grey)
-    light = grey if is_light_on_dark(grey) else 255 - grey
+    grey = _smooth(grey, widest)
+    light = grey if is_light_on_dark(grey, widest) else 255 - grey
     with contextlib.suppress(DataError):
-        ink = _ink_on(_above_paper(light, edge_is_paper=True))
+        ink = _ink_above(light, widest, edge_is_paper=True)
         if _lies_inside(ink.mask):
             return ink
-    return _ink_on(_above_paper(light, edge_is_paper=False))
+    return _ink_above(light, widest, edge_is_paper=False)
 
 
-def _ink_on(raw: Grey) -> Ink:
-    """The ink, from the difference (H, W) of each pixel and its paper.
+def _ink_above(light: Grey, widest: float, *, edge_is_paper: bool) -> Ink:
+    """The ink on the paper that is found with one width of stroke.
+
+    Raises:
+        DataError: no pixel differs by more than the noise.
+    """
+    paper = _paper(light, _window(light, widest), edge_is_paper=edge_is_paper)
+    # Shade multiplies the reflected light. Dark ink was inverted, so light paper is 255 - paper.
+    raw = ((light - paper) / np.maximum(255 - paper, 32)).astype(np.float32)
+    desk = _desk(255 - paper) if widest < WIDEST else np.zeros(raw.shape, dtype=bool)
+    return _ink_on(raw, desk)
+
+
+def _ink_on(raw: Grey, desk: Mask) -> Ink:
+    """The ink, from the difference (H, W) of each pixel and its paper; none on the desk.
 
     Raises:
         DataError: no pixel differs by more than the noise.
     """
     # Of a normal distribution the quartile lies 0.67 deviations below the middle, the 5th
     # percentile 1.64; three quarters of a closely cut picture may be ink.
-    lowest, quartile = np.percentile(raw, (5, 25))
+    lowest, quartile = np.percentile(raw[~desk], (5, 25))
     noise = float(quartile - lowest) / 0.97
     floor = float(quartile) + 0.67 * noise
-    ink = np.maximum(raw - floor, 0)
+    ink = np.where(desk, 0, np.maximum(raw - floor, 0)).astype(np.float32)
     full = _full_ink(ink, least=max(FAINTEST, NOISE_FACTOR * noise))
     levels = np.minimum(ink / full, 1).astype(np.float32)
-    return Ink(levels, _with_cores(levels, low=max(0.25, 2.5 * noise / full)))
+    mask = _with_cores(levels, low=max(0.25, 2.5 * noise / full))
+    return Ink(levels, mask, desk, noise / full)
 
 
 def _lies_inside(mask: Mask) -> bool:
-    """Whether the largest piece of ink does not touch the picture's edge."""
+    """Whether the largest piece of ink does not reach the edge, nor the ink two edges."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return not (largest[[0, -1]].any() or largest[:, [0, -1]].any())
+    rim = 1 + min(RIM, round(TOUCH * min(mask.shape)))
+    return bool(largest[rim:-rim, rim:-rim].sum() == largest.sum()) and not spans(mask)
 
 
-def _smooth(grey: Grey) -> Grey:
-    """Blur by a 400th of the longer side, against grain; small pictures stay as they are."""
-    sigma = max(grey.shape) / 400
+def spans(mask: Mask) -> bool:
+    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight cut."""
+    for axis in (0, 1):
+        places, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
+        if places[0] <= TIGHT * side and places[-1] + 1 >= (1 - TIGHT) * side:
+            return True
+    return False
+
+
+def _smooth(grey: Grey, widest: float) -> Grey:
+    """Blur by a 400th of the longer side, against grain; small pictures stay as they are.
+
+    Less if strokes are narrower.
+    """
+    sigma = max(grey.shape) / 400 * (widest / WIDEST) ** 0.5
     return np.asarray(ndimage.gaussian_filter(grey, sigma)) if sigma > 0.4 else grey
 
 
-def is_light_on_dark(grey: Grey) -> bool:
+def is_light_on_dark(grey: Grey, widest: float = WIDEST) -> bool:
     """Whether the ink on grey levels (H, W), 0 to 255, is lighter than the paper.
 
     Chooses the polarity that leaves smoother paper with less ink: with the wrong one, the digit
@@ -95,28 +139,37 @@ def is_light_on_dark(grey: Grey) -> bool:
     pixels: of 800 pictures in 8 kinds, fitting the border was right for 85%, this for 97%.
     """
     small = scaled(grey, 200) if max(grey.shape) > 200 else grey
-    return _unrest(small) < _unrest(255 - small)
+    return _unrest(small, widest) < _unrest(255 - small, widest)
 
 
-def _unrest(light: Grey) -> float:
+def _unrest(light: Grey, widest: float) -> float:
     """The paper's total variation, plus the ink's estimated from its area, in levels × pixels."""
-    size = _window(light)
+    size = _window(light, widest)
     paper = _paper(light, size, edge_is_paper=False)
     variation = sum(float(abs(np.diff(paper, axis=axis)).sum()) for axis in (0, 1))
     # A stroke of width w has an edge of 2/w for each pixel of its area; size is the widest.
     return variation + 2 / size * float((light - paper).sum())
 
 
-def _window(light: Grey) -> int:
+def _window(light: Grey, widest: float) -> int:
     side: int = min(light.shape)
-    return max(3, round(WIDEST * side))
+    return max(3, round(widest * side))
 
 
-def _above_paper(light: Grey, *, edge_is_paper: bool) -> Grey:
-    """The difference of each pixel and the paper around it, as a share of white."""
-    paper = _paper(light, _window(light), edge_is_paper=edge_is_paper)
-    # Shade multiplies the reflected light. Dark ink was inverted, so light paper is 255 - paper.
-    return np.asarray((light - paper) / np.maximum(255 - paper, 32), dtype=np.float32)
+def _desk(white: Grey) -> Mask:
+    """What lies beside the paper, by the light (H, W) of both.
+
+    It is much darker, from one pixel to the next: light falls off slowly, and a hand's shadow
+    leaves half of it.
+    """
+    dark = white < DESK * np.percentile(white, 90)
+    reach = 2 * (max(white.shape) // 200) + 5
+    rim = ndimage.maximum_filter(dark, 3) & ~dark
+    if not rim.any():
+        return np.asarray(dark)
+    lightest, darkest = ndimage.maximum_filter(white, reach), ndimage.minimum_filter(white, reach)
+    jump = float(np.median(lightest[rim] / np.maximum(darkest[rim], 1)))
+    return np.asarray(dark & (jump > 1.6))
 
 
 def _paper(light: Grey, size: int, *, edge_is_paper: bool) -> Grey:

@@ -1,4 +1,4 @@
-"""Cuts a picture's ink into digits: all of it as one, or connected pieces in reading order.
+"""Cuts a picture's ink into digits, in reading order.
 
 Digits that touch each other are not separated.
 """
@@ -6,6 +6,7 @@ Digits that touch each other are not separated.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,53 +14,21 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import Grey, Ink
+from mnist_cli.vision.form import stroke_width
+from mnist_cli.vision.ink import WIDEST, Grey, Ink, Mask, find_ink
+from mnist_cli.vision.lines import without
+from mnist_cli.vision.pieces import ALIKE, Box, Region, pieces_of, usual_height
+from mnist_cli.vision.ruling import ruling
 
-SPECK = 0.03
-"""Pieces with a smaller share of the largest piece's area are ignored as dirt."""
-MOST_PIECES = 1000
-
-
-@dataclass(frozen=True)
-class Box:
-    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last excluded, in pixels."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.right - self.left
-
-    def union(self, other: Box) -> Box:
-        """The smallest box around both."""
-        return Box(
-            min(self.top, other.top),
-            min(self.left, other.left),
-            max(self.bottom, other.bottom),
-            max(self.right, other.right),
-        )
-
-
-@dataclass(frozen=True)
-class Region:
-    """The pieces of ink, by number, of a digit, and the box around them."""
-
-    box: Box
-    pieces: tuple[int, ...]
-    area: int
-
-    def join(self, other: Region) -> Region:
-        """Both in one region."""
-        return Region(self.box.union(other.box), self.pieces + other.pieces, self.area + other.area)
+LOWEST, HIGHEST = 0.4, 2.5
+"""Heights of what can be a digit, as shares of the digits' usual height."""
+SMALLEST_ZERO = 0.25
+DUST = 0.1
+"""What is lower is a speck, as a share of the digits' usual height."""
+NARROW = 0.08
+"""The widest stroke of small digits on a page, as a share of the shorter side."""
+SMALLEST_WINDOW = 5
+MOST_DIGITS = 2000
 
 
 @dataclass(frozen=True)
@@ -70,101 +39,226 @@ class Cut:
     box: Box
 
 
-def cut_whole(ink: Ink) -> list[Cut]:
-    """All the ink as one digit, without specks and without pieces that touch the edge."""
-    labels, pieces = _pieces(ink)
-    whole = _without_intruders(pieces, ink.levels.shape)
-    return [_cut(ink, labels, functools.reduce(Region.join, whole))]
+@dataclass(frozen=True)
+class LeftOut:
+    """Ink that is taken for no digit: the box around it, the reason, and how many pieces it has."""
+
+    box: Box
+    why: str
+    pieces: int = 1
 
 
-def cut_apart(ink: Ink) -> list[Cut]:
+@dataclass(frozen=True)
+class Page:
+    """The digits on a picture in reading order, and what else is on it."""
+
+    cuts: list[Cut]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a search with one width of stroke finds.
+
+    Attributes:
+        ink: without lines.
+        labels: (H, W), the number of the piece at each pixel.
+        height: the digits' usual height, in pixels.
+        digits: in no order.
+        left_out: everything else.
+    """
+
+    ink: Ink
+    labels: npt.NDArray[np.int32]
+    height: float
+    digits: list[Region]
+    left_out: list[LeftOut]
+
+
+def cut_apart(grey: Grey) -> Page:
     """Each digit by itself, line by line from the top, within a line from the left.
 
+    Args:
+        grey: levels (H, W), 0 to 255.
+
     Raises:
-        DataError: more than :data:`MOST_PIECES` pieces.
+        DataError: the picture is blank, holds no digit, or more than :data:`MOST_DIGITS`.
     """
-    labels, pieces = _pieces(ink)
-    if len(pieces) > MOST_PIECES:
-        raise DataError(f"{len(pieces):,} pieces of ink are too many for digits")
-    pieces = _without_intruders(pieces, ink.levels.shape)
-    digits = _grouped(pieces, float(np.median([piece.box.height for piece in _large(pieces)])))
-    return [_cut(ink, labels, digit) for digit in in_reading_order(digits)]
+    return _page(read_page(grey))
 
 
-def _pieces(ink: Ink) -> tuple[npt.NDArray[np.int32], list[Region]]:
-    """The number of the piece at each pixel (H, W), and the pieces that are not specks."""
-    labels, _ = ndimage.label(ink.mask, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    pieces = [
-        Region(Box(rows.start, columns.start, rows.stop, columns.stop), (number,), int(area))
-        for number, ((rows, columns), area) in enumerate(
-            zip(ndimage.find_objects(labels), areas[1:], strict=True), start=1
-        )
-        if area >= SPECK * areas.max()
-    ]
-    return labels, pieces
+def read_page(grey: Grey) -> Reading:
+    """Find the digits on grey levels (H, W), with wide strokes; if they are small, with narrow ones.
 
+    Shadows, what shows through and the desk beside the paper are wider than the strokes of small
+    digits.
 
-def _large(pieces: list[Region]) -> list[Region]:
-    """The pieces at least a third as high as the highest."""
-    tallest = max(piece.box.height for piece in pieces)
-    return [piece for piece in pieces if piece.box.height >= tallest / 3]
-
-
-def _without_intruders(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:
-    """Omit pieces that touch the picture's edge, such as a table's, if a digit lies inside.
-
-    A digit in a tight cut touches the edge itself, and stays.
+    Raises:
+        DataError: the picture is blank, or has too many pieces of ink.
     """
-    inside = [piece for piece in pieces if not _at_edge(piece.box, shape)]
-    tall = any(piece.box.height >= shape[0] / 5 for piece in inside)
-    return inside if tall else pieces
+    wide, failure = _try(grey, WIDEST)
+    narrow, _ = _try(grey, NARROW) if NARROW * min(grey.shape) >= SMALLEST_WINDOW else (None, None)
+    if wide is None and narrow is None and failure is not None:
+        raise failure
+    if wide is None or narrow is None or not narrow.digits:
+        return wide or narrow  # type: ignore[return-value]
+    return wide if _is_written(wide, narrow, NARROW * min(grey.shape)) else narrow
 
 
-def _at_edge(box: Box, shape: tuple[int, ...]) -> bool:
-    return box.top == 0 or box.left == 0 or box.bottom == shape[0] or box.right == shape[1]
+def _try(grey: Grey, widest: float) -> tuple[Reading | None, DataError | None]:
+    try:
+        return _read(find_ink(grey, widest)), None
+    except DataError as error:
+        return None, error
 
 
-def _grouped(pieces: list[Region], height: float) -> list[Region]:
+def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
+    """Whether the wide search finds digits whose strokes are too wide for the narrow one.
+
+    Or as many large digits: it is better against grain.
+    """
+    if len(wide.digits) == len(narrow.digits) and narrow.height > 3 * window:
+        return True
+    if not wide.digits or max(wide.digits, key=lambda one: one.area).is_blot:
+        return False
+    written = _mask(wide)
+    stroke = stroke_width(written.astype(np.float32))
+    if stroke <= 0.6 * window or wide.height <= 3 * stroke:
+        return False
+    # The narrow search finds the ragged edges of wide strokes, or takes the strokes for the paper.
+    sheet = ~narrow.ink.desk
+    return bool(max(written[_mask(narrow)].mean(), written[sheet].mean()) > 0.7)
+
+
+def _mask(reading: Reading) -> Mask:
+    numbers = [number for digit in reading.digits for number in digit.pieces]
+    return np.isin(reading.labels, numbers)
+
+
+def _read(ink: Ink) -> Reading:
+    lines, size = ruling(ink)
+    ink = without(ink, lines, size, along=True)
+    labels, pieces = pieces_of(ink.mask)
+    height = usual_height(pieces, ink.mask.shape)
+    specks = [piece for piece in pieces if piece.box.height < DUST * height]
+    reading = Reading(ink, labels, height, [], [LeftOut(line.box, "a line") for line in lines])
+    beside = set(np.unique(labels[ndimage.maximum_filter(ink.desk, 5)]).tolist())
+    for region in grouped([one for one in pieces if one.box.height >= DUST * height], height):
+        beside_paper = not beside.isdisjoint(region.pieces)
+        why = "at the paper's edge" if beside_paper else _objection(region, reading)
+        if why is None:
+            reading.digits.append(region)
+        else:
+            reading.left_out.append(LeftOut(region.box, why, len(region.pieces)))
+    if specks:
+        around = functools.reduce(Box.union, (one.box for one in specks))
+        reading.left_out.append(LeftOut(around, "specks", len(specks)))
+    return reading
+
+
+def _objection(region: Region, reading: Reading) -> str | None:
+    """Why a region is no digit, given the digits' usual height; none if it may be one."""
+    height, shape = reading.height, reading.ink.mask.shape
+    share = region.box.height / height
+    if region.box.at_edge(shape) and not ALIKE[0] <= share <= ALIKE[1]:
+        return "at the picture's edge, not as high as the digits"
+    if share < LOWEST and not (share >= SMALLEST_ZERO and _is_ring(region, reading.labels)):
+        return f"lower than {LOWEST} of the digits' height"
+    if share > HIGHEST:
+        return f"higher than {HIGHEST} of the digits' height"
+    if region.box.width > HIGHEST * height:
+        return f"wider than {HIGHEST} of the digits' height"
+    if region.is_blot and share < 0.7:
+        return "a blot"
+    return None
+
+
+def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:
+    """Whether it is round and hollow, as the zeros that some write smaller than other digits."""
+    box = region.box
+    ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
+    hollow = int(ndimage.binary_fill_holes(ink).sum()) - int(ink.sum())
+    return 0.5 <= box.width / box.height <= 1.8 and hollow >= 0.1 * ink.size
+
+
+def grouped(pieces: list[Region], height: float) -> list[Region]:
     """Join the pieces of a digit: close, above each other, and together no taller than a digit."""
+    order = sorted(pieces, key=lambda one: -one.area)
     digits: list[Region] = []
-    for piece in sorted(pieces, key=lambda one: -one.area):
-        match = next((one for one in digits if _belong_together(one.box, piece.box, height)), None)
-        if match is not None:
-            digits.remove(match)
-            piece = match.join(piece)
-        digits.append(piece)
+    boxes = np.zeros((len(order), 4), dtype=np.int64)
+    for piece in order:
+        count = len(digits)
+        matches = np.flatnonzero(_belong_together(boxes[:count], piece.box, height))
+        if len(matches):
+            place = int(matches[0])
+            digits[place] = digits[place].join(piece)
+        else:
+            place = count
+            digits.append(piece)
+        box = digits[place].box
+        boxes[place] = box.top, box.left, box.bottom, box.right
     return digits
 
 
-def _belong_together(first: Box, second: Box, height: float) -> bool:
-    overlap = min(first.right, second.right) - max(first.left, second.left)
-    gap = max(first.top, second.top) - min(first.bottom, second.bottom)
-    return (
-        overlap >= 0.5 * min(first.width, second.width)
-        and gap < 0.3 * height
-        and first.union(second).height <= 1.4 * height
-    )
+def _belong_together(
+    boxes: npt.NDArray[np.int64], box: Box, height: float
+) -> npt.NDArray[np.bool_]:
+    """Whether each of the boxes (N, 4) is a part of the same digit as ``box``."""
+    top, left, bottom, right = boxes.T
+    overlap = np.minimum(right, box.right) - np.maximum(left, box.left)
+    gap = np.maximum(top, box.top) - np.minimum(bottom, box.bottom)
+    union = np.maximum(bottom, box.bottom) - np.minimum(top, box.top)
+    close = (overlap >= 0.5 * np.minimum(right - left, box.width)) & (gap < 0.3 * height)
+    return np.asarray(close & (union <= 1.4 * height))
 
 
-def in_reading_order(digits: list[Region]) -> list[Region]:
-    """Digits sorted line by line.
+def _page(reading: Reading) -> Page:
+    if not reading.digits:
+        reasons = ", ".join(dict.fromkeys(one.why for one in reading.left_out))
+        raise DataError(f"no digit is found on it; left out: {reasons or 'nothing'}")
+    if len(reading.digits) > MOST_DIGITS:
+        raise DataError(f"{len(reading.digits):,} pieces of ink are too many for digits")
+    order = in_reading_order([one.box for one in reading.digits])
+    digits = [reading.digits[place] for place in order]
+    cuts = [_cut(reading.ink, reading.labels, digit) for digit in digits]
+    return Page(cuts, reading.left_out)
 
-    A digit belongs to a line if its middle lies within the height of the line's last digit. The
-    last rather than the first, so that a line may slope.
+
+def in_reading_order(boxes: Sequence[Box]) -> list[int]:
+    """The places of boxes, line by line from the top, within a line from the left.
+
+    The page may be turned by up to 5 degrees, and a line may bend: a box belongs to a line if its
+    middle lies within the height of the line's last boxes, once the page is straight.
     """
-    lines: list[list[Region]] = []
-    for digit in sorted(digits, key=lambda one: one.box.left):
-        middle = (digit.box.top + digit.box.bottom) / 2
-        for line in lines:
-            if line[-1].box.top <= middle < line[-1].box.bottom:
-                line.append(digit)
-                break
+    x, y = (
+        np.array([(one.left + one.right) / 2 for one in boxes]),
+        np.array([(one.top + one.bottom) / 2 for one in boxes]),
+    )
+    half = np.array([one.height / 2 for one in boxes])
+    y = y - _slope(x, y, 2 * float(np.median(half))) * x
+    lines: list[list[int]] = []
+    for place in np.argsort(x, kind="stable").tolist():
+        away = [abs(float(np.mean(y[line[-3:]])) - y[place]) for line in lines]
+        nearest = int(np.argmin(away)) if away else 0
+        if away and away[nearest] <= max(half[place], half[lines[nearest][-1]]):
+            lines[nearest].append(place)
         else:
-            lines.append([digit])
-    lines.sort(key=lambda line: np.mean([one.box.top + one.box.bottom for one in line]))
-    return [digit for line in lines for digit in line]
+            lines.append([place])
+    lines.sort(key=lambda line: float(np.mean(y[line])))
+    return [place for line in lines for place in line]
+
+
+def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], height: float) -> float:
+    """The slope of the lines of writing, from -0.09 to 0.09: at which the middles gather most."""
+    slopes = np.linspace(-0.09, 0.09, 37)
+    gathered = [_gathered(y - slope * x, height / 3) for slope in slopes]
+    best = int(np.argmax(gathered))
+    return float(slopes[best]) if gathered[best] > 1.2 * _gathered(y, height / 3) else 0.0
+
+
+def _gathered(y: npt.NDArray[np.float64], bin_height: float) -> int:
+    rows = np.floor(y / bin_height).astype(int)
+    return int((np.bincount(rows - rows.min()) ** 2).sum())
 
 
 def _cut(ink: Ink, labels: npt.NDArray[np.int32], digit: Region) -> Cut:

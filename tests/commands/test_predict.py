@@ -107,6 +107,29 @@ def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
         assert int(row["digit"]) == likeliest
 
 
+def test_what_is_no_digit_is_left_out_and_said(run: Run, trained: Path) -> None:
+    """The list of JSON has an object per digit still; its first names the rest of the picture."""
+    page = np.full((200, 400), 255, np.uint8)
+    for place in range(3):
+        save(place, "it.png", side=112)
+        page[20:132, 10 + 130 * place :][:, :112] = np.asarray(Image.open("it.png"))
+    page[170:174] = 0
+    page[150:158, 300:308] = 0
+    Image.fromarray(page).save("page.png")
+    asked = ("predict", "page.png", "--segment", "--checkpoint", trained)
+    outcome = run(*asked, "--json")
+    assert outcome.code == 0
+    assert all({"path", "digit", "probabilities"} <= set(one) for one in outcome.document)
+    assert ["left_out" in one for one in outcome.document] == [True, False, False]
+    left_out = outcome.document[0]["left_out"]
+    assert any(abs(one["box"]["left"] - 300) < 3 and one["pieces"] == 1 for one in left_out)
+    assert all(one["why"] in outcome.err for one in left_out)
+    rows = list(csv.DictReader(io.StringIO(run(*asked, "--csv").out)))
+    said = [row for row in rows if not row["digit"]]
+    assert [row["error"] for row in said] == [f"left out: {one['why']}" for one in left_out]
+    assert [int(row["top"]) for row in said] == [one["box"]["top"] for one in left_out]
+
+
 def test_a_csv_line_for_a_failure(run: Run, trained: Path) -> None:
     outcome = run("predict", "missing.png", "--csv", "--checkpoint", trained)
     (row,) = csv.DictReader(io.StringIO(outcome.out))
@@ -146,3 +169,58 @@ def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -
     outcome = run("predict", *arguments)
     assert outcome.code == code
     assert said in outcome.err
+
+
+def test_an_answer_below_60_percent_is_unsure(run: Run, trained: Path) -> None:
+    for index in range(20):
+        save(index, f"pictures/{index}.png")
+    document = run("predict", "pictures", "--checkpoint", trained, "--json").document
+    unsure = [max(one["probabilities"]) < 0.6 for one in document]
+    assert [one["unsure"] for one in document] == unsure
+    assert any(unsure)
+    outcome = run("predict", "pictures", "--checkpoint", trained, "--csv")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["unsure"] for row in rows] == [str(one).lower() for one in unsure]
+    outcome = run("predict", "pictures", "--checkpoint", trained)
+    assert outcome.out.count("(unsure)") == sum(unsure)
+    assert f"unsure, with less than 60%: {sum(unsure)} of 20" in outcome.err
+
+
+def test_nothing_written_is_said_and_the_others_are_classified(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    cell = np.zeros((50, 50), np.uint8)
+    cell[:, 47:] = 255
+    Image.fromarray(cell).save("cell.png")
+    outcome = run("predict", "cell.png", "three.png", "--checkpoint", trained, "--json")
+    assert outcome.code == 3
+    assert outcome.document[0]["error"]["message"] == "cell.png: nothing is written on it"
+    assert "digit" in outcome.document[1]
+
+
+def test_what_is_not_read_of_a_file_is_said(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    page = Image.open("three.png")
+    page.save("pages.tif", save_all=True, append_images=[page])
+    outcome = run("predict", "pages.tif", "--checkpoint", trained, "--json")
+    assert outcome.document[0]["remarks"] == ["only the first of its pages or frames is read"]
+    assert "pages.tif: only the first of its pages or frames is read" in outcome.err
+
+
+def test_runs_checkpoints_and_plots_are_no_pictures(run: Run, trained: Path) -> None:
+    Path("plots").mkdir()
+    for name in ("curves.png", "filters.png"):
+        Image.new("L", (9, 9)).save(f"plots/{name}")
+    best = trained / "best.pt"
+    for name, what in (
+        (trained, "a run"),
+        (trained.parent, "a folder of runs"),
+        (best, "a checkpoint"),
+    ):
+        outcome = run("predict", name)
+        assert outcome.code == 2
+        assert f"{name} is {what}, not a picture" in outcome.err
+        assert "mnist predict IMAGE -k " in outcome.err
+    outcome = run("predict", "plots", "--checkpoint", trained)
+    assert (outcome.code, "plots of a run" in outcome.err) == (2, True)
+    outcome = run("predict", "", "--checkpoint", trained)
+    assert outcome.code == 2

@@ -62,7 +62,9 @@ def test_torchvisions_folders_and_emnists_names(tmp_path: Path, inner: str, pref
 def test_loading_says_what_was_done(tmp_path: Path) -> None:
     said: list[str] = []
     data = load(str(both_splits(tmp_path / "shapes")), Path("nowhere"), say=said.append)
-    assert said == [f"shapes: {remark}" for remark in data.remarks] != []
+    counts = "3 classes, training + test images: 0 10 + 4, 1 10 + 4, 2 10 + 4"
+    assert said == [f"shapes: {remark}" for remark in (counts, *data.remarks)]
+    assert data.remarks
     assert data.fingerprint == load(str(tmp_path / "shapes"), Path()).fingerprint
     assert data.train.images.shape == (30, 1, 28, 28)
     assert (data.normalisation.mean, data.normalisation.std) == (data.spec.mean, data.spec.std)

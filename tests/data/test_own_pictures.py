@@ -68,12 +68,12 @@ def test_what_is_passed_over(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "train/bar/000.png", tmp_path / "train/bar/deeper/copy.PNG")
     for name in ("train/bar/.hidden.png", "train/bar/Thumbs.db", "train/bar/list.csv"):
         (tmp_path / name).write_bytes(b"x")
-    picture_folder(tmp_path / "val", 1)
-    (tmp_path / ".git").mkdir()
-    (tmp_path / "__MACOSX").mkdir()
+    picture_folder(tmp_path / "more", 1)
+    for name in (".git", "__MACOSX", "lost+found", "@eaDir", "train/bar/@eaDir"):
+        picture_folder(tmp_path / name, 1)
     data = own_data.read_own(tmp_path)
     assert sum(one + other for _, one, other in data.counts()) == 10
-    assert "ignored beside train/ and test/: val/" in data.remarks
+    assert "ignored beside train/ and test/: more/" in data.remarks
     assert "2 files ignored that are not pictures (.csv, .db)" in data.remarks
 
 
@@ -114,7 +114,7 @@ def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
 
 def test_paths_that_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "is a file" in refusal(tmp_path / "file")
+    assert "file is no table of images: 1 column" in refusal(tmp_path / "file")
     assert "does not exist" in refusal(tmp_path / "nowhere")
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 

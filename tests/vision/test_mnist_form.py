@@ -18,7 +18,8 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision import form
 from mnist_cli.vision.form import stroke_width, to_form
 from mnist_cli.vision.ink import find_ink, is_light_on_dark
-from mnist_cli.vision.segmenting import cut_apart, cut_whole
+from mnist_cli.vision.one_digit import cut_whole
+from mnist_cli.vision.segmenting import cut_apart
 
 
 def form_of(pixels: Pixels) -> Pixels:
@@ -147,7 +148,7 @@ def test_digits_are_cut_apart_in_reading_order() -> None:
     places = [(10, 5), (30, 240), (60, 470), (210, 60), (215, 330)]
     for top, left in places:
         page[top : top + 200, left : left + 200] = seven()
-    cuts = cut_apart(find_ink(shaded(page).astype(np.float32)))
+    cuts = cut_apart(shaded(page).astype(np.float32)).cuts
     first = cut_whole(find_ink(seven().astype(np.float32)))[0].box
     offset = np.array([first.top, first.left])
     found = np.array([(one.box.top, one.box.left) for one in cuts])
@@ -163,7 +164,7 @@ def test_a_bar_above_belongs_to_its_digit() -> None:
     five[52:160, 60:72] = 20
     five[148:160, 60:120] = 20
     five[40:160, 250:262] = 20  # a one beside it
-    assert len(cut_apart(find_ink(five.astype(np.float32)))) == 2
+    assert len(cut_apart(five.astype(np.float32)).cuts) == 2
 
 
 @pytest.mark.mnist

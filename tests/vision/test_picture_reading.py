@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, seven
-from PIL import Image
+from PIL import Image, features
 from systems import needs_posix
 
 from mnist_cli.errors import DataError
@@ -22,6 +23,15 @@ from mnist_cli.vision import image_files
 from mnist_cli.vision.digits import expand
 
 DARK = seven()
+KINDS_READ = [
+    "PNG",
+    "JPEG",
+    "GIF",
+    "TIFF",
+    "BMP",
+    "WEBP",
+    *(["AVIF"] if features.check("avif") else []),
+]
 
 
 def grey_of(data: bytes) -> np.ndarray:
@@ -109,7 +119,7 @@ def test_files_that_are_not_pictures(data: bytes, said: str) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"]), st.data())
+@given(st.sampled_from(KINDS_READ), st.data())
 def test_damage_is_never_a_crash(kind: str, data: st.DataObject) -> None:
     whole = bytearray(encoded(DARK[:40, :40], kind))
     for _ in range(data.draw(st.integers(1, 8))):
@@ -146,3 +156,117 @@ def test_more_bytes_than_a_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(encoded(DARK))))
     with pytest.raises(DataError, match="more than 10 bytes"):
         image_files.read_picture("-")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+KINDS = {
+    "a Git LFS pointer": (LFS, "git lfs pull"),
+    "an HTML page": (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "Download"),
+    "a property list": (b'<?xml version="1.0"?>\n<plist version="1.0"></plist>', "Download"),
+    "an SVG drawing": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "Export"),
+    "a PDF document": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "Save its page"),
+    "a PostScript file": (b"%!PS-Adobe-3.0\n", "Convert"),
+    "a table as text": (b"label,pixel0,pixel1,pixel2\n7,0,0,0\n", "Name pictures"),
+    "a text file": ("hello, wörld".encode(), "Name a picture"),
+    "a zip archive": (b"PK\x03\x04\x14\x00", "Unpack"),
+    "a NumPy array": (b"\x93NUMPY\x01\x00", "Save"),
+    "a JPEG XL picture": (b"\xff\x0a\xfa\x7f", "Convert"),
+    "a video": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "frame"),
+}
+
+
+@pytest.mark.parametrize(("kind", "data", "way_out"), [(k, *v) for k, v in KINDS.items()])
+def test_other_kinds_of_files_are_named(kind: str, data: bytes, way_out: str) -> None:
+    with pytest.raises(DataError, match=f"it is {kind}") as caught:
+        image_files.decode(data, "it")
+    assert way_out in caught.value.hint
+
+
+def test_heic_names_the_package_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"it is a HEIC photograph.* pillow-heif") as caught:
+        image_files.decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "it")
+    assert "pip install pillow-heif" in caught.value.hint
+
+
+def test_heic_is_read_whatever_its_ending() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(DARK).convert("RGB")).save(buffer, quality=90)
+    assert abs(grey_of(buffer.getvalue()) - DARK).mean() < 5
+    with pytest.raises(DataError, match="it"):
+        image_files.decode(buffer.getvalue()[:400], "it")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read() -> None:
+    assert abs(grey_of(encoded(Image.fromarray(DARK), "AVIF")) - DARK).mean() < 5
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(250, 0), (255, 0), (0, 255), (128, 255)])
+def test_ink_on_transparency_gets_paper_that_shows_it(ink: int, paper: int) -> None:
+    alpha = Image.fromarray(255 - DARK)
+    image = Image.merge("RGBA", [*[Image.new("L", (200, 200), ink)] * 3, alpha])
+    got = grey_of(encoded(image))
+    assert abs(got[0, 0] - paper) < 20
+    assert np.ptp(got) > 100
+
+
+def test_an_opaque_page_with_transparent_corners_keeps_its_paper() -> None:
+    alpha = np.full((200, 200), 255, np.uint8)
+    alpha[:9, :9] = 0
+    image = Image.merge("LA", [Image.fromarray(DARK), Image.fromarray(alpha)])
+    assert grey_of(encoded(image))[0, 0] == 255
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(8, "PNG"), (12, "PNG"), (12, "TIFF"), (16, "PNG")])
+def test_sixteen_bits_are_read_by_what_they_hold(bits: int, kind: str) -> None:
+    levels = (DARK.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+    levels[0, 0] = 2**bits - 1
+    picture = image_files.decode(encoded(levels, kind), "it")
+    assert abs(picture.grey - DARK)[1:].max() <= 1
+    assert picture.remarks == (
+        () if bits == 16 else (f"its values of 16 bits are read as {bits} bits",)
+    )
+
+
+def test_floats_that_are_not_finite_are_said_to_be() -> None:
+    levels = DARK.astype(np.float32)
+    levels[0, 0] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        grey_of(encoded(levels, "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])
+def test_further_pages_and_frames_are_said_not_to_be_read(kind: str) -> None:
+    first, second = (Image.fromarray(one) for one in (DARK, 255 - DARK))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    several = encoded(first, kind, save_all=True, append_images=[second], **options)
+    picture = image_files.decode(several, "it")
+    assert abs(picture.grey - DARK).max() <= 1
+    assert picture.remarks == ("only the first of its pages or frames is read",)
+    assert image_files.decode(encoded(first, kind, **options), "it").remarks == ()
+
+
+def test_a_photograph_of_108_megapixels_is_reduced_while_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With small limits, since such a picture takes seconds; only a JPEG is reduced."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    monkeypatch.setattr(image_files, "MOST_JPEG", 100_000)
+    monkeypatch.setattr(image_files, "WORKING_SIDE", 50)
+    picture = image_files.decode(encoded(Image.fromarray(DARK), "JPEG"), "it")
+    assert picture.grey.shape == (50, 50)
+    assert picture.scale == 4
+    large = Image.fromarray(DARK).resize((400, 400))
+    progressive = encoded(Image.fromarray(DARK), "JPEG", progressive=True)
+    for data in (encoded(DARK), progressive, encoded(large, "JPEG")):
+        with pytest.raises(DataError, match="20,000 pixels"):
+            image_files.decode(data, "it")
+
+
+def test_hidden_files_in_a_folder_are_no_pictures(tmp_path: Path) -> None:
+    """macOS adds a ._3.png to each 3.png in an archive."""
+    for name in ("3.png", "._3.png", ".hidden.png"):
+        (tmp_path / name).write_bytes(encoded(DARK))
+    assert expand(str(tmp_path)) == [str(tmp_path / "3.png")]

@@ -13,20 +13,24 @@ import pytest
 from pictures import seven
 from PIL import Image
 
-from mnist_cli.vision.digits import digits_of
+from mnist_cli.vision.digits import digits_apart, digits_of
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.segmenting import cut_whole
+from mnist_cli.vision.one_digit import cut_whole
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
 def trials() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("predict_trials", DOCS / "predict_trials.py")
+    return loaded("predict_trials")
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["predict_trials"] = module  # where dataclasses look themselves up
+    sys.modules[name] = module  # where dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
 
@@ -61,3 +65,18 @@ def test_each_kind_still_shows_the_digit(trials: ModuleType) -> None:
 def test_printed_digits_come_from_several_kinds_of_font(trials: ModuleType) -> None:
     names = {path.stem for path in trials.fonts()}
     assert {"DejaVuSans", "DejaVuSerif-Bold", "DejaVuSansMono", "STIXGeneral", "cmr10"} <= names
+
+
+def test_the_pages_of_the_second_table_are_drawn(trials: ModuleType) -> None:
+    """``trials`` is loaded because the program imports it."""
+    pages = loaded("page_trials")
+    page = (DOCS / "predict.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| ([^|]+?) \| [\d,]+ \| [\d,]+ \| [\d,]+ \|$", page, re.MULTILINE)
+    assert [name for name in named if name in pages.PAGES] == list(pages.PAGES)
+    assert pages.distance("1234", "1324") == 2
+    images = np.zeros((1, 28, 28), np.uint8)
+    images[:, 4:24, 12:16] = 255
+    digits = pages.Digits(images, np.array([1]), np.random.default_rng(0))
+    draw, light = pages.PAGES["ruled paper, dark lines"]
+    file, text = pages.picture(draw, light, digits)
+    assert len(digits_apart(decode(file, "page"), "page")) == len(text) == 32

@@ -34,7 +34,10 @@ const showPicture = (id, caption, label, paint) => {
 };
 
 const showSaliency = (saliency, ink, classes) => {
-  if (!saliency) return;
+  if (!saliency) {
+    for (const id of ['gradient', 'difference']) showPicture(id, 'no saliency', 'No saliency', paintNothing);
+    return;
+  }
   const [said, rival] = [classes[saliency.predicted], classes[saliency.rival]];
   for (const [id, caption] of [['gradient', `saliency of ${said}`], ['difference', `of ${said} against ${rival}`]]) {
     const values = unpack(saliency[id].values, Int8Array);

@@ -1,0 +1,284 @@
+"""Where the pictures of a folder are: ``path/CLASS/…``, or ``path/train/CLASS/…`` and others.
+
+Classes have their folders' names, in alphabetical order, or in numerical order if all are numbers.
+Folders in a class's folder belong to it; links to folders in there are not followed. Folders that
+programs and systems make, such as the runs of this program, are no classes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_cli.data.records import MAX_IMAGES, check_count
+from mnist_cli.data.split_names import SplitPart, in_words, split_of
+from mnist_cli.errors import DataError
+from mnist_cli.vision.image_files import ENDINGS
+
+LISTED = 5
+"""The most pictures that one message names."""
+DEEPEST = 5
+"""Folders that may lie around the folders of the classes."""
+
+_LAYOUT = (
+    "Images of each class go into a folder of their own: path/CLASS/….png, or "
+    "path/train/CLASS/….png and path/test/CLASS/….png."
+)
+_NO_CLASSES = {
+    *("lost+found", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
+    *("system volume information", "node_modules"),
+}
+"""Names that systems give to folders, in lower case; hidden ones and ``__MACOSX`` come on top."""
+_RUN_FILES = ("metrics.jsonl", "environment.json", "config.toml", "run.lock")
+_RUN = re.compile(r"\.?\d{4,}-.+")
+
+Files = Mapping[str, Sequence[Path]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pictures by class; ``test`` and ``val`` are empty without such a set."""
+
+    train: Files
+    test: Files
+    val: Files
+    folders: tuple[Path, ...]
+    remarks: tuple[str, ...]
+
+
+def find(root: Path) -> Layout:
+    """The pictures of ``root`` by split and class, without opening any.
+
+    Raises:
+        DataError: the layout is not supported.
+    """
+    place = _place(root)
+    folders = folders_of(place)
+    splits = _splits(place, folders)
+    if "train" not in splits and "test" in splits:
+        raise DataError(f"{place} has {splits['test'].name}/, but no train/ beside it", _LAYOUT)
+    if "train" not in splits:
+        _refuse_nested(place, folders)
+    inside = folders_of(_inmost(splits["train"])) if "train" in splits else folders
+    if not inside:
+        raise DataError(f"{place} holds {_instead(place)}", _LAYOUT)
+    other = Counter[str]()
+    classes = {one.name: _pictures(one, other) for one in _ordered(inside)}
+    _require_pictures(inside[0].parent, classes)
+    tests = {
+        split: _tested(_inmost(splits[split]), classes, other)
+        for split in ("val", "test")
+        if split in splits
+    }
+    check_count(root, sum(map(count, (classes, *tests.values()))))
+    remarks = [*_elsewhere(root, place, splits), *_ignored(folders, splits, other)]
+    inner = [one for split in tests for one in folders_of(_inmost(splits[split]))]
+    return Layout(
+        classes, tests.get("test", {}), tests.get("val", {}), (*inside, *inner), tuple(remarks)
+    )
+
+
+def count(files: Files) -> int:
+    """The number of pictures."""
+    return sum(map(len, files.values()))
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """The folders in it that may be classes."""
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not _is_no_class(one))
+
+
+def _is_no_class(folder: Path) -> bool:
+    name = folder.name
+    return (
+        name.startswith((".", "__"))
+        or name.lower() in _NO_CLASSES
+        or (folder / "pyvenv.cfg").is_file()
+        or holds_runs(folder)
+    )
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether it is a run directory of this program, or a folder of them."""
+    return _is_run(folder) or any(
+        _RUN.fullmatch(one.name) and _is_run(one) for one in _subfolders(folder)
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    return sum((folder / name).is_file() for name in _RUN_FILES) > 1
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return [one for one in folder.iterdir() if one.is_dir()]
+    except PermissionError:  # reading its pictures will say so
+        return []
+
+
+def _place(root: Path) -> Path:
+    """The folder of the splits or classes: ``root``, or the only folder in it, and so on."""
+    place = root
+    for _ in range(DEEPEST):
+        inner = folders_of(place)
+        nested = len(inner) == 1 and folders_of(inner[0]) and not _has_pictures(inner[0])
+        if not nested or _has_pictures(place) or split_of(inner[0].name) is not None:
+            break
+        place = inner[0]
+    return place
+
+
+def _inmost(folder: Path) -> Path:
+    """The folder itself, or the one of the same name in it, as Kaggle's archives unpack."""
+    for _ in range(DEEPEST):
+        inner = folders_of(folder)
+        if [one.name for one in inner] != [folder.name] or _has_pictures(folder):
+            break
+        folder = inner[0]
+    return folder
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(_is_picture(one) for one in folder.iterdir())
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether it has folders and no pictures of its own."""
+    inmost = _inmost(folder)
+    return bool(folders_of(inmost)) and not _has_pictures(inmost)
+
+
+def _splits(place: Path, folders: Sequence[Path]) -> dict[SplitPart, Path]:
+    """The folders that hold the classes of a split, by their names: ``train``, ``trainingSet``.
+
+    A name that only contains such a word counts if no folder beside it can be a class.
+
+    Raises:
+        DataError: two folders could be meant.
+    """
+    found: dict[SplitPart, list[Path]] = {}
+    classes = [one for one in folders if not split_of(one.name) and _pictures(one, Counter())]
+    for one in folders:
+        split = split_of(one.name)
+        if split and _holds_classes(one) and (not classes or one.name.isalpha()):
+            found.setdefault(split, []).append(one)
+    return {split: _likeliest(place, split, paths) for split, paths in found.items()}
+
+
+def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
+    """The folder of that name, or the one that is no sample."""
+    for good in (
+        [one for one in paths if one.name.lower() in (split, f"{split}ing")],
+        [one for one in paths if "sample" not in one.name.lower()],
+        paths,
+    ):
+        if len(good) == 1:
+            return good[0]
+    names = " and ".join(f"{one.name}/" for one in paths[:LISTED])
+    raise DataError(f"{place} has {names}: which is meant?", f"Name one, such as {paths[0]}.")
+
+
+def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that hold folders of classes, all of them."""
+    if len(folders) > 1 and all(map(_holds_classes, folders)):
+        names = ", ".join(f"{one.name}/" for one in folders[:LISTED])
+        raise DataError(
+            f"{place}: its folders {names} hold folders in turn, so they are no classes",
+            f"Name the folder that holds the classes, such as {_inmost(folders[0])}.",
+        )
+
+
+def _ordered(folders: Sequence[Path]) -> list[Path]:
+    numbers = all(one.name.isdecimal() for one in folders)
+    return sorted(folders, key=lambda one: (int(one.name) if numbers else 0, one.name))
+
+
+def _instead(root: Path) -> str:
+    if _has_pictures(root):
+        return "images, but no folder for each class"
+    if holds_runs(root):
+        return "runs of this program, not images"
+    return "neither folders of images nor IDX files, nor a CSV, npz or Parquet file of images"
+
+
+def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
+    """The pictures in it, by their file extensions, in the order of their paths.
+
+    Other files are counted in ``other``.
+    """
+    found = []
+    for place, inner, names in os.walk(folder, onerror=_raise):
+        inner[:] = sorted(
+            one
+            for one in inner
+            if not one.startswith((".", "__")) and one.lower() not in _NO_CLASSES
+        )
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(place) / name
+                if _is_picture(path):
+                    found.append(path)
+                else:
+                    other[path.suffix.lower()] += 1
+        if len(found) > MAX_IMAGES:
+            break
+    return tuple(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _require_pictures(folder: Path, classes: Files) -> None:
+    empty = [name for name, files in classes.items() if not files]
+    if empty:
+        listed = ", ".join(empty[:LISTED]) + (", …" if len(empty) > LISTED else "")
+        raise DataError(
+            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {listed}", _LAYOUT
+        )
+
+
+def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
+    folders = folders_of(test)
+    unknown = [one.name for one in folders if one.name not in classes]
+    if unknown:
+        raise DataError(
+            f"{test} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:LISTED])} "
+            "without training images",
+            f"The classes are {', '.join(list(classes)[:20])}.",
+        )
+    files = {one.name: _pictures(one, other) for one in folders}
+    if not any(files.values()):
+        raise DataError(f"{test} has no images", _LAYOUT)
+    return files
+
+
+def _elsewhere(root: Path, place: Path, splits: Mapping[SplitPart, Path]) -> Iterator[str]:
+    """Where the images are, if not where everyone looks."""
+    if place != root:
+        yield f"the images are in {place.relative_to(root)}/"
+    for split, folder in splits.items():
+        if split == "val":
+            yield f"{folder.name}/ is the validation set"
+        elif folder.name.lower() not in (split, f"{split}ing"):
+            yield f"{folder.name}/ holds the {in_words(split)} images"
+
+
+def _ignored(
+    folders: Sequence[Path], splits: Mapping[SplitPart, Path], other: Counter[str]
+) -> Iterator[str]:
+    """What was not used."""
+    apart = [one.name for one in folders if splits and one not in splits.values()]
+    if apart:
+        yield f"ignored beside train/ and test/: {', '.join(f'{name}/' for name in apart)}"
+    if other:
+        kinds = ", ".join(sorted(kind or "no extension" for kind in other)[:LISTED])
+        yield f"{other.total():,} files ignored that are not pictures ({kinds})"

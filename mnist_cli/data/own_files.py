@@ -1,0 +1,308 @@
+"""Data of the user's own in CSV, npz or Parquet: one file, or a folder with one for each split.
+
+:mod:`mnist_cli.data.file_kinds` finds the format by a file's content. In a folder, names tell the
+splits: ``train.csv`` and ``test.csv``, ``mnist_train.csv.gz``, ``train-00000-of-00001.parquet``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
+from mnist_cli.data.emnist import upright
+from mnist_cli.data.file_kinds import kind_of
+from mnist_cli.data.records import Arrays, Raw, Rows, check_count
+from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
+from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
+
+ENDINGS = (".csv", ".csv.gz", ".txt", ".tsv", ".npz", ".parquet")
+"""What a file in a folder must end in to be looked into."""
+MANY = 5000
+"""With this many pictures in Parquet reading takes more than half a second."""
+
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
+_LABELLED = "Rows need a label: `mnist predict` classifies rows without one."
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a folder by split; and those that are not used, a sentence each."""
+
+    splits: Mapping[SplitPart, tuple[Path, ...]]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files."""
+        return tuple(path for paths in self.splits.values() for path in paths)
+
+
+def read(path: Path, say: Callable[[str], None] | None = None) -> Raw:
+    """Read a data set from one file, which may hold several splits.
+
+    Raises:
+        DataError: of a kind that is not read, damaged, too large, or without labels.
+    """
+    splits = _splits(path, say)
+    return _assembled(path, splits, ())
+
+
+def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | None:
+    """Read the files of a folder, or of its one folder that has any; None without such files.
+
+    Raises:
+        DataError: as :func:`read`, or it is not clear which files are meant.
+    """
+    found = find(root)
+    if found is None:
+        return None
+    if len(found.files) == 1:
+        splits, remarks = _splits(found.files[0], say), list(found.remarks)
+    else:
+        splits, remarks = {}, list(found.remarks)
+        for split, paths in found.splits.items():
+            rows = _joined(root, [_single(path, say) for path in paths])
+            if rows.labels is None and split != "train":
+                names = ", ".join(path.name for path in paths)
+                remarks.append(f"{names} has no labels, so it is no {in_words(split)} set")
+            else:
+                splits[split] = rows
+    return _assembled(root, splits, remarks)
+
+
+def read_images(path: Path) -> Rows:
+    """The images of one file of rows, labelled or not, for classification.
+
+    Of a file with several splits, the test images.
+
+    Raises:
+        DataError: as :func:`read`.
+    """
+    if kind_of(path) == "idx":
+        return _idx_images(path)
+    splits = _splits(path, None)
+    chosen = "test" if "test" in splits else "train"
+    rows = splits[chosen]
+    if len(splits) == 1:
+        return rows
+    held = " and ".join(map(in_words, splits))
+    which = f"it has {held} images: the {in_words(chosen)} images are used"
+    return replace(rows, remarks=(which, *rows.remarks))
+
+
+def find(root: Path) -> Found | None:
+    """The files of a folder that hold rows of pixels; None if it has none.
+
+    Raises:
+        DataError: two files could be meant for one split.
+    """
+    here = _found_in(root)
+    if here is not None:
+        return here
+    inside = {folder: found for folder in _inner(root) if (found := _found_in(folder))}
+    if len(inside) > 1:
+        names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
+        raise DataError(
+            f"{root} has several data sets, in {names}", f"Name one, such as {next(iter(inside))}."
+        )
+    return next(iter(inside.values()), None)
+
+
+def _found_in(folder: Path) -> Found | None:
+    """The files that lie in a folder itself."""
+    by_split: dict[SplitPart, list[Path]] = {}
+    others = []
+    for path in filter(_is_rows, _candidates(folder)):
+        split = split_of(path.name)
+        by_split.setdefault(split, []).append(path) if split else others.append(path)
+    if "train" in by_split:
+        return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
+    paths = [*others, *(path for found in by_split.values() for path in found)]
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths[:5])
+        raise DataError(
+            f"{folder} has several files of images, none named as a training set: {names}",
+            f"Name one, such as {paths[0]}.",
+        )
+    return Found({"train": tuple(paths)}) if paths else None
+
+
+def may_hold_rows(root: Path) -> bool:
+    """Whether any name ends as a file of rows does, in the folder or in one inside it; opens none."""
+    return any(
+        one.name.lower().endswith(ENDINGS)
+        for folder in (root, *_inner(root))
+        for one in folder.iterdir()
+    )
+
+
+def has_train_file(root: Path) -> bool:
+    """Whether a file of rows in the folder itself is named as a training set."""
+    return any(split_of(path.name) == "train" and _is_rows(path) for path in _candidates(root))
+
+
+def _inner(root: Path) -> list[Path]:
+    return sorted(
+        one for one in root.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
+    )
+
+
+def _candidates(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(ENDINGS)
+        and not path.name.startswith((".", "__"))
+        and path.is_file()
+    ]
+
+
+def _is_rows(path: Path) -> bool:
+    """Whether the first bytes are those of rows of pixels; a damaged file still counts."""
+    try:
+        kind = kind_of(path)
+        if kind == "csv":
+            own_csv.columns_of(path)
+    except DataError as error:
+        return "damaged" in error.message
+    return kind != "idx"
+
+
+def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The file of a split, or all shards of it.
+
+    Raises:
+        DataError: there are several, or shards are missing.
+    """
+    shards = [_SHARD.search(path.name) for path in paths]
+    counts = {shard[2] for shard in shards if shard}
+    if len(paths) == 1 and not counts:
+        return tuple(paths)
+    whole = len(counts) == 1 and all(shards) and len(paths) == int(counts.pop())
+    if not whole:
+        names = ", ".join(path.name for path in paths[:5])
+        raise DataError(
+            f"{folder}: {names}: several files of {in_words(split)} images, or parts are missing",
+            "Name one of them, or put one data set into a folder of its own.",
+        )
+    return tuple(sorted(paths))
+
+
+def _splits(path: Path, say: Callable[[str], None] | None) -> Mapping[str, Rows]:
+    """What one file holds, by split, each image upright."""
+    kind = kind_of(path)
+    if kind == "idx":
+        raise DataError(
+            f"{path} is an IDX file, one of two or four of a data set", f"Name {path.parent}."
+        )
+    if kind == "npz":
+        found = own_npz.read(path)
+    elif kind == "csv":
+        found = {"train": own_csv.read(path)}
+    else:
+        if say:
+            say(f"reading the pictures in {path}")
+        found = {"train": own_parquet.read(path)}
+    return {split: _upright(path, rows) for split, rows in found.items()}
+
+
+def _upright(path: Path, rows: Rows) -> Rows:
+    images, remarks = upright(path.name, rows.images)
+    return replace(rows, images=images, remarks=(*rows.remarks, *remarks))
+
+
+def _single(path: Path, say: Callable[[str], None] | None) -> Rows:
+    """A file that stands for one split of a folder."""
+    splits = _splits(path, say)
+    if len(splits) > 1:
+        raise DataError(f"{path} has several splits, beside other files", "Name it alone.")
+    return splits["train"]
+
+
+def _joined(root: Path, parts: Sequence[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    check_count(root, sum(map(len, parts)))
+    labels = [part.labels for part in parts if part.labels is not None]
+    if len(labels) not in (0, len(parts)) or len({part.names for part in parts}) > 1:
+        raise DataError(f"{root}: the parts of a split have different classes")
+    return Rows(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(labels) if labels else None,
+        parts[0].names,
+        tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
+    )
+
+
+def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -> Raw:
+    """The splits with classes counted from 0.
+
+    Raises:
+        DataError: labels are missing, or some have no training images.
+    """
+    train = splits["train"]
+    if train.labels is None:
+        raise DataError(f"{path} has no labels", _LABELLED)
+    check_count(path, sum(map(len, splits.values())))
+    values = np.unique(train.labels)
+    arrays = {
+        split: Arrays(
+            rows.images, own_labels.number(rows.labels, values, f"{path}, {in_words(split)}")
+        )
+        for split, rows in splits.items()
+        if rows.labels is not None
+    }
+    said = [*remarks, *_remarks(splits)]
+    if not train.names:
+        said += own_labels.remarks(values)
+    return Raw(
+        _names(path, train, values.tolist()),
+        arrays["train"],
+        arrays.get("test"),
+        tuple(said),
+        arrays.get("val"),
+    )
+
+
+def _names(path: Path, train: Rows, values: Sequence[int]) -> tuple[str, ...]:
+    if not train.names:
+        return tuple(map(str, values))
+    wrong = [value for value in values if not 0 <= value < len(train.names)]
+    if wrong:
+        raise DataError(
+            f"{path}: label {wrong[0]}, but the file names {len(train.names)} classes, from 0"
+        )
+    return tuple(train.names[value] for value in values)
+
+
+def _remarks(splits: Mapping[str, Rows]) -> Iterator[str]:
+    """What was done to the splits; once if it was the same in all."""
+    for remark in dict.fromkeys(one for rows in splits.values() for one in rows.remarks):
+        of = [split for split, rows in splits.items() if remark in rows.remarks]
+        every = len(of) == len(splits)
+        yield remark if every else f"{' and '.join(map(in_words, of))} images: {remark}"
+    for split, rows in splits.items():
+        if rows.labels is None:
+            yield f"its {in_words(split)} images have no labels, and are not used"
+
+
+def _idx_images(path: Path) -> Rows:
+    array = idx.load(path, hint="Write it again.").array
+    if array.dtype != np.uint8 or array.ndim != 3:
+        raise DataError(
+            f"{path} holds {array.dtype} of shape {array.shape}, not images",
+            "Name the images' file.",
+        )
+    check_count(path, len(array))
+    images, remarks = upright(path.name, array)
+    if images.shape[1:] != (SIDE, SIDE):
+        height, width = images.shape[1:]
+        remarks = (*remarks, f"images are {width}×{height}: {IN_WORDS}")
+        images = np.stack([fit(image) for image in images])
+    return Rows(images, None, remarks=remarks)

@@ -1,0 +1,65 @@
+"""Labels of the user's own: whole numbers of any value become classes from 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.errors import DataError
+
+MOST = 2**31
+_HINT = "Labels are whole numbers, one for each class."
+
+
+def whole(
+    found: npt.NDArray[Any], place: Callable[[int], str], start: int = 0
+) -> npt.NDArray[np.int64]:
+    """Labels (N,) of any real type as whole numbers.
+
+    Args:
+        found: the labels.
+        place: the name of a row, for the message.
+        start: the number of the first row.
+
+    Raises:
+        DataError: one is not a whole number; names its row.
+    """
+    if found.dtype.kind not in "buif":
+        raise DataError(f"{place(start)}: the label is no number but {found.dtype}", _HINT)
+    good = (found >= -MOST) & (found < MOST)
+    if found.dtype.kind == "f":
+        good &= np.rint(found) == found
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        raise DataError(
+            f"{place(start + row)}: the label {found[row]} is not a whole number", _HINT
+        )
+    return found.astype(np.int64)
+
+
+def number(found: npt.NDArray[Any], values: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+    """Labels (N,) counted from 0 in the order of ``values``, those of the training set.
+
+    Raises:
+        DataError: a label has no training images; ``where`` is the file.
+    """
+    labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
+    wrong = np.flatnonzero(values[labels] != found)
+    if wrong.size:
+        raise DataError(
+            f"{where}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
+            f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
+        )
+    return labels.astype(np.int64)
+
+
+def remarks(values: npt.NDArray[Any]) -> Iterator[str]:
+    """What became of labels whose sorted values (K,) are not 0, 1, 2 and so on."""
+    if values[0] != 0 or values[-1] != len(values) - 1:
+        yield (
+            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
+            "class names, and the classes are numbered from 0"
+        )

@@ -1,0 +1,280 @@
+"""An .npz of NumPy with images and labels, as Keras has MNIST (``x_train``, ``y_train``, …).
+
+Arrays are read by their headers, never by pickle, and their sizes are checked before anything is
+unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.data.levels import Levels
+from mnist_cli.data.own_labels import whole
+from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_ratio
+from mnist_cli.data.zip_entries import entries
+from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
+
+LIMIT = 8 << 30
+"""Bytes of an array: a million images of 28×28 in float64 have 6.3 GB. Read in parts."""
+MOST_LABELS = 128 << 20
+"""Bytes of the labels."""
+LONGEST_HEADER = 1 << 16
+_PART = 16 << 20
+
+_SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+_IMAGES = {"x", "image", "images", "img", "imgs", "data", "features", "pixels"}
+_LABELS = {"y", "label", "labels", "target", "targets", "class", "classes"}
+_HINT = (
+    "Name the arrays x_train, y_train, x_test and y_test: "
+    'numpy.savez("data.npz", x_train=…, y_train=…, x_test=…, y_test=…).'
+)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array as its header describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+    @property
+    def bytes(self) -> int:
+        """Its size; Python's integers do not overflow."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read(path: Path) -> dict[str, Rows]:
+    """The images by split, ``train`` first; a file with one split has it as ``train``.
+
+    Raises:
+        DataError: damaged, too large, of objects, or without images; names the array.
+    """
+    with entries(path) as (archive, found):
+        names = _by_meaning(path, [one.filename.removesuffix(".npy") for one in found])
+        try:
+            splits = {
+                split: _rows(path, archive, names, split)
+                for split in ("train", "val", "test")
+                if (split, "images") in names
+            }
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
+    return splits if "train" in splits else {"train": next(iter(splits.values()))}
+
+
+def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
+    """The names of the arrays by split and kind, such as ("train", "images")."""
+    if len(set(names)) != len(names):
+        raise DataError(f"{path} has two arrays with the same name")
+    found: dict[tuple[str, str], str] = {}
+    for name in names:
+        key = _meaning(name)
+        if key in found:
+            raise DataError(f"{path}: {found[key]} and {name} are both {key[0]} {key[1]}", _HINT)
+        if key is not None:
+            found[key] = name
+    if not any(kind == "images" for _, kind in found):
+        listed = ", ".join(ascii(name)[1:-1] for name in names[:8])
+        raise DataError(f"{path} has no array of images by a known name: {listed}", _HINT)
+    return found
+
+
+def _meaning(name: str) -> tuple[str, str] | None:
+    """The split and kind that a name such as ``x_train``, ``trainLabels`` or ``images`` means."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().replace("-", "_").split("_")
+    splits = [_SPLITS[word] for word in words if word in _SPLITS]
+    others = [word for word in words if word not in _SPLITS]
+    kind = "images" if others[:1] and others[0] in _IMAGES else ""
+    kind = "labels" if others[:1] and others[0] in _LABELS else kind
+    if len(splits) > 1 or len(others) != 1 or not kind:
+        return None
+    return (splits or ["train"])[0], kind
+
+
+def _rows(
+    path: Path, archive: zipfile.ZipFile, names: Mapping[tuple[str, str], str], split: str
+) -> Rows:
+    images, remarks = _images(path, archive, names[split, "images"])
+    name = names.get((split, "labels"))
+    if name is None:
+        return Rows(images, None, remarks=remarks)
+    labels = _labels(path, archive, name)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{path}: {len(images):,} images in {names[split, 'images']}, but {len(labels):,} labels "
+            f"in {name}"
+        )
+    return Rows(images, labels, remarks=remarks)
+
+
+def _images(
+    path: Path, archive: zipfile.ZipFile, name: str
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    where = f"{path}: {name}"
+    levels = Levels(lambda row: f"{where}, image {row}")
+    with archive.open(f"{name}.npy") as file:
+        array = _header(where, file, name)
+        height, width = _size(where, array.shape)
+        check_count(path, array.shape[0])
+        _require_numbers(where, array, archive)
+        images = np.empty((array.shape[0], SIDE, SIDE), dtype=np.uint8)
+        if array.fortran:
+            if array.bytes > MAX_IMAGES * SIDE * SIDE:
+                raise DataError(
+                    f"{where} has {array.bytes:,} bytes in Fortran's order, too many to be turned",
+                    "Save it with numpy.ascontiguousarray.",
+                )
+            stored = _whole(where, file, array).reshape(-1, height, width)
+            _fill(images, stored, levels, 0)
+        else:
+            per_part = max(1, _PART // (height * width * array.dtype.itemsize))
+            for start in range(0, len(images), per_part):
+                count = min(per_part, len(images) - start)
+                values = _take(where, file, count * height * width, array.dtype)
+                _fill(images, values.reshape(count, height, width), levels, start)
+        _require_end(where, file)
+    remarks = levels.finish(images)
+    if (height, width) != (SIDE, SIDE):
+        remarks = (*remarks, f"images are {width}×{height}: {IN_WORDS}")
+    return images, remarks
+
+
+def _fill(
+    images: npt.NDArray[np.uint8], values: npt.NDArray[Any], levels: Levels, start: int
+) -> None:
+    """Write values (n, H, W) of any type into ``images`` from row ``start`` on."""
+    step = max(1, (_PART // 8) // (values.shape[1] * values.shape[2]))
+    for at in range(0, len(values), step):
+        part = levels.of(values[at : at + step])
+        if part.shape[1:] != (SIDE, SIDE):
+            part = np.stack([fit(image) for image in part])
+        images[start + at : start + at + len(part)] = part
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.int64]:
+    """Labels (N,), also if stored as (N, 1), or as one column per class that holds 0 and 1."""
+    where = f"{path}: {name}"
+    with archive.open(f"{name}.npy") as file:
+        array = _header(where, file, name)
+        if len(array.shape) not in (1, 2) or array.bytes > MOST_LABELS:
+            raise DataError(f"{where} has the shape {array.shape}; labels have (images,)", _HINT)
+        _require_numbers(where, array, archive)
+        stored = _whole(where, file, array)
+        _require_end(where, file)
+    if stored.ndim == 2 and stored.shape[1] > 1:
+        if not (((stored == 0) | (stored == 1)).all() and (stored.sum(1) == 1).all()):
+            raise DataError(f"{where} has the shape {array.shape}; labels have (images,)", _HINT)
+        return whole(stored.argmax(1), lambda row: f"{where}, image {row}")
+    return whole(stored.reshape(-1), lambda row: f"{where}, image {row}")
+
+
+def _header(where: str, file: IO[bytes], name: str) -> _Array:
+    """Read an array's header."""
+    from numpy.lib import format as npy
+
+    try:
+        start = file.read(12)
+        # Version 1 has two bytes for the header's length, version 2 has four: up to 4 GB.
+        if start[6:7] == b"\2" and int.from_bytes(start[8:12], "little") > LONGEST_HEADER:
+            raise ValueError("its header is too long")
+        kept = io.BytesIO(start + file.read(_header_size(start) - len(start)))
+        version = npy.read_magic(kept)
+        read_header = {
+            (1, 0): npy.read_array_header_1_0,
+            (2, 0): npy.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise ValueError(f"format {version} is not supported")
+        with warnings.catch_warnings():  # a header of Python 2
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read_header(kept)
+    except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{where} is no array of NumPy: {reason:.100}") from error
+    if any(size < 0 for size in shape):
+        raise DataError(f"{where} is damaged: its shape is {shape}")
+    return _Array(name, shape, dtype, fortran)
+
+
+def _header_size(start: bytes) -> int:
+    """Bytes of the magic, the header's length and the header, by the first 12 bytes."""
+    if start[6:7] == b"\2":
+        return 12 + int.from_bytes(start[8:12], "little")
+    return max(12, 10 + int.from_bytes(start[8:10], "little"))
+
+
+def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> None:
+    """Refuse objects, and a size that is not what the archive has, before anything is unpacked."""
+    if array.dtype.hasobject:
+        raise DataError(
+            f"{where} holds Python objects, which can run code when they are read: refused",
+            "Save numbers: numpy.savez with arrays of uint8.",
+        )
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{where} holds {array.dtype}, not numbers", _HINT)
+    entry = archive.getinfo(f"{array.name}.npy")
+    held = entry.file_size
+    if array.bytes > min(LIMIT, held):
+        raise DataError(
+            f"{where}: its header announces {array.bytes:,} bytes (shape {array.shape}), more than "
+            f"the {min(LIMIT, held):,} {'allowed' if held > LIMIT else 'that it has'}"
+        )
+    check_ratio(where, array.bytes, entry.compress_size)
+
+
+def _size(where: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of images (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, H·W)."""
+    inner = tuple(size for size in shape[1:] if size != 1)
+    if len(inner) == 1 and math.isqrt(inner[0]) ** 2 == inner[0]:
+        inner = (math.isqrt(inner[0]),) * 2
+    if len(inner) != 2 or shape[0] == 0:
+        raise DataError(
+            f"{where} has the shape {shape}; grey images have (images, height, width) or "
+            "(images, height × width)",
+            _HINT,
+        )
+    if not SMALLEST <= min(inner) <= max(inner) <= LARGEST:
+        raise DataError(
+            f"{where}: images of {inner[1]}×{inner[0]} pixels; {SMALLEST} to {LARGEST} pixels per "
+            "side are supported"
+        )
+    return inner[0], inner[1]
+
+
+def _whole(where: str, file: IO[bytes], array: _Array) -> npt.NDArray[Any]:
+    flat = _take(where, file, math.prod(array.shape), array.dtype)
+    return flat.reshape(array.shape, order="F" if array.fortran else "C")
+
+
+def _take(where: str, file: IO[bytes], count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The next ``count`` numbers (count,), in this machine's byte order."""
+    wanted = count * dtype.itemsize
+    data = bytearray()
+    while len(data) < wanted:
+        part = file.read(min(_PART, wanted - len(data)))
+        if not part:
+            raise DataError(f"{where} is cut off")
+        data += part
+    values = np.frombuffer(data, dtype=dtype)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _require_end(where: str, file: IO[bytes]) -> None:
+    """Refuse trailing bytes; the read at the end also compares the CRC."""
+    if file.read(1):
+        raise DataError(f"{where} has more bytes than its header announces")

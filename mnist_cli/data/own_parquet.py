@@ -1,0 +1,271 @@
+"""Parquet as Hugging Face has MNIST: a column ``image`` with the bytes of a PNG, and ``label``.
+
+Columns of pixels, as pandas writes a CSV's, are read too. pyarrow reads the file, with its memory
+limited: a page of a few bytes can claim two gigabytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.data.own_labels import whole
+from mnist_cli.data.own_table import LABELS, TableReader, named
+from mnist_cli.data.records import Rows, check_count
+from mnist_cli.errors import DataError, DependencyError
+from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
+
+OLDEST = (14, 0, 1)
+"""Older versions of pyarrow run code that a Parquet file holds (CVE-2023-47248)."""
+ROOM = 1 << 30
+"""Bytes that one step of pyarrow may take."""
+BATCH = 64
+"""Rows at once: one large value can stand in all of them."""
+MAX_FOOTER = 8 << 20
+"""Bytes of the list of columns, in each row group: 784 columns and 60 groups have 5 MB."""
+MOST_COLUMNS = 20_000
+"""Each costs pyarrow some 10 KB."""
+_MAX_THRIFT = 1 << 24
+_MAX_CONTAINER = 100_000
+_IMAGES = ("image", "img", "picture", "images")
+_LAYOUT = "Expected are a column image with the bytes of PNGs and a column label with numbers."
+
+
+def read(path: Path) -> Rows:
+    """Read all rows of one file.
+
+    Raises:
+        DataError: damaged, too large, or of other columns.
+        DependencyError: pyarrow is too old to be safe.
+        ImportError: pyarrow is missing.
+    """
+    arrow = _pyarrow()
+    try:
+        _check_footer(path)
+        with _limited():
+            file = _opened(path)
+        with file:
+            check_count(path, file.metadata.num_rows)
+            return _read(path, file)
+    except MemoryError as error:  # pyarrow's too
+        raise DataError(
+            f"{path}: {BATCH} rows of this Parquet file need more than {ROOM:,} bytes",
+            "Write it again with smaller pictures, in row groups of 1,000 rows.",
+        ) from error
+    except (arrow.ArrowException, OSError, OverflowError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path} is a damaged Parquet file: {reason:.200}", "Download it again."
+        ) from error
+
+
+def _pyarrow() -> Any:
+    # pyarrow's own allocator reserves a gigabyte at its first use, which is to be before the limit.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.allocate_buffer(64)
+    version = tuple(int(part) for part in pyarrow.__version__.split(".")[:3] if part.isdecimal())
+    if version < OLDEST:
+        raise DependencyError(
+            f"pyarrow {pyarrow.__version__} can run code that a Parquet file holds: refused",
+            "Update it with: pip install --upgrade pyarrow",
+        )
+    return pyarrow
+
+
+def _check_footer(path: Path) -> None:
+    """Refuse a long list of columns before pyarrow turns it into objects.
+
+    Raises:
+        DataError: it is too long.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+    if length > MAX_FOOTER:
+        raise DataError(f"{path}: a list of columns of {length:,} bytes, or a damaged file")
+
+
+def _opened(path: Path) -> Any:
+    import pyarrow.parquet as parquet
+
+    return parquet.ParquetFile(
+        path,
+        memory_map=False,
+        pre_buffer=False,
+        buffer_size=1 << 20,
+        thrift_string_size_limit=_MAX_THRIFT,
+        thrift_container_size_limit=_MAX_CONTAINER,
+    )
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Let this process take at most :data:`ROOM` more bytes, where the system can limit that."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError, ValueError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + ROOM
+    if soft != resource.RLIM_INFINITY:
+        wanted = min(wanted, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _read(path: Path, file: Any) -> Rows:
+    schema = file.schema_arrow
+    names = list(schema.names)
+    image = next((one for one in names if one.lower() in _IMAGES), None)
+    if image is None:
+        return _table(path, file, names)
+    labels = [one for one in names if one.lower() in LABELS]
+    if len(labels) > 1:
+        raise DataError(f"{path} has {len(labels)} columns of labels", _LAYOUT)
+    label = labels[0] if labels else None
+    ignored = [ascii(one)[1:-1] for one in names if one not in (image, label)]
+    reader = _Pictures(path, file.metadata.num_rows)
+    leaf = _leaf(path, schema.field(image))
+    for batch in _batches(file, columns=[leaf, *labels]):
+        reader.add(batch.column(image), None if label is None else batch.column(label))
+    rows = reader.rows(_class_names(schema, label))
+    if not ignored:
+        return rows
+    remark = f"columns not used: {', '.join(ignored[:5])}{', …' if len(ignored) > 5 else ''}"
+    return Rows(rows.images, rows.labels, rows.names, (*rows.remarks, remark))
+
+
+def _batches(file: Any, **options: Any) -> Iterator[Any]:
+    """The rows in parts, each read within the limit."""
+    with _limited():
+        batches = file.iter_batches(BATCH, use_threads=False, **options)
+    while True:
+        with _limited():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _leaf(path: Path, field: Any) -> str:
+    """The column that holds a picture's bytes: the field ``bytes`` of a struct, or itself."""
+    import pyarrow.types as types
+
+    inner = field.type
+    if types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
+        return f"{field.name}.bytes"
+    plain = inner.value_type if types.is_dictionary(inner) else inner
+    if types.is_binary(plain) or types.is_large_binary(plain):
+        return str(field.name)
+    raise DataError(f"{path}: the column {field.name} holds {inner}, not pictures"[:300], _LAYOUT)
+
+
+def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
+    """Names of the classes, as Hugging Face stores them beside the columns; else none."""
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        names = features[label]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    good = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    return tuple(names) if good and len(set(names)) == len(names) else ()
+
+
+def _table(path: Path, file: Any, names: list[str]) -> Rows:
+    """Rows of a file with a column per pixel."""
+    reader = TableReader(path, named(path, names), lambda row: f"{path}: row {row}")
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are supported")
+    for batch in _batches(file):
+        columns = [_numbers(path, one) for one in batch.columns]
+        reader.add(np.column_stack(columns))
+    return reader.rows()
+
+
+def _numbers(path: Path, column: Any) -> npt.NDArray[Any]:
+    """A column of numbers without gaps (N,).
+
+    Raises:
+        DataError: it holds something else.
+    """
+    import pyarrow.types as types
+
+    plain = types.is_integer(column.type) or types.is_floating(column.type)
+    if not (plain or types.is_boolean(column.type)) or column.null_count:
+        what = "an empty value" if column.null_count else f"{column.type}"
+        raise DataError(f"{path} has {what:.100} where numbers are expected", _LAYOUT)
+    found: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+class _Pictures:
+    """Turns batches of encoded pictures into images and labels."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path = path
+        self._images = bytearray()  # grows in place: the count is only a claim
+        self._claimed = count
+        self._labels: list[npt.NDArray[np.int64]] = []
+        self._others = 0
+        self._count = 0
+
+    def add(self, pictures: Any, labels: Any) -> None:
+        """Add a batch: a column of structs or of bytes, and one of numbers."""
+        import pyarrow.types as types
+
+        start = self._count
+        column = pictures.field("bytes") if types.is_struct(pictures.type) else pictures
+        if labels is not None:
+            found = _numbers(self._path, labels)
+            self._labels.append(whole(found, self._place, start))
+        check_count(self._path, start + len(column))
+        for value in column:
+            self._images += self._picture(value.as_py()).tobytes()
+            self._count += 1
+
+    def _place(self, row: int) -> str:
+        return f"{self._path}: row {row}"
+
+    def _picture(self, data: bytes | None) -> npt.NDArray[np.uint8]:
+        from mnist_cli.vision.image_files import decode
+
+        where = self._place(self._count)
+        if data is None:
+            raise DataError(f"{where} has no picture", _LAYOUT)
+        picture = decode(data, where)
+        if min(picture.grey.shape) < SMALLEST:
+            raise DataError(f"{where}: a picture of less than {SMALLEST} pixels per side")
+        self._others += picture.grey.shape != (SIDE, SIDE)
+        return fit(picture.grey)
+
+    def rows(self, names: tuple[str, ...]) -> Rows:
+        """All that was added."""
+        if not self._count or self._count != self._claimed:
+            raise DataError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
+        images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
+        labels = np.concatenate(self._labels) if self._labels else None
+        remarks = (
+            (f"{self._others:,} of {self._count:,} images are not 28×28: {IN_WORDS}",)
+            if self._others
+            else ()
+        )
+        return Rows(images, labels, names, remarks)

@@ -1,0 +1,157 @@
+"""A table with an image in each row: which columns are pixels, which the label; rows to images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_cli.data.levels import Levels
+from mnist_cli.data.own_labels import whole
+from mnist_cli.data.records import Rows, check_count
+from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
+
+UNKNOWN = -1
+"""The label's column, where the rows must tell."""
+
+LABELS = ("label", "labels", "class", "classes", "target", "digit", "y", "category")
+"""Names of the column of labels, in lower case."""
+_COUNTERS = ("", "index", "id", "imageid", "unnamed: 0", "__index_level_0__")
+"""Names of a first column that counts the rows; pandas leaves its name empty."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table.
+
+    Attributes:
+        columns: their number.
+        label: the column of the label; None without one; :data:`UNKNOWN`.
+        start: the first column that is not a counter of rows.
+        side: pixels per side of an image.
+    """
+
+    columns: int
+    label: int | None
+    start: int
+    side: int
+
+
+def unnamed(path: Path, count: int) -> Layout:
+    """The layout of a table without names.
+
+    Raises:
+        DataError: no image has so many pixels, with or without a label.
+    """
+    for label, pixels in ((None, count), (UNKNOWN, count - 1)):
+        if side := _side(pixels):
+            return Layout(count, label, 0, side)
+    raise _no_images(path, count)
+
+
+def named(path: Path, names: Sequence[str]) -> Layout:
+    """The layout by the names of the columns: label, pixels, and perhaps a counter of rows.
+
+    Raises:
+        DataError: no image has so many pixels.
+    """
+    plain = [name.strip().lower() for name in names]
+    start = int(plain[0] in _COUNTERS)
+    count = len(names) - start
+    labels = [number for number, name in enumerate(plain) if name in LABELS]
+    if len(labels) > 1:
+        both = f"{names[labels[0]]:.20} and {names[labels[1]]:.20}"
+        raise DataError(f"{path} has two columns of labels: {both}", "Remove one.")
+    if labels and (side := _side(count - 1)):
+        return Layout(len(names), labels[0], start, side)
+    for label, pixels in ((None, count), (UNKNOWN, count - 1)):
+        if not labels and (side := _side(pixels)):
+            return Layout(len(names), label, start, side)
+    raise _no_images(path, len(names))
+
+
+def _side(pixels: int) -> int | None:
+    side = math.isqrt(max(pixels, 0))
+    return side if side * side == pixels and SMALLEST <= side <= LARGEST else None
+
+
+def _no_images(path: Path, columns: int) -> DataError:
+    return DataError(
+        f"{path} is no table of images: {columns:,} column{'s' * (columns != 1)}, not the pixels of "
+        "a square with or without a label",
+        "A row has a label and 784 pixels, or the pixels alone, such as label,pixel0,…,pixel783.",
+    )
+
+
+class TableReader:
+    """Turns tables of numbers, one after the other, into images and labels.
+
+    Args:
+        path: the file, for messages.
+        layout: its columns.
+        place: the name of a row, counted from 0, for messages.
+    """
+
+    def __init__(self, path: Path, layout: Layout, place: Callable[[int], str]) -> None:
+        self._path, self._layout, self._place = path, layout, place
+        self._levels = Levels(place)
+        self._images = bytearray()  # grows in place, by an eighth at a time
+        self._labels: list[npt.NDArray[np.int64]] = []
+        self._label = layout.label
+        self._guess = ""
+
+    @property
+    def count(self) -> int:
+        """The number of rows so far."""
+        return self._levels.rows
+
+    def add(self, table: npt.NDArray[Any]) -> None:
+        """Add rows (N, columns) of any real type.
+
+        Raises:
+            DataError: a number is no pixel or no label; or there are too many rows.
+        """
+        check_count(self._path, self.count + len(table))
+        if self._label == UNKNOWN:
+            self._label = _find_label(table, self._layout.start)
+            which = "last" if self._label == table.shape[1] - 1 else "first"
+            self._guess = f"no column is named label: the {which} one is taken for it"
+        if self._label is not None:
+            self._labels.append(whole(table[:, self._label], self._place, self.count))
+        side, others = self._layout.side, [*range(self._layout.start)]
+        others += [] if self._label is None else [self._label]
+        pixels = self._levels.of(np.delete(table, others, axis=1)).reshape(-1, side, side)
+        if side != SIDE:
+            pixels = np.stack([fit(image) for image in pixels])
+        self._images += pixels.tobytes()
+
+    def rows(self) -> Rows:
+        """All that was added.
+
+        Raises:
+            DataError: nothing was.
+        """
+        if not self.count:
+            raise DataError(f"{self._path} has no rows")
+        images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
+        remarks = [self._guess] if self._guess else []
+        if self._layout.start:
+            remarks.append("its first column counts the rows, and is not used")
+        remarks += self._levels.finish(images)
+        if (side := self._layout.side) != SIDE:
+            remarks.append(f"images are {side}×{side}: {IN_WORDS}")
+        labels = np.concatenate(self._labels) if self._labels else None
+        return Rows(images, labels, remarks=tuple(remarks))
+
+
+def _find_label(table: npt.NDArray[Any], start: int) -> int:
+    """The first column, or the last one if it has fewer values, yet more than one."""
+    last = table.shape[1] - 1
+    first_values, last_values = (len(np.unique(table[:, one])) for one in (start, last))
+    return last if first_values < 2 <= last_values or 2 <= last_values < first_values else start

@@ -1,0 +1,59 @@
+"""The entries of a zip from a stranger, listed only once its directory is known to be small."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_cli.errors import DataError
+
+MAX_DIRECTORY = 16 << 20
+"""Bytes of the list of entries: some 100,000 of them. zipfile reads all of it into objects."""
+
+_END = b"PK\5\6"
+_END_SIZE = 22
+_COMMENT = 1 << 16
+_END64, _END64_SIZE = b"PK\6\6", 56
+_LOCATOR, _LOCATOR_SIZE = b"PK\6\7", 20
+
+
+@contextlib.contextmanager
+def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """The open archive and its entries.
+
+    Raises:
+        DataError: it is damaged, or has too many entries.
+    """
+    try:
+        if _directory_size(path) > MAX_DIRECTORY:
+            raise DataError(f"{path}: a zip with too many entries")
+        with zipfile.ZipFile(path) as archive:
+            yield archive, archive.infolist()
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is a damaged zip: {error}") from error
+
+
+def _directory_size(path: Path) -> int:
+    """Bytes of the list of entries, as the archive's last record has it.
+
+    A zip of more than 4 GB, and every one of torch's, has another record before it, which zipfile
+    believes instead.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _END_SIZE - _COMMENT))
+        tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < _END_SIZE:
+        raise zipfile.BadZipFile("its end is missing")
+    if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(_LOCATOR):
+        record = tail[max(0, at - _LOCATOR_SIZE - _END64_SIZE) : at - _LOCATOR_SIZE]
+        if not record.startswith(_END64):
+            raise zipfile.BadZipFile("its end is damaged")
+        found64: int = struct.unpack_from("<Q", record, 40)[0]
+        return found64
+    found: int = struct.unpack_from("<I", tail, at + 12)[0]
+    return found

@@ -1,0 +1,104 @@
+"""What a user's code may change in the whole process: generators and settings of Python and torch.
+
+They are put back after the code has run, so that it changes no other computation, and a run repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnist_cli.errors import Caution
+
+_SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = (
+    ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    ("torch's default device", torch.get_default_device, torch.set_default_device),
+    ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    ("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
+    (
+        "torch's anomaly detection",
+        torch.is_anomaly_enabled,
+        lambda on: torch.autograd.set_detect_anomaly(on),
+    ),
+    (
+        "torch's deterministic algorithms",
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    (
+        "torch's precision of float32 products",
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+    ),
+    ("the working directory", os.getcwd, os.chdir),
+)
+"""Each setting's name, how it is read, and how it is set."""
+
+
+@contextlib.contextmanager
+def settings_kept(who: str) -> Iterator[None]:
+    """Put back the settings that the code inside changes, and warn about each.
+
+    Args:
+        who: the file or the network, for the warning.
+    """
+    before = [_read(read) for _, read, _ in _SETTINGS]
+    changed = []
+    try:
+        yield
+    finally:
+        for (name, read, write), value in zip(_SETTINGS, before, strict=True):
+            now = _read(read)
+            if now != value:
+                _write(write, value)
+                changed.append(f"{name} to {now} (it is {value} again)")
+    if changed:
+        # From this line, so that Python shows it once, however often the code runs.
+        warnings.warn(f"{who} changes {', and '.join(changed)}", Caution, stacklevel=1)
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except OSError:  # a working directory that has been deleted
+        return None
+
+
+def _write(write: Callable[[Any], object], value: Any) -> None:
+    if value is None:
+        return
+    # A default device of "cpu" would be a mode that sees every function; None is no mode.
+    write(None if value == torch.device("cpu") else value)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the generators of torch for the CPU, of Python and of NumPy; put their states back."""
+    with torch.random.fork_rng(devices=[]), others_seeded(seed):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def others_seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python and NumPy; put their states back."""
+    python, numpy = random.getstate(), np.random.get_state()
+    seed_others(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def seed_others(seed: int) -> None:
+    """Seed the global generators of Python and NumPy from a number below 2**64."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

@@ -1,0 +1,327 @@
+"""The trial of a network of the user's own: one step on noise and an evaluation, before any image.
+
+A throw-away network takes a training step and is evaluated, in the order of a run. A second one,
+with other first weights, then gets its state_dict: what still differs between their scores lies
+outside the state_dict, and no checkpoint would hold it.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnist_cli.errors import Caution, UsageError
+from mnist_cli.networks.global_state import seeded
+from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
+
+FEW = 3
+"""Images per batch: in training mode, batch norms need more than one."""
+
+ROUNDING = 1e-4
+"""Share of the largest score by which another order of sums may change a score in float32."""
+
+STEP = 1e-3
+"""By how much the trial's training step moves each weight."""
+
+REGISTER = (
+    "Hold layers in nn.ModuleList or nn.ModuleDict, and learned tensors in nn.Parameter; "
+    "pass other tensors to register_buffer, with persistent=True."
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A class of the user's own to try.
+
+    Attributes:
+        label: its name, for messages.
+        build: builds a network; True builds it as another process would, from the file run again.
+        shared: what a network shares with others, by name: the file's globals.
+        running: runs the user's code, and says what fails.
+    """
+
+    label: str
+    build: Callable[[bool], nn.Module]
+    shared: Callable[[nn.Module], Mapping[str, object]]
+    running: Callable[[str], AbstractContextManager[None]]
+
+    def caution(self, message: str) -> None:
+        """Warn about the network."""
+        warnings.warn(f"{self.label} {message}", Caution, stacklevel=2)
+
+    def outside(self, network: nn.Module) -> dict[str, Any]:
+        """Values that the network can reach and its state_dict does not hold, by path."""
+        with self.running("cannot give its state_dict"):
+            return outside(network, {"self": network, **self.shared(network)})
+
+
+class NotFiniteError(UsageError):
+    """The scores are not finite: such a network can be inspected, but not trained.
+
+    ``width`` is the number of its outputs.
+    """
+
+    width = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a trial ended: the number of outputs, and the error if the scores are not finite."""
+
+    width: int
+    not_finite: NotFiniteError | None = None
+
+
+def try_out(subject: Subject) -> Trial:
+    """Train a throw-away network on noise, evaluate it, and load its weights into another.
+
+    Scores that are not finite end the trial.
+
+    Raises:
+        UsageError: it fails, or its weights cannot be trained, saved and restored.
+    """
+    try:
+        return Trial(_try_out(subject))
+    except NotFiniteError as error:
+        return Trial(error.width, error)
+
+
+def _try_out(subject: Subject) -> int:
+    with seeded(0):
+        network = subject.build(False)
+        built = torch.get_rng_state()
+        _require_plain_weights(subject, network)
+        before, loose = _registered(network), _loose(subject, network)
+        width = train(subject, network, FEW)
+        _require_parameters(subject, loose)
+        _require_same_entries(subject, before, _registered(network))
+        scores = _evaluate(subject, network, FEW)
+        _evaluate(subject, network, 1)
+    with seeded(1):
+        other = subject.build(True)
+        if torch.equal(torch.get_rng_state(), built):
+            subject.caution(
+                "seeds torch's generator as it is built: its first weights do not depend on the "
+                "run's seed, and all members of an ensemble begin with the same weights"
+            )
+        _require_same_scores(subject, network, other, scores)
+    return width
+
+
+def train(subject: Subject, network: nn.Module, count: int) -> int:
+    """Take a step on a batch of noise; return the number of outputs.
+
+    Raises:
+        UsageError: it fails.
+    """
+    scores = _scores(subject, network, count, training=True)
+    if not scores.requires_grad:
+        raise UsageError(
+            f"{subject.label}: no gradient flows from its scores to any weight",
+            "It needs parameters, and scores that depend on them without detach() or no_grad().",
+        )
+    labels = torch.arange(count) % scores.shape[1]
+    with subject.running("fails in the backward pass"), torch.enable_grad():
+        F.cross_entropy(scores.float(), labels, reduction="sum").backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(STEP * parameter.grad.to_dense().sgn())
+    return scores.shape[1]
+
+
+def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
+    """Scores (count, classes) of a batch of noise, always the same, in evaluation mode."""
+    with seeded(0), torch.no_grad():
+        return _scores(subject, network, count, training=False)
+
+
+def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool) -> Tensor:
+    """Its scores (count, classes) for images of noise; refuses anything else."""
+    label, mode = subject.label, "training" if training else "evaluation"
+    noise = torch.Generator().manual_seed(count)
+    batch = torch.randn(count, 1, 28, 28, generator=noise, dtype=torch.float32, device="cpu")
+    with (
+        subject.running(f"fails on {count} images in {mode} mode"),
+        torch.set_grad_enabled(training),
+    ):
+        scores = network.train(training)(batch)
+    wanted = f"not scores ({count}, classes)"
+    if not isinstance(scores, Tensor):
+        raise UsageError(
+            f"{label} gives a {type(scores).__name__} in {mode} mode, {wanted}",
+            "Let forward return one tensor.",
+        )
+    if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
+        raise UsageError(
+            f"{label} gives {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
+            "Keep the batch as the first dimension, as x.flatten(1) does.",
+        )
+    if not scores.is_floating_point():
+        raise UsageError(f"{label} gives {scores.dtype}, not floating-point scores")
+    if not bool(scores.isfinite().all()):
+        error = NotFiniteError(
+            f"{label} gives NaN or infinity for noise, untrained, in {mode} mode",
+            "Check its first weights, and logarithms and divisions in forward; "
+            "`mnist inspect-grad` shows where it begins.",
+        )
+        error.width = scores.shape[1]
+        raise error
+    return scores
+
+
+# --- what a checkpoint must hold
+
+
+def _require_plain_weights(subject: Subject, network: nn.Module) -> None:
+    """Refuse what checkpoints cannot hold, and what averages and ensembles cannot copy."""
+    with subject.running("cannot be copied"):
+        copy.deepcopy(network)
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UsageError(
+                f"{subject.label}: '{name}' of its state_dict is a {type(value).__name__}, "
+                "not a tensor",
+                "A checkpoint holds only tensors; do not use get_extra_state.",
+            )
+
+
+def _loose(subject: Subject, network: nn.Module) -> dict[str, Tensor]:
+    """Tensors that could be trained, and that no optimiser is given; without a gradient."""
+    trained = {id(parameter) for parameter in network.parameters()}
+    found = {
+        name: one
+        for name, one in subject.outside(network).items()
+        if isinstance(one, Tensor) and one.is_leaf and one.requires_grad
+        if id(one) not in trained
+    }
+    for one in found.values():  # of a global, another network's may be left
+        one.grad = None
+    return found
+
+
+def _require_parameters(subject: Subject, loose: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that got a gradient and that no optimiser is given."""
+    forgotten = [name for name, one in loose.items() if one.grad is not None]
+    if forgotten:
+        raise UsageError(
+            f"{subject.label}: training would never change {listed(forgotten)}, since "
+            "network.parameters() does not give them, and no checkpoint would hold them",
+            f"{REGISTER} Call requires_grad_(False) on what is not to be trained.",
+        )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of a state_dict: the parameter that it is, its shape and type."""
+
+    parameter: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def _registered(network: nn.Module) -> dict[str, _Entry]:
+    return {
+        name: _Entry(id(one) if isinstance(one, nn.Parameter) else 0, one.shape, one.dtype)
+        for name, one in network.state_dict(keep_vars=True).items()
+    }
+
+
+def _require_same_entries(
+    subject: Subject, before: Mapping[str, _Entry], after: Mapping[str, _Entry]
+) -> None:
+    """Refuse a forward that adds, removes, replaces or reshapes what the state_dict holds."""
+    for name in [*after, *before]:
+        if before.get(name) == after.get(name):
+            continue
+        old, new = before.get(name), after.get(name)
+        happened = "adds" if old is None else "removes" if new is None else "replaces"
+        if old and new and old.parameter == new.parameter:
+            happened = "changes the shape or type of"
+        raise UsageError(
+            f"{subject.label}: its forward {happened} '{name}' of its state_dict, after the "
+            "optimizer was made for what __init__ left",
+            "Make every parameter and buffer in __init__, with its last shape and type; "
+            "nn.LazyLinear and its like find their sizes by themselves.",
+        )
+
+
+def _require_same_scores(
+    subject: Subject, network: nn.Module, other: nn.Module, scores: Tensor
+) -> None:
+    """Refuse a network whose scores, as given, its state_dict does not determine."""
+    with subject.running("cannot load its own state_dict"):
+        other.load_state_dict(copy.deepcopy(network.state_dict()))
+    theirs = _evaluate(subject, other, FEW)
+    if not _is_steady(subject, other, theirs) or torch.equal(scores, theirs):
+        return
+    causes = _causes(subject, network, other)
+    if not causes and _close(scores, theirs):
+        return
+    what = listed(causes) or "something that no attribute leads to"
+    raise UsageError(
+        f"{subject.label}: its scores depend on {what}, which its state_dict does not hold, so no "
+        "checkpoint would, and another process would compute other scores",
+        REGISTER,
+    )
+
+
+def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]:
+    """Where the two differ beside their state_dict, as far as their scores depend on it.
+
+    Gives ``other`` the values of ``network`` one by one, and sees whether its scores change.
+    """
+    right, wrong = subject.outside(network), subject.outside(other)
+    causes, numbers = [], []
+    scores = _evaluate(subject, other, FEW)
+    for name in differing(right, wrong):
+        if not overwrite(wrong[name], right[name]):
+            numbers.append(name)
+            continue
+        now = _evaluate(subject, other, FEW)
+        if not torch.equal(now, scores):
+            causes.append(name)
+        scores = now
+    explained = torch.equal(scores, _evaluate(subject, network, FEW))
+    return causes if explained else causes + numbers
+
+
+def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
+    """Whether its state decides its scores in evaluation mode; warns of randomness there.
+
+    ``first`` are its scores with the seed 0, for the images of :func:`_evaluate`.
+    """
+    tries, states = [], []
+    for seed in (1, 0):
+        with seeded(seed), torch.no_grad():
+            tries.append(_scores(subject, network, FEW, training=False))
+            states.append(torch.get_rng_state())
+    if torch.equal(states[0], states[1]):
+        subject.caution("seeds torch's generator in forward: its random numbers repeat")
+    again, same = tries
+    if _close(first, again):
+        return True
+    if _close(first, same):
+        subject.caution(
+            "draws random numbers in evaluation mode, so the same image gets other scores each "
+            "time: F.dropout needs training=self.training, and noise needs `if self.training`"
+        )
+        return True
+    subject.caution(
+        "gives other scores to the same images each time in evaluation mode: forward changes "
+        "what it depends on"
+    )
+    return False
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    room = ROUNDING * float(torch.maximum(one.abs(), other.abs()).max())
+    return bool((one - other).abs().max() <= room)
