@@ -312,6 +312,7 @@ def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
 def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
     with pytest.warns(Caution, match="random numbers in evaluation mode"):
         words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
+    with pytest.warns(Caution, match="random numbers in evaluation mode"):
         outcome = run(*words, "--format", "torch")
     assert outcome.code == 6
     assert "Is the network random in evaluation mode?" in outcome.err
