@@ -45,7 +45,7 @@ class Levels:
             DataError: a number is not a grey level; names its row.
         """
         if values.dtype.kind not in "buif":
-            raise DataError(f"{self.place(self.rows)}: {values.dtype} is no type of pixels")
+            raise DataError(f"{self.place(self.rows)}: {values.dtype} is not a type for pixels")
         self._check_range(values)
         if values.dtype.kind == "f" and self.scale != 1:
             self._choose_scale(values)

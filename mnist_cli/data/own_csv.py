@@ -53,7 +53,7 @@ def columns_of(path: Path) -> Columns:
     """The columns of a file, by its first line.
 
     Raises:
-        DataError: it is no CSV of images.
+        DataError: it is not a CSV of images.
     """
     for block in _blocks(path, START):
         line = block.lines[0]
@@ -126,7 +126,7 @@ def _require_text(path: Path, number: int, text: bytes, rest: bytes) -> None:
     for part, first in ((text, number), (rest, number + text.count(b"\n"))):
         if b"\0" in part:
             line = first + part[: part.index(b"\0")].count(b"\n")
-            raise DataError(f"{path}: line {line} has NUL bytes, so it is no text")
+            raise DataError(f"{path}: line {line} has NUL bytes, so it is not text")
     if len(rest) > LONGEST:
         line = number + text.count(b"\n")
         raise DataError(f"{path}: line {line} has more than {LONGEST:,} bytes")
@@ -148,7 +148,7 @@ def _fields(where: str, line: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
-        raise DataError(f"{where} is no CSV: {error}", _HINT) from error
+        raise DataError(f"{where} is not CSV: {error}", _HINT) from error
 
 
 def _is_header(names: Sequence[str]) -> bool:
@@ -198,4 +198,4 @@ def _wrong_line(path: Path, columns: Columns, block: _Block) -> DataError:
             if not _is_number(field):
                 return DataError(f"{where}: {field[:20]!a} is not a number", _HINT)
     last = block.number + len(block.lines) - 1
-    return DataError(f"{path}: lines {block.number} to {last} are no CSV of numbers", _HINT)
+    return DataError(f"{path}: lines {block.number} to {last} are not a CSV of numbers", _HINT)

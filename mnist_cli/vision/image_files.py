@@ -215,7 +215,7 @@ def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, None, str]:
     most = int(np.asarray(image).max())
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
-    remark = f"its values of 16 bits are read as {bits} bits" if bits < 16 else ""
+    remark = f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
     return _rescaled(image, 0, white), None, remark
 
 

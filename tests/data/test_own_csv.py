@@ -1,4 +1,4 @@
-"""CSV files as Kaggle, pandas and spreadsheets write them, and what is no table of images."""
+"""CSV files as Kaggle, pandas and spreadsheets write them, and what is not a table of images."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def changed(line: int, old: str, new: str) -> str:
         (KAGGLE + "9" * 30 + ",0" * 784 + "\n", "line 32: the label 1e\\+30"),
         (KAGGLE + "A" + ",0" * 784 + "\n", "line 32: 'A' is not a number"),
         (FIRST + "\n", "has no rows"),
-        ("a,b\n1,2\n", "is no table of images: 2 columns"),
-        ("id,label\n1,2\n", "is no table of images: 2 columns"),
+        ("a,b\n1,2\n", "is not a table of images: 2 columns"),
+        ("id,label\n1,2\n", "is not a table of images: 2 columns"),
         (text(labelled(), ["label", "digit", *PIXELS[1:]]), "two columns of labels: label and"),
         (text(flat() / 100, PIXELS, form="%.2f"), "is 0.\\d+, not|, not a whole number"),
         (KAGGLE + '"', "line 32"),
@@ -205,7 +205,7 @@ def test_kaggles_folder_has_a_test_file_without_labels(tmp_path: Path) -> None:
     )
     data = own_data.read_own(root)
     assert (len(data.train), len(data.test)) == (24, 6)
-    assert "test.csv has no labels, so it is no test set" in data.remarks
+    assert "test.csv has no labels, so it is not used as a test set" in data.remarks
 
 
 def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
