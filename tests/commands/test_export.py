@@ -21,6 +21,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
 from mnist_cli.data import store
+from mnist_cli.errors import Caution
 from mnist_cli.exporting import onnx_model
 from mnist_cli.exporting.classifier import Answer
 from mnist_cli.inference import exports
@@ -309,7 +310,8 @@ def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
 
 
 def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
-    words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
+    with pytest.warns(Caution, match="random numbers in evaluation mode"):
+        words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
     outcome = run(*words, "--format", "torch")
     assert outcome.code == 6
     assert "Is the network random in evaluation mode?" in outcome.err
