@@ -88,7 +88,7 @@ def test_rows_without_labels(tmp_path: Path, names: list[str]) -> None:
     rows = own_csv.read(path)
     assert rows.labels is None
     assert rows.images.tobytes() == IMAGES.tobytes()
-    assert "has no labels\nRows need a label: `mnist predict`" in refusal(path)
+    assert "has no labels\nRows need a label, in a column" in refusal(path)
 
 
 def test_images_of_0_and_1_become_black_and_white(tmp_path: Path) -> None:
