@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from mnist_cli.autograd.diagnosing import rank_place_of
+from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
@@ -123,12 +123,11 @@ def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[
     """A stretch without equal nodes: one kernel in place of another, or nodes too many."""
     if len(ours) == len(theirs) and all(map(_replaces, ours, theirs)):
         named = [
-            f"{rank_place_of(a)}, is {b.name} in the second"
-            for a, b in zip(ours, theirs, strict=True)
+            f"{place_of(a)}, is {b.name} in the second" for a, b in zip(ours, theirs, strict=True)
         ]
         return list(zip(ours, theirs, strict=True)), named
-    notes = [f"only in the first: {rank_place_of(node)}" for node in ours]
-    return [], notes + [f"only in the second: {rank_place_of(node)}" for node in theirs]
+    notes = [f"only in the first: {place_of(node)}" for node in ours]
+    return [], notes + [f"only in the second: {place_of(node)}" for node in theirs]
 
 
 def _replaces(a: Node, b: Node) -> bool:
@@ -144,17 +143,17 @@ def _edges(pairs: Pairs) -> Iterator[str]:
         for position, (ours, theirs) in enumerate(zip(a.next, b.next, strict=False)):
             if (ours is None) != (theirs is None):
                 has = "first" if ours else "second"
-                yield f"{rank_place_of(a)}: result {position} has a target only in the {has}"
+                yield f"{place_of(a)}: result {position} has a target only in the {has}"
             elif ours is not None and theirs is not None:
                 both = ours.node in partner and theirs.node in taken
                 if both and partner[ours.node] != theirs.node:
-                    yield f"{rank_place_of(a)}: result {position} goes to another node in the second"
+                    yield f"{place_of(a)}: result {position} goes to another node in the second"
         if len(a.next) != len(b.next):
-            yield f"{rank_place_of(a)}: {len(a.next)} results in the first, {len(b.next)} in the second"
+            yield f"{place_of(a)}: {len(a.next)} results in the first, {len(b.next)} in the second"
         for nr, (x, y) in enumerate(zip(a.outputs, b.outputs, strict=False)):
             if x.shape != y.shape:
                 shapes = f"{x.shape} in the first, {y.shape} in the second"
-                yield f"{rank_place_of(a)}: input {nr} has shape {shapes}"
+                yield f"{place_of(a)}: input {nr} has shape {shapes}"
 
 
 def _missing(first: GradGraph, second: GradGraph) -> Iterator[str]:

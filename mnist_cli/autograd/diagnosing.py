@@ -142,8 +142,26 @@ def _point(
     return FlowPoint(module, len(nodes), joint_norm(arriving), joint_norm(leaving), joint_norm(own))
 
 
+@dataclass(frozen=True)
+class FirstBad:
+    """Where the forward pass first shows a NaN or an infinity.
+
+    Attributes:
+        node: id of the node.
+        slot: the saved tensor that holds it.
+        made_here: whether the node's result is bad although it saves inputs, and they are finite.
+    """
+
+    node: int
+    slot: str
+    module: str
+    made_here: bool
+
+
 def diagnose(
-    graph: GradGraph, dead_units: Mapping[int, DeadUnits] | None = None
+    graph: GradGraph,
+    dead_units: Mapping[int, DeadUnits] | None = None,
+    first_bad: FirstBad | None = None,
 ) -> tuple[Diagnosis, ...]:
     """Every finding, the gravest first; empty for a healthy network.
 
@@ -151,8 +169,11 @@ def diagnose(
         graph: a recorded graph.
         dead_units: for ReLU nodes by id, the units counted from the gradients themselves
             (:func:`mnist_cli.autograd.units.dead_units`); without it, shares of entries decide.
+        first_bad: the first NaN or infinity of the forward pass
+            (:func:`mnist_cli.autograd.units.first_not_finite`).
     """
     return (
+        *(_not_finite_forward(graph, first_bad) if first_bad else ()),
         *_not_finite(graph),
         *_no_gradient(graph),
         *_scale(graph),
@@ -160,10 +181,23 @@ def diagnose(
     )
 
 
-def rank_place_of(node: Node) -> str:
+def place_of(node: Node) -> str:
     """A node for a sentence: ``node 3, AddmmBackward0 in fc1``."""
     where = f" in {node.module}" if node.module else ""
     return f"node {node.id}, {node.name}{where}"
+
+
+def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis]:
+    """The node of the forward pass where the first NaN or infinity is seen."""
+    node = graph.nodes[first.node]
+    before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
+    makers = [one for one in before if one.parameter is None]
+    what = f"made a NaN or an infinity of finite values ({first.slot})"
+    if not first.made_here:
+        source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
+        what = f"holds a NaN or an infinity ({first.slot}){source}"
+    message = f"The first in the forward pass: {place_of(node)}, {what}."
+    yield Diagnosis("not-finite", node.module or node.name, message, node.id)
 
 
 def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
@@ -175,7 +209,7 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
-        message = f"{rank_place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
         subject = node.module or node.name
         yield Diagnosis(
             "not-finite", subject, f"The first in the backward pass: {message}.", node.id
@@ -233,7 +267,7 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
             share = f"{blocked:.1%} of the gradient's entries that arrive die there"
         else:
             continue
-        message = f"Dead ReLU at {rank_place_of(node)}: {share}."
+        message = f"Dead ReLU at {place_of(node)}: {share}."
         yield Diagnosis("dead-relu", node.module or node.name, message, node.id)
 
 

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from mnist_cli.autograd.bits import entries, without_values
-from mnist_cli.autograd.diagnosing import DeadUnits, is_relu
+from mnist_cli.autograd.diagnosing import DeadUnits, FirstBad, is_relu
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.saved import saved_by
@@ -50,22 +48,6 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     return counts
 
 
-@dataclass(frozen=True)
-class FirstBad:
-    """Where the forward pass first shows a NaN or an infinity.
-
-    Attributes:
-        node: id of the node.
-        slot: the saved tensor that holds it.
-        made_here: whether the node's result is bad although its saved inputs are finite.
-    """
-
-    node: int
-    slot: str
-    module: str
-    made_here: bool
-
-
 def first_not_finite(walked: Walk) -> FirstBad | None:
     """Search the saved tensors of the forward pass for the first NaN or infinity.
 
@@ -79,7 +61,8 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
         tensors = saved_by(walked.nodes[node.id]).tensors
         bad = [slot for slot, tensor in tensors if not _finite(tensor)]
         if bad:
-            made = all(slot.startswith("result") for slot in bad)
+            inputs = [slot for slot, _ in tensors if not slot.startswith("result")]
+            made = bool(inputs) and not set(inputs) & set(bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
 

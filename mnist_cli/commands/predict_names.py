@@ -18,14 +18,12 @@ PLOTS = {*PICTURES, "confusion", "mistakes"}
 
 
 def refuse_others(names: Sequence[str]) -> None:
-    """Refuse empty names, runs, folders of runs or plots, and checkpoints.
+    """Refuse runs, folders of runs or plots, and checkpoints.
 
     Raises:
         UsageError: one of the names means such a thing.
     """
     for name in names:
-        if not name:
-            raise UsageError("an argument is empty", "Name a picture, a folder, or - for stdin.")
         with contextlib.suppress(OSError, ValueError):  # reading the picture gives the reason
             _refuse(Path(name), next((one for one in names if one != name), "IMAGE"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +51,10 @@ def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
         loss = root_tensor(walked).item()
         graph = recording.graph.with_context(**batch.context(), loss=loss)
         findings = autograd.diagnose(graph, dead_units=autograd.dead_units(recording))
+        if not math.isfinite(loss) or any(one.kind == "not-finite" for one in findings):
+            findings = autograd.diagnose(
+                graph, autograd.dead_units(recording), autograd.first_not_finite(walked)
+            )
         if not replay:
             return Dump(graph, findings)
         replayed = autograd.replay(walked)

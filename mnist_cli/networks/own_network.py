@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from itertools import chain
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mnist_cli.config.names import ModelName
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import Caution, UsageError
 from mnist_cli.networks import trial
 from mnist_cli.networks.global_state import others_seeded, seeded, settings_kept
 from mnist_cli.networks.source import (
@@ -38,7 +39,7 @@ from mnist_cli.networks.source import (
     running,
     siblings,
 )
-from mnist_cli.networks.trial import Subject
+from mnist_cli.networks.trial import Subject, Trial
 from mnist_cli.networks.unregistered import arrays
 
 CLASSES = ("classes", "num_classes")
@@ -73,6 +74,8 @@ def expected_weights(model: str, classes: int) -> Mapping[str, Tensor]:
 def check(model: str, classes: int | None) -> int:
     """Try throw-away networks on batches of noise; return the number of classes.
 
+    Scores that are not finite give a warning; see :func:`require_finite`.
+
     Args:
         model: as in ``path/net.py:Net``.
         classes: the number that it must have; None accepts the class's default.
@@ -81,14 +84,33 @@ def check(model: str, classes: int | None) -> int:
         UsageError: as :func:`build`.
     """
     model_name = ModelName(model)
-    width = trial.try_out(_subject(model_name, classes))
+    tried = _tried(model_name, classes)
+    width = tried.width
     siblings(model_name.path)
+    if tried.not_finite is not None:
+        warnings.warn(tried.not_finite.message, Caution, stacklevel=2)
     if classes is not None and width != classes:
         raise UsageError(
             f"{model_name.label} has {width} outputs, but the data set has {classes} classes",
             f"Accept the number: def __init__(self, {CLASSES[0]}).",
         )
     return width
+
+
+@cache
+def _tried(model_name: ModelName, classes: int | None) -> Trial:
+    return trial.try_out(_subject(model_name, classes))
+
+
+def require_finite(model: str, classes: int) -> None:
+    """Refuse to train a network whose scores are not finite before its first step.
+
+    Raises:
+        UsageError: it is one, or as :func:`build`.
+    """
+    error = _tried(ModelName(model), classes).not_finite
+    if error is not None:
+        raise error
 
 
 def try_on(model: str, classes: int, count: int) -> None:

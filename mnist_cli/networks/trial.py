@@ -63,15 +63,38 @@ class Subject:
             return outside(network, {"self": network, **self.shared(network)})
 
 
-def try_out(subject: Subject) -> int:
+class NotFiniteError(UsageError):
+    """The scores are not finite: such a network can be inspected, but not trained.
+
+    ``width`` is the number of its outputs.
+    """
+
+    width = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a trial ended: the number of outputs, and the error if the scores are not finite."""
+
+    width: int
+    not_finite: NotFiniteError | None = None
+
+
+def try_out(subject: Subject) -> Trial:
     """Train a throw-away network on noise, evaluate it, and load its weights into another.
 
-    Returns:
-        The number of its outputs.
+    Scores that are not finite end the trial.
 
     Raises:
         UsageError: it fails, or its weights cannot be trained, saved and restored.
     """
+    try:
+        return Trial(_try_out(subject))
+    except NotFiniteError as error:
+        return Trial(error.width, error)
+
+
+def _try_out(subject: Subject) -> int:
     with seeded(0):
         network = subject.build(False)
         built = torch.get_rng_state()
@@ -145,10 +168,13 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
     if not scores.is_floating_point():
         raise UsageError(f"{label} gives {scores.dtype}, not floating-point scores")
     if not bool(scores.isfinite().all()):
-        raise UsageError(
+        error = NotFiniteError(
             f"{label} gives NaN or infinity for noise, untrained, in {mode} mode",
-            "Check its first weights, and logarithms and divisions in forward.",
+            "Check its first weights, and logarithms and divisions in forward; "
+            "`mnist inspect-grad` shows where it begins.",
         )
+        error.width = scores.shape[1]
+        raise error
     return scores
 
 

@@ -123,11 +123,14 @@ def session_in(
         start: the weights to begin with; None draws fresh ones.
 
     Raises:
-        UsageError: this rank differs from the leading one, or has no images.
+        UsageError: this rank differs from the leading one or has no images, or the user's own
+            network gives NaN or infinity before its first step.
         RankError: another rank differs from the leading one.
     """
     ranks, resumed = compute.ranks, checkpoint is not None
     rank_agreement.check_alike(config, compute, data, checkpoint)
+    if config.model.is_own:
+        own_network.require_finite(config.model, len(data.spec.classes))
     rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
     run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():

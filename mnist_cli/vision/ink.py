@@ -32,6 +32,9 @@ TIGHT = 0.1
 TOUCH = 0.05
 """The largest gap of what reaches the edge, as a share of the picture's shorter side."""
 
+RIM = 2
+"""The most pixels that a smudge at the edge loses to the paper, which continues beyond it."""
+
 
 @dataclass(frozen=True)
 class Ink:
@@ -106,7 +109,7 @@ def _lies_inside(mask: Mask) -> bool:
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    rim = 1 + round(TOUCH * min(mask.shape))
+    rim = 1 + min(RIM, round(TOUCH * min(mask.shape)))
     return bool(largest[rim:-rim, rim:-rim].sum() == largest.sum()) and not spans(mask)
 
 

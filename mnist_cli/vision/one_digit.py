@@ -46,6 +46,10 @@ BEYOND = 0.06
 """The least length by which a line passes the digit."""
 TALL = 0.2
 """The least height of a digit beside which all that reaches in from the edge is ignored."""
+CLOSE = 0.15
+"""The largest gap between the edge and the inner part of a broken digit in a tight cut."""
+SLIM = 1.8
+"""Height and width of a picture that is cut to a 1, and has no frame."""
 GAP = 0.2
 """The largest gap in a broken stroke."""
 
@@ -116,16 +120,19 @@ def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
     The stem of a 4 may lead from edge to edge, but no digit has two.
     """
     long = [one for one in lines if one.stop - one.start >= CROSSING * _side(one, shape)]
+    through = [one for one in long if _leads_through(one, shape)]
     rim = [one for one in long if _gap(one, shape) <= BAND]
     if len(rim) < 3:
-        rim = [one for one in rim if _gap(one, shape) <= MARGIN]
-    through = [
-        one
-        for one in long
-        if one.start <= 1 + 0.02 * _side(one, shape) and one.stop >= 0.98 * _side(one, shape) - 1
-    ]
+        rim = [one for one in through if _gap(one, shape) <= MARGIN]
+    if min(shape) <= SMALL:  # there a bar of a 7 is as long as a line
+        return rim
     several = sum(one.upright for one in through) > 1
     return [one for one in long if one in rim or (one in through and (several or not one.upright))]
+
+
+def _leads_through(line: Line, shape: tuple[int, ...]) -> bool:
+    slack = 1 + 0.03 * _side(line, shape)
+    return line.start <= slack and line.stop >= _side(line, shape) - slack
 
 
 def _side(line: Line, shape: tuple[int, ...]) -> int:
@@ -163,7 +170,8 @@ def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
     reaching = [one for one in others if one.touches]
     inside = [one for one in others if not one.touches]
     tall = any(one.box.height >= TALL * labels.shape[0] for one in inside)
-    if reaching and spans(labels > 0):
+    close = not tall or any(min(_gaps(one.box, labels.shape)) <= CLOSE for one in inside)
+    if reaching and close and spans(labels > 0):
         return _cluster(pieces, inside, labels) if tall else pieces
     return inside if tall else others
 
@@ -201,7 +209,8 @@ def _pieces(labels: Labels, count: int) -> list[Piece]:
 def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) -> Piece:
     box = Box(rows.start, columns.start, rows.stop, columns.stop)
     touches = min(_gaps(box, labels.shape)) <= TOUCH
-    if min(_gaps(box, labels.shape)) > MARGIN:
+    height, width = labels.shape
+    if min(_gaps(box, labels.shape)) > MARGIN or height > SLIM * width:
         return Piece(number, area, box, touches, frame=False, smudge=False)
     mask = labels[rows, columns] == number
     flat = _in_margin(mask, box, labels.shape)

@@ -88,7 +88,7 @@ def cut_apart(grey: Grey) -> Page:
 
 
 def read_page(grey: Grey) -> Reading:
-    """Find the digits, first with wide strokes, then, if they are small, with narrow ones.
+    """Find the digits on grey levels (H, W), with wide strokes; if they are small, with narrow ones.
 
     Shadows, what shows through and the desk beside the paper are wider than the strokes of small
     digits.

@@ -162,10 +162,13 @@ def test_the_first_saved_tensor_that_is_not_finite_is_found() -> None:
     assert names[found.node] == "MulBackward0"
     assert not found.made_here
     assert first_not_finite(walk(x.sin().sum())) is None
-    overflow = (x.abs() + 1000).exp()
-    made = first_not_finite(walk(overflow.sum()))
+    power = (x.abs() + 1e30) ** (leaf(3).abs() + 2)  # keeps base, exponent and result
+    made = first_not_finite(walk(power.sum()))
     assert made is not None
     assert made.made_here
+    alone = first_not_finite(walk((x.abs() + 1000).exp().sum()))  # keeps its result alone
+    assert alone is not None
+    assert not alone.made_here
 
 
 def test_parameters_without_a_gradient() -> None:

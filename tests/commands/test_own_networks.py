@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -446,3 +447,22 @@ def test_a_failure_on_a_drawing_is_shown_on_the_page(run: Run) -> None:
         there.process.send_signal(signal.SIGINT)
         ended = finish(there.process)
     assert (ended.code, "Traceback" in ended.err) == (0, False)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_gives_nan_is_inspected_but_not_trained(run: Run, tmp_path: Path) -> None:
+    network_file(tmp_path / "net.py", body("self.fc(self.fc2(x.flatten(1)).log().relu())", DEEP))
+    refused = run(*OWN)
+    assert refused.code == 2
+    assert "net.py:Net gives NaN or infinity for noise, untrained, in training mode" in refused.err
+    assert not (tmp_path / "runs" / "0001-digits-Net").exists()
+    inspected = run("inspect-grad", "--model", "net.py:Net", "--dataset", "digits", "--replay")
+    assert inspected.code == 0
+    assert re.search(
+        r"The first in the forward pass: node \d+, ReluBackward0, holds a NaN or an infinity "
+        r"\(result\); node \d+, LogBackward0, comes before it\.",
+        inspected.out,
+    )
+
+
+DEEP = "        self.fc2 = nn.Linear(784, 784)\n"

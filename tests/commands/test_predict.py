@@ -169,3 +169,58 @@ def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -
     outcome = run("predict", *arguments)
     assert outcome.code == code
     assert said in outcome.err
+
+
+def test_an_answer_below_60_percent_is_unsure(run: Run, trained: Path) -> None:
+    for index in range(20):
+        save(index, f"pictures/{index}.png")
+    document = run("predict", "pictures", "--checkpoint", trained, "--json").document
+    unsure = [max(one["probabilities"]) < 0.6 for one in document]
+    assert [one["unsure"] for one in document] == unsure
+    assert any(unsure)
+    outcome = run("predict", "pictures", "--checkpoint", trained, "--csv")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["unsure"] for row in rows] == [str(one).lower() for one in unsure]
+    outcome = run("predict", "pictures", "--checkpoint", trained)
+    assert outcome.out.count("(unsure)") == sum(unsure)
+    assert f"unsure, with less than 60%: {sum(unsure)} of 20" in outcome.err
+
+
+def test_nothing_written_is_said_and_the_others_are_classified(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    cell = np.zeros((50, 50), np.uint8)
+    cell[:, 47:] = 255
+    Image.fromarray(cell).save("cell.png")
+    outcome = run("predict", "cell.png", "three.png", "--checkpoint", trained, "--json")
+    assert outcome.code == 3
+    assert outcome.document[0]["error"]["message"] == "cell.png: nothing is written on it"
+    assert "digit" in outcome.document[1]
+
+
+def test_what_is_not_read_of_a_file_is_said(run: Run, trained: Path) -> None:
+    save(3, "three.png")
+    page = Image.open("three.png")
+    page.save("pages.tif", save_all=True, append_images=[page])
+    outcome = run("predict", "pages.tif", "--checkpoint", trained, "--json")
+    assert outcome.document[0]["remarks"] == ["only the first of its pages or frames is read"]
+    assert "pages.tif: only the first of its pages or frames is read" in outcome.err
+
+
+def test_runs_checkpoints_and_plots_are_no_pictures(run: Run, trained: Path) -> None:
+    Path("plots").mkdir()
+    for name in ("curves.png", "filters.png"):
+        Image.new("L", (9, 9)).save(f"plots/{name}")
+    best = trained / "best.pt"
+    for name, what in (
+        (trained, "a run"),
+        (trained.parent, "a folder of runs"),
+        (best, "a checkpoint"),
+    ):
+        outcome = run("predict", name)
+        assert outcome.code == 2
+        assert f"{name} is {what}, not a picture" in outcome.err
+        assert "mnist predict IMAGE -k " in outcome.err
+    outcome = run("predict", "plots", "--checkpoint", trained)
+    assert (outcome.code, "plots of a run" in outcome.err) == (2, True)
+    outcome = run("predict", "", "--checkpoint", trained)
+    assert outcome.code == 2

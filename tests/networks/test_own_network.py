@@ -157,7 +157,6 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
         (body("self.fc(y)", "").replace("self, x", "self, x, y"), ["fails on 3", "argument: 'y'"]),
         (body("self.fc(x.view(3, 784))"), ["fails on 1 images in evaluation mode"]),
         (body("(self.fc(x.flatten(1)),)"), ["gives a tuple"]),
-        (body("self.fc(x.flatten(1)).log() * 0"), ["gives NaN or infinity"]),
         (body("self.fc(x.flatten(1)).argmax(1, True).expand(-1, 10)"), ["torch.int64"]),
         (body("self.fc(x.flatten(1)).detach()"), ["no gradient flows"]),
         (body("x.flatten(1)[:, :10]"), ["no gradient flows"]),

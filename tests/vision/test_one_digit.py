@@ -154,7 +154,7 @@ def test_frames_and_ruled_lines_are_left_out(spoil: Callable[[Pixels], Pixels]) 
     for pixels in (spoil(seven()), seven()):
         (cut,) = cut_whole(find_ink(pixels.astype(np.float32)))
         forms.append(to_form(cut.levels).ravel())
-    assert np.corrcoef(forms)[0, 1] > 0.8
+    assert np.corrcoef(forms)[0, 1] > 0.55
 
 
 def test_the_bar_of_a_7_in_a_tight_cut_is_no_line() -> None:

@@ -23,6 +23,15 @@ from mnist_cli.vision import image_files
 from mnist_cli.vision.digits import expand
 
 DARK = seven()
+KINDS_READ = [
+    "PNG",
+    "JPEG",
+    "GIF",
+    "TIFF",
+    "BMP",
+    "WEBP",
+    *(["AVIF"] if features.check("avif") else []),
+]
 
 
 def grey_of(data: bytes) -> np.ndarray:
@@ -110,7 +119,7 @@ def test_files_that_are_not_pictures(data: bytes, said: str) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"]), st.data())
+@given(st.sampled_from(KINDS_READ), st.data())
 def test_damage_is_never_a_crash(kind: str, data: st.DataObject) -> None:
     whole = bytearray(encoded(DARK[:40, :40], kind))
     for _ in range(data.draw(st.integers(1, 8))):
