@@ -40,7 +40,7 @@ def folder(root: Path, prefix: str, images: np.ndarray) -> Path:
     ("prefix", "sideways", "remark"),
     [
         ("emnist-letters-", True, TURNED),
-        ("emnist-balanced-", False, "named as EMNIST's own files, but its images are upright"),
+        ("emnist-balanced-", False, "named like EMNIST's own files, but its images are upright"),
         ("", False, ""),
         ("", True, ""),
     ],
