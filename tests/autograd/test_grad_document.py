@@ -188,7 +188,7 @@ DAMAGE = [
     (("nodes", 0, "saved", 0, "bytes"), "8", "saved[0].bytes: Input should be a valid integer"),
     (("parameters", 0, "node"), 4, "parameters[0].node: no such node: 4"),
     (("root",), 2, "root: no such node: 2"),
-    (("nodes", 0, "next", 0, "node"), 0, "nodes[0]: its gradient comes back to it"),
+    (("nodes", 0, "next", 0, "node"), 0, "nodes[0]: its gradient leads back to itself"),
     (("nodes", 0, "sequence"), 10**400, "sequence: Input should be"),
     (("nodes", 0, "saved", 0, "bytes"), 2**64, "bytes: Input should be less than or equal"),
     (("nodes", 0, "saved", 0, "storage"), -1, "storage: Input should be greater than"),

@@ -303,7 +303,7 @@ def test_a_root_that_was_changed_since_the_walk_is_refused() -> None:
     walked = walk(y, {"x": x})
     y.mul_(3)
     for act in (record, replay, replay_steps):
-        with pytest.raises(UsageError, match="changed in place"):
+        with pytest.raises(UsageError, match="modified in place"):
             act(walked, torch.ones(3))  # type: ignore[operator]
 
 
