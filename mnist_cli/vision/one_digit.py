@@ -33,6 +33,8 @@ MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
 """The share of a frame's line that is straight and parallel to the edge."""
+THICK = 0.125
+"""The largest thickness of the rest of a frame; the segments of a display are thicker."""
 LONG, IN_SMALL = 0.4, 0.2
 """The shortest line away from the edge that is the rest of a frame; and in a small picture."""
 SMALL = 64
@@ -213,7 +215,8 @@ def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) 
     if min(_gaps(box, labels.shape)) > MARGIN or height > SLIM * width:
         return Piece(number, area, box, touches, frame=False, smudge=False)
     mask = labels[rows, columns] == number
-    flat = _in_margin(mask, box, labels.shape)
+    thin = _thickness(mask) - 1 <= THICK * min(labels.shape)
+    flat = thin and _in_margin(mask, box, labels.shape)
     frame = flat and _flush(mask, box, labels.shape)
     smudge = flat and _contact(mask, box, labels.shape)
     return Piece(number, area, box, touches, frame=frame, smudge=smudge)

@@ -15,7 +15,7 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.ink import find_ink
+from mnist_cli.vision.ink import find_ink, otsu
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
 
@@ -98,6 +98,33 @@ def test_a_digit_is_read(pixels: Pixels, box: Box | None) -> None:
     found = box_of(pixels)
     for side in ("top", "left", "bottom", "right"):
         assert getattr(found, side) == pytest.approx(getattr(exact, side), abs=2)
+
+
+def test_levels_that_hardly_differ_have_a_threshold() -> None:
+    below = np.float32(0.9)
+    above = np.nextafter(below, np.float32(1))
+    found = otsu(np.array([below, above], np.float32))
+    assert float(below) < found <= float(above)
+
+
+SEGMENTS = {
+    "top": (20, 8, 100, 30),
+    "upper left": (4, 24, 26, 92),
+    "upper right": (94, 24, 116, 92),
+    "lower left": (4, 100, 26, 168),
+    "lower right": (94, 100, 116, 168),
+    "bottom": (20, 162, 100, 184),
+}
+"""The bars of a 0 on a display; (left, top, right, bottom)."""
+
+
+@pytest.mark.parametrize("margin", [0, 8])
+def test_the_segments_of_a_display_are_no_frame(margin: int) -> None:
+    image = Image.new("L", (121, 193), 0)
+    for bar in SEGMENTS.values():
+        ImageDraw.Draw(image).rectangle(bar, fill=255)
+    pixels = np.pad(np.array(image)[8:185, 4:117], margin)
+    assert box_of(pixels) == Box(margin, margin, margin + 177, margin + 113)
 
 
 TIGHT = {
