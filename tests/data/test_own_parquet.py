@@ -109,7 +109,10 @@ def wide_png() -> bytes:
 
 FIVE = list(range(5))
 BAD = {
-    "no picture": ({"image": structs([b"text"] * 5), "label": FIVE}, "row 0 is a text file, and not a picture"),
+    "no picture": (
+        {"image": structs([b"text"] * 5), "label": FIVE},
+        "row 0 is a text file, and not a picture",
+    ),
     "a PNG bomb": ({"image": structs([wide_png()] * 5), "label": FIVE}, "row 0 would unpack"),
     "no bytes": ({"image": structs([None] * 5), "label": FIVE}, "row 0 has no picture"),
     "text": ({"image": ["a"] * 5, "label": FIVE}, "the column image holds string, not pictures"),
