@@ -54,6 +54,8 @@ SLIM = 1.8
 """Height and width of a picture that is cut to a 1, and has no frame."""
 GAP = 0.2
 """The largest gap in a broken stroke."""
+THICKER = 1.8
+"""The largest thickness of a part of a broken digit, as a multiple of another part's."""
 
 Labels = npt.NDArray[np.int32]
 
@@ -186,12 +188,25 @@ def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]
 
 
 def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[Piece]:
-    """The pieces that small gaps part from the largest piece inside, directly or in a chain."""
+    """The pieces that small gaps part from the largest piece inside, directly or in a chain.
+
+    The strokes of a digit are about equally thick: a thick thing at the edge is none.
+    """
     away = ndimage.distance_transform_edt(labels == 0)
     clusters, _ = ndimage.label(away <= GAP * min(labels.shape) / 2)
-    chosen = clusters[labels == max(inside, key=lambda one: one.area).number][0]
-    near = set(np.unique(labels[clusters == chosen]).tolist())
-    return [one for one in pieces if one.number in near]
+    largest = max(inside, key=lambda one: one.area)
+    near = set(np.unique(labels[clusters == clusters[labels == largest.number][0]]).tolist())
+    thickest = THICKER * _thickness(_own(largest, labels)) + 1
+    return [
+        one
+        for one in pieces
+        if one.number in near and (not one.touches or _thickness(_own(one, labels)) <= thickest)
+    ]
+
+
+def _own(piece: Piece, labels: Labels) -> Mask:
+    box = piece.box
+    return np.asarray(labels[box.top : box.bottom, box.left : box.right] == piece.number)
 
 
 def _without_specks(pieces: list[Piece]) -> list[Piece]:

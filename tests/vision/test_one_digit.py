@@ -15,7 +15,7 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.ink import find_ink, otsu
+from mnist_cli.vision.ink import Ink, find_ink, otsu
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
 
@@ -98,6 +98,14 @@ def test_a_digit_is_read(pixels: Pixels, box: Box | None) -> None:
     found = box_of(pixels)
     for side in ("top", "left", "bottom", "right"):
         assert getattr(found, side) == pytest.approx(getattr(exact, side), abs=2)
+
+
+def test_a_window_around_the_digit_is_no_part_of_it() -> None:
+    mask = np.zeros((167, 144), bool)
+    mask[:32] = mask[:, :3] = mask[:, -3:] = mask[-3:] = True  # its title bar and border
+    mask[45:150, 65:77] = True
+    (cut,) = cut_whole(Ink(mask.astype(np.float32), mask, np.zeros_like(mask), 0.0))
+    assert cut.box == Box(45, 65, 150, 77)
 
 
 def test_levels_that_hardly_differ_have_a_threshold() -> None:
