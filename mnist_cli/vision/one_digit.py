@@ -114,7 +114,11 @@ def _without_lines(ink: Ink) -> Ink:
     rest = max(pieces, key=lambda one: one.area).box
     if rest.height < TALL * ink.mask.shape[0]:
         return ink
-    passing = [line for line in lines if _passes(line, rest, ink.mask.shape)]
+    passing = [
+        line
+        for line in lines
+        if _passes(line, rest, ink.mask.shape) and not _is_base(line, lines, rest, ink.mask.shape)
+    ]
     return without(ink, passing) if passing else ink
 
 
@@ -154,6 +158,20 @@ def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
     start, stop = (digit.top, digit.bottom) if line.upright else (digit.left, digit.right)
     beyond = min(start - line.start, line.stop - stop)
     return beyond >= BEYOND * _side(line, shape)
+
+
+def _is_base(line: Line, lines: list[Line], digit: Box, shape: tuple[int, ...]) -> bool:
+    """Whether a line is a stroke of a tight cut, such as the base of a 2.
+
+    The rest of the digit reaches from there to the opposite edge, where a frame has a line too.
+    """
+    before, after = (digit.left, digit.right) if line.upright else (digit.top, digit.bottom)
+    across = shape[1] if line.upright else shape[0]
+    first = line.middle < across / 2
+    alone = all(
+        one.upright != line.upright or (one.middle < across / 2) == first for one in lines
+    )
+    return alone and (across - after if first else before) <= max(1, TOUCH * across)
 
 
 def _box(mask: Mask) -> Box:

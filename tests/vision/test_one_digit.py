@@ -108,6 +108,18 @@ def test_a_window_around_the_digit_is_no_part_of_it() -> None:
     assert cut.box == Box(45, 65, 150, 77)
 
 
+def test_the_base_of_a_2_in_a_tight_cut_is_no_frame() -> None:
+    strokes = [(0.3, 0), (0.6, 0), (0.6, 0.3), (0.2, 0.95)], [(0, 0.95), (1, 0.95)]
+    assert box_of(sheet(*strokes, side=28)).bottom >= 27
+
+
+@pytest.mark.parametrize("line", [70, 110])
+def test_the_bar_of_a_7_on_a_pale_line_stays(line: int) -> None:
+    pixels = sheet([(0.2, 0.3), (0.8, 0.3), (0.5, 0.9)], side=300, width=24)
+    ruled = np.maximum(pixels, np.where(np.arange(300)[:, None] % 60 == 90 % 60, line, 0))
+    assert box_of(ruled.astype(np.uint8)).top == pytest.approx(78, abs=3)
+
+
 def test_levels_that_hardly_differ_have_a_threshold() -> None:
     below = np.float32(0.9)
     above = np.nextafter(below, np.float32(1))
