@@ -26,8 +26,8 @@ from mnist_cli.checkpoints.contents import (
     Unread,
     judge_contents,
 )
-from mnist_cli.checkpoints.foreign_kinds import OTHER, name_bytes
-from mnist_cli.checkpoints.pickles import NOT_A_PICKLE, read_pickle
+from mnist_cli.checkpoints.foreign_kinds import OTHER, known_kind, unknown_kind
+from mnist_cli.checkpoints.pickles import NOT_A_PICKLE, UNREADABLE, read_pickle
 from mnist_cli.checkpoints.zips import read_zip
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import CheckpointError
@@ -35,10 +35,10 @@ from mnist_cli.errors import CheckpointError
 # 216 MiB: the widest network (51 MiB) with Adam's and averaged weights. Reading takes memory for
 # the file twice.
 MAX_BYTES = 216 << 20
-_RESAVE = "Save the state_dict again with torch.save(model.state_dict(), path)."
+_RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
 _AGAIN = "Copy or download it again."
 _ZIP = b"PK\x03\x04"
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]cLI]|ccopy_reg|\x80\x01")
+_PICKLE = re.compile(rb"\x80[\x01-\x05]|[(}\]cLI]")
 
 
 def load_archive(path: Path) -> Contents:
@@ -113,7 +113,7 @@ def _read_bytes(path: Path) -> bytes:
     if (size := path.stat().st_size) > MAX_BYTES:
         raise Unacceptable(f"it has {size:,} bytes; a checkpoint has at most {MAX_BYTES:,}")
     if not path.is_file():
-        raise Unacceptable("it is not a file")
+        raise Unacceptable("it is not a file", "Copy what a pipe or a device gives to a file.")
     return path.read_bytes()
 
 
@@ -122,17 +122,17 @@ def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
     try:
         return _read(data)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
+        raise Unacceptable(f"{UNREADABLE} ({type(error).__name__})") from error
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise MemoryError from error
-        raise Unacceptable(f"its contents cannot be read ({type(error).__name__})") from error
+        raise Unacceptable(f"{UNREADABLE} ({type(error).__name__})") from error
 
 
 def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
     """The container, what it holds, and its metadata; by the first bytes."""
     if not data:
-        raise Unacceptable("it is empty")
+        raise Unacceptable("it is empty", _AGAIN)
     if data.startswith(_ZIP):
         return "zip", read_zip(data), {}
     if tensor_files.looks_like(data):
@@ -141,7 +141,7 @@ def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
         return "tar", document, {}
     if _PICKLE.match(data):
         return _read_pickles(data)
-    raise name_bytes(data)
+    raise known_kind(data) or unknown_kind(data)
 
 
 def _read_pickles(data: bytes) -> tuple[Container, object, dict[str, str]]:
@@ -152,8 +152,7 @@ def _read_pickles(data: bytes) -> tuple[Container, object, dict[str, str]]:
     except Unacceptable as error:
         if str(error) != NOT_A_PICKLE:
             raise
-        named = name_bytes(data)
-        raise (named if named.hint else error) from error
+        raise (known_kind(data) or error) from error
     if first == old_files.MAGIC:
         return "stream", old_files.read_after_magic(stream), {}
     return "pickle", first, {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnist_cli.base.files import atomic_write
 from mnist_cli.checkpoints.archive import load_archive
@@ -36,7 +36,8 @@ from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
 from mnist_cli.runs.results import EpochResult
 
-FORMAT = "mnist-cli/checkpoint"
+PRODUCER = "mnist-cli/"
+FORMAT = f"{PRODUCER}checkpoint"
 VERSION = 1
 GARBLED = (
     LookupError,
@@ -222,9 +223,12 @@ def read_course(path: Path) -> Course | None:
 
 
 def _says_a_format(document: object) -> bool:
+    """Whether this program wrote the document: another program's may have a key ``format`` too."""
     if not isinstance(document, Mapping):
         return False
-    return "format" in document and not isinstance(document["format"], Tensor)
+    name = document.get("format")
+    ours = isinstance(name, str) and name.startswith(PRODUCER)
+    return ours or document.keys() >= {"format", "version", "environment", "generators"}
 
 
 def _check_format(path: Path, document: Mapping[str, Any]) -> None:

@@ -151,9 +151,9 @@ def _extraction(path: Path, contents: Contents, fit: Fit) -> str:
     """Python that writes the weights of a fit alone."""
     candidate = fit.candidate
     index = "".join(f"[{key!r}]" for key in candidate.keys)
-    loaded = f"torch.load({path.name!r}, weights_only=True){index}"
+    loaded = f"torch.load({str(path)!r}, weights_only=True){index}"
     if contents.container == "safetensors":
-        loaded = f"safetensors.torch.load_file({path.name!r})"
+        loaded = f"safetensors.torch.load_file({str(path)!r})"
     if candidate.prefix:
         start = repr(candidate.prefix)
         loaded = (

@@ -20,7 +20,8 @@ OTHER = (
     "Only PyTorch's weights are read: load them with the library that wrote the file, copy them "
     f"into a PyTorch network, and save that with {_WEIGHTS}."
 )
-_DATA = "It may hold data, not weights. A checkpoint comes from torch.save or safetensors."
+_CHECKPOINTS = "A checkpoint comes from torch.save or safetensors."
+_DATA = f"It may hold data, not weights. {_CHECKPOINTS}"
 _LFS = "Fetch the file itself: git lfs pull."
 
 
@@ -41,7 +42,12 @@ class Kind:
 
 KINDS = (
     Kind("a Git LFS pointer, not the file itself", rb"version https?://git-lfs", _LFS),
-    Kind("a web page, not a checkpoint", rb"(?i)\s*<(!doctype html|html|head|body|!--)", _DOWNLOAD),
+    Kind(
+        "a web page, not a checkpoint",
+        rb"(?i)\s*<(!doctype html|!--|(html|head|body|title|meta|h1|p)\b)",
+        _DOWNLOAD,
+    ),
+    Kind("an OpenVINO model", rb"\s*(<\?xml[^>]*>)?\s*<net ", _PROGRAM),
     Kind("an XML document, as servers answer with errors", rb"\s*<\?xml|\s*<Error>", _DOWNLOAD),
     Kind("a Python script", rb"#!.*python|import \w+|from \w+[\w.]* import", _DATA),
     Kind("a Keras or HDF5 file", rb"\x89HDF\r\n\x1a\n", OTHER),
@@ -74,7 +80,7 @@ KINDS = (
         "an object of joblib", rb"\x78[\x01\x5e\x9c\xda]|ZF0x|.{0,4000}joblib\.numpy_pickle", OTHER
     ),
     Kind("an R object", rb"RDX[23]\n|X\n\0\0\0", OTHER),
-    Kind("a MATLAB file", rb"MATLAB 5\.0", OTHER),
+    Kind("a MATLAB file", rb"MATLAB [57]\.\d", OTHER),
     Kind("a Torch7 file", rb"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", OTHER),
     Kind("a PNG picture, not a checkpoint", rb"\x89PNG\r\n", "Classify pictures with predict."),
     Kind("a JPEG picture, not a checkpoint", rb"\xff\xd8\xff", "Classify pictures with predict."),
@@ -84,7 +90,12 @@ KINDS = (
     Kind("an SQLite database", rb"SQLite format 3\0", _DATA),
     Kind("a program", rb"\x7fELF|MZ\x90|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe", _DATA),
     Kind("an IDX file of MNIST's kind", rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]", _DATA),
-    Kind("a Jupyter notebook", rb'\s*\{\s*"(cells|nbformat|metadata)"\s*:', _DATA),
+    Kind("a Jupyter notebook", rb'\s*\{\s*("metadata".*)?"(cells|nbformat)"\s*:', _DATA),
+    Kind(
+        "an index of several files, not weights",
+        rb'\s*\{\s*("metadata".*)?"weight_map"\s*:',
+        "Join the files that it lists into one, which holds all weights.",
+    ),
     Kind("JSON text, not a checkpoint", rb"\s*[\[{]\s*([\"\[{\]}]|-?\d|$)", _DOWNLOAD),
 )
 """By the first bytes; the first that matches counts. A tuple, since a later one may match too."""
@@ -123,9 +134,9 @@ ZIPS = (
 """By the names of a zip's entries, where none is as torch.save writes it."""
 
 
-def name_bytes(data: bytes) -> Unacceptable:
-    """Why a file that no reader knows is refused."""
-    head = data[:_HEAD].removeprefix(b"\xef\xbb\xbf")
+def known_kind(data: bytes) -> Unacceptable | None:
+    """Why a file is refused that is of a known kind, which no reader reads; None for others."""
+    head = _head(data)
     if data.endswith(_TABLE):
         return Unacceptable("it is a TensorFlow checkpoint", OTHER)
     for kind in KINDS:
@@ -134,9 +145,21 @@ def name_bytes(data: bytes) -> Unacceptable:
     text = _text(head)
     if text:
         return Unacceptable(f"it is text, not a checkpoint: '{safe_text(text, 40)}'", _DOWNLOAD)
+    return None
+
+
+def unknown_kind(data: bytes) -> Unacceptable:
+    """Why a file is refused that is of no known kind."""
+    head = _head(data)
     if not head.strip(b"\0"):
         return Unacceptable("it begins with zeros only: the file is damaged", "Copy it again.")
-    return Unacceptable(f"it is of no known kind; its first bytes are {head[:8].hex(' ')}")
+    return Unacceptable(
+        f"it is of no known kind; its first bytes are {head[:8].hex(' ')}", _CHECKPOINTS
+    )
+
+
+def _head(data: bytes) -> bytes:
+    return data[:_HEAD].removeprefix(b"\xef\xbb\xbf")
 
 
 def _text(head: bytes) -> str:

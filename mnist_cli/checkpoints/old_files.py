@@ -78,7 +78,7 @@ class _Claims:
                 raise Unacceptable("it is damaged: two tensors disagree about their storage")
             return known
         if not is_count(count, self.left // dtype.itemsize):
-            raise Unacceptable("a storage claims more elements than the file holds")
+            raise Unacceptable(CUT_SHORT)
         self.left -= count * dtype.itemsize
         self.claimed[key] = room(dtype, count)
         return self.claimed[key]
@@ -156,7 +156,7 @@ def _tar_storages(stream: io.BytesIO) -> dict[int, Any]:
         dtype = dtype_of(kind)
         (count,) = _unpack(stream, "<q")
         if not is_count(count, left // dtype.itemsize):
-            raise Unacceptable("a storage claims more elements than the file holds")
+            raise Unacceptable(CUT_SHORT)
         stream.seek(-8, io.SEEK_CUR)
         placed[int(key)] = room(dtype, count)
         _read_elements(stream, placed[int(key)])

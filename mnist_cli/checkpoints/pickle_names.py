@@ -49,7 +49,7 @@ _RENAMED = (
 )
 _OTHERS_CODE = (frozenset(sys.stdlib_module_names) | {"torch", "numpy"}) - {"test", "numbers"}
 """Packages that are everywhere, so that attacks use them; not those whose names users take."""
-_KEYS = str | int | float | bool | bytes | None | Unread | torch.dtype
+_KEYS = str | int | float | bool | bytes | None | Unread | torch.dtype | Tensor
 MAX_KEY = 1 << 60  # beyond, integers of one hash are easily found
 
 
@@ -62,7 +62,7 @@ _LAYOUTS = {
 
 
 class Record(dict[str, Any]):
-    """The attributes of an object such as ``argparse.Namespace``, by name."""
+    """The attributes of an object such as ``argparse.Namespace``, or the items of a dict's subclass."""
 
 
 def named(module: str, leaf: str) -> object:
@@ -77,7 +77,11 @@ def named(module: str, leaf: str) -> object:
     if name in _DTYPES:
         return _DTYPES[name]
     if not _is_harmless(name):
-        raise Unacceptable(f"it names {safe_text(name)}, which could run code")
+        raise Unacceptable(
+            f"it names {safe_text(name)}, which could run code",
+            "If you trust its source, load it with torch, and save the weights alone: "
+            "torch.save(model.state_dict(), 'weights.pt').",
+        )
     return Unread(name)
 
 
@@ -170,8 +174,10 @@ def _rebuilt_from(function: object, _kind: object, arguments: object, *_state: o
     return call(function, arguments)
 
 
-def _reconstructed(kind: object, *_base_and_state: object) -> object:
-    return call(kind, ())
+def _reconstructed(kind: object, _base: object = None, state: object = None) -> object:
+    """An object as protocols before 2 write it; of a subclass of dict, with its items."""
+    made = call(kind, ())
+    return Record(state) if isinstance(made, Unread) and isinstance(state, dict) else made
 
 
 def _ordered(pairs: Iterable[Any] = ()) -> object:

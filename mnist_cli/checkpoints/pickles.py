@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_cli.checkpoints.contents import Unacceptable, Unread
-from mnist_cli.checkpoints.pickle_names import build, call, check_key, named
+from mnist_cli.checkpoints.pickle_names import Record, build, call, check_key, named
 from mnist_cli.devices.memory import is_out_of_memory
 
 MAX_OPERATIONS = 1 << 20  # the metrics of about 7,000 epochs
@@ -27,7 +27,8 @@ MAX_PICKLE = (
 )  # 16 MiB: numpy's arrays lie inside; a text of them may take four times as much
 MAX_BITS = 2048  # of an integer: Python prints at most 4,300 digits
 MAX_CALLS = 100_000  # each makes an object of up to a kilobyte
-NOT_A_PICKLE = "its contents cannot be read (not a pickle)"
+UNREADABLE = "it is damaged, or of no known kind: its contents cannot be read"
+NOT_A_PICKLE = f"{UNREADABLE} (not a pickle)"
 TOO_LONG = f"its pickle has more than {MAX_PICKLE:,} bytes, or is damaged"
 
 Persistent = Callable[[object], object]
@@ -171,11 +172,11 @@ class _Machine:
             raise TypeError("not a set")
 
     def set_items(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        if isinstance(target, dict):
-            target.update(_pairs(values))
-        elif not isinstance(target, Unread):
+        if isinstance(self.stack[-1], Unread):  # an object of a subclass of dict
+            self.replace(Record())
+        if not isinstance(self.stack[-1], dict):
             raise TypeError("not a dict")
+        self.stack[-1].update(_pairs(values))
 
     def name(self, module: object, leaf: object) -> None:
         if not isinstance(module, str) or not isinstance(leaf, str):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from torch import Tensor
+
 from mnist_cli.checkpoints.archive import whole_object
 from mnist_cli.checkpoints.candidates import Candidate, Tensors, find_candidates
 from mnist_cli.checkpoints.contents import Contents, safe_text
@@ -22,23 +24,42 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
     for one in contents.left_out:
         if one.module:
             return whole_object(path, one, contents.container)
-    error = _no_fit(path, tensors, model) if tensors else _no_tensors(path, contents.document)
+    error = _no_tensors(path, contents.document)
+    if tensors and not _is_optimiser(contents.document):
+        error = _no_fit(path, tensors, model, contents.metadata.get("model", ""))
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
     return error
 
 
+def _is_optimiser(document: object) -> bool:
+    """Whether it is the state_dict of an optimiser, which programs save beside the network's."""
+    return isinstance(document, Mapping) and document.keys() == {"state", "param_groups"}
+
+
 def _no_tensors(path: Path, document: object) -> CheckpointError:
     what = f"it is {'a' if document else 'an empty'} {type(document).__name__}"
-    if isinstance(document, Mapping) and document:
+    if _is_optimiser(document):
+        what = "it is the state of an optimiser"
+    elif isinstance(document, Mapping) and document:
         what = f"no named tensors are under its keys {listed([label(key) for key in document])}"
+    elif isinstance(document, list | tuple) and {type(one) for one in document} == {Tensor}:
+        what = f"its {len(document)} tensors have no names"
     return CheckpointError(
         f"{path} is neither a checkpoint of mnist_cli nor a state_dict: {what}",
         "A state_dict may lie under any key, such as 'model_state_dict'.",
     )
 
 
-def _no_fit(path: Path, tensors: Tensors, model: str | None) -> CheckpointError:
+def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> CheckpointError:
+    """Why none fit.
+
+    Args:
+        path: the file, for messages.
+        tensors: of the file.
+        model: the network that was named; None accepts any.
+        stated: the network that the file's metadata name; empty if they name none.
+    """
     if model is not None:
         nearest = _nearest(tensors, weight_names(model))
         classes = models.count_classes(model, nearest) or 10
@@ -53,8 +74,8 @@ def _no_fit(path: Path, tensors: Tensors, model: str | None) -> CheckpointError:
     shapes = listed([f"{safe_text(name)} {tuple(one.shape)}" for name, one in weights.items()])
     return CheckpointError(
         f"{path}: no known network has weights with these names and shapes: {shapes}",
-        f"{_partly(tensors)}Known networks: {', '.join(models.REGISTRY)}. Name one to see the "
-        f"differences, or name your own, as in {EXAMPLE}.",
+        f"{_partly(tensors)}{_by_metadata(stated)}Known networks: {', '.join(models.REGISTRY)}. "
+        f"Name one to see the differences, or name your own, as in {EXAMPLE}.",
     )
 
 
@@ -91,6 +112,10 @@ def _partly(tensors: Tensors) -> str:
                     f"'{name}' to use them alone. "
                 )
     return ""
+
+
+def _by_metadata(stated: str) -> str:
+    return f"Its metadata name the network {label(stated)}. " if stated else ""
 
 
 def label(name: object) -> str:

@@ -56,7 +56,7 @@ def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
         raise Unacceptable(
-            f"its safetensors header claims {length:,} bytes, more than the file or the limit of "
+            f"it is damaged: its safetensors header claims {length:,} bytes, more than the file or the limit of "
             f"{MAX_HEADER:,}"
         )
     header = _header(data[8 : 8 + length])

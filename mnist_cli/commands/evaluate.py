@@ -126,8 +126,8 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
     if misfit.kind == "other data":
         other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
         return (
-            f"{opened.path}: {now}: the weights look like those of another data set than {title}; "
-            f"name theirs, as in --dataset {other}"
+            f"{opened.path}: {now}: the weights look like those of another data set than {title}, "
+            f"or untrained; name their data set, as in --dataset {other}"
         )
     better = f"{misfit.better:.1%}"
     if misfit.kind == "normalisation":

@@ -120,7 +120,8 @@ def predict(
     for failure in failures:
         report_error(failure.error, as_json=False)
     if as_json:
-        print_json([prediction.plain(one, opened.classes) for one in results])
+        used = {"normalisation": opened.scale.to_plain()} if opened.checkpoint.foreign else {}
+        print_json([prediction.plain(one, opened.classes) | used for one in results])
     elif as_csv:
         prediction.print_csv(results, opened.classes)
     else:

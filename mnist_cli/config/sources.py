@@ -6,6 +6,7 @@ the source knows which folder they are relative to.
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +82,7 @@ def from_file(path: Path) -> Layer:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise UsageError(f"{path} is not a configuration: it has more than {MAX_BYTES:,} bytes")
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8").replace("\r\n", "\n")
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,14 @@ def _opened(path: Path) -> Any:
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
     """Let this process take at most :data:`ROOM` more bytes, where the system can limit that."""
-    try:
-        import resource
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
 
+    try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (ImportError, OSError, ValueError):
+    except (OSError, ValueError):  # macOS has no such file
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

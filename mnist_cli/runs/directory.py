@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,9 +68,16 @@ class RunDirectory:
         for path in (self.best, self.last):
             if path.is_file():
                 return path
+        if (self.path / "data.pkl").is_file():
+            raise CheckpointError(
+                f"{self.path} is an unpacked checkpoint of torch.save, not a run",
+                "Pack the folder without compression: "
+                + shlex.join(["zip", "-0", "-r", f"{self.path.name}.pt", self.path.name]),
+            )
         if not self.config.is_file() and not run_number(self.path):
             raise CheckpointError(
-                f"{self.path} is not a run: it has no checkpoint", "Choose a run."
+                f"{self.path} is not a run: it has no checkpoint",
+                "Name a run, or the file of a checkpoint.",
             )
         raise CheckpointError(
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."

@@ -114,10 +114,12 @@ class Session:
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
-        self.start_notes = start.notes(len(data.spec.classes)) if start is not None else []
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
+        self.start_notes: list[str] = []
+        if start is not None:
+            self.start_notes = start.notes(len(data.spec.classes), self.normalisation)
         parts = cut_validation(
             data.train,
             val_size=config.val_size,

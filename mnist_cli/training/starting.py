@@ -15,7 +15,9 @@ from torch import nn
 
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.names import ModelName
+from mnist_cli.config.normalisations import in_words
 from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.split import Normalisation
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import ensemble
 from mnist_cli.runs.directory import find_checkpoint
@@ -74,8 +76,13 @@ class Start:
         here = ensemble.expected_weights(one.model, classes, one.members)
         return [name for name, new in here.items() if new.shape != one.weights[name].shape]
 
-    def notes(self, classes: int) -> list[str]:
-        """In words: what the run starts from, and what of it is not used."""
+    def notes(self, classes: int, used: Normalisation) -> list[str]:
+        """In words: what the run starts from, what of it is not used, and what else differs.
+
+        Args:
+            classes: number of classes of the run.
+            used: the run's normalisation.
+        """
         one = self.checkpoint
         notes = [f"starting from the weights of {self.record['path']}", *one.notes]
         if one.changes:
@@ -83,6 +90,12 @@ class Start:
         if anew := self.made_anew(classes):
             notes.append(
                 f"made anew for {classes} classes in place of {one.classes}: {', '.join(anew)}"
+            )
+        known = (one.data.mean, one.data.std) if one.data is not None else one.stated
+        if known is not None and known != (used.mean, used.std):
+            notes.append(
+                f"they were trained on images normalised with {in_words(*known)}; this run uses "
+                f"{in_words(used.mean, used.std)}"
             )
         return notes
 

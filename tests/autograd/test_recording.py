@@ -27,6 +27,7 @@ def test_gradients_of_intermediate_tensors_are_those_of_retain_grad() -> None:
         tensor.retain_grad()
     loss = active.pow(2).mean()
     graph = record(walk(loss, {"x": x, "w": w})).graph
+    loss.backward()
     by_name = {node.name: node for node in graph.nodes}
     for name, tensor in (("MmBackward0", product), ("TanhBackward0", active)):
         arrived = by_name[name].grad_in[0]

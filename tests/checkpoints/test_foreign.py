@@ -221,6 +221,13 @@ def test_a_name_that_is_none_or_does_not_fit_is_ignored(name: str) -> None:
     assert read_foreign(Path("a.safetensors"), contents, None).model == "notebook"
 
 
+def test_the_refusal_says_which_network_an_exported_file_names() -> None:
+    contents = Contents({"a": torch.ones(2)}, "safetensors", {"model": "net.py:\x1bNet"})
+    with pytest.raises(CheckpointError) as caught:
+        read_foreign(Path("a.safetensors"), contents, None)
+    assert "Its metadata name the network 'net.py:\\x1bNet'." in caught.value.hint
+
+
 def test_an_exported_ensemble_votes() -> None:
     """As the network that was exported: names begin with the members' numbers."""
     members = [weights_of("conv2", seed=seed) for seed in range(3)]
@@ -302,7 +309,9 @@ def test_values_that_are_no_float32_weights_are_refused(
         ({"state_dict": {}}, "'state_dict'"),
         ({"model_state_dict": {"a": 1}}, "'model_state_dict'"),
         ({"a": [torch.ones(1)]}, "'a'"),
-        ([torch.ones(1)], "it is a list"),
+        ([torch.ones(1), torch.ones(2)], "its 2 tensors have no names"),
+        ([1], "it is a list"),
+        ({"state": {0: {"step": torch.ones(())}}, "param_groups": []}, "the state of an optimiser"),
         ({"optimizer": {"conv1.weight": torch.ones(1)}}, "'optimizer'"),
         ({f"k{n}": n for n in range(11)}, "'k7', … and 3 more"),
     ],
@@ -371,16 +380,27 @@ def test_a_refusal_names_what_was_not_read(contents: Any, left_out: LeftOut, wor
     assert words in caught.value.message
 
 
+def test_an_optimiser_saved_whole_is_left_out(tmp_path: Path) -> None:
+    """Its state is a dict whose keys are the parameters."""
+    network = nn.Linear(2, 2)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    torch.save({"model": dict(W), "optimiser": optimiser}, tmp_path / "a.pt")
+    notes = checkpoints.read(tmp_path / "a.pt").notes
+    assert "not read: optimiser (torch.optim.sgd.SGD)" in notes
+
+
 def test_what_was_not_read_beside_the_weights_is_said() -> None:
     contents = Contents({"model": W}, left_out=(LeftOut("args", "argparse.Namespace"),))
     notes = read_foreign(Path("a.pt"), contents, None).notes
     assert "not read: args (argparse.Namespace)" in notes
 
 
-def test_a_weight_called_format_is_no_format(tmp_path: Path) -> None:
-    torch.save({"format": torch.ones(1)}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="no known network"):
-        checkpoints.read(tmp_path / "a.pt")
+@pytest.mark.parametrize("value", [torch.ones(()).int(), "pytorch", 3, {"version": 1}])
+def test_a_key_called_format_says_nothing(tmp_path: Path, value: object) -> None:
+    torch.save({"format": value, "version": 2, "state_dict": dict(W)}, tmp_path / "a.pt")
+    assert checkpoints.read(tmp_path / "a.pt").foreign
 
 
 # --- hostile

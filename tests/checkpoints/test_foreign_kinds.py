@@ -82,7 +82,7 @@ def joblib_like(compress: bool) -> bytes:
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 4819\n" % (b"0" * 64)
 DOWNLOAD, LOST = "the button for the raw file", "Only PyTorch's weights are read"
 KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
-    "nothing": (lambda: b"", "it is empty", "torch.save"),
+    "nothing": (lambda: b"", "it is empty", "download it again"),
     "Git LFS": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
     "a web page": (lambda: b"\n\n<!DOCTYPE html>\n<html>", "a web page", DOWNLOAD),
     "a web page in capitals": (lambda: b"<HTML><HEAD>", "a web page", DOWNLOAD),
@@ -90,12 +90,29 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a server's error": (lambda: b"<?xml version='1.0'?><Error>", "XML", DOWNLOAD),
     "a JSON answer": (lambda: b'{"message": "Not Found"}', "JSON text", DOWNLOAD),
     "JSON that looks like safetensors": (lambda: b'{"data":{"a": 1}}', "JSON text", DOWNLOAD),
+    "a title": (lambda: b"<title>Sign in</title>", "a web page", DOWNLOAD),
+    "OpenVINO": (lambda: b'<?xml version="1.0"?>\n<net name="m">', "an OpenVINO model", ""),
+    "MATLAB 7.3": (lambda: b"MATLAB 7.3 MAT-file", "a MATLAB file", ""),
+    "an index": (
+        lambda: b'{"metadata": {"total_size": 1}, "weight_map": {}}',
+        "an index of several files",
+        "Join the files",
+    ),
+    "a notebook of 2012": (
+        lambda: b'{"metadata": {"name": ""}, "nbformat": 3}',
+        "a Jupyter notebook",
+        "",
+    ),
     "a JSON list": (lambda: b"[1, 2]", "JSON text", DOWNLOAD),
     "a notebook": (lambda: json.dumps({"cells": []}).encode(), "a Jupyter notebook", ""),
     "a text": (lambda: b"404: Not Found", "it is text", DOWNLOAD),
     "a script": (lambda: b"import torch\n", "a Python script", ""),
     "zeros": (lambda: bytes(5000), "zeros", ""),
-    "noise": (lambda: b"\x9c\x01\x07\xee" * 50, "of no known kind; its first bytes are 9c 01", ""),
+    "noise": (
+        lambda: b"\x9c\x01\x07\xee" * 50,
+        "of no known kind; its first bytes are 9c 01",
+        "comes from",
+    ),
     "ONNX": (
         lambda: b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\x10",
         "an ONNX model",

@@ -34,6 +34,14 @@ def refused(program: bytes) -> str:
     return str(caught.value)
 
 
+class OwnDict(dict[str, int]):
+    """A dict whose items are attributes too, as many packages have one."""
+
+    def __init__(self, **items: int) -> None:
+        super().__init__(**items)
+        self.__dict__ = self  # type: ignore[assignment]
+
+
 SHARED = [1, 2]
 PLAIN: dict[str, Any] = {
     "numbers": [0, 1, -1, 255, 65536, 2**31, -(2**40), 10**30, 2.5, float("inf"), True, None],
@@ -70,6 +78,8 @@ HARMLESS: dict[str, tuple[Any, Any]] = {
     "a path of Windows": (pathlib.PureWindowsPath("C:/x/y"), "C:\\x\\y"),
     "a default dict": (defaultdict(list, a=[1]), {"a": [1]}),
     "a counter": (Counter("aab"), {"a": 2, "b": 1}),
+    "a class of dicts": (OwnDict(a=1, b=2), {"a": 1, "b": 2}),
+    "one dict twice": ([OwnDict(a=1)] * 2, [{"a": 1}] * 2),
     "a queue": (collections.deque([1, 2], 5), [1, 2]),
     "a bytearray": (bytearray(b"ab"), b"ab"),
     "an empty bytearray": (bytearray(), b""),
@@ -125,17 +135,12 @@ class Own:
         self.state = {"a": [1, 2]}
 
 
-class OwnDict(dict[str, int]):
-    pass
-
-
 class OwnList(list[int]):
     pass
 
 
 LEFT_OUT: dict[str, tuple[Callable[[], Any], str]] = {
     "an object": (Own, f"{__name__}.Own"),
-    "a dict": (lambda: OwnDict(a=1), f"{__name__}.OwnDict"),
     "a list": (lambda: OwnList([1]), f"{__name__}.OwnList"),
     "a class": (lambda: Own, f"{__name__}.Own"),
     "an optimiser's class": (lambda: torch.optim.SGD, "torch.optim.sgd.SGD"),

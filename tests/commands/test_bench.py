@@ -316,7 +316,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
         (["--target", "0.9", "--inference"], "--target and --inference contradict"),
         (["--factors", "images"], "--factors has no effect without --scaling"),
         (["--scaling", "--factors", "images,depth"], "--factors: unknown value 'depth'"),
-        (["--scaling", "--factors", ""], "--factors: unknown value ''"),
+        (["--scaling", "--factors", ","], "--factors: unknown value ''"),
         (["--scaling", "fast:1", "smoke:1"], "--scaling takes one recipe"),
         (["--scaling", "notebook:1"], "other factors: images, batch, threads"),
     ],

@@ -63,7 +63,7 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
     assert said in ended.err
 
 
-@pytest.mark.parametrize("name", ["", ".", "folder"])
+@pytest.mark.parametrize("name", [".", "folder"])
 def test_a_folder_for_the_table_is_refused_before_the_first_row(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

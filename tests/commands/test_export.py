@@ -21,6 +21,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
 from mnist_cli.data import store
+from mnist_cli.errors import Caution
 from mnist_cli.exporting import onnx_model
 from mnist_cli.exporting.classifier import Answer
 from mnist_cli.inference import exports
@@ -309,8 +310,10 @@ def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
 
 
 def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
-    words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
-    outcome = run(*words, "--format", "torch")
+    with pytest.warns(Caution, match="random numbers in evaluation mode"):
+        words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")
+    with pytest.warns(Caution, match="random numbers in evaluation mode"):
+        outcome = run(*words, "--format", "torch")
     assert outcome.code == 6
     assert "Is the network random in evaluation mode?" in outcome.err
     assert not Path("net.pt2").exists()
@@ -319,10 +322,11 @@ def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
 def test_the_hint_of_a_failed_export_works(run: Run) -> None:
     words = own_checkpoint("torch.stack([self.fc(one.flatten()) for one in x])")
     outcome = run(*words, "--format", "torch")
-    assert (outcome.code, len(outcome.err.splitlines())) == (2, 3)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 4)
     assert "'net.py:Net' cannot be exported as torch.export: it computes otherwise" in outcome.err
-    hint = "--format safetensors can hold it; --batch-size N exports it for N images at once."
-    assert hint in outcome.err
+    hint = "--format safetensors can hold it; --batch-size N exports it for N images at once; "
+    hint += "a loop over the images, or len(x) in place of x.shape[0], fixes their number."
+    assert hint in " ".join(outcome.err.split())
     assert not Path("net.pt2").exists()
     assert run(*words, "--format", "safetensors").code == 0
     assert run(*words, "--format", "torch", "--batch-size", 3).code == 0

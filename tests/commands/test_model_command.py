@@ -125,7 +125,7 @@ def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPat
         (["12"], 2, "no such network, checkpoint or run: '12'"),
         (["runs/0001"], 4, "no checkpoint or run runs/0001"),
         (["lost.pt"], 4, "no checkpoint or run lost.pt"),
-        (["text.pt"], 4, "text.pt is refused: it is not a zip"),
+        (["text.pt"], 4, "text.pt is refused: it is text, not a checkpoint"),
         (["net.pt", "--classes", "3"], 2, "--classes applies only to a network given by its name"),
         (["conv4", "--model", "conv2"], 2, "contradict each other"),
         (["--model", "vgg"], 2, "unknown model 'vgg'"),

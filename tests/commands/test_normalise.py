@@ -109,6 +109,7 @@ def test_predict_and_export_use_it(run: Run, foreign: str) -> None:
     expected = plain_scores(foreign, image / 255, 0.5, 0.5).softmax(1)[0].tolist()
     said = run("predict", "one.png", "-k", foreign, "--normalise", "half", "--json").document
     assert said[0]["probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert said[0]["normalisation"] == {"mean": 0.5, "std": 0.5, "reason": "as asked"}
     options = ["--normalise", "half", "--out", "half.safetensors"]
     metadata = run("export", foreign, *options, "--json").document["metadata"]
     assert (metadata["mean"], metadata["std"]) == ("0.5", "0.5")

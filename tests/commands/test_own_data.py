@@ -209,7 +209,7 @@ def test_data_that_cannot_be_used(run: Run, own: Path) -> None:
         outcome = run(*command)
         assert outcome.code == 3
         assert "1 of the images in" in said(outcome)
-        assert "000.png is not a picture in a supported format" in said(outcome)
+        assert "000.png is a text file, and not a picture in a supported format" in said(outcome)
     assert run(*SMALL, "--dataset", "nowhere/").code == 3
     assert run(*SMALL, "--dataset", "nowhere").code == 2
     assert not Path("runs").exists() or not list(Path("runs").iterdir())

@@ -196,6 +196,9 @@ def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     other.mkdir()
     with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
+    (other / "data.pkl").touch()
+    with pytest.raises(CheckpointError, match=r"(?s)unpacked checkpoint .*zip -0 -r a-folder\.pt"):
+        RunDirectory(other).checkpoint()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         find_checkpoint(empty, tmp_path)
     with pytest.raises(CheckpointError, match=r"no checkpoint or run .*gone\.pt"):

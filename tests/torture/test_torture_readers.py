@@ -21,6 +21,7 @@ READ_NONE = {
     "data verify",
     "data show",
     "data path",
+    "data convert",
     "runs compare",
 }
 """Commands that open no checkpoint."""

@@ -27,7 +27,7 @@ PLACES = {
     "the first step": (STEP, 1),
     "the last step": (STEP, 9),
     "an epoch's first step": (STEP, 4),
-    "validation": ("mnist_cli.training.loop:_validate", 2),
+    "validation": ("mnist_cli.training.loop:validate", 2),
     "saving": ("mnist_cli.checkpoints.checkpoint:write", 6),
     "between rename and fsync": ("mnist_cli.base.files:sync_folder", 9),
     "writing metrics": ("mnist_cli.training.session:Session._write_metrics", 3),

@@ -126,11 +126,8 @@ def test_the_score_before_training_is_that_of_the_weights(tmp_path: Path) -> Non
     assert (before.accuracy, before.count) == (expected.accuracy, 6)
     assert before.loss == pytest.approx(expected.loss, rel=1e-6)
     assert begun(tmp_path, config()).score_start() is None
-    assert (
-        begun(tmp_path, config(start="theirs.pt", val_size=0)).score_start() is None
-        if False
-        else True
-    )
+    unvalidated = config(start=str(tmp_path / "theirs.pt"), val_size=0)
+    assert begun(tmp_path, unvalidated).score_start() is None
 
 
 def test_a_last_layer_for_other_classes_is_made_anew_and_said(
@@ -155,6 +152,20 @@ def test_what_another_programs_file_needed_is_said(tmp_path: Path) -> None:
     assert notes[0] == f"starting from the weights of {tmp_path / 'theirs.pt'}"
     assert "the prefix 'module.' was removed from the names" in notes
     assert "8 tensors were cast from float16 to float32" in notes
+
+
+def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path: Path) -> None:
+    """As a run records it, and an exported file's metadata."""
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    network = models.build("notebook").state_dict()
+    start = tmp_path / "theirs.safetensors"
+    for std, said in ((0.5, True), (NORMALISATION.std, False)):
+        stated = {"producer": "mnist_cli 1", "mean": str(NORMALISATION.mean), "std": str(std)}
+        save_file(network, start, stated)
+        notes = " ".join(begun(tmp_path, config(start=str(start))).start_notes)
+        assert (f"and deviation {std:g}; this run uses mean" in notes) is said
+    run = train(tmp_path, config()).run.best
+    assert "this run uses" not in " ".join(begun(tmp_path, config(start=str(run))).start_notes)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
