@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import DataError
@@ -231,21 +231,24 @@ def _with_lower_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, str
 
     Pillow keeps the upper byte of each value, where such a file has nothing or little.
     """
-    lower = LOWER.get(str(image.tile[0].args)) if image.format == "PNG" and image.tile else None
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return image, ""
+    lower = LOWER.get(str(image.tile[0].args))
     if lower is None:
         return image, ""
-    upper = np.asarray(image).astype(np.uint16)
-    if upper[..., :3].max() > DEPTHS[1] >> 8:
+    if np.asarray(image)[..., :3].max() > DEPTHS[1] >> 8:
         return image, ""
-    with _opened(data) as other:
+    upper = np.asarray(image).astype(np.uint16)
+    with PngImagePlugin.PngImageFile(io.BytesIO(data)) as other:
         other.tile = [one._replace(args=lower) for one in other.tile]
         values = 256 * upper + np.asarray(other)
-    most, opaque = int(values[..., :3].max()), int(values.max())
+    most = int(values[..., :3].max())
     if not most:  # black ink on transparency
         return image, ""
     white, remark = _depth(most)
-    levels = values * (255 / white)
-    levels[..., 3:] = values[..., 3:] * (255 / opaque)
+    levels = values >> (white.bit_length() - 8)
+    if values.max() > white:  # the alpha channel has all 16 bits
+        levels[..., 3] = upper[..., 3]
     return Image.fromarray(levels.astype(np.uint8), image.mode), remark
 
 

@@ -229,4 +229,4 @@ def _of_line(darkest: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     between = ((share > 0.3) & (share < 0.7)).mean()
     if low < 0.1 or high - low < 0.4 or between > 0.1:
         return darkest
-    return darkest[share < 0.5]
+    return np.asarray(darkest[share < 0.5])

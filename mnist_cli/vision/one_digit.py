@@ -168,9 +168,7 @@ def _is_base(line: Line, lines: list[Line], digit: Box, shape: tuple[int, ...]) 
     before, after = (digit.left, digit.right) if line.upright else (digit.top, digit.bottom)
     across = shape[1] if line.upright else shape[0]
     first = line.middle < across / 2
-    alone = all(
-        one.upright != line.upright or (one.middle < across / 2) == first for one in lines
-    )
+    alone = all(one.upright != line.upright or (one.middle < across / 2) == first for one in lines)
     return alone and (across - after if first else before) <= max(1, TOUCH * across)
 
 
