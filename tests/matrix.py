@@ -27,7 +27,8 @@ from time import perf_counter
 ROOT = Path(__file__).parent.parent
 PATHS = (
     *("tests/autograd", "--ignore=tests/autograd/render", "tests/exporting", "tests/insight"),
-    *("tests/proving", "tests/training", "tests/networks", "tests/checkpoints", "tests/devices"),
+    *("tests/proving", "tests/training", "tests/networks", "tests/devices"),
+    "tests/checkpoints/test_formats.py",
     *("tests/data/test_augment.py", "tests/data/test_workers.py", "tests/data/test_batches.py"),
     *("tests/commands/test_draw.py", "tests/commands/test_ensembles.py"),
     *("tests/commands/test_evaluate.py", "tests/commands/test_inspect_dump.py"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from made_up import idx_bytes
 from PIL import Image
+from scipy import ndimage
 
 from mnist_cli.data import own_data
 from mnist_cli.errors import DataError
@@ -90,6 +91,22 @@ def idx_arrays(
     labels = (np.arange(count) % 3).astype(np.uint8)
     images = np.stack([shape(int(k), *size, seed=seed + i) for i, k in enumerate(labels)])
     return images, labels
+
+
+def in_mnist_form(count: int, side: int = 20, *, centred: bool = True) -> npt.NDArray[np.uint8]:
+    """Blobs of ink whose longer side is ``side``; placed by their centre of mass, or at a corner."""
+    random, images = np.random.default_rng(0), np.zeros((count, 28, 28), dtype=np.uint8)
+    for image in images:
+        ink = np.zeros((side, int(random.integers(4, side + 1))))
+        ink[[0, side - 1]] = 255
+        ink[: side // 2] = random.integers(64, 256)
+        corner = (0, 0)
+        if centred:
+            corner = tuple(round(14 - one) for one in ndimage.center_of_mass(ink))
+        window = image[max(corner[0], 0) :, max(corner[1], 0) :]
+        part = ink[: window.shape[0], : window.shape[1]]
+        window[: part.shape[0], : part.shape[1]] = part
+    return images
 
 
 def idx_folder(root: Path, files: Mapping[str, npt.NDArray[Any]]) -> Path:

@@ -69,6 +69,7 @@ class DatasetSpec:
         label_columns: integers stored with each image; the class is the first.
         fetch_seconds: the default time limit of a download.
         own: whether it is the user's own, read by :mod:`mnist_cli.data.own_data`.
+        mnist_form: whether the user's own images have MNIST's form.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DatasetSpec:
     label_columns: int = 1
     fetch_seconds: float = 600.0
     own: bool = False
+    mnist_form: bool = False
 
     @property
     def bundled(self) -> bool:

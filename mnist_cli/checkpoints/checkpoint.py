@@ -67,6 +67,7 @@ class DataInfo:
         mean: with ``std``, the normalisation of the training, as fractions of 255.
         brightness: mean of the training images' pixels, if that is not ``mean``: the class of a
             user's own network may state another normalisation.
+        mnist_form: whether images of the user's own had MNIST's form.
     """
 
     name: str
@@ -75,12 +76,15 @@ class DataInfo:
     mean: float
     std: float
     brightness: float | None = None
+    mnist_form: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values, for the file."""
         plain = {**vars(self), "classes": list(self.classes)}
         if self.brightness is None:
             del plain["brightness"]
+        if not self.mnist_form:
+            del plain["mnist_form"]
         return plain
 
 
@@ -323,6 +327,7 @@ def _data_of(plain: Mapping[str, Any]) -> DataInfo:
         mean=float(plain["mean"]),
         std=float(plain["std"]),
         brightness=float(plain["brightness"]) if "brightness" in plain else None,
+        mnist_form=bool(plain.get("mnist_form", False)),
     )
     if not data.classes or not math.isfinite(data.mean) or not 0 < data.std < math.inf:
         raise ValueError(f"no classes, or a mean of {data.mean} and a std of {data.std}")

@@ -48,7 +48,7 @@ def draw(
     the pixels that matter most. Draw with mouse, pen, finger or the arrow keys.
 
     For a network that was trained on your own data, the drawing is used whole, and the paper is
-    light or dark as in those images.
+    light or dark as in those images, unless they are in MNIST's form.
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
     """

@@ -278,7 +278,7 @@ def _ignored(
     """What was not used."""
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
-        yield f"ignored beside train/ and test/: {', '.join(f'{name}/' for name in apart)}"
+        yield f"not used: {', '.join(f'{name}/' for name in apart)}"
     if other:
         kinds = ", ".join(sorted(kind or "no extension" for kind in other)[:LISTED])
         yield f"{other.total():,} files ignored that are not pictures ({kinds})"

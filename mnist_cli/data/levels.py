@@ -15,6 +15,8 @@ _SCALES = (255, 256)
 """Fractions are k/255; k/256 in mnist.pkl.gz, so in all that was made of it."""
 _SLACK = 0.02
 """Of a level: numbers written with four decimals are off by 0.013."""
+_DARK = 128
+"""Images without a level from here on are dark, such as those of 4 bits."""
 _HALF_SLACK = 0.13
 """float16 has 11 bits: 255 of them are off by 0.12."""
 
@@ -30,6 +32,8 @@ class Levels:
         place: the name of a row, such as "line 7 of train.csv", for messages.
         scale: by which numbers are multiplied; 0 is undecided.
         undecided: the number of rows before the scale was known.
+        largest: the largest number so far, rounded down.
+        rows: the number of rows so far.
     """
 
     place: Callable[[int], str]
@@ -56,7 +60,7 @@ class Levels:
             levels = values.astype(np.uint8)
             if scale > 1:
                 levels *= 255
-        self._count(values, len(levels))
+        self._count(len(levels))
         return levels
 
     def finish(self, images: npt.NDArray[np.uint8]) -> tuple[str, ...]:
@@ -67,11 +71,12 @@ class Levels:
         if self.scale > 1:
             images[: self.undecided] *= 255
             return (f"its pixels are fractions of 1: multiplied by {self.scale}",)
+        if self.largest < _DARK:
+            return (f"its brightest pixel is {self.largest} of 255: pictures must be as dark",)
         return ()
 
-    def _count(self, values: npt.NDArray[Any], count: int) -> None:
+    def _count(self, count: int) -> None:
         if self.scale == 0:
-            self.largest = max(self.largest, int(values.max(initial=0)))
             if self.largest > 1:
                 self.scale = 1
             else:
@@ -82,6 +87,7 @@ class Levels:
         least, most = values.min(initial=0), values.max(initial=0)
         top = 1 if self.scale > 1 else 255
         if least >= 0 and most <= top:  # false for NaN
+            self.largest = max(self.largest, int(most))
             return
         self._refuse(values, (values >= 0) & (values <= top), f"0 to {top}")
 

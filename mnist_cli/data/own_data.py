@@ -24,6 +24,7 @@ from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_files, own_idx
 from mnist_cli.data.file_kinds import kind_of
+from mnist_cli.data.mnist_form import IN_WORDS, has_mnist_form
 from mnist_cli.data.records import Arrays, Raw
 from mnist_cli.errors import DataError, UsageError
 
@@ -119,6 +120,9 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
             "out as one"
         )
     mean, std = _figures(path, train.images)
+    mnist_form = has_mnist_form(train.images)
+    if mnist_form:
+        remarks.append(f"its images have {IN_WORDS}: pictures to classify are brought to it")
     spec = DatasetSpec(
         name=str(path),
         title=dataset_label(str(path)),
@@ -128,6 +132,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
         mean=mean,
         std=std,
         own=True,
+        mnist_form=mnist_form,
     )
     return OwnData(spec, train, test, tuple(remarks), raw.val)
 

@@ -27,15 +27,16 @@ MANY = 5000
 """With this many pictures in Parquet reading takes more than half a second."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
-_LABELLED = "Rows need a label: `mnist predict` classifies rows without one."
+_LABELLED = (
+    "Rows need a label, in a column of that name; `mnist predict` classifies rows without one."
+)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a folder by split; and those that are not used, a sentence each."""
+    """The files of a folder by split."""
 
     splits: Mapping[SplitPart, tuple[Path, ...]]
-    remarks: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -62,18 +63,23 @@ def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | N
     found = find(root)
     if found is None:
         return None
+    splits, remarks = {}, [f"read from {_listed(root, found.files)}"]
     if len(found.files) == 1:
-        splits, remarks = _splits(found.files[0], say), list(found.remarks)
+        splits = dict(_splits(found.files[0], say))
     else:
-        splits, remarks = {}, list(found.remarks)
         for split, paths in found.splits.items():
             rows = _joined(root, [_single(path, say) for path in paths])
             if rows.labels is None and split != "train":
-                names = ", ".join(path.name for path in paths)
-                remarks.append(f"{names} has no labels, so it is no {in_words(split)} set")
+                name = _listed(root, paths)
+                remarks.append(f"{name} has no labels, so it is no {in_words(split)} set")
             else:
                 splits[split] = rows
     return _assembled(root, splits, remarks)
+
+
+def _listed(root: Path, paths: Sequence[Path]) -> str:
+    names = [path.relative_to(root).as_posix() for path in paths[:5]]
+    return ", ".join([*names, "…"] if len(paths) > 5 else names)
 
 
 def read_images(path: Path) -> Rows:

@@ -13,7 +13,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,13 +34,18 @@ MOST_LABELS = 128 << 20
 LONGEST_HEADER = 1 << 16
 _PART = 16 << 20
 
-_SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+}
 _IMAGES = {"x", "image", "images", "img", "imgs", "data", "features", "pixels"}
 _LABELS = {"y", "label", "labels", "target", "targets", "class", "classes"}
 _HINT = (
     "Name the arrays x_train, y_train, x_test and y_test: "
     'numpy.savez("data.npz", x_train=…, y_train=…, x_test=…, y_test=…).'
 )
+
+_NUMBERS = "Save numbers: numpy.savez with arrays of uint8."
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def read(path: Path) -> dict[str, Rows]:
         DataError: damaged, too large, of objects, or without images; names the array.
     """
     with entries(path) as (archive, found):
-        names = _by_meaning(path, [one.filename.removesuffix(".npy") for one in found])
+        every = [one.filename.removesuffix(".npy") for one in found]
+        names = _by_meaning(path, every)
         try:
             splits = {
                 split: _rows(path, archive, names, split)
@@ -74,6 +80,11 @@ def read(path: Path) -> dict[str, Rows]:
             }
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
+    if unused := [ascii(name)[1:-1] for name in every if name not in names.values()]:
+        remark = f"arrays not used: {', '.join(unused[:5])}{', …' if len(unused) > 5 else ''}"
+        splits = {
+            split: replace(rows, remarks=(*rows.remarks, remark)) for split, rows in splits.items()
+        }
     return splits if "train" in splits else {"train": next(iter(splits.values()))}
 
 
@@ -223,10 +234,10 @@ def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> Non
     if array.dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which can run code when they are read: refused",
-            "Save numbers: numpy.savez with arrays of uint8.",
+            _NUMBERS,
         )
     if array.dtype.kind not in "buif":
-        raise DataError(f"{where} holds {array.dtype}, not numbers", _HINT)
+        raise DataError(f"{where} holds {array.dtype}, not numbers", _NUMBERS)
     entry = archive.getinfo(f"{array.name}.npy")
     held = entry.file_size
     if array.bytes > min(LIMIT, held):
@@ -242,7 +253,9 @@ def _size(where: str, shape: tuple[int, ...]) -> tuple[int, int]:
     inner = tuple(size for size in shape[1:] if size != 1)
     if len(inner) == 1 and math.isqrt(inner[0]) ** 2 == inner[0]:
         inner = (math.isqrt(inner[0]),) * 2
-    if len(inner) != 2 or shape[0] == 0:
+    if shape[:1] == (0,):
+        raise DataError(f"{where} has no images")
+    if len(inner) != 2:
         raise DataError(
             f"{where} has the shape {shape}; grey images have (images, height, width) or "
             "(images, height × width)",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ UNKNOWN = -1
 
 LABELS = ("label", "labels", "class", "classes", "target", "digit", "y", "category")
 """Names of the column of labels, in lower case."""
+_NUMBERED = re.compile(r"[a-z_ ]+(\d{1,9})")
 _COUNTERS = ("", "index", "id", "imageid", "unnamed: 0", "__index_level_0__")
 """Names of a first column that counts the rows; pandas leaves its name empty."""
 
@@ -61,7 +64,8 @@ def named(path: Path, names: Sequence[str]) -> Layout:
     Raises:
         DataError: no image has so many pixels.
     """
-    plain = [name.strip().lower() for name in names]
+    plain = [name.strip("# ").lower() for name in names]
+    _require_order(path, plain)
     start = int(plain[0] in _COUNTERS)
     count = len(names) - start
     labels = [number for number, name in enumerate(plain) if name in LABELS]
@@ -74,6 +78,20 @@ def named(path: Path, names: Sequence[str]) -> Layout:
         if not labels and (side := _side(pixels)):
             return Layout(len(names), label, start, side)
     raise _no_images(path, len(names))
+
+
+def _require_order(path: Path, names: Sequence[str]) -> None:
+    """Refuse pixels that are numbered in another order, such as that of the alphabet."""
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(one[1]) for one in found if one]
+    if len(numbers) < len(names) - 2:
+        return
+    for before, after in itertools.pairwise(numbers):
+        if after < before:
+            raise DataError(
+                f"{path}: its columns are not in order: pixel {after} follows pixel {before}",
+                "Sort the columns by their numbers.",
+            )
 
 
 def _side(pixels: int) -> int | None:

@@ -40,14 +40,14 @@ def classify(
     """Classify the digits of pictures, folders and ``-``, in that order; failures in their places.
 
     Args:
-        opened: the network. One that was trained on the user's own data gets pictures whole.
+        opened: the network. Pictures are used whole if it has ``whole_pictures``.
         pictures: paths.
         segment: find several digits in each picture.
 
     Raises:
         MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
     """
-    results = prepare(pictures, segment=segment, as_it_is=opened.on_own_data)
+    results = prepare(pictures, segment=segment, as_it_is=opened.whole_pictures)
     forms = [one.form for one in results if isinstance(one, Digit)]
     rows = iter(opened.probabilities(np.stack(forms)).tolist() if forms else [])
     return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]

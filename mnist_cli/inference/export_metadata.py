@@ -49,9 +49,9 @@ def describe(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, 
 
 def _interface(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, object]:
     """Input and output of the program; for weights alone, of their network."""
-    own, checkpoint = opened.on_own_data, opened.checkpoint
+    whole, checkpoint = opened.whole_pictures, opened.checkpoint
     if chosen.program:
-        levels = OWN_LEVELS if own else MNISTS_LEVELS
+        levels = OWN_LEVELS if whole else MNISTS_LEVELS
         batch = taken.batch or "batch"
         return {
             "input": RAW_INPUT.format(dtype=taken.dtype, batch=batch, levels=levels),
@@ -61,7 +61,7 @@ def _interface(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str
     output = OWN_OUTPUT.format(scores=scores, classes=checkpoint.classes)
     if checkpoint.members > 1:
         output += VOTING
-    prepared = f"; grey levels {OWN_LEVELS}" if own else ""
+    prepared = f"; grey levels {OWN_LEVELS}" if whole else ""
     found: dict[str, object] = {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
     if shared := second_names(opened.model):
         found["shared"] = json.dumps(shared)

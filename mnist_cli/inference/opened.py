@@ -221,9 +221,15 @@ class OpenCheckpoint:
         return self.checkpoint.data is not None and is_own_data(self.checkpoint.data.name)
 
     @property
+    def whole_pictures(self) -> bool:
+        """Whether pictures are used whole: own images of the training were not in MNIST's form."""
+        data = self.checkpoint.data
+        return data is not None and self.on_own_data and not data.mnist_form
+
+    @property
     def ground(self) -> str | None:
-        """Whether the user's own images are mostly light or dark; None for known data sets."""
-        if self.checkpoint.data is None or not self.on_own_data:
+        """Whether the images of the training are mostly light or dark; None in MNIST's form."""
+        if self.checkpoint.data is None or not self.whole_pictures:
             return None
         data = self.checkpoint.data
         return LIGHT if (data.mean if data.brightness is None else data.brightness) > 0.5 else DARK

@@ -270,6 +270,7 @@ class Session:
             used.mean,
             used.std,
             brightness=None if used == self.data.normalisation else spec.mean,
+            mnist_form=spec.mnist_form,
         )
 
     def score_start(self) -> Score | None:

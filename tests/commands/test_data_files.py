@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_files import both_splits, idx_arrays, picture_folder
+from own_files import both_splits, idx_arrays, in_mnist_form, picture_folder
+from PIL import Image
 from program import Outcome, Run
 
 from mnist_cli import cli
@@ -59,6 +60,22 @@ def test_the_file_that_kaggle_takes(run: Run, kaggle: Path) -> None:
     assert rows[0] == ["ImageId", "Label"]
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 41)]
     assert np.mean([int(row[1]) for row in rows[1:]] == TEST_Y) > 0.9
+
+
+def test_pictures_come_to_mnists_form_if_the_training_images_have_it(run: Run) -> None:
+    images = in_mnist_form(40)
+    images[::2] = images[::2].transpose(0, 2, 1)
+    write_csv(Path("train.csv"), images, np.arange(40) % 2)
+    outcome = run(*(one for one in SMALL if one != "--quiet"), "--dataset", "train.csv")
+    assert "its images have MNIST's form" in outcome.err
+    page = np.full((200, 300), 230, dtype=np.uint8)
+    page[40:100, 200:212] = 30
+    Image.fromarray(page).save("page.png")
+    document = run("predict", "page.png", "--segment", "--json").document
+    assert document[0]["box"] == {"top": 40, "left": 200, "bottom": 100, "right": 212}
+    assert "whole" not in run("predict", "page.png").err
+    assert run("export", "--out", "x.safetensors").code == 0
+    assert b"whole" not in Path("x.safetensors").read_bytes()
 
 
 def test_each_kind_of_file_gives_the_same_answers(run: Run, kaggle: Path, tmp_path: Path) -> None:

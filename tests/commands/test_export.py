@@ -309,6 +309,7 @@ def test_no_hint_names_the_precision_that_export_always_has(run: Run) -> None:
     assert "are not finite\n`mnist inspect-grad` shows where it begins." in outcome.err
 
 
+@pytest.mark.filterwarnings("ignore::mnist_cli.errors.Caution")
 def test_a_network_that_is_random_in_evaluation_is_refused(run: Run) -> None:
     with pytest.warns(Caution, match="random numbers in evaluation mode"):
         words = own_checkpoint("self.fc(torch.nn.functional.dropout(x.flatten(1)))")

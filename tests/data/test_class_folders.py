@@ -34,7 +34,7 @@ def test_kaggles_folders(tmp_path: Path) -> None:
     assert data.spec.classes == ("bar", "disc", "frame")
     assert len(data.train) + len(data.test) == 12
     assert "trainingSet/ holds the training images" in data.remarks
-    assert "ignored beside train/ and test/: testSet/, trainingSample/" in data.remarks
+    assert "not used: testSet/, trainingSample/" in data.remarks
     for place in ("trainingSet", "trainingSet/trainingSet"):
         assert len(own_data.read_own(tmp_path / place).spec.classes) == 3
 

@@ -47,6 +47,11 @@ FORMS = {
     "pandas's index": text(np.insert(labelled(), 0, np.arange(30), axis=1), ["", "label", *PIXELS]),
     "semicolons": text(labelled(), ["label", *PIXELS], between=";"),
     "tabs": text(labelled(), ["label", *PIXELS], between="\t"),
+    "spaces, no header": text(labelled(), form="%.18e", between=" "),
+    "columns aligned by spaces, no header": text(labelled(), form="%4d", between=" "),
+    "a comma after each number": KAGGLE.replace("\n", ",\n"),
+    "a tab after each number, no header": text(labelled(), form="%d\t", between=""),
+    "savetxt's header": "# " + KAGGLE,
     "Windows": KAGGLE.replace("\n", "\r\n"),
     "a byte order mark": "\ufeff" + KAGGLE,
     "no last newline": KAGGLE.rstrip("\n"),
@@ -83,7 +88,7 @@ def test_rows_without_labels(tmp_path: Path, names: list[str]) -> None:
     rows = own_csv.read(path)
     assert rows.labels is None
     assert rows.images.tobytes() == IMAGES.tobytes()
-    assert "has no labels\nRows need a label: `mnist predict`" in refusal(path)
+    assert "has no labels\nRows need a label, in a column" in refusal(path)
 
 
 def test_images_of_0_and_1_become_black_and_white(tmp_path: Path) -> None:
@@ -91,6 +96,12 @@ def test_images_of_0_and_1_become_black_and_white(tmp_path: Path) -> None:
     rows = own_csv.read(path)
     assert np.array_equal(rows.images, 255 * (IMAGES > 100))
     assert rows.remarks == ("its pixels are 0 and 1: they become 0 and 255",)
+
+
+def test_dark_images_are_said_to_be_dark(tmp_path: Path) -> None:
+    rows = own_csv.read(written(tmp_path, text(labelled(0, IMAGES // 16))))
+    assert "its brightest pixel is 14 of 255: pictures must be as dark" in rows.remarks
+    assert np.array_equal(rows.images, IMAGES // 16)
 
 
 def test_blank_rows_before_fractions_are_scaled_with_them(
@@ -146,6 +157,11 @@ def changed(line: int, old: str, new: str) -> str:
         ("a,b\n1,2\n", "is no table of images: 2 columns"),
         ("id,label\n1,2\n", "is no table of images: 2 columns"),
         (text(labelled(), ["label", "digit", *PIXELS[1:]]), "two columns of labels: label and"),
+        (text(labelled(), ["label", *sorted(PIXELS)]), "not in order: pixel 11 follows pixel 109"),
+        (text(flat(), PIXELS[::-1]), "not in order: pixel 782 follows pixel 783"),
+        (KAGGLE.replace("\n", "\r"), "line 1 has carriage returns alone"),
+        (KAGGLE.encode("utf-16-le")[2:], "NUL bytes"),
+        ("étiquette".encode("latin-1") + KAGGLE.encode(), "line 1 is not text in UTF-8"),
         (text(flat() / 100, PIXELS, form="%.2f"), "is 0.\\d+, not|, not a whole number"),
         (KAGGLE + '"', "line 32"),
         (KAGGLE + '0,"' + "0," * 783 + "0\n", "line 32"),

@@ -34,6 +34,7 @@ def saved(folder: Path, compressed: bool = False, **arrays: Any) -> Path:
         ("train_images", "train_labels", "test_images", "test_labels"),
         ("X_train", "Y_train", "X_test", "Y_test"),
         ("trainImages", "trainLabels", "testImages", "testLabels"),
+        ("training_images", "training_labels", "testing_images", "testing_labels"),
     ],
 )
 def test_the_names_of_arrays(tmp_path: Path, names: tuple[str, ...], compressed: bool) -> None:
@@ -43,7 +44,7 @@ def test_the_names_of_arrays(tmp_path: Path, names: tuple[str, ...], compressed:
     assert np.array_equal(data.train.labels, Y)
     assert np.array_equal(data.test.images, TEST_X)
     assert np.array_equal(data.test.labels, TEST_Y)
-    assert data.remarks == ()
+    assert data.remarks == ("arrays not used: note",)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_is_passed_over(tmp_path: Path) -> None:
         picture_folder(tmp_path / name, 1)
     data = own_data.read_own(tmp_path)
     assert sum(one + other for _, one, other in data.counts()) == 10
-    assert "ignored beside train/ and test/: more/" in data.remarks
+    assert "not used: more/" in data.remarks
     assert "2 files ignored that are not pictures (.csv, .db)" in data.remarks
 
 
