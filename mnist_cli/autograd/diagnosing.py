@@ -192,11 +192,11 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     node = graph.nodes[first.node]
     before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
     makers = [one for one in before if one.parameter is None]
-    what = f"made a NaN or an infinity of finite values ({first.slot})"
+    what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
-        what = f"holds a NaN or an infinity ({first.slot}){source}"
-    message = f"The first in the forward pass: {place_of(node)}, {what}."
+        what = f"holds NaN or infinity ({first.slot}){source}"
+    message = f"First in the forward pass: {place_of(node)}, {what}."
     yield Diagnosis("not-finite", node.module or node.name, message, node.id)
 
 

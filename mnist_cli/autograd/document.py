@@ -212,4 +212,4 @@ def _check_no_cycle(graph: GradGraph) -> None:
                     free.append(edge.node)
     if len(free) < len(graph.nodes):
         inside = next(number for number, count in enumerate(waiting) if count)
-        raise _wrong(f"nodes[{inside}]: its gradient comes back to it, in a circle")
+        raise _wrong(f"nodes[{inside}]: its gradient leads back to itself, in a cycle")

@@ -243,7 +243,7 @@ class _Reader:
         options = {key: self._whole(one) for key, one in zip(function.options, extra, strict=False)}
         for pair in node.keywords:
             if pair.arg in options:
-                self.refuse(f"{name} has its {pair.arg} already", pair.value)
+                self.refuse(f"{name} gets {pair.arg} twice", pair.value)
             if pair.arg not in function.options:
                 known = ", ".join(function.options) or "none"
                 self.refuse(f"{name} takes no option {pair.arg}", pair.value, f"It has {known}.")
@@ -289,9 +289,9 @@ class _Reader:
     def _count(self, entries: int, node: ast.expr) -> None:
         self.entries += entries
         if entries > MAX_ENTRIES:
-            self.refuse(f"this would make {entries:,} entries", node)
+            self.refuse(f"this would create {entries:,} entries", node)
         if self.entries > MAX_TOTAL:
-            self.refuse(f"the expression would make more than {MAX_TOTAL:,} entries", node)
+            self.refuse(f"the expression would create more than {MAX_TOTAL:,} entries", node)
 
 
 _NEED_DIM = {torch.softmax, torch.log_softmax, torch.cumsum, torch.logsumexp}

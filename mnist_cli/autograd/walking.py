@@ -78,7 +78,7 @@ class Walk:
         """
         if isinstance(self.root, Tensor) and _start(self.root) != (self.nodes[0], self.root_nr):
             raise UsageError(
-                "the tensor has another graph than when it was walked: it was changed in place",
+                "the tensor's graph has changed since it was walked: it was modified in place",
                 "Walk from it again.",
             )
 

@@ -51,7 +51,7 @@ def load_archive(path: Path) -> Contents:
     container, document, metadata, left_out = _load(path)
     if any(found.name == INNER_FILE for found in left_out):
         raise CheckpointError(
-            f"{path} was written by pickle.dump, which hides each tensor in a file of its own",
+            f"{path} was written by pickle.dump, which stores each tensor as a file of its own",
             "If you trust its source: torch.save(pickle.load(open(FILE, 'rb')), 'weights.pt').",
         )
     if isinstance(document, Unread):

@@ -142,7 +142,7 @@ def _choose(path: Path, contents: Contents, found: Sequence[Fit]) -> tuple[Fit, 
         places = [f"{fit.candidate.place} ({_model_label(fit)})" for fit in (best, *equal)]
         raise CheckpointError(
             f"{path} holds several state_dicts that fit: {listed(places)}",
-            "Save the one that you mean in a file of its own: " + _extraction(path, contents, best),
+            "Save the one that you mean in its own file: " + _extraction(path, contents, best),
         )
     return best, others
 

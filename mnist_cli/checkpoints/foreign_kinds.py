@@ -14,7 +14,7 @@ _WEIGHTS = "torch.save(model.state_dict(), 'weights.pt')"
 _PROGRAM = (
     f"Use the checkpoint that it was exported from, or save that network's weights: {_WEIGHTS}."
 )
-_DOWNLOAD = "Download the file itself: on GitHub, by the button for the raw file."
+_DOWNLOAD = "Download the file itself: on GitHub, with the button for the raw file."
 _UNPACK = "Unpack it first, and name the checkpoint inside."
 OTHER = (
     "Only PyTorch's weights are read: load them with the library that wrote the file, copy them "
@@ -48,7 +48,7 @@ KINDS = (
         _DOWNLOAD,
     ),
     Kind("an OpenVINO model", rb"\s*(<\?xml[^>]*>)?\s*<net ", _PROGRAM),
-    Kind("an XML document, as servers answer with errors", rb"\s*<\?xml|\s*<Error>", _DOWNLOAD),
+    Kind("an XML document, such as a server's error message", rb"\s*<\?xml|\s*<Error>", _DOWNLOAD),
     Kind("a Python script", rb"#!.*python|import \w+|from \w+[\w.]* import", _DATA),
     Kind("a Keras or HDF5 file", rb"\x89HDF\r\n\x1a\n", OTHER),
     Kind("a numpy array (.npy)", rb"\x93NUMPY", "Save the weights with torch.save."),
@@ -152,9 +152,9 @@ def unknown_kind(data: bytes) -> Unacceptable:
     """Why a file is refused that is of no known kind."""
     head = _head(data)
     if not head.strip(b"\0"):
-        return Unacceptable("it begins with zeros only: the file is damaged", "Copy it again.")
+        return Unacceptable("it begins with zeros: the file is damaged", "Copy it again.")
     return Unacceptable(
-        f"it is of no known kind; its first bytes are {head[:8].hex(' ')}", _CHECKPOINTS
+        f"its format is unknown; its first bytes are {head[:8].hex(' ')}", _CHECKPOINTS
     )
 
 

@@ -182,5 +182,5 @@ def _tar_tensors(stream: io.BytesIO, storages: dict[int, Any]) -> dict[int, Any]
 def _count(stream: io.BytesIO) -> int:
     count = read_pickle(stream, no_storage)
     if not is_count(count, _size(stream)):
-        raise Unacceptable("it is damaged: the number of its tensors is none")
+        raise Unacceptable("it is damaged: the number of its tensors is invalid")
     return int(count)

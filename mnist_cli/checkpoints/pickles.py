@@ -27,7 +27,7 @@ MAX_PICKLE = (
 )  # 16 MiB: numpy's arrays lie inside; a text of them may take four times as much
 MAX_BITS = 2048  # of an integer: Python prints at most 4,300 digits
 MAX_CALLS = 100_000  # each makes an object of up to a kilobyte
-UNREADABLE = "it is damaged, or of no known kind: its contents cannot be read"
+UNREADABLE = "it is damaged, or its format is unknown: its contents cannot be read"
 NOT_A_PICKLE = f"{UNREADABLE} (not a pickle)"
 TOO_LONG = f"its pickle has more than {MAX_PICKLE:,} bytes, or is damaged"
 

@@ -126,17 +126,17 @@ def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
     if misfit.kind == "other data":
         other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
         return (
-            f"{opened.path}: {now}: the weights look like those of another data set than {title}, "
-            f"or untrained; name their data set, as in --dataset {other}"
+            f"{opened.path}: {now}: the weights seem to be for another data set than {title}, "
+            f"or untrained; name their data set, such as --dataset {other}"
         )
     better = f"{misfit.better:.1%}"
     if misfit.kind == "normalisation":
         asked = f"--normalise {misfit.normalise}"
-        return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect that"
+        return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect it"
     seen = {
         "network": f"{better} with --model {misfit.network}: the weights seem to be of that network",
-        "inverted": f"{better} of the inverted ones: the network expects dark digits on light",
-        "transposed": f"{better} of the transposed ones: the network expects rows as columns",
+        "inverted": f"{better} if inverted: the network expects dark digits on light",
+        "transposed": f"{better} if transposed: the network expects rows as columns",
         "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",
     }[misfit.kind]
     also = f" (with --normalise {misfit.normalise})" if misfit.normalise else ""

@@ -33,8 +33,8 @@ InputDtypeOption = Annotated[
     typer.Option(
         "--input-dtype",
         metavar="|".join(formats.DTYPES),
-        help="Data type of the grey levels that the exported program takes, 0 to 255 in either: "
-        "float32 is what OpenCV's blobFromImage makes.",
+        help="Data type of the input; its grey levels are 0 to 255 in both types. "
+        "OpenCV's blobFromImage returns float32.",
     ),
 ]
 BatchSizeOption = Annotated[
@@ -101,8 +101,8 @@ def export(
     ONNX models and torch.export programs take grey images (N, 1, 28, 28), levels 0 to 255, and
     normalise them. They return probabilities (N, classes); an ensemble returns those of its
     vote. Safetensors hold only the weights. All formats use float32, and store the classes, the
-    normalisation, the data set and the accuracy as metadata. Prints the lines of Python that read
-    the file; docs/export.md has those of other programs.
+    normalisation, the data set and the accuracy as metadata. Prints the Python code that reads
+    the file; docs/export.md has the code for other programs.
 
     The result is compared with the network on random images before it is written, and with
     --verify on the test set too. An existing file is replaced only with --force.
@@ -206,9 +206,7 @@ def _check_target(path: Path, checkpoint: Path, *, force: bool) -> None:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a file", "Name a file with --out.")
     if path.exists() and path.samefile(checkpoint):
-        raise OutputError(
-            f"{path} is the checkpoint itself", "Name another file with --out: it stays as it is."
-        )
+        raise OutputError(f"{path} is the checkpoint itself", "Name another file with --out.")
     if path.exists() and not force:
         raise OutputError(
             f"{path} already exists", "Replace it with --force, or choose another with --out."

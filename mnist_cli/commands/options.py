@@ -97,8 +97,9 @@ NormaliseOption = Annotated[
     typer.Option(
         "--normalise",
         metavar=normalisations.FORMS,
-        help="Normalisation of the pixels: MNIST's mean and deviation, none (ToTensor alone), half "
-        "(0.5 and 0.5), or others. Default: that of the training, or else the data set's.",
+        help="Normalisation of the pixels: mnist (MNIST's mean and standard deviation), none "
+        "(ToTensor alone), half (0.5 and 0.5), or a mean and a standard deviation. Default: that "
+        "of training if it is known, or else the data set's.",
         parser=_parse_normalise,
         autocompletion=complete(tuple(normalisations.NAMED)),
         rich_help_panel=DATA,

@@ -23,7 +23,7 @@ PicturesArgument = Annotated[
     typer.Argument(
         metavar="IMAGE",
         help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PNM; HEIC with pillow-heif), folders "
-        "of them, or - for stdin; or one file of rows (CSV, npz, Parquet, IDX images).",
+        "of them, or - for stdin; or one data file (CSV, npz, Parquet, IDX images).",
         show_default=False,
     ),
 ]
@@ -41,15 +41,15 @@ SegmentFlag = Annotated[
     typer.Option(
         "--segment",
         help="Find several digits in each picture, in reading order. Lines, specks and other ink "
-        "that is no digit is left out, and named.",
+        "that is not a digit are left out and listed.",
     ),
 ]
 CsvFlag = Annotated[
     bool,
     typer.Option(
         "--csv",
-        help="Print one CSV line per digit, and everything else on stderr. For a file of rows: "
-        "ImageId,Label, as Kaggle takes it.",
+        help="Print one CSV line per digit, and everything else on stderr. For a data file: "
+        "ImageId,Label, as in a Kaggle submission.",
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -147,9 +147,11 @@ def _predict_rows(
     from mnist_cli.report.row_answers import print_rows
 
     if len(paths) > 1:
-        raise UsageError("a file of rows is named with other files", "Name it alone.")
+        raise UsageError("a data file cannot be combined with other files", "Name it alone.")
     if segment:
-        raise UsageError(f"--segment finds digits, but each row of {paths[0]} is one", "Omit it.")
+        raise UsageError(
+            f"--segment finds digits, but each row of {paths[0]} is one digit", "Omit it."
+        )
     answers = classify_rows(opened, paths[0])
     if not (as_json or as_csv or quiet):
         note(f"{opened.path}: {opened.label}; rows are used unchanged")

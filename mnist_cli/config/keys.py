@@ -108,7 +108,7 @@ class Keys:
         None,
         "Checkpoint to start from: its weights and its network, with a fresh optimiser. A file, a "
         "run or its number; other programs' files too. A last layer for another number of classes "
-        "is made anew.",
+        "is reinitialised.",
         Option(GENERAL, metavar="CHECKPOINT", name="from"),
         pattern=r"\S",
     )

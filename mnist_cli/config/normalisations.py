@@ -47,7 +47,7 @@ def parse(text: str) -> MeanStd:
         mean, std = (float(word) for word in text.split(","))
     except ValueError:
         raise UsageError(
-            f"'{text}' is no normalisation",
+            f"'{text}' is not a normalisation",
             f"Give {', '.join(NAMED)}, or a mean and a standard deviation, as in 0.1307,0.3081.",
         ) from None
     return checked(mean, std)

@@ -183,7 +183,9 @@ def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
         if len(good) == 1:
             return good[0]
     names = " and ".join(f"{one.name}/" for one in paths[:LISTED])
-    raise DataError(f"{place} has {names}: which is meant?", f"Name one, such as {paths[0]}.")
+    raise DataError(
+        f"{place} has {names}: which one holds the data?", f"Name one, such as {paths[0]}."
+    )
 
 
 def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
@@ -191,7 +193,7 @@ def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
     if len(folders) > 1 and all(map(_holds_classes, folders)):
         names = ", ".join(f"{one.name}/" for one in folders[:LISTED])
         raise DataError(
-            f"{place}: its folders {names} hold folders in turn, so they are no classes",
+            f"{place}: its folders {names} hold folders in turn, so they are not classes",
             f"Name the folder that holds the classes, such as {_inmost(folders[0])}.",
         )
 

@@ -204,7 +204,7 @@ def _write_pngs(
     changed = [
         f"{one} as {other}" for one, other in zip(classes, folders, strict=True) if one != other
     ]
-    remarks = (f"classes renamed for their folders: {', '.join(changed[:10])}",) if changed else ()
+    remarks = (f"classes renamed to be folder names: {', '.join(changed[:10])}",) if changed else ()
     for name, arrays in splits.items():
         width = max(5, len(str(len(arrays) - 1)))
         for number in np.unique(arrays.labels).tolist():

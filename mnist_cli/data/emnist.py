@@ -24,9 +24,11 @@ def upright(name: str, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any],
         return images, ()
     height, width = _extent(images[:SAMPLE], 2), _extent(images[:SAMPLE], 1)
     if height > CLEARLY * width:
-        return images, ("named as EMNIST's own files, but its images are upright: not turned",)
+        return images, (
+            "named like EMNIST's own files, but its images are upright: not transposed",
+        )
     turned = np.ascontiguousarray(images.transpose(0, 2, 1))
-    return turned, ("EMNIST's own files store images column by column: they are turned upright",)
+    return turned, ("EMNIST's own files store images column by column: they are transposed",)
 
 
 def _extent(images: npt.NDArray[np.uint8], across: int) -> float:

@@ -32,7 +32,7 @@ _SAVEZ = (
     'Load it with {reader}, and save it with numpy.savez("data.npz", x_train=…, y_train=…, '
     "x_test=…, y_test=…)."
 )
-_UNPACK = "Unpack it, and name the folder or the file that was in it."
+_UNPACK = "Unpack it, and name the folder or file inside."
 _IS_PICTURE = "`mnist predict` classifies pictures; a data set has a folder of them for each class."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -40,9 +40,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "is one picture", _IS_PICTURE),
     (b"GIF8", "is one picture", _IS_PICTURE),
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", _SAVEZ.format(reader="h5py.File")),
-    (b"MATLAB 5.0 MAT-file", "is a file of MATLAB", _SAVEZ.format(reader="scipy.io.loadmat")),
-    (b"MATLAB 7.3 MAT-file", "is a file of MATLAB", _SAVEZ.format(reader="h5py.File")),
-    (b"\x93NUMPY", "is one array of NumPy (.npy)", _SAVEZ.format(reader="numpy.load")),
+    (b"MATLAB 5.0 MAT-file", "is a MATLAB file", _SAVEZ.format(reader="scipy.io.loadmat")),
+    (b"MATLAB 7.3 MAT-file", "is a MATLAB file", _SAVEZ.format(reader="h5py.File")),
+    (b"\x93NUMPY", "is a NumPy array (.npy)", _SAVEZ.format(reader="numpy.load")),
     (b"ARROW1", "is an Arrow file", "Write it as Parquet: pyarrow.parquet.write_table."),
     (b"SQLite format 3\0", "is an SQLite database", "Export its table as CSV."),
     (b"BZh", "is compressed with bzip2", _UNPACK),
@@ -53,7 +53,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "is a PDF", f"Name {READABLE}."),
     (
         b"version https://git-lfs",
-        "is a pointer of Git LFS, not the file itself",
+        "is a Git LFS pointer, not the file itself",
         "Run git lfs pull.",
     ),
     (b"\xff\xfe", "is text in UTF-16", "Save it as CSV in UTF-8."),
@@ -111,7 +111,7 @@ def _of_content(path: Path, start: bytes) -> FileKind:
     # A length of 8 bytes, its checksum of 4, then the first field of a protocol buffer.
     if start[4:8] == bytes(4) and start[:4] > bytes(4) and start[12:13] == b"\n":
         raise DataError(
-            f"{path} seems to be a TFRecord of TensorFlow",
+            f"{path} seems to be a TensorFlow TFRecord",
             _SAVEZ.format(reader="tf.data.TFRecordDataset"),
         )
     return _of_text(path, start)
@@ -148,10 +148,10 @@ def _require_npz(path: Path) -> None:
     if names and all(name.endswith(".npy") for name in names):
         return
     if "[Content_Types].xml" in names:
-        raise DataError(f"{path} is a workbook of Excel", "Save its sheet as CSV.")
+        raise DataError(f"{path} is an Excel workbook", "Save its sheet as CSV.")
     if any(name.endswith("/data.pkl") for name in names):
         raise DataError(
-            f"{path} is a file of torch.save, not a data set",
+            f"{path} is a torch.save file, not a data set",
             'Save its tensors with numpy.savez("data.npz", x_train=…, y_train=…).',
         )
     listed = ", ".join(ascii(name)[1:-1] for name in names[:3])

@@ -49,7 +49,7 @@ class Levels:
             DataError: a number is not a grey level; names its row.
         """
         if values.dtype.kind not in "buif":
-            raise DataError(f"{self.place(self.rows)}: {values.dtype} is no type of pixels")
+            raise DataError(f"{self.place(self.rows)}: {values.dtype} is not a type for pixels")
         self._check_range(values)
         if values.dtype.kind == "f" and self.scale != 1:
             self._choose_scale(values)
@@ -72,7 +72,9 @@ class Levels:
             images[: self.undecided] *= 255
             return (f"its pixels are fractions of 1: multiplied by {self.scale}",)
         if self.largest < _DARK:
-            return (f"its brightest pixel is {self.largest} of 255: pictures must be as dark",)
+            return (
+                f"its brightest pixel is {self.largest} of 255: pictures must have the same range",
+            )
         return ()
 
     def _count(self, count: int) -> None:

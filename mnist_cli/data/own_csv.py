@@ -61,7 +61,7 @@ def columns_of(path: Path) -> Columns:
     """The columns of a file, by its first line.
 
     Raises:
-        DataError: it is no CSV of images.
+        DataError: it is not a CSV of images.
     """
     for block in _blocks(path, START):
         line = block.lines[0]
@@ -140,7 +140,7 @@ def _require_text(path: Path, number: int, text: bytes, rest: bytes) -> None:
     for part, first in ((text, number), (rest, number + text.count(b"\n"))):
         if b"\0" in part:
             line = first + part[: part.index(b"\0")].count(b"\n")
-            raise DataError(f"{path}: line {line} has NUL bytes, so it is no text")
+            raise DataError(f"{path}: line {line} has NUL bytes, so it is not text")
     if len(rest) > LONGEST:
         line = number + text.count(b"\n")
         raise DataError(f"{path}: line {line} has more than {LONGEST:,} bytes")
@@ -162,11 +162,13 @@ def _fields(where: str, line: str, delimiter: str | None) -> list[str]:
     if delimiter is None:
         return line.split() or [""]
     if "\r" in line:
-        raise DataError(f"{where} has carriage returns alone", "End lines with line feeds.")
+        raise DataError(
+            f"{where} has carriage returns without line feeds", "End lines with line feeds."
+        )
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
-        raise DataError(f"{where} is no CSV: {error}", _HINT) from error
+        raise DataError(f"{where} is not CSV: {error}", _HINT) from error
 
 
 def _is_header(names: Sequence[str]) -> bool:
@@ -218,4 +220,4 @@ def _wrong_line(path: Path, columns: Columns, block: _Block) -> DataError:
                     f"{where}: {field[:20]!a} is not a number", "Pixels and labels are numbers."
                 )
     last = block.number + len(block.lines) - 1
-    return DataError(f"{path}: lines {block.number} to {last} are no CSV of numbers", _HINT)
+    return DataError(f"{path}: lines {block.number} to {last} are not a CSV of numbers", _HINT)

@@ -71,7 +71,9 @@ def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | N
             rows = _joined(root, [_single(path, say) for path in paths])
             if rows.labels is None and split != "train":
                 name = _listed(root, paths)
-                remarks.append(f"{name} has no labels, so it is no {in_words(split)} set")
+                remarks.append(
+                    f"{name} has no labels, so it is not used as a {in_words(split)} set"
+                )
             else:
                 splits[split] = rows
     return _assembled(root, splits, remarks)
@@ -227,7 +229,10 @@ def _single(path: Path, say: Callable[[str], None] | None) -> Rows:
     """A file that stands for one split of a folder."""
     splits = _splits(path, say)
     if len(splits) > 1:
-        raise DataError(f"{path} has several splits, beside other files", "Name it alone.")
+        raise DataError(
+            f"{path} has several splits, but lies beside other files of the data set",
+            "Name it alone.",
+        )
     return splits["train"]
 
 

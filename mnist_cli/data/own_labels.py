@@ -28,7 +28,7 @@ def whole(
         DataError: one is not a whole number; names its row.
     """
     if found.dtype.kind not in "buif":
-        raise DataError(f"{place(start)}: the label is no number but {found.dtype}", _HINT)
+        raise DataError(f"{place(start)}: the label is {found.dtype}, not a number", _HINT)
     good = (found >= -MOST) & (found < MOST)
     if found.dtype.kind == "f":
         good &= np.rint(found) == found

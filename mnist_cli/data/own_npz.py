@@ -147,7 +147,7 @@ def _images(
         if array.fortran:
             if array.bytes > MAX_IMAGES * SIDE * SIDE:
                 raise DataError(
-                    f"{where} has {array.bytes:,} bytes in Fortran's order, too many to be turned",
+                    f"{where} has {array.bytes:,} bytes in Fortran order, too many to reorder",
                     "Save it with numpy.ascontiguousarray.",
                 )
             stored = _whole(where, file, array).reshape(-1, height, width)
@@ -216,7 +216,7 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
             shape, fortran, dtype = read_header(kept)
     except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{where} is no array of NumPy: {reason:.100}") from error
+        raise DataError(f"{where} is not a NumPy array: {reason:.100}") from error
     if any(size < 0 for size in shape):
         raise DataError(f"{where} is damaged: its shape is {shape}")
     return _Array(name, shape, dtype, fortran)

@@ -36,7 +36,7 @@ MOST_COLUMNS = 20_000
 _MAX_THRIFT = 1 << 24
 _MAX_CONTAINER = 100_000
 _IMAGES = ("image", "img", "picture", "images")
-_LAYOUT = "Expected are a column image with the bytes of PNGs and a column label with numbers."
+_LAYOUT = "The file needs a column image with the bytes of PNGs, and a column label with numbers."
 
 
 def read(path: Path) -> Rows:
@@ -96,7 +96,7 @@ def _check_footer(path: Path) -> None:
         file.seek(max(0, size - 8))
         length = int.from_bytes(file.read(4), "little")
     if length > MAX_FOOTER:
-        raise DataError(f"{path}: a list of columns of {length:,} bytes, or a damaged file")
+        raise DataError(f"{path}: its list of columns has {length:,} bytes, or the file is damaged")
 
 
 def _opened(path: Path) -> Any:
@@ -257,7 +257,7 @@ class _Pictures:
             raise DataError(f"{where} has no picture", _LAYOUT)
         picture = decode(data, where)
         if min(picture.grey.shape) < SMALLEST:
-            raise DataError(f"{where}: a picture of less than {SMALLEST} pixels per side")
+            raise DataError(f"{where}: the picture has fewer than {SMALLEST} pixels per side")
         self._others += picture.grey.shape != (SIDE, SIDE)
         return fit(picture.grey)
 

@@ -101,7 +101,7 @@ def _side(pixels: int) -> int | None:
 
 def _no_images(path: Path, columns: int) -> DataError:
     return DataError(
-        f"{path} is no table of images: {columns:,} column{'s' * (columns != 1)}, not the pixels of "
+        f"{path} is not a table of images: {columns:,} column{'s' * (columns != 1)}, not the pixels of "
         "a square with or without a label",
         "A row has a label and 784 pixels, or the pixels alone, such as label,pixel0,…,pixel783.",
     )
@@ -139,7 +139,7 @@ class TableReader:
         if self._label == UNKNOWN:
             self._label = _find_label(table, self._layout.start)
             which = "last" if self._label == table.shape[1] - 1 else "first"
-            self._guess = f"no column is named label: the {which} one is taken for it"
+            self._guess = f"no column is named label: the {which} one is used"
         if self._label is not None:
             self._labels.append(whole(table[:, self._label], self._place, self.count))
         side, others = self._layout.side, [*range(self._layout.start)]
@@ -160,7 +160,7 @@ class TableReader:
         images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
         remarks = [self._guess] if self._guess else []
         if self._layout.start:
-            remarks.append("its first column counts the rows, and is not used")
+            remarks.append("its first column numbers the rows, and is not used")
         remarks += self._levels.finish(images)
         if (side := self._layout.side) != SIDE:
             remarks.append(f"images are {side}×{side}: {IN_WORDS}")

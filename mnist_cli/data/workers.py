@@ -168,6 +168,6 @@ def explain_dead_worker() -> Iterator[None]:
             ) from error
         raise DataError(
             f"a worker process of the DataLoader died: {lines[0]}",
-            "Without a cause above, it may have run out of memory. Use fewer workers, or "
+            "If no cause is shown above, it may have run out of memory. Use fewer workers, or "
             "loader = device.",
         ) from error

@@ -61,9 +61,9 @@ def _reason(error: BaseException) -> str:
     text = _ESCAPES.sub("", str(error))
     name = type(error).__name__
     if "Constraints violated" in text:
-        return "it computes otherwise for another number of images"
+        return "it computes differently for another number of images"
     if _DATA_DEPENDENT.search(f"{name} {text}"):
-        return "a number or a branch of Python's depends on the values of the images"
+        return "a Python number or branch depends on the values of the images"
     if operator := _OPERATOR.search(text):
         return f"torch has no ONNX conversion of {operator[1]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -76,13 +76,15 @@ def _gradient(score: Tensor, pixels: Tensor) -> Tensor:
         if is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NoPixelGradient(f"torch computes no gradient by the pixels: {reason:.200}") from error
+        raise NoPixelGradient(
+            f"torch computes no gradient with respect to the pixels: {reason:.200}"
+        ) from error
     if found is None:
         raise NoPixelGradient(
             "no gradient flows from the scores to the pixels: they become indices, or are detached"
         )
     if not bool(found.isfinite().all()):
-        raise NoPixelGradient("the gradient of the scores by the pixels is not finite")
+        raise NoPixelGradient("the gradient of the scores with respect to the pixels is not finite")
     gradient: Tensor = found
     return gradient
 

@@ -194,7 +194,7 @@ def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     """
     now, model_name, found = provenance(model), ModelName(model), []
     if recorded.get("class") != now["class"]:
-        found.append(f"{model_name.label} is another class than {recorded.get('class')!s:.60}")
+        found.append(f"{model_name.label} is a different class from {recorded.get('class')!s:.60}")
     if recorded.get("sha256") != now["sha256"]:
         then = str(recorded.get("sha256"))
         found.append(

@@ -109,8 +109,8 @@ def _try_out(subject: Subject) -> int:
         other = subject.build(True)
         if torch.equal(torch.get_rng_state(), built):
             subject.caution(
-                "seeds torch's generator as it is built: its first weights do not depend on the "
-                "run's seed, and all members of an ensemble begin with the same weights"
+                "seeds torch's generator when it is built: its initial weights do not depend on the "
+                "run's seed, and all members of an ensemble start with the same weights"
             )
         _require_same_scores(subject, network, other, scores)
     return width
@@ -157,20 +157,20 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
     wanted = f"not scores ({count}, classes)"
     if not isinstance(scores, Tensor):
         raise UsageError(
-            f"{label} gives a {type(scores).__name__} in {mode} mode, {wanted}",
+            f"{label} returns a {type(scores).__name__} in {mode} mode, {wanted}",
             "Let forward return one tensor.",
         )
     if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
         raise UsageError(
-            f"{label} gives {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
+            f"{label} returns {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
             "Keep the batch as the first dimension, as x.flatten(1) does.",
         )
     if not scores.is_floating_point():
-        raise UsageError(f"{label} gives {scores.dtype}, not floating-point scores")
+        raise UsageError(f"{label} returns {scores.dtype}, not floating-point scores")
     if not bool(scores.isfinite().all()):
         error = NotFiniteError(
-            f"{label} gives NaN or infinity for noise, untrained, in {mode} mode",
-            "Check its first weights, and logarithms and divisions in forward; "
+            f"{label} returns NaN or infinity for noise, untrained, in {mode} mode",
+            "Check its initial weights, and logarithms and divisions in forward; "
             "`mnist inspect-grad` shows where it begins.",
         )
         error.width = scores.shape[1]
@@ -214,7 +214,7 @@ def _require_parameters(subject: Subject, loose: Mapping[str, Tensor]) -> None:
     if forgotten:
         raise UsageError(
             f"{subject.label}: training would never change {listed(forgotten)}, since "
-            "network.parameters() does not give them, and no checkpoint would hold them",
+            "network.parameters() does not return them, and no checkpoint would hold them",
             f"{REGISTER} Call requires_grad_(False) on what is not to be trained.",
         )
 
@@ -248,9 +248,9 @@ def _require_same_entries(
             happened = "changes the shape or type of"
         raise UsageError(
             f"{subject.label}: its forward {happened} '{name}' of its state_dict, after the "
-            "optimizer was made for what __init__ left",
-            "Make every parameter and buffer in __init__, with its last shape and type; "
-            "nn.LazyLinear and its like find their sizes by themselves.",
+            "optimizer was created for the result of __init__",
+            "Create every parameter and buffer in __init__, with its final shape and type; "
+            "lazy modules, such as nn.LazyLinear, work.",
         )
 
 
@@ -266,7 +266,7 @@ def _require_same_scores(
     causes = _causes(subject, network, other)
     if not causes and _close(scores, theirs):
         return
-    what = listed(causes) or "something that no attribute leads to"
+    what = listed(causes) or "a value that no attribute leads to"
     raise UsageError(
         f"{subject.label}: its scores depend on {what}, which its state_dict does not hold, so no "
         "checkpoint would, and another process would compute other scores",
@@ -311,12 +311,12 @@ def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
         return True
     if _close(first, same):
         subject.caution(
-            "draws random numbers in evaluation mode, so the same image gets other scores each "
+            "draws random numbers in evaluation mode, so the same image gets different scores each "
             "time: F.dropout needs training=self.training, and noise needs `if self.training`"
         )
         return True
     subject.caution(
-        "gives other scores to the same images each time in evaluation mode: forward changes "
+        "returns different scores for the same images each time in evaluation mode: forward changes "
         "what it depends on"
     )
     return False

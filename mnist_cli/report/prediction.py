@@ -63,7 +63,7 @@ def print_answers(
     columns = ("picture", *("best", "second", "third")[: len(answers[0].best)])
     print_table(columns, [_row(one, classes) for one in answers])
     if unsure := sum(one.unsure for one in answers):
-        note(f"unsure, with less than {UNSURE:.0%}: {unsure:,} of {len(answers):,}")
+        note(f"unsure, below {UNSURE:.0%}: {unsure:,} of {len(answers):,}")
 
 
 def remarks(results: Sequence[Answer | Failure]) -> list[str]:
@@ -89,7 +89,7 @@ def _summary(parts: Sequence[LeftOut]) -> list[str]:
         )
         more = "; …" if len(alike) > MOST_NAMED else ""
         pieces = "1 piece" if count == 1 else f"{count:,} pieces"
-        found.append(f"left out {pieces}, {why}: {boxes}{more}")
+        found.append(f"left out {pieces} ({why}): {boxes}{more}")
     return found
 
 

@@ -92,13 +92,13 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     left = Batching.of(config).last_batch(images)
     if not config.model.is_own or left >= max(size, 2):
         return
-    shared = f" for {size} ranks, so one rank has none" if left < size else ""
+    shared = f" for {size} ranks, so at least one rank has none" if left < size else ""
     try:
         for count in [1] * (left == 1) + [0] * (left < size):
             own_network.try_on(config.model, len(data.spec.classes), count)
     except UsageError as error:
         error.message = (
-            f"the last batch of an epoch has {left} {'images' if shared else 'image'}{shared}, "
+            f"the last batch of an epoch has {left} {'image' if left == 1 else 'images'}{shared}, "
             f"and {error.message}"
         )
         droppable = images > left and config.batch_size > left

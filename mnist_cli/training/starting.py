@@ -59,7 +59,7 @@ class Start:
             )
         raise UsageError(
             f"{path} holds an ensemble of {found} networks, and this run trains {members}",
-            f"Train as many: ensemble = {found}.",
+            f"Train the same number: ensemble = {found}.",
         )
 
     def load_into(self, model: nn.Module, classes: int) -> None:
@@ -89,7 +89,7 @@ class Start:
             notes.append(f"the code has changed since they were trained: {'; '.join(one.changes)}")
         if anew := self.made_anew(classes):
             notes.append(
-                f"made anew for {classes} classes in place of {one.classes}: {', '.join(anew)}"
+                f"reinitialised for {classes} classes instead of {one.classes}: {', '.join(anew)}"
             )
         known = (one.data.mean, one.data.std) if one.data is not None else one.stated
         if known is not None and known != (used.mean, used.std):

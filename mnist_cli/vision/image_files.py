@@ -223,7 +223,7 @@ def _depth(most: int) -> tuple[int, str]:
     """White, by the largest value of 16 bits; a remark if it has fewer bits."""
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
-    return white, f"its values of 16 bits are read as {bits} bits" if bits < 16 else ""
+    return white, f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
 
 
 def _with_lower_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, str]:

@@ -24,7 +24,11 @@ _STARTS = (
     (b"%!PS", "a PostScript file", "Convert it to PNG."),
     (b"8BPS", "a Photoshop document", "Export it as PNG."),
     (b"gimp xcf", "a GIMP document", "Export it as PNG."),
-    (b"\x00\x05\x16\x07", "a file that macOS adds to archives", "Name the file without ._ ."),
+    (
+        b"\x00\x05\x16\x07",
+        "a file that macOS adds to archives",
+        "Name the file of the same name without '._'.",
+    ),
     (b"\xff\x0a", "a JPEG XL picture", CONVERT),
     (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture", CONVERT),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture", CONVERT),
@@ -38,9 +42,9 @@ _STARTS = (
     (b"7z\xbc\xaf", "a 7z archive", "Unpack it, and name the pictures."),
 )
 _TEXTS = (
-    (r"<!doctype html|<html[\s>]", "an HTML page, as a failed download leaves it", _DOWNLOAD),
+    (r"<!doctype html|<html[\s>]", "an HTML page, such as a failed download leaves", _DOWNLOAD),
     (r"<!doctype plist|<plist[\s>]", "a property list", _DOWNLOAD),
-    (r"<svg[\s>]", "an SVG drawing", "Export it as PNG, such as with a browser or Inkscape."),
+    (r"<svg[\s>]", "an SVG drawing", "Export it as PNG, for example with a browser or Inkscape."),
 )
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF = {b"avif", b"avis"}

@@ -215,7 +215,7 @@ def _belong_together(
 def _page(reading: Reading) -> Page:
     if not reading.digits:
         reasons = ", ".join(dict.fromkeys(one.why for one in reading.left_out))
-        raise DataError(f"no digit is found on it; left out: {reasons or 'nothing'}")
+        raise DataError(f"no digits found; left out: {reasons or 'nothing'}")
     if len(reading.digits) > MOST_DIGITS:
         raise DataError(f"{len(reading.digits):,} pieces of ink are too many for digits")
     order = in_reading_order([one.box for one in reading.digits])

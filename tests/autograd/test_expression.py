@@ -196,7 +196,7 @@ REFUSED = [
     ("π * x + é.a", "this is not allowed", 9),
     ("x + ) y", "this is not an expression", 5),
     ("x = 2", "this is not an expression", 3),
-    ("sum(x, 0, dim=0)", "sum has its dim already", 15),
+    ("sum(x, 0, dim=0)", "sum gets dim twice", 15),
 ]
 
 

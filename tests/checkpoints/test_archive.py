@@ -223,7 +223,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         "refused",
     ),
     "a tensor": (lambda: saved(torch.ones(2)), "holds a Tensor"),
-    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "of no known kind"),
+    "before a zip": (lambda: b"#!/bin/sh\n" + GOOD, "its format is unknown"),
     "two zips": (lambda: GOOD[: len(GOOD) // 2] + GOOD, "refused"),
     "a comment with a directory in it": (
         lambda: GOOD[:-2] + struct.pack("<H", 22) + GOOD[-22:],

@@ -110,7 +110,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "zeros": (lambda: bytes(5000), "zeros", ""),
     "noise": (
         lambda: b"\x9c\x01\x07\xee" * 50,
-        "of no known kind; its first bytes are 9c 01",
+        "its format is unknown; its first bytes are 9c 01",
         "comes from",
     ),
     "ONNX": (

@@ -324,7 +324,7 @@ def test_the_hint_of_a_failed_export_works(run: Run) -> None:
     words = own_checkpoint("torch.stack([self.fc(one.flatten()) for one in x])")
     outcome = run(*words, "--format", "torch")
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 4)
-    assert "'net.py:Net' cannot be exported as torch.export: it computes otherwise" in outcome.err
+    assert "'net.py:Net' cannot be exported as torch.export: it computes differently" in outcome.err
     hint = "--format safetensors can hold it; --batch-size N exports it for N images at once; "
     hint += "a loop over the images, or len(x) in place of x.shape[0], fixes their number."
     assert hint in " ".join(outcome.err.split())

@@ -76,7 +76,7 @@ def test_eval_uses_it_and_says_so(run: Run, foreign: str, asked: str | None, spe
     document = outcome.document
     assert document["accuracy"] == (expected.argmax(1) == labels).double().mean().item()
     assert document["loss"] == pytest.approx(functional.nll_loss(expected, labels).item(), 1e-4)
-    why = f"{SPEC.title}'s: the file names none" if asked is None else "as asked"
+    why = f"{SPEC.title}'s, since the file states none" if asked is None else "as asked"
     assert document["normalisation"] == {"mean": mean, "std": std, "reason": why}
     assert document["precision"] == "fp32"
 
@@ -180,7 +180,7 @@ def test_a_run_of_this_program_knows_its_own(run: Run, trained: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["eval", "--normalise", "imagenet"], "--normalise: 'imagenet' is no normalisation"),
+        (["eval", "--normalise", "imagenet"], "--normalise: 'imagenet' is not a normalisation"),
         (["predict", "a.png", "--normalise", "0,0"], "mean 0 and deviation 0"),
         (["inspect-grad", "--expr", "x * y", "--normalise", "none"], "contradict each other"),
     ],
@@ -242,7 +242,7 @@ def test_eval_names_the_words_to_type(run: Run) -> None:
 
 def test_eval_says_that_weights_at_chance_are_of_other_data(run: Run, foreign: str) -> None:
     outcome = run("eval", foreign, *ON_DIGITS, "--quiet")
-    assert "look like those of another data set than" in outcome.err
+    assert "seem to be for another data set than" in outcome.err
     lines = outcome.out.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("accuracy ")

@@ -454,12 +454,14 @@ def test_a_network_that_gives_nan_is_inspected_but_not_trained(run: Run, tmp_pat
     network_file(tmp_path / "net.py", body("self.fc(self.fc2(x.flatten(1)).log().relu())", DEEP))
     refused = run(*OWN)
     assert refused.code == 2
-    assert "net.py:Net gives NaN or infinity for noise, untrained, in training mode" in refused.err
+    assert (
+        "net.py:Net returns NaN or infinity for noise, untrained, in training mode" in refused.err
+    )
     assert not (tmp_path / "runs" / "0001-digits-Net").exists()
     inspected = run("inspect-grad", "--model", "net.py:Net", "--dataset", "digits", "--replay")
     assert inspected.code == 0
     assert re.search(
-        r"The first in the forward pass: node \d+, ReluBackward0, holds a NaN or an infinity "
+        r"First in the forward pass: node \d+, ReluBackward0, holds NaN or infinity "
         r"\(result\); node \d+, LogBackward0, comes before it\.",
         inspected.out,
     )

@@ -183,7 +183,7 @@ def test_an_answer_below_60_percent_is_unsure(run: Run, trained: Path) -> None:
     assert [row["unsure"] for row in rows] == [str(one).lower() for one in unsure]
     outcome = run("predict", "pictures", "--checkpoint", trained)
     assert outcome.out.count("(unsure)") == sum(unsure)
-    assert f"unsure, with less than 60%: {sum(unsure)} of 20" in outcome.err
+    assert f"unsure, below 60%: {sum(unsure)} of 20" in outcome.err
 
 
 def test_nothing_written_is_said_and_the_others_are_classified(run: Run, trained: Path) -> None:

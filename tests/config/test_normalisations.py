@@ -26,11 +26,11 @@ def test_what_a_text_means(text: str, pair: tuple[float, float]) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("imagenet", "'imagenet' is no normalisation"),
-        ("", "'' is no normalisation"),
-        ("0.5", "'0.5' is no normalisation"),
-        ("0.5,0.5,0.5", "'0.5,0.5,0.5' is no normalisation"),
-        ("0.5;0.5", "'0.5;0.5' is no normalisation"),
+        ("imagenet", "'imagenet' is not a normalisation"),
+        ("", "'' is not a normalisation"),
+        ("0.5", "'0.5' is not a normalisation"),
+        ("0.5,0.5,0.5", "'0.5,0.5,0.5' is not a normalisation"),
+        ("0.5;0.5", "'0.5;0.5' is not a normalisation"),
         ("nan,1", "mean nan and deviation 1"),
         ("0,inf", "mean 0 and deviation inf"),
         ("0,0", "mean 0 and deviation 0"),

@@ -47,7 +47,7 @@ def test_a_folder_of_folders_of_classes_is_refused(tmp_path: Path) -> None:
     assert f"such as {tmp_path / 'first'}." in message
     for name in ("train_a", "train_b"):
         picture_folder(tmp_path / "x" / name, 2)
-    assert "has train_a/ and train_b/: which is meant?" in refusal(tmp_path / "x")
+    assert "has train_a/ and train_b/: which one holds the data?" in refusal(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

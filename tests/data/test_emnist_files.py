@@ -12,7 +12,7 @@ from mnist_cli.data import own_data
 from mnist_cli.data.idx import load as load_idx
 from mnist_cli.data.own_csv import read as read_csv
 
-TURNED = "EMNIST's own files store images column by column: they are turned upright"
+TURNED = "EMNIST's own files store images column by column: they are transposed"
 
 
 def tall(count: int = 40) -> np.ndarray:
@@ -40,7 +40,7 @@ def folder(root: Path, prefix: str, images: np.ndarray) -> Path:
     ("prefix", "sideways", "remark"),
     [
         ("emnist-letters-", True, TURNED),
-        ("emnist-balanced-", False, "named as EMNIST's own files, but its images are upright"),
+        ("emnist-balanced-", False, "named like EMNIST's own files, but its images are upright"),
         ("", False, ""),
         ("", True, ""),
     ],

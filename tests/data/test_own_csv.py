@@ -1,4 +1,4 @@
-"""CSV files as Kaggle, pandas and spreadsheets write them, and what is no table of images."""
+"""CSV files as Kaggle, pandas and spreadsheets write them, and what is not a table of images."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_images_of_0_and_1_become_black_and_white(tmp_path: Path) -> None:
 
 def test_dark_images_are_said_to_be_dark(tmp_path: Path) -> None:
     rows = own_csv.read(written(tmp_path, text(labelled(0, IMAGES // 16))))
-    assert "its brightest pixel is 14 of 255: pictures must be as dark" in rows.remarks
+    assert "its brightest pixel is 14 of 255: pictures must have the same range" in rows.remarks
     assert np.array_equal(rows.images, IMAGES // 16)
 
 
@@ -154,12 +154,12 @@ def changed(line: int, old: str, new: str) -> str:
         (KAGGLE + "9" * 30 + ",0" * 784 + "\n", "line 32: the label 1e\\+30"),
         (KAGGLE + "A" + ",0" * 784 + "\n", "line 32: 'A' is not a number"),
         (FIRST + "\n", "has no rows"),
-        ("a,b\n1,2\n", "is no table of images: 2 columns"),
-        ("id,label\n1,2\n", "is no table of images: 2 columns"),
+        ("a,b\n1,2\n", "is not a table of images: 2 columns"),
+        ("id,label\n1,2\n", "is not a table of images: 2 columns"),
         (text(labelled(), ["label", "digit", *PIXELS[1:]]), "two columns of labels: label and"),
         (text(labelled(), ["label", *sorted(PIXELS)]), "not in order: pixel 11 follows pixel 109"),
         (text(flat(), PIXELS[::-1]), "not in order: pixel 782 follows pixel 783"),
-        (KAGGLE.replace("\n", "\r"), "line 1 has carriage returns alone"),
+        (KAGGLE.replace("\n", "\r"), "line 1 has carriage returns without line feeds"),
         (KAGGLE.encode("utf-16-le")[2:], "NUL bytes"),
         ("étiquette".encode("latin-1") + KAGGLE.encode(), "line 1 is not text in UTF-8"),
         (text(flat() / 100, PIXELS, form="%.2f"), "is 0.\\d+, not|, not a whole number"),
@@ -221,7 +221,7 @@ def test_kaggles_folder_has_a_test_file_without_labels(tmp_path: Path) -> None:
     )
     data = own_data.read_own(root)
     assert (len(data.train), len(data.test)) == (24, 6)
-    assert "test.csv has no labels, so it is no test set" in data.remarks
+    assert "test.csv has no labels, so it is not used as a test set" in data.remarks
 
 
 def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ BAD = {
         {"image": structs([png(X[0])] * 5), "label": FIVE, "digit": FIVE},
         "2 columns of labels",
     ),
-    "no images": ({"a": FIVE, "b": FIVE}, "is no table of images: 2 columns"),
+    "no images": ({"a": FIVE, "b": FIVE}, "is not a table of images: 2 columns"),
     "no rows": ({"image": structs([]), "label": []}, "has 0 rows|where numbers"),
 }
 

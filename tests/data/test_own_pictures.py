@@ -114,7 +114,7 @@ def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
 
 def test_paths_that_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "file is no table of images: 1 column" in refusal(tmp_path / "file")
+    assert "file is not a table of images: 1 column" in refusal(tmp_path / "file")
     assert "does not exist" in refusal(tmp_path / "nowhere")
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 

@@ -33,14 +33,14 @@ def failure(tmp_path: Path, forward: str, chosen: str) -> NotExportable:
         (
             f"{SCORES} if x.sum() > 0 else -{SCORES}",
             "torch",
-            "net.py, line 10, in forward: return FORWARD: a number or a branch of Python's depends "
+            "net.py, line 10, in forward: return FORWARD: a Python number or branch depends "
             "on the values of the images",
             PROGRAMS,
         ),
         (
             f"{SCORES} * int(x.abs().sum().item())",
             "torch",
-            "net.py, line 10, in forward: return FORWARD: a number or a branch of Python's depends "
+            "net.py, line 10, in forward: return FORWARD: a Python number or branch depends "
             "on the values of the images",
             PROGRAMS,
         ),
@@ -53,7 +53,7 @@ def failure(tmp_path: Path, forward: str, chosen: str) -> NotExportable:
         (
             "torch.stack([self.fc(one.flatten()) for one in x])",
             "torch",
-            "torch.export: it computes otherwise for another number of images",
+            "torch.export: it computes differently for another number of images",
             PROGRAMS,
         ),
         (

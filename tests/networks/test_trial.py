@@ -167,9 +167,9 @@ def test_a_forward_that_changes_the_state_dict(
         (
             "self.calls = [0]",
             "(self.calls.append(0) or len(self.calls) * x[:, 0, 0, :10])",
-            "gives other scores to the same images each time",
+            "returns different scores for the same images each time",
         ),
-        ("torch.manual_seed(1)", "0", "seeds torch's generator as it is built"),
+        ("torch.manual_seed(1)", "0", "seeds torch's generator when it is built"),
         ("", "(torch.manual_seed(1) and 0)", "seeds torch's generator in forward"),
         ("torch.set_default_dtype(torch.float64)", "0", "default dtype to torch.float64 (it is"),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),

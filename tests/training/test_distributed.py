@@ -208,7 +208,7 @@ def test_a_network_that_fails_on_no_images_is_refused() -> None:
         check_parts(settings, loaded(33), 1, resumed=False)
         dropped = settings.model_copy(update={"drop_last": True})
         check_parts(dropped, loaded(33), 2, resumed=False)
-        with pytest.raises(UsageError, match="has 1 images for 2 ranks") as error:
+        with pytest.raises(UsageError, match="has 1 image for 2 ranks") as error:
             check_parts(settings, loaded(33), 2, resumed=False)
         assert said in error.value.message
         assert "Train with one process, or skip that batch" in error.value.hint

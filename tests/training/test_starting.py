@@ -142,7 +142,7 @@ def test_a_last_layer_for_other_classes_is_made_anew_and_said(
     kept = dict(torch.load(theirs, weights_only=True))
     expected = kept | {name: anew[name] for name in ("fc2.weight", "fc2.bias")}
     assert differences(weights(session), expected) == []
-    assert "made anew for 12 classes in place of 10: fc2.weight, fc2.bias" in session.start_notes
+    assert "reinitialised for 12 classes instead of 10: fc2.weight, fc2.bias" in session.start_notes
 
 
 def test_what_another_programs_file_needed_is_said(tmp_path: Path) -> None:

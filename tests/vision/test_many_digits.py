@@ -225,7 +225,7 @@ def test_a_page_without_digits_says_what_it_has() -> None:
     drawn = Drawn(400, 300)
     drawn.line(0, 295, 400, 290, width=9)
     drawn.line(0, 150, 400, 150)
-    with pytest.raises(DataError, match="no digit is found on it; left out"):
+    with pytest.raises(DataError, match="no digits found; left out"):
         cut_apart(drawn.grey())
 
 

@@ -225,9 +225,7 @@ def test_sixteen_bits_are_read_by_what_they_hold(bits: int, kind: str) -> None:
     levels[0, 0] = 2**bits - 1
     picture = image_files.decode(encoded(levels, kind), "it")
     assert abs(picture.grey - DARK)[1:].max() <= 1
-    assert picture.remarks == (
-        () if bits == 16 else (f"its values of 16 bits are read as {bits} bits",)
-    )
+    assert picture.remarks == (() if bits == 16 else (f"its 16-bit values are read as {bits}-bit",))
 
 
 def deep_png(levels: Pixels, alpha: int | None) -> bytes:
