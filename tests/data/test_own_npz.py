@@ -130,7 +130,10 @@ BAD = {
     "negative": (header("(-5, 28, 28)"), "its shape is"),
     "no tuple": (header("__import__('os')"), "is not a NumPy array"),
     "deep": (header("(" * 3000 + ")" * 3000), "is not a NumPy array"),
-    "long header": (b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"(" * 1000, "is no array"),
+    "long header": (
+        b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"(" * 1000,
+        "is not a NumPy array",
+    ),
     "version 9": (b"\x93NUMPY\x09\0" + bytes(100), "is not a NumPy array"),
     "cut off": (header("(30, 28, 28)") + bytes(100), "announces 23,520 bytes"),
     "trailing": (header("(30, 28, 28)") + bytes(23_521), "has more bytes"),

@@ -96,7 +96,7 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     assert (recorded["path"], recorded["class"]) == (str(tmp_path / "net.py"), "Net")
     assert own_network.changes(model, recorded) == ()
     told = own_network.changes(model, {**recorded, "sha256": "0" * 64, "class": "Other"})
-    assert "another class" in told[0]
+    assert "different class" in told[0]
     assert "net.py has changed (SHA-256 000000000000… then" in told[1]
     assert own_network.changes(model, {}) != ()
 
