@@ -29,12 +29,15 @@ PATHS = (
     *("tests/autograd", "--ignore=tests/autograd/render", "tests/exporting", "tests/insight"),
     *("tests/proving", "tests/training", "tests/networks", "tests/devices"),
     "tests/checkpoints/test_formats.py",
-    *("tests/data/test_augment.py", "tests/data/test_workers.py", "tests/data/test_batches.py"),
+    *("tests/data/test_augment.py", "tests/data/test_batches.py"),
     *("tests/commands/test_draw.py", "tests/commands/test_ensembles.py"),
     *("tests/commands/test_evaluate.py", "tests/commands/test_inspect_dump.py"),
     *("tests/commands/test_inspect_compare.py", "tests/commands/test_predict.py"),
 )
 """The parts of the suite whose results come from arithmetic."""
+
+PROCESSES = ("tests/data/test_workers.py",)
+"""What depends on cores, users and Python, but on no processor."""
 
 NOBODY = 65534
 
@@ -199,7 +202,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--processor", action="store_true", help="only the rows of processors")
     options, rest = parser.parse_known_args()
-    options.paths = [*(options.paths or PATHS), *rest]
+    usual = PATHS if options.processor else (*PATHS, *PROCESSES)
+    options.paths = [*(options.paths or usual), *rest]
     return options
 
 

@@ -47,7 +47,7 @@ def test_a_row_that_cannot_run_gives_the_reason() -> None:
 
 
 def test_the_default_paths_exist() -> None:
-    for path in matrix.PATHS:
+    for path in (*matrix.PATHS, *matrix.PROCESSES):
         assert (matrix.ROOT / path.removeprefix("--ignore=")).exists()
 
 

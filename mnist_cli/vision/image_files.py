@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import DataError
@@ -39,6 +39,8 @@ MOST_JPEG = 250_000_000
 """The most pixels of a JPEG; phones take photographs of 200 million."""
 DEPTHS = (255, 4095, 65535)
 """White in a file with 16 bits per pixel: its values may have 8, 12 or 16 bits."""
+LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+"""How Pillow unpacks the upper byte of colours with 16 bits, and how the lower one."""
 
 FAINT = 0.25
 """White paper is for ink that stands out from it by this share of its contrast on black."""
@@ -143,13 +145,14 @@ def _decode(data: bytes) -> Picture:
         if getattr(image, "is_animated", False) and image.format != "MPO":
             # The second picture of an MPO file is a preview, or for the other eye.
             remarks.append("only the first of its pages or frames is read")
-        grey, colour, remark = _flatten(ImageOps.exif_transpose(image))
+        deep, depth = _with_lower_bytes(image, data)
+        grey, colour, remark = _flatten(ImageOps.exif_transpose(deep))
     factor = max(1.0, max(grey.size) / WORKING_SIDE)
     return Picture(
         np.array(_reduced(grey, factor), dtype=np.float32),
         scale * factor,
         np.array(_reduced(colour, factor)) if colour is not None else None,
-        (*remarks, *([remark] if remark else [])),
+        (*remarks, *(one for one in (depth, remark) if one)),
     )
 
 
@@ -212,11 +215,41 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
 
 def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, None, str]:
     """Grey by the depth that the values have: programs save 8 or 12 bits in 16."""
-    most = int(np.asarray(image).max())
+    white, remark = _depth(int(np.asarray(image).max()))
+    return _rescaled(image, 0, white), None, remark
+
+
+def _depth(most: int) -> tuple[int, str]:
+    """White, by the largest value of 16 bits; a remark if it has fewer bits."""
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
-    remark = f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
-    return _rescaled(image, 0, white), None, remark
+    return white, f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
+
+
+def _with_lower_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, str]:
+    """A PNG with 16 bits per colour that holds 8 or 12, as 8 bits; any other file as it is.
+
+    Pillow keeps the upper byte of each value, where such a file has nothing or little.
+    """
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return image, ""
+    lower = LOWER.get(str(image.tile[0].args))
+    if lower is None:
+        return image, ""
+    if np.asarray(image)[..., :3].max() > DEPTHS[1] >> 8:
+        return image, ""
+    upper = np.asarray(image).astype(np.uint16)
+    with PngImagePlugin.PngImageFile(io.BytesIO(data)) as other:
+        other.tile = [one._replace(args=lower) for one in other.tile]
+        values = 256 * upper + np.asarray(other)
+    most = int(values[..., :3].max())
+    if not most:  # black ink on transparency
+        return image, ""
+    white, remark = _depth(most)
+    levels = values >> (white.bit_length() - 8)
+    if values.max() > white:  # the alpha channel has all 16 bits
+        levels[..., 3] = upper[..., 3]
+    return Image.fromarray(levels.astype(np.uint8), image.mode), remark
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:

@@ -227,7 +227,8 @@ def _full_ink(ink: Grey, least: float) -> float:
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
     """The threshold that splits values (N,) into two groups of least variance (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=128)
+    # Values that differ by little have fewer than 128 bins in 32 bits.
+    counts, edges = np.histogram(values.astype(np.float64), bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     total = counts * centres

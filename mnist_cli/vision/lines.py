@@ -215,5 +215,18 @@ def _pixels(
 def _darker(levels: npt.NDArray[np.float32]) -> Mask:
     """Pixels (thickness, length) of a line that are much darker than the line is."""
     darkest = levels.max(axis=0)
-    low, usual = np.percentile(darkest, (20, 50))
+    low, usual = np.percentile(_of_line(darkest), (20, 50))
     return np.asarray(levels > usual + max(0.3, 3 * (usual - low)))
+
+
+def _of_line(darkest: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The columns (length,) of a line without those where a pen lies on it at length.
+
+    A pale line and a pen make two groups of levels; a line that fades has levels between them.
+    """
+    low, high = np.percentile(darkest, (15, 85))
+    share = (darkest - low) / max(high - low, 1e-6)
+    between = ((share > 0.3) & (share < 0.7)).mean()
+    if low < 0.1 or high - low < 0.4 or between > 0.1:
+        return darkest
+    return np.asarray(darkest[share < 0.5])

@@ -33,6 +33,8 @@ MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
 """The share of a frame's line that is straight and parallel to the edge."""
+THICK = 0.125
+"""The largest thickness of the rest of a frame; the segments of a display are thicker."""
 LONG, IN_SMALL = 0.4, 0.2
 """The shortest line away from the edge that is the rest of a frame; and in a small picture."""
 SMALL = 64
@@ -52,6 +54,8 @@ SLIM = 1.8
 """Height and width of a picture that is cut to a 1, and has no frame."""
 GAP = 0.2
 """The largest gap in a broken stroke."""
+THICKER = 1.8
+"""The largest thickness of a part of a broken digit, as a multiple of another part's."""
 
 Labels = npt.NDArray[np.int32]
 
@@ -110,7 +114,11 @@ def _without_lines(ink: Ink) -> Ink:
     rest = max(pieces, key=lambda one: one.area).box
     if rest.height < TALL * ink.mask.shape[0]:
         return ink
-    passing = [line for line in lines if _passes(line, rest, ink.mask.shape)]
+    passing = [
+        line
+        for line in lines
+        if _passes(line, rest, ink.mask.shape) and not _is_base(line, lines, rest, ink.mask.shape)
+    ]
     return without(ink, passing) if passing else ink
 
 
@@ -152,6 +160,18 @@ def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
     return beyond >= BEYOND * _side(line, shape)
 
 
+def _is_base(line: Line, lines: list[Line], digit: Box, shape: tuple[int, ...]) -> bool:
+    """Whether a line is a stroke of a tight cut, such as the base of a 2.
+
+    The rest of the digit reaches from there to the opposite edge, where a frame has a line too.
+    """
+    before, after = (digit.left, digit.right) if line.upright else (digit.top, digit.bottom)
+    across = shape[1] if line.upright else shape[0]
+    first = line.middle < across / 2
+    alone = all(one.upright != line.upright or (one.middle < across / 2) == first for one in lines)
+    return alone and (across - after if first else before) <= max(1, TOUCH * across)
+
+
 def _box(mask: Mask) -> Box:
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -184,12 +204,25 @@ def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]
 
 
 def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[Piece]:
-    """The pieces that small gaps part from the largest piece inside, directly or in a chain."""
+    """The pieces that small gaps part from the largest piece inside, directly or in a chain.
+
+    The strokes of a digit are about equally thick: a thick thing at the edge is none.
+    """
     away = ndimage.distance_transform_edt(labels == 0)
     clusters, _ = ndimage.label(away <= GAP * min(labels.shape) / 2)
-    chosen = clusters[labels == max(inside, key=lambda one: one.area).number][0]
-    near = set(np.unique(labels[clusters == chosen]).tolist())
-    return [one for one in pieces if one.number in near]
+    largest = max(inside, key=lambda one: one.area)
+    near = set(np.unique(labels[clusters == clusters[labels == largest.number][0]]).tolist())
+    thickest = THICKER * _thickness(_own(largest, labels)) + 1
+    return [
+        one
+        for one in pieces
+        if one.number in near and (not one.touches or _thickness(_own(one, labels)) <= thickest)
+    ]
+
+
+def _own(piece: Piece, labels: Labels) -> Mask:
+    box = piece.box
+    return np.asarray(labels[box.top : box.bottom, box.left : box.right] == piece.number)
 
 
 def _without_specks(pieces: list[Piece]) -> list[Piece]:
@@ -213,7 +246,8 @@ def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) 
     if min(_gaps(box, labels.shape)) > MARGIN or height > SLIM * width:
         return Piece(number, area, box, touches, frame=False, smudge=False)
     mask = labels[rows, columns] == number
-    flat = _in_margin(mask, box, labels.shape)
+    thin = _thickness(mask) - 1 <= THICK * min(labels.shape)
+    flat = thin and _in_margin(mask, box, labels.shape)
     frame = flat and _flush(mask, box, labels.shape)
     smudge = flat and _contact(mask, box, labels.shape)
     return Piece(number, area, box, touches, frame=frame, smudge=smudge)

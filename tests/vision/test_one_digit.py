@@ -15,7 +15,7 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.digits import digits_of
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.ink import find_ink
+from mnist_cli.vision.ink import Ink, find_ink, otsu
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
 
@@ -98,6 +98,53 @@ def test_a_digit_is_read(pixels: Pixels, box: Box | None) -> None:
     found = box_of(pixels)
     for side in ("top", "left", "bottom", "right"):
         assert getattr(found, side) == pytest.approx(getattr(exact, side), abs=2)
+
+
+def test_a_window_around_the_digit_is_no_part_of_it() -> None:
+    mask = np.zeros((167, 144), bool)
+    mask[:32] = mask[:, :3] = mask[:, -3:] = mask[-3:] = True  # its title bar and border
+    mask[45:150, 65:77] = True
+    (cut,) = cut_whole(Ink(mask.astype(np.float32), mask, np.zeros_like(mask), 0.0))
+    assert cut.box == Box(45, 65, 150, 77)
+
+
+def test_the_base_of_a_2_in_a_tight_cut_is_no_frame() -> None:
+    strokes = [(0.3, 0), (0.6, 0), (0.6, 0.3), (0.2, 0.95)], [(0, 0.95), (1, 0.95)]
+    assert box_of(sheet(*strokes, side=28)).bottom >= 27
+
+
+@pytest.mark.parametrize("line", [70, 110])
+def test_the_bar_of_a_7_on_a_pale_line_stays(line: int) -> None:
+    pixels = sheet([(0.2, 0.3), (0.8, 0.3), (0.5, 0.9)], side=300, width=24)
+    ruled = np.maximum(pixels, np.where(np.arange(300)[:, None] % 60 == 90 % 60, line, 0))
+    assert box_of(ruled.astype(np.uint8)).top == pytest.approx(78, abs=3)
+
+
+def test_levels_that_hardly_differ_have_a_threshold() -> None:
+    below = np.float32(0.9)
+    above = np.nextafter(below, np.float32(1))
+    found = otsu(np.array([below, above], np.float32))
+    assert float(below) < found <= float(above)
+
+
+SEGMENTS = {
+    "top": (20, 8, 100, 30),
+    "upper left": (4, 24, 26, 92),
+    "upper right": (94, 24, 116, 92),
+    "lower left": (4, 100, 26, 168),
+    "lower right": (94, 100, 116, 168),
+    "bottom": (20, 162, 100, 184),
+}
+"""The bars of a 0 on a display; (left, top, right, bottom)."""
+
+
+@pytest.mark.parametrize("margin", [0, 8])
+def test_the_segments_of_a_display_are_no_frame(margin: int) -> None:
+    image = Image.new("L", (121, 193), 0)
+    for bar in SEGMENTS.values():
+        ImageDraw.Draw(image).rectangle(bar, fill=255)
+    pixels = np.pad(np.array(image)[8:185, 4:117], margin)
+    assert box_of(pixels) == Box(margin, margin, margin + 177, margin + 113)
 
 
 TIGHT = {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import encoded, seven
+from pictures import Pixels, encoded, seven
 from PIL import Image, features
 from systems import needs_posix
 
@@ -226,6 +226,38 @@ def test_sixteen_bits_are_read_by_what_they_hold(bits: int, kind: str) -> None:
     picture = image_files.decode(encoded(levels, kind), "it")
     assert abs(picture.grey - DARK)[1:].max() <= 1
     assert picture.remarks == (() if bits == 16 else (f"its 16-bit values are read as {bits}-bit",))
+
+
+def deep_png(levels: Pixels, alpha: int | None) -> bytes:
+    """A PNG file with 16 bits per colour, which Pillow does not write."""
+    bands = [levels] * 3 + ([] if alpha is None else [np.full_like(levels, alpha)])
+    rows = np.stack(bands, axis=2).astype(">u2")
+    size = struct.pack(">IIBB3x", levels.shape[1], levels.shape[0], 16, 2 if alpha is None else 6)
+    parts = {
+        b"IHDR": size,
+        b"IDAT": zlib.compress(b"".join(b"\0" + one.tobytes() for one in rows)),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("opaque", [None, "as bright", "all bits"])
+def test_sixteen_bits_per_colour_are_read_by_what_they_hold(bits: int, opaque: str | None) -> None:
+    most = 2**bits - 1
+    levels = (DARK.astype(np.uint32) * most // 255).astype(np.uint16)
+    levels[0, 0] = most
+    alpha = {None: None, "as bright": most, "all bits": 65535}[opaque]
+    picture = image_files.decode(deep_png(levels, alpha), "it")
+    assert abs(picture.grey - DARK)[1:].max() <= 1
+    assert bool(picture.remarks) == (bits < 16)
+
+
+def test_black_ink_on_transparency_has_no_depth() -> None:
+    assert not image_files.decode(deep_png(np.zeros((9, 9), np.uint16), 65535), "it").remarks
 
 
 def test_floats_that_are_not_finite_are_said_to_be() -> None:
