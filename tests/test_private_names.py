@@ -32,8 +32,11 @@ TORCH: Mapping[str, set[str]] = {
 NAMES_IN_FILES = {"checkpoints/pickle_names.py", "checkpoints/pickled_arrays.py"}
 """Tables of names that pickles hold; nothing is looked up by them."""
 
-NOT_OF_TORCH = {"_exit", "_winapi", "_on_queue_feeder_error", "_MNIST_COMPLETE", "_ALLOC_FAILED"}
-"""Python's own (a queue names its errors nowhere else), the variable by which shells complete, and the end of CUDA's error codes."""
+NOT_OF_TORCH = {
+    *("_exit", "_winapi", "_replace", "_on_queue_feeder_error"),
+    *("_MNIST_COMPLETE", "_ALLOC_FAILED"),
+}
+"""Python's own (`_replace` is public in named tuples; a queue names its errors nowhere else), the variable by which shells complete, and the end of CUDA's error codes."""
 
 UNDOCUMENTED = {"BackwardCFunction", "apply_boxed"}
 """Names without an underscore that torch documents nowhere."""

@@ -222,6 +222,8 @@ def test_a_signal_ends_the_wait_for_a_batch_that_never_comes() -> None:
         threading.Timer(0.5, signal.raise_signal, [signal.SIGTERM]).start()
         with pytest.raises(StoppedWaiting):
             list(made.epoch(0))
+    for child in multiprocessing.active_children():
+        child.kill()  # else torch waits for it
     made.close()
 
 
