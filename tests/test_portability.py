@@ -58,7 +58,7 @@ from mnist_cli import cli
 for words in json.loads(sys.argv[1]):
     print("code", cli.run(words), flush=True)
 paths = [path for path in tests.rglob("test_*.py") if path.parent.name != "torture"]
-sys.path += {str(path.parent) for path in paths}
+sys.path += {str(path.parent) for path in paths} | {str(tests / "own_networks")}
 for path in paths:
     try:
         importlib.import_module(path.stem)
