@@ -104,8 +104,8 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     seen = _Seen(keep)
     leaves = walked.leaves.values()
     with ExitStack() as stack:
-        stack.enter_context(set_aside(leaves))
         stack.enter_context(_ONE_AT_A_TIME)
+        stack.enter_context(set_aside(leaves))
         stack.enter_context(walked.undisturbed())
         for number, node in enumerate(walked.nodes):
             handle = node.register_hook(partial(seen.take, number))

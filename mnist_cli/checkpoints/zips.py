@@ -34,9 +34,18 @@ def read_zip(data: bytes) -> object:
     if pickle is None:
         raise Unacceptable("it is a zip, but not one that torch.save wrote")
     folder = pickle.removesuffix("data.pkl")
-    order = bytes(entries.get(f"{folder}byteorder", b"")).decode("ascii", "replace")
-    storages = _Stored(entries, f"{folder}data/", bool(order) and order != sys.byteorder)
+    storages = _Stored(entries, f"{folder}data/", _swapped(entries.get(f"{folder}byteorder")))
     return read_pickle(io.BytesIO(entries[pickle]), storages.persistent)
+
+
+def _swapped(order: memoryview | None) -> bool:
+    """Whether the file's byte order is not this machine's; files before torch 2.1 name none."""
+    if order is None:
+        return False
+    name = bytes(order)
+    if name not in {b"little", b"big"}:
+        raise Unacceptable("it is damaged: its byte order is neither little nor big")
+    return name != sys.byteorder.encode()
 
 
 def _entries(data: bytes) -> Mapping[str, memoryview]:
@@ -71,6 +80,8 @@ def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
             "a checkpoint's entries are not compressed",
             "Unpack it, and zip the folder again without compression: zip -0 -r FILE FOLDER.",
         )
+    if any(entry.compress_size != entry.file_size for entry in entries):
+        raise Unacceptable("it is damaged: an entry has two sizes")
     if min((entry.header_offset for entry in entries), default=0):
         raise Unacceptable("it is damaged: its first entry is not at its beginning")
     if sum(entry.file_size for entry in entries) > size:

@@ -24,9 +24,11 @@ from mnist_cli.autograd import (
     gradcheck,
     judge,
     record,
+    recording,
     replay,
     replay_steps,
     trace_modules,
+    undisturbed,
     walk,
 )
 from mnist_cli.autograd.walking import Walk
@@ -349,7 +351,17 @@ def test_random_state_and_buffers_stay_as_they_were() -> None:
         assert torch.equal(model[1].running_mean, mean)
 
 
-def test_recordings_in_two_threads_wait_for_each_other() -> None:
+def test_recordings_in_several_threads_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = recording._ONE_AT_A_TIME
+    inside: list[bool] = []
+
+    def set_aside(leaves: Any) -> Any:  # touches .grad: only the thread with the lock may
+        inside.append(lock._is_owned())
+        return undisturbed.set_aside(leaves)
+
+    monkeypatch.setattr(recording, "set_aside", set_aside)
     model = nn.Sequential(*[nn.Linear(20, 20) for _ in range(20)])
     expected: list[Tensor] = []
     found: list[tuple[int, Tensor]] = []
@@ -364,6 +376,7 @@ def test_recordings_in_two_threads_wait_for_each_other() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert all(inside)
     assert len(found) == 20
     assert all(torch.equal(grad, expected[number]) for number, grad in found)
     assert all(parameter.grad is None for parameter in model.parameters())

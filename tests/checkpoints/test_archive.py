@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -120,6 +121,20 @@ def test_a_flipped_bit_in_any_entry_is_refused(tmp_path: Path) -> None:
         spoilt = bytearray(GOOD)
         spoilt[at + len(contents[name]) // 2] ^= 0x10
         assert "checksum" in refused(tmp_path, bytes(spoilt)).message, name
+
+
+@pytest.mark.parametrize("by", [1, 255])
+def test_a_byte_of_the_directory_changed_by_one_is_refused_or_changes_nothing(
+    tmp_path: Path, by: int
+) -> None:
+    """One byte of an entry's size made its byte order unknown, and so the weights wrong."""
+    path = tmp_path / "a.pt"
+    for place in range(GOOD.index(b"PK\x01\x02"), len(GOOD)):
+        spoilt = bytearray(GOOD)
+        spoilt[place] = (spoilt[place] + by) % 256
+        path.write_bytes(spoilt)
+        with contextlib.suppress(CheckpointError):
+            assert torch.equal(load_archive(path).document["weights"]["a"], WEIGHT), place
 
 
 @given(st.data())
