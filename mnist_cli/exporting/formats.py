@@ -78,7 +78,7 @@ def check_installed(chosen: Format) -> None:
         verb = "is" if len(missing) == 1 else "are"
         raise UsageError(
             f"{chosen.title} files need {' and '.join(missing)}, which {verb} not installed",
-            f"Install with: pip install {' '.join(missing)} (all formats': mnist-cli[export])",
+            f"Install with: pip install {' '.join(missing)}",
         )
 
 
