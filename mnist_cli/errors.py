@@ -1,41 +1,21 @@
 """The errors that the program expects; each class has its own exit code.
 
-Any other exception is a bug: exit code 1, with its traceback. This module imports nothing, so
-every module can import it.
+Any other exception is a bug: exit code 1, with its traceback. The tree begins in the gradient
+library, which imports nothing else of the program.
 """
 
 from __future__ import annotations
 
+from mnist_cli.autograd.error_tree import DataError as DataError
+from mnist_cli.autograd.error_tree import DependencyError as DependencyError
+from mnist_cli.autograd.error_tree import ExpectedError
+from mnist_cli.autograd.error_tree import NonFiniteError as NonFiniteError
+from mnist_cli.autograd.error_tree import NumericsError as NumericsError
+from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
+from mnist_cli.autograd.error_tree import UsageError as UsageError
 
-class MnistError(Exception):
-    """An expected failure.
-
-    Args:
-        message: names the thing and the cause, in one sentence without a full stop.
-        hint: what the user can do, in one sentence; may be empty.
-
-    Attributes:
-        code: the exit code.
-        kind: the name of the error in the document of ``--json``.
-    """
-
-    code = 1
-    kind = "error"
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint.strip()
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
-
-
-class UsageError(MnistError):
-    """A wrong option, configuration key or value, or an error in the user's own network."""
-
-    code = 2
-    kind = "usage"
+MnistError = ExpectedError
+"""Any expected failure."""
 
 
 class OwnCodeError(UsageError):
@@ -46,19 +26,6 @@ class DeviceError(UsageError):
     """A device or precision that was named and is not available."""
 
     kind = "device"
-
-
-class DependencyError(UsageError):
-    """A package that the command needs is missing, or does not match the other packages."""
-
-    kind = "dependency"
-
-
-class DataError(MnistError):
-    """Data that are missing, damaged, or of another kind than claimed."""
-
-    code = 3
-    kind = "data"
 
 
 class CheckpointError(MnistError):
@@ -73,26 +40,6 @@ class OutputError(MnistError):
 
     code = 5
     kind = "output"
-
-
-class NumericsError(MnistError):
-    """A non-finite or inexact number."""
-
-    code = 6
-    kind = "numerics"
-
-
-class NonFiniteError(NumericsError):
-    """The loss or a gradient is not finite; ``step`` is the training step, from 0."""
-
-    kind = "non-finite"
-    step: int | None = None
-
-
-class ReplayMismatch(NumericsError):
-    """A replayed gradient differs from the one that autograd computed."""
-
-    kind = "replay"
 
 
 class ResumeMismatch(NumericsError):

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
     from mnist_cli.autograd.document import dumps as dumps
     from mnist_cli.autograd.document import loads as loads
+    from mnist_cli.autograd.error_tree import DataError as DataError
+    from mnist_cli.autograd.error_tree import DependencyError as DependencyError
+    from mnist_cli.autograd.error_tree import ExpectedError as ExpectedError
+    from mnist_cli.autograd.error_tree import NonFiniteError as NonFiniteError
+    from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
+    from mnist_cli.autograd.error_tree import UsageError as UsageError
     from mnist_cli.autograd.experimenting import experiment as experiment
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
@@ -55,6 +61,14 @@ _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
     "document": ("dumps", "loads"),
+    "error_tree": (
+        "DataError",
+        "DependencyError",
+        "ExpectedError",
+        "NonFiniteError",
+        "ReplayMismatch",
+        "UsageError",
+    ),
     "experimenting": ("experiment",),
     "folding": ("fold",),
     "graph": ("GradGraph",),

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.autograd.error_tree import DataError
 from mnist_cli.autograd.graph import FORMAT, VERSION, GradGraph, Node, Parameter, Verdict
 from mnist_cli.autograd.order import dependencies
-from mnist_cli.errors import DataError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

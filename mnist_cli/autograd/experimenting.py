@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.expression import MAX_TOTAL, evaluate, names_in
 from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
@@ -20,7 +21,6 @@ from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.replaying import call_node
 from mnist_cli.autograd.values import fitted
 from mnist_cli.autograd.walking import Walk, walk
-from mnist_cli.errors import UsageError
 
 MAX_CALLS = 256
 """Calls of one experiment: each order has one for each variable of each gradient before."""

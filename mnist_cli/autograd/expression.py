@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.values import MAX_ENTRIES
-from mnist_cli.errors import UsageError
 
 MAX_LENGTH = 1_000
 """Characters of an expression."""

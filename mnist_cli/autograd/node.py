@@ -18,8 +18,8 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.bits import shape_of
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import TensorMeta
-from mnist_cli.errors import UsageError
 
 Grads = tuple[Tensor | None, ...]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mnist_cli.errors import NonFiniteError, UsageError
+from mnist_cli.autograd.error_tree import NonFiniteError, UsageError
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""

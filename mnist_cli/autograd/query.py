@@ -9,9 +9,9 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Stats
 from mnist_cli.autograd.order import engine_order
-from mnist_cli.errors import UsageError
 
 
 def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:

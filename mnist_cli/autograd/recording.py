@@ -17,13 +17,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.node import Grads, explain
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import backward_id
 from mnist_cli.autograd.undisturbed import set_aside
 from mnist_cli.autograd.walking import Walk
-from mnist_cli.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from torch.autograd.graph import Node as LiveNode
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import same_bits
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
@@ -30,7 +31,6 @@ from mnist_cli.autograd.torch_private import (
 )
 from mnist_cli.autograd.undisturbed import retaining, set_aside
 from mnist_cli.autograd.walking import Names, Walk, walk
-from mnist_cli.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)

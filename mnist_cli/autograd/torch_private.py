@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from mnist_cli.errors import DependencyError
+from mnist_cli.autograd.error_tree import DependencyError
 
 TESTED = "2.10, 2.11 or 2.14"
 

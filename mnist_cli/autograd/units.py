@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mnist_cli.autograd.bits import entries, without_values
 from mnist_cli.autograd.diagnosing import DeadUnits, FirstBad, is_relu
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.walking import Walk
-from mnist_cli.errors import UsageError
 
 
 def dead_units(recorded: Recording) -> dict[int, DeadUnits]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from mnist_cli.errors import UsageError
+from mnist_cli.autograd.error_tree import UsageError
 
 MAX_DIMENSIONS = 64
 """Dimensions of any tensor that is typed in."""

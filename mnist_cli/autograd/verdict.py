@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd.bits import INTEGERS, bits, numbers, shape_of
+from mnist_cli.autograd.error_tree import ReplayMismatch, UsageError
 from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.replaying import Replay
-from mnist_cli.errors import ReplayMismatch, UsageError
 
 FARTHEST = 2**63 - 1
 """The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import shape_of
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
 from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import saved_by
@@ -29,7 +30,6 @@ from mnist_cli.autograd.undisturbed import (
     same_buffers,
     same_gradients,
 )
-from mnist_cli.errors import UsageError
 
 Names = Mapping[str, Tensor] | nn.Module | None
 

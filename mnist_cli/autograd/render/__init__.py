@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.render.picture import Direction, Layout

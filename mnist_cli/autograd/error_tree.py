@@ -1,0 +1,71 @@
+"""The errors that the library expects; any other exception is a bug.
+
+The program that holds this library adds its own to the same tree (``mnist_cli.errors``). This
+module imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class ExpectedError(Exception):
+    """An expected failure.
+
+    Args:
+        message: names the thing and the cause, in one sentence without a full stop.
+        hint: what the user can do, in one sentence; may be empty.
+
+    Attributes:
+        code: the exit code of a program that fails with it.
+        kind: its name in a document for other programs.
+    """
+
+    code = 1
+    kind = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint.strip()
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(ExpectedError):
+    """A wrong option, configuration key or value, or an error in the user's own network."""
+
+    code = 2
+    kind = "usage"
+
+
+class DependencyError(UsageError):
+    """A package that is needed is missing, or does not match the other packages."""
+
+    kind = "dependency"
+
+
+class DataError(ExpectedError):
+    """Data that are missing, damaged, or of another kind than claimed."""
+
+    code = 3
+    kind = "data"
+
+
+class NumericsError(ExpectedError):
+    """A non-finite or inexact number."""
+
+    code = 6
+    kind = "numerics"
+
+
+class NonFiniteError(NumericsError):
+    """The loss or a gradient is not finite; ``step`` is the training step, from 0."""
+
+    kind = "non-finite"
+    step: int | None = None
+
+
+class ReplayMismatch(NumericsError):
+    """A replayed gradient differs from the one that autograd computed."""
+
+    kind = "replay"
