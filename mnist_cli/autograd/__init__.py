@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import diagnose as diagnose
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
+    from mnist_cli.autograd.document import dump as dump
     from mnist_cli.autograd.document import dumps as dumps
     from mnist_cli.autograd.document import loads as loads
     from mnist_cli.autograd.error_tree import DataError as DataError
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
-    "document": ("dumps", "loads"),
+    "document": ("dump", "dumps", "loads"),
     "error_tree": (
         "DataError",
         "DependencyError",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.bits import entries, shape_of, without_values
+from mnist_cli.autograd.bits import entries, is_plain, shape_of, without_values
 from mnist_cli.autograd.graph import Stats
 
 PENDING_ENTRIES = 4_000_000
@@ -46,36 +46,37 @@ class StatsCollector:
         self._sizes: list[int] = []
         self._waiting: dict[tuple[int, torch.dtype, torch.device], _Waiting] = {}
         self._pending = 0
-        # The tensors themselves: of one that only its view held, AccumulateGrad would make
-        # the parameter's .grad, and a second gradient would be added into it.
-        self._held: list[Tensor] = []
         self._done: list[tuple[list[int], Tensor]] = []
-        self._recent: dict[int, tuple[Tensor, int]] = {}
+        # By identity, with the tensors themselves: of one that only its view held, AccumulateGrad
+        # would make the parameter's .grad, and a second gradient would be added into it.
+        self._known: dict[int, tuple[Tensor, int]] = {}
 
     def add(self, tensor: Tensor) -> int:
         """Take a tensor of any shape, dtype and layout; returns its place in the results.
 
         Complex entries count as two real ones; a sparse tensor counts its implicit zeros.
         """
-        seen = self._recent.get(id(tensor))
-        if seen is not None and seen[0] is tensor:
+        seen = self._known.get(id(tensor))
+        if seen is not None:
             return seen[1]
         place = len(self._shapes)
-        if reason := without_values(tensor):
+        plain = is_plain(tensor)
+        if plain:
+            values = tensor
+        elif reason := without_values(tensor):
             self.hidden[place] = reason
             values = torch.empty(0)
         else:
             values = entries(tensor)
-        self._shapes.append(shape_of(tensor) or ())
-        self._sizes.append(values.numel())
-        if values.numel():
-            self._held.append(tensor)
-            self._wait(place, values)
-        # What leaves one node usually arrives at the next soon after, as the same object. Only the
-        # latest few are held, so that gradients are freed as the engine goes on.
-        self._recent[id(tensor)] = (tensor, place)
-        if len(self._recent) > 8:
-            del self._recent[next(iter(self._recent))]
+        size = values.numel()
+        self._shapes.append(tuple(tensor.shape) if plain else shape_of(tensor) or ())
+        self._sizes.append(size)
+        # What leaves one node usually arrives at the next soon after, as the same object.
+        self._known[id(tensor)] = (tensor, place)
+        if size:
+            self._wait(place, values, size)
+        elif not plain:
+            self._hold(tensor.numel())
         return place
 
     def add_copy(self, tensor: Tensor) -> int:
@@ -85,30 +86,36 @@ class StatsCollector:
         self._shapes.append(shape_of(tensor) or ())
         self._sizes.append(values.numel())
         if values.numel():
-            self._wait(place, values)
+            self._wait(place, values, values.numel())
         return place
 
-    def _wait(self, place: int, values: Tensor) -> None:
-        key = (values.numel(), values.dtype, values.device)
-        group = self._waiting.setdefault(key, _Waiting([], []))
+    def _wait(self, place: int, values: Tensor, size: int) -> None:
+        key = (size, values.dtype, values.device)
+        group = self._waiting.get(key)
+        if group is None:
+            group = self._waiting[key] = _Waiting([], [])
         group.places.append(place)
         group.rows.append(values)
-        self._pending += values.numel()
+        self._hold(size)
+
+    def _hold(self, size: int) -> None:
+        self._pending += size
         if self._pending >= PENDING_ENTRIES:
             self._compute()
 
     def _compute(self) -> None:
         with torch.no_grad():
             for group in self._waiting.values():
-                self._done.append((group.places, _figures(torch.stack(group.rows))))
+                self._done.append((group.places, _figures(_matrix(group.rows))))
         self._waiting.clear()
-        self._held.clear()
+        # Only the latest few stay, so that gradients are freed as the engine goes on.
+        self._known = dict(list(self._known.items())[-8:])
         self._pending = 0
 
     def results(self) -> list[Stats]:
         """The figures of all tensors in the order in which they were added."""
         self._compute()
-        self._recent.clear()
+        self._known.clear()
         rows: list[list[float] | None] = [None] * len(self._shapes)
         for places, table in _fetch(self._done):
             for place, row in zip(places, table, strict=True):
@@ -120,6 +127,13 @@ class StatsCollector:
         for place in self.hidden:
             found[place] = _unknown(self._shapes[place])
         return found
+
+
+def _matrix(rows: list[Tensor]) -> Tensor:
+    """Tensors of one size, of any shape, as the rows of a matrix (K, N)."""
+    if len({row.shape for row in rows}) > 1:
+        rows = [row.reshape(-1) for row in rows]
+    return torch.stack(rows).reshape(len(rows), -1)
 
 
 def _figures(rows: Tensor) -> Tensor:

@@ -42,12 +42,17 @@ def changed(what: str, purpose: str) -> DependencyError:
 
 
 def is_function(node: Node) -> bool:
-    """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
+    return is_function_class(type(node))
+
+
+def is_function_class(kind: type[Node]) -> bool:
+    """Whether nodes of a class are those of a Function.
 
     Without the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
-    return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
+    return issubclass(kind, base) if base is not None else hasattr(kind, "_forward_cls")
 
 
 def function_of(node: Node) -> type[torch.autograd.Function]:
@@ -86,7 +91,19 @@ def backward_id() -> int:
     Raises:
         DependencyError: this torch does not have it.
     """
-    return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+    return int(backward_counter()())
+
+
+def backward_counter() -> Callable[[], int]:
+    """The function behind :func:`backward_id`, for many calls.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    found: Callable[[], int] = _required(
+        torch, "_C._current_graph_task_id", "telling two backward passes apart"
+    )
+    return found
 
 
 def is_transformed(tensor: Tensor) -> bool:
