@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mnist_cli.autograd import judge, record, replay, walk
 
-ROUNDS = 3
+ROUNDS = 2
 STEPS = ("backward", "walk", "record", "record keep=True", "replay", "judge")
 
 
