@@ -5,17 +5,17 @@ python docs/large_graphs.py [nodes]
 
 from __future__ import annotations
 
-import os
+import itertools
+import platform
 import sys
 import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd import judge, record, replay, walk
 
-ROUNDS = 2
+ROUNDS = 3
 STEPS = ("backward", "walk", "record", "record keep=True", "replay", "judge")
 
 
@@ -84,22 +84,28 @@ def gpt() -> tuple[nn.Module, Tensor]:
 def measure(loss: Tensor, model: nn.Module | None = None) -> tuple[int, dict[str, float]]:
     """Number of nodes, and the least CPU seconds of each step."""
     best = dict.fromkeys(STEPS, float("inf"))
-
-    def timed(step: str, run: Callable[[], object]) -> object:
-        start = time.process_time()
-        answer = run()
-        best[step] = min(best[step], time.process_time() - start)
-        return answer
-
     for _ in range(ROUNDS):
-        timed("backward", lambda: loss.backward(retain_graph=True))
-        walked = timed("walk", lambda: walk(loss, model))
-        timed("record", lambda: record(walked))
-        recorded = timed("record keep=True", lambda: record(walked, keep=True))
-        replayed = timed("replay", lambda: replay(walked))
-        verdict = timed("judge", lambda: judge(replayed, recorded))
+        clock = [time.process_time()]
+
+        def lap(clock: list[float] = clock) -> None:
+            clock.append(time.process_time())
+
+        loss.backward(retain_graph=True)
+        lap()
+        walked = walk(loss, model)
+        lap()
+        record(walked)
+        lap()
+        recorded = record(walked, keep=True)
+        lap()
+        replayed = replay(walked)
+        lap()
+        verdict = judge(replayed, recorded)
+        lap()
         if not verdict.exact:
             print("not exact:", *verdict.notes, file=sys.stderr)
+        for step, (start, end) in zip(STEPS, itertools.pairwise(clock), strict=True):
+            best[step] = min(best[step], end - start)
     return len(walked.nodes), best
 
 
@@ -126,8 +132,7 @@ def main() -> None:
     for name, make in (("ResNet-50", resnet), ("ViT-B/16", vit), ("GPT, 24 layers", gpt)):
         model, given = make()
         print(row(name, *measure(model(given).sum(), model)), flush=True)
-    system = os.uname()
-    print(f"\n{system.sysname} {system.machine}, torch {torch.__version__}, one thread")
+    print(f"\n{platform.system()} {platform.machine()}, torch {torch.__version__}, one thread")
 
 
 if __name__ == "__main__":

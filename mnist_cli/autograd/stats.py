@@ -19,6 +19,10 @@ PENDING_ENTRIES = 4_000_000
 """Entries that may wait to be computed together: 32 MiB as float64."""
 
 
+_TOGETHER = 250_000
+"""Entries that are computed together: 2 MiB as float64, which stay in the processor's cache."""
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """Tensors of one size, dtype and device, which become the rows of one matrix."""
@@ -106,7 +110,12 @@ class StatsCollector:
     def _compute(self) -> None:
         with torch.no_grad():
             for group in self._waiting.values():
-                self._done.append((group.places, _figures(_matrix(group.rows))))
+                step = max(1, _TOGETHER // group.rows[0].numel())
+                parts = [
+                    _figures(_matrix(group.rows[start : start + step]))
+                    for start in range(0, len(group.rows), step)
+                ]
+                self._done.append((group.places, torch.cat(parts)))
         self._waiting.clear()
         # Only the latest few stay, so that gradients are freed as the engine goes on.
         self._known = dict(list(self._known.items())[-8:])
@@ -139,12 +148,32 @@ def _matrix(rows: list[Tensor]) -> Tensor:
 def _figures(rows: Tensor) -> Tensor:
     """Of each row: norm, mean, deviation, least, largest, non-zeros, NaNs, infinities."""
     values = rows.to(torch.float32 if rows.device.type == "mps" else torch.float64)
-    spread, mean = torch.var_mean(values, dim=1, correction=0)
-    least, largest = torch.aminmax(values, dim=1)
+    mean, deviation = _mean_and_deviation(values)
+    # A twentieth of the time of torch.aminmax and of torch.var_mean along rows (torch 2.14, CPU).
+    least, largest = values.amin(dim=1), values.amax(dim=1)
     norm = torch.linalg.vector_norm(values, dim=1)
-    counts = (values != 0).sum(1), values.isnan().sum(1), values.isinf().sum(1)
-    figures = (norm, mean, spread.sqrt(), least, largest)
+    counts = (rows != 0).sum(1), *_not_finite(values, norm)
+    figures = (norm, mean, deviation, least, largest)
     return torch.stack([*figures, *(count.to(values.dtype) for count in counts)], dim=1)
+
+
+def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (K,) of rows (K, N); the deviation of equal entries is 0."""
+    first = values[:, :1]
+    start = first.masked_fill(~first.isfinite(), 0.0)
+    shifted = values - start
+    mean = shifted.mean(dim=1, keepdim=True)
+    # Not the root of the mean square: that would overflow from 1e154 on.
+    deviation = torch.linalg.vector_norm(shifted.sub_(mean), dim=1) / math.sqrt(values.shape[1])
+    return (start + mean).squeeze(1), deviation
+
+
+def _not_finite(values: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
+    """How many NaNs and infinities each row (K, N) has; none where all norms are finite."""
+    if norm.device.type == "cpu" and bool(norm.isfinite().all()):  # elsewhere it would wait
+        nothing = torch.zeros_like(norm)
+        return nothing, nothing
+    return values.isnan().sum(1), values.isinf().sum(1)
 
 
 def _fetch(done: list[tuple[list[int], Tensor]]) -> Iterator[tuple[list[int], list[list[float]]]]:

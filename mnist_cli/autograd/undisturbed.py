@@ -92,9 +92,20 @@ def retaining(nodes: Sequence[Node]) -> list[Tensor]:
     """
     ids = {id(node) for node in nodes}
     objects = gc.get_objects()
-    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, Tensor)}
+    kinds = _kinds_of(Tensor)
     tensors = list(compress(objects, map(kinds.__contains__, map(type, objects))))
     return [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+
+
+def _kinds_of(kind: type) -> set[type]:
+    """A class and all that derive from it."""
+    found: set[type] = {kind}
+    queue = [kind]
+    while queue:
+        new: set[type] = set(type.__subclasses__(queue.pop())) - found
+        found |= new
+        queue += new
+    return found
 
 
 def _retains(tensor: Tensor) -> bool:
