@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node as LiveNode
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import same_bits
@@ -27,9 +28,10 @@ from mnist_cli.autograd.recording import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
+    one_pass,
     sequence_number,
 )
-from mnist_cli.autograd.undisturbed import retaining, set_aside
+from mnist_cli.autograd.undisturbed import Unnamed, set_aside
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -165,8 +167,8 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
         UsageError: the gradient does not fit, or the graph was freed.
     """
     seed = seed_of(root_tensor(walked), grad)
-    inner = retaining(walked.nodes)
-    return _turns(_State.begin(walked), seed, partial(walked.undisturbed, inner))
+    apart = partial(walked.undisturbed, Unnamed.search(walked.nodes), replace(walked.random))
+    return _turns(_State.begin(walked), seed, apart)
 
 
 def call_node(
@@ -231,6 +233,7 @@ class _State:
     queue: ReadyQueue
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
+    recomputed_once: GraphExecGroup = field(default_factory=GraphExecGroup)
 
     @classmethod
     def begin(cls, walked: Walk) -> _State:
@@ -254,7 +257,7 @@ def _turns(
         number = state.queue.pop()
         grads = tuple(state.buffers.pop(number))
         # The mode is set for the turn alone: a generator must not hold it while it sleeps.
-        with torch.no_grad(), apart():
+        with torch.no_grad(), apart(), one_pass(state.recomputed_once):
             step = _turn(state, index, number, grads)
         yield step
         index += 1

@@ -40,12 +40,20 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
         if not is_relu(node):
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
-        if came and left and came[0] is not None and left[0] is not None and came[0].dim() > 1:
+        if not came or not left or came[0] is None or left[0] is None:
+            continue
+        if _has_units(came[0]) and _has_units(left[0]):
             others = [d for d in range(came[0].dim()) if d != 1]
             asked = (came[0] != 0).sum(others) > 0
             dead = asked & ((left[0] != 0).sum(others) == 0)
             counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
     return counts
+
+
+def _has_units(grad: Tensor) -> bool:
+    """Whether dimension 1 of a gradient counts units: not of a nested or sparse one."""
+    plain = grad.layout == torch.strided and not grad.is_nested and not without_values(grad)
+    return plain and grad.dim() > 1
 
 
 def first_not_finite(walked: Walk) -> FirstBad | None:
