@@ -371,6 +371,12 @@ def test_a_compiled_function_that_runs_once_is_refused(act: Callable[[Walk], obj
     assert "donated_buffer = False" in str(refused.value.hint)
 
 
+def test_a_saved_size_of_a_jagged_dimension_is_unreadable() -> None:
+    x = torch.nested.nested_tensor_from_jagged(leaf(6, 3), torch.tensor([0, 2, 6]))
+    graph = walk(x.split(2, -1)[0].values().sum()).graph
+    assert any("sizes" in what for what in graph.unreadable), graph.unreadable
+
+
 def test_names_of_leaves() -> None:
     walked = walk(*the_unnamed_ones_name())
     assert [one.name for one in walked.graph.parameters] == ["leaf@3", "leaf@3'"]

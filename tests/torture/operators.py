@@ -59,7 +59,7 @@ def _called(operator: Any, drawn: Any, order: int = 1) -> Iterator[Sample]:
 def _of_sample(operator: Any, sample: Any, order: int) -> tuple[Tensor, Any]:
     leaves = _leaves([sample.input, sample.args, sample.kwargs])
     root = _root(operator(sample.input, *sample.args, **sample.kwargs))
-    for _ in range(order - 1):
+    for _ in range(order - 1 if root.requires_grad else 0):
         found = torch.autograd.grad(
             root, list(leaves.values()), create_graph=True, allow_unused=True
         )

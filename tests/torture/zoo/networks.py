@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrizations, parametrize, rnn, spectral_norm, weight_norm
+from torch.nn.utils import rnn
 
 from zoo.registry import ZOO, Graph, Made, graph, leaf, run, total
 
@@ -300,53 +300,3 @@ def adaptive_softmax() -> Made:
     model, x = nn.AdaptiveLogSoftmaxWithLoss(8, 20, [4, 10]), leaf(6, 8)
     out = model(x, torch.tensor([0, 3, 5, 12, 19, 1]))
     return out.loss, {**dict(model.named_parameters()), "x": x}
-
-
-PARAMETRISED = "parametrisations"
-
-
-class Symmetric(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.triu() + x.triu(1).T
-
-
-def _parametrised(name: str) -> tuple[Any, ...]:
-    layer = nn.Linear(4, 4)
-    x = torch.randn(3, 4)
-    if name == "symmetric":
-        parametrize.register_parametrization(layer, "weight", Symmetric())
-    elif name in {"old weight_norm", "old spectral_norm"}:
-        layer = (weight_norm if "weight" in name else spectral_norm)(layer)
-    elif name == "cached":
-        layer = parametrizations.orthogonal(layer)
-        with parametrize.cached():
-            return run(nn.Sequential(layer, nn.Tanh(), layer), x)
-    elif name.startswith("orthogonal"):
-        layer = parametrizations.orthogonal(layer, orthogonal_map=name.split()[1])
-    else:
-        layer = getattr(parametrizations, name)(layer)
-    return run(nn.Sequential(layer, nn.Tanh(), layer), x)
-
-
-for _name in (
-    "weight_norm",
-    "spectral_norm",
-    "orthogonal matrix_exp",
-    "orthogonal cayley",
-    "orthogonal householder",
-    "symmetric",
-    "old weight_norm",
-    "old spectral_norm",
-    "cached",
-):
-    ZOO[f"parametrised, {_name}"] = Graph(PARAMETRISED, partial(_parametrised, _name))
-
-
-@graph(PARAMETRISED)
-def pruned() -> tuple[Any, ...]:
-    from torch.nn.utils import prune
-
-    model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 2))
-    prune.l1_unstructured(model[0], "weight", 0.4)
-    prune.random_structured(model[2], "weight", amount=1, dim=1)
-    return run(model, torch.randn(3, 5))

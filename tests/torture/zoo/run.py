@@ -16,7 +16,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from zoo.judged import outcome
 from zoo.registry import HELD, ZOO, Graph, MissingError
 
-MODULES = ("compiled", "functions", "hooks", "kinds", "networks", "situations", "vision")
+MODULES = (
+    "algebra",
+    "compiled",
+    "functions",
+    "hooks",
+    "kinds",
+    "networks",
+    "parametrised",
+    "situations",
+    "vision",
+)
 
 
 def every() -> dict[str, Graph]:
