@@ -28,6 +28,7 @@ from mnist_cli.autograd.recording import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
+    is_unwritten,
     one_pass,
     sequence_number,
 )
@@ -233,6 +234,7 @@ class _State:
     queue: ReadyQueue
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
+    summed: set[tuple[int, int]] = field(default_factory=set)
     recomputed_once: GraphExecGroup = field(default_factory=GraphExecGroup)
 
     @classmethod
@@ -299,13 +301,25 @@ def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> De
         sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
         if met is None:
             buffer[edge.input_nr] = sent
-        else:  # as the engine adds: the earlier first, unless that one alone is sparse
-            buffer[edge.input_nr] = sent + met if met.is_sparse else met + sent
+        else:
+            buffer[edge.input_nr] = _sum(state, edge, met, sent)
     state.waiting[edge.node] -= 1
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
     return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
+
+
+def _sum(state: _State, edge: Edge, met: Tensor, sent: Tensor) -> Tensor:
+    """As the engine adds: the earlier first, unless that one alone is sparse.
+
+    It adds in place into a sum that it made itself, and then -0 and unwritten zeros are +0.
+    """
+    place = edge.node, edge.input_nr
+    if place in state.summed and is_unwritten(sent):
+        sent = torch.zeros_like(sent)
+    state.summed.add(place)
+    return sent + met if met.is_sparse else met + sent
 
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:

@@ -154,6 +154,11 @@ def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None
         del node.apply, node.apply_boxed  # type: ignore[attr-defined]
 
 
+def is_unwritten(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape is all zeros that have no memory, as some gradients are."""
+    return bool(getattr(tensor, "_is_zerotensor", lambda: False)())
+
+
 @contextmanager
 def one_pass(group: GraphExecGroup) -> Iterator[None]:
     """Have each checkpoint recompute once in all blocks of a group, as in one run of the engine.

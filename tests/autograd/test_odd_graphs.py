@@ -226,6 +226,13 @@ class Lazy(nn.Module):
         return self.full(x)
 
 
+def unwritten_zeros() -> Made:
+    """The second derivative of ``sgn`` has no memory: the engine adds it in place to -0."""
+    x = torch.tensor(-0.5363, requires_grad=True)
+    (slope,) = torch.autograd.grad(F.normalize(x, dim=0).abs(), x, create_graph=True)
+    return slope.abs().sum(), {"x": x}
+
+
 def jagged_relu() -> Made:
     x = leaf(6, 3)
     made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
@@ -294,6 +301,7 @@ ODD = [
     nested,
     jagged,
     jagged_relu,
+    unwritten_zeros,
     lazy,
     boxed,
     compiled,
