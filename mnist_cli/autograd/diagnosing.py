@@ -80,7 +80,7 @@ class Diagnosis:
     """A finding as a sentence.
 
     ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
-    ``no-gradient``, ``zero-gradient``; ``subject`` names the parameter, module or node.
+    ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names the parameter, module or node.
     """
 
     kind: str

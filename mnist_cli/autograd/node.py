@@ -253,7 +253,7 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
     if "modified by an inplace operation" in text:
         raise UsageError(
             f"{what} cannot run: a tensor that it saved was overwritten in place",
-            "Find the in-place operation with torch.autograd.set_detect_anomaly(True).",
+            "Replace the in-place operation, such as +=, with one that makes a new tensor.",
         ) from error
     raise error
 

@@ -17,9 +17,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.node import Grads, explain
+from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import backward_id
 from mnist_cli.autograd.undisturbed import set_aside
@@ -110,7 +112,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         for number, node in enumerate(walked.nodes):
             handle = node.register_hook(partial(seen.take, number))
             stack.callback(handle.remove)
-        _run(root, seed)
+        _run(walked, root, seed)
         gradients = {
             name: leaf.grad.detach()
             for name, leaf in walked.leaves.items()
@@ -135,11 +137,12 @@ def kept_bytes(walked: Walk) -> int:
     return total
 
 
-def _run(root: Tensor, seed: Tensor) -> None:
+def _run(walked: Walk, root: Tensor, seed: Tensor) -> None:
     try:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:
-        explain("backward", error)
+        stopped = [walked.graph.nodes[one.node or 0] for one in unusable_tensors(walked)]
+        explain(place_of(stopped[0]) if stopped else "backward", error)
 
 
 def root_tensor(walked: Walk) -> Tensor:
