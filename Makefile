@@ -86,9 +86,9 @@ format: $(VENV)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write the reference of every command, and what the learning path's commands print, anew
+docs: $(VENV)/.dev ## rewrite the reference of every command, and the output that the pages show
 	$(BIN)/python docs/reference.py
-	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py
+	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)

@@ -36,7 +36,15 @@ def lines(text: str) -> list[str]:
 
 
 def test_every_public_function_is_on_the_page() -> None:
-    classes = {"GradGraph", "Recording", "Replay", "Walk", "Diagnosis", "GraphComparison", "SavedMemory"}
+    classes = {
+        "GradGraph",
+        "Recording",
+        "Replay",
+        "Walk",
+        "Diagnosis",
+        "GraphComparison",
+        "SavedMemory",
+    }
     helpers = {"parse_binding", "parse_value", "find_nodes"}
     for name in set(autograd.__all__) - classes - helpers:
         assert f"`{name}" in PAGE or f" {name}" in PAGE, name
