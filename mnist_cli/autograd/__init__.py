@@ -1,6 +1,10 @@
 """The backward graph as data: walk it, record its gradients, replay it, ask it.
 
-Works on any tensor with a ``grad_fn``::
+One line inspects any loss; the functions below do one part each::
+
+    from mnist_cli.autograd import inspect
+
+    report = inspect(loss, model)
 
     from mnist_cli.autograd import judge, record, replay, walk
 
@@ -25,16 +29,20 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
     from mnist_cli.autograd.document import dumps as dumps
+    from mnist_cli.autograd.document import load as load
     from mnist_cli.autograd.document import loads as loads
     from mnist_cli.autograd.error_tree import DataError as DataError
     from mnist_cli.autograd.error_tree import DependencyError as DependencyError
     from mnist_cli.autograd.error_tree import ExpectedError as ExpectedError
     from mnist_cli.autograd.error_tree import NonFiniteError as NonFiniteError
+    from mnist_cli.autograd.error_tree import OutputError as OutputError
     from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
     from mnist_cli.autograd.error_tree import UsageError as UsageError
     from mnist_cli.autograd.experimenting import experiment as experiment
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
+    from mnist_cli.autograd.inspecting import Report as Report
+    from mnist_cli.autograd.inspecting import inspect as inspect
     from mnist_cli.autograd.numeric import gradcheck as gradcheck
     from mnist_cli.autograd.query import find_node as find_node
     from mnist_cli.autograd.query import find_nodes as find_nodes
@@ -63,18 +71,20 @@ if TYPE_CHECKING:
 _HOME = {
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
-    "document": ("dumps", "loads"),
+    "document": ("dumps", "load", "loads"),
     "error_tree": (
         "DataError",
         "DependencyError",
         "ExpectedError",
         "NonFiniteError",
+        "OutputError",
         "ReplayMismatch",
         "UsageError",
     ),
     "experimenting": ("experiment",),
     "folding": ("fold",),
     "graph": ("GradGraph",),
+    "inspecting": ("Report", "inspect"),
     "numeric": ("gradcheck",),
     "query": ("find_node", "find_nodes", "path_to", "select"),
     "recording": ("Recording", "record"),

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mnist_cli.autograd.advising import advice
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
@@ -80,13 +81,20 @@ class Diagnosis:
     """A finding as a sentence.
 
     ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
-    ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names the parameter, module or node.
+    ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names the
+    parameter, module or node.
+    ``module`` is where it is, empty outside of all modules; ``advice`` says what to try.
     """
 
     kind: str
     subject: str
     message: str
     node: int | None = None
+    module: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message} {self.advice}".rstrip()
 
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
@@ -181,6 +189,17 @@ def diagnose(
     )
 
 
+def of_node(kind: str, node: Node, message: str) -> Diagnosis:
+    """A finding about a node."""
+    subject = node.module or node.name
+    return Diagnosis(kind, subject, message, node.id, node.module, advice(kind, node.name))
+
+
+def _of_parameter(kind: str, one: Parameter, message: str) -> Diagnosis:
+    module = one.name.rpartition(".")[0]
+    return Diagnosis(kind, one.name, message, one.node, module, advice(kind))
+
+
 def place_of(node: Node) -> str:
     """A node for a sentence: ``node 3, AddmmBackward0 in fc1``."""
     where = f" in {node.module}" if node.module else ""
@@ -197,7 +216,7 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
         what = f"holds NaN or infinity ({first.slot}){source}"
     message = f"First in the forward pass: {place_of(node)}, {what}."
-    yield Diagnosis("not-finite", node.module or node.name, message, node.id)
+    yield of_node("not-finite", node, message)
 
 
 def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
@@ -210,10 +229,7 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
         message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
-        subject = node.module or node.name
-        yield Diagnosis(
-            "not-finite", subject, f"The first in the backward pass: {message}.", node.id
-        )
+        yield of_node("not-finite", node, f"The first in the backward pass: {message}.")
         return
 
 
@@ -223,12 +239,10 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         if one.grad is None:
             why = "the loss does not depend on it" if one.node is None else "none flows to it"
-            yield Diagnosis(
-                "no-gradient", one.name, f"{one.name} gets no gradient: {why}.", one.node
-            )
+            yield _of_parameter("no-gradient", one, f"{one.name} gets no gradient: {why}.")
         elif one.grad.norm == 0 and 0 not in one.shape:
             message = f"The gradient of {one.name} is zero in every entry."
-            yield Diagnosis("zero-gradient", one.name, message, one.node)
+            yield _of_parameter("zero-gradient", one, message)
 
 
 def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
@@ -239,20 +253,18 @@ def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
     for one in weights:
         row, size = parameter_row(one), sizes[one.name]
         if 0 < size < VANISHING * largest:
-            yield Diagnosis(
+            yield _of_parameter(
                 "vanishing",
-                one.name,
+                one,
                 f"The gradient of {one.name} vanishes: its root mean square, {size:.3g}, is "
                 f"{size / largest:.1e} of the largest in the network.",
-                one.node,
             )
         if row.ratio is not None and row.ratio > EXPLODING:
-            yield Diagnosis(
+            yield _of_parameter(
                 "exploding",
-                one.name,
+                one,
                 f"The gradient of {one.name} explodes: its norm, {row.grad_norm:.3g}, is "
                 f"{row.ratio:.3g} times that of the weight.",
-                one.node,
             )
 
 
@@ -268,7 +280,7 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
         else:
             continue
         message = f"Dead ReLU at {place_of(node)}: {share}."
-        yield Diagnosis("dead-relu", node.module or node.name, message, node.id)
+        yield of_node("dead-relu", node, message)
 
 
 def is_relu(node: Node) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.autograd.error_tree import DataError
@@ -137,6 +139,22 @@ def loads(text: str) -> GradGraph:
     )
     _check_references(graph)
     return graph
+
+
+def load(path: str | os.PathLike[str]) -> GradGraph:
+    """Read a ``graph.json``.
+
+    Raises:
+        DataError: missing, broken, or of another version; names the file and the place in it.
+    """
+    try:
+        return loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a gradient graph: not text") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
 
 
 def _parsed(text: str) -> dict[str, Any]:

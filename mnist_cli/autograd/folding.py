@@ -13,6 +13,9 @@ from mnist_cli.autograd.order import operations
 
 T = TypeVar("T")
 
+MANY = 400
+"""Nodes above which a picture is folded to modules by default."""
+
 
 @dataclass(eq=False)
 class _Group:
@@ -61,6 +64,42 @@ def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
     )
     nodes = tuple(_folded(graph, group, owner) for group in order)
     return replace(graph, nodes=nodes, parameters=parameters, root=0)
+
+
+def readable(graph: GradGraph, most: int) -> tuple[GradGraph, str]:
+    """A graph of at most ``most`` nodes that shows the whole one as well as it can.
+
+    Returns:
+        The graph itself, or folded by module as finely as it fits, or of that the nodes nearest
+        to the loss; and a phrase that says so, empty for the graph itself. ``context["shown"]``
+        holds the phrase, so that each picture has it in its heading.
+    """
+    if len(graph) <= most:
+        return graph, ""
+    small, note = _nearest(graph, most), f"only the {most:,} nodes nearest to the loss"
+    for depth in range(1, 1 + max(node.module.count(".") + 1 for node in graph.nodes)):
+        folded = fold(graph, depth)
+        if len(folded) > most and depth == 1 and len(folded) < len(graph):
+            small, note = _nearest(folded, most), f"folded by module, {note}"
+        if len(folded) > most:
+            break
+        small, note = folded, f"folded by module to {len(folded):,} nodes"
+    note += f" of {len(graph):,}"
+    return small.with_context(shown=note), note
+
+
+def _nearest(graph: GradGraph, most: int) -> GradGraph:
+    """The nodes nearest to the loss; an edge to any other becomes None."""
+
+    def kept(edge: Edge | None) -> Edge | None:
+        return edge if edge is not None and edge.node < most else None
+
+    nodes = tuple(replace(n, next=tuple(map(kept, n.next))) for n in graph.nodes[:most])
+    parameters = tuple(
+        replace(p, node=p.node if p.node is not None and p.node < most else None)
+        for p in graph.parameters
+    )
+    return replace(graph, nodes=nodes, parameters=parameters)
 
 
 def _group(graph: GradGraph, depth: int) -> list[_Group]:

@@ -34,6 +34,7 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
         lambda node: node.name == word,
         lambda node: _core(node.name) == _core(word),
         lambda node: bool(word) and node.module == word,
+        lambda node: bool(word) and inside(node.module, word),
     )
     for match in matches:
         found = tuple(filter(match, graph.nodes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mnist_cli.autograd.diagnosing import Diagnosis, place_of
+from mnist_cli.autograd.diagnosing import Diagnosis, of_node, place_of
 from mnist_cli.autograd.graph import Node, Saved, Shape
 from mnist_cli.autograd.order import backward_order, operations
 from mnist_cli.autograd.saved import saved_by, unusable
@@ -106,9 +106,8 @@ def unusable_tensors(walked: Walk) -> tuple[Diagnosis, ...]:
         for slot, kind in unusable(walked.nodes[node.id]):
             found.setdefault((node.id, kind), []).append(slot)
     return tuple(
-        Diagnosis(kind, node.module or node.name, _sentence(node, slots, kind), number)
+        of_node(kind, walked.graph.nodes[number], _sentence(walked.graph.nodes[number], slots, kind))
         for (number, kind), slots in found.items()
-        for node in [walked.graph.nodes[number]]
     )
 
 

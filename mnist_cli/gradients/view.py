@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.folding import MANY
 from mnist_cli.autograd.render import FORMATS
 from mnist_cli.base.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.render.picture import Direction
-
-MANY = 400
-"""Nodes above which a picture is folded to modules by default."""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def origin(graph: GradGraph) -> list[str]:
         phrases.append(counted(len(context["batch"]), "example"))
     if isinstance(context.get("loss"), (int, float)):
         phrases.append(f"loss {float(context['loss']):.6g}")
+    if context.get("shown"):
+        phrases.append(visible(context["shown"]))
     if context.get("torch"):
         phrases.append(f"torch {visible(context['torch'])}")
     return phrases

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mnist_cli.autograd.folding import MANY
 from mnist_cli.commands import options
-from mnist_cli.gradients.view import MANY
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"
