@@ -106,7 +106,9 @@ def unusable_tensors(walked: Walk) -> tuple[Diagnosis, ...]:
         for slot, kind in unusable(walked.nodes[node.id]):
             found.setdefault((node.id, kind), []).append(slot)
     return tuple(
-        of_node(kind, walked.graph.nodes[number], _sentence(walked.graph.nodes[number], slots, kind))
+        of_node(
+            kind, walked.graph.nodes[number], _sentence(walked.graph.nodes[number], slots, kind)
+        )
         for (number, kind), slots in found.items()
     )
 
