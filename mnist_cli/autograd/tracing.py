@@ -30,6 +30,9 @@ class ModuleTrace:
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"ModuleTrace({type(self.model).__name__}, {len(set(self.paths))} modules)"
+
     def module_at(self, sequence: int) -> str:
         """Path of the deepest module that was running when the node was made, or empty."""
         place = bisect_right(self.starts, sequence) - 1
