@@ -100,7 +100,8 @@ class Path:
 
     def __repr__(self) -> str:
         names = listed((step.node.module or step.node.name for step in self.steps), " → ")
-        count = f"{len(self.steps)} nodes, {self.routes:,} routes"
+        routes = "1 route" if self.routes == 1 else f"{self.routes:,} routes"
+        count = f"{len(self.steps)} nodes, {routes}"
         return f"Path({shortened(self.parameter)}: {names}; {count})"
 
 

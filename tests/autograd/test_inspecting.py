@@ -458,7 +458,10 @@ def chain(count: int, modules: Callable[[int], str]) -> GradGraph:
     ("modules", "note"),
     [
         (lambda i: f"layer{i // 200}.part{i // 100}", "folded by module to 20 nodes of 2,001"),
-        (lambda i: f"layer{i // 2}", "folded by module, only the 40 nodes nearest to the loss of"),
+        (
+            lambda i: f"layer{i // 2}",
+            "folded by module to 1,001 nodes of 2,001, only the 40 nodes nearest",
+        ),
         (lambda i: "", "only the 40 nodes nearest to the loss of 2,001"),
     ],
 )
@@ -544,6 +547,8 @@ def test_a_node_of_many_inputs_prints_briefly() -> None:
     found = inspect(torch.stack(parts).sum())
     longest = max([*map(repr, found.graph.nodes), *map(repr, found.step())], key=len)
     assert len(longest) < 1000
+    assert "at most 40 edges of a node with 300" in repr(found)
+    assert len(found._repr_html_()) < 400_000
     assert repr(Brief(range(20))).endswith("… and 12 more")
 
 

@@ -34,6 +34,9 @@ class Findings(Brief[Diagnosis]):
     def __repr__(self) -> str:
         return "\n".join(_finding_lines(self))
 
+    def _repr_html_(self) -> str:
+        return _findings_html(self)
+
 
 class ParameterTable(Brief[ParameterRow]):
     """Rows of parameters; shown as a table."""
@@ -72,17 +75,16 @@ def picture(graph: GradGraph) -> str:
 
 
 def html(
-    graph: GradGraph,
+    drawn: str,
     findings: Sequence[Diagnosis],
     rows: Sequence[ParameterRow],
     notes: Sequence[str] = (),
 ) -> str:
-    """The picture, the findings in words and the table of parameters."""
-    data = base64.b64encode(picture(graph).encode()).decode()
-    title = escape(svg.heading_text(graph))
+    """A picture that is drawn, the findings in words and the table of parameters."""
+    data = base64.b64encode(drawn.encode()).decode()
     return (
         f'<div style="{_BOX}">'
-        f'<div style="{_SCROLL}"><img alt="{title}" style="max-width:none;display:block" '
+        f'<div style="{_SCROLL}"><img alt="the backward graph" style="max-width:none;display:block" '
         f'src="data:image/svg+xml;base64,{data}"/></div>'
         f"{_findings_html(findings)}"
         f"{''.join(f'<p>{escape(_short(note))}</p>' for note in notes)}"
