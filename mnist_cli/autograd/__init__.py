@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.retention import SavedMemory as SavedMemory
     from mnist_cli.autograd.retention import saved_memory as saved_memory
     from mnist_cli.autograd.retention import unusable_tensors as unusable_tensors
+    from mnist_cli.autograd.summarizing import summary as summary
+    from mnist_cli.autograd.summary_table import Summary as Summary
     from mnist_cli.autograd.tracing import trace_modules as trace_modules
     from mnist_cli.autograd.units import dead_units as dead_units
     from mnist_cli.autograd.units import first_not_finite as first_not_finite
@@ -91,6 +93,8 @@ _HOME = {
     "render": ("draw",),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),
     "retention": ("SavedMemory", "saved_memory", "unusable_tensors"),
+    "summarizing": ("summary",),
+    "summary_table": ("Summary",),
     "tracing": ("trace_modules",),
     "units": ("dead_units", "first_not_finite"),
     "values": ("parse_binding", "parse_value"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, calls_by_end, operations
@@ -75,6 +76,18 @@ class GraphComparison:
     first: NodeDifference | None
     tolerance: float
     activation: ActivationDifference | None = None
+
+    def __repr__(self) -> str:
+        if self.same:
+            return f"GraphComparison(the same: {len(self.nodes)} nodes)"
+        facts = [f"{len(self.structure)} differences of structure"] if self.structure else []
+        if self.first is not None:
+            facts += [
+                f"first in {shortened(self.first.name)}, {shortened(self.first.module)} "
+                f"(#{self.first.first} and #{self.first.second}): {self.first.figure} by "
+                f"{self.first.difference:.3g}"
+            ]
+        return f"GraphComparison({'; '.join(facts) or 'the parameters differ'})"
 
     @property
     def same(self) -> bool:

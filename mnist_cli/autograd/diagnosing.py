@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mnist_cli.autograd.advising import advice
+from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
@@ -99,7 +100,7 @@ class Diagnosis:
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
     """A row for each parameter that asks for a gradient, in the model's order."""
-    return tuple(parameter_row(one) for one in graph.parameters if not one.frozen)
+    return Brief(parameter_row(one) for one in graph.parameters if not one.frozen)
 
 
 def parameter_row(one: Parameter) -> ParameterRow:
@@ -123,7 +124,7 @@ def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
     for node in operations(graph):
         members.setdefault(node.module, []).append(node)
     module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
-    return tuple(_point(graph, name, nodes, module_of) for name, nodes in members.items())
+    return Brief(_point(graph, name, nodes, module_of) for name, nodes in members.items())
 
 
 def _point(
@@ -180,12 +181,14 @@ def diagnose(
         first_bad: the first NaN or infinity of the forward pass
             (:func:`mnist_cli.autograd.units.first_not_finite`).
     """
-    return (
-        *(_not_finite_forward(graph, first_bad) if first_bad else ()),
-        *_not_finite(graph),
-        *_no_gradient(graph),
-        *_scale(graph),
-        *_dead_relus(graph, dead_units or {}),
+    return Brief(
+        [
+            *(_not_finite_forward(graph, first_bad) if first_bad else ()),
+            *_not_finite(graph),
+            *_no_gradient(graph),
+            *_scale(graph),
+            *_dead_relus(graph, dead_units or {}),
+        ]
     )
 
 

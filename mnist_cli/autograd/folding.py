@@ -6,7 +6,8 @@ Works on plain data. Imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
 from mnist_cli.autograd.order import operations
@@ -21,20 +22,21 @@ MANY = 400
 class _Group:
     """Nodes that become one: one call of one module, with the parameters that only it uses.
 
-    ``ports`` are the (node, input) pairs at which gradients come in from outside.
+    ``ports`` numbers the (node, input) pairs at which gradients come in from outside.
     """
 
     name: str
     members: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     number: int = -1
-    ports: list[tuple[int, int]] = field(default_factory=list)
+    ports: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def single(self) -> Node | None:
         """The node itself, if it is alone."""
-        nodes = [*self.members, *self.parameters]
-        return nodes[0] if len(nodes) == 1 else None
+        if len(self.members) + len(self.parameters) > 1:
+            return None
+        return self.members[0] if self.members else self.parameters[0]
 
 
 def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
@@ -71,35 +73,60 @@ def readable(graph: GradGraph, most: int) -> tuple[GradGraph, str]:
 
     Returns:
         The graph itself, or folded by module as finely as it fits, or of that the nodes nearest
-        to the loss; and a phrase that says so, empty for the graph itself. ``context["shown"]``
-        holds the phrase, so that each picture has it in its heading.
+        to the loss; of each node at most ``most`` edges. And a phrase that says so, empty for the
+        graph itself. ``context["shown"]`` holds the phrase, so that pictures have it in their
+        heading.
     """
-    if len(graph) <= most:
+    small, notes = graph, []
+    if len(small) > most and (depth := _depth(graph, most)):
+        small = fold(graph, depth)
+        notes.append(f"folded by module to {len(small):,} nodes of {len(graph):,}")
+    if len(small) > most:
+        notes.append(f"only the {most:,} nodes nearest to the loss of {len(small):,}")
+    widest = max((max(map(len, _lists(node).values())) for node in small.nodes), default=0)
+    if widest > most:
+        notes.append(f"at most {most:,} edges of a node with {widest:,}")
+    if not notes:
         return graph, ""
-    small, note = _nearest(graph, most), f"only the {most:,} nodes nearest to the loss"
-    for depth in range(1, 1 + max(node.module.count(".") + 1 for node in graph.nodes)):
-        folded = fold(graph, depth)
-        if len(folded) > most and depth == 1 and len(folded) < len(graph):
-            small, note = _nearest(folded, most), f"folded by module, {note}"
-        if len(folded) > most:
-            break
-        small, note = folded, f"folded by module to {len(folded):,} nodes"
-    note += f" of {len(graph):,}"
+    if len(small) > most or widest > most:
+        small = _nearest(small, most)
+    note = ", ".join(notes)
     return small.with_context(shown=note), note
 
 
+def _depth(graph: GradGraph, most: int) -> int:
+    """The deepest level whose folded graph has about ``most`` nodes; else 1; 0 without modules."""
+    modules = [node.module.split(".") for node in operations(graph)]
+    deepest = max(len(path) for path in modules) if any(map(any, modules)) else 0
+    for depth in range(deepest, 1, -1):
+        names = [path[:depth] for path in modules]
+        runs = sum(a != b or a == [""] for a, b in pairwise(names))
+        if runs < most:
+            return depth
+    return min(deepest, 1)
+
+
+def _lists(node: Node) -> dict[str, tuple[Any, ...]]:
+    """What a node has one of for each of its edges, results or saved tensors."""
+    names = ("next", "grad_out", "outputs", "grad_in", "saved")
+    return {name: getattr(node, name) for name in names}
+
+
 def _nearest(graph: GradGraph, most: int) -> GradGraph:
-    """The nodes nearest to the loss; an edge to any other becomes None."""
+    """The nodes nearest to the loss and their first edges; an edge to any other is None."""
 
     def kept(edge: Edge | None) -> Edge | None:
         return edge if edge is not None and edge.node < most else None
 
-    nodes = tuple(replace(n, next=tuple(map(kept, n.next))) for n in graph.nodes[:most])
+    nodes = []
+    for node in graph.nodes[:most]:
+        lists = {name: every[:most] for name, every in _lists(node).items()}
+        nodes.append(replace(node, **{**lists, "next": tuple(map(kept, lists["next"]))}))
     parameters = tuple(
         replace(p, node=p.node if p.node is not None and p.node < most else None)
         for p in graph.parameters
     )
-    return replace(graph, nodes=nodes, parameters=parameters)
+    return replace(graph, nodes=tuple(nodes), parameters=parameters)
 
 
 def _group(graph: GradGraph, depth: int) -> list[_Group]:
@@ -153,11 +180,15 @@ def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
     """A single node keeps all its inputs, used or not, and so does the root."""
     for node in graph.nodes:
         if owner[node.id].single or node.id == graph.root:
-            owner[node.id].ports += [(node.id, nr) for nr in range(len(node.outputs))]
+            for nr in range(len(node.outputs)):
+                _add_port(owner[node.id], node.id, nr)
     for node, _, edge in graph.edges():
-        group, port = owner[edge.node], (edge.node, edge.input_nr)
-        if group is not owner[node.id] and port not in group.ports:
-            group.ports.append(port)
+        if owner[edge.node] is not owner[node.id]:
+            _add_port(owner[edge.node], edge.node, edge.input_nr)
+
+
+def _add_port(group: _Group, node: int, input_nr: int) -> None:
+    group.ports.setdefault((node, input_nr), len(group.ports))
 
 
 def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
@@ -165,7 +196,7 @@ def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]
-        return Edge(target.number, target.ports.index((edge.node, edge.input_nr)))
+        return Edge(target.number, target.ports[edge.node, edge.input_nr])
 
     if group.single:
         ways = tuple(None if edge is None else moved(edge) for edge in group.single.next)

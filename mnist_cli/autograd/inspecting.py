@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -124,11 +125,16 @@ class Report:
     def __repr__(self) -> str:
         return inline.text(self.graph, self.findings, self.notes)
 
+    @cached_property
+    def _picture(self) -> str:
+        """Drawn once: a notebook asks for the picture alone and for the page that holds it."""
+        return inline.picture(self.graph)
+
     def _repr_html_(self) -> str:
-        return inline.html(self.graph, self.findings, self.parameters, self.notes)
+        return inline.html(self._picture, self.findings, self.parameters, self.notes)
 
     def _repr_svg_(self) -> str:
-        return inline.picture(self.graph)
+        return self._picture
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}

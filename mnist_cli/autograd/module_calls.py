@@ -27,13 +27,15 @@ class CallLog:
     """The calls so far, in the order in which they began.
 
     Holds copies of activations only until their figures are computed; see
-    :class:`StatsCollector`.
+    :class:`StatsCollector`. ``fresh`` has, by the call's place, the parameters that no earlier call
+    had.
     """
 
+    fresh: dict[int, list[nn.Parameter]] = field(default_factory=dict)
     _calls: list[ModuleCall] = field(default_factory=list)
     _figures: dict[int, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
-    _counted: dict[int, Tensor] = field(default_factory=dict)
+    _counted: set[int] = field(default_factory=set)
     _collector: StatsCollector = field(default_factory=StatsCollector)
 
     def begin(self, module: nn.Module, path: str, depth: int, taken: object) -> int:
@@ -54,12 +56,13 @@ class CallLog:
         outputs = list(tensors_in(given))
         if outputs:
             self._take(place, outputs[0])
+        self.fresh[place] = self._fresh(group)
         # A lazy module becomes another class in its first call.
         self._calls[place] = replace(
             self._calls[place],
             kind=type(group[0]).__name__,
             outputs=_metas(outputs),
-            parameters=sum(one.numel() for one in self._fresh(group)),
+            parameters=sum(one.numel() for one in self.fresh[place]),
         )
 
     def calls(self) -> tuple[ModuleCall, ...]:
@@ -73,7 +76,7 @@ class CallLog:
             return
         try:
             with torch.no_grad(), torch_private.without_modes():
-                self._figures[place] = self._collector.add_copy(output)
+                self._figures[place] = self._collector.add_now(output)
         except (RuntimeError, NotImplementedError, TypeError):  # a layout without dense entries
             return
 
@@ -81,7 +84,7 @@ class CallLog:
         """The parameters of these modules that no earlier call had."""
         own = {id(one): one for module in group for one in module.parameters(recurse=False)}
         fresh = [one for one in own.values() if not is_lazy(one) and id(one) not in self._counted]
-        self._counted.update((id(one), one) for one in fresh)  # held: no other gets its id
+        self._counted.update(map(id, fresh))  # `fresh` holds them, so that no other gets their ids
         return fresh
 
 

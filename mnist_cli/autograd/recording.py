@@ -47,6 +47,10 @@ class Recording:
     grad_in: tuple[Grads, ...] = ()
     grad_out: tuple[Grads, ...] = ()
 
+    def __repr__(self) -> str:
+        kept = "kept" if self.grad_in else "not kept"
+        return f"Recording({self.graph!r}, {len(self.gradients)} gradients, those of nodes {kept})"
+
 
 _Places = tuple[int | None, ...]
 

@@ -60,6 +60,9 @@ class Walk:
     model: nn.Module | None
     random: RandomState
 
+    def __repr__(self) -> str:
+        return f"Walk({self.graph!r})"
+
     @contextmanager
     def undisturbed(self, inner: Sequence[Tensor] | None = None) -> Iterator[None]:
         """Put back what a backward pass changes besides the leaves' ``.grad``.

@@ -81,8 +81,10 @@ def save(
 def _format(file: Path) -> Format:
     name = ENDINGS.get(file.suffix.lower())
     if name is None:
-        ending = f"its ending {file.suffix!r} stands for no format" if file.suffix else "no ending"
-        raise UsageError(f"cannot save {file}: {ending}", f"Use one of {', '.join(ENDINGS)}.")
+        why = (
+            f"its ending {file.suffix} stands for no format" if file.suffix else "it has no ending"
+        )
+        raise UsageError(f"cannot save {file}: {why}", f"Use one of {', '.join(ENDINGS)}.")
     return FORMATS[name]
 
 

@@ -303,6 +303,7 @@ def test_a_scripted_module_is_passed_by_and_its_parameters_count_around_it() -> 
 
 
 @pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.filterwarnings("ignore:Guards may run slower")
 def test_a_compiled_module_is_one_call_at_most_and_compiles_whole(in_place: bool) -> None:
     inner = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     if in_place:

@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
 from mnist_cli.autograd.folding import readable
 from mnist_cli.autograd.graph import GradGraph
@@ -27,14 +28,17 @@ LONGEST = 300
 """Characters of a sentence or name; a name may come from anywhere."""
 
 
-class Findings(tuple[Diagnosis, ...]):
+class Findings(Brief[Diagnosis]):
     """Findings, the gravest first; shown as a list."""
 
     def __repr__(self) -> str:
         return "\n".join(_finding_lines(self))
 
+    def _repr_html_(self) -> str:
+        return _findings_html(self)
 
-class ParameterTable(tuple[ParameterRow, ...]):
+
+class ParameterTable(Brief[ParameterRow]):
     """Rows of parameters; shown as a table."""
 
     def __repr__(self) -> str:
@@ -71,18 +75,17 @@ def picture(graph: GradGraph) -> str:
 
 
 def html(
-    graph: GradGraph,
+    drawn: str,
     findings: Sequence[Diagnosis],
     rows: Sequence[ParameterRow],
     notes: Sequence[str] = (),
 ) -> str:
-    """The picture, the findings in words and the table of parameters."""
-    data = base64.b64encode(picture(graph).encode()).decode()
-    title = escape(svg.heading_text(graph))
+    """A picture that is drawn, the findings in words and the table of parameters."""
+    data = base64.b64encode(drawn.encode()).decode()
     return (
         f'<div style="{_BOX}">'
-        f'<div style="{_SCROLL}"><img alt="{title}" style="max-width:none;display:block" '
-        f'src="data:image/svg+xml;base64,{data}"></div>'
+        f'<div style="{_SCROLL}"><img alt="the backward graph" style="max-width:none;display:block" '
+        f'src="data:image/svg+xml;base64,{data}"/></div>'
         f"{_findings_html(findings)}"
         f"{''.join(f'<p>{escape(_short(note))}</p>' for note in notes)}"
         f"<details><summary>{labels.counted(len(rows), 'parameter')}</summary>"
