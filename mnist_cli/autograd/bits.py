@@ -5,10 +5,15 @@ Knows tensors only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+MAX_NESTING = 20
+"""Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The integers of as many bytes as a real entry has."""
@@ -30,6 +35,23 @@ def entries(tensor: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
     return values.reshape(-1)
+
+
+def tensors_in(value: object, levels: int = MAX_NESTING) -> Iterator[Tensor]:
+    """Every tensor, of any shape, in nested lists, tuples, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inner: Any = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = (getattr(value, field.name, None) for field in fields(value))
+    if levels:
+        for one in inner:
+            yield from tensors_in(one, levels - 1)
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
@@ -79,3 +101,8 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     if shape_of(ours) != shape_of(theirs) or ours.dtype != theirs.dtype:
         return False
     return torch.equal(bits(ours), bits(theirs))
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry of any tensor is NaN or infinite; also if its values are not read."""
+    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())
