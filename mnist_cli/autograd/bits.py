@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd import torch_private
+
 MAX_NESTING = 20
 """Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
 
@@ -29,6 +31,8 @@ def entries(tensor: Tensor) -> Tensor:
     parts = parts_of(values)
     if parts:
         return torch.cat([entries(part) for part in parts])
+    if values.is_quantized:
+        values = values.dequantize()
     if values.layout != torch.strided:
         values = values.to_dense()
     values = values.as_subclass(Tensor)
@@ -68,6 +72,10 @@ def without_values(tensor: Tensor) -> str:
     """Why the figures of a tensor of any shape are not read; empty if they are."""
     if tensor.is_meta:
         return "tensors on the meta device have no values"
+    if hasattr(tensor, "fake_mode"):
+        return "fake tensors have no values"
+    if torch_private.is_transformed(tensor):
+        return "the values of tensors inside torch.func are not read"
     if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
     return ""

@@ -78,6 +78,16 @@ class StatsCollector:
             del self._recent[next(iter(self._recent))]
         return place
 
+    def add_copy(self, tensor: Tensor) -> int:
+        """Take the present entries of a tensor of any shape, which may change before the results."""
+        place = len(self._shapes)
+        values = entries(tensor).clone()
+        self._shapes.append(shape_of(tensor) or ())
+        self._sizes.append(values.numel())
+        if values.numel():
+            self._wait(place, values)
+        return place
+
     def _wait(self, place: int, values: Tensor) -> None:
         key = (values.numel(), values.dtype, values.device)
         group = self._waiting.setdefault(key, _Waiting([], []))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -106,6 +106,17 @@ def times_changed(tensor: Tensor) -> int:
     return int(getattr(tensor, "_version", 0))
 
 
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
+    asked = getattr(torch._C, "_functorch", None)
+    return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
+
+
+def is_capturing(tensor: Tensor) -> bool:
+    """Whether what is computed from a tensor now would become a part of a CUDA graph."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
 def compiled_inside(module: nn.Module) -> bool:
     """Whether ``torch.compile`` made the module: it holds another, which it runs compiled."""
     return any(name == "_orig_mod" for name, _ in module.named_children())
@@ -135,6 +146,15 @@ def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None
 
     with Looking():
         yield
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """No dispatch mode sees what the block computes: a selective checkpoint counts operations."""
+    from torch.utils import _python_dispatch
+
+    pause = getattr(_python_dispatch, "_disable_current_modes", nullcontext)
+    paused: AbstractContextManager[Any] = pause()
+    return paused
 
 
 def input_metadata(node: Node) -> Sequence[Any]:
