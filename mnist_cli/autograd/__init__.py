@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.inspecting import Report as Report
     from mnist_cli.autograd.inspecting import inspect as inspect
     from mnist_cli.autograd.numeric import gradcheck as gradcheck
+    from mnist_cli.autograd.problems import GradientWarning as GradientWarning
+    from mnist_cli.autograd.problems import Problem as Problem
     from mnist_cli.autograd.query import find_node as find_node
     from mnist_cli.autograd.query import find_nodes as find_nodes
     from mnist_cli.autograd.query import path_to as path_to
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.verdict import require_exact as require_exact
     from mnist_cli.autograd.walking import Walk as Walk
     from mnist_cli.autograd.walking import walk as walk
+    from mnist_cli.autograd.watching import watch as watch
 
 _HOME = {
     "comparing": ("GraphComparison", "compare"),
@@ -88,6 +91,7 @@ _HOME = {
     "graph": ("GradGraph",),
     "inspecting": ("Report", "inspect"),
     "numeric": ("gradcheck",),
+    "problems": ("GradientWarning", "Problem"),
     "query": ("find_node", "find_nodes", "path_to", "select"),
     "recording": ("Recording", "record"),
     "render": ("draw",),
@@ -100,6 +104,7 @@ _HOME = {
     "values": ("parse_binding", "parse_value"),
     "verdict": ("judge", "require_exact"),
     "walking": ("Walk", "walk"),
+    "watching": ("watch",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

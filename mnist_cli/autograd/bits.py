@@ -109,3 +109,8 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     if shape_of(ours) != shape_of(theirs) or ours.dtype != theirs.dtype:
         return False
     return torch.equal(bits(ours), bits(theirs))
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry of any tensor is NaN or infinite; also if its values are not read."""
+    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.bits import entries, without_values
+from mnist_cli.autograd.bits import finite, without_values
 from mnist_cli.autograd.diagnosing import DeadUnits, FirstBad, is_relu
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.order import operations
@@ -68,14 +68,9 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     """
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not _finite(tensor)]
+        bad = [slot for slot, tensor in tensors if not finite(tensor)]
         if bad:
             inputs = [slot for slot, _ in tensors if not slot.startswith("result")]
             made = bool(inputs) and not set(inputs) & set(bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or infinite; also of a tensor whose values are not read."""
-    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())
