@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.asserting import assert_gradients_finite as assert_gradients_finite
     from mnist_cli.autograd.comparing import GraphComparison as GraphComparison
     from mnist_cli.autograd.comparing import compare as compare
     from mnist_cli.autograd.diagnosing import Diagnosis as Diagnosis
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.watching import watch as watch
 
 _HOME = {
+    "asserting": ("assert_gradients_finite",),
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
     "document": ("dumps", "load", "loads"),

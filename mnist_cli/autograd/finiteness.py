@@ -27,7 +27,7 @@ def _sum(tensor: Tensor) -> Tensor:
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
     """Whether all ``.grad`` are finite: one sum each, and a closer look where it is not."""
-    grads = [one.grad for one in parameters if one.grad is not None]
+    grads = [one.grad.detach() for one in parameters if one.grad is not None]
     total = 0.0
     for grad in grads:
         if not _plain(grad) or grad.is_complex():
@@ -57,7 +57,7 @@ def sums_of(named: Mapping[str, Tensor]) -> Sums:
         if one.grad is not None and _plain(one.grad) and not one.grad.is_complex():
             names, sums = groups.setdefault(one.grad.device, ([], []))
             names.append(name)
-            sums.append(_sum(one.grad).float())
+            sums.append(_sum(one.grad.detach()).float())
     return {device: (names, torch.stack(sums)) for device, (names, sums) in groups.items()}
 
 

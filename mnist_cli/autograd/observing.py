@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.stats import StatsCollector
+from mnist_cli.autograd.torch_private import backward_id
 from mnist_cli.autograd.tracing import ModuleTrace
 from mnist_cli.autograd.walking import Names, walk
 
@@ -51,9 +52,14 @@ class Observer:
         self._collector = StatsCollector()
         self._places: dict[int, tuple[_Figures, _Figures]] = {}
         self._handles: list[RemovableHandle] = []
+        self._backward = -1
         for one, node in zip(walked.graph.nodes, walked.nodes, strict=True):
             take = partial(self._take, one.id, one.parameter is not None)
             self._handles.append(node.register_hook(take))
+
+    def begin(self, backward: int) -> None:
+        """Take what comes in this backward, the number of which :func:`backward_id` gives."""
+        self._backward = backward
 
     def _take(
         self,
@@ -62,8 +68,11 @@ class Observer:
         left: Sequence[Tensor | None],
         arrived: Sequence[Tensor | None],
     ) -> None:
-        """A node's hook. A leaf's gradient may become its ``.grad``, which others change."""
-        if self._handles:
+        """A node's hook. A leaf's gradient may become its ``.grad``, which others change.
+
+        Graphs of other threads share the nodes of the leaves.
+        """
+        if self._handles and backward_id() == self._backward:
             came = [g.detach().clone() if leaf and g is not None else g for g in arrived]
             self._places[number] = self._add(came), self._add(left)
 

@@ -41,6 +41,7 @@ class ModuleTrace:
     _owners: list[int | None] = field(default_factory=list)
     _shown: int = 0
     _thread: int = field(default_factory=threading.get_ident)
+    _backward: int = field(default_factory=torch_private.backward_id)
 
     @property
     def calls(self) -> tuple[ModuleCall, ...]:
@@ -80,7 +81,7 @@ class ModuleTrace:
         """Whether a module that is called now belongs to the forward pass of this trace."""
         if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
             return False
-        return torch_private.backward_id() == -1
+        return torch_private.backward_id() == self._backward
 
 
 @contextmanager

@@ -135,8 +135,7 @@ class Watch:
         self._here = _Here()
         self._threads: set[int] = set()
         self._lock = threading.RLock()
-        self._root: list[RemovableHandle] = []
-        self._children: list[RemovableHandle] = []
+        self._hooked: dict[nn.Module, list[RemovableHandle]] = {}
         self._tracing = ExitStack()
         self._trace: ModuleTrace | None = None
         self._observers: dict[int, Observer] = {}
@@ -154,11 +153,11 @@ class Watch:
         return self.problems[0] if self.problems else None
 
     def __enter__(self) -> Watch:
-        if self._root:
+        if self._hooked:
             raise UsageError("this watch is open already", "Make another with watch(model).")
-        self._root = self._hook(self._model)
-        for module in entries_of(self._model):
-            self._children += self._hook(module)
+        for module in (self._model, *entries_of(self._model)):
+            before = module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True)
+            self._hooked[module] = [before]
         self._arm()
         return self
 
@@ -182,16 +181,15 @@ class Watch:
     def close(self) -> None:
         """Take all hooks off; records and problems stay."""
         self._tracing.close()
-        for handle in (*self._root, *self._children):
-            handle.remove()
-        self._root, self._children = [], []
+        self._unhook(*self._hooked)
         self._drop_observers()
 
-    # The forward pass.
+    def _unhook(self, *modules: nn.Module) -> None:
+        for module in modules:
+            for handle in self._hooked.pop(module):
+                handle.remove()
 
-    def _hook(self, module: nn.Module) -> list[RemovableHandle]:
-        before = module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True)
-        return [before, module.register_forward_hook(self._after, always_call=True)]
+    # The forward pass.
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling() or self._paused:
@@ -202,10 +200,8 @@ class Watch:
         here.depth += 1
         if here.depth > 1:
             return
-        if module is self._model and self._children:
-            for handle in self._children:
-                handle.remove()
-            self._children = []
+        if module is self._model and len(self._hooked) > 1:
+            self._unhook(*(one for one in self._hooked if one is not module))
         if module.training and torch.is_grad_enabled():
             here.current = Pass.begin(unwrapped(module), args, kwargs)
 
@@ -221,7 +217,7 @@ class Watch:
         one, here.current = here.current, None
         outputs = outputs_in(output) if one is not None else []
         if one is None or not outputs:
-            if self._trace is not None:
+            if self._trace is not None and output is not None:  # None: it has raised an error
                 self._arm()
             return
         self._seen(one, outputs, list(tensors_in(output)))
@@ -244,11 +240,20 @@ class Watch:
             self._output_problem(one)
 
     def _arm(self) -> None:
-        """Trace the modules of the next pass."""
+        """Trace the modules of the next pass.
+
+        Our hooks come after those of the trace, which ends in ours: torch does not allow that a
+        hook is removed before its turn.
+        """
         self._tracing.close()
         self._trace = None
         if len(self._threads) < 2:
             self._trace = self._tracing.enter_context(trace_modules(self._inner))
+        for module, handles in self._hooked.items():
+            after = module.register_forward_hook(self._after, always_call=True)
+            for handle in handles[1:]:  # only now: another thread may be in this module
+                handle.remove()
+            handles[1:] = [after]
 
     def _observe(self, one: Pass, outputs: Sequence[Tensor]) -> None:
         self._tracing.close()
@@ -265,7 +270,7 @@ class Watch:
     # The backward pass.
 
     def _arrived(self, one: Pass, place: int, grad: Tensor) -> None:
-        if not self._root:
+        if not self._hooked:
             return
         here, number = self._here, backward_id()
         if here.backward != number:
@@ -275,6 +280,8 @@ class Watch:
             at_end_of_backward(lambda: at_end_of_backward(partial(self._done, passes)))
         if one not in here.passes:
             here.passes.append(one)
+            if (observer := self._observers.get(one.step)) is not None:
+                observer.begin(number)
         # Without its graph, which create_graph gives it: that leads back to this hook.
         one.grads[place] = grad.detach()
 
@@ -316,7 +323,7 @@ class Watch:
             shown = self._again(passes)
             evidence = next((one for one in shown if one.findings), shown[0])
         elif records:
-            evidence = Evidence(records[0].graph, not_finite_only(records[0].findings))
+            evidence = Evidence(records[0].graph, not_finite_only(records[0].findings), why)
         else:
             evidence = Evidence(note=why)
         self._say(problem_of(passes[0].step, bad, evidence))
@@ -350,7 +357,7 @@ class Watch:
             why = "was given inputs that have changed in place since"
         else:
             return ""
-        return f"The node is not known: the model {why}, so the pass is not run again."
+        return f"The pass is not run again to find the cause: the model {why}."
 
     def _say(self, problem: Problem) -> None:
         self._bad = True

@@ -404,6 +404,11 @@ def test_the_record_has_the_gradients_of_that_pass() -> None:
     assert all(node.grad_in for node in second.graph.nodes)
 
 
+class Token:
+    """Lives as long as the node that it is attached to."""
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
 def test_nothing_of_a_pass_is_held() -> None:
     """Neither of one that has run backward, nor of one that never does."""
     model = Net()
@@ -412,10 +417,12 @@ def test_nothing_of_a_pass_is_held() -> None:
         for create in (False, False, True, True, None, None):
             x = torch.randn(6, 5)
             output = model(x)
-            gone += [weakref.ref(x), weakref.ref(output.grad_fn)]
+            tokens = [Token()]
+            output.grad_fn.metadata["token"] = tokens[-1]
+            gone += [weakref.ref(x), weakref.ref(tokens[-1])]
             if create is not None:
                 total(output).backward(create_graph=create)
-            del x, output
+            del x, output, tokens
         model.zero_grad()
         gc.collect()
         assert [one() for one in gone] == [None] * 12
@@ -444,11 +451,12 @@ def test_two_threads_train_one_model() -> None:
 
 
 def test_inputs_that_were_overwritten_are_not_run_again() -> None:
-    model = with_trap()
-    x = torch.randn(6, 5)
+    model, x = with_trap(), torch.randn(6, 5)
+    model.first[0].requires_grad_(False)  # so that backward does not need the inputs
     with watch(model):
-        loss = total(model(x))
-        x.zero_()
+        loss = total(model(x.view_as(x)))
+        with torch.no_grad():
+            x.mul_(1)
         with pytest.warns(GradientWarning, match="inputs that have changed"):
             loss.backward()
 
@@ -502,10 +510,16 @@ def test_a_module_without_parameters() -> None:
     assert watched.records[0].graph.nodes[0].name == "TanhBackward0"
 
 
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.jit.script(nn.Linear(2, 2))
+
+
 @pytest.mark.parametrize(
     ("make", "options", "words"),
     [
-        (lambda: torch.jit.script(nn.Linear(2, 2)), {}, "scripted"),
+        (scripted, {}, "scripted"),
         (lambda: nn.Linear(2, 2), {"every": 0}, "every is 0"),
         (lambda: nn.Linear(2, 2), {"keep": -1}, "keep is -1"),
     ],
@@ -522,7 +536,9 @@ def test_misuse_is_named() -> None:
     model.compile(backend="eager")
     with pytest.raises(UsageError, match="compiled in place"):
         watch(model)
-    watched = watch(Net())
-    with watched, pytest.raises(UsageError, match="open already"):
-        watched.__enter__()
-    assert sum(hooks(watched._model)) == 0
+    other = Net()
+    with watch(other) as watched:
+        with pytest.raises(UsageError, match="open already"):
+            watched.__enter__()
+        total(other(torch.randn(6, 5))).backward()
+    assert sum(hooks(other)) == 0
