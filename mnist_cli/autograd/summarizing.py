@@ -69,7 +69,8 @@ def _is_lazy(module: nn.Module) -> bool:
 def _copied(module: nn.Module) -> nn.Module:
     """A copy; torch refuses to copy a lazy buffer, so each gets a new one."""
     lazy = [one for one in module.buffers() if is_lazy(one)]
-    fresh = {id(one): UninitializedBuffer(device=one.device, dtype=one.dtype) for one in lazy}
+    make: Any = UninitializedBuffer
+    fresh = {id(one): make(device=one.device, dtype=one.dtype) for one in lazy}
     return copy.deepcopy(module, fresh)
 
 
