@@ -231,8 +231,8 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
-        message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
-        yield of_node("not-finite", node, f"The first in the backward pass: {message}.")
+        message = f"{place_of(node)}, {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        yield of_node("not-finite", node, f"First in the backward pass: {message}.")
         return
 
 

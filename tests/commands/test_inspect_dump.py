@@ -213,7 +213,7 @@ def test_an_overflow_is_named_and_is_valid_json(run: Run, tmp_path: Path) -> Non
     torch.save(large, weights)
     told = run("inspect-grad", weights, *SMALL, "--replay", "--out", tmp_path)
     assert told.code == 0  # NaN for NaN is bit-equal
-    assert "not-finite  The first in the backward pass: node 1, LogSoftmaxBackward0" in told.out
+    assert "not-finite  First in the backward pass: node 1, LogSoftmaxBackward0" in told.out
     graph = loads((tmp_path / "graph.json").read_text())  # refuses what JSON cannot hold
     assert graph.context["loss"] == "NaN"
     assert all(one.grad is not None and one.grad.nan for one in graph.parameters)
