@@ -6,8 +6,7 @@ Works on plain data. Imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
 from mnist_cli.autograd.order import operations
@@ -66,67 +65,6 @@ def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
     )
     nodes = tuple(_folded(graph, group, owner) for group in order)
     return replace(graph, nodes=nodes, parameters=parameters, root=0)
-
-
-def readable(graph: GradGraph, most: int) -> tuple[GradGraph, str]:
-    """A graph of at most ``most`` nodes that shows the whole one as well as it can.
-
-    Returns:
-        The graph itself, or folded by module as finely as it fits, or of that the nodes nearest
-        to the loss; of each node at most ``most`` edges. And a phrase that says so, empty for the
-        graph itself. ``context["shown"]`` holds the phrase, so that pictures have it in their
-        heading.
-    """
-    small, notes = graph, []
-    if len(small) > most and (depth := _depth(graph, most)):
-        small = fold(graph, depth)
-        notes.append(f"folded by module to {len(small):,} nodes of {len(graph):,}")
-    if len(small) > most:
-        notes.append(f"only the {most:,} nodes nearest to the loss of {len(small):,}")
-    widest = max((max(map(len, _lists(node).values())) for node in small.nodes), default=0)
-    if widest > most:
-        notes.append(f"at most {most:,} edges of a node with {widest:,}")
-    if not notes:
-        return graph, ""
-    if len(small) > most or widest > most:
-        small = _nearest(small, most)
-    note = ", ".join(notes)
-    return small.with_context(shown=note), note
-
-
-def _depth(graph: GradGraph, most: int) -> int:
-    """The deepest level whose folded graph has about ``most`` nodes; else 1; 0 without modules."""
-    modules = [node.module.split(".") for node in operations(graph)]
-    deepest = max(len(path) for path in modules) if any(map(any, modules)) else 0
-    for depth in range(deepest, 1, -1):
-        names = [path[:depth] for path in modules]
-        runs = sum(a != b or a == [""] for a, b in pairwise(names))
-        if runs < most:
-            return depth
-    return min(deepest, 1)
-
-
-def _lists(node: Node) -> dict[str, tuple[Any, ...]]:
-    """What a node has one of for each of its edges, results or saved tensors."""
-    names = ("next", "grad_out", "outputs", "grad_in", "saved")
-    return {name: getattr(node, name) for name in names}
-
-
-def _nearest(graph: GradGraph, most: int) -> GradGraph:
-    """The nodes nearest to the loss and their first edges; an edge to any other is None."""
-
-    def kept(edge: Edge | None) -> Edge | None:
-        return edge if edge is not None and edge.node < most else None
-
-    nodes = []
-    for node in graph.nodes[:most]:
-        lists = {name: every[:most] for name, every in _lists(node).items()}
-        nodes.append(replace(node, **{**lists, "next": tuple(map(kept, lists["next"]))}))
-    parameters = tuple(
-        replace(p, node=p.node if p.node is not None and p.node < most else None)
-        for p in graph.parameters
-    )
-    return replace(graph, nodes=tuple(nodes), parameters=parameters)
 
 
 def _group(graph: GradGraph, depth: int) -> list[_Group]:

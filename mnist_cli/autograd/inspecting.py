@@ -120,7 +120,9 @@ class Report:
             UsageError: the ending stands for no format.
             OutputError: the file cannot be written.
         """
-        return writing.save(self.graph, path, direction=direction, order=self.order)
+        return writing.save(
+            self.graph, path, direction=direction, order=self.order, findings=self.findings
+        )
 
     def __repr__(self) -> str:
         return inline.text(self.graph, self.findings, self.notes)
@@ -219,7 +221,7 @@ def _computed(
     returned = "the function must return one tensor, the loss"
     if not isinstance(model, nn.Module):
         return _tensor(loss(), returned), modules
-    with trace_modules(model) as trace:
+    with trace_modules(model, activations=True) as trace:
         result = loss()
     return _tensor(result, returned), trace
 

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.autograd.diagnosing import Diagnosis
 from mnist_cli.autograd.error_tree import OutputError, UsageError
-from mnist_cli.autograd.folding import MANY, readable
+from mnist_cli.autograd.folding import MANY
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import FORMATS, Format
+from mnist_cli.autograd.render.condensing import MOST, condense
+from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.picture import Direction
 
 ENDINGS = {
@@ -23,8 +26,8 @@ ENDINGS = {
 }
 """The format of each ending."""
 
-WHOLE = ("json", "text")
-"""The formats that hold a graph of any size; in the others a large one is made smaller."""
+BOXES = {"html": MOST, "svg": MANY, "dot": MANY, "mermaid": MANY}
+"""About the largest number of boxes in each picture; the other formats hold the whole graph."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def save(
     *,
     direction: Direction = "down",
     order: Sequence[int] | None = None,
+    findings: Sequence[Diagnosis] | None = None,
 ) -> SavedFile:
     """Write a graph as a page, a picture, JSON, DOT, Mermaid or text.
 
@@ -61,10 +65,11 @@ def save(
         path: its ending is one of :data:`ENDINGS`.
         direction: of the forward pass in pictures, "down" or "right".
         order: ids in the order of a replay's calls, for the page.
+        findings: for the page; default, what the figures alone show.
 
     Returns:
-        The file. A picture of more than :data:`~mnist_cli.autograd.folding.MANY` nodes is folded
-        by module; the picture and ``note`` say so.
+        The file. Of a graph with more nodes than :data:`BOXES`, a picture shows whole modules and
+        runs of nodes as one box each; ``note`` says so, and so does the picture.
 
     Raises:
         UsageError: the ending stands for no format.
@@ -72,10 +77,23 @@ def save(
     """
     file = Path(path)
     chosen = _format(file)
-    shown, note = (graph, "") if chosen.name in WHOLE else readable(graph, MANY)
-    text = chosen.render(shown, direction=direction, order=None if note else order)
+    if "plan" in chosen.options:
+        plan = layout(graph, direction=direction, most=BOXES[chosen.name])
+        text = chosen.render(graph, order=order, plan=plan, findings=findings)
+        note = plan.drawn.note
+    else:
+        text, note = _lines(graph, chosen, direction)
     _replace(file, text.encode())
     return SavedFile(file, note)
+
+
+def _lines(graph: GradGraph, chosen: Format, direction: Direction) -> tuple[str, str]:
+    """A file without a layout, and what it leaves out."""
+    if chosen.name not in BOXES:
+        return chosen.render(graph), ""
+    drawn = condense(graph, BOXES[chosen.name])
+    shown = drawn.graph.with_context(shown=drawn.note) if drawn.note else drawn.graph
+    return chosen.render(shown, direction=direction), drawn.note
 
 
 def _format(file: Path) -> Format:

@@ -26,12 +26,7 @@ class Dump:
 
     def findings_in(self, module: str) -> tuple[Diagnosis, ...]:
         """The findings about one module and all below it; all findings for an empty path."""
-        return tuple(one for one in self.findings if inside(self._module_of(one), module))
-
-    def _module_of(self, finding: Diagnosis) -> str:
-        if any(finding.subject == one.name for one in self.graph.parameters):
-            return finding.subject.rpartition(".")[0]
-        return "" if finding.node is None else self.graph.nodes[finding.node].module
+        return tuple(one for one in self.findings if inside(one.module, module))
 
 
 def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:

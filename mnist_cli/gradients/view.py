@@ -12,6 +12,7 @@ from mnist_cli.autograd.render import FORMATS
 from mnist_cli.base.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.diagnosing import Diagnosis
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.render.picture import Direction
 
@@ -58,6 +59,7 @@ def write_graphs(
     *,
     direction: Direction,
     order: Sequence[int] | None,
+    findings: Sequence[Diagnosis] | None = None,
 ) -> list[Path]:
     """Write ``graph.*``: the data whole, the pictures of the part shown.
 
@@ -68,6 +70,7 @@ def write_graphs(
         folder: created if it does not exist.
         direction: of the forward pass.
         order: ids of ``shown`` in the order of a replay's calls.
+        findings: about ``shown``, for the page; default, what its figures alone show.
 
     Returns:
         The files written.
@@ -87,7 +90,8 @@ def write_graphs(
     for one in chosen:
         path = folder / f"graph.{one.extension}"
         content = graph if one.name == "json" else shown
-        atomic_write(path, one.render(content, direction=direction, order=order, plan=plan))
+        text = one.render(content, direction=direction, order=order, plan=plan, findings=findings)
+        atomic_write(path, text)
         written.append(path)
     return written
 

@@ -6,6 +6,7 @@ Turns plain data of :mod:`mnist_cli.autograd` into lines; computes no gradient.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -135,7 +136,7 @@ def print_parameters(rows: Sequence[ParameterRow]) -> None:
 
 
 def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) -> None:
-    """The findings about the gradients, or one line if there are none.
+    """The findings with advice, once for equal neighbours; or one line if there are none.
 
     Args:
         findings: each names its node by its id in the whole graph.
@@ -145,8 +146,10 @@ def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) 
     console.print()
     if not findings:
         console.print("gradients look healthy", style="green")
-    for finding in findings:
+    for finding, following in zip_longest(findings, findings[1:]):
         console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}", soft_wrap=True)
+        if finding.advice and (following is None or following.advice != finding.advice):
+            console.print(f"  {escape(finding.advice)}", style="dim", soft_wrap=True)
     if renumbered:
         console.print(
             "the ids above are renumbered; findings, --node and graph.json use the ids of the "

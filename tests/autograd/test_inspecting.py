@@ -31,6 +31,7 @@ from mnist_cli.autograd.attributing import attributed
 from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.graph import Edge, Node, Parameter
 from mnist_cli.autograd.render import inline
+from mnist_cli.autograd.writing import save
 
 
 class Small(nn.Module):
@@ -455,31 +456,32 @@ def chain(count: int, modules: Callable[[int], str]) -> GradGraph:
 
 
 @pytest.mark.parametrize(
-    ("modules", "note"),
+    "modules",
     [
-        (lambda i: f"layer{i // 200}.part{i // 100}", "folded by module to 20 nodes of 2,001"),
-        (
-            lambda i: f"layer{i // 2}",
-            "folded by module to 1,001 nodes of 2,001, only the 40 nodes nearest",
-        ),
-        (lambda i: "", "only the 40 nodes nearest to the loss of 2,001"),
+        lambda i: f"layer{i // 200}.part{i // 100}",
+        lambda i: f"layer{i // 2}",
+        lambda i: f"a{i // 1000}.b{i // 100}.c{i // 10}",
+        lambda i: "",
     ],
+    ids=["nested", "flat", "deep", "none"],
 )
-def test_large_graphs_are_folded_or_cut_and_say_so(
-    modules: Callable[[int], str], note: str, tmp_path: Path
+def test_large_graphs_are_condensed_and_say_so(
+    modules: Callable[[int], str], tmp_path: Path
 ) -> None:
     graph = chain(2000, modules)
     text = inline.text(graph, ())
-    assert note in text
+    assert text.startswith("backward graph · 2,001 nodes · 2,000 edges")
+    assert re.search(r"2,001 nodes in \d\d boxes", text)
     assert text.count("\n") < 60
     small = inline.picture(graph)
-    assert re.search(r"folded by module|only the 80 nodes", small)
-    assert len(small) < 400_000
-    saved = autograd.writing.save(graph, tmp_path / "graph.svg")
-    assert saved.note
-    assert saved.note in Path(saved).read_text(encoding="utf-8")
-    assert saved.note in repr(saved)
-    whole = autograd.writing.save(graph, tmp_path / "graph.json")
+    assert re.search(r"2,001 nodes in \d\d boxes", small)
+    assert len(small) < 200_000
+    for name in ("graph.svg", "graph.dot"):
+        saved = save(graph, tmp_path / name)
+        assert re.fullmatch(r"2,001 nodes in \d+ boxes: modules are folded", saved.note)
+        assert saved.note in repr(saved)
+        assert name == "graph.dot" or saved.note in Path(saved).read_text(encoding="utf-8")
+    whole = save(graph, tmp_path / "graph.json")
     assert not whole.note
     assert len(json.loads(Path(whole).read_text(encoding="utf-8"))["nodes"]) == 2001
 
@@ -542,12 +544,18 @@ def test_everything_public_prints_briefly() -> None:
     assert max(lengths.values()) < 4000, lengths
 
 
+def test_two_nodes_with_many_edges_between_them_are_drawn_with_a_few() -> None:
+    x = torch.randn(300, requires_grad=True)
+    found = inspect(torch.stack(x.unbind()).sum())
+    assert "at most 40 edges" in repr(found)
+    assert len(found._repr_html_()) < 400_000
+
+
 def test_a_node_of_many_inputs_prints_briefly() -> None:
     parts = [torch.randn((), requires_grad=True) for _ in range(300)]
     found = inspect(torch.stack(parts).sum())
     longest = max([*map(repr, found.graph.nodes), *map(repr, found.step())], key=len)
     assert len(longest) < 1000
-    assert "at most 40 edges of a node with 300" in repr(found)
     assert len(found._repr_html_()) < 400_000
     assert repr(Brief(range(20))).endswith("… and 12 more")
 

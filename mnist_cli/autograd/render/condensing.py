@@ -17,7 +17,9 @@ from mnist_cli.autograd.render import calls, labels
 MOST = 3_000
 """Boxes in one picture: laid out in about a second, and 5 MB as a page."""
 _CROWD = 300
+"""Items of one area above which runs of them are drawn, if ``most`` is not less."""
 _RUNS = 100
+"""Runs of one area, at most a third of ``most``."""
 
 _Area = int | None
 _Key = int | tuple[str, _Area, int]
@@ -68,7 +70,7 @@ def condense(graph: GradGraph, most: int = MOST) -> Drawn:
         return Drawn(graph, tuple((node.id,) for node in graph.nodes))
     tree = _Tree(calls.grouping(graph), most)
     found = {node: tree.key(node) for node in tree.grouping.order}
-    found |= {leaf: leaf for leaf in _shared(graph, found)}
+    found |= {leaf: leaf for leaf in _shared(graph, found, min(_CROWD, most // 3))}
     members: dict[_Key, list[int]] = {}
     for node, key in found.items():
         members.setdefault(key, []).append(node)
@@ -83,14 +85,14 @@ def condense(graph: GradGraph, most: int = MOST) -> Drawn:
     return Drawn(shown, tuple(tuple(members[key]) for key in keys))
 
 
-def _shared(graph: GradGraph, found: Mapping[int, _Key]) -> list[int]:
+def _shared(graph: GradGraph, found: Mapping[int, _Key], most: int) -> list[int]:
     """The leaves that several boxes use, unless they are a crowd: each gets a box of its own."""
     users: dict[int, set[_Key]] = {}
     for node, _, edge in graph.edges():
         if labels.is_leaf(graph.nodes[edge.node]):
             users.setdefault(edge.node, set()).add(found[node.id])
     shared = [leaf for leaf, keys in users.items() if len(keys) > 1]
-    return shared if len(shared) <= _CROWD else []
+    return shared if len(shared) <= most else []
 
 
 @dataclass
@@ -139,10 +141,15 @@ class _Tree:
 
     def crowded(self, area: _Area) -> bool:
         """Whether an area has so many items that runs of them are drawn."""
-        return self.size[area] > _CROWD
+        return self.size[area] > min(_CROWD, self.most)
+
+    @property
+    def runs(self) -> int:
+        """How many runs are drawn of an area with many items."""
+        return min(_RUNS, max(1, self.most // 3))
 
     def _boxes(self, area: _Area) -> int:
-        return _RUNS if self.crowded(area) else self.size[area]
+        return self.runs if self.crowded(area) else self.size[area]
 
     def key(self, node: int) -> _Key:
         """What names the box that a node is drawn in."""
@@ -152,7 +159,7 @@ class _Tree:
             inner = chain[depth - 1] if depth else None
             item = ("node", node) if inner is None else ("call", inner)
             if self.crowded(area):
-                return "run", area, self.place[item] * _RUNS // self.size[area]
+                return "run", area, self.place[item] * self.runs // self.size[area]
             if inner is not None and inner not in self.opened:
                 return "call", inner, 0
         return node

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
-from mnist_cli.autograd.folding import readable
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import labels, svg, tree
+from mnist_cli.autograd.render.condensing import condense
+from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.pen import escape
 
 PICTURED = 80
@@ -53,11 +55,14 @@ class ParameterTable(Brief[ParameterRow]):
 
 def text(graph: GradGraph, findings: Sequence[Diagnosis], notes: Sequence[str] = ()) -> str:
     """The tree, the findings and the notes, in at most some 60 lines."""
-    small, _ = readable(graph, LINES)
+    drawn = condense(_narrow(graph, LINES), LINES)
+    small = drawn.graph.with_context(shown=drawn.note) if drawn.note else drawn.graph
     lines = [
         "".join(span.text for span in line).rstrip()
         for line in islice(tree.lines(small), LINES + 9)
     ]
+    if drawn.note:
+        lines[0] = " · ".join(["backward graph", *labels.counts(graph.totals())])
     cut = [] if len(lines) < LINES + 9 else ["…"]
     return "\n".join([*lines, *cut, "", *_finding_lines(findings), *notes])
 
@@ -71,7 +76,20 @@ def _finding_lines(findings: Sequence[Diagnosis]) -> list[str]:
 
 def picture(graph: GradGraph) -> str:
     """An SVG document of at most :data:`PICTURED` nodes; a larger graph is folded."""
-    return svg.render(readable(graph, PICTURED)[0])
+    narrow = _narrow(graph, PICTURED)
+    return svg.render(narrow, plan=layout(narrow, most=PICTURED))
+
+
+def _narrow(graph: GradGraph, most: int) -> GradGraph:
+    """The same small graph with at most ``most`` edges at each node; a larger one is condensed."""
+    if len(graph) > most or all(len(node.next) <= most for node in graph.nodes):
+        return graph
+    nodes = [
+        replace(node, **{name: getattr(node, name)[:most] for name in ("next", "grad_out")})
+        for node in graph.nodes
+    ]
+    shown = f"at most {most} edges of each node"
+    return replace(graph, nodes=tuple(nodes)).with_context(shown=shown)
 
 
 def html(

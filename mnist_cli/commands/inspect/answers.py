@@ -163,7 +163,15 @@ def dump(
     files = [name for name in formats if name != "text" or out is not None]
     folder = out or _own_folder(batch)
     order = made.order if whole else None
-    written = write_graphs(files, made.graph, shown, folder, direction=view.direction, order=order)
+    written = write_graphs(
+        files,
+        made.graph,
+        shown,
+        folder,
+        direction=view.direction,
+        order=order,
+        findings=made.findings if whole else None,
+    )
     if has_pictures(files):
         written += _draw_flow(made, folder)
     if not (quiet or as_json):
