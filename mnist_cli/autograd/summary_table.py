@@ -87,6 +87,7 @@ class Summary:
         parameter_bytes: memory of all parameters.
         total_buffers: entries of all buffers, such as running statistics.
         training: whether the module was in training mode.
+        notes: what could not be counted, and why.
     """
 
     rows: tuple[SummaryRow, ...]
@@ -95,6 +96,7 @@ class Summary:
     parameter_bytes: int
     total_buffers: int
     training: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -114,6 +116,7 @@ class Summary:
             f"{self.trainable_parameters:,} trainable; {self.total_buffers:,} entries of buffers",
             f"in {mode} mode: {self.multiply_adds:,} multiply-adds, "
             f"{size(self.saved_bytes)} kept for backward",
+            *map(visible, self.notes),
         ]
 
     def __str__(self) -> str:
