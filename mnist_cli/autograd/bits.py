@@ -5,10 +5,17 @@ Knows tensors only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mnist_cli.autograd import torch_private
+
+MAX_NESTING = 20
+"""Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The integers of as many bytes as a real entry has."""
@@ -24,12 +31,31 @@ def entries(tensor: Tensor) -> Tensor:
     parts = parts_of(values)
     if parts:
         return torch.cat([entries(part) for part in parts])
+    if values.is_quantized:
+        values = values.dequantize()
     if values.layout != torch.strided:
         values = values.to_dense()
     values = values.as_subclass(Tensor)
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
     return values.reshape(-1)
+
+
+def tensors_in(value: object, levels: int = MAX_NESTING) -> Iterator[Tensor]:
+    """Every tensor, of any shape, in nested lists, tuples, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inner: Any = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = (getattr(value, field.name, None) for field in fields(value))
+    if levels:
+        for one in inner:
+            yield from tensors_in(one, levels - 1)
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
@@ -46,6 +72,10 @@ def without_values(tensor: Tensor) -> str:
     """Why the figures of a tensor of any shape are not read; empty if they are."""
     if tensor.is_meta:
         return "tensors on the meta device have no values"
+    if hasattr(tensor, "fake_mode"):
+        return "fake tensors have no values"
+    if torch_private.is_transformed(tensor):
+        return "the values of tensors inside torch.func are not read"
     if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
     return ""

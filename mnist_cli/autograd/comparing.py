@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
-from mnist_cli.autograd.order import backward_order, operations
+from mnist_cli.autograd.order import backward_order, calls_by_end, operations
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,16 @@ class ParameterDifference:
 
 
 @dataclass(frozen=True)
+class ActivationDifference:
+    """One call of a module whose output differs; ``figure`` is the figure that differs most."""
+
+    module: str
+    call: int
+    difference: float
+    figure: str
+
+
+@dataclass(frozen=True)
 class GraphComparison:
     """Two graphs compared.
 
@@ -56,6 +66,8 @@ class GraphComparison:
         structure: a sentence for each part that has no counterpart.
         first: the first pair in the backward pass that differs by more than ``tolerance``.
         tolerance: relative differences up to this are ignored.
+        activation: the first call to end, of those that both graphs have, whose output differs by
+            more than ``tolerance``.
     """
 
     nodes: tuple[NodeDifference, ...]
@@ -63,6 +75,7 @@ class GraphComparison:
     structure: tuple[str, ...]
     first: NodeDifference | None
     tolerance: float
+    activation: ActivationDifference | None = None
 
     @property
     def same(self) -> bool:
@@ -97,6 +110,7 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
         structure=(*structure, *_edges(pairs), *_missing(first, second)),
         first=next((one for one in nodes if one.difference > tolerance), None),
         tolerance=tolerance,
+        activation=_activation(first, second, tolerance),
     )
 
 
@@ -204,6 +218,19 @@ def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[Para
             gap = _gap(one.grad, other.grad)
             norms = (grad.norm if grad else None for grad in (one.grad, other.grad))
             yield ParameterDifference(one.name, gap.difference, gap.figure, *norms)
+
+
+def _activation(
+    first: GradGraph, second: GradGraph, tolerance: float
+) -> ActivationDifference | None:
+    others = {(one.module, one.call): one for one in second.modules}
+    for call in calls_by_end(first.modules):
+        other = others.get((call.module, call.call))
+        if other is not None and call.activation and other.activation:
+            gap = _gap(call.activation, other.activation)
+            if gap.difference > tolerance:
+                return ActivationDifference(call.module, call.call, gap.difference, gap.figure)
+    return None
 
 
 def _gap(a: Stats | None, b: Stats | None) -> _Gap:

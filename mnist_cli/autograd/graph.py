@@ -51,7 +51,7 @@ class TensorMeta:
 
 @dataclass(frozen=True)
 class Stats:
-    """Figures of one gradient: ``norm`` is the 2-norm; ``std`` the population's.
+    """Figures of one gradient or activation: ``norm`` is the 2-norm; ``std`` the population's.
 
     ``zeros`` is the fraction of exact zeros; ``nan`` and ``inf`` count entries.
     One NaN makes ``norm``, ``mean``, ``std``, ``min`` and ``max`` NaN.
@@ -169,6 +169,39 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module in the forward pass.
+
+    Calls stand in the order in which they began; ``depth`` counts the calls that a call is
+    inside of, so that the two make the tree of calls.
+
+    Attributes:
+        module: the path; empty for the model itself.
+        kind: name of the module's class.
+        call: number of earlier calls of the same module.
+        inputs: every tensor in the arguments.
+        outputs: every tensor in the result; empty if the module raised an error.
+        parameters: entries of the module's own parameters, without those of its children. A
+            parameter counts at the first call that has it, so that the calls add up.
+        activation: figures of the first output at the end of the call, before any later
+            operation in place; None without an output whose values can be read.
+        saved_bytes: memory that the nodes made by this call, outside of the calls in it, keep for
+            backward. A storage counts once, at the call that keeps it first; parameters and
+            buffers do not count. None where the graph was walked without saved tensors.
+    """
+
+    module: str
+    kind: str
+    call: Count
+    depth: Count
+    inputs: tuple[TensorMeta, ...] = ()
+    outputs: tuple[TensorMeta, ...] = ()
+    parameters: Count = 0
+    activation: Stats | None = None
+    saved_bytes: Count | None = None
+
+
+@dataclass(frozen=True)
 class Totals:
     """Counts over a whole graph; ``saved_bytes`` counts each storage once."""
 
@@ -184,7 +217,8 @@ class GradGraph:
 
     ``nodes[i].id == i``. ``context`` is its origin (torch version, device, precision, model,
     dataset, batch, loss …), written at the top of the document. ``unreadable`` lists what this
-    version of torch does not show.
+    version of torch does not show. ``modules`` are the calls of the forward pass, if it was traced
+    with its activations.
     """
 
     nodes: tuple[Node, ...]
@@ -193,6 +227,7 @@ class GradGraph:
     context: Mapping[str, Any] = field(default_factory=dict)
     replay: Verdict | None = None
     unreadable: tuple[str, ...] = ()
+    modules: tuple[ModuleCall, ...] = ()
 
     def __len__(self) -> int:
         return len(self.nodes)

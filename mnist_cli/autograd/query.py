@@ -6,11 +6,11 @@ Works on plain data. Imports no torch. Folding is :mod:`mnist_cli.autograd.foldi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, Stats
+from mnist_cli.autograd.graph import Edge, GradGraph, ModuleCall, Node, Stats
 from mnist_cli.autograd.order import engine_order
 
 
@@ -193,4 +193,16 @@ def select(graph: GradGraph, prefix: str) -> GradGraph:
         for one in graph.parameters
         if inside(one.name.rpartition(".")[0], prefix)
     )
-    return replace(graph, nodes=nodes, parameters=parameters, root=0)
+    calls = tuple(_calls_inside(graph.modules, prefix))
+    return replace(graph, nodes=nodes, parameters=parameters, root=0, modules=calls)
+
+
+def _calls_inside(calls: Sequence[ModuleCall], prefix: str) -> Iterator[ModuleCall]:
+    """The calls of a module and all below it; ``depth`` counts only these."""
+    around: list[int] = []
+    for call in calls:
+        while around and around[-1] >= call.depth:
+            around.pop()
+        if inside(call.module, prefix):
+            yield replace(call, depth=len(around))
+            around.append(call.depth)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from mnist_cli.autograd.error_tree import DependencyError
@@ -87,6 +87,37 @@ def backward_id() -> int:
         DependencyError: this torch does not have it.
     """
     return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
+    asked = getattr(torch._C, "_functorch", None)
+    return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
+
+
+def is_captured(tensor: Tensor) -> bool:
+    """Whether what is computed from a tensor now would enter a CUDA graph or a scripted program."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def compiled_inside(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` made the module: it holds another, which it runs compiled."""
+    return any(name == "_orig_mod" for name, _ in module.named_children())
+
+
+def compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called: its hooks are part of the compiled program."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """No dispatch mode sees what the block computes: a selective checkpoint counts operations."""
+    from torch.utils import _python_dispatch
+
+    pause = getattr(_python_dispatch, "_disable_current_modes", nullcontext)
+    paused: AbstractContextManager[Any] = pause()
+    return paused
 
 
 def input_metadata(node: Node) -> Sequence[Any]:
