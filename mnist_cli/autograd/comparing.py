@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -111,8 +112,8 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
             differ entry by entry.
     """
     pairs, structure = _match(operations(first), operations(second))
-    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
-    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
+    leaves, others = _leaves(first), _leaves(second)
+    pairs += [(node, others[key]) for key, node in leaves.items() if key in others]
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
     pairs.sort(key=lambda pair: rank[pair[0].id])
     nodes = tuple(_node_difference(a, b) for a, b in pairs)
@@ -127,6 +128,17 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
 
 
 Pairs = list[tuple[Node, Node]]
+
+
+def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
+    """Leaves by name and place: one whose dtype changed has a node for each of its dtypes."""
+    found: dict[tuple[str, int], Node] = {}
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.parameter is not None:
+            found[node.parameter, counts[node.parameter]] = node
+            counts[node.parameter] += 1
+    return found
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:

@@ -24,7 +24,7 @@ from mnist_cli.autograd.node import Grads, explain
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import backward_id
-from mnist_cli.autograd.undisturbed import set_aside
+from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
 
@@ -111,7 +111,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
-        stack.enter_context(set_aside(leaves))
+        stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
         stack.enter_context(walked.undisturbed())
         for number, node in enumerate(walked.nodes):
             handle = node.register_hook(partial(seen.take, number))
@@ -172,7 +172,8 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         grad: of the same shape; None is ones, for a root with one entry.
 
     Raises:
-        UsageError: the gradient is missing, has another shape, or is complex for a real root.
+        UsageError: the gradient is missing, has another shape, or is complex for a real root or
+            real for a complex one.
         TypeError: it is no tensor.
     """
     if grad is None and root.numel() != 1:
@@ -184,10 +185,11 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         return torch.ones_like(root, memory_format=torch.preserve_format).detach()
     if not isinstance(grad, Tensor):
         raise TypeError(f"the gradient must be a tensor, not a {type(grad).__name__}")
-    if grad.is_complex() and not root.is_complex():
+    if grad.is_complex() != root.is_complex():
+        kinds = ("complex", "real") if grad.is_complex() else ("real", "complex")
         raise UsageError(
-            f"a complex gradient ({grad.dtype}) does not fit a real root ({root.dtype})",
-            "Give its real part.",
+            f"a {kinds[0]} gradient ({grad.dtype}) does not fit a {kinds[1]} root ({root.dtype})",
+            "Give its real part." if grad.is_complex() else f"Convert it to {root.dtype}.",
         )
     if grad.shape != root.shape:
         raise UsageError(

@@ -30,7 +30,7 @@ from mnist_cli.autograd.torch_private import (
     is_function,
     sequence_number,
 )
-from mnist_cli.autograd.undisturbed import retaining, set_aside
+from mnist_cli.autograd.undisturbed import retaining, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -220,7 +220,7 @@ def call_node(
         for one in expected
     )
     _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph):
+    with torch.set_grad_enabled(create_graph), set_aside(strangers([node], ())):
         return adapter.call(node, given)
 
 
@@ -250,13 +250,15 @@ class _State:
     walked: Walk
     waiting: list[int]
     queue: ReadyQueue
+    strangers: list[Tensor]
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, walked: Walk) -> _State:
         sequences = [sequence_number(node) for node in walked.nodes]
-        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences))
+        others = strangers(walked.nodes, walked.leaves.values())
+        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
 
     def buffer(self, node: int) -> list[Tensor | None]:
         empty: list[Tensor | None] = [None] * len(self.walked.inputs[node])
@@ -345,7 +347,7 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
     if not is_function(node):
         return adapter.call(node, grads), ()
     leaves = state.walked.leaves
-    with set_aside(leaves.values()):
+    with set_aside([*leaves.values(), *state.strangers]):
         for name, held in state.gathered.items():
             leaves[name].grad = held.clone()
         results = adapter.call(node, grads)

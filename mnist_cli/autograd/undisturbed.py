@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.parameter import is_lazy
 
-from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import is_function, without_hooks_after_accumulation
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,39 @@ def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
             yield
     finally:
         for leaf, grad in zip(known, grads, strict=True):
-            leaf.grad = grad
+            _put_back(leaf, grad)
+
+
+def _put_back(leaf: Tensor, grad: Tensor | None) -> None:
+    """Assign ``.grad``, also one from before the leaf's ``.data`` got another shape or dtype."""
+    try:
+        leaf.grad = grad
+    except (RuntimeError, TypeError):
+        if grad is None:
+            raise
+        values, grad.data = grad.data, torch.empty_like(leaf.data)
+        leaf.grad = grad
+        grad.data = values
+
+
+def strangers(nodes: Iterable[Node], known: Iterable[Tensor]) -> list[Tensor]:
+    """The leaves, of any shape, that have no name, if a node may run a backward of its own.
+
+    A Function written in Python may, as a reentrant checkpoint does, and adds to the ``.grad`` of
+    leaves that it does not name. So all objects that Python knows are searched.
+    """
+    if not any(map(is_function, nodes)):
+        return []
+    named = {id(one) for one in known}
+    tensors = (one for one in gc.get_objects() if issubclass(type(one), Tensor))
+    return [one for one in tensors if id(one) not in named and _gathers(one)]
+
+
+def _gathers(tensor: Tensor) -> bool:
+    try:
+        return tensor.is_leaf and tensor.requires_grad and not is_lazy(tensor)
+    except Exception:  # a subclass may refuse any question
+        return False
 
 
 @contextmanager
