@@ -84,7 +84,9 @@ class ModuleTrace:
             return False
         if not self._called:
             self._begin()
-        return threading.get_ident() == self._thread and torch_private.backward_id() == self._backward
+        return (
+            threading.get_ident() == self._thread and torch_private.backward_id() == self._backward
+        )
 
     def _begin(self) -> None:
         """The first call: it may run in another thread than the one that made the trace."""
