@@ -88,6 +88,7 @@ format: $(VENV)/.dev ## bring the code into its format
 
 docs: $(VENV)/.dev ## write the reference of every command, and what the learning path's commands print, anew
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/notebook.py
 	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
