@@ -21,6 +21,9 @@ from mnist_cli.autograd.graph import ModuleCall, Saved, TensorMeta
 from mnist_cli.autograd.node import dtype_name
 from mnist_cli.autograd.stats import StatsCollector
 
+MAX_SPREAD = 16_000_000
+"""Entries up to which a sparse or expanded output has figures: 128 MiB as float64."""
+
 
 @dataclass
 class CallLog:
@@ -72,20 +75,31 @@ class CallLog:
         return tuple(replace(c, activation=figures.get(i)) for i, c in enumerate(self._calls))
 
     def _take(self, place: int, output: Tensor) -> None:
-        if without_values(output) or torch_private.is_capturing(output):
-            return
+        if torch_private.is_captured(output):
+            return  # the figures would become a part of the program
         try:
             with torch.no_grad(), torch_private.without_modes():
-                self._figures[place] = self._collector.add_now(output)
-        except (RuntimeError, NotImplementedError, TypeError):  # a layout without dense entries
+                if not (without_values(output) or _spreads(output)):
+                    self._figures[place] = self._collector.add_now(output)
+        except Exception:  # a subclass may refuse any question, and the model must go on
             return
 
     def _fresh(self, group: Sequence[nn.Module]) -> list[nn.Parameter]:
         """The parameters of these modules that no earlier call had."""
-        own = {id(one): one for module in group for one in module.parameters(recurse=False)}
+        every = nn.Module.named_parameters  # a subclass may have another method of that name
+        own = {id(one): one for module in group for _, one in every(module, recurse=False)}
         fresh = [one for one in own.values() if not is_lazy(one) and id(one) not in self._counted]
         self._counted.update(map(id, fresh))  # `fresh` holds them, so that no other gets their ids
         return fresh
+
+
+def _spreads(tensor: Tensor) -> bool:
+    """Whether its entries would take far more memory than it has: sparse or expanded, and large."""
+    if tensor.is_nested or tensor.numel() <= MAX_SPREAD:
+        return False
+    if tensor.layout != torch.strided:
+        return True
+    return tensor.numel() * tensor.element_size() > 2 * tensor.untyped_storage().nbytes()
 
 
 def _metas(tensors: Iterable[Tensor]) -> tuple[TensorMeta, ...]:

@@ -10,6 +10,7 @@ import copy
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,25 +42,38 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     Raises:
         UsageError: it is an optimised or scripted program, of which no call can be seen.
         TypeError: it is no module.
+        Exception: the module's own, of its forward pass.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"summary needs a module, not a {type(module).__name__}")
     subject = _copied(module) if _is_lazy(module) else module
-    counter = ProductCounter()
-    with ExitStack() as stack:
-        stack.enter_context(_as_it_was(subject, (inputs, kwargs)))
-        modules = stack.enter_context(trace_modules(subject, activations=True))
-        modules.meter = lambda: counter.multiply_adds
-        stack.enter_context(torch.enable_grad())
-        with counter:
-            result = subject(*inputs, **kwargs)
+    notes = []
+    try:
+        modules, result = _traced(subject, inputs, kwargs, ProductCounter())
+    except Exception as error:  # the counter's, such as for nested tensors, or the module's own
+        modules, result = _traced(subject, inputs, kwargs, None)
+        notes.append(f"the multiply-adds are not counted: {str(error).splitlines()[0]}")
     calls = _with_memory(modules, result)
     if not calls:
         raise UsageError(
             f"no call of this {type(module).__name__} can be seen: it is scripted or compiled",
             "Give the module that it was made from.",
         )
-    return _summary(subject, modules, calls)
+    return replace(_summary(subject, modules, calls), notes=tuple(notes))
+
+
+def _traced(
+    module: nn.Module, inputs: Any, kwargs: Any, counter: ProductCounter | None
+) -> tuple[ModuleTrace, Any]:
+    """One forward pass, which leaves the module as it was."""
+    with ExitStack() as stack:
+        stack.enter_context(_as_it_was(module, (inputs, kwargs)))
+        modules = stack.enter_context(trace_modules(module, activations=True))
+        stack.enter_context(torch.enable_grad())
+        if counter is not None:
+            modules.meter = lambda: counter.multiply_adds
+            stack.enter_context(counter)
+        return modules, module(*inputs, **kwargs)
 
 
 def _is_lazy(module: nn.Module) -> bool:
@@ -69,7 +83,8 @@ def _is_lazy(module: nn.Module) -> bool:
 def _copied(module: nn.Module) -> nn.Module:
     """A copy; torch refuses to copy a lazy buffer, so each gets a new one."""
     lazy = [one for one in module.buffers() if is_lazy(one)]
-    fresh = {id(one): UninitializedBuffer(device=one.device, dtype=one.dtype) for one in lazy}
+    make: Any = UninitializedBuffer
+    fresh = {id(one): make(device=one.device, dtype=one.dtype) for one in lazy}
     return copy.deepcopy(module, fresh)
 
 
@@ -104,8 +119,9 @@ def _with_memory(modules: ModuleTrace, result: object) -> tuple[ModuleCall, ...]
     outputs = [one for one in tensors_in(result) if one.requires_grad]
     if not outputs:
         return modules.calls
-    with torch.enable_grad():
-        root = _Joined.apply(*outputs)
+    with torch.enable_grad():  # a Function takes no nested tensor
+        parts = [part for one in outputs for part in (one.unbind() if one.is_nested else (one,))]
+        root = _Joined.apply(*parts)
     return walk(root, modules.model, modules).graph.modules
 
 

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import Stats, TensorMeta
-from mnist_cli.autograd.render.labels import number, size, visible
+from mnist_cli.autograd.render import columns
+from mnist_cli.autograd.render.labels import size, visible
 
 MAX_ROWS = 200
 """Rows that a printed table has."""
-
-MAX_WIDTH = 48
-"""Characters of a cell; longer ones are cut in the middle."""
 
 HEADER = (
     *("layer", "kind", "input", "output", "parameters", "trainable"),
@@ -65,25 +63,17 @@ class SummaryRow:
         name = self.module.rpartition(".")[2] or "(whole)"
         again = f" (call {self.call + 1})" if self.call else ""
         unused = " (not called)" if self.call is None else ""
-        cells = (
+        return (
             "  " * self.depth + visible(name) + again + unused,
             visible(self.kind),
-            _shapes(self.inputs),
-            _shapes(self.outputs),
-            _count(self.parameters),
-            _count(self.trainable),
-            _count(self.multiply_adds),
+            columns.shapes(self.inputs),
+            columns.shapes(self.outputs),
+            columns.counted(self.parameters),
+            columns.counted(self.trainable),
+            columns.counted(self.multiply_adds),
             size(self.saved_bytes) if self.saved_bytes else "",
-            self._figures(),
+            columns.spread(self.activation),
         )
-        return tuple(map(_shortened, cells))
-
-    def _figures(self) -> str:
-        stats = self.activation
-        if stats is None:
-            return ""
-        bad = f", {stats.nan + stats.inf:,} not finite" if not stats.finite else ""
-        return f"{number(stats.mean)} ± {number(stats.std)}{bad}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +87,7 @@ class Summary:
         parameter_bytes: memory of all parameters.
         total_buffers: entries of all buffers, such as running statistics.
         training: whether the module was in training mode.
+        notes: what could not be counted, and why.
     """
 
     rows: tuple[SummaryRow, ...]
@@ -105,6 +96,7 @@ class Summary:
     parameter_bytes: int
     total_buffers: int
     training: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -124,13 +116,12 @@ class Summary:
             f"{self.trainable_parameters:,} trainable; {self.total_buffers:,} entries of buffers",
             f"in {mode} mode: {self.multiply_adds:,} multiply-adds, "
             f"{size(self.saved_bytes)} kept for backward",
+            *map(visible, self.notes),
         ]
 
     def __str__(self) -> str:
-        table = [HEADER, *(row.cells() for row in self.rows[:MAX_ROWS])]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [_line(row, widths) for row in table]
-        lines.insert(1, "─" * max(map(len, lines)))
+        shown = [row.cells() for row in self.rows[:MAX_ROWS]]
+        lines = columns.aligned(HEADER, shown, TEXTUAL)
         return "\n".join([*lines, *self._omitted(), lines[1], *self.totals()])
 
     __repr__ = __str__
@@ -147,27 +138,6 @@ class Summary:
     def _omitted(self) -> Sequence[str]:
         more = len(self.rows) - MAX_ROWS
         return [f"… and {more:,} more in .rows"] if more > 0 else []
-
-
-def _shapes(metas: Sequence[TensorMeta]) -> str:
-    """The first shapes, and how many more there are."""
-    shown = ", ".join(str(list(meta.shape)) for meta in metas[:2])
-    return shown + (f" +{len(metas) - 2}" if len(metas) > 2 else "")
-
-
-def _count(value: int) -> str:
-    return f"{value:,}" if value else ""
-
-
-def _shortened(cell: str) -> str:
-    half = MAX_WIDTH // 2
-    return cell if len(cell) <= MAX_WIDTH else f"{cell[: half - 1]}…{cell[-half:]}"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    texts = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)][:TEXTUAL]
-    numbers = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)][TEXTUAL:]
-    return "  ".join([*texts, *numbers]).rstrip()
 
 
 def _html_row(cells: Sequence[str], tag: str = "td") -> str:

@@ -28,7 +28,7 @@ class ModuleTrace:
     """The module that was running, from each sequence number on.
 
     A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
-    by the place of the call, without the calls in it. Only the thread that made the trace is seen: each
+    by the place of the call, without the calls in it. Only the thread of the first call is seen: each
     thread has its own counter. A segment that is recomputed in backward is no other call.
     """
 
@@ -41,6 +41,7 @@ class ModuleTrace:
     _owners: list[int | None] = field(default_factory=list)
     _shown: int = 0
     _thread: int = field(default_factory=threading.get_ident)
+    _called: bool = False
 
     @property
     def calls(self) -> tuple[ModuleCall, ...]:
@@ -78,9 +79,25 @@ class ModuleTrace:
 
     def sees(self) -> bool:
         """Whether a module that is called now belongs to the forward pass of this trace."""
-        if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
+        if torch.compiler.is_compiling():
             return False
-        return torch_private.backward_id() == -1
+        if not self._called:
+            self._begin()
+        return threading.get_ident() == self._thread and torch_private.backward_id() == -1
+
+    def _begin(self) -> None:
+        """The first call: it may run in another thread than the one that made the trace."""
+        self._called = True
+        if threading.get_ident() != self._thread:
+            self._thread = threading.get_ident()
+            for noted in (self.starts, self.paths, self._owners):
+                noted.clear()
+            self.note("")
+
+    def end(self) -> None:
+        """The nodes made from here on belong to no module."""
+        if threading.get_ident() == self._thread:
+            self.note("")
 
 
 @contextmanager
@@ -113,7 +130,7 @@ def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[Mo
     finally:
         for handle in handles:
             handle.remove()
-        trace.note("")
+        trace.end()
 
 
 def _watched(model: nn.Module) -> dict[str, list[nn.Module]]:

@@ -246,3 +246,38 @@ def test_a_long_table_ends_and_says_how_many_rows_are_left() -> None:
     assert "… and 50 more in .rows" in str(found)
     assert "… and 50 more in .rows" in found._repr_html_()
     assert repr(found) == str(found)
+
+
+class OnNested(nn.Module):
+    """torch's counter fails on nested tensors; the module does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        nested = torch.nested.as_nested_tensor([x, x[:1]])
+        scores: Tensor = self.layer(nested)
+        return scores
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
+def test_what_torchs_counter_cannot_count_is_said_and_the_rest_is_shown() -> None:
+    found = summary(OnNested(), torch.randn(4, 3))
+    assert [row.module for row in found.rows] == ["", "layer"]
+    assert found.rows[1].saved_bytes == (4 + 1) * 3 * 4
+    assert found.multiply_adds == 0
+    assert "multiply-adds are not counted" in str(found)
+
+
+def test_an_error_of_the_module_is_its_own_and_leaves_it_as_it_was() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(4, 2))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        summary(model, torch.randn(5, 3))
+    assert model[0].num_batches_tracked == 0
+    assert not any(one._forward_hooks for one in model.modules())
+
+
+def test_rows_of_a_packed_sequence_are_those_that_run() -> None:
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(4, 3, 5), [4, 2, 1])
+    assert summary(nn.LSTM(5, 7), packed).multiply_adds == (4 + 2 + 1) * 4 * 7 * (5 + 7)
