@@ -232,7 +232,10 @@ const newFold = (call, box) => {
   const frame = frames[call];
   const { alike } = frame;
   const group = svgElement('g', { class: `fold${alike ? ` kin kin${alike[0] % 6}` : ''}`, 'data-fold': call, role: 'button', tabindex: 0,
-    'aria-expanded': 'false', 'aria-label': `${frame.title}, ${frame.summary}, ${alike ? `${repeated(alike)}, ` : ''}folded` }, byId('folds'));
+    'aria-expanded': 'false', 'aria-label': `${frame.title}, ${frame.summary}, ${alike ? `${repeated(alike)}, ` : ''}folded` });
+  // In the order of the calls, which is also that of the Tab key.
+  const next = [...folds.keys()].filter((other) => other > call).sort((a, b) => a - b)[0];
+  byId('folds').insertBefore(group, folds.get(next) ?? null);
   svgElement('rect', { class: 'card', width: box.width, height: box.height, rx: 10 }, group);
   svgElement('rect', { class: 'inner', x: 3, y: 3, width: box.width - 6, height: box.height - 6, rx: 7 }, group);
   if (alike) svgElement('rect', { class: 'stripe', x: 0, y: 9, width: 4, height: box.height - 18, rx: 2 }, group);

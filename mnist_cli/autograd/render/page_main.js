@@ -70,8 +70,8 @@ const openAround = (calls) => {
 };
 const reveal = (id) => openAround(around(boxes[drawnOf[id]].call));
 
-const foldAll = () => { setFolded(frames.map((_, call) => call)); fit(); };
-const unfoldAll = () => { setFolded([]); fit(); };
+const foldAll = () => { setFolded(frames.map((_, call) => call)); refit(); };
+const unfoldAll = () => { setFolded([]); refit(); };
 
 // ---- search
 
@@ -214,7 +214,7 @@ const onKey = (event) => {
   }
   const pressable = target.matches('button, select, summary, input, [role=button]');
   const box = target.closest('.box');
-  if (SCROLLING.has(event.key) && !box && target !== document.body) return;
+  if (SCROLLING.has(event.key) && target.closest('aside, #modules, input, select')) return;
   if (target.matches('.fold, .toggle') && (event.key === 'Enter' || event.key === ' ')) {
     fold(Number(target.dataset.fold));
   } else if (event.key in ARROWS && nodes.length && (box || target === document.body)) walk(event.key);

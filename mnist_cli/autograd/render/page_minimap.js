@@ -1,14 +1,15 @@
 // A small map of the whole picture, with the window on it: click or drag to move.
-const MAP_WIDTH = 150, MAP_HEIGHT = 210, MAP_LEAST = 34;
+const MAP_LEAST = 34;
 const minimap = byId('minimap');
 const map = { left: 0, top: 0, x: 1, y: 1 };
 
 const drawMap = () => {
+  const widest = innerWidth < 800 ? 70 : 150, highest = Math.min(210, innerHeight / 4);
   const { left, top, width, height } = state.extent;
-  const even = Math.min(MAP_WIDTH / width, MAP_HEIGHT / height);
+  const even = Math.min(widest / width, highest / height);
   // A long and narrow picture is stretched, so that the window on it can be held.
-  Object.assign(map, { left, top, x: Math.max(even, Math.min(MAP_LEAST / width, MAP_WIDTH / width)),
-    y: Math.max(even, Math.min(MAP_LEAST / height, MAP_HEIGHT / height)) });
+  Object.assign(map, { left, top, x: Math.max(even, Math.min(MAP_LEAST / width, widest / width)),
+    y: Math.max(even, Math.min(MAP_LEAST / height, highest / height)) });
   const place = (value) => Math.round(value * 10) / 10;
   const path = state.rects.map(({ x, y, width: w, height: h }) => {
     const across = place(Math.max(w * map.x, 1)), along = place(Math.max(h * map.y, 1));

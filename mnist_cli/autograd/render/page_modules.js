@@ -11,9 +11,10 @@ rows.forEach((row, i) => {
 const openRows = new Set();
 
 const MODULE_COLUMNS = [
-  ['in', (row) => row.inputs], ['out', (row) => row.outputs], ['parameters', (row) => row.parameters],
+  ['in', (row) => row.inputs], ['out', (row) => row.outputs],
+  ['‖grad‖ in', (row) => row.gradient], ['‖grad‖ weights', (row) => row.weights],
   ...['mean', 'std', 'zeros', 'NaN, Inf'].map((name, i) => [name, (row) => row.activation?.[i] ?? '']),
-  ['kept', (row) => row.saved], ['‖grad‖ in', (row) => row.gradient], ['‖grad‖ of weights', (row) => row.weights],
+  ['kept', (row) => row.saved], ['parameters', (row) => row.parameters],
 ];
 
 // A module's name within the call around it.
@@ -65,9 +66,17 @@ const noteModule = (path) => {
   for (let p = found < 0 ? null : rows[found].parent; p !== null; p = rows[p].parent) openRows.add(p);
   if (state.view !== 'graph') {
     showModules();
-    byId('modules').querySelector('.chosen')?.scrollIntoView({ block: 'nearest' });
+    scrollToChosen();
   }
   showCrumbs(path);
+};
+
+const scrollToChosen = () => {
+  const pane = byId('modules'), row = pane.querySelector('.chosen');
+  if (!row) return;
+  const head = 36, { top, bottom } = row.getBoundingClientRect(), edge = pane.getBoundingClientRect();
+  if (top < edge.top + head) pane.scrollTop -= edge.top + head - top;
+  else if (bottom > edge.bottom - head) pane.scrollTop += bottom - edge.bottom + head;
 };
 
 // A module's row, or that of the nearest module around it that was called.
@@ -102,7 +111,7 @@ const showModule = (path) => {
     const [mean, std, zeros, bad] = row.activation ?? [];
     const facts = [['class', row.kind], ['in', row.inputs], ['out', row.outputs], ['parameters', row.parameters],
       ['kept for backward', row.saved], ['mean', mean], ['std', std], ['zeros', zeros], ['NaN, Inf', bad],
-      ['‖grad‖ in', row.gradient?.[0]], ['‖grad‖ of weights', row.weights?.[0]]];
+      ['‖grad‖ in', row.gradient?.[0]], ['‖grad‖ weights', row.weights?.[0]]];
     if (calls.length > 1) parts.push(heading(`Call ${row.call + 1} of ${calls.length}`));
     parts.push(definitions(facts.filter(([, value]) => value)));
   }
@@ -131,10 +140,12 @@ const selectModule = (path) => {
 };
 
 const setView = (name) => {
+  const before = viewNow();
+  if (name === 'both' && innerHeight < 1000) byId('legend').open = false;
   state.view = name;
   document.body.dataset.view = name;
   for (const which of ['graph', 'modules', 'both']) byId(`view-${which}`).setAttribute('aria-pressed', which === name);
   if (name !== 'graph') noteModule(state.module);
-  if (name !== 'modules') requestAnimationFrame(() => { if (!fitted || fitted === viewNow()) fit(); else showView(); });
+  if (name !== 'modules') requestAnimationFrame(() => { if (fitted === before) refit(); else showView(); });
 };
-const nextView = () => setView({ graph: 'modules', modules: 'both', both: 'graph' }[state.view]);
+const nextView = () => rows.length && setView({ graph: 'modules', modules: 'both', both: 'graph' }[state.view]);

@@ -39,7 +39,7 @@ const normsByModule = () => {
   const depth = depths.find((d) => rows.filter((row) => row.depth === d).length > 1);
   const shown = rows.filter((row) => row.depth === depth).slice(0, 60);
   if (!shown.length) return [];
-  const head = ['module', '‖grad‖ in', '‖grad‖ of weights'].map((name) => htmlElement('th', { scope: 'col' }, name));
+  const head = ['module', '‖grad‖ in', '‖grad‖ weights'].map((name) => htmlElement('th', { scope: 'col' }, name));
   const body = shown.map((row) => htmlElement('tr', {}, htmlElement('td', { className: 'name' }, moduleLink(row.path)),
     normCell(row.gradient), normCell(row.weights)));
   return [heading('Gradient by module'), htmlElement('table', {}, htmlElement('thead', {}, htmlElement('tr', {}, ...head)),

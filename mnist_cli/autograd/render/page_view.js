@@ -38,6 +38,8 @@ const fit = () => {
   fitted = viewNow();
 };
 
+const refit = () => { fitted = ''; fit(); };
+
 const fitWhole = () => {
   const { left, top, width, height } = state.extent;
   const beside = width * 2 < height * 3 ? besideLegend() : 0;
