@@ -6,8 +6,9 @@ Works on plain data, such as a dump read back. Imports no torch and prints nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from mnist_cli.autograd.advising import advice
 from mnist_cli.autograd.brief import Brief
@@ -96,6 +97,13 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message} {self.advice}".rstrip()
+
+
+def advised(findings: Sequence[Diagnosis]) -> Iterator[tuple[Diagnosis, str]]:
+    """Each finding with its advice, which is empty if the next finding has the same."""
+    for one, following in zip_longest(findings, findings[1:]):
+        same = following is not None and following.advice == one.advice
+        yield one, "" if same else one.advice
 
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mnist_cli.autograd import comparing, query, replaying, writing
 from mnist_cli.autograd.attributing import attributed
-from mnist_cli.autograd.diagnosing import diagnose, parameter_table
+from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, parameter_table
 from mnist_cli.autograd.document import load
 from mnist_cli.autograd.graph import GradGraph, Node, Verdict
 from mnist_cli.autograd.recording import Recording, kept_bytes, record
@@ -197,7 +197,7 @@ def inspect(
         graph=graph,
         walk=walked,
         recording=recording if keep else replace(recording, grad_in=(), grad_out=()),
-        findings=Findings(_findings(walked, recording, counting=counting)),
+        findings=Findings(findings(walked, recording)),
         parameters=ParameterTable(parameter_table(graph)),
         verdict=verdict,
         notes=(*notes, *_hints(graph)),
@@ -249,21 +249,21 @@ def _context(root: Tensor, model: nn.Module | None) -> dict[str, Any]:
     return context
 
 
-def _findings(walked: Walk, recording: Recording, *, counting: bool) -> tuple[Any, ...]:
-    graph = recording.graph
-    units = dead_units(recording) if counting else None
-    findings = diagnose(graph, units)
-    bad = any(one.kind == "not-finite" for one in findings)
-    if bad or not _finite(walked.root):
-        return diagnose(graph, units, first_not_finite(walked))
-    return findings
+def findings(walked: Walk, recording: Recording) -> tuple[Diagnosis, ...]:
+    """Every finding, with dead units counted if the recording kept the gradients.
 
+    If a value is not finite, the saved tensors are searched for the first.
 
-def _finite(root: object) -> bool:
-    if not isinstance(root, Tensor):
-        return True
-    value = _context(root, None).get("loss", 0.0)
-    return math.isfinite(value)
+    Raises:
+        UsageError: the graph was freed.
+    """
+    units = dead_units(recording) if recording.grad_in else None
+    found = diagnose(recording.graph, units)
+    root = walked.root
+    loss = _context(root, None).get("loss", 0.0) if isinstance(root, Tensor) else 0.0
+    if math.isfinite(loss) and all(one.kind != "not-finite" for one in found):
+        return found
+    return diagnose(recording.graph, units, first_not_finite(walked))
 
 
 def _hints(graph: GradGraph) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from mnist_cli import autograd
 from mnist_cli.autograd.diagnosing import Diagnosis
 from mnist_cli.autograd.document import plain
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.inspecting import findings
 from mnist_cli.autograd.query import Path, inside
 from mnist_cli.autograd.recording import kept_bytes, root_tensor
 from mnist_cli.devices.memory import ask_for_room
@@ -45,16 +45,12 @@ def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
         recording = autograd.record(walked, keep=True)
         loss = root_tensor(walked).item()
         graph = recording.graph.with_context(**batch.context(), loss=loss)
-        findings = autograd.diagnose(graph, dead_units=autograd.dead_units(recording))
-        if not math.isfinite(loss) or any(one.kind == "not-finite" for one in findings):
-            findings = autograd.diagnose(
-                graph, autograd.dead_units(recording), autograd.first_not_finite(walked)
-            )
+        found = findings(walked, recording)
         if not replay:
-            return Dump(graph, findings)
+            return Dump(graph, found)
         replayed = autograd.replay(walked)
         graph = replace(graph, replay=autograd.judge(replayed, recording))
-        return Dump(graph, findings, tuple(replayed.order))
+        return Dump(graph, found, tuple(replayed.order))
 
 
 def path_document(path: Path) -> dict[str, Any]:

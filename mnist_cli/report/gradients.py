@@ -6,13 +6,12 @@ Turns plain data of :mod:`mnist_cli.autograd` into lines; computes no gradient.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.text import Text
 
-from mnist_cli.autograd.diagnosing import parameter_table
+from mnist_cli.autograd.diagnosing import advised, parameter_table
 from mnist_cli.autograd.render import module_table, tree
 from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
@@ -146,10 +145,10 @@ def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) 
     console.print()
     if not findings:
         console.print("gradients look healthy", style="green")
-    for finding, following in zip_longest(findings, findings[1:]):
+    for finding, advice in advised(findings):
         console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}", soft_wrap=True)
-        if finding.advice and (following is None or following.advice != finding.advice):
-            console.print(f"  {escape(finding.advice)}", style="dim", soft_wrap=True)
+        if advice:
+            console.print(f"  {escape(advice)}", style="dim", soft_wrap=True)
     if renumbered:
         console.print(
             "the ids above are renumbered; findings, --node and graph.json use the ids of the "

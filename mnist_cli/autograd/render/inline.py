@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 
 from mnist_cli.autograd.brief import Brief
-from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
+from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow, advised
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import labels, svg, tree
 from mnist_cli.autograd.render.condensing import condense
@@ -70,7 +70,10 @@ def text(graph: GradGraph, findings: Sequence[Diagnosis], notes: Sequence[str] =
 def _finding_lines(findings: Sequence[Diagnosis]) -> list[str]:
     if not findings:
         return ["gradients look healthy"]
-    lines = [_short(str(one)) for one in findings[:FINDINGS]]
+    lines = []
+    for one, advice in advised(findings[:FINDINGS]):
+        lines.append(_short(f"{one.kind}: {one.message}"))
+        lines += [f"  {_short(advice)}"] if advice else []
     return [*lines, *_more(len(findings) - FINDINGS, "finding")]
 
 
@@ -123,8 +126,8 @@ def _findings_html(findings: Sequence[Diagnosis]) -> str:
         return "<p>Gradients look healthy.</p>"
     rows = [
         f"<li><b>{escape(one.kind)}</b> {escape(_short(one.message))} "
-        f"<i>{escape(one.advice)}</i></li>"
-        for one in findings[:FINDINGS]
+        f"<i>{escape(_short(advice))}</i></li>"
+        for one, advice in advised(findings[:FINDINGS])
     ]
     rows += [f"<li>{line}</li>" for line in _more(len(findings) - FINDINGS, "finding")]
     return f"<ul>{''.join(rows)}</ul>"
