@@ -20,7 +20,7 @@ from mnist_cli.autograd.render.condensing import condense
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.pen import escape
 
-PICTURED = 80
+PICTURED = 60
 """Nodes above which the picture in a notebook is folded."""
 LINES = 40
 """Lines of the tree in a terminal."""
