@@ -160,7 +160,7 @@ def _backward(graph: GradGraph) -> Mapping[str, _Backward]:
         for path in around[target.module]:
             if path not in around[node.module]:
                 found[path].arriving.append(stats)
-    for one in graph.parameters:
-        for path in _prefixes(one.name.rpartition(".")[0]):
-            found.setdefault(path, _Backward()).weights.append(one.grad)
+    for parameter in graph.parameters:
+        for path in _prefixes(parameter.name.rpartition(".")[0]):
+            found.setdefault(path, _Backward()).weights.append(parameter.grad)
     return found

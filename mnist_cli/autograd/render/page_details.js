@@ -130,11 +130,12 @@ const sortBy = (column) => {
 const showGroup = (drawn) => {
   const ids = membersOf(drawn);
   const name = boxElements[drawn].querySelector('.name').textContent;
-  const path = commonPath(ids.filter((id) => !nodes[id].leaf).map((id) => nodes[id].module));
-  byId('node').replaceChildren(htmlElement('h2', {}, name), ...modulesIn(path),
+  byId('node').replaceChildren(htmlElement('h2', {}, name), ...modulesIn(pathOfGroup(drawn)),
     quiet(`${counted(ids.length, 'node', 'nodes')}, drawn as one box. In the order of the forward pass:`), ...listOf(ids));
 };
 
+// The innermost module around all operations of a box.
+const pathOfGroup = (drawn) => commonPath(membersOf(drawn).filter((id) => !nodes[id].leaf).map((id) => nodes[id].module));
 const commonPath = (paths) => paths.map((path) => path.split('.')).reduce((one, other) => {
   const differs = one.findIndex((part, i) => part !== other[i]);
   return differs < 0 ? one : one.slice(0, differs);

@@ -33,7 +33,7 @@ const chooseBox = (i) => {
   if (node !== null) { choose(node); return; }
   choose(null, false);
   markChosen(drawn);
-  noteModule(nodes[membersOf(drawn)[0]].module || null);
+  noteModule(pathOfGroup(drawn) || null);
   showGroup(drawn);
   showTab('node');
   boxElements[drawn].focus({ preventScroll: true });

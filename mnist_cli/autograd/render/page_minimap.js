@@ -4,7 +4,7 @@ const minimap = byId('minimap');
 const map = { left: 0, top: 0, x: 1, y: 1 };
 
 const drawMap = () => {
-  const widest = innerWidth < 800 ? 70 : 150, highest = Math.min(210, innerHeight / 4);
+  const widest = innerWidth < 800 ? 60 : 90, highest = Math.min(210, innerHeight / 4);
   const { left, top, width, height } = state.extent;
   const even = Math.min(widest / width, highest / height);
   // A long and narrow picture is stretched, so that the window on it can be held.

@@ -16,14 +16,26 @@ const findings = () => {
   const { findings: found, more, recorded } = data.summary;
   if (!recorded && !found.length) return [heading('Findings'), quiet('No gradients were recorded.')];
   if (!found.length) return [heading('Findings'), htmlElement('p', { className: 'sound' }, 'None: no gradient vanishes, explodes, is missing or not finite.')];
-  const items = found.map((one) => htmlElement('li', { className: 'finding' },
-    htmlElement('p', {}, one.message),
-    ...(one.advice ? [htmlElement('p', { className: 'quiet' }, one.advice)] : []),
-    htmlElement('p', {}, ...[one.node !== null && link(one.node), one.module && moduleLink(one.module)]
-      .filter(Boolean).flatMap((where, i) => (i ? [' · ', where] : [where])))));
-  return [heading(counted(found.length + more, 'finding', 'findings')), htmlElement('ul', { className: 'findings' }, ...items),
-    ...(more ? [quiet(`and ${more} more`)] : [])];
+  const kinds = [...new Set(found.map((one) => one.kind))];
+  return [heading(counted(found.length + more, 'finding', 'findings')),
+    ...kinds.flatMap((kind) => ofKind(found.filter((one) => one.kind === kind))),
+    ...(more ? [quiet(`and ${more.toLocaleString('en')} more`)] : [])];
 };
+
+// The first findings of one kind; the rest can be opened.
+const FIRST = 3;
+const ofKind = (found) => {
+  const list = (some) => htmlElement('ul', { className: 'findings' }, ...some.map(finding));
+  const rest = found.slice(FIRST);
+  return [list(found.slice(0, FIRST)), ...(rest.length
+    ? [htmlElement('details', {}, htmlElement('summary', {}, `${rest.length} more of this kind`), list(rest))] : [])];
+};
+
+const finding = (one) => htmlElement('li', { className: 'finding' },
+  htmlElement('p', {}, one.message),
+  ...(one.advice ? [htmlElement('p', { className: 'quiet' }, one.advice)] : []),
+  htmlElement('p', {}, ...[one.node !== null && link(one.node), one.module && moduleLink(one.module)]
+    .filter(Boolean).flatMap((where, i) => (i ? [' · ', where] : [where]))));
 
 const swatch = (level) => {
   const svg = svgElement('svg', { class: 'drawing swatch', width: 10, height: 10, 'aria-hidden': 'true' });

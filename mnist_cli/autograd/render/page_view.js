@@ -54,6 +54,7 @@ const fitWhole = () => {
 const fitReadable = () => {
   const { left, top, width, height } = state.extent;
   const stage = { width: picture.clientWidth, height: picture.clientHeight }, beside = down ? besideLegend() : 0;
+  if (down && stage.width > 600) stage.width -= 120; // for the map
   const across = (down ? stage.width - beside : stage.height) - 2 * MARGIN, size = down ? width : height;
   view.k = Math.max(READABLE, Math.min(1, across / size));
   const whole = size * view.k <= across + 1, root = state.placeOf(drawnOf[data.root]);
