@@ -27,7 +27,7 @@ $(VENV)/.python:
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo 'Installing torch and the other packages into $(VENV). On Linux this downloads about 3 GB, once,'
 	@echo 'and takes 5.5 GB of disk. README.md says how to use a smaller, CPU-only torch.'
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[digits,plots,transforms]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.autograd.error_tree import DataError
+from mnist_cli.autograd.error_tree import DataError, DependencyError
 from mnist_cli.autograd.graph import (
     FORMAT,
     VERSION,
@@ -119,8 +119,13 @@ class _Document:
 
 @functools.cache
 def _reader() -> TypeAdapter[_Document]:
-    from pydantic import TypeAdapter
-
+    try:
+        from pydantic import TypeAdapter
+    except ModuleNotFoundError as error:
+        raise DependencyError(
+            "reading a dump needs the package pydantic, which is not installed",
+            "Install it with: pip install pydantic",
+        ) from error
     return TypeAdapter(_Document)
 
 
@@ -129,6 +134,7 @@ def loads(text: str) -> GradGraph:
 
     Raises:
         DataError: it is not one; the message names the place.
+        DependencyError: pydantic is not installed, which everything else does without.
     """
     from pydantic import ValidationError
 

@@ -24,7 +24,10 @@ from mnist_cli.autograd.undisturbed import RandomState, same_buffers
 from mnist_cli.autograd.walking import Walk, walk
 
 FROM_LOSS = "The gradient that arrives at the output of the model is not: look at the loss."
-NOT_AGAIN = "Run again, the pass is finite: something that it depends on has changed."
+NOT_AGAIN = (
+    "Run again, the pass is finite: what it depends on has changed since, or another process sends "
+    "gradients that are not."
+)
 
 
 @dataclass(eq=False)
