@@ -478,6 +478,11 @@ def test_search_opens_every_module_around_what_it_finds(page: Page) -> None:
 
 
 def test_fit_is_readable_and_a_second_one_shows_all(page: Page) -> None:
+    # Whole, this one would be a little too small to read.
+    browser = page.open(NETWORK)
+    assert smallest_name(browser) >= 9.5
+    browser.click("#fit")
+    assert 6 < smallest_name(browser) < 9.5
     browser = page.open(LAYERED)
     browser.click("#unfold-all")
     assert smallest_name(browser) >= 9.5
