@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.replaying import call_node as call_node
     from mnist_cli.autograd.replaying import replay as replay
     from mnist_cli.autograd.replaying import replay_steps as replay_steps
+    from mnist_cli.autograd.summarizing import summary as summary
+    from mnist_cli.autograd.summary_table import Summary as Summary
     from mnist_cli.autograd.tracing import trace_modules as trace_modules
     from mnist_cli.autograd.units import dead_units as dead_units
     from mnist_cli.autograd.units import first_not_finite as first_not_finite
@@ -83,6 +85,8 @@ _HOME = {
     "recording": ("Recording", "record"),
     "render": ("draw",),
     "replaying": ("Replay", "call_node", "replay", "replay_steps"),
+    "summarizing": ("summary",),
+    "summary_table": ("Summary",),
     "tracing": ("trace_modules",),
     "units": ("dead_units", "first_not_finite"),
     "values": ("parse_binding", "parse_value"),

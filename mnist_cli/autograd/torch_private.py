@@ -112,9 +112,10 @@ def is_transformed(tensor: Tensor) -> bool:
     return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
 
 
-def is_capturing(tensor: Tensor) -> bool:
-    """Whether what is computed from a tensor now would become a part of a CUDA graph."""
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+def is_captured(tensor: Tensor) -> bool:
+    """Whether what is computed from a tensor now would enter a CUDA graph or a scripted program."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def compiled_inside(module: nn.Module) -> bool:

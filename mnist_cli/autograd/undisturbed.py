@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.parameter import is_lazy
 
 from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
 
@@ -72,16 +73,24 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
     """Put a model's buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. Written through ``.data``, so that autograd does not take saved buffers for
+    batch again. A buffer that was replaced by another tensor is back too. Written through ``.data``, so that autograd does not take saved buffers for
     overwritten ones.
     """
-    buffers = list(model.buffers()) if model is not None else []
-    before = [buffer.detach().clone() for buffer in buffers]
+    before = [] if model is None else list(_buffers(model))
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, before, strict=True):
+        for module, name, buffer, value in before:
+            if getattr(module, name, None) is not buffer:
+                setattr(module, name, buffer)
             buffer.data.copy_(value)
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if not is_lazy(buffer):
+                yield module, name, buffer, buffer.detach().clone()
 
 
 def retaining(nodes: Sequence[Node]) -> list[Tensor]:

@@ -68,6 +68,7 @@ def document(
         "same": comparison.same,
         "tolerance": comparison.tolerance,
         "first_difference": plain(comparison.first),
+        "first_activation": plain(comparison.activation),
         "structure": list(comparison.structure),
         "parameters": plain(comparison.parameters),
         "nodes": plain(comparison.nodes),

@@ -35,7 +35,7 @@ class Dump:
 
 
 def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
-    """Walk and record a batch's loss.
+    """Walk and record a batch's loss, with the calls of modules in the forward pass.
 
     Args:
         batch: the network and its images.
@@ -44,7 +44,7 @@ def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
     Raises:
         OutOfMemory: the gradients of all nodes do not fit into memory at once.
     """
-    with batch.walked() as walked:
+    with batch.walked(activations=True) as walked:
         if batch.device.type == "cpu":
             ask_for_room((2 if replay else 1) * kept_bytes(walked))
         recording = autograd.record(walked, keep=True)

@@ -27,12 +27,14 @@ class View:
         fold: make each call of a module one node.
         depth: fold modules below this level.
         direction: of the forward pass.
+        forward: print the calls of modules in place of the tree.
     """
 
     module: str | None = None
     fold: bool | None = None
     depth: int | None = None
     direction: Direction = "down"
+    forward: bool = False
 
     def of(self, graph: GradGraph) -> tuple[GradGraph, bool]:
         """The part to show, and whether it is the whole graph.

@@ -152,7 +152,12 @@ def dump(
     shown, whole = view.of(made.graph)
     if not as_json:
         if "text" in formats and not quiet:
-            report.print_dump(shown, made.findings_in(view.module or ""), renumbered=not whole)
+            report.print_dump(
+                shown,
+                made.findings_in(view.module or ""),
+                renumbered=not whole,
+                forward=view.forward,
+            )
         if made.graph.replay is not None:
             report.print_verdict(made.graph.replay)
     files = [name for name in formats if name != "text" or out is not None]

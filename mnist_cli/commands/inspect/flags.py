@@ -135,6 +135,15 @@ DepthFlag = Annotated[
         rich_help_panel=SHOWN,
     ),
 ]
+ViewFlag = Annotated[
+    Literal["graph", "modules"],
+    typer.Option(
+        "--view",
+        help="What the terminal shows: the backward graph as a tree, or each call of a module in "
+        "the forward pass with its shapes, memory, activation and gradient.",
+        rich_help_panel=SHOWN,
+    ),
+]
 CompareFlag = Annotated[
     tuple[str, str] | None,
     typer.Option(
