@@ -136,12 +136,13 @@ def loads(text: str) -> GradGraph:
         DataError: it is not one; the message names the place.
         DependencyError: pydantic is not installed, which everything else does without.
     """
-    from pydantic import ValidationError
-
     data = _parsed(text)
     _check_format(data)
+    reader = _reader()
+    from pydantic import ValidationError
+
     try:
-        read = _reader().validate_json(text, strict=True)
+        read = reader.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _wrong(f"{_place(first['loc'])}: {first['msg']}") from None

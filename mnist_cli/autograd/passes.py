@@ -5,7 +5,8 @@ Knows a module, its inputs and the gradients of its outputs; nothing of when it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +22,10 @@ from mnist_cli.autograd.recording import record
 from mnist_cli.autograd.torch_private import sequence_number, times_changed
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, same_buffers
+from mnist_cli.autograd.unwrapping import communicates
 from mnist_cli.autograd.walking import Walk, walk
 
+NOT_RUN = "The pass is not run again to find the cause: the model {}."
 FROM_LOSS = "The gradient that arrives at the output of the model is not: look at the loss."
 NOT_AGAIN = (
     "Run again, the pass is finite: what it depends on has changed since, or another process sends "
@@ -71,6 +74,17 @@ class Pass:
         return self.versions == _versions(self.args, self.kwargs)
 
 
+class Here(threading.local):
+    """What one thread is doing."""
+
+    depth = 0
+    current: Pass | None = None
+    backward = -1
+
+    def __init__(self) -> None:
+        self.passes: list[Pass] = []
+
+
 def _autocast() -> torch.dtype | None:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
@@ -102,6 +116,19 @@ def joined(outputs: list[Tensor], grads: Mapping[int, Tensor]) -> Tensor:
     for part in parts[1:]:
         total = total + part.to(total.device)
     return total
+
+
+def why_not_again(passes: Sequence[Pass], model: nn.Module) -> str:
+    """Why passes of a model cannot be run again, in a sentence; empty if they can."""
+    if communicates(model):
+        why = "communicates with other processes in its forward pass"
+    elif not all(map(finite, model.parameters())):
+        why = "has parameters that are not finite"
+    elif not all(one.unchanged for one in passes):
+        why = "was given inputs that have changed in place since"
+    else:
+        return ""
+    return NOT_RUN.format(why)
 
 
 def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
 from mnist_cli.autograd.graph import GradGraph, Node
@@ -17,6 +18,13 @@ LISTED = 3
 
 class GradientWarning(UserWarning):
     """What :func:`watch` has to say of a training."""
+
+
+class Scaler(Protocol):
+    """What is needed of a ``torch.amp.GradScaler``."""
+
+    def get_scale(self) -> float:
+        """What the loss is multiplied with."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,23 @@ import torch
 from torch import nn
 
 from mnist_cli.autograd.bits import without_values
-from mnist_cli.autograd.torch_private import compiled_inside
+from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.torch_private import compiled_in_place, compiled_inside
+
+
+def check_watchable(model: nn.Module) -> None:
+    """Check that the calls of a model can be seen.
+
+    Raises:
+        UsageError: it is scripted, or compiled in place.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError("a scripted model cannot be watched", "Watch it before torch.jit.")
+    if compiled_in_place(model):
+        raise UsageError(
+            "a model that was compiled in place cannot be watched",
+            "Use torch.compile(model) instead of model.compile(), and watch what it returns.",
+        )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,28 +24,22 @@ from mnist_cli.autograd.diagnosing import diagnose, parameter_table
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.finiteness import Sums, all_finite, fetched, has_nan, sums_of
 from mnist_cli.autograd.observing import Observer
-from mnist_cli.autograd.passes import Pass, outputs_in, run_again
+from mnist_cli.autograd.passes import NOT_RUN, Here, Pass, outputs_in, run_again, why_not_again
 from mnist_cli.autograd.problems import (
     Evidence,
     GradientWarning,
     Problem,
     Record,
+    Scaler,
     not_finite_only,
     problem_of,
 )
-from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id, compiled_in_place
+from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.unwrapping import communicates, entries_of, unwrapped
+from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
 
 READ_AFTER = 1000
 """Passes whose sums may wait on an accelerator before they are read."""
-
-
-class Scaler(Protocol):
-    """What is needed of a ``torch.amp.GradScaler``."""
-
-    def get_scale(self) -> float:
-        """What the loss is multiplied with."""
 
 
 def watch(
@@ -83,28 +77,11 @@ def watch(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be a module, not a {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UsageError("a scripted model cannot be watched", "Watch it before torch.jit.")
-    if compiled_in_place(model):
-        raise UsageError(
-            "a model that was compiled in place cannot be watched",
-            "Use torch.compile(model) instead of model.compile(), and watch what it returns.",
-        )
+    check_watchable(model)
     for name, value in (("every", every), ("keep", keep)):
         if value < 1:
             raise UsageError(f"{name} is {value}", "The least is 1.")
     return Watch(model, every, keep, on_problem, scaler)
-
-
-class _Here(threading.local):
-    """What one thread is doing."""
-
-    depth = 0
-    current: Pass | None = None
-    backward = -1
-
-    def __init__(self) -> None:
-        self.passes: list[Pass] = []
 
 
 class Watch:
@@ -132,7 +109,7 @@ class Watch:
         self._inner = unwrapped(model)
         self._names = dict(self._inner.named_parameters())
         self._later = any(p.device.type != "cpu" for p in self._names.values())
-        self._here = _Here()
+        self._here = Here()
         self._threads: set[int] = set()
         self._lock = threading.RLock()
         self._hooked: dict[nn.Module, list[RemovableHandle]] = {}
@@ -346,18 +323,10 @@ class Watch:
     def _cannot_run_again(self, passes: Sequence[Pass]) -> str:
         """Why passes cannot be run again, in a sentence; empty if they can."""
         if self._later:
-            why = "runs on an accelerator"
-        elif len(self._threads) > 1:
-            why = "runs in several threads"
-        elif communicates(self._inner):
-            why = "communicates with other processes in its forward pass"
-        elif not all(map(finite, self._names.values())):
-            why = "has parameters that are not finite"
-        elif not all(one.unchanged for one in passes):
-            why = "was given inputs that have changed in place since"
-        else:
-            return ""
-        return f"The pass is not run again to find the cause: the model {why}."
+            return NOT_RUN.format("runs on an accelerator")
+        if len(self._threads) > 1:
+            return NOT_RUN.format("runs in several threads")
+        return why_not_again(passes, self._inner)
 
     def _say(self, problem: Problem) -> None:
         self._bad = True
