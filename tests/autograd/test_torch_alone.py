@@ -16,7 +16,7 @@ from importlib.abc import MetaPathFinder
 
 import torch
 
-TORCH_NEEDS = {"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "numpy"}
+TORCH_NEEDS = {"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "numpy", "triton"}
 ALLOWED = {*TORCH_NEEDS, *sys.stdlib_module_names, *(name.partition(".")[0] for name in sys.modules), "mnist_cli"}
 
 
