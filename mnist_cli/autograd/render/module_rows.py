@@ -146,7 +146,7 @@ def _nested(paths: Iterable[str]) -> Iterator[str]:
 def _backward(graph: GradGraph) -> Mapping[str, _Backward]:
     """Nodes, gradients and saved memory by module, each module with all that are in it."""
     found: dict[str, _Backward] = {}
-    around = {node.module: list(_prefixes(node.module)) for node in graph.nodes}
+    around = {path: dict.fromkeys(_prefixes(path)) for path in {n.module for n in graph.nodes}}
     for node in graph.nodes:
         for path in around[node.module]:
             one = found.setdefault(path, _Backward())
