@@ -422,7 +422,7 @@ def layered(blocks: int = 12) -> GradGraph:
     paths.append("stem.last")
     module = {i: path for i, path in enumerate(paths) if nexts[i]}
     names = {i: path for i, path in enumerate(paths) if not nexts[i]}
-    kinds = {i: "AddmmBackward0" for i in module}
+    kinds = dict.fromkeys(module, "AddmmBackward0")
     return render_graphs.graph(nexts, module=module, parameter=names, name=kinds)
 
 
