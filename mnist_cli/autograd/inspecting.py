@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,9 +22,10 @@ from mnist_cli.autograd.render import inline
 from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
+from mnist_cli.autograd.undisturbed import RandomState, same_buffers
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.autograd.verdict import judge
-from mnist_cli.autograd.walking import Names, Walk, walk
+from mnist_cli.autograd.walking import Names, Walk, leaves_of, walk
 
 UNITS_BYTES = 2**29
 """Bytes of gradients up to which they are held for a moment to count dead units."""
@@ -58,14 +60,23 @@ class Report:
     def node(self, wanted: str | int) -> Node:
         """One node, by its id, parameter, name or module; of a module, its last operation.
 
+        A number is an id. Text such as "0" is a module of that name if the model has one.
+
         Raises:
             UsageError: nothing has that name, or several nodes; the ids are listed.
         """
-        word = str(wanted)
-        found = query.find_nodes(self.graph, word)
+        if isinstance(wanted, int):
+            return query.find_node(self.graph, str(wanted))
+        word = wanted.strip()
+        found = self._numbered(word) or query.find_nodes(self.graph, word)
         if all(node.name != word and query.inside(node.module, word) for node in found):
             return found[0]  # the nearest to the loss
         return query.find_node(self.graph, word)
+
+    def _numbered(self, word: str) -> list[Node]:
+        """The nodes of a module that has a number for a name, as in ``nn.Sequential``."""
+        nodes = self.graph.nodes if word.isdecimal() else ()
+        return [node for node in nodes if query.inside(node.module, word)]
 
     def path(self, parameter: str) -> query.Path:
         """The shortest path of the gradient from the loss to a parameter.
@@ -169,14 +180,39 @@ def inspect(
         keep: hold the gradients of all nodes in ``recording``.
 
     Returns:
-        The report. The model is as before, ``.grad``, buffers and random state included, and
-        ``loss.backward()`` still works.
+        The report. The model is as before, ``.grad``, buffers and random state included, also
+        if ``loss`` is a function that ran it; and ``loss.backward()`` still works.
 
     Raises:
         TypeError: ``loss`` is neither a tensor nor a function that returns one.
         UsageError: the tensor has no graph, the graph was freed, or ``grad`` does not fit.
     """
-    root, traced = _computed(loss, model, modules)
+    with _unchanged(loss, model):
+        root, traced = _computed(loss, model, modules)
+        return _report(root, traced, model, grad, replay=replay, keep=keep)
+
+
+@contextmanager
+def _unchanged(loss: object, model: Names) -> Iterator[None]:
+    """Undo what the forward pass of a function changes: batch norm counts, dropout draws."""
+    if isinstance(loss, Tensor) or not callable(loss):
+        yield
+        return
+    devices = {leaf.device for leaf in leaves_of(model).values()}
+    buffers = same_buffers(model if isinstance(model, nn.Module) else None)
+    with RandomState.now(devices).used(), buffers:
+        yield
+
+
+def _report(
+    root: Tensor,
+    traced: ModuleTrace | None,
+    model: Names,
+    grad: Tensor | None,
+    *,
+    replay: bool,
+    keep: bool,
+) -> Report:
     walked = walk(root, model if model is not None or traced is None else traced.model, traced)
     notes = []
     if traced is None and (graph := attributed(walked.graph)) is not walked.graph:

@@ -78,6 +78,28 @@ def test_a_function_gives_modules_a_verdict_and_the_right_gradients() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("as_function", [True, False])
+def test_the_model_and_the_random_state_are_as_before(as_function: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.LazyLinear(2))
+    images = torch.randn(5, 3)
+    model(images)
+    loss = model(images).square().sum()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    inspect((lambda: model(images).square().sum()) if as_function else loss, model, replay=True)
+    assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_function_may_run_a_lazy_model_first() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())
+    found = inspect(lambda: model(torch.randn(5, 3)).square().sum(), model)
+    assert found.node("1").module == "1"  # text is a module before it is an id
+    assert found.node(1).id == 1
+    assert found.node("7").id == 7
+
+
 def test_a_tensor_stays_usable_and_its_modules_are_inferred() -> None:
     model, loss = small()
     value = loss()

@@ -38,7 +38,15 @@ class Format:
         plan: Layout | None = None,
         findings: Sequence[Diagnosis] | None = None,
     ) -> str:
-        """The graph in this format; see :func:`draw`. ``plan`` is its layout, if it exists."""
+        """The graph in this format; see :func:`draw`.
+
+        Args:
+            graph: the graph.
+            direction: of the forward pass, "down" or "right".
+            order: ids in the order of a replay's calls.
+            plan: the layout, if it exists.
+            findings: what is wrong with the network.
+        """
         given = {"direction": direction, "order": order, "plan": plan, "findings": findings}
         return self.renderer(graph, **{name: given[name] for name in self.options})
 
