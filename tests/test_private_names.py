@@ -28,10 +28,6 @@ TORCH: Mapping[str, set[str]] = {
         *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),
         *("_cudnn_rnn",),
     },
-    "autograd/costs.py": {
-        *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),
-        *("_cudnn_rnn",),
-    },
     "gpu/probe.py": {"_C", "_cuda_getArchFlags"},
     "proving/recorded_steps.py": {
         *("_python_dispatch", "_pytree", "_schema", "_local_scalar_dense"),
