@@ -34,8 +34,8 @@ from mnist_cli.autograd.undisturbed import retaining, set_aside
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
-def _size(tensor: Tensor) -> str:
-    return sizes(shape_of(tensor) or ())
+def _size(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else sizes(shape_of(tensor) or ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +61,7 @@ class Delivery:
     ready: bool
 
     def __repr__(self) -> str:
-        what = "nothing" if self.sent is None else _size(self.sent)
-        summed = f", summed from {_size(self.raw)}" if self.reduced and self.raw is not None else ""
-        return f"Delivery(result {self.position} to #{self.edge.node}: {what}{summed})"
+        return f"Delivery(result {self.position} to #{self.edge.node}: {_size(self.sent)})"
 
     @property
     def reduced(self) -> bool:
@@ -102,12 +100,11 @@ class ReplayStep:
     inside: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        came = listed("nothing" if grad is None else _size(grad) for grad in self.grads)
-        sent = listed(f"#{one.edge.node}" for one in self.deliveries)
-        if self.parameter is not None:
-            sent = shortened(self.parameter)
-        head = f"{self.index}: #{self.node} {shortened(self.call)}"
-        return f"ReplayStep({head}, {came}{f' → {sent}' if sent else ''})"
+        sent = self.parameter or listed(f"#{one.edge.node}" for one in self.deliveries)
+        head = (
+            f"{self.index}: #{self.node} {shortened(self.call)}, {listed(map(_size, self.grads))}"
+        )
+        return f"ReplayStep({head} → {shortened(sent) or 'nothing'})"
 
 
 @dataclass(frozen=True, eq=False)
