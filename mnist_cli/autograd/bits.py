@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.brief import sizes
 
 MAX_NESTING = 20
 """Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
@@ -87,6 +88,11 @@ def shape_of(described: Any) -> tuple[int, ...] | None:
         return tuple(int(size) for size in described.shape)
     except (RuntimeError, AttributeError, TypeError, ValueError):
         return None
+
+
+def size_of(tensor: Tensor | None) -> str:
+    """The shape of a tensor of any shape in words: ``16×8``."""
+    return "nothing" if tensor is None else sizes(shape_of(tensor) or ())
 
 
 def numbers(tensor: Tensor) -> Tensor:

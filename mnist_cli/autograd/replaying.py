@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd.graph import Node as LiveNode
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.bits import same_bits, shape_of
-from mnist_cli.autograd.brief import listed, shortened, sizes
+from mnist_cli.autograd.bits import same_bits, size_of
+from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
@@ -32,10 +32,6 @@ from mnist_cli.autograd.torch_private import (
 )
 from mnist_cli.autograd.undisturbed import retaining, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
-
-
-def _size(tensor: Tensor) -> str:
-    return sizes(shape_of(tensor) or ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +57,7 @@ class Delivery:
     ready: bool
 
     def __repr__(self) -> str:
-        what = "nothing" if self.sent is None else _size(self.sent)
-        summed = f", summed from {_size(self.raw)}" if self.reduced and self.raw is not None else ""
-        return f"Delivery(result {self.position} to #{self.edge.node}: {what}{summed})"
+        return f"Delivery(result {self.position} to #{self.edge.node}: {size_of(self.sent)})"
 
     @property
     def reduced(self) -> bool:
@@ -102,12 +96,10 @@ class ReplayStep:
     inside: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        came = listed("nothing" if grad is None else _size(grad) for grad in self.grads)
-        sent = listed(f"#{one.edge.node}" for one in self.deliveries)
-        if self.parameter is not None:
-            sent = shortened(self.parameter)
-        head = f"{self.index}: #{self.node} {shortened(self.call)}"
-        return f"ReplayStep({head}, {came}{f' → {sent}' if sent else ''})"
+        came = listed(map(size_of, self.grads))
+        sent = self.parameter or listed(f"#{one.edge.node}" for one in self.deliveries)
+        call = f"{self.index}: #{self.node} {shortened(self.call)}"
+        return f"ReplayStep({call}, {came} → {shortened(sent)})"
 
 
 @dataclass(frozen=True, eq=False)
