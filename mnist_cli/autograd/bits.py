@@ -118,5 +118,5 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether no entry of any tensor is NaN or infinite; also if its values are not read."""
+    """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
     return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

@@ -26,7 +26,7 @@ def _sum(tensor: Tensor) -> Tensor:
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
-    """Whether all ``.grad`` are finite: one sum each, and a closer look where it is not."""
+    """Whether all ``.grad``, of any shape, are finite: one sum each, and a closer look where it is not."""
     grads = [one.grad.detach() for one in parameters if one.grad is not None]
     total = 0.0
     for grad in grads:
@@ -51,7 +51,7 @@ Sums = dict[torch.device, tuple[list[str], Tensor]]
 
 
 def sums_of(named: Mapping[str, Tensor]) -> Sums:
-    """The sum of each ``.grad`` by device, left there."""
+    """The sum of each ``.grad``, of any shape, by device, left there."""
     groups: dict[torch.device, tuple[list[str], list[Tensor]]] = {}
     for name, one in named.items():
         if one.grad is not None and _plain(one.grad) and not one.grad.is_complex():
