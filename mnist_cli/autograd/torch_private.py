@@ -107,13 +107,13 @@ def times_changed(tensor: Tensor) -> int:
 
 
 def is_transformed(tensor: Tensor) -> bool:
-    """Whether a tensor stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
+    """Whether a tensor of any shape stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
     asked = getattr(torch._C, "_functorch", None)
     return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
 
 
 def is_captured(tensor: Tensor) -> bool:
-    """Whether what is computed from a tensor now would enter a CUDA graph or a scripted program."""
+    """Whether what a tensor of any shape gives now enters a CUDA graph or a scripted program."""
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 

@@ -266,6 +266,17 @@ def test_a_module_that_raises_has_no_outputs_and_the_next_one_is_inside_the_same
     assert calls[2].outputs == calls[0].outputs == (TensorMeta((2, 3), "float32"),)
 
 
+def test_a_hook_that_refuses_an_output_leaves_none() -> None:
+    def refuse(module: nn.Module, args: Any, output: Tensor) -> None:
+        raise ValueError("refused")
+
+    model = Recovers()
+    model.bad = nn.Linear(3, 3)
+    model.bad.register_forward_hook(refuse)
+    bad = traced(model, torch.randn(2, 3))[1]
+    assert (bad.module, bad.outputs, bad.activation) == ("bad", (), None)
+
+
 def test_an_error_that_leaves_the_block_is_the_models_own_and_no_hook_remains() -> None:
     model = nn.Sequential(nn.Linear(3, 3), Fails())
     with (
