@@ -40,12 +40,19 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
         if not is_relu(node):
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
-        if came and left and came[0] is not None and left[0] is not None and came[0].dim() > 1:
+        if came and left and _countable(came[0]) and _countable(left[0]):
+            assert came[0] is not None
+            assert left[0] is not None
             others = [d for d in range(came[0].dim()) if d != 1]
             asked = (came[0] != 0).sum(others) > 0
             dead = asked & ((left[0] != 0).sum(others) == 0)
             counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
     return counts
+
+
+def _countable(grad: Tensor | None) -> bool:
+    plain = grad is not None and grad.layout == torch.strided and not without_values(grad)
+    return plain and grad is not None and not grad.is_nested and grad.dim() > 1
 
 
 def first_not_finite(walked: Walk) -> FirstBad | None:
