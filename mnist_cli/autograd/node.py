@@ -271,12 +271,12 @@ def _handed_over(node: Node, grads: Grads) -> Grads:
     return handed_over(node, [GradientEdge(node, i) for i, _ in known], [grad for _, grad in known])
 
 
-def handed_over(node: Node, roots: Sequence[Tensor | GradientEdge], seeds: list[Tensor]) -> Grads:
+def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[Tensor]) -> Grads:
     """What the engine hands to a Function in a pass that ends there.
 
     Args:
         node: the Function's node.
-        roots: where the pass begins: tensors or edges of any shape.
+        roots: where the pass begins: a tensor of any shape, or edges.
         seeds: their gradients, of their shapes.
     """
 

@@ -326,7 +326,7 @@ def _ask(state: _State, node: LiveNode) -> Grads:
     root, seed = root_tensor(state.walked), state.seed
     assert seed is not None
     with set_aside([*state.walked.leaves.values(), *state.strangers]):
-        return adapter.handed_over(node, [root], [seed.clone()])
+        return adapter.handed_over(node, root, [seed.clone()])
 
 
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
