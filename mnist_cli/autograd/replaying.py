@@ -321,12 +321,11 @@ def _hooked(leaf: Tensor, grads: Grads) -> Grads:
 def _ask(state: _State, node: LiveNode) -> Grads:
     """What the engine hands to a Function that no gradient reaches: run the pass up to it.
 
-    The dropped results of that pass are in no ``.grad``: those of all leaves are set aside.
+    What that pass adds to any leaf's ``.grad`` is dropped.
     """
-    root, seed = root_tensor(state.walked), state.seed
-    assert seed is not None
+    seeds = [] if state.seed is None else [state.seed.clone()]
     with set_aside([*state.walked.leaves.values(), *state.strangers]):
-        return adapter.handed_over(node, root, [seed.clone()])
+        return adapter.handed_over(node, root_tensor(state.walked), seeds)
 
 
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
