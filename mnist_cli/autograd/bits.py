@@ -36,6 +36,8 @@ def entries(tensor: Tensor) -> Tensor:
         values = values.dequantize()
     if values.layout != torch.strided:
         values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
     values = values.as_subclass(Tensor)
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())

@@ -23,7 +23,7 @@ from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.node import Grads, explain
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
-from mnist_cli.autograd.torch_private import backward_id
+from mnist_cli.autograd.torch_private import backward_id, is_function
 from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
@@ -64,6 +64,7 @@ class _Seen:
 
     keep: bool
     backward: int | None = None
+    repeated: frozenset[int] = frozenset()
     collector: StatsCollector = field(default_factory=StatsCollector)
     places: dict[int, tuple[_Places, _Places]] = field(default_factory=dict)
     grads: dict[int, tuple[Grads, Grads]] = field(default_factory=dict)
@@ -78,6 +79,8 @@ class _Seen:
             self.backward = backward_id()
         if backward_id() != self.backward:
             return
+        if number in self.repeated:  # its memory may be .grad's, which is added to in place
+            arrived = tuple(None if grad is None else grad.clone() for grad in arrived)
         self.places[number] = self._add(arrived), self._add(left)
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
@@ -107,7 +110,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)
-    seen = _Seen(keep)
+    seen = _Seen(keep, repeated=_repeated(walked))
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
@@ -123,6 +126,18 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
             if leaf.grad is not None
         }
     return _recording(walked, seen, gradients)
+
+
+def _repeated(walked: Walk) -> frozenset[int]:
+    """Ids of the AccumulateGrad nodes whose leaf may gather more than one gradient.
+
+    A reentrant checkpoint adds to leaves, and a leaf whose dtype changed has several nodes.
+    """
+    named = [node for node in walked.graph.nodes if node.parameter is not None]
+    once = len({node.parameter for node in named}) == len(named)
+    if once and not any(map(is_function, walked.nodes)):
+        return frozenset()
+    return frozenset(node.id for node in named)
 
 
 def kept_bytes(walked: Walk) -> int:
@@ -196,7 +211,7 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
             f"a gradient of shape {tuple(grad.shape)} does not fit the root",
             f"Its shape is {tuple(root.shape)}.",
         )
-    return grad.detach()
+    return grad.detach().clone()  # a Function may change in place what arrives
 
 
 def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:

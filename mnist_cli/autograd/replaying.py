@@ -243,6 +243,7 @@ class _State:
     waiting: list[int]
     queue: ReadyQueue
     strangers: list[Tensor]
+    seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
 
@@ -261,6 +262,7 @@ def _turns(
     state: _State, seed: Tensor, apart: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[ReplayStep]:
     walked = state.walked
+    state.seed = seed.clone()  # a Function may change in place what arrives
     first = adapter.deliver(seed, walked.inputs[0][walked.root_nr])
     state.buffer(0)[walked.root_nr] = first
     state.queue.push(0)
@@ -329,6 +331,16 @@ def _hooked(leaf: Tensor, grads: Grads) -> Grads:
     return (grad,)
 
 
+def _ask(state: _State, node: LiveNode) -> Grads:
+    """What the engine hands to a Function that no gradient reaches: run the pass up to it.
+
+    What that pass adds to any leaf's ``.grad`` is dropped.
+    """
+    seeds = [] if state.seed is None else [state.seed.clone()]
+    with set_aside([*state.walked.leaves.values(), *state.strangers]):
+        return adapter.handed_over(node, root_tensor(state.walked), seeds)
+
+
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
     """Call a node; catch what a backward within a Python Function adds.
 
@@ -342,7 +354,7 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
     with set_aside([*leaves.values(), *state.strangers]):
         for name, held in state.gathered.items():
             leaves[name].grad = held.clone()
-        results = adapter.call(node, grads)
+        results = adapter.call(node, grads, partial(_ask, state, node))
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     before = state.gathered
     inside = tuple(n for n in after if n not in before or not same_bits(before[n], after[n]))

@@ -105,8 +105,8 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
     """Put a model's buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. A buffer that was replaced by another tensor is back too. Written through ``.data``, so that autograd does not take saved buffers for
-    overwritten ones.
+    batch again. A buffer that was replaced by another tensor is back too. Written through
+    ``.data``, so that autograd does not take saved buffers for overwritten ones.
     """
     before = [] if model is None else list(_buffers(model))
     try:
@@ -115,7 +115,13 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
         for module, name, buffer, value in before:
             if getattr(module, name, None) is not buffer:
                 setattr(module, name, buffer)
-            buffer.data.copy_(value)
+            if not _expanded(buffer):  # nothing writes to it in place
+                buffer.data.copy_(value)
+
+
+def _expanded(tensor: Tensor) -> bool:
+    """Whether several entries share one place in memory."""
+    return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
