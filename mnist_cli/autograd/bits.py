@@ -5,10 +5,18 @@ Knows tensors only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.brief import sizes
+
+MAX_NESTING = 20
+"""Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The integers of as many bytes as a real entry has."""
@@ -24,12 +32,33 @@ def entries(tensor: Tensor) -> Tensor:
     parts = parts_of(values)
     if parts:
         return torch.cat([entries(part) for part in parts])
+    if values.is_quantized:
+        values = values.dequantize()
     if values.layout != torch.strided:
         values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
     values = values.as_subclass(Tensor)
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
     return values.reshape(-1)
+
+
+def tensors_in(value: object, levels: int = MAX_NESTING) -> Iterator[Tensor]:
+    """Every tensor, of any shape, in nested lists, tuples, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inner: Any = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = (getattr(value, field.name, None) for field in fields(value))
+    if levels:
+        for one in inner:
+            yield from tensors_in(one, levels - 1)
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
@@ -53,6 +82,10 @@ def without_values(tensor: Tensor) -> str:
     """Why the figures of a tensor of any shape are not read; empty if they are."""
     if tensor.is_meta:
         return "tensors on the meta device have no values"
+    if hasattr(tensor, "fake_mode"):
+        return "fake tensors have no values"
+    if torch_private.is_transformed(tensor):
+        return "the values of tensors inside torch.func are not read"
     if _is_wrapper(tensor) and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
     return ""
@@ -64,6 +97,11 @@ def shape_of(described: Any) -> tuple[int, ...] | None:
         return tuple(int(size) for size in described.shape)
     except (RuntimeError, AttributeError, TypeError, ValueError):
         return None
+
+
+def size_of(tensor: Tensor | None) -> str:
+    """The shape of a tensor of any shape in words: ``16×8``."""
+    return "nothing" if tensor is None else sizes(shape_of(tensor) or ())
 
 
 def numbers(tensor: Tensor) -> Tensor:
@@ -86,3 +124,8 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     if shape_of(ours) != shape_of(theirs) or ours.dtype != theirs.dtype:
         return False
     return torch.equal(bits(ours), bits(theirs))
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
+    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

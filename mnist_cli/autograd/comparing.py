@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
-from mnist_cli.autograd.order import backward_order, operations
+from mnist_cli.autograd.order import backward_order, calls_by_end, operations
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class ParameterDifference:
 
 
 @dataclass(frozen=True)
+class ActivationDifference:
+    """One call of a module whose output differs; ``figure`` is the figure that differs most."""
+
+    module: str
+    call: int
+    difference: float
+    figure: str
+
+
+@dataclass(frozen=True)
 class GraphComparison:
     """Two graphs compared.
 
@@ -55,6 +67,8 @@ class GraphComparison:
         structure: a sentence for each part that has no counterpart.
         first: the first pair in the backward pass that differs by more than ``tolerance``.
         tolerance: relative differences up to this are ignored.
+        activation: the first call to end, of those that both graphs have, whose output differs by
+            more than ``tolerance``.
     """
 
     nodes: tuple[NodeDifference, ...]
@@ -62,6 +76,19 @@ class GraphComparison:
     structure: tuple[str, ...]
     first: NodeDifference | None
     tolerance: float
+    activation: ActivationDifference | None = None
+
+    def __repr__(self) -> str:
+        if self.same:
+            return f"GraphComparison(the same: {len(self.nodes)} nodes)"
+        facts = [f"{len(self.structure)} differences of structure"] if self.structure else []
+        if self.first is not None:
+            facts += [
+                f"first in {shortened(self.first.name)}, {shortened(self.first.module)} "
+                f"(#{self.first.first} and #{self.first.second}): {self.first.figure} by "
+                f"{self.first.difference:.3g}"
+            ]
+        return f"GraphComparison({'; '.join(facts) or 'the parameters differ'})"
 
     @property
     def same(self) -> bool:
@@ -85,8 +112,8 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
             differ entry by entry.
     """
     pairs, structure = _match(operations(first), operations(second))
-    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
-    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
+    leaves, others = _leaves(first), _leaves(second)
+    pairs += [(node, others[key]) for key, node in leaves.items() if key in others]
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
     pairs.sort(key=lambda pair: rank[pair[0].id])
     nodes = tuple(_node_difference(a, b) for a, b in pairs)
@@ -96,10 +123,22 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
         structure=(*structure, *_edges(pairs), *_missing(first, second)),
         first=next((one for one in nodes if one.difference > tolerance), None),
         tolerance=tolerance,
+        activation=_activation(first, second, tolerance),
     )
 
 
 Pairs = list[tuple[Node, Node]]
+
+
+def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
+    """Leaves by name and place: one whose dtype changed has a node for each of its dtypes."""
+    found: dict[tuple[str, int], Node] = {}
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.parameter is not None:
+            found[node.parameter, counts[node.parameter]] = node
+            counts[node.parameter] += 1
+    return found
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
@@ -192,6 +231,19 @@ def _parameter_differences(first: GradGraph, second: GradGraph) -> Iterator[Para
             gap = _gap(one.grad, other.grad)
             norms = (grad.norm if grad else None for grad in (one.grad, other.grad))
             yield ParameterDifference(one.name, gap.difference, gap.figure, *norms)
+
+
+def _activation(
+    first: GradGraph, second: GradGraph, tolerance: float
+) -> ActivationDifference | None:
+    others = {(one.module, one.call): one for one in second.modules}
+    for call in calls_by_end(first.modules):
+        other = others.get((call.module, call.call))
+        if other is not None and call.activation and other.activation:
+            gap = _gap(call.activation, other.activation)
+            if gap.difference > tolerance:
+                return ActivationDifference(call.module, call.call, gap.difference, gap.figure)
+    return None
 
 
 def _gap(a: Stats | None, b: Stats | None) -> _Gap:

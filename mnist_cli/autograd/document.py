@@ -10,23 +10,33 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.autograd.error_tree import DataError
-from mnist_cli.autograd.graph import FORMAT, VERSION, GradGraph, Node, Parameter, Verdict
+from mnist_cli.autograd.error_tree import DataError, DependencyError
+from mnist_cli.autograd.graph import (
+    FORMAT,
+    VERSION,
+    GradGraph,
+    ModuleCall,
+    Node,
+    Parameter,
+    Verdict,
+)
 from mnist_cli.autograd.order import dependencies
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unreadable")
+RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unreadable", "modules")
 """Keys of the document that no ``context`` may use."""
 
 
 def dumps(graph: GradGraph) -> str:
-    """The document as text with one node and one parameter a line.
+    """The document as text with one node, one parameter and one call of a module a line.
 
     So a difference between two dumps is a line of ``diff``; and the encoder written in C
     does the work, which ``json.dumps(indent=…)`` would leave to the one in Python.
@@ -47,6 +57,7 @@ def dumps(graph: GradGraph) -> str:
         _rows("nodes", map(plain, graph.nodes)),
         _rows("parameters", map(_parameter, graph.parameters)),
         *_members(tail),
+        *([_rows("modules", map(plain, graph.modules))] if graph.modules else []),
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -103,12 +114,18 @@ class _Document:
     root: int
     replay: Verdict | None = None
     unreadable: tuple[str, ...] = ()
+    modules: tuple[ModuleCall, ...] = ()
 
 
 @functools.cache
 def _reader() -> TypeAdapter[_Document]:
-    from pydantic import TypeAdapter
-
+    try:
+        from pydantic import TypeAdapter
+    except ModuleNotFoundError as error:
+        raise DependencyError(
+            "reading a dump needs the package pydantic, which is not installed",
+            "Install it with: pip install pydantic",
+        ) from error
     return TypeAdapter(_Document)
 
 
@@ -117,13 +134,15 @@ def loads(text: str) -> GradGraph:
 
     Raises:
         DataError: it is not one; the message names the place.
+        DependencyError: pydantic is not installed, which everything else does without.
     """
-    from pydantic import ValidationError
-
     data = _parsed(text)
     _check_format(data)
+    reader = _reader()
+    from pydantic import ValidationError
+
     try:
-        read = _reader().validate_json(text, strict=True)
+        read = reader.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _wrong(f"{_place(first['loc'])}: {first['msg']}") from None
@@ -134,9 +153,26 @@ def loads(text: str) -> GradGraph:
         context={key: value for key, value in data.items() if key not in RESERVED},
         replay=read.replay,
         unreadable=read.unreadable,
+        modules=read.modules,
     )
     _check_references(graph)
     return graph
+
+
+def load(path: str | os.PathLike[str]) -> GradGraph:
+    """Read a ``graph.json``.
+
+    Raises:
+        DataError: missing, broken, or of another version; names the file and the place in it.
+    """
+    try:
+        return loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a gradient graph: not text") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -199,6 +235,7 @@ def _check_references(graph: GradGraph) -> None:
     if not (0 <= graph.root < count or graph.root == count == 0):
         raise _wrong(f"root: no such node: {graph.root}")
     _check_no_cycle(graph)
+    _check_depths(graph)
 
 
 def _check_no_cycle(graph: GradGraph) -> None:
@@ -213,3 +250,11 @@ def _check_no_cycle(graph: GradGraph) -> None:
     if len(free) < len(graph.nodes):
         inside = next(number for number, count in enumerate(waiting) if count)
         raise _wrong(f"nodes[{inside}]: its gradient leads back to itself, in a cycle")
+
+
+def _check_depths(graph: GradGraph) -> None:
+    deepest = 0
+    for position, call in enumerate(graph.modules):
+        if call.depth > deepest:
+            raise _wrong(f"modules[{position}].depth: is {call.depth}, but at most {deepest} fits")
+        deepest = call.depth + 1

@@ -13,25 +13,29 @@ from mnist_cli.autograd.order import operations
 
 T = TypeVar("T")
 
+MANY = 400
+"""Nodes above which a picture is folded to modules by default."""
+
 
 @dataclass(eq=False)
 class _Group:
     """Nodes that become one: one call of one module, with the parameters that only it uses.
 
-    ``ports`` are the (node, input) pairs at which gradients come in from outside.
+    ``ports`` numbers the (node, input) pairs at which gradients come in from outside.
     """
 
     name: str
     members: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     number: int = -1
-    ports: list[tuple[int, int]] = field(default_factory=list)
+    ports: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def single(self) -> Node | None:
         """The node itself, if it is alone."""
-        nodes = [*self.members, *self.parameters]
-        return nodes[0] if len(nodes) == 1 else None
+        if len(self.members) + len(self.parameters) > 1:
+            return None
+        return self.members[0] if self.members else self.parameters[0]
 
 
 def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
@@ -114,11 +118,15 @@ def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
     """A single node keeps all its inputs, used or not, and so does the root."""
     for node in graph.nodes:
         if owner[node.id].single or node.id == graph.root:
-            owner[node.id].ports += [(node.id, nr) for nr in range(len(node.outputs))]
+            for nr in range(len(node.outputs)):
+                _add_port(owner[node.id], node.id, nr)
     for node, _, edge in graph.edges():
-        group, port = owner[edge.node], (edge.node, edge.input_nr)
-        if group is not owner[node.id] and port not in group.ports:
-            group.ports.append(port)
+        if owner[edge.node] is not owner[node.id]:
+            _add_port(owner[edge.node], edge.node, edge.input_nr)
+
+
+def _add_port(group: _Group, node: int, input_nr: int) -> None:
+    group.ports.setdefault((node, input_nr), len(group.ports))
 
 
 def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
@@ -126,7 +134,7 @@ def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]
-        return Edge(target.number, target.ports.index((edge.node, edge.input_nr)))
+        return Edge(target.number, target.ports[edge.node, edge.input_nr])
 
     if group.single:
         ways = tuple(None if edge is None else moved(edge) for edge in group.single.next)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
+from mnist_cli.autograd.brief import shortened, sizes
+
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
 
@@ -51,7 +53,7 @@ class TensorMeta:
 
 @dataclass(frozen=True)
 class Stats:
-    """Figures of one gradient: ``norm`` is the 2-norm; ``std`` the population's.
+    """Figures of one gradient or activation: ``norm`` is the 2-norm; ``std`` the population's.
 
     ``zeros`` is the fraction of exact zeros; ``nan`` and ``inf`` count entries.
     One NaN makes ``norm``, ``mean``, ``std``, ``min`` and ``max`` NaN.
@@ -122,6 +124,15 @@ class Node:
     grad_in: tuple[Stats | None, ...] = ()
     grad_out: tuple[Stats | None, ...] = ()
 
+    def __repr__(self) -> str:
+        words = [f"#{self.id}", shortened(self.name)]
+        words += [f"of {shortened(self.parameter)}"] if self.parameter is not None else []
+        words += [f"in {shortened(self.module)}"] if self.module else []
+        facts = [sizes(meta.shape) for meta in self.outputs[:1]]
+        norm = joint_norm(self.grad_in)
+        facts += [] if norm is None else [f"gradient norm {norm:.3g}"]
+        return f"Node({' '.join(words)}{': ' if facts else ''}{', '.join(facts)})"
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -167,6 +178,48 @@ class Verdict:
     nodes: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        parts = [
+            f"{sum(one.equal for one in found)} of {len(found)} {what} bit-equal"
+            for what, found in (("parameters", self.parameters), ("nodes", self.nodes))
+            if found
+        ]
+        kind = "exact" if self.exact else "differs"
+        return f"Verdict({kind}: {', '.join([*parts, f'{self.calls} calls', *self.notes[:2]])})"
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module in the forward pass.
+
+    Calls stand in the order in which they began; ``depth`` counts the calls that a call is
+    inside of, so that the two make the tree of calls.
+
+    Attributes:
+        module: the path; empty for the model itself.
+        kind: name of the module's class.
+        call: number of earlier calls of the same module.
+        inputs: every tensor in the arguments.
+        outputs: every tensor in the result; empty if the module raised an error.
+        parameters: entries of the module's own parameters, without those of its children. A
+            parameter counts at the first call that has it, so that the calls add up.
+        activation: figures of the first output at the end of the call, before any later
+            operation in place; None without an output whose values can be read.
+        saved_bytes: memory that the nodes made by this call, outside of the calls in it, keep for
+            backward. A storage counts once, at the call that keeps it first; parameters and
+            buffers do not count. None where the graph was walked without saved tensors.
+    """
+
+    module: str
+    kind: str
+    call: Count
+    depth: Count
+    inputs: tuple[TensorMeta, ...] = ()
+    outputs: tuple[TensorMeta, ...] = ()
+    parameters: Count = 0
+    activation: Stats | None = None
+    saved_bytes: Count | None = None
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -184,7 +237,8 @@ class GradGraph:
 
     ``nodes[i].id == i``. ``context`` is its origin (torch version, device, precision, model,
     dataset, batch, loss …), written at the top of the document. ``unreadable`` lists what this
-    version of torch does not show.
+    version of torch does not show. ``modules`` are the calls of the forward pass, if it was traced
+    with its activations.
     """
 
     nodes: tuple[Node, ...]
@@ -193,9 +247,17 @@ class GradGraph:
     context: Mapping[str, Any] = field(default_factory=dict)
     replay: Verdict | None = None
     unreadable: tuple[str, ...] = ()
+    modules: tuple[ModuleCall, ...] = ()
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __repr__(self) -> str:
+        recorded = any(node.grad_in for node in self.nodes)
+        facts = [f"{len(self.nodes):,} nodes", f"{len(self.parameters):,} parameters"]
+        facts += ["recorded"] if recorded else ["not recorded"]
+        facts += ["replayed"] if self.replay is not None else []
+        return f"GradGraph({', '.join(facts)})"
 
     def edges(self) -> Iterator[tuple[Node, int, Edge]]:
         """Every edge as (node, position in its ``next``, edge)."""

@@ -6,9 +6,9 @@ no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.graph import GradGraph, ModuleCall, Node
 from mnist_cli.autograd.ready_queue import ReadyQueue
 
 LAST_SEQUENCE = 2**64 - 1
@@ -77,3 +77,13 @@ def _with_leaves(graph: GradGraph) -> Iterator[int]:
             yield from (end for end in ends if not graph.nodes[end].next)
             yield number
     yield from backward
+
+
+def calls_by_end(calls: Sequence[ModuleCall]) -> Iterator[ModuleCall]:
+    """Calls of modules in the order in which they end: those inside a call come before it."""
+    running: list[ModuleCall] = []
+    for call in calls:
+        while running and running[-1].depth >= call.depth:
+            yield running.pop()
+        running.append(call)
+    yield from reversed(running)

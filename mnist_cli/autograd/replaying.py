@@ -18,7 +18,8 @@ from torch.autograd.graph import Node as LiveNode
 from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.bits import same_bits
+from mnist_cli.autograd.bits import same_bits, size_of
+from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
@@ -32,7 +33,7 @@ from mnist_cli.autograd.torch_private import (
     one_pass,
     sequence_number,
 )
-from mnist_cli.autograd.undisturbed import Unnamed, set_aside
+from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -57,6 +58,9 @@ class Delivery:
     met: Tensor | None
     total: Tensor | None
     ready: bool
+
+    def __repr__(self) -> str:
+        return f"Delivery(result {self.position} to #{self.edge.node}: {size_of(self.sent)})"
 
     @property
     def reduced(self) -> bool:
@@ -94,6 +98,12 @@ class ReplayStep:
     parameter: str | None = None
     inside: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        came = listed(map(size_of, self.grads))
+        sent = self.parameter or listed(f"#{one.edge.node}" for one in self.deliveries)
+        call = f"{self.index}: #{self.node} {shortened(self.call)}"
+        return f"ReplayStep({call}, {came} → {shortened(sent)})"
+
 
 @dataclass(frozen=True, eq=False)
 class Replay:
@@ -110,6 +120,9 @@ class Replay:
     grad_in: tuple[Grads, ...]
     order: tuple[int, ...]
     calls: int
+
+    def __repr__(self) -> str:
+        return f"Replay({self.calls} calls, {len(self.gradients)} gradients)"
 
 
 def replay(
@@ -202,7 +215,7 @@ def call_node(
         for one in expected
     )
     _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph):
+    with torch.set_grad_enabled(create_graph), set_aside(strangers([node], ())):
         return adapter.call(node, given)
 
 
@@ -232,6 +245,8 @@ class _State:
     walked: Walk
     waiting: list[int]
     queue: ReadyQueue
+    strangers: list[Tensor]
+    seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
     summed: set[tuple[int, int]] = field(default_factory=set)
@@ -240,7 +255,8 @@ class _State:
     @classmethod
     def begin(cls, walked: Walk) -> _State:
         sequences = [sequence_number(node) for node in walked.nodes]
-        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences))
+        others = strangers(walked.nodes, walked.leaves.values())
+        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
 
     def buffer(self, node: int) -> list[Tensor | None]:
         empty: list[Tensor | None] = [None] * len(self.walked.inputs[node])
@@ -251,6 +267,7 @@ def _turns(
     state: _State, seed: Tensor, apart: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[ReplayStep]:
     walked = state.walked
+    state.seed = seed.clone()  # a Function may change in place what arrives
     first = adapter.deliver(seed, walked.inputs[0][walked.root_nr])
     state.buffer(0)[walked.root_nr] = first
     state.queue.push(0)
@@ -331,6 +348,16 @@ def _hooked(leaf: Tensor, grads: Grads) -> Grads:
     return (grad,)
 
 
+def _ask(state: _State, node: LiveNode) -> Grads:
+    """What the engine hands to a Function that no gradient reaches: run the pass up to it.
+
+    What that pass adds to any leaf's ``.grad`` is dropped.
+    """
+    seeds = [] if state.seed is None else [state.seed.clone()]
+    with set_aside([*state.walked.leaves.values(), *state.strangers]):
+        return adapter.handed_over(node, root_tensor(state.walked), seeds)
+
+
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
     """Call a node; catch what a backward within a Python Function adds.
 
@@ -341,10 +368,10 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
     if not is_function(node):
         return adapter.call(node, grads), ()
     leaves = state.walked.leaves
-    with set_aside(leaves.values()):
+    with set_aside([*leaves.values(), *state.strangers]):
         for name, held in state.gathered.items():
             leaves[name].grad = held.clone()
-        results = adapter.call(node, grads)
+        results = adapter.call(node, grads, partial(_ask, state, node))
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     before = state.gathered
     inside = tuple(n for n in after if n not in before or not same_bits(before[n], after[n]))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.utils.checkpoint as checkpointing
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.checkpoint import GraphExecGroup
 
@@ -89,6 +89,75 @@ def backward_id() -> int:
         DependencyError: this torch does not have it.
     """
     return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+
+
+def at_end_of_backward(call: Callable[[], None]) -> None:
+    """Have the engine make a call when its current run in this thread has ended.
+
+    An error that it raises comes out of ``backward``.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    path = "autograd.Variable._execution_engine.queue_callback"
+    _required(torch, path, "seeing the end of a backward pass")(call)
+
+
+def times_changed(tensor: Tensor) -> int:
+    """How often a tensor of any shape was changed in place; 0 if this torch does not say."""
+    return int(getattr(tensor, "_version", 0))
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
+    asked = getattr(torch._C, "_functorch", None)
+    return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
+
+
+def is_captured(tensor: Tensor) -> bool:
+    """Whether what a tensor of any shape gives now enters a CUDA graph or a scripted program."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def compiled_inside(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` made the module: it holds another, which it runs compiled."""
+    return any(name == "_orig_mod" for name, _ in module.named_children())
+
+
+def compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called: its hooks are part of the compiled program."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextmanager
+def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None]:
+    """Have each operation that runs in the block looked at: its name, inputs and outputs.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    module = _required(torch, "utils._python_dispatch", "finding the first NaN")
+
+    class Looking(module.TorchDispatchMode):  # type: ignore[misc, name-defined]
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = function(*args, **(kwargs or {}))
+            look(str(function).removesuffix(".default"), (args, kwargs), result)
+            return result
+
+    with Looking():
+        yield
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """No dispatch mode sees what the block computes: a selective checkpoint counts operations."""
+    from torch.utils import _python_dispatch
+
+    pause = getattr(_python_dispatch, "_disable_current_modes", nullcontext)
+    paused: AbstractContextManager[Any] = pause()
+    return paused
 
 
 def input_metadata(node: Node) -> Sequence[Any]:

@@ -5,8 +5,11 @@ Knows modules and the counter, not graphs.
 
 from __future__ import annotations
 
+import sys
+import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,33 +19,93 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.graph import ModuleCall
+from mnist_cli.autograd.module_calls import CallLog
 
 
 @dataclass
 class ModuleTrace:
     """The module that was running, from each sequence number on.
 
-    A module appears once for each call. Only the thread that runs the forward pass is seen: each
-    thread has its own counter.
+    A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
+    by the place of the call, without the calls in it. Only the thread of the first call is seen: each
+    thread has its own counter. A segment that is recomputed in backward is no other call.
     """
 
     model: nn.Module | None = None
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    log: CallLog | None = None
+    meter: Callable[[], int] | None = None
+    metered: Counter[int] = field(default_factory=Counter)
+    _owners: list[int | None] = field(default_factory=list)
+    _shown: int = 0
+    _thread: int = field(default_factory=threading.get_ident)
+    _backward: int = field(default_factory=torch_private.backward_id)
+    _called: bool = False
+
+    @property
+    def calls(self) -> tuple[ModuleCall, ...]:
+        """The calls so far, in the order in which they began; empty without activations."""
+        return self.log.calls() if self.log is not None else ()
+
+    def fresh_parameters(self, place: int) -> list[nn.Parameter]:
+        """The parameters of a call's module that no earlier call had."""
+        return self.log.fresh.get(place, []) if self.log is not None else []
+
+    def __repr__(self) -> str:
+        return f"ModuleTrace({type(self.model).__name__}, {len(set(self.paths))} modules)"
 
     def module_at(self, sequence: int) -> str:
         """Path of the deepest module that was running when the node was made, or empty."""
         place = bisect_right(self.starts, sequence) - 1
         return self.paths[place] if place >= 0 else ""
 
-    def note(self, path: str) -> None:
-        """From here on, nodes belong to ``path``."""
+    def call_at(self, sequence: int) -> int | None:
+        """Place in ``calls`` of the deepest call that was running, or None outside of all."""
+        place = bisect_right(self.starts, sequence) - 1
+        return self._owners[place] if place >= 0 else None
+
+    def note(self, path: str, call: int | None = None) -> None:
+        """From here on, nodes belong to ``path``, and to the call at this place."""
+        if self.meter is not None:
+            before = self._owners[-1] if self._owners else None
+            shown = self.meter()
+            if before is not None:
+                self.metered[before] += shown - self._shown
+            self._shown = shown
         self.starts.append(torch_private.next_sequence_number())
         self.paths.append(path)
+        self._owners.append(call)
+
+    def sees(self) -> bool:
+        """Whether a module that is called now belongs to the forward pass of this trace."""
+        if torch.compiler.is_compiling():
+            return False
+        if not self._called:
+            self._begin()
+        return (
+            threading.get_ident() == self._thread and torch_private.backward_id() == self._backward
+        )
+
+    def _begin(self) -> None:
+        """The first call: it may run in another thread than the one that made the trace."""
+        self._called = True
+        if threading.get_ident() != self._thread:
+            self._thread = threading.get_ident()
+            self._backward = torch_private.backward_id()
+            for noted in (self.starts, self.paths, self._owners):
+                noted.clear()
+            self.note("")
+
+    def end(self) -> None:
+        """The nodes made from here on belong to no module."""
+        if threading.get_ident() == self._thread:
+            self.note("")
 
 
 @contextmanager
-def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
+def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[ModuleTrace]:
     """Record which module is running while the block runs.
 
     ::
@@ -51,35 +114,81 @@ def trace_modules(model: nn.Module) -> Iterator[ModuleTrace]:
             loss = criterion(model(images), labels)
         graph = walk(loss, names=model, modules=modules).graph
 
-    The hooks are taken off at the end of the block, so that a checkpointed segment which is
-    recomputed during backward is not taken for another forward. What a scripted module makes
-    belongs to the module around it.
+    The hooks are removed at the end of the block. What a scripted module makes, or one compiled
+    in place, belongs to the module around it; what ``torch.compile(module)`` makes is one module.
+
+    Args:
+        model: any module.
+        activations: also record each call: shapes, figures of the first output, parameters.
+            ``ModuleTrace.calls`` has them, and :func:`walk` adds what each call keeps for
+            backward. The results of the model keep their bits.
     """
-    trace = ModuleTrace(model)
-    active: list[str] = []
+    trace = ModuleTrace(model, log=CallLog() if activations else None)
+    active: list[_Active] = []
     trace.note("")
     handles: list[RemovableHandle] = []
-    for path, module in model.named_modules():
-        if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
-            handles += _watch(module, path, trace, active)
+    for path, group in _watched(model).items():
+        handles += _watch(group, path, trace, active)
     try:
         yield trace
     finally:
         for handle in handles:
             handle.remove()
-        trace.note("")
+        trace.end()
+
+
+def _watched(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """By path, every module that takes hooks, and those in it that take none.
+
+    Scripted modules take none, and the modules inside of a compiled one are part of its program.
+    """
+    compiled: set[nn.Module] = set()
+    owners: dict[str, list[nn.Module]] = {}
+    found: dict[str, list[nn.Module]] = {}
+    for path, module in model.named_modules():
+        if torch_private.compiled_in_place(module):
+            compiled.update(module.modules())
+        elif torch_private.compiled_inside(module):
+            compiled.update(one for one in module.modules() if one is not module)
+        if module not in compiled and not isinstance(module, torch.jit.ScriptModule):
+            found[path] = owners[path] = [module]
+        elif (owner := owners.get(path.rpartition(".")[0])) is not None:
+            owner.append(module)
+            owners[path] = owner
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Active:
+    """A call that is running; ``error`` is what was being handled when it began."""
+
+    path: str
+    call: int | None
+    error: BaseException | None
 
 
 def _watch(
-    module: nn.Module, path: str, trace: ModuleTrace, active: list[str]
+    group: list[nn.Module], path: str, trace: ModuleTrace, active: list[_Active]
 ) -> tuple[RemovableHandle, RemovableHandle]:
-    def enter(*_: Any) -> None:
-        active.append(path)
-        trace.note(path)
+    log = trace.log
 
-    def leave(*_: Any) -> None:
-        active.pop()
-        trace.note(active[-1] if active else "")
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        if trace.sees():
+            call = log.begin(module, path, len(active), (args, kwargs)) if log else None
+            active.append(_Active(path, call, sys.exception()))
+            trace.note(path, call)
 
-    before = module.register_forward_pre_hook(enter, prepend=True)
-    return before, module.register_forward_hook(leave, always_call=True)
+    def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        if not trace.sees() or all(one.path != path for one in active):
+            return  # a hook before ours raised, so that the call never began
+        while (last := active.pop()).path != path:
+            pass
+        if log is not None and last.call is not None:
+            failed = sys.exception() is not last.error
+            log.end(last.call, group, None if failed else result)
+        around = active[-1] if active else _Active("", None, None)
+        trace.note(around.path, around.call)
+
+    module = group[0]
+    before = module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
+    return before, module.register_forward_hook(leave, with_kwargs=True, always_call=True)

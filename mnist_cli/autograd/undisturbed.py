@@ -17,8 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.parameter import is_lazy
 
-from mnist_cli.autograd.torch_private import caches_of, without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import (
+    caches_of,
+    is_function,
+    without_hooks_after_accumulation,
+)
 
 
 @dataclass(eq=False)
@@ -74,7 +79,39 @@ def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
             yield
     finally:
         for leaf, grad in zip(known, grads, strict=True):
-            leaf.grad = grad
+            _put_back(leaf, grad)
+
+
+def _put_back(leaf: Tensor, grad: Tensor | None) -> None:
+    """Assign ``.grad``, also one from before the leaf's ``.data`` got another shape or dtype."""
+    try:
+        leaf.grad = grad
+    except (RuntimeError, TypeError):
+        if grad is None:
+            raise
+        values, grad.data = grad.data, torch.empty_like(leaf.data)
+        leaf.grad = grad
+        grad.data = values
+
+
+def strangers(nodes: Iterable[Node], known: Iterable[Tensor]) -> list[Tensor]:
+    """The leaves, of any shape, that have no name, if a node may run a backward of its own.
+
+    A Function written in Python may, as a reentrant checkpoint does, and adds to the ``.grad`` of
+    leaves that it does not name. So all objects that Python knows are searched.
+    """
+    if not any(map(is_function, nodes)):
+        return []
+    named = {id(one) for one in known}
+    tensors = (one for one in gc.get_objects() if issubclass(type(one), Tensor))
+    return [one for one in tensors if id(one) not in named and _gathers(one)]
+
+
+def _gathers(tensor: Tensor) -> bool:
+    try:
+        return tensor.is_leaf and tensor.requires_grad and not is_lazy(tensor)
+    except Exception:  # a subclass may refuse any question
+        return False
 
 
 @contextmanager
@@ -82,16 +119,30 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
     """Put a model's buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. Written through ``.data``, so that autograd does not take saved buffers for
-    overwritten ones.
+    batch again. A buffer that was replaced by another tensor is back too. Written through
+    ``.data``, so that autograd does not take saved buffers for overwritten ones.
     """
-    buffers = list(model.buffers()) if model is not None else []
-    before = [buffer.detach().clone() for buffer in buffers]
+    before = [] if model is None else list(_buffers(model))
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.data.copy_(value)
+        for module, name, buffer, value in before:
+            if getattr(module, name, None) is not buffer:
+                setattr(module, name, buffer)
+            if not _expanded(buffer):  # nothing writes to it in place
+                buffer.data.copy_(value)
+
+
+def _expanded(tensor: Tensor) -> bool:
+    """Whether several entries share one place in memory."""
+    return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if not is_lazy(buffer):
+                yield module, name, buffer, buffer.detach().clone()
 
 
 @dataclass(frozen=True, eq=False)

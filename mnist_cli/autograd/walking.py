@@ -20,6 +20,7 @@ from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
+from mnist_cli.autograd.module_calls import with_saved_bytes
 from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.torch_private import sequence_number
@@ -53,6 +54,9 @@ class Walk:
     root: Tensor | LiveNode
     model: nn.Module | None
     random: RandomState
+
+    def __repr__(self) -> str:
+        return f"Walk({self.graph!r})"
 
     @contextmanager
     def undisturbed(
@@ -96,7 +100,8 @@ def walk(
         names: names of the leaves: a model, or tensors by name. Leaves without a name are
             called ``leaf@<node id>``. With a model here or in ``modules``, recording and
             replaying leave its buffers as they were.
-        modules: what :func:`trace_modules` saw, to say which module made each node.
+        modules: what :func:`trace_modules` saw, to say which module made each node. With its
+            activations, the graph has the forward pass too.
         saved: also read the values that each node saves.
 
     Returns:
@@ -130,8 +135,14 @@ def walk(
         for number, (node, sequence) in enumerate(zip(live, _sequences(live), strict=True))
     ]
     unreadable: list[str] = []
+    calls = modules.calls if modules is not None else ()
+    traced = modules.model if modules is not None else None
     if saved:
-        nodes = _read_saved(nodes, live, unreadable)
+        storages = _Storages()
+        nodes = _read_saved(nodes, live, unreadable, storages)
+        if modules is not None and calls:
+            own = storages.of(traced)
+            calls = with_saved_bytes(calls, _kept_by_calls(nodes, live, modules), own)
     unnamed = {n: adapter.variable(live[i]) for i, n in leaf_names.items() if n not in known}
     leaves = {**known, **{name: leaf for name, leaf in unnamed.items() if leaf is not None}}
     graph = GradGraph(
@@ -139,8 +150,8 @@ def walk(
         parameters=_parameters(leaf_names, leaves),
         context={"torch": torch.__version__},
         unreadable=tuple(unreadable),
+        modules=calls,
     )
-    traced = modules.model if modules is not None else None
     model = names if isinstance(names, nn.Module) else traced
     devices = {expected.device for each in inputs for expected in each}
     random = RandomState.now(devices)
@@ -261,18 +272,38 @@ class _Storages:
         key = (str(tensor.device), address) if address else ("", -len(self.held))
         return self.numbers.setdefault(key, len(self.numbers)), size
 
+    def of(self, model: nn.Module | None) -> set[int]:
+        """The numbers of a model's parameters and buffers, of those that were found."""
+        tensors = [] if model is None else [*model.parameters(), *model.buffers()]
+        known = [one for one in tensors if not is_lazy(one)]
+        keys = ((str(one.device), _memory(one)[0]) for one in known)
+        return {self.numbers[key] for key in keys if key in self.numbers}
+
 
 def _memory(tensor: Tensor) -> tuple[int, int]:
-    """Address and bytes of the whole storage; 0 and the entries' bytes without a storage."""
+    """Address and bytes of the whole storage; 0 and the entries' bytes without a storage.
+
+    On the meta device, the object of the storage stands for its address.
+    """
     try:
         storage = tensor.untyped_storage()
-        return storage.data_ptr(), storage.nbytes()
+        return id(storage) if tensor.is_meta else storage.data_ptr(), storage.nbytes()
     except (RuntimeError, NotImplementedError):  # sparse and other tensors without a storage
         return 0, tensor.numel() * tensor.element_size()
 
 
-def _read_saved(nodes: list[Node], live: list[LiveNode], unreadable: list[str]) -> list[Node]:
-    storages = _Storages()
+def _kept_by_calls(
+    nodes: list[Node], live: list[LiveNode], modules: ModuleTrace
+) -> Iterator[tuple[int | None, tuple[Saved, ...]]]:
+    """The call that made each node and what the node saves, in the forward order."""
+    numbers = sorted((sequence_number(one), place) for place, one in enumerate(live))
+    for sequence, place in numbers:
+        yield modules.call_at(sequence), nodes[place].saved
+
+
+def _read_saved(
+    nodes: list[Node], live: list[LiveNode], unreadable: list[str], storages: _Storages
+) -> list[Node]:
     hidden: dict[str, list[int]] = defaultdict(list)
     result = []
     for node in nodes:

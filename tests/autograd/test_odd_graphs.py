@@ -23,10 +23,13 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from mnist_cli.autograd import (
     call_node,
+    compare,
     dead_units,
+    dumps,
     first_not_finite,
     gradcheck,
     judge,
+    loads,
     record,
     recording,
     replay,
@@ -285,7 +288,104 @@ def wrapped() -> Made:
     return (x * 2).sum(), {"x": x}
 
 
+class Declined(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        if a.numel() == 3:
+            ctx.set_materialize_grads(False)
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> Tensor:
+        return torch.full((ctx.needs_input_grad.count(True) + 2,), 9.0) if g is None else g
+
+
+class Inherits(Declined):
+    """What it declares is in its base class."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return Declined.forward(ctx, a)
+
+
+class Sums(Function):
+    """No gradient reaches it, and only some inputs make it say that it takes none as missing."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        if a.numel() == 2:
+            ctx.set_materialize_grads(False)
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> Tensor:
+        return torch.full((3,), 9.0) if g is None else g + 5
+
+
+def no_gradient(function: type[Function]) -> Callable[[], Made]:
+    def make() -> Made:
+        x = leaf(3)
+        return (Dropped.apply(function.apply(x)) + x).sum(), {"x": x}
+
+    make.__name__ = f"no_gradient_at_{function.__name__}"
+    return make
+
+
+class InPlace(Function):
+    """Changes in place the gradient that arrives."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.mul_(2)
+
+
+def hooked_inside_and_outside() -> Made:
+    """What arrives first becomes ``.grad``; what the checkpoint adds is added in place."""
+    model, t = nn.Linear(3, 3), leaf(2, 3)
+    model.weight.register_hook(lambda grad: grad * 2)
+    inner = checkpoint(model, t, use_reentrant=True)
+    return inner.sum() + model(t).sum(), model
+
+
+def quantised_saved() -> Made:
+    class Quantised(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor) -> Tensor:
+            kept = torch.quantize_per_tensor(a, 0.1, 0, torch.qint8)
+            ctx.save_for_backward(kept)
+            return kept.dequantize()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g * ctx.saved_tensors[0].dequantize()
+
+    x = leaf(3)
+    return Quantised.apply(x).sum(), {"x": x}
+
+
+def odd_buffers() -> Made:
+    """Buffers that share entries, have no values, no memory, or no shape yet."""
+    model = nn.Sequential(nn.Linear(3, 3))
+    model.register_buffer("expanded", torch.randn(1).expand(4))
+    model.register_buffer("meta", torch.randn(3, device="meta"))
+    model.register_buffer("sparse", torch.eye(3).to_sparse_csr())
+    model.register_buffer("none", None)
+    loss = model(torch.randn(2, 3)).sum()
+    model.append(nn.LazyBatchNorm1d())
+    return loss, model
+
+
 ODD = [
+    no_gradient(Declined),
+    no_gradient(Inherits),
+    no_gradient(Sums),
+    hooked_inside_and_outside,
+    quantised_saved,
+    odd_buffers,
     frozen_since,
     two_names,
     tied,
@@ -529,6 +629,91 @@ def test_a_complex_gradient_for_a_real_root_is_refused() -> None:
     for act in (record, replay):
         with pytest.raises(UsageError, match="complex gradient"):
             act(walk(ROOT), torch.tensor(1j))  # type: ignore[operator]
+
+
+def test_a_real_gradient_for_a_complex_root_is_refused() -> None:
+    root = leaf(2, dtype=torch.complex64) * 2
+    for act in (record, replay):
+        with pytest.raises(UsageError, match="real gradient"):
+            act(walk(root), torch.ones(2))  # type: ignore[operator]
+
+
+def test_the_seed_stays_as_it_was() -> None:
+    x, seed = leaf(3), torch.ones(3)
+    walked = walk(InPlace.apply(x), {"x": x})
+    for act in (record, replay, lambda *given: list(replay_steps(*given))):
+        act(walked, seed)  # type: ignore[operator]
+        assert torch.equal(seed, torch.ones(3))
+
+
+def test_gradients_of_leaves_without_a_name_stay_as_they_were() -> None:
+    model, x = nn.Linear(3, 3), leaf(2, 3)
+    model.weight.grad = torch.ones(3, 3)
+    root = checkpoint(model, x, use_reentrant=True).sum()
+    walked = walk(root, {"x": x})
+    record(walked)
+    replay(walked)
+    list(replay_steps(walked))
+    call_node(walked.nodes[1])
+    assert torch.equal(model.weight.grad, torch.ones(3, 3))
+    assert model.bias.grad is None
+
+
+@pytest.mark.parametrize("data", [torch.ones(3, dtype=torch.float64), torch.ones(5)])
+def test_a_gradient_from_before_the_data_changed_stays(data: Tensor) -> None:
+    x = nn.Parameter(torch.ones(3))
+    before = x.grad = torch.full((3,), 7.0)
+    x.data = data
+    walked = walk((x * 2).sum(), {"x": x})
+    assert judge(replay(walked), record(walked)).exact
+    assert x.grad is before
+    assert before.tolist() == [7.0] * 3
+
+
+def test_both_nodes_of_a_leaf_whose_dtype_changed_are_compared() -> None:
+    model = nn.Linear(3, 2)
+    before = model(torch.randn(4, 3)).sum()
+    graph = record(walk(before + model.double()(torch.randn(4, 3).double()).sum(), model)).graph
+    assert len([node for node in graph.nodes if node.parameter == "weight"]) == 2
+    assert compare(graph, loads(dumps(graph))).same
+
+
+def wrong(answer: Any) -> Tensor:
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+            return a * b
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return answer
+
+    made: Tensor = Wrong.apply(leaf(3) * 1, leaf(3) * 1).sum()
+    return made
+
+
+WRONG = [
+    (torch.ones(3), r"returns 1 gradient\(s\), not 2"),
+    ([torch.ones(3), torch.ones(3)], r"returns 1 gradient\(s\), not 2"),
+    ((torch.ones(3), torch.ones(3), torch.ones(3)), r"returns 3 gradient\(s\), not 2"),
+    ((torch.ones(3), 1.0), "returns a float as a gradient"),
+    ((torch.ones(7), None), r"cannot be summed to shape \(3,\)"),
+    ((torch.ones(3) * 1j, None), "complex gradient"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), WRONG)
+def test_a_function_that_the_engine_refuses_is_refused(answer: Any, message: str) -> None:
+    root = wrong(answer)
+    with pytest.raises(UsageError, match=message):
+        replay(root)
+    with pytest.raises((RuntimeError, TypeError)):
+        root.backward()
+
+
+def test_units_of_another_layout_are_not_counted() -> None:
+    x = leaf(3, 4)
+    assert dead_units(record(walk(torch.relu(x.to_mkldnn()).to_dense().sum()), keep=True)) == {}
 
 
 def test_differences_check_complex_and_sparse_gradients() -> None:
