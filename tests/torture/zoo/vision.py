@@ -70,7 +70,7 @@ def _detection(name: str, mode: str) -> tuple[Any, ...]:
     if mode == "eval":  # random weights are unsure of everything
         for part in (model, getattr(model, "roi_heads", None)):
             if hasattr(part, "score_thresh"):
-                part.score_thresh = 0.0
+                part.score_thresh, part.detections_per_img = 0.0, 8
     targets = _targets()
     if "keypoint" in name:
         for one in targets:
