@@ -27,7 +27,7 @@ $(VENV)/.python:
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo 'Installing torch and the other packages into $(VENV). On Linux this downloads about 3 GB, once,'
 	@echo 'and takes 5.5 GB of disk. README.md says how to use a smaller, CPU-only torch.'
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[digits,plots,transforms]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
@@ -86,9 +86,10 @@ format: $(VENV)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write the reference of every command, and what the learning path's commands print, anew
+docs: $(VENV)/.dev ## rewrite the reference of every command, and the output that the pages show
 	$(BIN)/python docs/reference.py
-	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py
+	$(BIN)/python docs/notebook.py
+	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)

@@ -11,6 +11,7 @@ from mnist_cli.autograd.error_tree import DependencyError as DependencyError
 from mnist_cli.autograd.error_tree import ExpectedError
 from mnist_cli.autograd.error_tree import NonFiniteError as NonFiniteError
 from mnist_cli.autograd.error_tree import NumericsError as NumericsError
+from mnist_cli.autograd.error_tree import OutputError as OutputError
 from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
 from mnist_cli.autograd.error_tree import UsageError as UsageError
 
@@ -33,13 +34,6 @@ class CheckpointError(MnistError):
 
     code = 4
     kind = "checkpoint"
-
-
-class OutputError(MnistError):
-    """Failed output: disk full, read-only, or a folder or port that is in use."""
-
-    code = 5
-    kind = "output"
 
 
 class ResumeMismatch(NumericsError):

@@ -20,6 +20,14 @@ TORCH: Mapping[str, set[str]] = {
         *("_saved_", "_raw_saved_", "_raw_saved_tensors"),
         *("_backward_hooks", "_post_accumulate_grad_hooks"),
         *("BackwardCFunction", "apply_boxed"),
+        *("_execution_engine", "_version"),
+        *("_functorch", "_compiled_call_impl", "_orig_mod"),
+        *("_python_dispatch", "_disable_current_modes"),
+        *("_get_graph_exec_group", "_CachedTorchDispatchMode", "_is_zerotensor"),
+    },
+    "autograd/costs.py": {
+        *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),
+        *("_cudnn_rnn",),
     },
     "gpu/probe.py": {"_C", "_cuda_getArchFlags"},
     "proving/recorded_steps.py": {

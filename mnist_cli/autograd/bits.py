@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.brief import sizes
 
 MAX_NESTING = 20
 """Levels of containers in which :func:`tensors_in` searches: one may contain itself."""
@@ -42,6 +43,8 @@ def entries(tensor: Tensor) -> Tensor:
         values = values.dequantize()
     if values.layout != torch.strided:
         values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
     values = values.as_subclass(Tensor)
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
@@ -69,10 +72,17 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
     """The tensors, of any shape, that a nested one or a wrapper (DTensor) is made of; else none."""
     if tensor.is_nested:
         return list(tensor.unbind())
-    if not hasattr(tensor, "__tensor_flatten__"):
+    if not _is_wrapper(tensor):
         return []
-    names, _ = tensor.__tensor_flatten__()
-    return [getattr(tensor, name) for name in names]
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return [getattr(tensor, name) for name in names]
+    return [one for one in vars(tensor).values() if isinstance(one, Tensor)]
+
+
+def _is_wrapper(tensor: Tensor) -> bool:
+    """Whether a subclass answers for every operation on its entries, as one around others does."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def without_values(tensor: Tensor) -> str:
@@ -83,7 +93,7 @@ def without_values(tensor: Tensor) -> str:
         return "fake tensors have no values"
     if torch_private.is_transformed(tensor):
         return "the values of tensors inside torch.func are not read"
-    if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
+    if _is_wrapper(tensor) and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
     return ""
 
@@ -108,6 +118,11 @@ def is_plain(tensor: Tensor) -> bool:
         and not (tensor.is_nested or tensor.is_meta)
         and not torch_private.is_transformed(tensor)
     )
+
+
+def size_of(tensor: Tensor | None) -> str:
+    """The shape of a tensor of any shape in words: ``16×8``."""
+    return "nothing" if tensor is None else sizes(shape_of(tensor) or ())
 
 
 def numbers(tensor: Tensor) -> Tensor:
@@ -155,3 +170,8 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     if shape_of(ours) != shape_of(theirs) or ours.dtype != theirs.dtype:
         return False
     return torch.equal(bits(ours), bits(theirs))
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
+    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

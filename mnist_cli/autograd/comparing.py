@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, calls_by_end, operations
@@ -76,6 +78,18 @@ class GraphComparison:
     tolerance: float
     activation: ActivationDifference | None = None
 
+    def __repr__(self) -> str:
+        if self.same:
+            return f"GraphComparison(the same: {len(self.nodes)} nodes)"
+        facts = [f"{len(self.structure)} differences of structure"] if self.structure else []
+        if self.first is not None:
+            facts += [
+                f"first in {shortened(self.first.name)}, {shortened(self.first.module)} "
+                f"(#{self.first.first} and #{self.first.second}): {self.first.figure} by "
+                f"{self.first.difference:.3g}"
+            ]
+        return f"GraphComparison({'; '.join(facts) or 'the parameters differ'})"
+
     @property
     def same(self) -> bool:
         """Whether shape and figures agree within the tolerance."""
@@ -98,8 +112,8 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
             differ entry by entry.
     """
     pairs, structure = _match(operations(first), operations(second))
-    leaves = {node.parameter: node for node in second.nodes if node.parameter is not None}
-    pairs += [(node, leaves[node.parameter]) for node in first.nodes if node.parameter in leaves]
+    leaves, others = _leaves(first), _leaves(second)
+    pairs += [(node, others[key]) for key, node in leaves.items() if key in others]
     rank = {node.id: place for place, node in enumerate(backward_order(first))}
     pairs.sort(key=lambda pair: rank[pair[0].id])
     nodes = tuple(_node_difference(a, b) for a, b in pairs)
@@ -114,6 +128,17 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
 
 
 Pairs = list[tuple[Node, Node]]
+
+
+def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
+    """Leaves by name and place: one whose dtype changed has a node for each of its dtypes."""
+    found: dict[tuple[str, int], Node] = {}
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.parameter is not None:
+            found[node.parameter, counts[node.parameter]] = node
+            counts[node.parameter] += 1
+    return found
 
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:

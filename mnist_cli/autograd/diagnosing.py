@@ -6,9 +6,12 @@ Works on plain data, such as a dump read back. Imports no torch and prints nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from mnist_cli.autograd.advising import advice
+from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
 
@@ -80,18 +83,32 @@ class Diagnosis:
     """A finding as a sentence.
 
     ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
-    ``no-gradient``, ``zero-gradient``; ``subject`` names the parameter, module or node.
+    ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names the
+    parameter, module or node.
+    ``module`` is where it is, empty outside of all modules; ``advice`` says what to try.
     """
 
     kind: str
     subject: str
     message: str
     node: int | None = None
+    module: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message} {self.advice}".rstrip()
+
+
+def advised(findings: Sequence[Diagnosis]) -> Iterator[tuple[Diagnosis, str]]:
+    """Each finding with its advice, which is empty if the next finding has the same."""
+    for one, following in zip_longest(findings, findings[1:]):
+        same = following is not None and following.advice == one.advice
+        yield one, "" if same else one.advice
 
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
     """A row for each parameter that asks for a gradient, in the model's order."""
-    return tuple(parameter_row(one) for one in graph.parameters if not one.frozen)
+    return Brief(parameter_row(one) for one in graph.parameters if not one.frozen)
 
 
 def parameter_row(one: Parameter) -> ParameterRow:
@@ -115,7 +132,7 @@ def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
     for node in operations(graph):
         members.setdefault(node.module, []).append(node)
     module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
-    return tuple(_point(graph, name, nodes, module_of) for name, nodes in members.items())
+    return Brief(_point(graph, name, nodes, module_of) for name, nodes in members.items())
 
 
 def _point(
@@ -172,13 +189,26 @@ def diagnose(
         first_bad: the first NaN or infinity of the forward pass
             (:func:`mnist_cli.autograd.units.first_not_finite`).
     """
-    return (
-        *(_not_finite_forward(graph, first_bad) if first_bad else ()),
-        *_not_finite(graph),
-        *_no_gradient(graph),
-        *_scale(graph),
-        *_dead_relus(graph, dead_units or {}),
+    return Brief(
+        [
+            *(_not_finite_forward(graph, first_bad) if first_bad else ()),
+            *_not_finite(graph),
+            *_no_gradient(graph),
+            *_scale(graph),
+            *_dead_relus(graph, dead_units or {}),
+        ]
     )
+
+
+def of_node(kind: str, node: Node, message: str) -> Diagnosis:
+    """A finding about a node."""
+    subject = node.module or node.name
+    return Diagnosis(kind, subject, message, node.id, node.module, advice(kind, node.name))
+
+
+def _of_parameter(kind: str, one: Parameter, message: str) -> Diagnosis:
+    module = one.name.rpartition(".")[0]
+    return Diagnosis(kind, one.name, message, one.node, module, advice(kind))
 
 
 def place_of(node: Node) -> str:
@@ -197,7 +227,7 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
         what = f"holds NaN or infinity ({first.slot}){source}"
     message = f"First in the forward pass: {place_of(node)}, {what}."
-    yield Diagnosis("not-finite", node.module or node.name, message, node.id)
+    yield of_node("not-finite", node, message)
 
 
 def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
@@ -209,11 +239,8 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
-        message = f"{place_of(node)} {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
-        subject = node.module or node.name
-        yield Diagnosis(
-            "not-finite", subject, f"The first in the backward pass: {message}.", node.id
-        )
+        message = f"{place_of(node)}, {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
+        yield of_node("not-finite", node, f"First in the backward pass: {message}.")
         return
 
 
@@ -223,12 +250,10 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
             continue
         if one.grad is None:
             why = "the loss does not depend on it" if one.node is None else "none flows to it"
-            yield Diagnosis(
-                "no-gradient", one.name, f"{one.name} gets no gradient: {why}.", one.node
-            )
+            yield _of_parameter("no-gradient", one, f"{one.name} gets no gradient: {why}.")
         elif one.grad.norm == 0 and 0 not in one.shape:
             message = f"The gradient of {one.name} is zero in every entry."
-            yield Diagnosis("zero-gradient", one.name, message, one.node)
+            yield _of_parameter("zero-gradient", one, message)
 
 
 def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
@@ -239,20 +264,18 @@ def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
     for one in weights:
         row, size = parameter_row(one), sizes[one.name]
         if 0 < size < VANISHING * largest:
-            yield Diagnosis(
+            yield _of_parameter(
                 "vanishing",
-                one.name,
+                one,
                 f"The gradient of {one.name} vanishes: its root mean square, {size:.3g}, is "
                 f"{size / largest:.1e} of the largest in the network.",
-                one.node,
             )
         if row.ratio is not None and row.ratio > EXPLODING:
-            yield Diagnosis(
+            yield _of_parameter(
                 "exploding",
-                one.name,
+                one,
                 f"The gradient of {one.name} explodes: its norm, {row.grad_norm:.3g}, is "
                 f"{row.ratio:.3g} times that of the weight.",
-                one.node,
             )
 
 
@@ -268,7 +291,7 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
         else:
             continue
         message = f"Dead ReLU at {place_of(node)}: {share}."
-        yield Diagnosis("dead-relu", node.module or node.name, message, node.id)
+        yield of_node("dead-relu", node, message)
 
 
 def is_relu(node: Node) -> bool:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mnist_cli.autograd.error_tree import DataError
+from mnist_cli.autograd.error_tree import DataError, DependencyError
 from mnist_cli.autograd.graph import (
     FORMAT,
     VERSION,
@@ -155,8 +157,13 @@ class _Document:
 
 @functools.cache
 def _reader() -> TypeAdapter[_Document]:
-    from pydantic import TypeAdapter
-
+    try:
+        from pydantic import TypeAdapter
+    except ModuleNotFoundError as error:
+        raise DependencyError(
+            "reading a dump needs the package pydantic, which is not installed",
+            "Install it with: pip install pydantic",
+        ) from error
     return TypeAdapter(_Document)
 
 
@@ -165,13 +172,15 @@ def loads(text: str) -> GradGraph:
 
     Raises:
         DataError: it is not one; the message names the place.
+        DependencyError: pydantic is not installed, which everything else does without.
     """
-    from pydantic import ValidationError
-
     data = _parsed(text)
     _check_format(data)
+    reader = _reader()
+    from pydantic import ValidationError
+
     try:
-        read = _reader().validate_json(text, strict=True)
+        read = reader.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _wrong(f"{_place(first['loc'])}: {first['msg']}") from None
@@ -186,6 +195,22 @@ def loads(text: str) -> GradGraph:
     )
     _check_references(graph)
     return graph
+
+
+def load(path: str | os.PathLike[str]) -> GradGraph:
+    """Read a ``graph.json``.
+
+    Raises:
+        DataError: missing, broken, or of another version; names the file and the place in it.
+    """
+    try:
+        return loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a gradient graph: not text") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
 
 
 def _parsed(text: str) -> dict[str, Any]:

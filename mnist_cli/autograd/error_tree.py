@@ -51,6 +51,13 @@ class DataError(ExpectedError):
     kind = "data"
 
 
+class OutputError(ExpectedError):
+    """Failed output: disk full, read-only, or a folder or port that is in use."""
+
+    code = 5
+    kind = "output"
+
+
 class NumericsError(ExpectedError):
     """A non-finite or inexact number."""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd import node as adapter
+from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.expression import MAX_TOTAL, evaluate, names_in
 from mnist_cli.autograd.graph import GradGraph, Node
@@ -55,6 +56,9 @@ class NodeCall:
     targets: tuple[str, ...]
     gradients: Mapping[str, Tensor]
 
+    def __repr__(self) -> str:
+        return f"NodeCall(order {self.order}, {self.node!r}, to {listed(self.targets)})"
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
@@ -64,6 +68,9 @@ class Experiment:
     leaves: Mapping[str, Tensor]
     value: Tensor
     calls: tuple[NodeCall, ...]
+
+    def __repr__(self) -> str:
+        return f"Experiment({shortened(self.expression)}, {listed(self.calls, '; ')})"
 
 
 def experiment(

@@ -13,13 +13,15 @@ from mnist_cli.autograd.order import operations
 
 T = TypeVar("T")
 
+MANY = 400
+"""Nodes above which a picture is folded to modules by default."""
+
 
 @dataclass(eq=False)
 class _Group:
     """Nodes that become one: one call of one module, with the parameters that only it uses.
 
-    ``ports`` are the (node, input) pairs at which gradients come in from outside, with the place
-    of each among them.
+    ``ports`` numbers the (node, input) pairs at which gradients come in from outside.
     """
 
     name: str
@@ -28,16 +30,12 @@ class _Group:
     number: int = -1
     ports: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def add_port(self, node: int, input_nr: int) -> None:
-        """Let gradients come in at one more place, if it is a new one."""
-        self.ports.setdefault((node, input_nr), len(self.ports))
-
     @property
     def single(self) -> Node | None:
         """The node itself, if it is alone."""
-        if len(self.members) + len(self.parameters) != 1:
+        if len(self.members) + len(self.parameters) > 1:
             return None
-        return (self.members or self.parameters)[0]
+        return self.members[0] if self.members else self.parameters[0]
 
 
 def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
@@ -121,11 +119,14 @@ def _find_ports(graph: GradGraph, owner: dict[int, _Group]) -> None:
     for node in graph.nodes:
         if owner[node.id].single or node.id == graph.root:
             for nr in range(len(node.outputs)):
-                owner[node.id].add_port(node.id, nr)
+                _add_port(owner[node.id], node.id, nr)
     for node, _, edge in graph.edges():
-        group = owner[edge.node]
-        if group is not owner[node.id]:
-            group.add_port(edge.node, edge.input_nr)
+        if owner[edge.node] is not owner[node.id]:
+            _add_port(owner[edge.node], edge.node, edge.input_nr)
+
+
+def _add_port(group: _Group, node: int, input_nr: int) -> None:
+    group.ports.setdefault((node, input_nr), len(group.ports))
 
 
 def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:

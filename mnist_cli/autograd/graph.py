@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
+from mnist_cli.autograd.brief import shortened, sizes
+
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
 
@@ -122,6 +124,15 @@ class Node:
     grad_in: tuple[Stats | None, ...] = ()
     grad_out: tuple[Stats | None, ...] = ()
 
+    def __repr__(self) -> str:
+        words = [f"#{self.id}", shortened(self.name)]
+        words += [f"of {shortened(self.parameter)}"] if self.parameter is not None else []
+        words += [f"in {shortened(self.module)}"] if self.module else []
+        facts = [sizes(meta.shape) for meta in self.outputs[:1]]
+        norm = joint_norm(self.grad_in)
+        facts += [] if norm is None else [f"gradient norm {norm:.3g}"]
+        return f"Node({' '.join(words)}{': ' if facts else ''}{', '.join(facts)})"
+
 
 def with_grads(
     node: Node, grad_in: tuple[Stats | None, ...], grad_out: tuple[Stats | None, ...]
@@ -175,6 +186,15 @@ class Verdict:
     parameters: tuple[Comparison, ...]
     nodes: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{sum(one.equal for one in found)} of {len(found)} {what} bit-equal"
+            for what, found in (("parameters", self.parameters), ("nodes", self.nodes))
+            if found
+        ]
+        kind = "exact" if self.exact else "differs"
+        return f"Verdict({kind}: {', '.join([*parts, f'{self.calls} calls', *self.notes[:2]])})"
 
 
 @dataclass(frozen=True)
@@ -240,6 +260,13 @@ class GradGraph:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __repr__(self) -> str:
+        recorded = any(node.grad_in for node in self.nodes)
+        facts = [f"{len(self.nodes):,} nodes", f"{len(self.parameters):,} parameters"]
+        facts += ["recorded"] if recorded else ["not recorded"]
+        facts += ["replayed"] if self.replay is not None else []
+        return f"GradGraph({', '.join(facts)})"
 
     def edges(self) -> Iterator[tuple[Node, int, Edge]]:
         """Every edge as (node, position in its ``next``, edge)."""

@@ -21,19 +21,24 @@ from mnist_cli.autograd.graph import ModuleCall, Saved, TensorMeta
 from mnist_cli.autograd.node import dtype_name
 from mnist_cli.autograd.stats import StatsCollector
 
+MAX_SPREAD = 16_000_000
+"""Entries up to which a sparse or expanded output has figures: 128 MiB as float64."""
+
 
 @dataclass
 class CallLog:
     """The calls so far, in the order in which they began.
 
     Holds copies of activations only until their figures are computed; see
-    :class:`StatsCollector`.
+    :class:`StatsCollector`. ``fresh`` has, by the call's place, the parameters that no earlier call
+    had.
     """
 
+    fresh: dict[int, list[nn.Parameter]] = field(default_factory=dict)
     _calls: list[ModuleCall] = field(default_factory=list)
     _figures: dict[int, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
-    _counted: dict[int, Tensor] = field(default_factory=dict)
+    _counted: set[int] = field(default_factory=set)
     _collector: StatsCollector = field(default_factory=StatsCollector)
 
     def begin(self, module: nn.Module, path: str, depth: int, taken: object) -> int:
@@ -54,12 +59,13 @@ class CallLog:
         outputs = list(tensors_in(given))
         if outputs:
             self._take(place, outputs[0])
+        self.fresh[place] = self._fresh(group)
         # A lazy module becomes another class in its first call.
         self._calls[place] = replace(
             self._calls[place],
             kind=type(group[0]).__name__,
             outputs=_metas(outputs),
-            parameters=sum(one.numel() for one in self._fresh(group)),
+            parameters=sum(one.numel() for one in self.fresh[place]),
         )
 
     def calls(self) -> tuple[ModuleCall, ...]:
@@ -69,20 +75,31 @@ class CallLog:
         return tuple(replace(c, activation=figures.get(i)) for i, c in enumerate(self._calls))
 
     def _take(self, place: int, output: Tensor) -> None:
-        if without_values(output) or torch_private.is_capturing(output):
-            return
+        if torch_private.is_captured(output):
+            return  # the figures would become a part of the program
         try:
             with torch.no_grad(), torch_private.without_modes():
-                self._figures[place] = self._collector.add_copy(output)
-        except (RuntimeError, NotImplementedError, TypeError):  # a layout without dense entries
+                if not (without_values(output) or _spreads(output)):
+                    self._figures[place] = self._collector.add_now(output)
+        except Exception:  # a subclass may refuse any question, and the model must go on
             return
 
     def _fresh(self, group: Sequence[nn.Module]) -> list[nn.Parameter]:
         """The parameters of these modules that no earlier call had."""
-        own = {id(one): one for module in group for one in module.parameters(recurse=False)}
+        every = nn.Module.named_parameters  # a subclass may have another method of that name
+        own = {id(one): one for module in group for _, one in every(module, recurse=False)}
         fresh = [one for one in own.values() if not is_lazy(one) and id(one) not in self._counted]
-        self._counted.update((id(one), one) for one in fresh)  # held: no other gets its id
+        self._counted.update(map(id, fresh))  # `fresh` holds them, so that no other gets their ids
         return fresh
+
+
+def _spreads(tensor: Tensor) -> bool:
+    """Whether its entries would take far more memory than it has: sparse or expanded, and large."""
+    if tensor.is_nested or tensor.numel() <= MAX_SPREAD:
+        return False
+    if tensor.layout != torch.strided:
+        return True
+    return tensor.numel() * tensor.element_size() > 2 * tensor.untyped_storage().nbytes()
 
 
 def _metas(tensors: Iterable[Tensor]) -> tuple[TensorMeta, ...]:

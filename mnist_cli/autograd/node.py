@@ -8,7 +8,7 @@ saves.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CellType, CodeType
 from typing import Any, NoReturn
@@ -29,13 +29,15 @@ Grads = tuple[Tensor | None, ...]
 class Input:
     """What a node expects as one of its incoming gradients.
 
-    ``dtype`` None accepts any dtype.
+    ``dtype`` None accepts any dtype. A nested one has no shape: it is not ``known``, but ``ones``
+    names the dimensions of one entry.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype | None
     device: torch.device
     known: bool = True
+    ones: tuple[int, ...] = ()
 
     def meta(self) -> TensorMeta:
         """The same as plain data."""
@@ -86,7 +88,7 @@ class InputReader:
     def _input(self, meta: Any) -> Input:
         shape = shape_of(meta)
         if shape is None:
-            return Input((), None, meta.device, known=False)
+            return Input((), None, meta.device, known=False, ones=_ones(meta))
         key = (shape, meta.dtype, meta.device)
         found = self._inputs.get(key)
         if found is None:
@@ -149,17 +151,18 @@ def _dtype_handed_over(
 def _mentions(node: Node, method: str) -> bool:
     """Whether a Function's forward may call a method of ``ctx`` whose effect cannot be read back.
 
-    Looks into decorators and into the functions that it calls by name.
+    Looks into decorators, base classes and the functions that it calls by name.
     """
-    source = torch_private.function_of(node)
-    return any(method in code.co_names for code in _codes([source.forward, source.setup_context]))
+    bases = torch_private.function_of(node).__mro__
+    starts = [vars(one).get(name) for one in bases for name in ("forward", "setup_context")]
+    return any(method in (*code.co_names, *code.co_consts) for code in _codes(starts))
 
 
 def _codes(functions: list[Any], limit: int = 100) -> Iterator[CodeType]:
     """The code of functions, of what decorates them, and of what they call by a global name."""
     seen: set[int] = set()
     for function in functions:
-        function = getattr(function, "__func__", function)
+        function = _plain_function(function)
         code = getattr(function, "__code__", None)
         if code is None or id(code) in seen or len(seen) > limit:
             continue
@@ -167,8 +170,20 @@ def _codes(functions: list[Any], limit: int = 100) -> Iterator[CodeType]:
         inner = [one for one in code.co_consts if isinstance(one, CodeType)]
         yield from (code, *inner)
         cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
-        called = [function.__globals__.get(name) for one in (code, *inner) for name in one.co_names]
-        functions += [getattr(function, "__wrapped__", None), *cells, *called]
+        names = {name for one in (code, *inner) for name in one.co_names}
+        called = [function.__globals__.get(name) for name in names]
+        methods = [vars(one).get(name) for one in called if isinstance(one, type) for name in names]
+        functions += [getattr(function, "__wrapped__", None), *cells, *called, *methods]
+
+
+def _plain_function(function: Any) -> Any:
+    """The function behind a method, a ``functools.partial`` or an object that can be called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if hasattr(function, "__code__") or isinstance(function, type):
+        return function
+    return type(function).__call__ if callable(function) else None
 
 
 def _filled(cell: CellType) -> bool:
@@ -178,17 +193,34 @@ def _filled(cell: CellType) -> bool:
         return False
 
 
+def _ones(meta: Any) -> tuple[int, ...]:
+    """The dimensions of one entry of a jagged result; none where torch shows no sizes."""
+    try:
+        return tuple(place for place, size in enumerate(meta.shape) if size == 1)
+    except RuntimeError:
+        return ()
+
+
 def deliver(grad: Tensor, expected: Input) -> Tensor:
     """Bring a gradient of any shape to what the receiving node expects, as the engine does.
 
     Sums it to the expected shape (which broadcasting had enlarged), then casts it to the expected
     dtype; a 0-d gradient also changes device. Source:
     ``validate_outputs`` in torch/csrc/autograd/engine.cpp.
+
+    Raises:
+        UsageError: it does not fit, as the engine finds too.
     """
     if not expected.known:
-        return grad
+        enlarged = [place for place in expected.ones if grad.shape[place] != 1]
+        return grad.sum(enlarged, keepdim=True) if enlarged else grad
+    if expected.dtype is not None and grad.is_complex() and not expected.dtype.is_complex:
+        raise UsageError(
+            f"a complex gradient ({grad.dtype}) does not fit a real result ({expected.dtype})",
+            "Return its real part from the Function's backward.",
+        )
     if grad.shape != expected.shape:
-        grad = grad.sum_to_size(expected.shape)
+        grad = _summed(grad, expected.shape)
     if expected.dtype is not None and grad.dtype != expected.dtype:
         grad = grad.to(expected.dtype)
     if grad.device != expected.device and grad.dim() == 0:
@@ -196,22 +228,38 @@ def deliver(grad: Tensor, expected: Input) -> Tensor:
     return grad
 
 
-def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
+def _summed(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return grad.sum_to_size(shape)
+    except RuntimeError as error:
+        raise UsageError(
+            f"a gradient of shape {tuple(grad.shape)} cannot be summed to shape {shape}",
+            "Return a gradient of the argument's shape from the Function's backward.",
+        ) from error
+
+
+def call(
+    node: Node, grads: Sequence[Tensor | None], ask: Callable[[], Grads] | None = None
+) -> Grads:
     """Call a node by hand, as the engine would.
 
     Args:
         node: any node but an AccumulateGrad, which would really add to ``.grad``.
         grads: one gradient for each result of the forward operation, of its shape; None if missing.
+        ask: what the engine hands to a Function that no gradient reaches.
 
     Returns:
         One gradient or None for each of the node's edges. Hooks do not fire.
 
     Raises:
-        UsageError: the graph was freed, or a saved tensor was overwritten since.
+        UsageError: the graph was freed, a saved tensor was overwritten since, or a Function's
+            backward returns what the engine refuses.
     """
     try:
         if torch_private.is_function(node):
-            return _call_custom(node, tuple(grads))
+            missing = all(grad is None for grad in grads)
+            handed = ask() if ask and missing else _handed(node, tuple(grads))
+            return _call_custom(node, handed)
         results = node(*grads)  # type: ignore[operator]
     except RuntimeError as error:
         explain(name(node), error)
@@ -220,17 +268,35 @@ def call(node: Node, grads: Sequence[Tensor | None]) -> Grads:
 
 def _call_custom(node: Node, grads: Grads) -> Grads:
     """``apply`` answers for every argument of forward; edges exist for its tensors only."""
-    if any(grad is None for grad in grads):
-        grads = _handed_over(node, grads)
     answer = node.apply(*grads)  # type: ignore[attr-defined]
     answers = answer if isinstance(answer, tuple) else (answer,)
     needs = node.needs_input_grad  # type: ignore[attr-defined]
+    _check_answers(node, answers, len(needs))
     wanted = [answer for answer, need in zip(answers, needs, strict=False) if need]
     results: list[Tensor | None] = [None] * len(node.next_functions)
     live = (place for place, (target, _) in enumerate(node.next_functions) if target is not None)
     for place, result in zip(live, wanted, strict=True):
         results[place] = result
     return tuple(results)
+
+
+def _check_answers(node: Node, answers: tuple[Any, ...], count: int) -> None:
+    """Refuse what the engine refuses of a Function's backward."""
+    if len(answers) < count or any(one is not None for one in answers[count:]):
+        raise UsageError(
+            f"the backward of {name(node)} returns {len(answers)} gradient(s), not {count}",
+            "Return a tuple with one gradient or None for each argument of forward.",
+        )
+    wrong = [one for one in answers if not isinstance(one, (Tensor, type(None)))]
+    if wrong:
+        raise UsageError(
+            f"the backward of {name(node)} returns a {type(wrong[0]).__name__} as a gradient",
+            "Return a tensor or None for each argument of forward.",
+        )
+
+
+def _handed(node: Node, grads: Grads) -> Grads:
+    return _handed_over(node, grads) if any(grad is None for grad in grads) else grads
 
 
 class _SeenError(Exception):
@@ -251,15 +317,28 @@ def _handed_over(node: Node, grads: Grads) -> Grads:
     known = [(i, grad) for i, grad in enumerate(grads) if grad is not None]
     if not known:
         return _all_missing(node, grads)
+    return handed_over(node, [GradientEdge(node, i) for i, _ in known], [grad for _, grad in known])
+
+
+def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[Tensor]) -> Grads:
+    """What the engine hands to a Function in a pass that ends there.
+
+    Args:
+        node: the Function's node.
+        roots: where the pass begins: a tensor of any shape, or edges.
+        seeds: their gradients, of their shapes.
+
+    Raises:
+        DependencyError: this version of torch calls Functions in another way.
+    """
 
     def seen(*handed: Any) -> NoReturn:
         boxed = len(handed) == 1 and isinstance(handed[0], list)  # boxed_grads_call
         raise _SeenError(tuple(handed[0]) if boxed else handed)
 
-    roots = [GradientEdge(node, i) for i, _ in known]
     try:
         with torch_private.apply_replaced(node, seen):
-            torch.autograd.backward(roots, [grad for _, grad in known], retain_graph=True)
+            torch.autograd.backward(roots, seeds, retain_graph=True)
     except _SeenError as answer:
         return answer.grads
     raise torch_private.changed("calls no replaced apply", f"calling {name(node)} by hand")
@@ -276,14 +355,15 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
 
 
 def explain(what: str, error: RuntimeError) -> NoReturn:
-    """Turn torch's two common errors of a backward pass into ours, and raise all others again.
+    """Turn torch's common errors of a backward pass into ours, and raise all others again.
 
     Args:
         what: the node, or the pass.
         error: torch's.
 
     Raises:
-        UsageError: the graph was freed, or a saved tensor was overwritten.
+        UsageError: the graph was freed, a saved tensor was overwritten, or the graph runs only
+            once.
         RuntimeError: torch's own, for any other cause.
     """
     text = str(error)
@@ -292,7 +372,12 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
     if "modified by an inplace operation" in text:
         raise UsageError(
             f"{what} cannot run: a tensor that it saved was overwritten in place",
-            "Find the in-place operation with torch.autograd.set_detect_anomaly(True).",
+            "Replace the in-place operation, such as +=, with one that makes a new tensor.",
+        ) from error
+    if "donated buffers" in text:
+        raise UsageError(
+            f"{what} cannot run: a compiled function gives its memory away in its first run",
+            "Set torch._functorch.config.donated_buffer = False before it is compiled.",
         ) from error
     raise error
 

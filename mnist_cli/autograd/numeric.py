@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.brief import Brief, shortened
 from mnist_cli.autograd.error_tree import NonFiniteError, UsageError
 
 STEP = 1e-5
@@ -48,6 +49,10 @@ class GradientCheck:
 
     name: str
     entries: tuple[EntryCheck, ...]
+
+    def __repr__(self) -> str:
+        entries = f"{len(self.entries)} entries, {self.kinks} at kinks"
+        return f"GradientCheck({shortened(self.name)}: {entries}, error {self.worst_error:.3g})"
 
     @property
     def smooth(self) -> tuple[EntryCheck, ...]:
@@ -104,7 +109,7 @@ def gradcheck(
     with torch.random.fork_rng(devices=sorted(cuda)):
         evaluate = _Evaluation(loss, seed)
         gradients = _analytic(evaluate, leaves)
-        return tuple(
+        return Brief(
             _check(name, leaf, gradients[name], evaluate, samples, seed + number)
             for number, (name, leaf) in enumerate(leaves.items())
         )

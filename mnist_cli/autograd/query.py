@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mnist_cli.autograd.brief import Brief, listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge, GradGraph, ModuleCall, Node, Stats
 from mnist_cli.autograd.order import engine_order
@@ -26,7 +27,7 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
     if word.isdecimal():
         number = int(word)
         if number < len(graph.nodes):
-            return (graph.nodes[number],)
+            return Brief([graph.nodes[number]])
         hint = f"Ids run from 0 to {len(graph.nodes) - 1}."
         raise UsageError(f"the graph has no node {number}", hint)
     matches: tuple[Callable[[Node], bool], ...] = (
@@ -34,9 +35,10 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
         lambda node: node.name == word,
         lambda node: _core(node.name) == _core(word),
         lambda node: bool(word) and node.module == word,
+        lambda node: bool(word) and inside(node.module, word),
     )
     for match in matches:
-        found = tuple(filter(match, graph.nodes))
+        found = Brief(filter(match, graph.nodes))
         if found:
             return found
     names = {n.name for n in graph.nodes} | {n.parameter for n in graph.nodes if n.parameter}
@@ -95,6 +97,12 @@ class Path:
     parameter: str
     steps: tuple[PathStep, ...]
     routes: int
+
+    def __repr__(self) -> str:
+        names = listed((step.node.module or step.node.name for step in self.steps), " → ")
+        routes = "1 route" if self.routes == 1 else f"{self.routes:,} routes"
+        count = f"{len(self.steps)} nodes, {routes}"
+        return f"Path({shortened(self.parameter)}: {names}; {count})"
 
 
 def path_to(graph: GradGraph, parameter: str) -> Path:

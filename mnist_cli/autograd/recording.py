@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
 from mnist_cli.autograd.node import Grads, explain
+from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
-from mnist_cli.autograd.torch_private import backward_counter
-from mnist_cli.autograd.undisturbed import set_aside
+from mnist_cli.autograd.torch_private import backward_counter, is_function
+from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
 
@@ -47,6 +49,10 @@ class Recording:
     grad_in: tuple[Grads, ...] = ()
     grad_out: tuple[Grads, ...] = ()
 
+    def __repr__(self) -> str:
+        kept = "kept" if self.grad_in else "not kept"
+        return f"Recording({self.graph!r}, {len(self.gradients)} gradients, those of nodes {kept})"
+
 
 _Places = tuple[int | None, ...]
 
@@ -61,6 +67,7 @@ class _Seen:
     keep: bool
     current: Callable[[], int] = field(default_factory=backward_counter)
     backward: int | None = None
+    repeated: frozenset[int] = frozenset()
     collector: StatsCollector = field(default_factory=StatsCollector)
     places: dict[int, tuple[_Places, _Places]] = field(default_factory=dict)
     grads: dict[int, tuple[Grads, Grads]] = field(default_factory=dict)
@@ -75,6 +82,8 @@ class _Seen:
             self.backward = self.current()
         if self.current() != self.backward:
             return
+        if number in self.repeated:  # its memory may be .grad's, which is added to in place
+            arrived = tuple(None if grad is None else grad.clone() for grad in arrived)
         add = self.collector.add
         self.places[number] = (
             tuple([None if grad is None else add(grad) for grad in arrived]),
@@ -105,18 +114,18 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)
-    seen = _Seen(keep)
+    seen = _Seen(keep, repeated=_repeated(walked))
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(no_collection(len(walked.nodes)))
-        stack.enter_context(set_aside(leaves))
+        stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
         stack.enter_context(walked.undisturbed())
         handles: list[RemovableHandle] = []
         stack.callback(_remove, handles)
         for number, node in enumerate(walked.nodes):
             handles.append(node.register_hook(partial(seen.take, number)))
-        _run(root, seed)
+        _run(walked, root, seed)
         gradients = {
             name: leaf.grad.detach()
             for name, leaf in walked.leaves.items()
@@ -128,6 +137,18 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 def _remove(handles: list[RemovableHandle]) -> None:
     for handle in handles:
         handle.remove()
+
+
+def _repeated(walked: Walk) -> frozenset[int]:
+    """Ids of the AccumulateGrad nodes whose leaf may gather more than one gradient.
+
+    A reentrant checkpoint adds to leaves, and a leaf whose dtype changed has several nodes.
+    """
+    named = [node for node in walked.graph.nodes if node.parameter is not None]
+    once = len({node.parameter for node in named}) == len(named)
+    if once and not any(map(is_function, walked.nodes)):
+        return frozenset()
+    return frozenset(node.id for node in named)
 
 
 def kept_bytes(walked: Walk) -> int:
@@ -146,11 +167,12 @@ def kept_bytes(walked: Walk) -> int:
     return total
 
 
-def _run(root: Tensor, seed: Tensor) -> None:
+def _run(walked: Walk, root: Tensor, seed: Tensor) -> None:
     try:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:
-        explain("backward", error)
+        stopped = [walked.graph.nodes[one.node or 0] for one in unusable_tensors(walked)]
+        explain(place_of(stopped[0]) if stopped else "backward", error)
 
 
 def root_tensor(walked: Walk) -> Tensor:
@@ -176,7 +198,8 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         grad: of the same shape; None is ones, for a root with one entry.
 
     Raises:
-        UsageError: the gradient is missing, has another shape, or is complex for a real root.
+        UsageError: the gradient is missing, has another shape, or is complex for a real root or
+            real for a complex one.
         TypeError: it is no tensor.
     """
     if grad is None and root.numel() != 1:
@@ -188,17 +211,18 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         return torch.ones_like(root, memory_format=torch.preserve_format).detach()
     if not isinstance(grad, Tensor):
         raise TypeError(f"the gradient must be a tensor, not a {type(grad).__name__}")
-    if grad.is_complex() and not root.is_complex():
+    if grad.is_complex() != root.is_complex():
+        kinds = ("complex", "real") if grad.is_complex() else ("real", "complex")
         raise UsageError(
-            f"a complex gradient ({grad.dtype}) does not fit a real root ({root.dtype})",
-            "Give its real part.",
+            f"a {kinds[0]} gradient ({grad.dtype}) does not fit a {kinds[1]} root ({root.dtype})",
+            "Give its real part." if grad.is_complex() else f"Convert it to {root.dtype}.",
         )
     if grad.shape != root.shape:
         raise UsageError(
             f"a gradient of shape {tuple(grad.shape)} does not fit the root",
             f"Its shape is {tuple(root.shape)}.",
         )
-    return grad.detach()
+    return grad.detach().clone()  # a Function may change in place what arrives
 
 
 def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:

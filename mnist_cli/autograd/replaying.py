@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node as LiveNode
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.bits import same_bits
+from mnist_cli.autograd.bits import same_bits, size_of
+from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import Edge
@@ -28,9 +30,11 @@ from mnist_cli.autograd.recording import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
+    is_unwritten,
+    one_pass,
     sequence_number,
 )
-from mnist_cli.autograd.undisturbed import retaining, set_aside
+from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -55,6 +59,9 @@ class Delivery:
     met: Tensor | None
     total: Tensor | None
     ready: bool
+
+    def __repr__(self) -> str:
+        return f"Delivery(result {self.position} to #{self.edge.node}: {size_of(self.sent)})"
 
     @property
     def reduced(self) -> bool:
@@ -92,6 +99,12 @@ class ReplayStep:
     parameter: str | None = None
     inside: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        came = listed(map(size_of, self.grads))
+        sent = self.parameter or listed(f"#{one.edge.node}" for one in self.deliveries)
+        call = f"{self.index}: #{self.node} {shortened(self.call)}"
+        return f"ReplayStep({call}, {came} → {shortened(sent)})"
+
 
 @dataclass(frozen=True, eq=False)
 class Replay:
@@ -108,6 +121,9 @@ class Replay:
     grad_in: tuple[Grads, ...]
     order: tuple[int, ...]
     calls: int
+
+    def __repr__(self) -> str:
+        return f"Replay({self.calls} calls, {len(self.gradients)} gradients)"
 
 
 def replay(
@@ -133,8 +149,8 @@ def replay(
     arrived: dict[int, Grads] = {}
     order: list[int] = []
     state.start(seed_of(root_tensor(walked), grad))
-    apart = walked.undisturbed(_changed_by_hand(walked))
-    with no_collection(len(walked.nodes)), apart, torch.no_grad():
+    paused, once = no_collection(len(walked.nodes)), one_pass(state.recomputed_once)
+    with paused, walked.undisturbed(), torch.no_grad(), once:
         while state.queue:
             number, grads = state.next()
             turn = _take_turn(state, number, grads)
@@ -170,16 +186,8 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
         UsageError: the gradient does not fit, or the graph was freed.
     """
     seed = seed_of(root_tensor(walked), grad)
-    inner = _changed_by_hand(walked)
-    return _turns(_State.begin(walked), seed, partial(walked.undisturbed, inner))
-
-
-def _changed_by_hand(walked: Walk) -> list[Tensor]:
-    """The inner tensors, of any shape, that a call may give a ``.grad``.
-
-    Only Functions run the engine. A search takes 80 ms once torchvision is imported.
-    """
-    return retaining(walked.nodes) if any(map(is_function, walked.nodes)) else []
+    apart = partial(walked.undisturbed, Unnamed.search(walked.nodes), replace(walked.random))
+    return _turns(_State.begin(walked), seed, apart)
 
 
 def call_node(
@@ -212,7 +220,7 @@ def call_node(
         for one in expected
     )
     _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph):
+    with torch.set_grad_enabled(create_graph), set_aside(strangers([node], ())):
         return adapter.call(node, given)
 
 
@@ -242,13 +250,18 @@ class _State:
     walked: Walk
     waiting: list[int]
     queue: ReadyQueue
+    strangers: list[Tensor]
+    seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
+    summed: set[tuple[int, int]] = field(default_factory=set)
+    recomputed_once: GraphExecGroup = field(default_factory=GraphExecGroup)
 
     @classmethod
     def begin(cls, walked: Walk) -> _State:
         sequences = [sequence_number(node) for node in walked.nodes]
-        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences))
+        others = strangers(walked.nodes, walked.leaves.values())
+        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
 
     def buffer(self, node: int) -> list[Tensor | None]:
         found = self.buffers.get(node)
@@ -258,6 +271,7 @@ class _State:
 
     def start(self, seed: Tensor) -> None:
         """Hand the root its gradient."""
+        self.seed = seed.clone()  # a Function may change in place what arrives
         place = self.walked.root_nr
         self.buffer(0)[place] = adapter.deliver(seed, self.walked.inputs[0][place])
         self.queue.push(0)
@@ -276,7 +290,7 @@ def _turns(
     while state.queue:
         number, grads = state.next()
         # The mode is set for the turn alone: a generator must not hold it while it sleeps.
-        with torch.no_grad(), apart():
+        with torch.no_grad(), apart(), one_pass(state.recomputed_once):
             turn = _take_turn(state, number, grads)
         yield _step(state, index, number, turn)
         index += 1
@@ -341,13 +355,25 @@ def _deliver(
         sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
         if met is None:
             buffer[edge.input_nr] = sent
-        else:  # as the engine adds: the earlier first, unless that one alone is sparse
-            buffer[edge.input_nr] = sent + met if met.is_sparse else met + sent
+        else:
+            buffer[edge.input_nr] = _sum(state, edge, met, sent)
     state.waiting[edge.node] -= 1
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
     return position, edge, raw, sent, met, buffer[edge.input_nr], ready
+
+
+def _sum(state: _State, edge: Edge, met: Tensor, sent: Tensor) -> Tensor:
+    """As the engine adds: the earlier first, unless that one alone is sparse.
+
+    It adds in place into a sum that it made itself, and then -0 and unwritten zeros are +0.
+    """
+    place = edge.node, edge.input_nr
+    if place in state.summed and is_unwritten(sent):
+        sent = torch.zeros_like(sent)
+    state.summed.add(place)
+    return sent + met if met.is_sparse else met + sent
 
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:
@@ -357,6 +383,16 @@ def _hooked(leaf: Tensor, grads: Grads) -> Grads:
         changed = hook(grad) if grad is not None else None
         grad = grad if changed is None else changed
     return (grad,)
+
+
+def _ask(state: _State, node: LiveNode) -> Grads:
+    """What the engine hands to a Function that no gradient reaches: run the pass up to it.
+
+    What that pass adds to any leaf's ``.grad`` is dropped.
+    """
+    seeds = [] if state.seed is None else [state.seed.clone()]
+    with set_aside([*state.walked.leaves.values(), *state.strangers]):
+        return adapter.handed_over(node, root_tensor(state.walked), seeds)
 
 
 def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, ...]]:
@@ -369,10 +405,10 @@ def _call(state: _State, number: int, grads: Grads) -> tuple[Grads, tuple[str, .
     if not is_function(node):
         return adapter.call(node, grads), ()
     leaves = state.walked.leaves
-    with set_aside(leaves.values()):
+    with set_aside([*leaves.values(), *state.strangers]):
         for name, held in state.gathered.items():
             leaves[name].grad = held.clone()
-        results = adapter.call(node, grads)
+        results = adapter.call(node, grads, partial(_ask, state, node))
         after = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     before = state.gathered
     inside = tuple(n for n in after if n not in before or not same_bits(before[n], after[n]))

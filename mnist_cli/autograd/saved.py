@@ -50,6 +50,45 @@ def saved_by(node: Node) -> Kept:
     return found
 
 
+def unusable(node: Node) -> Iterator[tuple[str, str]]:
+    """Saved tensors that torch refuses to hand out, as (slot, ``"freed"`` or ``"overwritten"``).
+
+    Tensors packed by a saved-tensor hook are not tried: unpacking might recompute a segment.
+    """
+    for slot, raw, read in _saved_tensors(node):
+        packed = raw if isinstance(raw, (tuple, list)) else (raw,)
+        if any(getattr(one, "unpack_hook", None) is not None for one in packed):
+            continue
+        try:
+            read()
+        except RuntimeError as error:
+            text = str(error)
+            if "freed" in text:
+                yield slot, "freed"
+            elif "modified by an inplace operation" in text:
+                yield slot, "overwritten"
+
+
+def _saved_tensors(node: Any) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
+    """Every slot that holds tensors: its name, what is packed there, and how to unpack it."""
+    if torch_private.is_function(node):
+        try:
+            raw = torch_private.raw_saved_of_function(node)
+        except RuntimeError:  # freed: the public view says so too
+            raw = None
+        yield "saved_tensors", raw, lambda: node.saved_tensors
+        return
+    inner: Node | None = torch_private.wrapped_node(node)
+    both: list[tuple[Node, str]] = [(node, "")]
+    if inner is not None:
+        both.append((inner, f"{name(inner)}."))
+    for one, prefix in both:
+        for slot, is_tensor in torch_private.slots(type(one)):
+            if is_tensor:
+                read = functools.partial(torch_private.saved, one, slot)
+                yield prefix + slot, torch_private.raw_saved(one, slot), read
+
+
 def _read_slots(node: Node, found: Kept, prefix: str) -> None:
     for slot, is_tensor in torch_private.slots(type(node)):
         if is_tensor:
@@ -138,12 +177,23 @@ def _read_custom(node: Any, found: Kept) -> None:
 _WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)
 
 
+def _whole(value: int | torch.SymInt) -> int | None:
+    """A number; None for the size of a jagged dimension, which is none."""
+    try:
+        return int(value)
+    except AttributeError:
+        return None
+
+
 def _plain(value: Any) -> tuple[Any, bool]:
     """A value in JSON's types, and whether JSON can hold it."""
     if value is None or isinstance(value, (bool, float, str)):
         return value, True
     if isinstance(value, (int, torch.SymInt)):
-        number = int(value)  # torch shows -1 as 2**64 - 1: the slots are unsigned to it
+        number = _whole(value)
+        if number is None:
+            return None, False
+        # torch shows -1 as 2**64 - 1: the slots are unsigned to it.
         return (number - 2**64 if number >= 2**63 else number), True
     if isinstance(value, _WORDS):
         return str(value).removeprefix("torch."), True

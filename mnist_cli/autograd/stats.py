@@ -18,6 +18,9 @@ from mnist_cli.autograd.graph import Stats
 PENDING_ENTRIES = 4_000_000
 """Entries that may wait to be computed together: 32 MiB as float64."""
 
+COPIED_ENTRIES = 65_536
+"""Entries of a tensor that may change, up to which a copy waits for others of its size."""
+
 
 _TOGETHER = 250_000
 """Entries that are computed together: 2 MiB as float64, which stay in the processor's cache."""
@@ -83,14 +86,16 @@ class StatsCollector:
             self._hold(tensor.numel())
         return place
 
-    def add_copy(self, tensor: Tensor) -> int:
-        """Take the present entries of a tensor of any shape, which may change before the results."""
+    def add_now(self, tensor: Tensor) -> int:
+        """Take the present entries of a tensor of any shape that may change before the results."""
         place = len(self._shapes)
-        values = entries(tensor).clone()
+        values = entries(tensor)
         self._shapes.append(shape_of(tensor) or ())
         self._sizes.append(values.numel())
-        if values.numel():
-            self._wait(place, values, values.numel())
+        if values.numel() > COPIED_ENTRIES:
+            self._done.append(([place], _figures(values[None])))
+        elif values.numel():
+            self._wait(place, values.clone(), values.numel())
         return place
 
     def _wait(self, place: int, values: Tensor, size: int) -> None:

@@ -13,8 +13,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd.error_tree import DependencyError
 
@@ -106,15 +108,33 @@ def backward_counter() -> Callable[[], int]:
     return found
 
 
+def at_end_of_backward(call: Callable[[], None]) -> None:
+    """Have the engine make a call when its current run in this thread has ended.
+
+    An error that it raises comes out of ``backward``.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    path = "autograd.Variable._execution_engine.queue_callback"
+    _required(torch, path, "seeing the end of a backward pass")(call)
+
+
+def times_changed(tensor: Tensor) -> int:
+    """How often a tensor of any shape was changed in place; 0 if this torch does not say."""
+    return int(getattr(tensor, "_version", 0))
+
+
 def is_transformed(tensor: Tensor) -> bool:
-    """Whether a tensor stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
+    """Whether a tensor of any shape stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
     asked = getattr(torch._C, "_functorch", None)
     return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
 
 
-def is_capturing(tensor: Tensor) -> bool:
-    """Whether what is computed from a tensor now would become a part of a CUDA graph."""
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+def is_captured(tensor: Tensor) -> bool:
+    """Whether what a tensor of any shape gives now enters a CUDA graph or a scripted program."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def compiled_inside(module: nn.Module) -> bool:
@@ -125,6 +145,27 @@ def compiled_inside(module: nn.Module) -> bool:
 def compiled_in_place(module: nn.Module) -> bool:
     """Whether ``module.compile()`` was called: its hooks are part of the compiled program."""
     return getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextmanager
+def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None]:
+    """Have each operation that runs in the block looked at: its name, inputs and outputs.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    module = _required(torch, "utils._python_dispatch", "finding the first NaN")
+
+    class Looking(module.TorchDispatchMode):  # type: ignore[misc, name-defined]
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = function(*args, **(kwargs or {}))
+            look(str(function).removesuffix(".default"), (args, kwargs), result)
+            return result
+
+    with Looking():
+        yield
 
 
 def without_modes() -> AbstractContextManager[Any]:
@@ -197,6 +238,36 @@ def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None
         yield
     finally:
         del node.apply, node.apply_boxed  # type: ignore[attr-defined]
+
+
+def is_unwritten(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape is all zeros that have no memory, as some gradients are."""
+    return bool(getattr(tensor, "_is_zerotensor", lambda: False)())
+
+
+@contextmanager
+def one_pass(group: GraphExecGroup) -> Iterator[None]:
+    """Have each checkpoint recompute once in all blocks of a group, as in one run of the engine.
+
+    Without it, every saved tensor that is read outside of the engine recomputes its segment, and
+    all that the segment computes is held. A group that the caller entered stays.
+    """
+    current = getattr(torch._C, "_get_graph_exec_group", lambda: None)
+    with group if current() is None else nullcontext():
+        yield
+
+
+def kinds_of_caches() -> list[type]:
+    """The class of what selective checkpoints keep, if this torch has it."""
+    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
+    return [] if kind is None else [kind]
+
+
+def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
+    """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
+    kinds = kinds_of_caches()
+    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
+    return [cache for cache in found if isinstance(cache, dict)]
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:

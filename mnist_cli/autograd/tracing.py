@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,8 @@ from mnist_cli.autograd.module_calls import CallLog
 class ModuleTrace:
     """The module that was running, from each sequence number on.
 
-    A module appears once for each call. Only the thread that made the trace is seen: each
+    A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
+    by the place of the call, without the calls in it. Only the thread of the first call is seen: each
     thread has its own counter. A segment that is recomputed in backward is no other call.
     """
 
@@ -34,13 +36,25 @@ class ModuleTrace:
     starts: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     log: CallLog | None = None
+    meter: Callable[[], int] | None = None
+    metered: Counter[int] = field(default_factory=Counter)
     _owners: list[int | None] = field(default_factory=list)
+    _shown: int = 0
     _thread: int = field(default_factory=threading.get_ident)
+    _backward: int = field(default_factory=torch_private.backward_id)
+    _called: bool = False
 
     @property
     def calls(self) -> tuple[ModuleCall, ...]:
         """The calls so far, in the order in which they began; empty without activations."""
         return self.log.calls() if self.log is not None else ()
+
+    def fresh_parameters(self, place: int) -> list[nn.Parameter]:
+        """The parameters of a call's module that no earlier call had."""
+        return self.log.fresh.get(place, []) if self.log is not None else []
+
+    def __repr__(self) -> str:
+        return f"ModuleTrace({type(self.model).__name__}, {len(set(self.paths))} modules)"
 
     def module_at(self, sequence: int) -> str:
         """Path of the deepest module that was running when the node was made, or empty."""
@@ -54,15 +68,40 @@ class ModuleTrace:
 
     def note(self, path: str, call: int | None = None) -> None:
         """From here on, nodes belong to ``path``, and to the call at this place."""
+        if self.meter is not None:
+            before = self._owners[-1] if self._owners else None
+            shown = self.meter()
+            if before is not None:
+                self.metered[before] += shown - self._shown
+            self._shown = shown
         self.starts.append(torch_private.next_sequence_number())
         self.paths.append(path)
         self._owners.append(call)
 
     def sees(self) -> bool:
         """Whether a module that is called now belongs to the forward pass of this trace."""
-        if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
+        if torch.compiler.is_compiling():
             return False
-        return torch_private.backward_id() == -1
+        if not self._called:
+            self._begin()
+        return (
+            threading.get_ident() == self._thread and torch_private.backward_id() == self._backward
+        )
+
+    def _begin(self) -> None:
+        """The first call: it may run in another thread than the one that made the trace."""
+        self._called = True
+        if threading.get_ident() != self._thread:
+            self._thread = threading.get_ident()
+            self._backward = torch_private.backward_id()
+            for noted in (self.starts, self.paths, self._owners):
+                noted.clear()
+            self.note("")
+
+    def end(self) -> None:
+        """The nodes made from here on belong to no module."""
+        if threading.get_ident() == self._thread:
+            self.note("")
 
 
 @contextmanager
@@ -95,7 +134,7 @@ def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[Mo
     finally:
         for handle in handles:
             handle.remove()
-        trace.note("")
+        trace.end()
 
 
 def _watched(model: nn.Module) -> dict[str, list[nn.Module]]:

@@ -10,17 +10,25 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.parameter import is_lazy
 
-from mnist_cli.autograd.torch_private import without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import (
+    caches_of,
+    is_function,
+    kinds_of_caches,
+    without_hooks_after_accumulation,
+)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class RandomState:
     """The states of the CPU's generator and of those of CUDA devices, by index."""
 
@@ -40,13 +48,21 @@ class RandomState:
             torch.cuda.set_rng_state(state, index)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Draw from these states while the block runs: each block draws the same numbers."""
-        before = RandomState.now(torch.device("cuda", index) for index in self.cuda)
+    def used(self, *, moves: bool = False) -> Iterator[None]:
+        """Draw from these states while the block runs.
+
+        Args:
+            moves: the next block goes on where this one ends; else each draws the same numbers.
+        """
+        devices = [torch.device("cuda", index) for index in self.cuda]
+        before = RandomState.now(devices)
         self.restore()
         try:
             yield
         finally:
+            if moves:
+                after = RandomState.now(devices)
+                self.cpu, self.cuda = after.cpu, after.cuda
             before.restore()
 
 
@@ -65,7 +81,39 @@ def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
             yield
     finally:
         for leaf, grad in zip(known, grads, strict=True):
-            leaf.grad = grad
+            _put_back(leaf, grad)
+
+
+def _put_back(leaf: Tensor, grad: Tensor | None) -> None:
+    """Assign ``.grad``, also one from before the leaf's ``.data`` got another shape or dtype."""
+    try:
+        leaf.grad = grad
+    except (RuntimeError, TypeError):
+        if grad is None:
+            raise
+        values, grad.data = grad.data, torch.empty_like(leaf.data)
+        leaf.grad = grad
+        grad.data = values
+
+
+def strangers(nodes: Iterable[Node], known: Iterable[Tensor]) -> list[Tensor]:
+    """The leaves, of any shape, that have no name, if a node may run a backward of its own.
+
+    A Function written in Python may, as a reentrant checkpoint does, and adds to the ``.grad`` of
+    leaves that it does not name. So all objects that Python knows are searched.
+    """
+    if not any(map(is_function, nodes)):
+        return []
+    named = {id(one) for one in known}
+    tensors = _objects_of(_kinds_of(Tensor))
+    return [one for one in tensors if id(one) not in named and _gathers(one)]
+
+
+def _gathers(tensor: Tensor) -> bool:
+    try:
+        return tensor.is_leaf and tensor.requires_grad and not is_lazy(tensor)
+    except Exception:  # a subclass may refuse any question
+        return False
 
 
 @contextmanager
@@ -73,28 +121,70 @@ def same_buffers(model: nn.Module | None) -> Iterator[None]:
     """Put a model's buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. Written through ``.data``, so that autograd does not take saved buffers for
-    overwritten ones.
+    batch again. A buffer that was replaced by another tensor is back too. Written through
+    ``.data``, so that autograd does not take saved buffers for overwritten ones.
     """
-    buffers = list(model.buffers()) if model is not None else []
-    before = [buffer.detach().clone() for buffer in buffers]
+    before = [] if model is None else list(_buffers(model))
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.data.copy_(value)
+        for module, name, buffer, value in before:
+            if getattr(module, name, None) is not buffer:
+                setattr(module, name, buffer)
+            if not _expanded(buffer):  # nothing writes to it in place
+                buffer.data.copy_(value)
 
 
-def retaining(nodes: Sequence[Node]) -> list[Tensor]:
-    """The inner tensors, of any shape, of a graph that retain their gradient (``retain_grad``).
+def _expanded(tensor: Tensor) -> bool:
+    """Whether several entries share one place in memory."""
+    return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
 
-    A node does not name them, so all objects that Python knows are searched: about 20 ms.
+
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if not is_lazy(buffer):
+                yield module, name, buffer, buffer.detach().clone()
+
+
+@dataclass(frozen=True, eq=False)
+class Unnamed:
+    """What a backward pass changes and no node names.
+
+    Attributes:
+        retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
+        caches: the results that selective checkpoints keep, and use up in one pass.
     """
-    ids = {id(node) for node in nodes}
+
+    retaining: Sequence[Tensor]
+    caches: Sequence[dict[Any, Any]]
+
+    @classmethod
+    def search(cls, nodes: Sequence[Node]) -> Unnamed:
+        """Search all objects that Python knows: about 20 ms."""
+        ids = {id(node) for node in nodes}
+        found = _objects_of({*_kinds_of(Tensor), *kinds_of_caches()})
+        inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
+        return cls(inner, caches_of(found))
+
+    @contextmanager
+    def same(self) -> Iterator[None]:
+        """Put all back as it was; the engine never adds to an inner ``.grad`` in place."""
+        grads = [tensor.grad for tensor in self.retaining]
+        kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
+        try:
+            yield
+        finally:
+            for tensor, grad in zip(self.retaining, grads, strict=True):
+                tensor.grad = grad
+            for cache, entries in zip(self.caches, kept, strict=True):
+                cache.update(entries)
+
+
+def _objects_of(kinds: set[type]) -> list[Any]:
+    """All objects of these very classes that Python knows; the loop is in C."""
     objects = gc.get_objects()
-    kinds = _kinds_of(Tensor)
-    tensors = list(compress(objects, map(kinds.__contains__, map(type, objects))))
-    return [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+    return list(compress(objects, map(kinds.__contains__, map(type, objects))))
 
 
 def _kinds_of(kind: type) -> set[type]:
@@ -113,14 +203,3 @@ def _retains(tensor: Tensor) -> bool:
         return not tensor.is_leaf and tensor.retains_grad
     except Exception:  # a subclass may refuse any question
         return False
-
-
-@contextmanager
-def same_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the ``.grad`` of inner tensors of any shape back; the engine never adds to it in place."""
-    before = [tensor.grad for tensor in tensors]
-    try:
-        yield
-    finally:
-        for tensor, grad in zip(tensors, before, strict=True):
-            tensor.grad = grad

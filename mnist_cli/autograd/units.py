@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.bits import entries, without_values
+from mnist_cli.autograd.bits import finite, without_values
 from mnist_cli.autograd.diagnosing import DeadUnits, FirstBad, is_relu
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.order import operations
@@ -22,7 +24,8 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
 
     A unit is one index of dimension 1 (a channel, or a feature of a fully connected layer).
     It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
-    image. A unit that receives no gradient is not counted.
+    image. A unit that receives no gradient is not counted, nor are the units of sparse and nested
+    gradients and of those without values.
 
     Args:
         recorded: a recording made with ``keep=True``.
@@ -40,12 +43,18 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
         if not is_relu(node):
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
-        if came and left and came[0] is not None and left[0] is not None and came[0].dim() > 1:
+        if came and left and _has_units(came[0]) and _has_units(left[0]):
             others = [d for d in range(came[0].dim()) if d != 1]
             asked = (came[0] != 0).sum(others) > 0
             dead = asked & ((left[0] != 0).sum(others) == 0)
             counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
     return counts
+
+
+def _has_units(grad: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether a gradient is a dense tensor with values and at least two dimensions."""
+    dense = grad is not None and grad.layout == torch.strided and not grad.is_nested
+    return grad is not None and dense and not without_values(grad) and grad.dim() > 1
 
 
 def first_not_finite(walked: Walk) -> FirstBad | None:
@@ -59,14 +68,9 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     """
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not _finite(tensor)]
+        bad = [slot for slot, tensor in tensors if not finite(tensor)]
         if bad:
             inputs = [slot for slot, _ in tensors if not slot.startswith("result")]
             made = bool(inputs) and not set(inputs) & set(bad)
             return FirstBad(node.id, bad[0], node.module, made)
     return None
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or infinite; also of a tensor whose values are not read."""
-    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())

@@ -25,6 +25,7 @@ def inspect_grad(
     module: flags.ModuleFlag = None,
     fold: flags.FoldFlag = None,
     depth: flags.DepthFlag = None,
+    view: flags.ViewFlag = "graph",
     compare: flags.CompareFlag = None,
     against: flags.AgainstFlag = None,
     tolerance: flags.ToleranceFlag = flags.TOLERANCE,
@@ -99,5 +100,5 @@ def inspect_grad(
     elif path is not None:
         answers.path(subject, path, as_json=as_json)
     else:
-        view = View(module, fold, depth, direction or "down")
-        answers.dump(subject, view, names, out, replay=replay, quiet=quiet, as_json=as_json)
+        shown = View(module, fold, depth, direction or "down", view == "modules")
+        answers.dump(subject, shown, names, out, replay=replay, quiet=quiet, as_json=as_json)

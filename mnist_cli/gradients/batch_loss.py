@@ -77,14 +77,15 @@ class BatchLoss:
         return devices.compute_settings(self.device, deterministic=self.deterministic)
 
     @contextmanager
-    def walked(self, *, saved: bool = True) -> Iterator[Walk]:
+    def walked(self, *, saved: bool = True, activations: bool = False) -> Iterator[Walk]:
         """Walk the graph of a fresh loss; the block runs under :meth:`settings`.
 
         Args:
             saved: also read what each node keeps for backward.
+            activations: also record the calls of modules.
         """
         with self.settings():
-            with trace_modules(self.model) as modules:
+            with trace_modules(self.model, activations=activations) as modules:
                 loss = self.loss()
             yield walk(loss, names=self.model, modules=modules, saved=saved)
 

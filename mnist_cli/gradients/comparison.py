@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mnist_cli.autograd.comparing import GraphComparison
-from mnist_cli.autograd.document import loads, plain
+from mnist_cli.autograd.document import plain
 from mnist_cli.autograd.graph import GradGraph
-from mnist_cli.errors import DataError
 
 SETTING = (
     *("model", "mode", "precision", "device", "dataset", "normalisation"),
@@ -19,22 +17,6 @@ SETTING = (
 
 OPTIONAL = ("epoch", "normalisation")
 """Keys that a dump may lack; they are compared where both have them."""
-
-
-def read_dump(path: Path) -> GradGraph:
-    """Read a ``graph.json``.
-
-    Raises:
-        DataError: missing, broken, or of another version; names the file and the place in it.
-    """
-    try:
-        return loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a gradient graph: not text") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", error.hint) from error
 
 
 def setting_differences(first: GradGraph, second: GradGraph) -> tuple[str, ...]:
@@ -68,6 +50,7 @@ def document(
         "same": comparison.same,
         "tolerance": comparison.tolerance,
         "first_difference": plain(comparison.first),
+        "first_activation": plain(comparison.activation),
         "structure": list(comparison.structure),
         "parameters": plain(comparison.parameters),
         "nodes": plain(comparison.nodes),

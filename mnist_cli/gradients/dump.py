@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from mnist_cli import autograd
 from mnist_cli.autograd.diagnosing import Diagnosis
 from mnist_cli.autograd.document import plain
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.inspecting import findings
 from mnist_cli.autograd.query import Path, inside
 from mnist_cli.autograd.recording import kept_bytes, root_tensor
 from mnist_cli.devices.memory import ask_for_room
@@ -26,16 +26,11 @@ class Dump:
 
     def findings_in(self, module: str) -> tuple[Diagnosis, ...]:
         """The findings about one module and all below it; all findings for an empty path."""
-        return tuple(one for one in self.findings if inside(self._module_of(one), module))
-
-    def _module_of(self, finding: Diagnosis) -> str:
-        if any(finding.subject == one.name for one in self.graph.parameters):
-            return finding.subject.rpartition(".")[0]
-        return "" if finding.node is None else self.graph.nodes[finding.node].module
+        return tuple(one for one in self.findings if inside(one.module, module))
 
 
 def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
-    """Walk and record a batch's loss.
+    """Walk and record a batch's loss, with the calls of modules in the forward pass.
 
     Args:
         batch: the network and its images.
@@ -44,22 +39,18 @@ def make_dump(batch: BatchLoss, *, replay: bool = False) -> Dump:
     Raises:
         OutOfMemory: the gradients of all nodes do not fit into memory at once.
     """
-    with batch.walked() as walked:
+    with batch.walked(activations=True) as walked:
         if batch.device.type == "cpu":
             ask_for_room((2 if replay else 1) * kept_bytes(walked))
         recording = autograd.record(walked, keep=True)
         loss = root_tensor(walked).item()
         graph = recording.graph.with_context(**batch.context(), loss=loss)
-        findings = autograd.diagnose(graph, dead_units=autograd.dead_units(recording))
-        if not math.isfinite(loss) or any(one.kind == "not-finite" for one in findings):
-            findings = autograd.diagnose(
-                graph, autograd.dead_units(recording), autograd.first_not_finite(walked)
-            )
+        found = findings(walked, recording)
         if not replay:
-            return Dump(graph, findings)
+            return Dump(graph, found)
         replayed = autograd.replay(walked)
         graph = replace(graph, replay=autograd.judge(replayed, recording))
-        return Dump(graph, findings, tuple(replayed.order))
+        return Dump(graph, found, tuple(replayed.order))
 
 
 def path_document(path: Path) -> dict[str, Any]:

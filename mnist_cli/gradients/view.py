@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.folding import MANY
 from mnist_cli.autograd.render import FORMATS
 from mnist_cli.base.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.diagnosing import Diagnosis
     from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.render.picture import Direction
-
-MANY = 400
-"""Nodes above which a picture is folded to modules by default."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,14 @@ class View:
         fold: make each call of a module one node.
         depth: fold modules below this level.
         direction: of the forward pass.
+        forward: print the calls of modules in place of the tree.
     """
 
     module: str | None = None
     fold: bool | None = None
     depth: int | None = None
     direction: Direction = "down"
+    forward: bool = False
 
     def of(self, graph: GradGraph) -> tuple[GradGraph, bool]:
         """The part to show, and whether it is the whole graph.
@@ -58,6 +59,7 @@ def write_graphs(
     *,
     direction: Direction,
     order: Sequence[int] | None,
+    findings: Sequence[Diagnosis] | None = None,
 ) -> list[Path]:
     """Write ``graph.*``: the data whole, the pictures of the part shown.
 
@@ -68,6 +70,7 @@ def write_graphs(
         folder: created if it does not exist.
         direction: of the forward pass.
         order: ids of ``shown`` in the order of a replay's calls.
+        findings: about ``shown``, for the page; default, what its figures alone show.
 
     Returns:
         The files written.
@@ -87,7 +90,8 @@ def write_graphs(
     for one in chosen:
         path = folder / f"graph.{one.extension}"
         content = graph if one.name == "json" else shown
-        atomic_write(path, one.render(content, direction=direction, order=order, plan=plan))
+        text = one.render(content, direction=direction, order=order, plan=plan, findings=findings)
+        atomic_write(path, text)
         written.append(path)
     return written
 

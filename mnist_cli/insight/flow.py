@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
+from mnist_cli.autograd.costs import ProductCounter
 from mnist_cli.insight.called_operations import watch_forward
 from mnist_cli.insight.operations import describe
 
@@ -101,10 +100,9 @@ def follow(model: nn.Module, images: Tensor) -> Flow:
         model: a network, not compiled, not an ensemble.
         images: (N, C, H, W), float, on the network's device; their values do not matter.
     """
-    counter, modules = FlopCounterMode(display=False), ModuleTracker()
+    counter, modules = ProductCounter(), ModuleTracker()
     tracer = _Tracer(model, images, counter, modules)
-    # torch's counter sees no products in the attention kernels for CPUs.
-    with modules, sdpa_kernel(SDPBackend.MATH), counter:
+    with modules, counter:
         watch_forward(model, images, tracer.see)
     named = dict(_named(model))
     return Flow(
@@ -152,7 +150,7 @@ class _Tracer:
 
     model: nn.Module
     images: Tensor
-    counter: FlopCounterMode
+    counter: ProductCounter
     modules: ModuleTracker
     steps: list[Step] = field(default_factory=list)
     counted: set[str] = field(default_factory=set)
@@ -163,12 +161,12 @@ class _Tracer:
         self._names = {id(tensor): {name} for name, tensor in self._weights.items()}
         self._steps = {id(self.images): 0}
         self._kept: list[Tensor] = [self.images]
-        self._flops = 0
+        self._products = 0
 
     def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Record one operation; called after it."""
-        flops = self.counter.get_total_flops()
-        spent, self._flops = flops - self._flops, flops
+        products = self.counter.multiply_adds
+        spent, self._products = products - self._products, products
         taken, made = list(_tensors([*args, *kwargs.values()])), list(_tensors(result))
         if not made:
             return
@@ -189,7 +187,7 @@ class _Tracer:
             inputs=tuple(tuple(tensor.shape) for tensor in data),
             outputs=tuple(tuple(tensor.shape) for tensor in made),
             weights=_count(fresh, self._kinds),
-            multiply_adds=spent // 2,  # torch counts a multiplication and an addition as two
+            multiply_adds=spent,
             bytes=_new_bytes(data, made),
         )
         self.steps.append(step)

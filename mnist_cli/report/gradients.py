@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.text import Text
 
-from mnist_cli.autograd.diagnosing import parameter_table
-from mnist_cli.autograd.render import tree
+from mnist_cli.autograd.diagnosing import advised, parameter_table
+from mnist_cli.autograd.render import module_table, tree
 from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
 
@@ -44,7 +44,11 @@ MOST_NODES = 40
 
 
 def print_dump(
-    graph: GradGraph, findings: Sequence[Diagnosis], *, renumbered: bool = False
+    graph: GradGraph,
+    findings: Sequence[Diagnosis],
+    *,
+    renumbered: bool = False,
+    forward: bool = False,
 ) -> None:
     """A recorded graph: its tree, its parameters and the findings.
 
@@ -52,8 +56,12 @@ def print_dump(
         graph: the part that is shown.
         findings: each names its node by its id in the whole graph.
         renumbered: the ids of ``graph`` are not those of the whole graph.
+        forward: show the calls of modules in place of the tree.
     """
-    print_tree(graph)
+    if forward:
+        print_modules(graph)
+    else:
+        print_tree(graph)
     print_parameters(parameter_table(graph))
     print_diagnoses(findings, renumbered=renumbered)
     print_lines([""])
@@ -69,6 +77,13 @@ def print_tree(graph: GradGraph) -> None:
         for span in line:
             text.append(span.text, STYLES.get(span.role, ""))
         console.print(text, soft_wrap=True)
+
+
+def print_modules(graph: GradGraph) -> None:
+    """Each call of a module in the forward pass, with the gradient beside it."""
+    console = stdout(wide=True)
+    for line in module_table.lines(graph, ascii_only=not speaks_unicode(console)):
+        console.print(Text(line, no_wrap=True, overflow="ignore"), soft_wrap=True)
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -120,7 +135,7 @@ def print_parameters(rows: Sequence[ParameterRow]) -> None:
 
 
 def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) -> None:
-    """The findings about the gradients, or one line if there are none.
+    """The findings with advice, once for equal neighbours; or one line if there are none.
 
     Args:
         findings: each names its node by its id in the whole graph.
@@ -130,8 +145,10 @@ def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) 
     console.print()
     if not findings:
         console.print("gradients look healthy", style="green")
-    for finding in findings:
+    for finding, advice in advised(findings):
         console.print(f"[bold yellow]{finding.kind}[/]  {escape(finding.message)}", soft_wrap=True)
+        if advice:
+            console.print(f"  {escape(advice)}", style="dim", soft_wrap=True)
     if renumbered:
         console.print(
             "the ids above are renumbered; findings, --node and graph.json use the ids of the "
@@ -179,6 +196,11 @@ def print_comparison(
         console.print(f"[yellow]differs[/]  {_safe(line)}", soft_wrap=True)
     console.print()
     _print_parameter_differences(comparison)
+    if (one := comparison.activation) is not None:
+        console.print(
+            f"[bold]the first activation to differ[/] is the output of "
+            f"{escape(visible(one.module)) or 'the network'}: {one.figure} by {one.difference:.3g}"
+        )
     for line in comparison.structure:
         console.print(f"[yellow]structure[/]  {_safe(line)}", soft_wrap=True)
     if comparison.first is None:

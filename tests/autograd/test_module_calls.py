@@ -8,6 +8,7 @@ import json
 import threading
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,7 +21,19 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from mnist_cli.autograd import DataError, compare, dumps, fold, loads, select, trace_modules, walk
+from mnist_cli.autograd import (
+    DataError,
+    UsageError,
+    compare,
+    draw,
+    dumps,
+    fold,
+    loads,
+    record,
+    select,
+    trace_modules,
+    walk,
+)
 from mnist_cli.autograd.graph import GradGraph, ModuleCall, TensorMeta
 
 
@@ -253,6 +266,17 @@ def test_a_module_that_raises_has_no_outputs_and_the_next_one_is_inside_the_same
     assert calls[2].outputs == calls[0].outputs == (TensorMeta((2, 3), "float32"),)
 
 
+def test_a_hook_that_refuses_an_output_leaves_none() -> None:
+    def refuse(module: nn.Module, args: Any, output: Tensor) -> None:
+        raise ValueError("refused")
+
+    model = Recovers()
+    model.bad = nn.Linear(3, 3)
+    model.bad.register_forward_hook(refuse)
+    bad = traced(model, torch.randn(2, 3))[1]
+    assert (bad.module, bad.outputs, bad.activation) == ("bad", (), None)
+
+
 def test_an_error_that_leaves_the_block_is_the_models_own_and_no_hook_remains() -> None:
     model = nn.Sequential(nn.Linear(3, 3), Fails())
     with (
@@ -303,6 +327,7 @@ def test_a_scripted_module_is_passed_by_and_its_parameters_count_around_it() -> 
 
 
 @pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.filterwarnings("ignore:Guards may run slower")
 def test_a_compiled_module_is_one_call_at_most_and_compiles_whole(in_place: bool) -> None:
     inner = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     if in_place:
@@ -324,6 +349,67 @@ def test_a_call_in_another_thread_is_not_of_this_pass() -> None:
         other.start()
         other.join()
     assert len(modules.calls) == 2
+
+
+def test_a_pass_that_runs_whole_in_another_thread_is_seen() -> None:
+    model = nn.Sequential(nn.Linear(3, 3))
+    with trace_modules(model, activations=True) as modules, ThreadPoolExecutor(1) as pool:
+        loss = pool.submit(model, torch.randn(2, 3)).result().sum()
+    graph = walk(loss, model, modules).graph
+    assert len(graph.modules) == 2
+    assert "0" in {node.module for node in graph.nodes if node.parameter is None}
+
+
+def test_a_module_with_methods_of_its_own_is_traced() -> None:
+    class Own(nn.Linear):
+        def parameters(self) -> Any:  # type: ignore[override]
+            raise AssertionError
+
+    assert traced(Own(3, 2), torch.randn(2, 3))[0].parameters == 8
+
+
+@pytest.mark.parametrize("large", [(10**9,), (10**6, 10**6)], ids=["expanded", "sparse"])
+def test_an_output_that_has_far_more_entries_than_memory_has_no_figures(large: Any) -> None:
+    def make(x: Tensor) -> Tensor:
+        if len(large) == 1:
+            return x[0, :1].expand(large)
+        indices = torch.tensor([[0], [1]])
+        return torch.sparse_coo_tensor(indices, x[0, :1], large, check_invariants=True)
+
+    (call,) = traced(Returns(make), torch.randn(2, 3))
+    assert (call.outputs[0].shape, call.activation) == (large, None)
+
+
+def test_the_text_form_shows_the_calls_with_the_gradient_beside_them() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.randn(4, 3)
+    with trace_modules(model, activations=True) as modules:
+        loss = model(x).sum()
+    graph = record(walk(loss, model, modules)).graph
+    loss.backward()
+    lines = draw(graph, "text", view="modules").splitlines()
+    norm = torch.cat([one.grad.reshape(-1) for one in model.parameters()]).norm()  # type: ignore[union-attr]
+    assert lines[3].split()[:2] == ["0", "Linear"]
+    assert lines[3].split()[-1] == f"{norm:.3g}"
+    assert lines[4].split()[:2] == ["1", "ReLU"]
+    plain = draw(graph, "text", view="modules", ascii_only=True)
+    assert plain.isascii()
+    assert "+-" in plain
+
+
+def test_names_in_the_text_form_have_no_control_characters() -> None:
+    model = nn.Sequential()
+    model.add_module("\x1b[31m\u202e", nn.Linear(3, 2))
+    text = draw(graph_of(model, torch.randn(2, 3)), "text", view="modules")
+    assert "\\x1b[31m\\u202e" in text
+    assert text.replace("\n", "").isprintable()
+
+
+def test_a_view_without_calls_and_an_unknown_one_are_refused() -> None:
+    graph = walk(nn.Linear(3, 2)(torch.randn(2, 3)).sum()).graph
+    with pytest.raises(UsageError, match="no calls of modules"):
+        draw(graph, "text", view="modules")
+    with pytest.raises(UsageError, match="no view 'forward'"):
+        draw(graph, "text", view="forward")
 
 
 def test_data_parallel_without_a_gpu() -> None:

@@ -9,20 +9,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.masked import as_masked_tensor
 from torch.testing._internal.two_tensor import TwoTensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mnist_cli.autograd import (
     call_node,
+    compare,
+    dead_units,
+    dumps,
     first_not_finite,
     gradcheck,
     judge,
+    loads,
     record,
     recording,
     replay,
@@ -174,6 +181,32 @@ def noisy() -> Made:
     return Noisy.apply(x).sum(), {"x": x}
 
 
+def drawing_anew() -> Made:
+    """Dropout in a checkpoint draws other numbers each time: once for all its saved tensors."""
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    out = checkpoint(
+        lambda x: F.dropout(layer(x).sin(), 0.5).exp(),
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,
+    )
+    return (out * out).sum(), layer
+
+
+def selective() -> Made:
+    """Its cache serves one backward pass, which is the user's own."""
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    contexts = partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    out = checkpoint(lambda x: layer(x).sin(), x, use_reentrant=False, context_fn=contexts)
+    return out.exp().sum(), layer
+
+
+def masked() -> Made:
+    x = leaf(4)
+    made = as_masked_tensor(x, torch.tensor([True, False, True, True]))
+    return (made * made).to_tensor(0.0).sum(), {"x": x}
+
+
 def nested() -> Made:
     a, b = leaf(2, 3), leaf(4, 3)
     return torch.nested.as_nested_tensor([a, b]).to_padded_tensor(0.0).sum(), {"a": a, "b": b}
@@ -194,6 +227,19 @@ class Lazy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.full(x)
+
+
+def unwritten_zeros() -> Made:
+    """The second derivative of ``sgn`` has no memory: the engine adds it in place to -0."""
+    x = torch.tensor(-0.5363, requires_grad=True)
+    (slope,) = torch.autograd.grad(F.normalize(x, dim=0).abs(), x, create_graph=True)
+    return slope.abs().sum(), {"x": x}
+
+
+def jagged_relu() -> Made:
+    x = leaf(6, 3)
+    made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
+    return made.relu().values().sum(), {"x": x}
 
 
 def lazy() -> Made:
@@ -242,7 +288,104 @@ def wrapped() -> Made:
     return (x * 2).sum(), {"x": x}
 
 
+class Declined(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        if a.numel() == 3:
+            ctx.set_materialize_grads(False)
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> Tensor:
+        return torch.full((ctx.needs_input_grad.count(True) + 2,), 9.0) if g is None else g
+
+
+class Inherits(Declined):
+    """What it declares is in its base class."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return Declined.forward(ctx, a)
+
+
+class Sums(Function):
+    """No gradient reaches it, and only some inputs make it say that it takes none as missing."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        if a.numel() == 2:
+            ctx.set_materialize_grads(False)
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> Tensor:
+        return torch.full((3,), 9.0) if g is None else g + 5
+
+
+def no_gradient(function: type[Function]) -> Callable[[], Made]:
+    def make() -> Made:
+        x = leaf(3)
+        return (Dropped.apply(function.apply(x)) + x).sum(), {"x": x}
+
+    make.__name__ = f"no_gradient_at_{function.__name__}"
+    return make
+
+
+class InPlace(Function):
+    """Changes in place the gradient that arrives."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.mul_(2)
+
+
+def hooked_inside_and_outside() -> Made:
+    """What arrives first becomes ``.grad``; what the checkpoint adds is added in place."""
+    model, t = nn.Linear(3, 3), leaf(2, 3)
+    model.weight.register_hook(lambda grad: grad * 2)
+    inner = checkpoint(model, t, use_reentrant=True)
+    return inner.sum() + model(t).sum(), model
+
+
+def quantised_saved() -> Made:
+    class Quantised(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor) -> Tensor:
+            kept = torch.quantize_per_tensor(a, 0.1, 0, torch.qint8)
+            ctx.save_for_backward(kept)
+            return kept.dequantize()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g * ctx.saved_tensors[0].dequantize()
+
+    x = leaf(3)
+    return Quantised.apply(x).sum(), {"x": x}
+
+
+def odd_buffers() -> Made:
+    """Buffers that share entries, have no values, no memory, or no shape yet."""
+    model = nn.Sequential(nn.Linear(3, 3))
+    model.register_buffer("expanded", torch.randn(1).expand(4))
+    model.register_buffer("meta", torch.randn(3, device="meta"))
+    model.register_buffer("sparse", torch.eye(3).to_sparse_csr())
+    model.register_buffer("none", None)
+    loss = model(torch.randn(2, 3)).sum()
+    model.append(nn.LazyBatchNorm1d())
+    return loss, model
+
+
 ODD = [
+    no_gradient(Declined),
+    no_gradient(Inherits),
+    no_gradient(Sums),
+    hooked_inside_and_outside,
+    quantised_saved,
+    odd_buffers,
     frozen_since,
     two_names,
     tied,
@@ -252,8 +395,13 @@ ODD = [
     the_unnamed_ones_name,
     another_dtype_since,
     noisy,
+    drawing_anew,
+    selective,
+    masked,
     nested,
     jagged,
+    jagged_relu,
+    unwritten_zeros,
     lazy,
     boxed,
     compiled,
@@ -274,6 +422,7 @@ def test_the_replay_is_exact(make: Callable[[], Made]) -> None:
     assert verdict.exact, verdict.notes
     assert all(one.equal for one in verdict.nodes)
     assert first_not_finite(walked) is None
+    dead_units(recorded)
     _same_as_the_engine(walked, root, recorded.gradients)
 
 
@@ -290,6 +439,50 @@ def _same_as_the_engine(walked: Walk, root: Tensor, recorded: Any) -> None:
             torch.testing.assert_close(
                 recorded[name].to_dense(), one.grad.to_dense(), rtol=0, atol=0
             )
+
+
+def test_a_checkpoint_recomputes_once_in_a_replay() -> None:
+    """As in the engine's pass; a step at a time too, with the same random numbers."""
+    calls, x = [], leaf(3)
+
+    def segment(x: Tensor) -> Tensor:
+        calls.append(1)
+        return F.dropout(x.sin(), 0.5).exp() * x.cos()
+
+    out = checkpoint(segment, x, use_reentrant=False, preserve_rng_state=False)
+    walked = walk(out.sum(), {"x": x})
+    recorded = record(walked)
+    del calls[:]
+    assert judge(replay(walked), recorded).exact
+    assert len(calls) == 1
+    *_, last = replay_steps(walked)
+    assert torch.equal(last.grads[0], recorded.gradients["x"])
+    assert len(calls) == 2
+
+
+class Donating(Function):
+    """As a compiled function whose backward reuses the memory of what it saved."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise RuntimeError("This backward function was compiled with non-empty donated buffers")
+
+
+@pytest.mark.parametrize("act", [record, replay])
+def test_a_compiled_function_that_runs_once_is_refused(act: Callable[[Walk], object]) -> None:
+    with pytest.raises(UsageError, match="gives its memory away") as refused:
+        act(walk(Donating.apply(leaf(2)).sum()))
+    assert "donated_buffer = False" in str(refused.value.hint)
+
+
+def test_a_saved_size_of_a_jagged_dimension_is_unreadable() -> None:
+    x = torch.nested.nested_tensor_from_jagged(leaf(6, 3), torch.tensor([0, 2, 6]))
+    graph = walk(x.split(2, -1)[0].values().sum()).graph
+    assert any("sizes" in what for what in graph.unreadable), graph.unreadable
 
 
 def test_names_of_leaves() -> None:
@@ -436,6 +629,91 @@ def test_a_complex_gradient_for_a_real_root_is_refused() -> None:
     for act in (record, replay):
         with pytest.raises(UsageError, match="complex gradient"):
             act(walk(ROOT), torch.tensor(1j))  # type: ignore[operator]
+
+
+def test_a_real_gradient_for_a_complex_root_is_refused() -> None:
+    root = leaf(2, dtype=torch.complex64) * 2
+    for act in (record, replay):
+        with pytest.raises(UsageError, match="real gradient"):
+            act(walk(root), torch.ones(2))  # type: ignore[operator]
+
+
+def test_the_seed_stays_as_it_was() -> None:
+    x, seed = leaf(3), torch.ones(3)
+    walked = walk(InPlace.apply(x), {"x": x})
+    for act in (record, replay, lambda *given: list(replay_steps(*given))):
+        act(walked, seed)  # type: ignore[operator]
+        assert torch.equal(seed, torch.ones(3))
+
+
+def test_gradients_of_leaves_without_a_name_stay_as_they_were() -> None:
+    model, x = nn.Linear(3, 3), leaf(2, 3)
+    model.weight.grad = torch.ones(3, 3)
+    root = checkpoint(model, x, use_reentrant=True).sum()
+    walked = walk(root, {"x": x})
+    record(walked)
+    replay(walked)
+    list(replay_steps(walked))
+    call_node(walked.nodes[1])
+    assert torch.equal(model.weight.grad, torch.ones(3, 3))
+    assert model.bias.grad is None
+
+
+@pytest.mark.parametrize("data", [torch.ones(3, dtype=torch.float64), torch.ones(5)])
+def test_a_gradient_from_before_the_data_changed_stays(data: Tensor) -> None:
+    x = nn.Parameter(torch.ones(3))
+    before = x.grad = torch.full((3,), 7.0)
+    x.data = data
+    walked = walk((x * 2).sum(), {"x": x})
+    assert judge(replay(walked), record(walked)).exact
+    assert x.grad is before
+    assert before.tolist() == [7.0] * 3
+
+
+def test_both_nodes_of_a_leaf_whose_dtype_changed_are_compared() -> None:
+    model = nn.Linear(3, 2)
+    before = model(torch.randn(4, 3)).sum()
+    graph = record(walk(before + model.double()(torch.randn(4, 3).double()).sum(), model)).graph
+    assert len([node for node in graph.nodes if node.parameter == "weight"]) == 2
+    assert compare(graph, loads(dumps(graph))).same
+
+
+def wrong(answer: Any) -> Tensor:
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+            return a * b
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return answer
+
+    made: Tensor = Wrong.apply(leaf(3) * 1, leaf(3) * 1).sum()
+    return made
+
+
+WRONG = [
+    (torch.ones(3), r"returns 1 gradient\(s\), not 2"),
+    ([torch.ones(3), torch.ones(3)], r"returns 1 gradient\(s\), not 2"),
+    ((torch.ones(3), torch.ones(3), torch.ones(3)), r"returns 3 gradient\(s\), not 2"),
+    ((torch.ones(3), 1.0), "returns a float as a gradient"),
+    ((torch.ones(7), None), r"cannot be summed to shape \(3,\)"),
+    ((torch.ones(3) * 1j, None), "complex gradient"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), WRONG)
+def test_a_function_that_the_engine_refuses_is_refused(answer: Any, message: str) -> None:
+    root = wrong(answer)
+    with pytest.raises(UsageError, match=message):
+        replay(root)
+    with pytest.raises((RuntimeError, TypeError)):
+        root.backward()
+
+
+def test_units_of_another_layout_are_not_counted() -> None:
+    x = leaf(3, 4)
+    assert dead_units(record(walk(torch.relu(x.to_mkldnn()).to_dense().sum()), keep=True)) == {}
 
 
 def test_differences_check_complex_and_sparse_gradients() -> None:

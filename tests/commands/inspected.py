@@ -44,3 +44,12 @@ def plain_gradients(path: Path, name: str, indices: list[int], *, train: bool) -
         for key, parameter in network.named_parameters()
         if parameter.grad is not None
     }
+
+
+def plain_activation(path: Path, indices: list[int]) -> Tensor:
+    """The output (N, C, H, W) of the first layer for these training digits, by plain torch."""
+    state = torch.load(path, weights_only=True)
+    spec = catalogue.get("digits")
+    data = store.read(spec, "train", Path("nowhere"))
+    pixels = torch.as_tensor(data.images[indices]).reshape(-1, 1, 28, 28).float() / 255
+    return F.conv2d((pixels - spec.mean) / spec.std, state["conv1.weight"], state["conv1.bias"])

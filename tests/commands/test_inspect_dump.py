@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 import torch.nn.functional as F
-from inspected import SMALL, plain_gradients, saved
+from inspected import SMALL, plain_activation, plain_gradients, saved
 from program import Run, finish, start
 
 from mnist_cli import autograd
@@ -213,7 +213,7 @@ def test_an_overflow_is_named_and_is_valid_json(run: Run, tmp_path: Path) -> Non
     torch.save(large, weights)
     told = run("inspect-grad", weights, *SMALL, "--replay", "--out", tmp_path)
     assert told.code == 0  # NaN for NaN is bit-equal
-    assert "not-finite  The first in the backward pass: node 1, LogSoftmaxBackward0" in told.out
+    assert "not-finite  First in the backward pass: node 1, LogSoftmaxBackward0" in told.out
     graph = loads((tmp_path / "graph.json").read_text())  # refuses what JSON cannot hold
     assert graph.context["loss"] == "NaN"
     assert all(one.grad is not None and one.grad.nan for one in graph.parameters)
@@ -338,3 +338,47 @@ def test_invalid_options_give_one_message(
         assert told.code == code
         assert told.document["error"]["code"] == code
         assert words in told.document["error"]["message"]
+
+
+def test_a_dump_has_the_forward_pass_which_is_that_of_plain_torch(run: Run, tmp_path: Path) -> None:
+    weights = saved("conv2", tmp_path)
+    options = [*SMALL, "--eval", "--view", "modules", "--format", "text,json", "--out", tmp_path]
+    outcome = run("inspect-grad", weights, *options)
+    graph = loads((tmp_path / "graph.json").read_text())
+    assert [(one.module, one.kind) for one in graph.modules] == [
+        ("", "Conv2"), ("conv1", "Conv2d"), ("conv2", "Conv2d"), ("fc1", "Linear"), ("fc2", "Linear")
+    ]  # fmt: skip
+    network = models.build("conv2")
+    assert sum(one.parameters for one in graph.modules) == sum(
+        one.numel() for one in network.parameters()
+    )
+    assert "conv1 " in outcome.out
+    assert "backward graph" not in outcome.out
+    assert "AddmmBackward0" not in outcome.out
+    first = plain_activation(weights, list(graph.context["batch"]))
+    figures = graph.modules[1].activation
+    assert figures is not None
+    assert figures.norm == pytest.approx(float(first.double().norm()), rel=1e-6)
+    assert figures.std == pytest.approx(float(first.double().std(correction=0)), rel=1e-6)
+
+
+def test_a_comparison_names_the_first_activation_that_differs(run: Run, tmp_path: Path) -> None:
+    weights = saved("conv2", tmp_path)
+    changed = torch.load(weights, weights_only=True)
+    changed["fc1.bias"] += 1
+    torch.save(changed, tmp_path / "other.pt")
+    outcome = run("inspect-grad", "--compare", weights, tmp_path / "other.pt", *SMALL)
+    assert "the first activation to differ is the output of fc1" in " ".join(outcome.out.split())
+    found = run("inspect-grad", "--compare", weights, tmp_path / "other.pt", *SMALL, "--json")
+    assert found.document["first_activation"]["module"] == "fc1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [(["--step"], "--step"), (["--format", "json"], "has no effect on --format json")],
+)
+def test_a_view_that_has_no_effect_is_refused(run: Run, flags: list[str], words: str) -> None:
+    outcome = run("inspect-grad", "--view", "modules", *flags)
+    assert outcome.code == 2
+    assert "--view" in outcome.err
+    assert words in outcome.err

@@ -16,11 +16,12 @@ from torch.nn import functional
 from torchvision.transforms.v2.functional import normalize
 
 from mnist_cli import catalogue
+from mnist_cli.autograd import load
 from mnist_cli.checkpoints.checkpoint import read
 from mnist_cli.data import store
 from mnist_cli.data.split import Normalisation
 from mnist_cli.exporting.formats import FORMATS
-from mnist_cli.gradients.comparison import read_dump, setting_differences
+from mnist_cli.gradients.comparison import setting_differences
 from mnist_cli.inference import exports
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.networks import registry as models
@@ -150,7 +151,7 @@ def test_inspect_grad_uses_it_and_dumps_name_it(run: Run, foreign: str, trained:
     graphs = []
     for asked in ("half", "none"):
         assert run(*command, "--normalise", asked, "-f", "json", "--out", asked).code == 0
-        graphs.append(read_dump(Path(asked, "graph.json")))
+        graphs.append(load(Path(asked, "graph.json")))
     train = store.read(SPEC, "train", Path("nowhere"))
     images = torch.as_tensor(train.images[3:5]).unsqueeze(1) / 255
     scores = plain_scores(foreign, images, 0.5, 0.5)

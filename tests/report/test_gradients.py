@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import render_graphs
@@ -75,6 +76,14 @@ def test_findings_and_health(capsys: Printed) -> None:
     assert "vanishing  It vanishes [at node 3]." in text
     assert "ids above" in text
     assert "healthy" not in text
+
+
+def test_equal_advice_is_given_once(capsys: Printed) -> None:
+    first = Diagnosis("vanishing", "a", "A vanishes.", 3, advice="Try [this].")
+    gradients.print_diagnoses([first, replace(first, message="B vanishes.")])
+    lines = capsys.readouterr().out.split("\n")
+    start = lines.index("vanishing  A vanishes.")
+    assert lines[start + 1 : start + 3] == ["vanishing  B vanishes.", "  Try [this]."]
 
 
 def test_a_path_has_the_norm_at_each_step(capsys: Printed) -> None:

@@ -15,6 +15,7 @@ from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph
 
 if TYPE_CHECKING:
+    from mnist_cli.autograd.diagnosing import Diagnosis
     from mnist_cli.autograd.render.picture import Direction, Layout
 
 
@@ -35,9 +36,18 @@ class Format:
         direction: Direction = "down",
         order: Sequence[int] | None = None,
         plan: Layout | None = None,
+        findings: Sequence[Diagnosis] | None = None,
     ) -> str:
-        """The graph in this format; see :func:`draw`. ``plan`` is its layout, if it exists."""
-        given = {"direction": direction, "order": order, "plan": plan}
+        """The graph in this format; see :func:`draw`.
+
+        Args:
+            graph: the graph.
+            direction: of the forward pass, "down" or "right".
+            order: ids in the order of a replay's calls.
+            plan: the layout, if it exists.
+            findings: what is wrong with the network.
+        """
+        given = {"direction": direction, "order": order, "plan": plan, "findings": findings}
         return self.renderer(graph, **{name: given[name] for name in self.options})
 
     @property
@@ -58,7 +68,7 @@ FORMATS = {
         Format("dot", "dot", f"{__name__}.dot", _DIRECTED),
         Format("mermaid", "mmd", f"{__name__}.mermaid", _DIRECTED),
         Format("svg", "svg", f"{__name__}.svg", _LAID_OUT),
-        Format("html", "html", f"{__name__}.html", _LAID_OUT | {"order"}),
+        Format("html", "html", f"{__name__}.html", _LAID_OUT | {"order", "findings"}),
     )
 }
 
@@ -70,7 +80,7 @@ def draw(graph: GradGraph, name: str = "html", **options: Any) -> str:
         graph: the graph.
         name: text, json, dot, mermaid, svg or html.
         options: those of the format's renderer. ``direction`` of the forward pass, "down" or
-            "right" (all but text and json); ``order`` of a replay's calls (html).
+            "right" (all but text and json); ``order`` of a replay's calls and ``findings`` (html).
 
     Raises:
         UsageError: no such format.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import Node, Saved
 from mnist_cli.autograd.render import labels
+from mnist_cli.autograd.render.condensing import Group
 
 _PAD = 12.0
 _CHIP_HEIGHT = 15.0
@@ -60,7 +61,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Card:
-    """A box and all that is written in it. ``kind`` is operation, parameter or reference."""
+    """A box and all that is written in it. ``kind`` is operation, parameter, group or reference."""
 
     kind: str
     width: float
@@ -154,11 +155,25 @@ def parameter(node: Node, norm: float | None, *, within: str = "") -> Card:
     return Card("parameter", width, 43, tuple(texts), (), dot)
 
 
+def group(node: Group, norm: float | None) -> Card:
+    """The card of several nodes: the call's or the run's name, and how many it holds."""
+    name, figure, summary = shortened(labels.visible(node.name)), _figure(norm), node.summary
+    second = text_width(summary, 10.5) + (26 + text_width(figure, 11) if figure else 0)
+    width = max(132.0, text_width(name, 12.5, bold=True), second) + 2 * _PAD
+    texts = [Text(_PAD, 20, name, "name"), Text(_PAD, 37, summary, "shape small")]
+    dot = None
+    if figure and norm is not None:
+        texts.append(Text(width - _PAD - 12, 37, figure, "norm", "end"))
+        dot = Dot(width - _PAD - 4, 33.1, norm)
+    return Card("group", width, 47, tuple(texts), (), dot)
+
+
 def reference(node: Node) -> Card:
-    """The card that refers to a node drawn elsewhere."""
-    name = node.parameter or labels.split_name(node.name)[0]
+    """The card that refers to a node, or to several in one box, drawn elsewhere."""
+    single = not isinstance(node, Group)
+    name = node.parameter or (labels.split_name(node.name)[0] if single else node.name)
     string = f"↺ {shortened(labels.visible(name))}"
-    ident = f"#{node.id}"
+    ident = f"#{node.id}" if single else ""
     width = text_width(string, 11) + 8 + text_width(ident, 10) + 2 * 10
     texts = (Text(10, 16, string, "again"), Text(width - 10, 16, ident, "ident", "end"))
     return Card("reference", width, 24, texts)

@@ -73,6 +73,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def summary(nodes: Sequence[Node]) -> str:
+    """How many operations and parameters a box stands for."""
+    leaves = sum(map(is_leaf, nodes))
+    operations = [counted(len(nodes) - leaves, "operation")] if len(nodes) > leaves else []
+    return " · ".join([*operations, *([counted(leaves, "parameter")] if leaves else [])])
+
+
 def edge_norm(node: Node, position: int) -> float | None:
     """The norm of the gradient that leaves ``node`` along ``next[position]``."""
     stats = node.grad_out[position] if position < len(node.grad_out) else None
@@ -90,6 +97,8 @@ def origin(graph: GradGraph) -> list[str]:
         phrases.append(counted(len(context["batch"]), "example"))
     if isinstance(context.get("loss"), (int, float)):
         phrases.append(f"loss {float(context['loss']):.6g}")
+    if context.get("shown"):
+        phrases.append(visible(context["shown"]))
     if context.get("torch"):
         phrases.append(f"torch {visible(context['torch'])}")
     return phrases

@@ -14,6 +14,7 @@ from typing import Literal
 
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import cards, layering, stacking
+from mnist_cli.autograd.render.condensing import MOST, condense
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Point, Wire
 from mnist_cli.autograd.render.scene import Scene
 
@@ -24,14 +25,17 @@ PAD = 16.0
 TITLE = 32.0
 
 
-def layout(graph: GradGraph, *, direction: Direction = "down") -> Layout:
+def layout(graph: GradGraph, *, direction: Direction = "down", most: int = MOST) -> Layout:
     """Place a graph's nodes, module calls and edges.
+
+    Of a graph that is too large to draw, whole calls and runs of nodes become one box each.
 
     Args:
         graph: the graph.
         direction: "down" or "right", the direction of the forward pass.
+        most: about the largest number of boxes.
     """
-    return _Builder(Scene(graph, direction)).build()
+    return _Builder(Scene(condense(graph, most), direction)).build()
 
 
 @dataclass
@@ -202,6 +206,7 @@ class _Builder:
         whole = self.areas[None]
         width, height = self._turn((whole.across, whole.along))
         return Layout(
+            drawn=self.scene.drawn,
             width=width,
             height=height,
             direction=self.scene.direction,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import cards, labels, style
+from mnist_cli.autograd.render.condensing import Group
 from mnist_cli.autograd.render.pen import coord, escape
 from mnist_cli.autograd.render.picture import Layout
 
@@ -20,10 +21,10 @@ class _Entry:
     words: str
 
 
-def key(graph: GradGraph, plan: Layout, scale: style.Scale, width: float) -> tuple[str, float]:
+def key(plan: Layout, scale: style.Scale, width: float) -> tuple[str, float]:
     """The legend, wrapped to a width, and its height."""
     parts, x, y = [], 0.0, 0.0
-    for entry in _entries(graph, plan, scale):
+    for entry in _entries(plan.drawn.graph, plan, scale):
         wide = entry.width + 7 + cards.text_width(entry.words, 11)
         if x and x + wide > width:
             x, y = 0.0, y + 24
@@ -44,6 +45,8 @@ def _entries(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[_En
 
     stripe = '<rect class="stripe" x=".5" y="6" width="3" height="8" rx="1.5"/>'
     yield _Entry(27, card("operation", 5, stripe), "operation")
+    if any(isinstance(node, Group) for node in graph.nodes):
+        yield _Entry(27, card("group", 5), "several operations")
     if any(map(labels.is_leaf, graph.nodes)):
         yield _Entry(27, card("parameter", 7), "parameter")
     if any(node.saved for node in graph.nodes):

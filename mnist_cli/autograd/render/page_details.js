@@ -14,7 +14,7 @@ const definitions = (pairs) => {
 
 const figures = (stats) => {
   const list = definitions(FIGURES.map((name, i) => [name, stats[i]])
-    .filter(([name, value]) => !((name === 'NaN' || name === 'Inf') && value === '0')));
+    .filter(([name, value]) => value !== undefined && !((name === 'NaN' || name === 'Inf') && value === '0')));
   list.className = 'figures';
   return list;
 };
@@ -27,6 +27,7 @@ const sharedWith = (id, storage) => nodes.flatMap((node, other) =>
 
 const showNode = (id) => {
   const panel = byId('node');
+  if (id === null && state.module !== null) { showModule(state.module); return; }
   if (id === null) {
     panel.replaceChildren(quiet('Choose a node to see its figures: click it, or move with Tab and the arrow keys.'));
     return;
@@ -34,7 +35,7 @@ const showNode = (id) => {
   const node = nodes[id];
   const parts = [htmlElement('h2', {}, node.parameter ?? node.name, ' ', htmlElement('small', {}, `#${id}`))];
   const facts = [['node', node.name]];
-  if (node.module) facts.push(['module', node.module]);
+  if (node.module) facts.push(['module', moduleLink(node.module)]);
   if (node.sequence !== null) facts.push(['sequence', String(node.sequence)]);
   const step = data.order.indexOf(id);
   if (step >= 0) facts.push(['step', `${step + 1} of ${data.order.length}`]);
@@ -69,6 +70,7 @@ const sends = (id) => {
     parts.push(htmlElement('p', {}, `input ${i}: `, ...where));
     if (node.out[i]) parts.push(figures(node.out[i]));
   });
+  if (!data.whole) parts.push(quiet('Of a graph of this size, the page holds the norms. All figures are in graph.json.'));
   return parts;
 };
 
@@ -122,6 +124,35 @@ const sortBy = (column) => {
   sorting.column = column;
   showParameters();
   byId('parameters').querySelectorAll('th button')[column].focus();
+};
+
+// What is inside a box that stands for several nodes, with submodules to open.
+const showGroup = (drawn) => {
+  const ids = membersOf(drawn);
+  const name = boxElements[drawn].querySelector('.name').textContent;
+  byId('node').replaceChildren(htmlElement('h2', {}, name), ...modulesIn(pathOfGroup(drawn)),
+    quiet(`${counted(ids.length, 'node', 'nodes')}, drawn as one box. In the order of the forward pass:`), ...listOf(ids));
+};
+
+// The innermost module around all operations of a box.
+const pathOfGroup = (drawn) => commonPath(membersOf(drawn).filter((id) => !nodes[id].leaf).map((id) => nodes[id].module));
+const commonPath = (paths) => paths.map((path) => path.split('.')).reduce((one, other) => {
+  const differs = one.findIndex((part, i) => part !== other[i]);
+  return differs < 0 ? one : one.slice(0, differs);
+}, paths[0]?.split('.') ?? []).join('.');
+
+const LISTED = 300;
+const inForwardOrder = (ids) => {
+  const place = new Map(data.order.map((id, step) => [id, -step]));
+  return [...ids].sort((a, b) => place.get(a) - place.get(b));
+};
+
+const listOf = (ids) => {
+  const items = ids.slice(0, LISTED).map((id) => htmlElement('li', {}, link(id), ' ',
+    htmlElement('small', { className: 'quiet' }, [nodes[id].module, nodes[id].in[0] && `‖grad‖ ${nodes[id].in[0][1]}`].filter(Boolean).join(' · '))));
+  const rest = ids.length - items.length;
+  return [htmlElement('ul', { className: 'nodes' }, ...items),
+    ...(rest > 0 ? [quiet(`and ${rest.toLocaleString('en')} more: search for a name, module or #id`)] : [])];
 };
 
 const showTab = (name, focus = false) => {

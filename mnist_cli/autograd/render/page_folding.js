@@ -3,7 +3,7 @@
 // Nothing is laid out anew. Each axis keeps its order and only the stretches that a folded call
 // has freed, and that nothing else occupies, are squeezed; so no two boxes can come to overlap.
 const SQUEEZED = 6;
-const FOLD_HEIGHT = 46;
+const FOLD_HEIGHT = 46, ALIKE_HEIGHT = 16;
 const folds = new Map();
 
 const foldWidth = (frame) =>
@@ -13,7 +13,7 @@ const foldWidth = (frame) =>
 const foldBox = (call) => {
   const frame = frames[call];
   const width = foldWidth(frame);
-  const height = Math.min(FOLD_HEIGHT, frame.height);
+  const height = Math.min(FOLD_HEIGHT + (frame.alike ? ALIKE_HEIGHT : 0), frame.height);
   const axis = down ? 0 : 1;
   const through = wires.flatMap((wire) =>
     wire.borders.filter(([c]) => c === call).map(([, i]) => wire.points[i][axis]));
@@ -135,13 +135,13 @@ const arrange = () => {
   const lines = wires.map((wire, i) => shown(wire, i, standing, ports));
   const maps = axisMaps(standing, hidden, outermost, lines);
   boxElements.forEach((element, i) => {
-    element.toggleAttribute('hidden', hidden[i] !== null);
     element.setAttribute('display', hidden[i] !== null ? 'none' : 'inline');
-    element.setAttribute('transform', `translate(${maps.x(boxes[i].x)} ${maps.y(boxes[i].y)})`);
+    if (hidden[i] === null) element.setAttribute('transform', `translate(${maps.x(boxes[i].x)} ${maps.y(boxes[i].y)})`);
   });
   frameElements.forEach((element, call) => drawFrame(element, call, outermost[call], maps));
   wireElements.forEach((element, i) => drawWire(element, lines[i], maps));
   drawFolds(standing, maps);
+  state.placeOf = (box) => placed(standing.get(hidden[box]) ?? boxes[box], maps);
   state.extent = extent(hidden, outermost, standing, maps);
 };
 
@@ -176,21 +176,32 @@ const axisMaps = (standing, hidden, outermost, lines) => {
 const drawFrame = (element, call, hiddenIn, maps) => {
   const frame = frames[call];
   element.setAttribute('display', hiddenIn !== null ? 'none' : 'inline');
+  if (hiddenIn !== null) return;
   const left = maps.x(frame.x), top = maps.y(frame.y);
   const width = maps.x(frame.x + frame.width) - left;
   element.setAttribute('transform', `translate(${left} ${top})`);
   const ground = element.querySelector('.ground');
   ground.setAttribute('width', width);
   ground.setAttribute('height', maps.y(frame.y + frame.height) - top);
-  frame.toggle?.setAttribute('transform', `translate(${frame.end ? width - 8 - frame.toggleWidth : 8} 6)`);
+  frame.toggle?.setAttribute('transform', `translate(${frame.end ? width - 8 - frame.room : 8} 6)`);
 };
 
 const drawWire = (element, line, maps) => {
   element.setAttribute('display', line ? 'inline' : 'none');
   if (!line) return;
   const points = line.map(([x, y]) => [maps.x(x), maps.y(y)]);
-  element.querySelector('path').setAttribute('d', pathOf(points));
+  element.querySelector('path').setAttribute('d', pathOf(unflattened(points)));
   element.querySelector('.start').setAttribute('transform', `translate(${points[0].join(' ')})`);
+};
+
+// Where rows were squeezed together, a wire would run flat to the side: it bends there instead.
+const unflattened = (points) => {
+  const axis = down ? 1 : 0;
+  const flat = (i) => Math.abs(points[i][axis] - points[i + 1][axis]) < 1
+    && Math.abs(points[i][1 - axis] - points[i + 1][1 - axis]) > 1;
+  const dropped = new Set();
+  for (let i = 1; i + 2 < points.length; i += 1) if (flat(i)) dropped.add(i).add(i + 1);
+  return points.filter((_, i) => !dropped.has(i));
 };
 
 const pathOf = ([[x, y], ...others]) => {
@@ -215,26 +226,40 @@ const drawFolds = (standing, maps) => {
   }
 };
 
+const repeated = ([, place, count]) => `${place} of ${count} alike`;
+
 const newFold = (call, box) => {
   const frame = frames[call];
-  const group = svgElement('g', { class: 'fold', 'data-fold': call, role: 'button', tabindex: 0,
-    'aria-expanded': 'false', 'aria-label': `${frame.title}, ${frame.summary}, folded` }, byId('folds'));
+  const { alike } = frame;
+  const group = svgElement('g', { class: `fold${alike ? ` kin kin${alike[0] % 6}` : ''}`, 'data-fold': call, role: 'button', tabindex: 0,
+    'aria-expanded': 'false', 'aria-label': `${frame.title}, ${frame.summary}, ${alike ? `${repeated(alike)}, ` : ''}folded` });
+  // In the order of the calls, which is also that of the Tab key.
+  const next = [...folds.keys()].filter((other) => other > call).sort((a, b) => a - b)[0];
+  byId('folds').insertBefore(group, folds.get(next) ?? null);
   svgElement('rect', { class: 'card', width: box.width, height: box.height, rx: 10 }, group);
   svgElement('rect', { class: 'inner', x: 3, y: 3, width: box.width - 6, height: box.height - 6, rx: 7 }, group);
+  if (alike) svgElement('rect', { class: 'stripe', x: 0, y: 9, width: 4, height: box.height - 18, rx: 2 }, group);
   svgElement('path', { d: 'M14 14l4.5 4.5L14 23' }, group);
   svgElement('text', { class: 'name', x: 27, y: 20 }, group).textContent = frame.title;
   svgElement('text', { class: 'summary', x: 27, y: 36 }, group).textContent = frame.summary;
+  if (alike) svgElement('text', { class: 'summary', x: 27, y: 51 }, group).textContent = repeated(alike);
   folds.set(call, group);
   return group;
+};
+
+const placed = (rect, maps) => {
+  const x = maps.x(rect.x), y = maps.y(rect.y);
+  return { x, y, width: maps.x(rect.x + rect.width) - x, height: maps.y(rect.y + rect.height) - y };
 };
 
 const extent = (hidden, outermost, standing, maps) => {
   const rects = [...standing.values(), ...boxes.filter((_, i) => hidden[i] === null),
     ...frames.filter((_, c) => outermost[c] === null)];
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const r of rects) {
-    left = Math.min(left, maps.x(r.x)); right = Math.max(right, maps.x(r.x + r.width));
-    top = Math.min(top, maps.y(r.y)); bottom = Math.max(bottom, maps.y(r.y + r.height));
+  state.rects = rects.map((r) => placed(r, maps));
+  for (const { x, y, width, height } of state.rects) {
+    left = Math.min(left, x); right = Math.max(right, x + width);
+    top = Math.min(top, y); bottom = Math.max(bottom, y + height);
   }
   return rects.length ? { left, top, width: right - left, height: bottom - top }
     : { left: 0, top: 0, width: 100, height: 100 };

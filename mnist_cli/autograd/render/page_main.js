@@ -9,20 +9,41 @@ const mark = (name, wanted) => {
 const choose = (id, focus = true) => {
   state.chosen = id;
   if (id !== null) reveal(id);
-  mark('chosen', new Set(id === null ? [] : boxesOf[id].map((i) => boxElements[i])));
-  mark('near', new Set(id === null ? [] : wireElements.filter((_, i) =>
-    boxes[wires[i].source].node === id || boxes[wires[i].target].node === id)));
-  byId('view').classList.toggle('picked', id !== null);
+  const box = id === null ? null : drawnOf[id];
+  markChosen(box);
+  mark('selected', new Set());
+  noteModule(id === null ? null : nodes[id].module || null);
   showNode(id);
   if (id === null) return;
   showTab('node');
-  bringIntoView(boxElements[id]);
-  if (focus) boxElements[id].focus({ preventScroll: true });
+  bringIntoView(boxElements[box]);
+  if (focus) boxElements[box].focus({ preventScroll: true });
+};
+
+const markChosen = (box) => {
+  mark('chosen', new Set(box === null ? [] : boxesOf[box].map((i) => boxElements[i])));
+  mark('near', new Set(box === null ? [] : wireElements.filter((_, i) =>
+    boxes[wires[i].source].drawn === box || boxes[wires[i].target].drawn === box)));
+  byId('view').classList.toggle('picked', box !== null);
+};
+
+// A box that stands for one node is that node; else the panel lists what is in it.
+const chooseBox = (i) => {
+  const { node, drawn } = boxes[i];
+  if (node !== null) { choose(node); return; }
+  choose(null, false);
+  markChosen(drawn);
+  noteModule(pathOfGroup(drawn) || null);
+  showGroup(drawn);
+  showTab('node');
+  boxElements[drawn].focus({ preventScroll: true });
 };
 
 const setFolded = (calls) => {
   state.folded = new Set(calls);
   arrange();
+  drawMap();
+  if (state.ready) showWindow();
   markMatches();
   showStep();
 };
@@ -38,25 +59,30 @@ const fold = (call) => {
   view.x += before.x + before.width / 2 - after.x - after.width / 2;
   view.y += before.y - after.y;
   showView();
+  noteModule(frames[call].path);
+  if (state.chosen === null) showNode(null);
   element.focus({ preventScroll: true });
 };
 
-const reveal = (id) => {
-  const hiding = around(boxes[id].call).filter((call) => state.folded.has(call));
+const openAround = (calls) => {
+  const hiding = calls.filter((call) => state.folded.has(call));
   if (hiding.length) setFolded([...state.folded].filter((call) => !hiding.includes(call)));
 };
+const reveal = (id) => openAround(around(boxes[drawnOf[id]].call));
 
-const foldAll = () => { setFolded(frames.map((_, call) => call)); fit(); };
-const unfoldAll = () => { setFolded([]); fit(); };
+const foldAll = () => { setFolded(frames.map((_, call) => call)); refit(); };
+const unfoldAll = () => { setFolded([]); refit(); };
 
 // ---- search
 
-const haystacks = nodes.map((node, id) =>
+let haystacks = null;
+const makeHaystacks = () => nodes.map((node, id) =>
   [`#${id}`, node.name, node.module, node.parameter ?? ''].join('\n').toLowerCase());
 
 const search = (query) => {
   const wanted = query.trim().toLowerCase();
   const exact = /^#\d+$/.test(wanted) ? Number(wanted.slice(1)) : -1;
+  if (wanted) haystacks ??= makeHaystacks();
   state.matches = !wanted ? [] : nodes.flatMap((_, id) =>
     (exact >= 0 ? id === exact : haystacks[id].includes(wanted)) ? [id] : []);
   state.match = -1;
@@ -78,7 +104,7 @@ const goToMatch = (by) => {
 
 // ---- replay
 
-const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+const counted = (count, one, many) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
 // A step calls a node; at a parameter nothing is called, its gradient arrives there.
 const arrives = (id) => (nodes[id].parameter === null ? '' : ', its gradient arrives');
@@ -93,17 +119,17 @@ const allSteps = () => {
 const showStep = () => {
   const { step } = state;
   const playing = step > 0;
-  const called = new Set(data.order.slice(0, step));
+  const called = new Set(data.order.slice(0, step).map((id) => drawnOf[id]));
   const entered = new Set([...called].map(hiddenBy));
   const now = playing ? data.order[step - 1] : null;
   byId('view').classList.toggle('playing', playing);
   mark('waiting', new Set(!playing ? [] : [
-    ...boxElements.filter((_, i) => !called.has(boxes[i].node)),
-    ...wireElements.filter((_, i) => !called.has(boxes[wires[i].target].node)),
+    ...boxElements.filter((_, i) => !called.has(boxes[i].drawn)),
+    ...wireElements.filter((_, i) => !called.has(boxes[wires[i].target].drawn)),
     ...[...folds].filter(([call]) => !entered.has(call)).map(([, element]) => element),
   ]));
   mark('now', new Set(playing ? [anchorOf(now)] : []));
-  mark('flow', new Set(playing ? wireElements.filter((_, i) => boxes[wires[i].target].node === now) : []));
+  mark('flow', new Set(playing ? wireElements.filter((_, i) => boxes[wires[i].target].drawn === drawnOf[now]) : []));
   byId('slider').value = step;
   const words = playing ? `step ${step} of ${data.order.length}: ${title(now)}${arrives(now)}` : allSteps();
   byId('step').textContent = words;
@@ -158,11 +184,12 @@ const letGo = () => {
   state.step = 0;
   showStep();
   choose(null);
+  showTab('summary');
   document.activeElement?.blur();
 };
 
 const foldChosen = () => {
-  const call = state.chosen === null ? null : boxes[state.chosen].call;
+  const call = state.chosen === null ? null : boxes[drawnOf[state.chosen]].call;
   if (call !== null) fold(call);
 };
 
@@ -170,7 +197,12 @@ const KEYS = {
   '/': () => byId('search').select(), Escape: letGo, '+': () => zoomCentre(1.25), '=': () => zoomCentre(1.25),
   '-': () => zoomCentre(0.8), 0: fit, ' ': () => play(!state.timer), '[': () => goToStep(state.step - 1),
   ']': () => goToStep(state.step + 1), f: foldChosen, F: foldChosen, '?': () => byId('keys').showModal(),
+  PageUp: () => page(-1), PageDown: () => page(1), Home: () => toEnd(false), End: () => toEnd(true),
+  m: () => nextView(), M: () => nextView(),
 };
+
+// Keys that scroll the panel or move a slider where one of those has the focus.
+const SCROLLING = new Set(['PageUp', 'PageDown', 'Home', 'End']);
 
 const onKey = (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || byId('keys').open) return;
@@ -182,6 +214,7 @@ const onKey = (event) => {
   }
   const pressable = target.matches('button, select, summary, input, [role=button]');
   const box = target.closest('.box');
+  if (SCROLLING.has(event.key) && target.closest('aside, #modules, input, select')) return;
   if (target.matches('.fold, .toggle') && (event.key === 'Enter' || event.key === ' ')) {
     fold(Number(target.dataset.fold));
   } else if (event.key in ARROWS && nodes.length && (box || target === document.body)) walk(event.key);
@@ -192,10 +225,10 @@ const onKey = (event) => {
 
 // ---- setting up
 
+// The width of a title is an estimate: to measure it, the browser would lay out all text first.
 const addToggles = () => frameElements.forEach((element, call) => {
-  const frame = frames[call];
+  const frame = frames[call], width = frame.room;
   const label = element.querySelector('text');
-  const width = label.getComputedTextLength() + 28;
   const toggle = svgElement('g', { class: 'toggle', 'data-fold': call, role: 'button', tabindex: 0,
     'aria-expanded': 'true', 'aria-label': `${frame.title}, ${frame.summary}, fold` }, element);
   svgElement('rect', { width, height: 20, rx: 6 }, toggle);
@@ -203,14 +236,15 @@ const addToggles = () => frameElements.forEach((element, call) => {
   label.setAttribute('x', 20);
   label.setAttribute('y', 14);
   toggle.append(label);
-  Object.assign(frame, { toggle, toggleWidth: width });
+  frame.toggle = toggle;
 });
 
 const addRoles = () => boxElements.forEach((element, i) => {
-  const { node, again } = boxes[i];
+  const { node, drawn, again } = boxes[i];
+  const words = node === null ? counted(membersOf(drawn).length, 'node', 'nodes') : spoken(node);
   element.setAttribute('role', 'button');
   element.setAttribute('tabindex', again ? -1 : 0);
-  element.setAttribute('aria-label', again ? `reference to ${spoken(node)}` : spoken(node));
+  element.setAttribute('aria-label', again ? `reference to ${words}` : words);
 });
 
 const nextTheme = () => {
@@ -224,18 +258,21 @@ const listen = () => {
     if (moved > 4) return;
     const box = event.target.closest('.box'), folding = event.target.closest('.fold, .toggle');
     if (folding) fold(Number(folding.dataset.fold));
-    else choose(box ? boxes[Number(box.dataset.box)].node : null);
+    else if (box) chooseBox(Number(box.dataset.box));
+    else choose(null);
   });
   picture.addEventListener('focusin', (event) => {
     const box = event.target.closest('.box');
     const id = box && boxes[Number(box.dataset.box)].node;
-    if (box && id !== state.chosen && event.target.matches(':focus-visible')) choose(id);
+    if (box && id !== null && id !== state.chosen && event.target.matches(':focus-visible')) choose(id);
   });
   const clicks = { 'fold-all': foldAll, 'unfold-all': unfoldAll, fit, 'zoom-in': () => zoomCentre(1.25),
     'zoom-out': () => zoomCentre(0.8), 'next-match': () => goToMatch(1), 'previous-match': () => goToMatch(-1),
     back: () => goToStep(state.step - 1), forth: () => goToStep(state.step + 1), play: () => play(!state.timer),
     theme: nextTheme, help: () => byId('keys').showModal(), 'close-keys': () => byId('keys').close(),
-    'tab-node': () => showTab('node'), 'tab-parameters': () => showTab('parameters') };
+    
+    'view-graph': () => setView('graph'), 'view-modules': () => setView('modules'), 'view-both': () => setView('both') };
+  for (const name of TABS) clicks[`tab-${name}`] = () => showTab(name);
   for (const [id, action] of Object.entries(clicks)) byId(id).addEventListener('click', action);
   byId('search').addEventListener('input', (event) => search(event.target.value));
   byId('slider').addEventListener('input', (event) => { play(false); goToStep(Number(event.target.value)); });
@@ -243,23 +280,32 @@ const listen = () => {
   document.querySelector('[role=tablist]').addEventListener('keydown', (event) => {
     if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
     event.stopPropagation();
-    showTab(byId('node').hidden ? 'node' : 'parameters', true);
+    const at = TABS.findIndex((name) => !byId(name).hidden), by = event.key === 'ArrowLeft' ? TABS.length - 1 : 1;
+    showTab(TABS[(at + by) % TABS.length], true);
   });
   document.addEventListener('keydown', onKey);
   listenToPointers();
+  listenToMap();
   listenToPrinter();
 };
 
+const TABS = ['summary', 'node', 'parameters'];
 const MOST_AT_FIRST = 160;
 
 addToggles();
 addRoles();
 listen();
+rows.forEach((row, i) => { if (row.depth === 0) openRows.add(i); });
+byId('views').hidden = !rows.length;
+byId('fold-all').disabled = byId('unfold-all').disabled = !frames.length;
 byId('slider').max = data.order.length;
 byId('empty').hidden = nodes.length > 0;
-setFolded(nodes.length > MOST_AT_FIRST ? frames.map((_, call) => call) : []);
+setFolded(drawnCount > MOST_AT_FIRST ? frames.map((_, call) => call) : []);
 search('');
 showNode(null);
+showSummary();
 showParameters();
-byId('legend').open = picture.clientWidth > 700;
-if (nodes.length) open();
+byId('legend').open = innerWidth > 1120;
+state.ready = true;
+byId('view').classList.add('ready');
+if (nodes.length) fit();

@@ -6,6 +6,7 @@ const CLOSEST = 4, FARTHEST = 0.01, MARGIN = 28;
 const showView = () => {
   byId('view').setAttribute('transform', `translate(${view.x} ${view.y}) scale(${view.k})`);
   byId('zoom').textContent = `${Math.round(view.k * 100)}%`;
+  showWindow();
 };
 
 const zoomAt = (factor, x, y) => {
@@ -24,7 +25,22 @@ const besideLegend = () => {
   return legend.open && picture.clientWidth > 2.2 * legend.offsetWidth ? legend.offsetWidth : 0;
 };
 
+// Names are 13 units high, so that they are at least 10 pixels high from this scale on.
+const READABLE = 0.8;
+let fitted = '';
+const viewNow = () => [view.x, view.y, view.k].join();
+
+// Fit shows all of the picture if that can be read, else its end, the loss. Again: all of it.
 const fit = () => {
+  const again = fitted === viewNow();
+  fitWhole();
+  if (view.k < READABLE && !again) fitReadable();
+  fitted = viewNow();
+};
+
+const refit = () => { fitted = ''; fit(); };
+
+const fitWhole = () => {
   const { left, top, width, height } = state.extent;
   const beside = width * 2 < height * 3 ? besideLegend() : 0;
   const across = picture.clientWidth - beside, along = picture.clientHeight;
@@ -34,29 +50,42 @@ const fit = () => {
   showView();
 };
 
-// At first a long picture is shown legibly at its end, the loss, not whole and unreadable.
-const open = () => {
-  fit();
-  if (view.k >= 0.5) return;
-  view.k = 0.8;
+// As wide (or high) as the window where that can be read, the rest is a matter of scrolling.
+const fitReadable = () => {
+  const { left, top, width, height } = state.extent;
+  const stage = { width: picture.clientWidth, height: picture.clientHeight }, beside = down ? besideLegend() : 0;
+  if (down && stage.width > 600) stage.width -= 120; // for the map
+  const across = (down ? stage.width - beside : stage.height) - 2 * MARGIN, size = down ? width : height;
+  view.k = Math.max(READABLE, Math.min(1, across / size));
+  const whole = size * view.k <= across + 1, root = state.placeOf(drawnOf[data.root]);
+  const middle = down ? (whole ? left + width / 2 : root.x + root.width / 2)
+    : (whole ? top + height / 2 : root.y + root.height / 2);
+  view.x = down ? beside + (stage.width - beside) / 2 - middle * view.k : stage.width - 60 - (root.x + root.width) * view.k;
+  view.y = down ? stage.height - 60 - (root.y + root.height) * view.k : stage.height / 2 - middle * view.k;
   showView();
-  const stage = picture.getBoundingClientRect(), root = anchorOf(data.root).getBoundingClientRect();
-  view.x += down ? stage.x + (stage.width + besideLegend()) / 2 - root.x - root.width / 2 : stage.right - 60 - root.right;
-  view.y += down ? stage.bottom - 60 - root.bottom : stage.y + stage.height / 2 - root.y - root.height / 2;
+};
+
+const scrollBy = (across, along) => { view.x -= across; view.y -= along; showView(); };
+const page = (by) => (down ? scrollBy(0, by * 0.8 * picture.clientHeight) : scrollBy(by * 0.8 * picture.clientWidth, 0));
+const toEnd = (last) => {
+  const { left, top, width, height } = state.extent;
+  if (down) view.y = last ? picture.clientHeight - MARGIN - (top + height) * view.k : MARGIN - top * view.k;
+  else view.x = last ? picture.clientWidth - MARGIN - (left + width) * view.k : MARGIN - left * view.k;
   showView();
 };
 
 // The element that stands for a node now: its own box, or the folded call that hides it.
-const anchorOf = (id) => {
-  const by = hiddenBy(id);
-  return by === null ? boxElements[id] : folds.get(by);
+const anchorOf = (id) => standIn(drawnOf[id]);
+const standIn = (box) => {
+  const by = hiddenBy(box);
+  return by === null ? boxElements[box] : folds.get(by);
 };
 
 const bringIntoView = (element) => {
   const stage = picture.getBoundingClientRect();
   const rect = () => element.getBoundingClientRect();
   showView();
-  if (view.k < 0.35) { const r = rect(); zoomAt(0.7 / view.k, r.x + r.width / 2 - stage.x, r.y + r.height / 2 - stage.y); }
+  if (view.k < READABLE / 2) { const r = rect(); zoomAt(0.7 / view.k, r.x + r.width / 2 - stage.x, r.y + r.height / 2 - stage.y); }
   const r = rect();
   const middle = { x: r.x + r.width / 2 - stage.x, y: r.y + r.height / 2 - stage.y };
   const inside = r.x > stage.x + 20 && r.right < stage.right - 20 && r.y > stage.y + 20 && r.bottom < stage.bottom - 20;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from mnist_cli.autograd.render import calls, cards
+    from mnist_cli.autograd.render import calls, cards, condensing
 
 Direction = Literal["down", "right"]
 BACKWARD: Mapping[Direction, str] = {"down": "BT", "right": "RL"}
@@ -61,8 +61,12 @@ class Wire:
 
 @dataclass(frozen=True)
 class Layout:
-    """A whole picture. ``frames`` are indexed by call; boxes 0 to n - 1 are the n nodes."""
+    """A whole picture. ``frames`` are indexed by call; boxes 0 to n - 1 are the n nodes of ``drawn``.
 
+    ``drawn`` is the graph itself, or stands for one that is too large to draw.
+    """
+
+    drawn: condensing.Drawn
     width: float
     height: float
     direction: Direction

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from mnist_cli.autograd.graph import GradGraph, joint_norm
+from mnist_cli.autograd.graph import joint_norm
 from mnist_cli.autograd.render import calls, cards, labels, references, stacking, topology
+from mnist_cli.autograd.render.condensing import Drawn, Group
 from mnist_cli.autograd.render.picture import Direction
 
 
@@ -35,8 +36,9 @@ class Scene:
         ancestors: for each area itself and those around it, the whole picture last.
     """
 
-    def __init__(self, graph: GradGraph, direction: Direction) -> None:
-        self.graph, self.direction = graph, direction
+    def __init__(self, drawn: Drawn, direction: Direction) -> None:
+        self.drawn, self.direction = drawn, direction
+        self.graph = graph = drawn.graph
         self.grouping = calls.grouping(graph)
         self.ancestors = {
             call: self.grouping.ancestors(call) for call in [None, *range(len(self.grouping.calls))]
@@ -49,7 +51,7 @@ class Scene:
 
     def minor(self, box: int) -> bool:
         """Whether a box is a parameter or a reference, which make room for operations."""
-        return self.cards[box].kind != "operation"
+        return self.cards[box].kind in ("parameter", "reference")
 
     def inside(self, area: int | None, box: int) -> bool:
         """Whether a box is in an area, at any depth."""
@@ -64,10 +66,13 @@ class Scene:
 
     def _cards(self) -> list[cards.Card]:
         result = []
-        for node, call in zip(self.graph.nodes, self.call_of, strict=True):
+        for i, call in enumerate(self.call_of):
+            node = self.drawn.numbered(i)
             path = "" if call is None else self.grouping.calls[call].path
             norm = joint_norm(node.grad_in)
-            if labels.is_leaf(node):
+            if isinstance(node, Group):
+                result.append(cards.group(node, norm))
+            elif labels.is_leaf(node):
                 result.append(cards.parameter(node, norm, within=path))
             else:
                 caption = "" if node.module in (path, node.name) else node.module
@@ -86,7 +91,7 @@ class Scene:
                     drawn[key] = len(self.node_of)
                     self.node_of.append(source)
                     self.call_of.append(self.call_of[user.id])
-                    self.cards.append(cards.reference(self.graph.nodes[source]))
+                    self.cards.append(cards.reference(self.drawn.numbered(source)))
                 source = drawn[key]
             weight = 1.0 if self.minor(source) else 2.0
             edges.append(Edge(source, user.id, position, weight))

@@ -10,17 +10,21 @@ from collections.abc import Iterator, Sequence
 
 from mnist_cli.autograd.graph import GradGraph, Node, Stats
 from mnist_cli.autograd.render import cards, labels, legend, style
+from mnist_cli.autograd.render.condensing import Group
 from mnist_cli.autograd.render.layout import layout
 from mnist_cli.autograd.render.pen import LABEL, TIP, coord, escape, path
 from mnist_cli.autograd.render.picture import Box, Direction, Frame, Layout, Wire
 
 _MARGIN = 28.0
 _NARROWEST = 450.0
-_RADIUS = {"operation": 9.0, "parameter": 14.0}
+_RADIUS = {"operation": 9.0, "parameter": 14.0, "group": 10.0}
 
 
 def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | None = None) -> str:
     """A self-contained SVG document.
+
+    Of a graph that is too large to draw, whole modules and runs of operations are one box each,
+    and the picture says so.
 
     Args:
         graph: the graph.
@@ -28,10 +32,10 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         plan: the layout, if it exists already; it sets the direction.
     """
     plan = plan or layout(graph, direction=direction)
-    scale = style.scale(graph)
+    scale = style.scale(plan.drawn.graph)
     width = max(plan.width, _NARROWEST) + 2 * _MARGIN
-    head, top = _heading(graph, width - 2 * _MARGIN)
-    signs, legend_height = legend.key(graph, plan, scale, width - 2 * _MARGIN)
+    head, top = _heading(graph, plan, width - 2 * _MARGIN)
+    signs, legend_height = legend.key(plan, scale, width - 2 * _MARGIN)
     start = top + legend_height + 26
     left = (width - plan.width) / 2
     height = _MARGIN + start + plan.height + _MARGIN
@@ -45,7 +49,7 @@ def render(graph: GradGraph, *, direction: Direction = "down", plan: Layout | No
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">{head}',
         f'<g class="key" transform="translate(0 {top:.0f})">{signs}</g></g>',
         f'<g transform="translate({left:.1f} {_MARGIN + start:.1f})">',
-        *drawing(graph, plan, scale),
+        *drawing(plan, scale),
         "</g></svg>\n",
     ]
     return "\n".join(parts)
@@ -57,9 +61,10 @@ def heading_text(graph: GradGraph) -> str:
     return f"Backward graph of {labels.visible(model)}" if model else "Backward graph"
 
 
-def _heading(graph: GradGraph, width: float) -> tuple[str, float]:
+def _heading(graph: GradGraph, plan: Layout, width: float) -> tuple[str, float]:
     """Title and totals, and the height that they take."""
     phrases = [*labels.origin(graph), *labels.counts(graph.totals()), labels.verdict(graph)]
+    phrases += [plan.drawn.note]
     rows = [f'<text class="title" y="14">{escape(cards.shortened(heading_text(graph), 60))}</text>']
     y = 36.0
     for line in _wrapped([p for p in phrases if p], width):
@@ -80,14 +85,14 @@ def _wrapped(phrases: Sequence[str], width: float) -> Iterator[str]:
         yield line
 
 
-def drawing(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[str]:
+def drawing(plan: Layout, scale: style.Scale) -> Iterator[str]:
     """Frames, wires and boxes, in this order, without anything around them."""
     yield '<g class="frames">'
     yield from (_frame(f, i) for i, f in enumerate(plan.frames))
     yield '</g><g class="wires">'
-    yield from (_wire(graph, plan, w, i, scale) for i, w in enumerate(plan.wires))
+    yield from (_wire(plan, w, i, scale) for i, w in enumerate(plan.wires))
     yield '</g><g class="boxes">'
-    yield from (_box(graph, b, i, scale, plan.direction) for i, b in enumerate(plan.boxes))
+    yield from (_box(plan, b, i, scale) for i, b in enumerate(plan.boxes))
     yield "</g>"
 
 
@@ -104,9 +109,9 @@ def _frame(record: Frame, number: int) -> str:
     )
 
 
-def _wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
+def _wire(plan: Layout, record: Wire, number: int, scale: style.Scale) -> str:
     """An edge: width and colour show the gradient's norm, the tip its direction."""
-    user = graph.nodes[record.target]
+    user = plan.drawn.graph.nodes[record.target]
     edge = user.next[record.position]
     norm = labels.edge_norm(user, record.position)
     source = plan.boxes[record.source].node
@@ -118,29 +123,27 @@ def _wire(graph: GradGraph, plan: Layout, record: Wire, number: int, scale: styl
         label = f'<text x="{dx}" y="{dy}">:{result}</text>'
     return (
         f'<g class="wire {scale.level(norm)}" data-wire="{number}">'
-        f"<title>{escape(_wire_hint(graph, user, source, record.position, norm))}</title>"
+        f"<title>{escape(_wire_hint(plan, user, source, record.position, norm))}</title>"
         f'<path d="{path(record.points, plan.direction)}"/>'
         f'<g class="start" transform="translate({coord(x)} {coord(y)})">'
         f'<path class="tip" d="{TIP[plan.direction]}"/>{label}</g></g>'
     )
 
 
-def _wire_hint(graph: GradGraph, user: Node, source: int, position: int, norm: float | None) -> str:
+def _wire_hint(plan: Layout, user: Node, source: int, position: int, norm: float | None) -> str:
     known = "not recorded" if norm is None else labels.number(norm)
     return (
-        f"#{user.id} {user.name} → #{source} {graph.nodes[source].name}"
+        f"{plan.drawn.title(user.id)} → {plan.drawn.title(source)}"
         f" · input {position} · gradient norm {known}"
     )
 
 
-def _box(
-    graph: GradGraph, record: Box, number: int, scale: style.Scale, direction: Direction
-) -> str:
+def _box(plan: Layout, record: Box, number: int, scale: style.Scale) -> str:
     """A node's card, or a reference to one."""
-    card, node = record.card, graph.nodes[record.node]
+    card, node = record.card, plan.drawn.numbered(record.node)
     classes = ["box", card.kind]
     alarm = any(s is not None and not s.finite for s in node.grad_in)
-    classes += ["root"] if node.id == graph.root and card.kind != "reference" else []
+    classes += ["root"] if record.node == plan.drawn.graph.root and card.kind != "reference" else []
     classes += ["alarm"] if alarm and card.kind != "reference" else []
     parts = [
         f'<g class="{" ".join(classes)}" data-box="{number}" '
@@ -154,7 +157,7 @@ def _box(
             f'<rect class="stripe" x="0" y="9" width="3.5" height="{coord(card.height - 18)}" '
             'rx="1.7"/>'
         )
-        parts += _stubs(node, direction)
+        parts += _stubs(node, plan.direction)
     parts += map(_text, card.texts)
     if card.dot is not None:
         parts.append(
@@ -194,6 +197,8 @@ def _chip(chip: cards.Chip) -> str:
 
 def _node_hint(node: Node) -> str:
     """A node's figures in lines, for a tooltip."""
+    if isinstance(node, Group):
+        return f"{labels.visible(node.name)} — {node.summary}"
     rows = [f"#{node.id} {labels.visible(node.name)}"]
     if node.module:
         rows.append(f"module {labels.visible(node.module)}")

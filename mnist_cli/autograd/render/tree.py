@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, joint_norm
-from mnist_cli.autograd.render import labels, topology
+from mnist_cli.autograd.render import labels, module_table, topology
+
+View = Literal["graph", "modules"]
 
 #: What a span of a line can be.
 ROLES = (
@@ -68,14 +72,24 @@ class _Row:
     glyph: str = ""
 
 
-def render(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> str:
+def render(
+    graph: GradGraph, *, ascii_only: bool = False, width: int = 100, view: View = "graph"
+) -> str:
     """The tree as plain text.
 
     Args:
         graph: the graph.
+        view: "modules" gives the calls of modules in the forward pass instead.
         ascii_only: use no character outside ASCII; in names they are escaped.
         width: columns to fit into; never less than 40 are used.
+
+    Raises:
+        UsageError: no such view, or the graph has no calls of modules.
     """
+    if view == "modules":
+        return "\n".join(module_table.lines(graph, ascii_only=ascii_only)) + "\n"
+    if view != "graph":
+        raise UsageError(f"no view '{view}'", "Choose from graph, modules.")
     text = "\n".join(
         "".join(span.text for span in line).rstrip()
         for line in lines(graph, ascii_only=ascii_only, width=width)

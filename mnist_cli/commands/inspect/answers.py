@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
-from mnist_cli.autograd import document, gradient_flow, path_to, replay_steps, require_exact
+from mnist_cli.autograd import document, gradient_flow, load, path_to, replay_steps, require_exact
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.base.files import is_there
 from mnist_cli.base.packages import import_failure
@@ -107,7 +107,7 @@ def _other_side(other: str, asked: Asked) -> GradGraph:
 def _graph_of(target: str, asked: Asked) -> GradGraph:
     """A dump (``.json``) is read; of a checkpoint or run the graph is made now."""
     path = Path(target)
-    return comparison.read_dump(path) if path.suffix == ".json" else asked.graph(path)
+    return load(path) if path.suffix == ".json" else asked.graph(path)
 
 
 def _report_comparison(
@@ -152,13 +152,26 @@ def dump(
     shown, whole = view.of(made.graph)
     if not as_json:
         if "text" in formats and not quiet:
-            report.print_dump(shown, made.findings_in(view.module or ""), renumbered=not whole)
+            report.print_dump(
+                shown,
+                made.findings_in(view.module or ""),
+                renumbered=not whole,
+                forward=view.forward,
+            )
         if made.graph.replay is not None:
             report.print_verdict(made.graph.replay)
     files = [name for name in formats if name != "text" or out is not None]
     folder = out or _own_folder(batch)
     order = made.order if whole else None
-    written = write_graphs(files, made.graph, shown, folder, direction=view.direction, order=order)
+    written = write_graphs(
+        files,
+        made.graph,
+        shown,
+        folder,
+        direction=view.direction,
+        order=order,
+        findings=made.findings if whole else None,
+    )
     if has_pictures(files):
         written += _draw_flow(made, folder)
     if not (quiet or as_json):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mnist_cli.autograd.folding import MANY
 from mnist_cli.commands import options
-from mnist_cli.gradients.view import MANY
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"
@@ -132,6 +132,15 @@ DepthFlag = Annotated[
         metavar="N",
         min=1,
         help="Fold modules below this level.",
+        rich_help_panel=SHOWN,
+    ),
+]
+ViewFlag = Annotated[
+    Literal["graph", "modules"],
+    typer.Option(
+        "--view",
+        help="What the terminal shows: the backward graph as a tree, or each call of a module in "
+        "the forward pass with its shapes, memory, activation and gradient.",
         rich_help_panel=SHOWN,
     ),
 ]

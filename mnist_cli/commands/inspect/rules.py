@@ -17,7 +17,7 @@ COMPUTE = ("device", "precision", "deterministic")
 
 RULES = (
     Excludes(QUESTIONS, QUESTIONS),
-    Excludes(QUESTIONS, ("replay", *VIEW, "formats", "direction", "out")),
+    Excludes(QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out")),
     Excludes(("expr", "compare"), ("checkpoint",)),
     Excludes(("expr",), (*SOURCE, *COMPUTE)),
     Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed"), "Dumps are read as they are."),
@@ -46,8 +46,8 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
     contradictions.refuse(context, RULES, **{DUMPS: dumps, "--no-fold": no_fold})
     directed = [name for name, one in FORMATS.items() if "direction" in one.options]
     partial = [name for name in FORMATS if name != "json"]
-    for option in ("direction", *VIEW):
-        able = directed if option == "direction" else partial
+    able_to = {"direction": directed, "view": ["text"], **dict.fromkeys(VIEW, partial)}
+    for option, able in able_to.items():
         if option in given and not set(able) & set(formats):
             raise UsageError(
                 f"{contradictions.spelled(context, option, given)} has no effect on "

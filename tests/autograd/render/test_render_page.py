@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import chromium
 import pytest
 import render_graphs
+from render_graphs import HOSTILE
 
-from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.diagnosing import Diagnosis
+from mnist_cli.autograd.graph import GradGraph, ModuleCall, TensorMeta
 from mnist_cli.autograd.order import engine_order
 from mnist_cli.autograd.render import html, labels
 
@@ -139,6 +142,7 @@ def test_search_buttons_go_both_ways_and_reveal_what_is_folded(page: Page) -> No
 
 def test_a_module_folds_into_one_box_and_back(page: Page) -> None:
     browser = page.open(NETWORK)
+    browser.click("#fit")
     before = drawn_rects(browser)
     browser.click('.toggle[aria-label^="block,"]')
     assert visible_folds(browser) == ["block"]
@@ -293,6 +297,7 @@ def test_zoom_by_keys_buttons_and_wheel_keeps_the_point_under_the_pointer(page: 
     assert zoom(browser) > start
     assert browser.middle('[data-box="1"]') == pytest.approx((x, y), abs=1)
     browser.key("0")
+    browser.key("0")
     left, top, right, bottom = browser.evaluate(
         "(() => { const r = document.getElementById('view').getBoundingClientRect(),"
         "s = document.getElementById('picture').getBoundingClientRect();"
@@ -391,3 +396,229 @@ def test_it_prints_the_whole_picture_and_the_table(page: Page) -> None:
     assert browser.pdf().startswith(b"%PDF")
     # After printing the view is as it was.
     assert browser.evaluate("document.getElementById('picture').hasAttribute('viewBox')") is False
+
+
+def layered(blocks: int = 12) -> GradGraph:
+    """A network of equal layers: a stem, ``body.0`` … ``body.11`` with two modules each, a head."""
+    nexts: list[list[int | None]] = []
+    paths: list[str] = []
+
+    def step(module: str, *leaves: str) -> None:
+        at = len(nexts)
+        nexts.append([at + 1 + len(leaves), *range(at + 1, at + 1 + len(leaves))])
+        paths.append(module)
+        nexts.extend([] for _ in leaves)
+        paths.extend(leaves)
+
+    step("")
+    step("head", "head.weight")
+    for block in reversed(range(blocks)):
+        for inner in ("up", "down"):
+            for _ in range(4):
+                step(f"body.{block}.{inner}", f"body.{block}.{inner}.w{len(nexts)}")
+    step("stem", "stem.weight")
+    step("stem", "stem.bias")
+    nexts.append([])
+    paths.append("stem.last")
+    module = {i: path for i, path in enumerate(paths) if nexts[i]}
+    names = {i: path for i, path in enumerate(paths) if not nexts[i]}
+    kinds = dict.fromkeys(module, "AddmmBackward0")
+    return render_graphs.graph(nexts, module=module, parameter=names, name=kinds)
+
+
+LAYERED = layered()
+
+
+def press(browser: chromium.Browser, words: str) -> None:
+    """Fold or open the module whose button says so, wherever it is."""
+    browser.evaluate(
+        "[...document.querySelectorAll('.fold, .toggle')].find(e =>"
+        f"e.getAttribute('aria-label').startsWith('{words},')"
+        "&& e.getClientRects().length).dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+
+
+def smallest_name(browser: chromium.Browser) -> float:
+    """The height in pixels of the smallest name that is shown."""
+    return browser.evaluate(
+        "Math.min(...[...document.querySelectorAll('#view .name')]"
+        ".filter(e => e.getClientRects().length).map(e =>"
+        "parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a))"
+    )
+
+
+def test_modules_open_one_level_at_a_time_and_repeated_layers_say_so(page: Page) -> None:
+    browser = page.open(LAYERED)
+    assert visible_folds(browser) == ["stem", "body", "head"]
+    assert smallest_name(browser) >= 9.5
+    press(browser, "body")
+    assert visible_folds(browser) == ["stem", *(f"body.{i}" for i in range(12)), "head"]
+    press(browser, "body.3")
+    assert {"body.3.up", "body.3.down"} <= set(visible_folds(browser))
+    assert shown(browser, "#crumbs") == "model › body › 3"
+    words = "document.querySelector('.fold[aria-label^=\"body.4,\"]').textContent"
+    assert "8 operations · 8 parameters" in browser.evaluate(words)
+    assert "5 of 12 alike" in browser.evaluate(words)
+    browser.evaluate("document.querySelectorAll('#crumbs .link')[1].click()")
+    assert shown(browser, "#node h2") == "body"
+
+
+def test_search_opens_every_module_around_what_it_finds(page: Page) -> None:
+    browser = page.open(LAYERED)
+    wanted = next(n.id for n in LAYERED.nodes if n.module == "body.7.down")
+    browser.key("/")
+    browser.type("body.7.down")
+    browser.key("Enter")
+    assert len(chosen(browser)) == 1
+    assert LAYERED.nodes[chosen(browser)[0]].module == "body.7.down"
+    assert chosen(browser)[0] == wanted
+    assert wanted in visible_nodes(browser)
+    assert "body.6" in visible_folds(browser)
+    assert shown(browser, "#crumbs") == "model › body › 7 › down"
+
+
+def test_fit_is_readable_and_a_second_one_shows_all(page: Page) -> None:
+    # Whole, this one would be a little too small to read.
+    browser = page.open(NETWORK)
+    assert smallest_name(browser) >= 9.5
+    browser.click("#fit")
+    assert 6 < smallest_name(browser) < 9.5
+    browser = page.open(LAYERED)
+    browser.click("#unfold-all")
+    assert smallest_name(browser) >= 9.5
+    assert browser.evaluate("document.getElementById('map').hidden") is False
+    browser.click("#fit")
+    assert smallest_name(browser) < 9.5
+    assert browser.evaluate("document.getElementById('map').hidden") is True
+    browser.click("#fold-all")
+    assert smallest_name(browser) >= 9.5
+
+
+def test_minimap_shows_where_the_window_is_and_moves_it(page: Page) -> None:
+    browser = page.open(LAYERED)
+    browser.click("#unfold-all")
+    window = "+document.querySelector('#minimap rect').getAttribute('y')"
+    low = browser.evaluate(window)
+    assert low > 0, "the loss is at the lower end"
+    browser.key("Home")
+    assert browser.evaluate(window) == 0
+    x, y = browser.middle("#minimap")
+    browser.mouse("mousePressed", x, y, button="left", buttons=1, clickCount=1)
+    browser.mouse("mouseReleased", x, y, button="left", clickCount=1)
+    assert 0 < browser.evaluate(window) < low
+    before = browser.evaluate(window)
+    browser.key("PageDown")
+    assert browser.evaluate(window) > before
+
+
+def test_summary_has_counts_verdict_findings_and_norms(page: Page) -> None:
+    finding = Diagnosis("vanishing", "block.fc.weight", "It vanishes.", 8)
+    browser = page.open(render_graphs.replayed(NETWORK, exact=False), findings=(finding,))
+    text = shown(browser, "#summary")
+    for piece in ("13", "1 of 5 parameters differ", "It vanishes.", "block.fc", "0.5"):
+        assert piece in text, piece
+    browser.evaluate("document.querySelector('#summary .finding .link').click()")
+    assert chosen(browser) == [8]
+    rows = browser.evaluate(
+        "[...document.querySelectorAll('#summary tbody tr')].map(r => [...r.cells].map(c => c.textContent.trim()))"
+    )
+    assert [row[0] for row in rows] == ["stem", "block", "head"]
+    # The gradient enters the block along the one edge from the head's node 2: 1 → 5.
+    arriving = NETWORK.nodes[1].grad_out[1]
+    assert arriving is not None
+    assert rows[1][1].strip() == labels.number(arriving.norm)
+
+
+def test_unrecorded_graph_has_no_findings(page: Page) -> None:
+    bare = replace(NETWORK, nodes=tuple(replace(n, grad_in=(), grad_out=()) for n in NETWORK.nodes))
+    assert "No gradients were recorded" in shown(page.open(bare), "#summary")
+
+
+def with_calls(graph: GradGraph) -> GradGraph:
+    figures = replace(render_graphs.stats(1.0), mean=0.125, std=2.5, zeros=0.5, nan=3)
+    meta = (TensorMeta((7, 9), "float32"),)
+    modules = (
+        ModuleCall("", "Net", 0, 0),
+        ModuleCall("stem", "Linear", 0, 1, outputs=meta, parameters=12, saved_bytes=1024),
+        ModuleCall("block", "Block", 0, 1, parameters=0, saved_bytes=1024),
+        ModuleCall("block.fc", "Linear", 0, 2, meta, meta, 34, figures, 2048),
+        ModuleCall("block.relu", "ReLU", 0, 2, meta, meta),
+        ModuleCall("head", "Linear", 0, 1),
+    )
+    return replace(graph, modules=modules)
+
+
+def module_cells(browser: chromium.Browser, path: str) -> list[str]:
+    return browser.evaluate(
+        "[...[...document.querySelectorAll('#modules tr')].find(r => r.querySelector('.link')"
+        f"?.textContent === '{path}').cells].map(c => c.textContent.trim())"
+    )
+
+
+def test_graph_and_modules_are_shown_side_by_side_and_select_each_other(page: Page) -> None:
+    browser = page.open(with_calls(NETWORK))
+    assert browser.evaluate("document.getElementById('modules').getClientRects().length") == 0
+    browser.click("#view-both")
+    assert "3.0 KiB" in module_cells(browser, "block"), "with the 2 KiB of the module in it"
+    browser.evaluate("[...document.querySelectorAll('#modules .opener')][2].click()")
+    cells = " ".join(module_cells(browser, "fc"))
+    for piece in ("Linear", "7×9", "0.125", "2.5", "50.0%", "3", "2.0 KiB", "34"):
+        assert piece in cells, piece
+    link = "[...document.querySelectorAll('#modules .link')].find(e => e.textContent === 'block')"
+    browser.evaluate(f"{link}.click()")
+    assert browser.evaluate("document.querySelectorAll('.frame.selected').length") == 1
+    assert shown(browser, "#node h2") == "block"
+    browser.evaluate(
+        "document.querySelector('[data-box=\"10\"]')"
+        ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+    assert chosen(browser) == [10]
+    assert shown(browser, "#modules tr.chosen .link") == "stem"
+    browser.key("m")
+    assert browser.evaluate("document.body.dataset.view") == "graph"
+
+
+def test_hostile_module_names_are_only_text_in_the_tree(page: Page) -> None:
+    graph = render_graphs.hostile()
+    paths = [node.module for node in graph.nodes if node.module]
+    calls = (ModuleCall("", HOSTILE[0], 0, 0), *(ModuleCall(p, HOSTILE[2], 0, 1) for p in paths))
+    browser = page.open(replace(graph, modules=calls))
+    browser.click("#view-modules")
+    assert browser.evaluate("document.querySelectorAll('#modules b, #modules script').length") == 0
+    assert HOSTILE[0] in shown(browser, "#modules")
+    for i in range(len(calls)):
+        browser.evaluate(f"document.querySelectorAll('#modules .link')[{i}].click()")
+    assert labels.visible(paths[-1]) == shown(browser, "#node h2")
+
+
+def test_a_graph_of_one_node(page: Page) -> None:
+    browser = page.open(render_graphs.graph([[]]))
+    browser.click("#fit")
+    browser.click('[data-box="0"]')
+    assert chosen(browser) == [0]
+    for key in ("f", "m", "]", "[", "End", "Home", "ArrowUp", "Escape", "0"):
+        browser.key(key)
+    assert browser.evaluate("document.getElementById('map').hidden") is True
+
+
+def test_a_graph_too_large_to_draw_is_still_whole_in_search_panel_and_replay(page: Page) -> None:
+    graph = render_graphs.chain(5_000)
+    browser = page.open(graph)
+    assert len(visible_nodes(browser)) <= 110
+    assert "5,000 nodes in 100 boxes" in shown(browser, "#summary")
+    browser.click("#search")
+    browser.type("#2500")
+    browser.key("Enter")
+    assert shown(browser, "#node h2") == "Step2500Backward0 #2500"
+    assert browser.evaluate("document.querySelectorAll('.box.chosen').length") == 1
+    browser.evaluate("document.querySelector('#node .link').click()")
+    assert shown(browser, "#node h2") == "Step2499Backward0 #2499"
+    browser.evaluate(
+        "document.querySelector('.box.chosen').dispatchEvent("
+        "new MouseEvent('click', {bubbles: true}))"
+    )
+    assert "50 nodes, drawn as one box" in shown(browser, "#node")
+    assert browser.evaluate("document.querySelectorAll('#node .nodes .link').length") == 50
+    browser.key("]")
+    assert browser.evaluate("document.querySelectorAll('.box.now').length") == 1
+    assert browser.evaluate("document.querySelectorAll('#view .box:not(.waiting)').length") == 1

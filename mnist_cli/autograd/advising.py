@@ -1,0 +1,86 @@
+"""What to try about a finding, in a sentence or two.
+
+Knows the kinds of findings and the names of nodes, no figures. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+ADVICE: Mapping[str, str] = {
+    "not-finite": (
+        "Look at what this node receives in the forward pass; then try a smaller learning rate, "
+        "gradient clipping, or float32 in place of a 16-bit type."
+    ),
+    "vanishing": (
+        "Try normalisation (batch norm, layer norm) or a residual connection around these layers, "
+        "and ReLU or GELU in place of sigmoid or tanh."
+    ),
+    "exploding": (
+        "Try gradient clipping (torch.nn.utils.clip_grad_norm_), a smaller learning rate, or "
+        "initial weights with a smaller variance."
+    ),
+    "dead-relu": (
+        "Try a smaller learning rate, look for a large negative bias, or use LeakyReLU or GELU."
+    ),
+    "no-gradient": (
+        "If it should train, use its module in forward and avoid detach(), .data, no_grad() and "
+        "argmax on the way to the loss; otherwise freeze it with requires_grad_(False)."
+    ),
+    "zero-gradient": (
+        "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, a product "
+        "with zero, or a layer whose weights start at zero."
+    ),
+    "overwritten": (
+        "Use an operation that makes a new tensor, as y = y + 1 in place of y += 1, or change a "
+        "clone()."
+    ),
+    "freed": (
+        "Run this part of the forward pass again, add the losses and call backward once, or call "
+        "the first backward with retain_graph=True."
+    ),
+}
+"""Advice by the kind of the finding."""
+
+NOT_FINITE: Mapping[str, str] = {
+    "Sqrt|Rsqrt|LinalgVectorNorm|Norm|Cdist|Std|Hypot": (
+        "The slope of a root is infinite at zero: add a small number, such as 1e-8, below it."
+    ),
+    "Log|Log2|Log10": (
+        "A logarithm needs positive values: use log_softmax, binary_cross_entropy_with_logits or "
+        "log1p, or clamp(min=1e-8) before it."
+    ),
+    "Div|Reciprocal": "Look for a division by zero: add a small number to the divisor.",
+    "Exp|Exp2|Sinh|Cosh": (
+        "exp overflows above 88 in float32: use logsumexp or softmax, which subtract the largest "
+        "value, or clamp before it."
+    ),
+    "Pow": (
+        "A power with an exponent below 1 has an infinite slope at zero, and none for negative "
+        "values: clamp(min=1e-8) before it."
+    ),
+    "Acos|Asin|Atanh|Acosh": "Its slope is infinite at −1 and 1: clamp to a little less.",
+    "Where|MaskedFill": (
+        "where multiplies the branch not taken by zero, and zero times infinity is NaN: make the "
+        "values safe before the operation inside that branch."
+    ),
+    "Softmax|LogSoftmax|ScaledDotProduct.*": (
+        "A row that is masked completely gives NaN: leave one entry of each row unmasked."
+    ),
+}
+"""Advice about a value that is not finite, by a pattern of the node's name without ``Backward0``."""
+
+
+def advice(kind: str, operation: str = "") -> str:
+    """What to try; empty for an unknown kind.
+
+    Args:
+        kind: of the finding, as in ``Diagnosis.kind``.
+        operation: the name of the node that it is about, as ``SqrtBackward0``.
+    """
+    if kind == "not-finite":
+        for pattern, text in NOT_FINITE.items():
+            if re.fullmatch(rf"({pattern})(Backward\d*)?", operation):
+                return text
+    return ADVICE.get(kind, "")

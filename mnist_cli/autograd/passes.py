@@ -1,0 +1,207 @@
+"""One training forward pass, kept so that it can be run again, and the search for its first NaN.
+
+Knows a module, its inputs and the gradients of its outputs; nothing of when it is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.autograd.bits import finite, tensors_in
+from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
+from mnist_cli.autograd.origins import Made, first_made
+from mnist_cli.autograd.problems import Evidence, not_finite_only
+from mnist_cli.autograd.recording import record
+from mnist_cli.autograd.torch_private import sequence_number, times_changed
+from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
+from mnist_cli.autograd.undisturbed import RandomState, same_buffers
+from mnist_cli.autograd.unwrapping import communicates
+from mnist_cli.autograd.walking import Walk, walk
+
+NOT_RUN = "The pass is not run again to find the cause: the model {}."
+FROM_LOSS = "The gradient that arrives at the output of the model is not: look at the loss."
+NOT_AGAIN = (
+    "Run again, the pass is finite: what it depends on has changed since, or another process sends "
+    "gradients that are not."
+)
+
+
+@dataclass(eq=False)
+class Pass:
+    """One forward pass of a module, until its graph is freed.
+
+    Attributes:
+        module: the module that was called, without what compiles or shares it.
+        args, kwargs: what it was called with; tensors without their graph.
+        versions: how often each of these tensors had been changed in place.
+        random: the generators' states when it began.
+        autocast: the precision of autocast then; None if it was off.
+        grads: the gradients that arrived at its outputs, by place.
+        step: its number among the passes of a training, from 0.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    versions: tuple[int, ...]
+    random: RandomState
+    autocast: torch.dtype | None
+    grads: dict[int, Tensor] = field(default_factory=dict)
+    step: int = -1
+
+    @classmethod
+    def begin(cls, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pass:
+        """Keep what the pass depends on; only references to the inputs, no copies."""
+        return cls(
+            module,
+            args := tuple(map(_cut, args)),
+            kwargs := {name: _cut(value) for name, value in kwargs.items()},
+            versions=_versions(args, kwargs),
+            random=RandomState.now(()),
+            autocast=_autocast(),
+        )
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the inputs still hold what they held."""
+        return self.versions == _versions(self.args, self.kwargs)
+
+
+class Here(threading.local):
+    """What one thread is doing."""
+
+    depth = 0
+    current: Pass | None = None
+    backward = -1
+
+    def __init__(self) -> None:
+        self.passes: list[Pass] = []
+
+
+def _autocast() -> torch.dtype | None:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+
+
+def _cut(value: Any) -> Any:
+    """The value without the graph that made it, which would be held as long as this pass."""
+    if isinstance(value, Tensor) and value.grad_fn is not None:
+        return value.detach().requires_grad_()
+    return value
+
+
+def _versions(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(
+        times_changed(one)
+        for one in (*args, *kwargs.values())
+        if isinstance(one, Tensor) and not one.is_inference()
+    )
+
+
+def outputs_in(value: Any) -> list[Tensor]:
+    """Those of the tensors, of any shape, through which a gradient can come."""
+    return [one for one in tensors_in(value) if one.requires_grad]
+
+
+def joined(outputs: list[Tensor], grads: Mapping[int, Tensor]) -> Tensor:
+    """A scalar of which the gradient of each output, of any shape, is exactly the given one."""
+    parts = [(outputs[place] * grad.conj()).real.sum() for place, grad in grads.items()]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part.to(total.device)
+    return total
+
+
+def why_not_again(passes: Sequence[Pass], model: nn.Module) -> str:
+    """Why passes of a model cannot be run again, in a sentence; empty if they can."""
+    if communicates(model):
+        why = "communicates with other processes in its forward pass"
+    elif not all(map(finite, model.parameters())):
+        why = "has parameters that are not finite"
+    elif not all(one.unchanged for one in passes):
+        why = "was given inputs that have changed in place since"
+    else:
+        return ""
+    return NOT_RUN.format(why)
+
+
+def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
+    """Run a pass again, forward and backward, and look for the first NaN or infinity.
+
+    The parameters' ``.grad``, the buffers and the random state stay as they are. Whatever else
+    the forward pass does, it does again.
+
+    Args:
+        one: the pass; without gradients of its outputs only the forward pass is searched.
+        model: names the parameters and modules.
+        scale: what the loss was multiplied with.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_as_then(one))
+        stack.enter_context(same_buffers(model))
+        modules = stack.enter_context(trace_modules(model))
+        made = stack.enter_context(first_made())
+        outputs = outputs_in(one.module(*one.args, **one.kwargs))
+    from_outside = not all(map(finite, one.grads.values()))
+    grads = {} if from_outside else one.grads
+    if len(outputs) <= max(grads, default=0):
+        return Evidence(note=NOT_AGAIN)
+    walked = _walked(outputs, grads, scale, model, modules)
+    forward = tuple(_sentences(made, walked, modules))
+    if "NaN" in made and not all(map(finite, outputs)):
+        return Evidence(walked.graph, forward)
+    if from_outside:
+        return Evidence(walked.graph, note=FROM_LOSS)
+    graph = record(walked).graph if grads else walked.graph
+    backward = not_finite_only(diagnose(graph))
+    # Infinity alone is an ordinary value of a mask.
+    return Evidence(graph, (*backward, *forward) if backward else (), "" if backward else NOT_AGAIN)
+
+
+def _walked(
+    outputs: list[Tensor],
+    grads: Mapping[int, Tensor],
+    scale: float,
+    model: nn.Module,
+    modules: ModuleTrace,
+) -> Walk:
+    """The walk below a scalar of which outputs, of any shape, have the given gradients."""
+    given = grads or {place: torch.ones_like(out) for place, out in enumerate(outputs)}
+    with torch.enable_grad():
+        root = joined(outputs, {place: grad / scale for place, grad in given.items()})
+    return walk(root, names=model, modules=modules)
+
+
+def _sentences(made: Mapping[str, Made], walked: Walk, modules: ModuleTrace) -> Iterator[Diagnosis]:
+    """What made the first NaN and the first infinity of a forward pass."""
+    numbers = {sequence_number(node): number for number, node in enumerate(walked.nodes)}
+    for kind in ("NaN", "infinity"):
+        if (first := made.get(kind)) is None:
+            continue
+        number = numbers.get(first.sequence) if first.has_node else None
+        module = modules.module_at(first.sequence)
+        where = f"{first.operation} in {module}" if module else first.operation
+        if number is not None:
+            where = place_of(node := walked.graph.nodes[number])
+            module = node.module
+        how = "makes it from finite values" if first.from_finite else "gets it, or infinity"
+        message = f"The first {kind} of the forward pass: {where}, {how}."
+        yield Diagnosis("not-finite", module or first.operation, message, number)
+
+
+@contextmanager
+def _as_then(one: Pass) -> Iterator[None]:
+    enabled = one.autocast is not None
+    with (
+        one.random.used(),
+        torch.enable_grad(),
+        # Cached casts belong to the graph of the pass itself, which may be freed.
+        torch.autocast("cpu", one.autocast or torch.bfloat16, enabled, cache_enabled=False),
+    ):
+        yield

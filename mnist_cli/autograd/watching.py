@@ -1,0 +1,351 @@
+"""Watches the backward passes of a model that trains, and says when one is not finite.
+
+It looks on: no gradient, random number or buffer of the training differs for it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mnist_cli.autograd.bits import finite, tensors_in
+from mnist_cli.autograd.diagnosing import diagnose, parameter_table
+from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.finiteness import Sums, all_finite, fetched, has_nan, sums_of
+from mnist_cli.autograd.observing import Observer
+from mnist_cli.autograd.passes import NOT_RUN, Here, Pass, outputs_in, run_again, why_not_again
+from mnist_cli.autograd.problems import (
+    Evidence,
+    GradientWarning,
+    Problem,
+    Record,
+    Scaler,
+    not_finite_only,
+    problem_of,
+)
+from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id
+from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
+from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
+
+READ_AFTER = 1000
+"""Passes whose sums may wait on an accelerator before they are read."""
+
+
+def watch(
+    model: nn.Module,
+    every: int = 100,
+    *,
+    keep: int = 10,
+    on_problem: Callable[[Problem], object] | None = None,
+    scaler: Scaler | None = None,
+) -> Watch:
+    """Watch the backward passes of a model while a block runs.
+
+    ::
+
+        with watch(model, every=100) as w:
+            train(model)
+        w.first_problem
+
+    A pass is one call of the model in training mode whose output requires a gradient. After each
+    backward it checks that all ``.grad`` are finite; each ``every``-th pass is recorded. The first
+    that is not finite gives a :class:`GradientWarning`.
+
+    Args:
+        model: any module; also a compiled one, and one that DistributedDataParallel wraps.
+        every: record one pass of so many, beginning with the first.
+        keep: hold so many records, the newest, and so many problems, the first.
+        on_problem: called with each problem; what it raises comes out of ``backward`` or of the
+            call of the model.
+        scaler: the ``GradScaler`` of the training, so that an overflow of the scaled loss, which
+            it answers itself, is no problem.
+
+    Raises:
+        UsageError: the model cannot be watched, or a number is below 1.
+        TypeError: it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be a module, not a {type(model).__name__}")
+    check_watchable(model)
+    for name, value in (("every", every), ("keep", keep)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}", "The least is 1.")
+    return Watch(model, every, keep, on_problem, scaler)
+
+
+class Watch:
+    """A model that is watched; made by :func:`watch`.
+
+    Attributes:
+        passes: how many were seen.
+        records: the newest records.
+        problems: the first problems.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        every: int,
+        keep: int,
+        on_problem: Callable[[Problem], object] | None,
+        scaler: Scaler | None,
+    ) -> None:
+        self.passes = 0
+        self.records: deque[Record] = deque(maxlen=keep)
+        self.problems: list[Problem] = []
+        self._model, self._every, self._keep = model, every, keep
+        self._on_problem, self._scaler = on_problem, scaler
+        self._inner = unwrapped(model)
+        self._names = dict(self._inner.named_parameters())
+        self._later = any(p.device.type != "cpu" for p in self._names.values())
+        self._here = Here()
+        self._threads: set[int] = set()
+        self._lock = threading.RLock()
+        self._hooked: dict[nn.Module, list[RemovableHandle]] = {}
+        self._tracing = ExitStack()
+        self._trace: ModuleTrace | None = None
+        self._observers: dict[int, Observer] = {}
+        self._sums: list[tuple[int, Sums]] = []
+        self._bad = False
+        self._paused = False
+
+    def __repr__(self) -> str:
+        state = self.first_problem.message if self.first_problem else "all finite"
+        return f"<watch of {type(self._model).__name__}: {self.passes} passes, {state}>"
+
+    @property
+    def first_problem(self) -> Problem | None:
+        """The first problem, or None."""
+        return self.problems[0] if self.problems else None
+
+    def __enter__(self) -> Watch:
+        if self._hooked:
+            raise UsageError("this watch is open already", "Make another with watch(model).")
+        for module in (self._model, *entries_of(self._model)):
+            before = module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True)
+            self._hooked[module] = [before]
+        self._arm()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if kind is None:
+            self._read_sums()
+            if not self.passes:
+                warnings.warn(
+                    f"no training pass of {type(self._model).__name__} was seen: it was not "
+                    "called in training mode with gradients while it was watched",
+                    GradientWarning,
+                    stacklevel=2,
+                )
+
+    def close(self) -> None:
+        """Take all hooks off; records and problems stay."""
+        self._tracing.close()
+        self._unhook(*self._hooked)
+        self._drop_observers()
+
+    def _unhook(self, *modules: nn.Module) -> None:
+        for module in modules:
+            for handle in self._hooked.pop(module):
+                handle.remove()
+
+    # The forward pass.
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling() or self._paused:
+            return
+        if backward_id() != -1:  # a checkpoint runs a part again
+            return
+        here = self._here
+        here.depth += 1
+        if here.depth > 1:
+            return
+        if module is self._model and len(self._hooked) > 1:
+            self._unhook(*(one for one in self._hooked if one is not module))
+        if module.training and torch.is_grad_enabled():
+            here.current = Pass.begin(unwrapped(module), args, kwargs)
+
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        if torch.compiler.is_compiling() or self._paused or backward_id() != -1:
+            return
+        here = self._here
+        if here.depth == 0:  # the call began before the watch
+            return
+        here.depth -= 1
+        if here.depth:
+            return
+        one, here.current = here.current, None
+        outputs = outputs_in(output) if one is not None else []
+        if one is None or not outputs:
+            if self._trace is not None and output is not None:  # None: it has raised an error
+                self._arm()
+            return
+        self._seen(one, outputs, list(tensors_in(output)))
+
+    def _seen(self, one: Pass, outputs: Sequence[Tensor], every_output: Sequence[Tensor]) -> None:
+        with self._lock:
+            one.step = self.passes
+            self.passes += 1
+            self._threads.add(threading.get_ident())
+            if one.step % self._every == 0:
+                self._observe(one, outputs)
+            if self.passes % self._every == 0:
+                self._arm()
+        for place, output in enumerate(outputs):
+            output.register_hook(partial(self._arrived, one, place))
+        if self._later:
+            if len(self._sums) >= min(self._every, READ_AFTER):
+                self._read_sums()
+        elif any(map(has_nan, every_output)):
+            self._output_problem(one)
+
+    def _arm(self) -> None:
+        """Trace the modules of the next pass.
+
+        Our hooks come after those of the trace, which ends in ours: torch does not allow that a
+        hook is removed before its turn.
+        """
+        self._tracing.close()
+        self._trace = None
+        if len(self._threads) < 2:
+            self._trace = self._tracing.enter_context(trace_modules(self._inner))
+        for module, handles in self._hooked.items():
+            after = module.register_forward_hook(self._after, always_call=True)
+            for handle in handles[1:]:  # only now: another thread may be in this module
+                handle.remove()
+            handles[1:] = [after]
+
+    def _observe(self, one: Pass, outputs: Sequence[Tensor]) -> None:
+        self._tracing.close()
+        modules = self._trace if len(self._threads) == 1 else None
+        self._trace = None
+        self._observers[one.step] = Observer(outputs, self._inner, modules)
+        self._drop_observers(self._keep)
+
+    def _drop_observers(self, keep: int = 0) -> None:
+        """Let go of the oldest, whose backward pass did not come."""
+        while len(self._observers) > keep:
+            self._observers.pop(min(self._observers)).drop()
+
+    # The backward pass.
+
+    def _arrived(self, one: Pass, place: int, grad: Tensor) -> None:
+        if not self._hooked:
+            return
+        here, number = self._here, backward_id()
+        if here.backward != number:
+            here.backward, here.passes = number, []
+            passes = here.passes
+            # DistributedDataParallel queues its own call meanwhile: ours comes after that.
+            at_end_of_backward(lambda: at_end_of_backward(partial(self._done, passes)))
+        if one not in here.passes:
+            here.passes.append(one)
+            if (observer := self._observers.get(one.step)) is not None:
+                observer.begin(number)
+        # Without its graph, which create_graph gives it: that leads back to this hook.
+        one.grads[place] = grad.detach()
+
+    def _done(self, passes: list[Pass]) -> None:
+        try:
+            records = list(self._finished(passes))
+            self.records.extend(records)
+            if self._later:
+                self._sums.append((passes[0].step, sums_of(self._names)))
+            elif all_finite(self._names.values()):
+                self._bad = False
+            else:
+                self._problem_in(passes, records)
+        finally:
+            for one in passes:
+                one.grads.clear()
+            passes.clear()
+
+    def _finished(self, passes: Sequence[Pass]) -> Iterator[Record]:
+        for one in sorted(passes, key=lambda one: one.step):
+            with self._lock:
+                observer = self._observers.pop(one.step, None)
+            if observer is not None:
+                graph = observer.finish()
+                yield Record(one.step, graph, parameter_table(graph), diagnose(graph))
+
+    # Problems.
+
+    def _problem_in(self, passes: Sequence[Pass], records: Sequence[Record]) -> None:
+        """A problem of a backward: of the first of its passes in which it is seen."""
+        if self._bad:
+            return
+        bad = tuple(n for n, p in self._names.items() if p.grad is not None and not finite(p.grad))
+        why = self._cannot_run_again(passes)
+        scale = self._scaler.get_scale() if self._scaler is not None else 1.0
+        if scale > 1 and (why or not any(one.findings for one in self._again(passes, scale))):
+            return  # the scaler skips this step, and lowers the scale
+        if not why:
+            shown = self._again(passes)
+            evidence = next((one for one in shown if one.findings), shown[0])
+        elif records:
+            evidence = Evidence(records[0].graph, not_finite_only(records[0].findings), why)
+        else:
+            evidence = Evidence(note=why)
+        self._say(problem_of(passes[0].step, bad, evidence))
+
+    def _output_problem(self, one: Pass) -> None:
+        """A problem that the forward pass shows."""
+        if not self._bad:
+            why = self._cannot_run_again([one])
+            evidence = Evidence(note=why) if why else self._again([one])[0]
+            self._say(problem_of(one.step, (), evidence))
+
+    def _again(self, passes: Sequence[Pass], scale: float = 1.0) -> list[Evidence]:
+        """What each pass shows when it is run again, which is no pass of the training."""
+        self._paused = True
+        try:
+            return [run_again(one, self._inner, scale) for one in passes]
+        finally:
+            self._paused = False
+
+    def _cannot_run_again(self, passes: Sequence[Pass]) -> str:
+        """Why passes cannot be run again, in a sentence; empty if they can."""
+        if self._later:
+            return NOT_RUN.format("runs on an accelerator")
+        if len(self._threads) > 1:
+            return NOT_RUN.format("runs in several threads")
+        return why_not_again(passes, self._inner)
+
+    def _say(self, problem: Problem) -> None:
+        self._bad = True
+        if len(self.problems) < self._keep:
+            self.problems.append(problem)
+        if problem is self.first_problem:
+            warnings.warn(problem.message, GradientWarning, stacklevel=2)
+        if self._on_problem is not None:
+            self._on_problem(problem)
+
+    # Accelerators: nothing waits for the device until the sums are read.
+
+    def _read_sums(self) -> None:
+        """Look for the first backward whose gradients were not finite."""
+        waiting, self._sums = self._sums, []
+        for step, sums in waiting:
+            bad = tuple(name for name, total in fetched(sums) if not math.isfinite(total))
+            if not bad:
+                self._bad = False
+            elif not self._bad and self._scaler is None:
+                note = self._cannot_run_again(())
+                self._say(problem_of(step, bad, Evidence(note=note)))
