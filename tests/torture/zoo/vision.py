@@ -187,4 +187,4 @@ def tv_tensors() -> Made:
     from torchvision.transforms.v2 import functional
 
     x = kinds.Image(torch.rand(1, 3, 8, 8), requires_grad=True)
-    return functional.gaussian_blur(x, [3]).square().sum(), {"x": x}
+    return functional.gaussian_blur(x, [3, 3]).square().sum(), {"x": x}
