@@ -289,6 +289,9 @@ def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[
         node: the Function's node.
         roots: where the pass begins: a tensor of any shape, or edges.
         seeds: their gradients, of their shapes.
+
+    Raises:
+        DependencyError: this version of torch calls Functions in another way.
     """
 
     def seen(*handed: Any) -> NoReturn:
