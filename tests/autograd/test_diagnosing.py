@@ -97,9 +97,9 @@ def test_units_are_counted_one_by_one() -> None:
         model[0].bias[:2] = -100.0
         model[0].bias[2:] = 100.0
         model[2].weight[:, 5] = 0.0  # nothing arrives there: it says nothing of the unit
-    found = recorded(model, torch.randn(8, 4), keep=True)
+    found = recorded(model, torch.randn(64, 4), keep=True)
     (counted,) = dead_units(found).values()
-    assert (counted.dead, counted.total) == (2, 5)
+    assert (counted.dead, counted.total, counted.places) == (2, 5, 64)
     (finding,) = [
         f for f in diagnose(found.graph, dead_units=dead_units(found)) if f.kind == "dead-relu"
     ]
