@@ -112,8 +112,7 @@ class Report:
             other = other.graph
         if isinstance(other, GradGraph):
             return comparing.compare(self.graph, other, tolerance)
-        kind = type(other).__name__
-        raise TypeError(f"compare takes a report, a graph or a path, not a {kind}")
+        raise TypeError(f"compare takes a report, a graph or a path, not a {type(other).__name__}")
 
     def step(self) -> Iterator[replaying.ReplayStep]:
         """The backward pass by hand, a node at a time; see :func:`replay_steps`.

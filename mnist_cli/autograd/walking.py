@@ -6,7 +6,7 @@ Knows no gradients.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -172,13 +172,9 @@ def leaves_of(names: Names) -> dict[str, Tensor]:
     if isinstance(names, nn.Module):
         return {name: one for name, one in names.named_parameters() if not is_lazy(one)}
     if not isinstance(names, Mapping):
-        kind = type(names).__name__
-        hint = (
-            "; give a dict, as dict(model.named_parameters())"
-            if isinstance(names, Iterable)
-            else ""
+        raise TypeError(
+            f"names must be a model or tensors by name in a dict, not a {type(names).__name__}"
         )
-        raise TypeError(f"names must be a model or tensors by name, not a {kind}{hint}")
     leaves: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in names.items():
         if not isinstance(tensor, Tensor):

@@ -264,8 +264,11 @@ def test_values_that_are_not_finite_are_found_with_module_and_advice() -> None:
         model[0].weight.fill_(math.inf)
     report = inspect(lambda: model(torch.ones(1, 2)).sum() + x.sum(), model)
     assert math.isnan(report.graph.context["loss"])
-    assert report.findings[0].message.startswith("First in the forward pass")
-    assert report.findings[0].module in {"0", "1"}
+    weight, forward, backward = report.findings[:3]
+    assert weight.message == "0.weight itself is not finite: 0 NaN and 4 Inf."
+    assert forward.message.startswith("First in the forward pass")
+    assert forward.module in {"0", "1"}
+    assert backward.advice.startswith("It follows from the forward pass")
 
 
 def test_each_kind_of_finding_has_a_module_and_advice() -> None:
@@ -311,7 +314,7 @@ def test_dead_units_are_counted_unless_the_gradients_are_too_large(
         model[0].bias[2:] = 100.0
 
     def loss() -> Tensor:
-        return model(torch.randn(8, 4)).square().sum()
+        return model(torch.randn(64, 4)).square().sum()
 
     def dead(report: Report) -> list[str]:
         return [one.message for one in report.findings if one.kind == "dead-relu"]

@@ -10,7 +10,7 @@ import gc
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,15 @@ from torch.utils.checkpoint import checkpoint
 
 from mnist_cli.autograd import GradientWarning, UsageError, watch
 from mnist_cli.autograd.watching import Watch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects() -> Iterator[None]:
+    """A recording searches all objects for tensors, and pytest and torch have half a million."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Trap(nn.Module):
@@ -205,7 +214,7 @@ def trained(
     every: int | None,
     trap: tuple[int, str] | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
-    steps: int = 6,
+    steps: int = 4,
 ) -> tuple[Trained, Watch | None]:
     """A short training from a fixed seed, with a watch or without one."""
     torch.manual_seed(3)
@@ -245,23 +254,25 @@ def hooks(model: nn.Module) -> list[int]:
     return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
 
 
+LENGTH = 4
+
 STEPS = [
-    (plain, "plain", 6),
-    (zeroed, "plain", 6),
-    (accumulated, "plain", 18),
-    (siamese, "plain", 12),
-    (twice_backward, "plain", 6),
-    (penalty, "plain", 6),
-    (closure, "plain", 18),
-    (validated, "plain", 6),
-    (changed_inputs, "plain", 6),
-    (parts_only, "plain", 18),
-    (under_autocast, "plain", 6),
-    (steps_in_backward, "plain", 6),
-    (skipped, "plain", 12),
-    *((plain, kind, 6) for kind in ("frozen", "checkpoint", "reentrant", "dict", "list")),
-    (plain, "bfloat16", 6),
-    (plain, "retained", 6),
+    (plain, "plain", 1),
+    (zeroed, "plain", 1),
+    (accumulated, "plain", 3),
+    (siamese, "plain", 2),
+    (twice_backward, "plain", 1),
+    (penalty, "plain", 1),
+    (closure, "plain", 3),
+    (validated, "plain", 1),
+    (changed_inputs, "plain", 1),
+    (parts_only, "plain", 3),
+    (under_autocast, "plain", 1),
+    (steps_in_backward, "plain", 1),
+    (skipped, "plain", 2),
+    *((plain, kind, 1) for kind in ("frozen", "checkpoint", "reentrant", "dict", "list")),
+    (plain, "bfloat16", 1),
+    (plain, "retained", 1),
 ]
 
 
@@ -272,8 +283,9 @@ def named(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-@pytest.mark.parametrize(("step", "kind", "passes", "every"), CASES, ids=named)
-def test_a_training_has_the_same_bits(step: Step, kind: str, passes: int, every: int) -> None:
+@pytest.mark.parametrize(("step", "kind", "each", "every"), CASES, ids=named)
+def test_a_training_has_the_same_bits(step: Step, kind: str, each: int, every: int) -> None:
+    passes = each * LENGTH
     bare, _ = trained(step, kind, every=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -287,14 +299,14 @@ def test_a_training_has_the_same_bits(step: Step, kind: str, passes: int, every:
 
 
 BAD = [
-    *((*STEPS[0], at, how) for at in (0, 4) for how in ("forward", "backward", "infinite")),
-    *((*case, 4, "backward") for case in STEPS[1:]),
-    *((*STEPS[n], 4, "forward") for n in (3, 10, 14, 15, 17)),
+    *((*STEPS[0], at, how) for at in (0, 2) for how in ("forward", "backward", "infinite")),
+    *((*case, 2, "backward") for case in STEPS[1:]),
+    *((*STEPS[n], 2, "forward") for n in (3, 10, 14, 15, 17)),
 ]
 
 
-@pytest.mark.parametrize(("step", "kind", "passes", "at", "how"), BAD, ids=named)
-def test_the_first_bad_pass_is_named(step: Step, kind: str, passes: int, at: int, how: str) -> None:
+@pytest.mark.parametrize(("step", "kind", "each", "at", "how"), BAD, ids=named)
+def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, how: str) -> None:
     bare, _ = trained(step, kind, every=None, trap=(at, how))
     with pytest.warns(GradientWarning, match=r"^step \d+: .* not finite\.") as caught:
         seen, watched = trained(step, kind, every=3, trap=(at, how))
@@ -304,7 +316,7 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, passes: int, at: int
     problem = watched.first_problem
     assert problem is not None
     assert str(caught[0].message) == problem.message
-    assert problem.step // (passes // 6) == at
+    assert problem.step // each == at
     assert bool(problem.parameters) is (how != "forward")
     if step is steps_in_backward:
         assert "has parameters that are not finite" in problem.message
