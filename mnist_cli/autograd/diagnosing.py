@@ -223,7 +223,9 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
             source = "; it comes from the data or from a parameter"
         what = f"holds NaN or infinity ({first.slot}){source}"
     message = f"First in the forward pass: {place_of(node)}, {what}."
-    yield of_node("not-finite", node, message)
+    found = of_node("not-finite", node, message)
+    received = not first.made_here and not first.slot.startswith("result")
+    yield replace(found, advice=advice("not-finite")) if received else found
 
 
 def _of_leaves_only(graph: GradGraph, node: Node) -> bool:

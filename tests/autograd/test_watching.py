@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import threading
 import warnings
 import weakref
@@ -539,6 +540,76 @@ def scripted() -> nn.Module:
 def test_what_cannot_be_watched(make: Any, options: dict[str, int], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         watch(make(), **options)
+
+
+COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "deepcopy": copy.deepcopy,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_watched_model_is_not_watched(
+    make: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = Net()
+    with watch(model, every=2) as watched:  # a copy while the modules are traced, and while not
+        for _ in range(2):
+            copied = make(model)
+            total(copied(torch.randn(6, 5))).backward()
+            total(model(torch.randn(6, 5))).backward()
+    assert watched.passes == 2
+    assert sum(hooks(model)) == 0
+
+
+def test_torch_func_inside_a_watch() -> None:
+    """Its gradients are no .grad, and its tensors have no values that can be read."""
+    model = nn.Linear(5, 2)
+    leaves = {name: one.detach() for name, one in model.named_parameters()}
+
+    def loss(values: dict[str, Tensor], x: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(model, values, x)
+        return result.square().sum()
+
+    with watch(model, every=1) as watched:
+        got = torch.vmap(torch.func.grad(loss), (None, 0))(leaves, torch.ones(3, 5))
+        model(torch.ones(3, 5)).sum().backward()
+    assert got["weight"].shape == (3, 2, 5)
+    assert [one.step for one in watched.records] == [0]
+
+
+def test_parameters_that_replace_others_are_watched_from_the_next_record_on() -> None:
+    model = nn.Sequential(nn.Linear(5, 2))
+    with watch(model, every=2) as watched:
+        model(torch.ones(3, 5)).sum().backward()
+        model[0] = nn.Linear(5, 2)
+        model[0].weight.register_hook(lambda grad: grad / 0)
+        model(torch.ones(3, 5)).sum().backward()
+        with pytest.warns(GradientWarning, match="step 2"):
+            model(torch.ones(3, 5)).sum().backward()
+    assert watched.first_problem is not None
+
+
+def test_a_record_is_judged_without_the_scale_of_the_loss() -> None:
+    model, scaler = nn.Linear(5, 2), torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    with watch(model, scaler=scaler) as watched:
+        scaler.scale(model(torch.ones(3, 5)).square().mean()).backward()
+    assert watched.records[0].findings == ()
+
+
+def test_parameters_that_are_not_finite_are_listed() -> None:
+    model = nn.Linear(5, 2)
+    with torch.no_grad():
+        model.bias.fill_(torch.nan)
+    with pytest.warns(GradientWarning, match="not finite: bias"), watch(model):
+        model(torch.ones(3, 5)).sum().backward()
+
+
+@pytest.mark.parametrize("every", [1.5, "2", None])
+def test_a_number_that_is_not_whole(every: Any) -> None:
+    with pytest.raises(TypeError, match="every must be a whole number, not a"):
+        watch(nn.Linear(2, 2), every=every)
 
 
 def test_misuse_is_named() -> None:
