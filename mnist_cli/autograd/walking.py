@@ -185,7 +185,9 @@ def leaves_of(names: Names) -> dict[str, Tensor]:
     if isinstance(names, nn.Module):
         return {name: one for name, one in names.named_parameters() if not is_lazy(one)}
     if not isinstance(names, Mapping):
-        raise TypeError(f"names must be a model or tensors by name, not a {type(names).__name__}")
+        raise TypeError(
+            f"names must be a model or tensors by name in a dict, not a {type(names).__name__}"
+        )
     leaves: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in names.items():
         if not isinstance(tensor, Tensor):
