@@ -243,9 +243,11 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
     val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
     update = {
         "epochs": 1,
-        "train_size": min(config.batch_size, len(data.train) - val_size),
+        "train_size": min(config.images_per_step, len(data.train) - val_size),
         "val_size": val_size,
         "drop_last": False,
         "warmup": 0.0,
+        "max_steps": 0,
+        "max_time": 0.0,
     }
     return config.model_copy(update=update), dataclasses.replace(data, test=data.test.take(few))

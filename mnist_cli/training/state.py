@@ -28,6 +28,7 @@ from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.starting import Start
+from mnist_cli.training.step_log import StepLog
 
 
 @dataclass
@@ -90,6 +91,11 @@ class Clock:
         """Start or resume the clock."""
         self._since = perf_counter()
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far; does not wait for the device."""
+        return self.seconds + (0.0 if self._since is None else perf_counter() - self._since)
+
     def stop(self) -> None:
         """Wait for the device, then stop counting."""
         if self._since is not None:
@@ -111,7 +117,10 @@ class Clock:
 
 @dataclass
 class TrainState:
-    """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on."""
+    """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on.
+
+    A run that a limit has stopped within an epoch keeps its place there, so that it can go on.
+    """
 
     config: TrainConfig
     device: torch.device
@@ -128,6 +137,8 @@ class TrainState:
     batch: int = 0
     step: int = 0
     history: list[EpochResult] = field(default_factory=list)
+    log: StepLog = field(default_factory=StepLog)
+    out_of_time: bool = False
     ranks: Ranks = ALONE
     start: Mapping[str, str] | None = None
 
@@ -150,13 +161,37 @@ class TrainState:
         return bool(judged) and not self.batch and max(judged)[2] == self.epoch
 
     @property
+    def partial(self) -> bool:
+        """Whether the last result is of an epoch that a limit has stopped in the middle."""
+        return len(self.history) > self.epoch
+
+    @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or the run stops early."""
-        return self.epoch >= self.config.epochs or bool(self.stop_reason)
+        """Whether the last epoch is done, or the run stops early, and its result is known."""
+        reported = not self.batch or self.partial
+        return self.epoch >= self.config.epochs or (bool(self.stop_reason) and reported)
+
+    @property
+    def limit(self) -> str:
+        """The limit of steps or of time that is reached; empty if none is."""
+        most = self.config.max_steps
+        if most and self.step >= most:
+            return f"{self.step:,} steps are done, and max_steps is {most:,}"
+        if self.out_of_time:
+            return f"it has trained for max_time = {self.config.max_time:g} seconds"
+        return ""
+
+    def watch_time(self) -> None:
+        """Note whether ``max_time`` is over, for all ranks alike; the clock goes on."""
+        most = self.config.max_time
+        if most:
+            self.out_of_time = bool(self.ranks.agree(int(self.clock.elapsed >= most)))
 
     @property
     def stop_reason(self) -> str:
         """Why the run ends before its last epoch; empty if it does not."""
+        if limit := self.limit:
+            return limit
         last = self.history[-1] if self.history else None
         if self.batch or last is None or last.val is None:
             return ""
