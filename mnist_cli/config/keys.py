@@ -144,9 +144,7 @@ class Keys:
         ge=0,
         le=256,
     )
-    batch_size: int = key(
-        128, "Images per batch.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1
-    )
+    batch_size: int = key(128, "Images per batch.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1)
     accumulate: int = key(
         1,
         "Batches whose gradients are averaged for one step: a step on N times batch_size images, "

@@ -23,13 +23,13 @@ from matplotlib.ticker import (
 from mnist_cli.report.console import visible
 from mnist_cli.report.figure_style import (
     AS_TRAINED,
-    WITHOUT_SMOOTHING,
     ASLANT,
     IMAGES,
     MOST_LETTERS,
     RATE,
     TRAIN,
     VALIDATION,
+    WITHOUT_SMOOTHING,
     long_names,
     marker_size,
     new_figure,
@@ -89,7 +89,13 @@ def save_learning_curves(
             trained = [r.loss for r in history]
             size = marker_size(3, len(places))
             loss.plot(
-                places, trained, "o:", ms=size, mfc="white", color=TRAIN, label="training, smoothed"
+                places,
+                trained,
+                "o:",
+                ms=size,
+                mfc="white",
+                color=TRAIN,
+                label="training, with label smoothing",
             )
         for axes in (loss, accuracy):
             axes.legend()
@@ -117,9 +123,7 @@ def _smoothed(history: Sequence[EpochResult]) -> bool:
 def _places(history: Sequence[EpochResult], steps: Sequence[StepRow]) -> list[float]:
     """Where epochs end; the last one where its steps end, if a limit has stopped the run."""
     ends = {row.epoch: row.done for row in steps}
-    return [
-        ends.get(one.epoch, one.epoch) if one is history[-1] else one.epoch for one in history
-    ]
+    return [ends.get(one.epoch, one.epoch) if one is history[-1] else one.epoch for one in history]
 
 
 def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:

@@ -167,7 +167,9 @@ def _drawn(session: Session) -> str:
     config = session.config
     losses = "loss and accuracy"
     if config.label_smoothing:
-        losses = f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
+        losses = (
+            f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
+        )
     return (
         f"training {losses} by step, with augmentation and dropout; validation by epoch, without"
         if session.val

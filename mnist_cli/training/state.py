@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -18,65 +18,17 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import Precision
-from mnist_cli.devices.kinds import sum_dtype, synchronize
+from mnist_cli.devices.kinds import synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.networks.stated import stated_normalisation
-from mnist_cli.runs.results import MEANS, EpochResult
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.starting import Start
-from mnist_cli.training.step_log import StepLog
-
-
-@dataclass
-class Running:
-    """Sums over the epoch so far, kept on the device so that no step waits for it.
-
-    Attributes:
-        sums: (M,), float32 or float64: one for each of :data:`~mnist_cli.runs.results.MEANS`.
-        images: number of images trained on.
-        steps: number of steps taken.
-        norms: (P, 3), float32: see :func:`mnist_cli.training.norms.measure`; None until the
-            epoch's middle step is done.
-    """
-
-    sums: Tensor
-    images: int = 0
-    steps: int = 0
-    norms: Tensor | None = None
-
-    @classmethod
-    def on(cls, device: torch.device) -> Running:
-        """Nothing summed yet."""
-        return cls(torch.zeros(len(MEANS), dtype=sum_dtype(device), device=device))
-
-    def add(self, **terms: Tensor) -> None:
-        """Add one step's terms () to the sums, by the names of ``MEANS``.
-
-        A term that is not finite counts as 0: fp16's scaler has skipped that step. The host counts
-        by :meth:`count`, since a captured step runs on the device alone.
-        """
-        stacked = torch.stack([terms[name] for name in MEANS])
-        self.sums += torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
-
-    def count(self, steps: int, images: int) -> None:
-        """Count steps, and the images of all of them together."""
-        self.images += images
-        self.steps += steps
-
-    def reset(self) -> None:
-        """Start the next epoch, in the same memory: a captured step adds to it."""
-        self.sums.zero_()
-        self.images = self.steps = 0
-        self.norms = None
-
-    def means(self) -> dict[str, float]:
-        """The means so far, by name; waits for the device."""
-        sums = zip(MEANS, self.sums.tolist(), strict=True)
-        return {name: total / max(getattr(self, MEANS[name]), 1) for name, total in sums}
+from mnist_cli.training.step_log import Running, StepLog
 
 
 @dataclass
