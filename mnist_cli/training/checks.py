@@ -14,6 +14,10 @@ NAMED = 6
 """Up to this number of parameters, a warning names all of them."""
 
 
+ENOUGH = 100
+"""Number of images whose accuracy says whether a network learns."""
+
+
 def before_training(session: Session) -> Iterator[str]:
     """What the configuration alone shows."""
     images, size = session.train_images, session.config.images_per_step
@@ -52,13 +56,16 @@ def without_gradient(result: EpochResult) -> list[str]:
 def at_chance(session: Session, result: EpochResult) -> str:
     """Says so if the accuracy is no better than always answering with the most frequent class.
 
-    It must lie two standard errors above that class's share. Of the validation set, or else of
-    the training set. Empty if it is better.
+    It must lie two standard errors above that class's share. Of the validation set, or of the
+    training set if that is small. Empty if it is better, or too few images show it.
     """
-    labels = session.data.train.labels if session.val is None else session.val.labels
-    which, accuracy, count = "training", result.accuracy, session.train_images
-    if result.val is not None:
-        which, accuracy, count = "validation", result.val.accuracy, result.val.count
+    labels, which = session.data.train.labels, "training"
+    accuracy, count = result.accuracy, session.train_images
+    if session.val is not None and result.val is not None and result.val.count >= ENOUGH:
+        labels, which = session.val.labels, "validation"
+        accuracy, count = result.val.accuracy, result.val.count
+    if count < ENOUGH:
+        return ""
     share = torch.bincount(labels).max().item() / len(labels)
     if accuracy > share + 2 * math.sqrt(share * (1 - share) / count):
         return ""

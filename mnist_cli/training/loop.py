@@ -22,7 +22,7 @@ from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
 from mnist_cli.training.step import Stepper, add_origin
-from mnist_cli.training.step_log import interval, known
+from mnist_cli.training.step_log import Mark, interval, known
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def fit(
         state.clock.start()
         steps = graphed.epoch() if graphed else stepper.epoch(loader)
         for _ in () if state.limit else steps:
-            state.log.mark((state.batch, state.step), state.running, every, stepper.lr)
+            for batch in state.log.due(state.batch, every):
+                state.log.marks.append(_mark(stepper, batch, graphed))
             state.watch_time()
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
             if state.limit:
@@ -85,6 +86,24 @@ def fit(
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, validate(state, val, normalisation))
+
+
+def _mark(stepper: Stepper, batch: int, graphed: Graphed | None) -> Mark:
+    """The sums after ``batch`` steps of the epoch, of which the last may be a few steps ago.
+
+    A replayed graph takes several steps at once, and leaves each one's sums on the device.
+    """
+    state, running = stepper.state, stepper.state.running
+    ago = state.batch - batch
+    sums = graphed.sums_after(batch) if graphed else running.sums
+    return Mark(
+        batch=batch,
+        step=state.step - ago,
+        images=running.images - ago * state.config.images_per_step,
+        steps=running.steps - ago,
+        lr=stepper.schedule.rate_on_device(state.step - ago - 1),
+        sums=sums.clone(),
+    )
 
 
 def report(state: TrainState, loader: Loader) -> None:

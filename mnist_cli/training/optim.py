@@ -139,10 +139,14 @@ class LearningRate:
         """The learning rate at ``step``, counted from 0 over the whole run."""
         return self.config.lr * self.factor(step)
 
+    def rate_on_device(self, step: int) -> float:
+        """The learning rate at ``step`` as the optimiser gets it: rounded if ``single``."""
+        value = self.rate(step)
+        return float(np.float32(value)) if self.single else value
+
     def apply(self, optimizers: Sequence[Optimizer], step: int) -> float:
         """Set the learning rate of step ``step`` in every optimiser, and return it."""
-        value = self.rate(step)
-        value = float(np.float32(value)) if self.single else value
+        value = self.rate_on_device(step)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):

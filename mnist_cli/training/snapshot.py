@@ -22,6 +22,7 @@ from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError
 from mnist_cli.networks import own_network
+from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
 
@@ -148,15 +149,16 @@ def restore(
 
 
 def _restore_sums(saved: Tensor, sums: Tensor) -> None:
-    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest are NaN.
+    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0.
 
-    At an epoch's beginning all are 0.
+    Within an epoch, the loss without label smoothing is then unknown: NaN.
     """
     if saved.ndim != 1 or len(saved) > len(sums):
         raise ValueError(f"its sums are {tuple(saved.shape)}, not {tuple(sums.shape)}")
     sums[: len(saved)].copy_(saved)
-    if bool(saved.any()):
-        sums[len(saved) :] = torch.nan
+    place = tuple(MEANS).index("plain_loss")
+    if len(saved) <= place and bool(saved.any()):
+        sums[place] = torch.nan
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -91,21 +91,10 @@ class StepLog:
     rows: list[StepRow] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
-    def mark(self, place: tuple[int, int], running: Running, every: int, lr: float) -> None:
-        """Copy the sums if ``every`` steps are done since the last copy; does not wait.
-
-        Replayed graphs take several steps at once: the copy is then a few steps late.
-
-        Args:
-            place: steps done in the epoch and in the run.
-            running: the sums of the epoch.
-            every: see :func:`interval`.
-            lr: learning rate of the last step.
-        """
-        batch, step = place
-        if batch // every > (self.marks[-1].batch // every if self.marks else 0):
-            sums = running.sums.clone()
-            self.marks.append(Mark(batch, step, running.images, running.steps, lr, sums))
+    def due(self, batch: int, every: int) -> range:
+        """The steps of the epoch, up to ``batch``, after which a mark is due and missing."""
+        last = self.marks[-1].batch if self.marks else 0
+        return range((last // every + 1) * every, batch + 1, every)
 
     def close(self, epoch: int, batches: int) -> None:
         """Turn the marks of epoch ``epoch``, counted from 0, into rows; waits for the device."""
