@@ -83,7 +83,8 @@ def save_learning_curves(
                 [s.accuracy for s in steps],
             ),
         ):
-            axes.plot([s.done for s in steps], of_step, lw=0.8, color=TRAIN, alpha=0.5)
+            if steps:
+                axes.plot([s.done for s in steps], of_step, lw=0.8, color=TRAIN, alpha=0.5)
             _curve(axes, places, train, val)
         if plain and _smoothed(history):
             trained = [r.loss for r in history]
