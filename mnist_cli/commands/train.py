@@ -42,6 +42,19 @@ RULES = (
         ("nproc", "torchrun"),
         "The proof runs in one process; omit the other option.",
     ),
+    Excludes(
+        ("find_lr",),
+        (
+            *("dry_run", "resume", "verify_resume", "tensorboard", "dump_grad"),
+            *("lr", "schedule", "epochs", "max_steps", "max_time"),
+        ),
+        "The search trains a few steps with its own rates and keeps no run; omit the other option.",
+    ),
+    Excludes(
+        ("find_lr",),
+        ("nproc", "torchrun"),
+        "The search runs in one process; omit the other option.",
+    ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
 
@@ -57,6 +70,7 @@ def train(
     resume: flags.ResumeFlag = None,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
+    find_lr: flags.FindLrFlag = False,
     runs: options.RunsOption = options.RUNS,
     tensorboard: flags.TensorboardFlag = False,
     dump_grad: flags.DumpGradFlag = None,
@@ -82,6 +96,8 @@ def train(
         dumps = EpochDumps.parse(dump_grad)
         typed = options.typed_layers(assignments, chosen)
         settings = None if resume else options.compose_typed(config, typed)
+        if settings is not None:
+            dumps.check(1 if dry_run else settings.epochs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -116,6 +132,12 @@ def train(
         elif verify_resume:
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
+            return
+        elif find_lr:
+            from mnist_cli.commands.find_lr import find_lr as propose_rate
+
+            with guide.hints():
+                propose_rate(settings, request, as_json=as_json)
             return
         else:
             run = begin(settings, request)
