@@ -25,7 +25,7 @@ from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
-from mnist_cli.autograd.recording import root_tensor, seed_of
+from mnist_cli.autograd.recording import changing, copied, root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
@@ -246,6 +246,7 @@ class _State:
     waiting: list[int]
     queue: ReadyQueue
     strangers: list[Tensor]
+    copies: bool = False
     seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
@@ -256,7 +257,8 @@ class _State:
     def begin(cls, walked: Walk) -> _State:
         sequences = [sequence_number(node) for node in walked.nodes]
         others = strangers(walked.nodes, walked.leaves.values())
-        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
+        queue = ReadyQueue(sequences)
+        return cls(walked, dependencies(walked.graph), queue, others, changing(walked))
 
     def buffer(self, node: int) -> list[Tensor | None]:
         empty: list[Tensor | None] = [None] * len(self.walked.inputs[node])
@@ -286,12 +288,13 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
         leaf = state.walked.leaves[plain.parameter]
-        arrived = _hooked(leaf, grads)
+        arrived = _seen(state, _hooked(leaf, grads))
         # The engine adds nothing to a leaf that was frozen after the forward pass.
         if arrived[0] is not None and leaf.requires_grad:
             before = state.gathered.get(plain.parameter)
             state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
         return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
+    seen = _seen(state, grads)
     results, inside = _call(state, number, grads)
     deliveries = tuple(
         _deliver(state, position, edge, results[position])
@@ -299,7 +302,12 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
         if edge is not None
     )
     words = _words(state, number)
-    return ReplayStep(index, number, words, grads, results, deliveries, inside=inside)
+    return ReplayStep(index, number, words, seen, results, deliveries, inside=inside)
+
+
+def _seen(state: _State, grads: Grads) -> Grads:
+    """What arrived, in copies if a Function may change it later."""
+    return copied(grads) if state.copies else grads
 
 
 def _words(state: _State, number: int) -> str:
