@@ -7,7 +7,7 @@ result with the engine's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -32,8 +32,9 @@ from mnist_cli.autograd.torch_private import (
     is_unwritten,
     one_pass,
     sequence_number,
+    unpack_hooks,
 )
-from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
+from mnist_cli.autograd.undisturbed import RandomState, Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -215,8 +216,21 @@ def call_node(
         for one in expected
     )
     _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph), set_aside(strangers([node], ())):
+    with torch.set_grad_enabled(create_graph), _alone(node):
         return adapter.call(node, given)
+
+
+@contextmanager
+def _alone(node: LiveNode) -> Iterator[None]:
+    """Put back what the call of one node changes: it may run a Function or recompute a segment."""
+    if not is_function(node) and next(unpack_hooks(node), None) is None:
+        yield
+        return
+    devices = {one.device for one in adapter.inputs(node)}
+    aside = set_aside(strangers([node], ()))
+    random, unnamed = RandomState.now(devices), Unnamed.search([node])
+    with aside, random.used(), unnamed.same(), one_pass(GraphExecGroup()):
+        yield
 
 
 def _check_grads(name: str, grads: tuple[Any, ...], expected: tuple[adapter.Input, ...]) -> None:

@@ -7,6 +7,7 @@ and tensors, not graphs, names or modules.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -211,6 +212,37 @@ def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
     if not hasattr(type(node), "_raw_saved_tensors"):
         return None
     return node._raw_saved_tensors or ()  # type: ignore[attr-defined]
+
+
+def unpack_hooks(node: Node) -> Iterator[Callable[..., Any]]:
+    """The functions that unpack a node's saved tensors: a checkpoint's recompute its segment."""
+    if is_function(node):
+        try:
+            packed = list(raw_saved_of_function(node) or ())
+        except RuntimeError:  # freed
+            return
+    else:
+        inner = wrapped_node(node)
+        both = [node] if inner is None else [node, inner]
+        packed = [
+            raw_saved(one, slot) for one in both for slot, tensors in slots(type(one)) if tensors
+        ]
+    for one in packed:
+        for each in one if isinstance(one, (tuple, list)) else (one,):
+            hook = getattr(each, "unpack_hook", None)
+            if hook is not None:
+                yield hook
+
+
+def has_checkpoints(objects: Sequence[object]) -> bool:
+    """Whether a checkpoint that recomputes its segment is among the objects."""
+    kind = getattr(checkpointing, "_CheckpointFrame", None)
+    return any(type(one) is kind for one in objects)
+
+
+def is_context_of_generator(one: object) -> bool:
+    """Whether ``contextlib.contextmanager`` made a context, which can be entered once."""
+    return isinstance(one, contextlib._GeneratorContextManager)
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.parameter import is_lazy
 
+from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     caches_of,
+    has_checkpoints,
     is_function,
     without_hooks_after_accumulation,
 )
@@ -115,14 +117,14 @@ def _gathers(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def same_buffers(model: nn.Module | None) -> Iterator[None]:
-    """Put a model's buffers back as they were, bit for bit.
+def same_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put the modules' own buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
     batch again. A buffer that was replaced by another tensor is back too. Written through
     ``.data``, so that autograd does not take saved buffers for overwritten ones.
     """
-    before = [] if model is None else list(_buffers(model))
+    before = list(_buffers(modules))
     try:
         yield
     finally:
@@ -138,8 +140,13 @@ def _expanded(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
 
 
-def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
-    for module in model.modules():
+def modules_of(model: object) -> list[nn.Module]:
+    """A model's modules; none of what is no model."""
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
+def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in modules:
         for name, buffer in module.named_buffers(recurse=False):
             if not is_lazy(buffer):
                 yield module, name, buffer, buffer.detach().clone()
@@ -152,10 +159,12 @@ class Unnamed:
     Attributes:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
         caches: the results that selective checkpoints keep, and use up in one pass.
+        recomputed: what checkpoints run again.
     """
 
     retaining: Sequence[Tensor]
     caches: Sequence[dict[Any, Any]]
+    recomputed: Recomputed
 
     @classmethod
     def search(cls, nodes: Sequence[Node]) -> Unnamed:
@@ -163,7 +172,9 @@ class Unnamed:
         ids, objects = {id(node) for node in nodes}, gc.get_objects()
         tensors = [one for one in objects if issubclass(type(one), Tensor)]
         inner = [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
-        return cls(inner, caches_of(objects))
+        functions = [node for node in nodes if is_function(node)]
+        recomputed = Recomputed.search(nodes if has_checkpoints(objects) else functions)
+        return cls(inner, caches_of(objects), recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:
@@ -171,7 +182,8 @@ class Unnamed:
         grads = [tensor.grad for tensor in self.retaining]
         kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
         try:
-            yield
+            with same_buffers(self.recomputed.modules), self.recomputed.reusable():
+                yield
         finally:
             for tensor, grad in zip(self.retaining, grads, strict=True):
                 tensor.grad = grad
