@@ -30,26 +30,29 @@ class Recomputed:
 
     Attributes:
         modules: every module, with its children.
+        leaves: the modules' parameters, other leaves, and those of graphs that are held.
         contexts: contexts that can be entered once, as a debugged checkpoint's.
     """
 
     modules: Sequence[nn.Module] = ()
+    leaves: Sequence[Tensor] = ()
     contexts: Sequence[Any] = ()
 
     @classmethod
     def search(cls, nodes: Iterable[Node]) -> Recomputed:
         """Search from the nodes of a graph."""
         modules: dict[int, nn.Module] = {}
+        leaves: dict[int, Tensor] = {}
         contexts = []
         for one in _reached([start for node in nodes for start in _starts(node)]):
             if isinstance(one, nn.Module):
                 modules.update((id(module), module) for module in one.modules())
+                leaves.update((id(leaf), leaf) for leaf in one.parameters())
+            elif isinstance(one, Tensor):
+                leaves[id(one)] = one
             elif torch_private.is_context_of_generator(one):
                 contexts.append(one)
-        return cls(list(modules.values()), contexts)
-
-    def __bool__(self) -> bool:
-        return bool(self.modules or self.contexts)
+        return cls(list(modules.values()), list(leaves.values()), contexts)
 
     @contextmanager
     def reusable(self) -> Iterator[None]:
@@ -85,10 +88,16 @@ def _reached(starts: list[object]) -> Iterator[object]:
             queue += _inside(one)
 
 
-_LEFT_OUT = (Tensor, type, ModuleType, BuiltinFunctionType, str, bytes, int, float, type(None))
+_LEFT_OUT = (type, ModuleType, BuiltinFunctionType, str, bytes, int, float, type(None))
 
 
 def _inside(one: Any) -> list[object]:
+    if isinstance(one, Tensor):
+        return [] if one.grad_fn is None else [one.grad_fn]
+    if isinstance(one, Node):
+        targets = [target for target, _ in one.next_functions if target is not None]
+        leaf = getattr(one, "variable", None) if not torch_private.is_function(one) else None
+        return [*targets, leaf, *_starts(one)]
     if isinstance(one, FunctionType):
         return _held_by(one)
     if isinstance(one, MethodType):

@@ -87,7 +87,7 @@ class _Seen:
         if not self._is_own_pass():
             return
         if self.copies:
-            arrived, left = self.early.pop(number, None) or copied(arrived), copied(left)
+            arrived, left = self.early.pop(number, ()) or copied(arrived), copied(left)
         self.places[number] = self._add(arrived), self._add(left)
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.

@@ -234,6 +234,13 @@ def unpack_hooks(node: Node) -> Iterator[Callable[..., Any]]:
                 yield hook
 
 
+def checkpoint_kinds() -> set[type]:
+    """The classes of which :func:`caches_of` and :func:`has_checkpoints` search objects."""
+    names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
+    kinds = (getattr(checkpointing, name, None) for name in names)
+    return {kind for kind in kinds if kind is not None}
+
+
 def has_checkpoints(objects: Sequence[object]) -> bool:
     """Whether a checkpoint that recomputes its segment is among the objects."""
     kind = getattr(checkpointing, "_CheckpointFrame", None)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from itertools import chain, compress, tee
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch.nn.parameter import is_lazy
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     caches_of,
+    checkpoint_kinds,
     has_checkpoints,
     is_function,
     without_hooks_after_accumulation,
@@ -100,13 +102,13 @@ def strangers(nodes: Iterable[Node], known: Iterable[Tensor]) -> list[Tensor]:
     """The leaves, of any shape, that have no name, if a node may run a backward of its own.
 
     A Function written in Python may, as a reentrant checkpoint does, and adds to the ``.grad`` of
-    leaves that it does not name. So all objects that Python knows are searched.
+    leaves that it does not name. They are searched from what the Functions keep: leaves of other
+    threads, which may train, are not touched.
     """
-    if not any(map(is_function, nodes)):
-        return []
+    functions = [node for node in nodes if is_function(node)]
     named = {id(one) for one in known}
-    tensors = (one for one in gc.get_objects() if issubclass(type(one), Tensor))
-    return [one for one in tensors if id(one) not in named and _gathers(one)]
+    leaves = Recomputed.search(functions).leaves if functions else ()
+    return [one for one in leaves if id(one) not in named and _gathers(one)]
 
 
 def _gathers(tensor: Tensor) -> bool:
@@ -169,8 +171,10 @@ class Unnamed:
     @classmethod
     def search(cls, nodes: Sequence[Node]) -> Unnamed:
         """Search all objects that Python knows: about 20 ms."""
-        ids, objects = {id(node) for node in nodes}, gc.get_objects()
-        tensors = [one for one in objects if issubclass(type(one), Tensor)]
+        ids = {id(node) for node in nodes}
+        kinds = _kinds_of(Tensor)
+        objects = _objects({*kinds, *checkpoint_kinds()})
+        tensors = [one for one in objects if type(one) in kinds]
         inner = [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
         functions = [node for node in nodes if is_function(node)]
         recomputed = Recomputed.search(nodes if has_checkpoints(objects) else functions)
@@ -189,6 +193,33 @@ class Unnamed:
                 tensor.grad = grad
             for cache, entries in zip(self.caches, kept, strict=True):
                 cache.update(entries)
+
+
+def _kinds_of(kind: type) -> set[type]:
+    """A class and all that derive from it."""
+    found, queue = {kind}, [kind]
+    while queue:
+        new = set(type.__subclasses__(queue.pop())) - found
+        found |= new
+        queue += new
+    return found
+
+
+def _objects(kinds: set[type]) -> list[Any]:
+    """All objects of some classes that Python knows.
+
+    One call in C: no other thread runs before all others are let go. A tuple that another thread
+    is building, and that somebody holds, fails there with a SystemError.
+    """
+    source, twin = tee(chain.from_iterable(map(gc.get_objects, (None,))))
+    wanted = compress(source, map(kinds.__contains__, map(type, twin)))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return list(wanted)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _retains(tensor: Tensor) -> bool:
