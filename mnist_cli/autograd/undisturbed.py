@@ -197,9 +197,10 @@ class Unnamed:
 
 def _kinds_of(kind: type) -> set[type]:
     """A class and all that derive from it."""
-    found, queue = {kind}, [kind]
+    found: set[type] = {kind}
+    queue = [kind]
     while queue:
-        new = set(type.__subclasses__(queue.pop())) - found
+        new: set[type] = set(type.__subclasses__(queue.pop())) - found
         found |= new
         queue += new
     return found
