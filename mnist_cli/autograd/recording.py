@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,12 +22,13 @@ from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import GradGraph, Stats
+from mnist_cli.autograd.freeing import no_collection
+from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_errors import explain
-from mnist_cli.autograd.torch_private import backward_id, is_function
+from mnist_cli.autograd.torch_private import backward_counter, is_function
 from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
@@ -70,6 +71,7 @@ class _Seen:
     """
 
     keep: bool
+    current: Callable[[], int] = field(default_factory=backward_counter)
     backward: int | None = None
     copies: bool = False
     early: dict[int, Grads] = field(default_factory=dict)
@@ -88,7 +90,11 @@ class _Seen:
             return
         if self.copies:
             arrived, left = self.early.pop(number, ()) or copied(arrived), copied(left)
-        self.places[number] = self._add(arrived), self._add(left)
+        add = self.collector.add
+        self.places[number] = (
+            tuple([None if grad is None else add(grad) for grad in arrived]),
+            tuple([None if grad is None else add(grad) for grad in left]),
+        )
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
             self.grads[number] = tuple(arrived), tuple(left)
@@ -100,11 +106,8 @@ class _Seen:
         of this graph: that is ignored.
         """
         if self.backward is None:
-            self.backward = backward_id()
-        return backward_id() == self.backward
-
-    def _add(self, grads: Grads) -> _Places:
-        return tuple(None if g is None else self.collector.add(g) for g in grads)
+            self.backward = self.current()
+        return self.current() == self.backward
 
 
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
@@ -131,17 +134,24 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
+        stack.enter_context(no_collection(len(walked.nodes)))
         stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
         stack.enter_context(walked.undisturbed())
-        for handle in _handles(walked, seen):
-            stack.callback(handle.remove)
+        handles: list[RemovableHandle] = []
+        stack.callback(_remove, handles)
+        handles.extend(_handles(walked, seen))
         _run(walked, root, seed)
         gradients = {
             name: leaf.grad.detach()
             for name, leaf in walked.leaves.items()
             if leaf.grad is not None
         }
-    return _recording(walked, seen, gradients)
+        return _recording(walked, seen, gradients)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _handles(walked: Walk, seen: _Seen) -> Iterator[RemovableHandle]:
@@ -277,10 +287,10 @@ def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Re
     figures = collector.results()
 
     def pick(places: _Places) -> tuple[Stats | None, ...]:
-        return tuple(None if place is None else figures[place] for place in places)
+        return tuple([None if place is None else figures[place] for place in places])
 
     nodes = tuple(
-        replace(node, grad_in=pick(came), grad_out=pick(left))
+        with_grads(node, pick(came), pick(left))
         for node in walked.graph.nodes
         for came, left in [seen.places.get(node.id, ((), ()))]
     )

@@ -45,12 +45,17 @@ def changed(what: str, purpose: str) -> DependencyError:
 
 
 def is_function(node: Node) -> bool:
-    """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
+    return is_function_class(type(node))
+
+
+def is_function_class(kind: type[Node]) -> bool:
+    """Whether nodes of a class are those of a Function.
 
     Without the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
-    return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
+    return issubclass(kind, base) if base is not None else hasattr(kind, "_forward_cls")
 
 
 def function_of(node: Node) -> type[torch.autograd.Function]:
@@ -89,7 +94,19 @@ def backward_id() -> int:
     Raises:
         DependencyError: this torch does not have it.
     """
-    return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+    return int(backward_counter()())
+
+
+def backward_counter() -> Callable[[], int]:
+    """The function behind :func:`backward_id`, for many calls.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    found: Callable[[], int] = _required(
+        torch, "_C._current_graph_task_id", "telling two backward passes apart"
+    )
+    return found
 
 
 def at_end_of_backward(call: Callable[[], None]) -> None:
@@ -234,13 +251,6 @@ def unpack_hooks(node: Node) -> Iterator[Callable[..., Any]]:
                 yield hook
 
 
-def checkpoint_kinds() -> set[type]:
-    """The classes of which :func:`caches_of` and :func:`has_checkpoints` search objects."""
-    names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
-    kinds = (getattr(checkpointing, name, None) for name in names)
-    return {kind for kind in kinds if kind is not None}
-
-
 def has_checkpoints(objects: Sequence[object]) -> bool:
     """Whether a checkpoint that recomputes its segment is among the objects."""
     kind = getattr(checkpointing, "_CheckpointFrame", None)
@@ -279,10 +289,17 @@ def one_pass(group: GraphExecGroup) -> Iterator[None]:
         yield
 
 
+def kinds_of_caches() -> list[type]:
+    """The classes of what checkpoints keep, of those that this torch has."""
+    names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
+    kinds = (getattr(checkpointing, name, None) for name in names)
+    return [kind for kind in kinds if kind is not None]
+
+
 def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
     """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
-    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
-    found = [getattr(one, "storage", None) for one in objects if type(one) is kind]
+    kinds = kinds_of_caches()
+    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
     return [cache for cache in found if isinstance(cache, dict)]
 
 

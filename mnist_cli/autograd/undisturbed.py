@@ -23,9 +23,9 @@ from torch.nn.parameter import is_lazy
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     caches_of,
-    checkpoint_kinds,
     has_checkpoints,
     is_function,
+    kinds_of_caches,
     without_hooks_after_accumulation,
 )
 
@@ -172,13 +172,11 @@ class Unnamed:
     def search(cls, nodes: Sequence[Node]) -> Unnamed:
         """Search all objects that Python knows: about 20 ms."""
         ids = {id(node) for node in nodes}
-        kinds = _kinds_of(Tensor)
-        objects = _objects({*kinds, *checkpoint_kinds()})
-        tensors = [one for one in objects if type(one) in kinds]
-        inner = [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+        found = _objects({*_kinds_of(Tensor), *kinds_of_caches()})
+        inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
         functions = [node for node in nodes if is_function(node)]
-        recomputed = Recomputed.search(nodes if has_checkpoints(objects) else functions)
-        return cls(inner, caches_of(objects), recomputed)
+        recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
+        return cls(inner, caches_of(found), recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:

@@ -186,5 +186,5 @@ def tv_tensors() -> Made:
     from torchvision import tv_tensors as kinds
     from torchvision.transforms.v2 import functional
 
-    x = kinds.Image(torch.rand(1, 3, 8, 8), requires_grad=True)
-    return functional.gaussian_blur(x, [3]).square().sum(), {"x": x}
+    x = kinds.Image(torch.rand(1, 3, 8, 8)).requires_grad_()
+    return functional.gaussian_blur(x, [3, 3]).square().sum(), {"x": x}
