@@ -200,15 +200,17 @@ def kept_bytes(walked: Walk) -> int:
     """An upper bound of the bytes of the gradients that :func:`record` keeps.
 
     One gradient for each result of each node; if several arrive there, each of them and their
-    sum. Segments that are recomputed in backward are not known before, and not counted.
+    sum. Copies are made of what arrives and of what leaves. Segments that are recomputed in
+    backward are not known before, and not counted.
     """
+    copies = changing(walked)
     fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
     total = 0
     for node, inputs in enumerate(walked.inputs):
         for number, expected in enumerate(inputs):
             size = math.prod(expected.shape) * (expected.dtype or torch.float32).itemsize
             arriving = fan_in[node, number]
-            total += size * (arriving + 1 if arriving > 1 else 1)
+            total += size * (arriving + 1 if copies or arriving > 1 else 1)
     return total
 
 

@@ -896,3 +896,31 @@ def test_a_checkpoint_leaves_everything_as_it_was_without_a_model(options: Any) 
     assert all(map(torch.equal, after, before))
     assert all(one.grad is None for one in model.parameters())
     loss.backward()
+
+
+def test_leaves_of_other_models_are_not_touched() -> None:
+    """Another thread may train them meanwhile."""
+    other, model = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight.grad = held = torch.ones(3, 3)
+    seen: list[Tensor | None] = []
+
+    class Looks(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor) -> Tensor:
+            return a * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            seen.append(globals()["_OTHER"][0].weight.grad)
+            return g
+
+    _OTHER.append(other)
+    walked = walk(Looks.apply(model(leaf(2, 3))).sum(), model)
+    record(walked)
+    replay(walked)
+    _OTHER.clear()
+    assert all(one is held for one in seen)
+    assert len(seen) == 2
+
+
+_OTHER: list[nn.Linear] = []
