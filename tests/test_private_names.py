@@ -24,6 +24,7 @@ TORCH: Mapping[str, set[str]] = {
         *("_functorch", "_compiled_call_impl", "_orig_mod"),
         *("_python_dispatch", "_disable_current_modes"),
         *("_get_graph_exec_group", "_CachedTorchDispatchMode", "_is_zerotensor"),
+        *("_CheckpointFrame",),
     },
     "autograd/costs.py": {
         *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),
@@ -41,6 +42,7 @@ NAMES_IN_FILES = {"checkpoints/pickle_names.py", "checkpoints/pickled_arrays.py"
 """Tables of names that pickles hold; nothing is looked up by them."""
 
 NOT_OF_TORCH = {
+    "_GeneratorContextManager",
     *("_exit", "_winapi", "_replace", "_on_queue_feeder_error"),
     *("_MNIST_COMPLETE", "_ALLOC_FAILED"),
 }

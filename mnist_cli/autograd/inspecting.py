@@ -23,7 +23,7 @@ from mnist_cli.autograd.render import inline
 from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.undisturbed import RandomState, same_buffers
+from mnist_cli.autograd.undisturbed import RandomState, modules_of, same_buffers
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.verdict import judge
@@ -212,7 +212,7 @@ def _unchanged(loss: object, model: Names) -> Iterator[None]:
         yield
         return
     devices = {leaf.device for leaf in leaves_of(model).values()}
-    buffers = same_buffers(model if isinstance(model, nn.Module) else None)
+    buffers = same_buffers(modules_of(model))
     with RandomState.now(devices).used(), buffers:
         yield
 

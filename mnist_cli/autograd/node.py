@@ -21,6 +21,7 @@ from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import TensorMeta
+from mnist_cli.autograd.torch_errors import explain
 
 Grads = tuple[Tensor | None, ...]
 
@@ -223,9 +224,16 @@ def deliver(grad: Tensor, expected: Input) -> Tensor:
         grad = _summed(grad, expected.shape)
     if expected.dtype is not None and grad.dtype != expected.dtype:
         grad = grad.to(expected.dtype)
-    if grad.device != expected.device and grad.dim() == 0:
-        grad = grad.to(expected.device)
-    return grad
+    return grad if grad.device == expected.device else _moved(grad, expected.device)
+
+
+def _moved(grad: Tensor, device: torch.device) -> Tensor:
+    if grad.dim() == 0:
+        return grad.to(device)
+    raise UsageError(
+        f"a gradient on {grad.device} does not fit a result on {device}",
+        f"Make it on {device}.",
+    )
 
 
 def _summed(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -351,40 +359,4 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
     return tuple(
         torch.zeros(i.shape, dtype=i.dtype, device=i.device) if i.known else None
         for i in inputs(node)
-    )
-
-
-def explain(what: str, error: RuntimeError) -> NoReturn:
-    """Turn torch's common errors of a backward pass into ours, and raise all others again.
-
-    Args:
-        what: the node, or the pass.
-        error: torch's.
-
-    Raises:
-        UsageError: the graph was freed, a saved tensor was overwritten, or the graph runs only
-            once.
-        RuntimeError: torch's own, for any other cause.
-    """
-    text = str(error)
-    if "freed" in text:
-        raise freed(what) from error
-    if "modified by an inplace operation" in text:
-        raise UsageError(
-            f"{what} cannot run: a tensor that it saved was overwritten in place",
-            "Replace the in-place operation, such as +=, with one that makes a new tensor.",
-        ) from error
-    if "donated buffers" in text:
-        raise UsageError(
-            f"{what} cannot run: a compiled function gives its memory away in its first run",
-            "Set torch._functorch.config.donated_buffer = False before it is compiled.",
-        ) from error
-    raise error
-
-
-def freed(what: str) -> UsageError:
-    """The error for a graph whose saved tensors are gone."""
-    return UsageError(
-        f"the graph was already freed: {what} no longer has its saved tensors",
-        "Run the forward pass again, or keep the graph with backward(retain_graph=True).",
     )

@@ -146,7 +146,7 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     """
     with ExitStack() as stack:
         stack.enter_context(_as_then(one))
-        stack.enter_context(same_buffers(model))
+        stack.enter_context(same_buffers(model.modules()))
         modules = stack.enter_context(trace_modules(model))
         made = stack.enter_context(first_made())
         outputs = outputs_in(one.module(*one.args, **one.kwargs))

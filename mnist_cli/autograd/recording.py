@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,13 +18,16 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from mnist_cli.autograd.bits import shape_of
+from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
-from mnist_cli.autograd.node import Grads, explain
+from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
+from mnist_cli.autograd.torch_errors import explain
 from mnist_cli.autograd.torch_private import backward_counter, is_function
 from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
@@ -62,28 +65,31 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @dataclass
 class _Seen:
-    """What the hooks collect: places in the collector, and with ``keep`` the tensors."""
+    """What the hooks collect: places in the collector, and with ``keep`` the tensors.
+
+    With ``copies`` they collect copies: what they saw may change or be freed while the pass runs.
+    """
 
     keep: bool
     current: Callable[[], int] = field(default_factory=backward_counter)
     backward: int | None = None
-    repeated: frozenset[int] = frozenset()
+    copies: bool = False
+    early: dict[int, Grads] = field(default_factory=dict)
     collector: StatsCollector = field(default_factory=StatsCollector)
     places: dict[int, tuple[_Places, _Places]] = field(default_factory=dict)
     grads: dict[int, tuple[Grads, Grads]] = field(default_factory=dict)
 
-    def take(self, number: int, left: Grads, arrived: Grads) -> None:
-        """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`.
+    def before(self, number: int, arrived: Grads) -> None:
+        """A hook before a Function's node, which may change in place what arrives."""
+        if self._is_own_pass():
+            self.early[number] = copied(arrived)
 
-        A reentrant checkpoint runs a backward within this one, which may pass through an
-        AccumulateGrad of this graph: that is ignored.
-        """
-        if self.backward is None:
-            self.backward = self.current()
-        if self.current() != self.backward:
+    def take(self, number: int, left: Grads, arrived: Grads) -> None:
+        """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`."""
+        if not self._is_own_pass():
             return
-        if number in self.repeated:  # its memory may be .grad's, which is added to in place
-            arrived = tuple(None if grad is None else grad.clone() for grad in arrived)
+        if self.copies:
+            arrived, left = self.early.pop(number, ()) or copied(arrived), copied(left)
         add = self.collector.add
         self.places[number] = (
             tuple([None if grad is None else add(grad) for grad in arrived]),
@@ -92,6 +98,16 @@ class _Seen:
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
             self.grads[number] = tuple(arrived), tuple(left)
+
+    def _is_own_pass(self) -> bool:
+        """Whether the pass is the recorded one.
+
+        A reentrant checkpoint runs a backward within it, which may pass through an AccumulateGrad
+        of this graph: that is ignored.
+        """
+        if self.backward is None:
+            self.backward = self.current()
+        return self.current() == self.backward
 
 
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
@@ -114,7 +130,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)
-    seen = _Seen(keep, repeated=_repeated(walked))
+    seen = _Seen(keep, copies=changing(walked))
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
@@ -123,8 +139,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         stack.enter_context(walked.undisturbed())
         handles: list[RemovableHandle] = []
         stack.callback(_remove, handles)
-        for number, node in enumerate(walked.nodes):
-            handles.append(node.register_hook(partial(seen.take, number)))
+        handles.extend(_handles(walked, seen))
         _run(walked, root, seed)
         gradients = {
             name: leaf.grad.detach()
@@ -139,31 +154,63 @@ def _remove(handles: list[RemovableHandle]) -> None:
         handle.remove()
 
 
-def _repeated(walked: Walk) -> frozenset[int]:
-    """Ids of the AccumulateGrad nodes whose leaf may gather more than one gradient.
+def _handles(walked: Walk, seen: _Seen) -> Iterator[RemovableHandle]:
+    """The hooks on all nodes."""
+    reshaped = _reshaped(walked)
+    for number, node in enumerate(walked.nodes):
+        if number in reshaped:
+            yield node.register_prehook(copied)
+        elif seen.copies and is_function(node):
+            yield node.register_prehook(partial(seen.before, number))
+        yield node.register_hook(partial(seen.take, number))
 
-    A reentrant checkpoint adds to leaves, and a leaf whose dtype changed has several nodes.
+
+def copied(grads: Grads) -> Grads:
+    """Copies of gradients of any shape."""
+    return tuple(None if grad is None else grad.clone() for grad in grads)
+
+
+def changing(walked: Walk) -> bool:
+    """Whether a gradient may change after a node saw it.
+
+    A Function may change in place or free what it gets; a reentrant checkpoint adds to leaves, as
+    does a leaf whose dtype changed, which has several nodes.
     """
     named = [node for node in walked.graph.nodes if node.parameter is not None]
     once = len({node.parameter for node in named}) == len(named)
-    if once and not any(map(is_function, walked.nodes)):
-        return frozenset()
-    return frozenset(node.id for node in named)
+    return not once or any(map(is_function, walked.nodes))
+
+
+def _reshaped(walked: Walk) -> dict[int, str]:
+    """The AccumulateGrad nodes, and names, of leaves whose data got another shape since.
+
+    The engine can only make a gradient that nobody else holds the ``.grad`` of such a leaf.
+    """
+    shapes = {name: shape_of(leaf) for name, leaf in walked.leaves.items()}
+    return {
+        node.id: node.parameter
+        for node in walked.graph.nodes
+        for expected in walked.inputs[node.id][:1]
+        if node.parameter is not None and expected.known
+        if shapes[node.parameter] != expected.shape
+    }
 
 
 def kept_bytes(walked: Walk) -> int:
     """An upper bound of the bytes of the gradients that :func:`record` keeps.
 
     One gradient for each result of each node; if several arrive there, each of them and their
-    sum. Segments that are recomputed in backward are not known before, and not counted.
+    sum. Copies are made of what arrives and of what leaves. Segments that are recomputed in
+    backward are not known before, and not counted.
     """
+    copies = changing(walked)
     fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
     total = 0
     for node, inputs in enumerate(walked.inputs):
         for number, expected in enumerate(inputs):
             size = math.prod(expected.shape) * (expected.dtype or torch.float32).itemsize
             arriving = fan_in[node, number]
-            total += size * (arriving + 1 if arriving > 1 else 1)
+            total += size * (arriving + 1 if copies or arriving > 1 else 1)
     return total
 
 
@@ -172,6 +219,11 @@ def _run(walked: Walk, root: Tensor, seed: Tensor) -> None:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:
         stopped = [walked.graph.nodes[one.node or 0] for one in unusable_tensors(walked)]
+        if not stopped and (names := list(_reshaped(walked).values())):
+            raise UsageError(
+                f"the data of {listed(names)} got another shape since the forward pass",
+                "Run the forward pass again.",
+            ) from error
         explain(place_of(stopped[0]) if stopped else "backward", error)
 
 
@@ -198,8 +250,8 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         grad: of the same shape; None is ones, for a root with one entry.
 
     Raises:
-        UsageError: the gradient is missing, has another shape, or is complex for a real root or
-            real for a complex one.
+        UsageError: the gradient is missing, has another shape or device, or is complex for a real
+            root or real for a complex one.
         TypeError: it is no tensor.
     """
     if grad is None and root.numel() != 1:
@@ -221,6 +273,11 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
         raise UsageError(
             f"a gradient of shape {tuple(grad.shape)} does not fit the root",
             f"Its shape is {tuple(root.shape)}.",
+        )
+    if grad.device != root.device and grad.dim():
+        raise UsageError(
+            f"a gradient on {grad.device} does not fit a root on {root.device}",
+            f"Move it to {root.device}.",
         )
     return grad.detach().clone()  # a Function may change in place what arrives
 

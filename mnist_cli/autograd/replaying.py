@@ -7,7 +7,7 @@ result with the engine's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,15 +26,16 @@ from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
-from mnist_cli.autograd.recording import root_tensor, seed_of
+from mnist_cli.autograd.recording import changing, copied, root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
     is_unwritten,
     one_pass,
     sequence_number,
+    unpack_hooks,
 )
-from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
+from mnist_cli.autograd.undisturbed import RandomState, Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -220,8 +221,21 @@ def call_node(
         for one in expected
     )
     _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph), set_aside(strangers([node], ())):
+    with torch.set_grad_enabled(create_graph), _alone(node):
         return adapter.call(node, given)
+
+
+@contextmanager
+def _alone(node: LiveNode) -> Iterator[None]:
+    """Put back what the call of one node changes: it may run a Function or recompute a segment."""
+    if not is_function(node) and next(unpack_hooks(node), None) is None:
+        yield
+        return
+    devices = {one.device for one in adapter.inputs(node)}
+    aside = set_aside(strangers([node], ()))
+    random, unnamed = RandomState.now(devices), Unnamed.search([node])
+    with aside, random.used(), unnamed.same(), one_pass(GraphExecGroup()):
+        yield
 
 
 def _check_grads(name: str, grads: tuple[Any, ...], expected: tuple[adapter.Input, ...]) -> None:
@@ -251,6 +265,7 @@ class _State:
     waiting: list[int]
     queue: ReadyQueue
     strangers: list[Tensor]
+    copies: bool = False
     seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
@@ -261,7 +276,8 @@ class _State:
     def begin(cls, walked: Walk) -> _State:
         sequences = [sequence_number(node) for node in walked.nodes]
         others = strangers(walked.nodes, walked.leaves.values())
-        return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
+        queue = ReadyQueue(sequences)
+        return cls(walked, dependencies(walked.graph), queue, others, changing(walked))
 
     def buffer(self, node: int) -> list[Tensor | None]:
         found = self.buffers.get(node)
@@ -318,19 +334,25 @@ def _take_turn(state: _State, number: int, grads: Grads) -> _Turn:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
         leaf = state.walked.leaves[plain.parameter]
-        arrived = _hooked(leaf, grads)
+        arrived = _seen(state, _hooked(leaf, grads))
         # The engine adds nothing to a leaf that was frozen after the forward pass.
         if arrived[0] is not None and leaf.requires_grad:
             before = state.gathered.get(plain.parameter)
             state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
         return _Turn(arrived)
+    seen = _seen(state, grads)
     results, inside = _call(state, number, grads)
     deliveries = [
         _deliver(state, position, edge, results[position])
         for position, edge in enumerate(plain.next)
         if edge is not None
     ]
-    return _Turn(grads, results, deliveries, inside)
+    return _Turn(seen, results, deliveries, inside)
+
+
+def _seen(state: _State, grads: Grads) -> Grads:
+    """What arrived, in copies if a Function may change it later."""
+    return copied(grads) if state.copies else grads
 
 
 def _words(state: _State, number: int) -> str:

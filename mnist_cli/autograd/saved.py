@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from mnist_cli.autograd import torch_private
-from mnist_cli.autograd.node import freed, name
+from mnist_cli.autograd.node import name
+from mnist_cli.autograd.torch_errors import freed
 
 
 @dataclass

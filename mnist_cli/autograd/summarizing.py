@@ -93,7 +93,7 @@ def _as_it_was(module: nn.Module, taken: object) -> Iterator[None]:
     tensors = [*module.parameters(), *module.buffers(), *tensors_in(taken)]
     modes = [(one, one.training) for one in module.modules()]
     drawn = random.getstate()
-    with RandomState.now(one.device for one in tensors).used(), same_buffers(module):
+    with RandomState.now(one.device for one in tensors).used(), same_buffers(module.modules()):
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ and tensors, not graphs, names or modules.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -230,6 +231,37 @@ def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
     return node._raw_saved_tensors or ()  # type: ignore[attr-defined]
 
 
+def unpack_hooks(node: Node) -> Iterator[Callable[..., Any]]:
+    """The functions that unpack a node's saved tensors: a checkpoint's recompute its segment."""
+    if is_function(node):
+        try:
+            packed = list(raw_saved_of_function(node) or ())
+        except RuntimeError:  # freed
+            return
+    else:
+        inner = wrapped_node(node)
+        both = [node] if inner is None else [node, inner]
+        packed = [
+            raw_saved(one, slot) for one in both for slot, tensors in slots(type(one)) if tensors
+        ]
+    for one in packed:
+        for each in one if isinstance(one, (tuple, list)) else (one,):
+            hook = getattr(each, "unpack_hook", None)
+            if hook is not None:
+                yield hook
+
+
+def has_checkpoints(objects: Sequence[object]) -> bool:
+    """Whether a checkpoint that recomputes its segment is among the objects."""
+    kind = getattr(checkpointing, "_CheckpointFrame", None)
+    return any(type(one) is kind for one in objects)
+
+
+def is_context_of_generator(one: object) -> bool:
+    """Whether ``contextlib.contextmanager`` made a context, which can be entered once."""
+    return isinstance(one, contextlib._GeneratorContextManager)
+
+
 @contextmanager
 def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
     """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
@@ -258,9 +290,10 @@ def one_pass(group: GraphExecGroup) -> Iterator[None]:
 
 
 def kinds_of_caches() -> list[type]:
-    """The class of what selective checkpoints keep, if this torch has it."""
-    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
-    return [] if kind is None else [kind]
+    """The classes of what checkpoints keep, of those that this torch has."""
+    names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
+    kinds = (getattr(checkpointing, name, None) for name in names)
+    return [kind for kind in kinds if kind is not None]
 
 
 def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:

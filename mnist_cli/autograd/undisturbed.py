@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress, tee
 from typing import Any
 
 import torch
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.parameter import is_lazy
 
+from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     caches_of,
+    has_checkpoints,
     is_function,
     kinds_of_caches,
     without_hooks_after_accumulation,
@@ -100,13 +102,13 @@ def strangers(nodes: Iterable[Node], known: Iterable[Tensor]) -> list[Tensor]:
     """The leaves, of any shape, that have no name, if a node may run a backward of its own.
 
     A Function written in Python may, as a reentrant checkpoint does, and adds to the ``.grad`` of
-    leaves that it does not name. So all objects that Python knows are searched.
+    leaves that it does not name. They are searched from what the Functions keep: leaves of other
+    threads, which may train, are not touched.
     """
-    if not any(map(is_function, nodes)):
-        return []
+    functions = [node for node in nodes if is_function(node)]
     named = {id(one) for one in known}
-    tensors = _objects_of(_kinds_of(Tensor))
-    return [one for one in tensors if id(one) not in named and _gathers(one)]
+    leaves = Recomputed.search(functions).leaves if functions else ()
+    return [one for one in leaves if id(one) not in named and _gathers(one)]
 
 
 def _gathers(tensor: Tensor) -> bool:
@@ -117,14 +119,14 @@ def _gathers(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def same_buffers(model: nn.Module | None) -> Iterator[None]:
-    """Put a model's buffers back as they were, bit for bit.
+def same_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put the modules' own buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
     batch again. A buffer that was replaced by another tensor is back too. Written through
     ``.data``, so that autograd does not take saved buffers for overwritten ones.
     """
-    before = [] if model is None else list(_buffers(model))
+    before = list(_buffers(modules))
     try:
         yield
     finally:
@@ -140,8 +142,13 @@ def _expanded(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
 
 
-def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
-    for module in model.modules():
+def modules_of(model: object) -> list[nn.Module]:
+    """A model's modules; none of what is no model."""
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
+def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in modules:
         for name, buffer in module.named_buffers(recurse=False):
             if not is_lazy(buffer):
                 yield module, name, buffer, buffer.detach().clone()
@@ -154,18 +161,22 @@ class Unnamed:
     Attributes:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
         caches: the results that selective checkpoints keep, and use up in one pass.
+        recomputed: what checkpoints run again.
     """
 
     retaining: Sequence[Tensor]
     caches: Sequence[dict[Any, Any]]
+    recomputed: Recomputed
 
     @classmethod
     def search(cls, nodes: Sequence[Node]) -> Unnamed:
         """Search all objects that Python knows: about 20 ms."""
         ids = {id(node) for node in nodes}
-        found = _objects_of({*_kinds_of(Tensor), *kinds_of_caches()})
+        found = _objects({*_kinds_of(Tensor), *kinds_of_caches()})
         inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
-        return cls(inner, caches_of(found))
+        functions = [node for node in nodes if is_function(node)]
+        recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
+        return cls(inner, caches_of(found), recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:
@@ -173,18 +184,13 @@ class Unnamed:
         grads = [tensor.grad for tensor in self.retaining]
         kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
         try:
-            yield
+            with same_buffers(self.recomputed.modules), self.recomputed.reusable():
+                yield
         finally:
             for tensor, grad in zip(self.retaining, grads, strict=True):
                 tensor.grad = grad
             for cache, entries in zip(self.caches, kept, strict=True):
                 cache.update(entries)
-
-
-def _objects_of(kinds: set[type]) -> list[Any]:
-    """All objects of these very classes that Python knows; the loop is in C."""
-    objects = gc.get_objects()
-    return list(compress(objects, map(kinds.__contains__, map(type, objects))))
 
 
 def _kinds_of(kind: type) -> set[type]:
@@ -196,6 +202,23 @@ def _kinds_of(kind: type) -> set[type]:
         found |= new
         queue += new
     return found
+
+
+def _objects(kinds: set[type]) -> list[Any]:
+    """All objects of some classes that Python knows.
+
+    One call in C: no other thread runs before all others are let go. A tuple that another thread
+    is building, and that somebody holds, fails there with a SystemError.
+    """
+    source, twin = tee(chain.from_iterable(map(gc.get_objects, (None,))))
+    wanted = compress(source, map(kinds.__contains__, map(type, twin)))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return list(wanted)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _retains(tensor: Tensor) -> bool:

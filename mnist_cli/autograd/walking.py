@@ -26,7 +26,7 @@ from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import Kept, saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
-from mnist_cli.autograd.undisturbed import RandomState, Unnamed, same_buffers
+from mnist_cli.autograd.undisturbed import RandomState, Unnamed, modules_of, same_buffers
 
 Names = Mapping[str, Tensor] | nn.Module | None
 
@@ -71,7 +71,7 @@ class Walk:
         """
         unnamed = Unnamed.search(self.nodes) if unnamed is None else unnamed
         draws = self.random.used() if random is None else random.used(moves=True)
-        with same_buffers(self.model), draws, unnamed.same():
+        with same_buffers(modules_of(self.model)), draws, unnamed.same():
             yield
 
     def check_current(self) -> None:

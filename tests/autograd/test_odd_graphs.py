@@ -707,6 +707,8 @@ def test_a_function_that_the_engine_refuses_is_refused(answer: Any, message: str
     root = wrong(answer)
     with pytest.raises(UsageError, match=message):
         replay(root)
+    with pytest.raises(UsageError, match="backward cannot run"):
+        record(walk(root))
     with pytest.raises((RuntimeError, TypeError)):
         root.backward()
 
@@ -727,3 +729,198 @@ def test_differences_check_complex_and_sparse_gradients() -> None:
     checks = gradcheck(loss, {"filters": filters, "weights": weights}, samples=20)
     assert [len(check.entries) for check in checks] == [12, 15]
     assert all(check.worst_error < 1e-6 for check in checks)
+
+
+class Meshed(TwoTensor):
+    """Names a part that is no tensor, as a DTensor names its mesh."""
+
+    mesh = "cpu"
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["a", "b", "mesh"], None
+
+
+def test_a_wrapper_with_a_part_that_is_no_tensor_is_compared() -> None:
+    x = Meshed(torch.randn(3), torch.randn(3)).requires_grad_()
+    walked = walk((x * 2).sum(), {"x": x})
+    assert judge(replay(walked), record(walked, keep=True)).exact
+
+
+class Shares(Function):
+    """Hands one gradient on twice."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        return g, g
+
+
+def test_what_a_function_changes_in_place_is_recorded_as_it_arrived() -> None:
+    a, b = leaf(3), leaf(3)
+    root = (Shares.apply(InPlace.apply(a), InPlace.apply(b)) * 3).sum()
+    walked = walk(root, {"a": a, "b": b})
+    recorded = record(walked, keep=True)
+    assert all(one.equal for one in judge(replay(walked), recorded).nodes)
+    arrived = [
+        recorded.grad_in[node.id][0] for node in walked.graph.nodes if "InPlace" in node.name
+    ]
+    assert sorted(one[0].item() for one in arrived if one is not None) == [3.0, 6.0]
+
+
+class Frees(Function):
+    """Frees the memory of the gradient, as a sharded model does once it has summed it."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        result = g * 2
+        g.untyped_storage().resize_(0)
+        return result
+
+
+def test_the_figures_of_a_gradient_that_is_freed_are_read_before() -> None:
+    x = leaf(3)
+    walked = walk(Frees.apply(x * 1), {"x": x})
+    graph = record(walked, torch.full((3,), 2.0)).graph
+    first = graph.nodes[0].grad_in[0]
+    assert first is not None
+    assert first.max == 2.0
+
+
+def test_a_gradient_for_another_device_is_refused() -> None:
+    for act in (record, replay):
+        with pytest.raises(UsageError, match="on meta does not fit"):
+            act(walk(leaf(3) * 2), torch.ones(3, device="meta"))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("shape", [(5,), (1,), (3, 1)])
+def test_a_leaf_whose_data_got_another_shape_since_the_forward_pass(shape: tuple[int, ...]) -> None:
+    x = nn.Parameter(torch.ones(3))
+    walked = walk((x * 2).sum(), {"x": x})
+    x.data = torch.ones(shape)
+    recorded = record(walked)
+    assert judge(replay(walked), recorded).exact
+    assert recorded.gradients["x"].tolist() == [2.0] * 3
+
+
+def test_a_leaf_whose_gradient_no_longer_fits_is_named() -> None:
+    x = nn.Parameter(torch.ones(2, 3))
+    walked = walk((x * 2).sum(), {"x": x})
+    x.data = torch.ones(3, 2)
+    with pytest.raises(UsageError, match="the data of x got another shape"):
+        record(walked)
+
+
+def another_recomputation() -> Tensor:
+    calls: list[int] = []
+
+    def segment(t: Tensor) -> Tensor:
+        calls.append(1)
+        return t.sin().exp() if len(calls) == 1 else t.sin()
+
+    made: Tensor = checkpoint(segment, leaf(3), use_reentrant=False).sum()
+    return made
+
+
+def an_unclear_eigenvector() -> Tensor:
+    vectors = torch.linalg.eig(torch.ones(3, 3, requires_grad=True))[1]
+    return vectors.imag.sum()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (another_recomputation, "computes other tensors than in its forward pass"),
+        (an_unclear_eigenvector, "specified up to multiplication"),
+    ],
+)
+def test_what_torch_refuses_is_refused(make: Callable[[], Tensor], message: str) -> None:
+    root = make()
+    for act in (record, replay):
+        with pytest.raises(UsageError, match=message):
+            act(walk(root))  # type: ignore[operator]
+
+
+class Fails(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise RuntimeError("mine")
+
+
+def test_an_error_of_the_users_own_code_is_not_changed_and_all_is_put_back() -> None:
+    x = leaf(3)
+    x.grad = before = torch.ones(3)
+    walked = walk(Fails.apply(x).sum(), {"x": x})
+    for act in (record, replay):
+        with pytest.raises(RuntimeError, match=r"^mine$"):
+            act(walked)  # type: ignore[operator]
+        assert x.grad is before
+
+
+def batch_norm_in_a_checkpoint(**options: Any) -> tuple[nn.Sequential, Tensor]:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
+    loss = checkpoint(lambda t: model(t), leaf(4, 3), **options).sum()
+    return model, loss
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_reentrant": False},
+        {"use_reentrant": True},
+        {"use_reentrant": False, "preserve_rng_state": False},
+        {"use_reentrant": False, "debug": True},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_leaves_everything_as_it_was_without_a_model(options: Any) -> None:
+    model, loss = batch_norm_in_a_checkpoint(**options)
+    walked = walk(loss, dict(model.named_parameters()))
+    before = [one.clone() for one in (*model.buffers(), torch.get_rng_state())]
+    assert judge(replay(walked), record(walked)).exact
+    list(replay_steps(walked))
+    for node in walked.nodes:
+        if node.name() != "torch::autograd::AccumulateGrad":
+            call_node(node)
+    after = [*model.buffers(), torch.get_rng_state()]
+    assert all(map(torch.equal, after, before))
+    assert all(one.grad is None for one in model.parameters())
+    loss.backward()
+
+
+def test_leaves_of_other_models_are_not_touched() -> None:
+    """Another thread may train them meanwhile."""
+    other, model = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight.grad = held = torch.ones(3, 3)
+    seen: list[Tensor | None] = []
+
+    class Looks(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor) -> Tensor:
+            return a * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            seen.append(globals()["_OTHER"][0].weight.grad)
+            return g
+
+    _OTHER.append(other)
+    walked = walk(Looks.apply(model(leaf(2, 3))).sum(), model)
+    record(walked)
+    replay(walked)
+    _OTHER.clear()
+    assert all(one is held for one in seen)
+    assert len(seen) == 2
+
+
+_OTHER: list[nn.Linear] = []
