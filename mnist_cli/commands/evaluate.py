@@ -31,7 +31,7 @@ BatchSizeFlag = Annotated[
         metavar="N",
         min=1,
         max=2**31 - 1,
-        help="Images per batch.",
+        help="Images per batch. Default: the run's eval_batch_size, which is 250 unless it was set.",
         rich_help_panel=options.COMPUTE,
     ),
 ]

@@ -38,8 +38,13 @@ def complete(words: Sequence[str]) -> Any:
     return matching
 
 
-def of_key(name: str) -> Any:
-    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
+def of_key(name: str, default: str) -> Any:
+    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it.
+
+    Args:
+        name: the key's.
+        default: what applies if it is not given, as ``--help`` says it; empty says nothing.
+    """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
     truth = bool in keys.kinds(name)
@@ -49,7 +54,7 @@ def of_key(name: str) -> Any:
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,
-        help=key.help,
+        help=f"{key.help} \\[default: {default}]" if default else key.help,
         parser=ModelName.typed if name == "model" else None,
         autocompletion=complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
@@ -62,12 +67,47 @@ _COMPLETIONS: Mapping[str, Sequence[str]] = {
     "device": choices.DEVICES,
 }
 
-DeviceOption = Annotated[str | None, of_key("device")]
-PrecisionOption = Annotated[str | None, of_key("precision")]
-ModelOption = Annotated[ModelName | None, of_key("model")]
-DatasetOption = Annotated[str | None, of_key("dataset")]
-ThreadsOption = Annotated[int | None, of_key("threads")]
-SeedOption = Annotated[int | None, of_key("seed")]
+def complete_list(words: Sequence[str]) -> Any:
+    """Shell completion of the last of several words between commas."""
+
+    def matching(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in words if word not in before.split(",")]
+        return [f"{before}{comma}{word}" for word in left if word.startswith(last)]
+
+    return matching
+
+
+def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion of a run by number or name, then of files; under ``--runs`` if it was typed."""
+    from mnist_cli.runs.directory import run_number
+
+    try:
+        folder = Path(context.params.get("runs") or RUNS)
+        runs = sorted(filter(run_number, folder.iterdir()), key=run_number, reverse=True)
+    except OSError:
+        return []
+    names = [name for run in runs for name in (str(run_number(run)), run.name)]
+    visible = [path.name for path in runs if not path.name.startswith(".")]
+    return [name for name in names if name.startswith(incomplete)] if visible else []
+
+
+def default_of(name: str) -> str:
+    """The default of a key as TOML has it; empty for None, whose meaning the key's help says."""
+    default = keys.KEYS[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+THE_RUNS = "the run's"
+
+DeviceOption = Annotated[str | None, of_key("device", default_of("device"))]
+PrecisionOption = Annotated[str | None, of_key("precision", THE_RUNS)]
+ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS)]
+DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS)]
+ThreadsOption = Annotated[int | None, of_key("threads", default_of("threads"))]
+SeedOption = Annotated[int | None, of_key("seed", f"{THE_RUNS}, or 0")]
 DataDirOption = Annotated[
     Path,
     typer.Option(
@@ -119,7 +159,7 @@ ConfigOption = Annotated[
         metavar="NAME|FILE",
         help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and its "
         "training. --config example trains as PyTorch's example does; --model example uses only "
-        "its network.",
+        "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),
 ]
@@ -171,7 +211,7 @@ def with_keys(after: str) -> Callable[[Command], Command]:
         after: the parameter that these options follow in ``--help``.
     """
     options = {
-        name: (Annotated[_value_type(name) | None, of_key(name)], None)
+        name: (Annotated[_value_type(name) | None, of_key(name, default_of(name))], None)
         for name, key in keys.KEYS.items()
         if key.option is not None
     }

@@ -40,7 +40,7 @@ OnlyOption = Annotated[
         metavar="NAME,…",
         help="Pictures to draw: "
         + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
-        autocompletion=options.complete(list(PICTURES)),
+        autocompletion=options.complete_list(list(PICTURES)),
     ),
 ]
 ImageOption = Annotated[
@@ -59,7 +59,7 @@ FormatOption = Annotated[
         "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
-        autocompletion=options.complete(FORMATS),
+        autocompletion=options.complete_list(FORMATS),
         rich_help_panel=options.OUTPUT,
     ),
 ]

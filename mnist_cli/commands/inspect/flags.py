@@ -153,11 +153,13 @@ CompareFlag = Annotated[
         rich_help_panel=COMPARED,
     ),
 ]
+OTHERS = ("fp32", "bf16", "fp16", "cpu", "cuda", "mps", "train", "eval")
 AgainstFlag = Annotated[
     str | None,
     typer.Option(
         "--against",
         metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
+        autocompletion=options.complete(OTHERS),
         help="Compare with another precision, device or mode on the same batch, or with a dump.",
         rich_help_panel=COMPARED,
     ),
@@ -205,6 +207,7 @@ FormatsFlag = Annotated[
         "-f",
         metavar="LIST",
         help="Comma-separated list of text, json, dot, mermaid, svg and html.",
+        autocompletion=options.complete_list(("text", "json", "dot", "mermaid", "svg", "html")),
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -233,7 +236,8 @@ BatchFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
-        help="Number of images, drawn with --seed.",
+        help="Number of images, drawn with --seed. "
+        f"Default: 64; {GRADCHECK_BATCH} for --gradcheck.",
         rich_help_panel=BATCH,
     ),
 ]
