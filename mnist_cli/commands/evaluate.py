@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 SplitFlag = Annotated[
     Literal["test", "val", "train"],
     typer.Option(
-        "--split", metavar="test|val|train", help="Split to evaluate.", rich_help_panel=options.DATA
+        "--split",
+        metavar="test|val|train",
+        case_sensitive=False,
+        help="Split to evaluate.",
+        rich_help_panel=options.DATA,
     ),
 ]
 BatchSizeFlag = Annotated[

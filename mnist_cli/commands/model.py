@@ -99,6 +99,7 @@ def _choose(
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.inference.shown import fresh, saved
 
+    target = None if target is None else choices.plain_model(ModelName(target))
     if target is not None and choices.width_of(target) is not None:
         if name not in (None, target):
             raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")

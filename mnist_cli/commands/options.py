@@ -47,7 +47,7 @@ def of_key(name: str, default: str) -> Any:
     """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
-    truth = bool in keys.kinds(name)
+    truth = _is_truth(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
     spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
@@ -55,10 +55,21 @@ def of_key(name: str, default: str) -> Any:
         *filter(None, spelled),
         metavar=None if truth else metavar,
         help=f"{key.help} \\[default: {default}]" if default else key.help,
-        parser=ModelName.typed if name == "model" else None,
+        parser=_parser(name),
         autocompletion=complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
+
+
+def _parser(name: str) -> Callable[[str], Any] | None:
+    """Reads a value that may be typed in upper case; None for numbers, truths and paths."""
+    if name == "model":
+        return lambda text: choices.plain_model(ModelName.typed(text))
+    return str.lower if name == "device" or (keys.words(name) and not _is_truth(name)) else None
+
+
+def _is_truth(name: str) -> bool:
+    return bool in keys.kinds(name)
 
 
 _COMPLETIONS: Mapping[str, Sequence[str]] = {
@@ -322,7 +333,9 @@ def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
     """
     if text is None:
         return list(known)
-    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    plain = {word.lower(): word for word in known}
+    typed = (word.strip() for word in text.split(","))
+    words = list(dict.fromkeys(plain.get(word.lower(), word) for word in typed))
     for word in words:
         if word not in known:
             guess = did_you_mean(word, known)

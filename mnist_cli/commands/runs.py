@@ -20,6 +20,7 @@ SortOption = Annotated[
     typer.Option(
         "--sort",
         metavar="name|accuracy|seconds|date",
+        case_sensitive=False,
         help="Sort by number and name, best first, quickest first, or newest first.",
     ),
 ]

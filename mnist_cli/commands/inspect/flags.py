@@ -139,6 +139,8 @@ ViewFlag = Annotated[
     Literal["graph", "modules"],
     typer.Option(
         "--view",
+        metavar="graph|modules",
+        case_sensitive=False,
         help="What the terminal shows: the backward graph as a tree, or each call of a module in "
         "the forward pass with its shapes, memory, activation and gradient.",
         rich_help_panel=SHOWN,
@@ -196,6 +198,7 @@ DirectionFlag = Annotated[
     typer.Option(
         "--direction",
         metavar="down|right",
+        case_sensitive=False,
         help="Direction of the forward pass in dot, mermaid, svg and html. Default: down.",
         rich_help_panel=options.OUTPUT,
     ),
@@ -255,6 +258,7 @@ SplitFlag = Annotated[
     typer.Option(
         "--split",
         metavar="train|val|test",
+        case_sensitive=False,
         help="Split of the images; train and val are the run's own.",
         rich_help_panel=BATCH,
     ),
