@@ -165,7 +165,11 @@ def _options_for(word: str) -> list[str]:
 
 
 def _flags(parameter: Any) -> list[str]:
-    return [] if parameter.param_type_name == "argument" else [*parameter.opts, *parameter.secondary_opts]
+    return (
+        []
+        if parameter.param_type_name == "argument"
+        else [*parameter.opts, *parameter.secondary_opts]
+    )
 
 
 def _value_of(option: str, typed: Sequence[str]) -> str:

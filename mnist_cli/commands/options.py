@@ -5,6 +5,7 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -78,6 +79,7 @@ _COMPLETIONS: Mapping[str, Sequence[str]] = {
     "device": choices.DEVICES,
 }
 
+
 def complete_list(words: Sequence[str]) -> Any:
     """Shell completion of the last of several words between commas."""
 
@@ -90,17 +92,35 @@ def complete_list(words: Sequence[str]) -> Any:
 
 
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Shell completion of a run by number or name, then of files; under ``--runs`` if it was typed."""
+    """Shell completion of runs by number or name, newest first, and of paths.
+
+    The runs are those under ``--runs``, if it comes before, or else of the default folder.
+    """
     from mnist_cli.runs.directory import run_number
 
-    try:
-        folder = Path(context.params.get("runs") or RUNS)
-        runs = sorted(filter(run_number, folder.iterdir()), key=run_number, reverse=True)
-    except OSError:
-        return []
-    names = [name for run in runs for name in (str(run_number(run)), run.name)]
-    visible = [path.name for path in runs if not path.name.startswith(".")]
-    return [name for name in names if name.startswith(incomplete)] if visible else []
+    with contextlib.suppress(OSError):
+        found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
+        runs = sorted((path for path in found if run_number(path)), key=run_number, reverse=True)
+        names = [word for path in runs for word in (str(run_number(path)), path.name)]
+        matching = [name for name in names if name.startswith(incomplete)]
+        return matching or _paths(incomplete)
+    return _paths(incomplete)
+
+
+def _paths(incomplete: str) -> list[str]:
+    """Files and folders that begin so; a shell asks for no others once there is a completion."""
+    folder, _, start = incomplete.rpartition("/")
+    with contextlib.suppress(OSError):
+        names = sorted(
+            path.name for path in Path(folder or ("/" if incomplete[:1] == "/" else ".")).iterdir()
+        )
+        before = incomplete[: len(incomplete) - len(start)]
+        return [
+            f"{before}{name}"
+            for name in names
+            if name.startswith(start) and not name.startswith(".")
+        ]
+    return []
 
 
 def default_of(name: str) -> str:
@@ -202,6 +222,7 @@ CheckpointArgument = Annotated[
         metavar="CHECKPOINT",
         help="A checkpoint, a run directory or a run's number. Default: the newest run under "
         "--runs.",
+        autocompletion=complete_runs,
         show_default=False,
     ),
 ]

@@ -29,6 +29,7 @@ ComparedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]

@@ -78,9 +78,7 @@ def train(
     """
     if print_config:
         contradictions.refuse(context, RULES)
-        config_show.print_config(
-            config, options.typed_layers(assignments, chosen), as_json=as_json
-        )
+        config_show.print_config(config, options.typed_layers(assignments, chosen), as_json=as_json)
         return
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back

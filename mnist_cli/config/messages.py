@@ -35,7 +35,9 @@ def unknown_key(key: str, place: str) -> UsageError:
     guess = did_you_mean(key, KEYS)
     return UsageError(
         f"{_at(place)}unknown key '{key}'",
-        f"{guess} `mnist config show` lists the keys." if guess else f"The keys are {', '.join(KEYS)}.",
+        f"{guess} `mnist config show` lists the keys."
+        if guess
+        else f"The keys are {', '.join(KEYS)}.",
     )
 
 

@@ -94,7 +94,10 @@ def from_file(path: Path) -> Layer:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        raise UsageError(
+            f"{path} is not TOML: {error}",
+            "A recipe has one key = value per line, such as epochs = 3; `mnist config show` prints one.",
+        ) from error
     for key, value in values.items():
         if isinstance(value, dict | list):
             raise UsageError(

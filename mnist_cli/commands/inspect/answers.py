@@ -146,10 +146,13 @@ def dump(
     replay: bool,
     quiet: bool,
     as_json: bool,
-) -> None:
+) -> list[Path]:
     """The whole graph, shown and written; with ``replay`` a difference is an error at the end.
 
     With ``as_json`` stdout holds one document: the dump, or else what differs.
+
+    Returns:
+        The files.
     """
     made = make_dump(batch, replay=replay)
     shown, whole = view.of(made.graph)
@@ -184,6 +187,7 @@ def dump(
         require_exact(made.graph.replay)
     if as_json:
         sys.stdout.write(dumps(made.graph))
+    return written
 
 
 def _own_folder(batch: BatchLoss) -> Path:

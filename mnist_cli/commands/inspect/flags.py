@@ -151,6 +151,7 @@ CompareFlag = Annotated[
     typer.Option(
         "--compare",
         metavar="A B",
+        autocompletion=options.complete_runs,
         help="Compare two dumps (.json), checkpoints or runs, node by node.",
         rich_help_panel=COMPARED,
     ),
