@@ -128,7 +128,12 @@ def show(
     ] = "auto",
     split: Annotated[
         Literal["train", "test"],
-        typer.Option("--split", metavar="train|test", help="Training or test split."),
+        typer.Option(
+            "--split",
+            metavar="train|test",
+            case_sensitive=False,
+            help="Training or test split.",
+        ),
     ] = "train",
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="Number of images.")
@@ -186,6 +191,7 @@ def convert(
             "--format",
             "-f",
             metavar="idx|png",
+            case_sensitive=False,
             help="IDX files under MNIST's names, or PNGs in train/CLASS/ and test/CLASS/.",
         ),
     ] = "idx",
