@@ -56,7 +56,6 @@ _PRODUCTS = "matmul mm mv dot"
 _ALONG_A_DIMENSION = "sum mean prod var std logsumexp softmax log_softmax cumsum squeeze unsqueeze"
 
 
-
 def _together(*values: Any) -> int:
     """The entries of tensors brought to one shape."""
     return _broadcast(*(value.shape for value in values if isinstance(value, Tensor)))
@@ -65,13 +64,13 @@ def _together(*values: Any) -> int:
 def _product(left: Tensor, right: Tensor) -> int:
     """The entries of a product of vectors, matrices or stacks of them."""
     rows, columns = left.shape[-2:-1], right.shape[1:][-1:]
-    return _broadcast(left.shape[:-2], right.shape[:-2]) * math.prod((*rows, *columns))
+    return int(_broadcast(left.shape[:-2], right.shape[:-2]) * math.prod((*rows, *columns)))
 
 
 def _broadcast(*shapes: Sequence[int]) -> int:
     """The entries of the common shape, of which one number is stored."""
     views = [torch.zeros(()).expand(tuple(shape)) for shape in shapes]
-    return torch.broadcast_tensors(*views)[0].numel()
+    return int(torch.broadcast_tensors(*views)[0].numel())
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -255,9 +254,7 @@ class _Reader:
                 self.refuse(f"{name} takes no options by name", node)
             return self._compute(node, lambda *t: function.call(*t, *numbers), tensors)
         options = self._options(node, name, function)
-        return self._compute(
-            node, lambda *t: function.call(*t, **options), tensors, function.grown
-        )
+        return self._compute(node, lambda *t: function.call(*t, **options), tensors, function.grown)
 
     def _options(self, node: ast.Call, name: str, function: Function) -> dict[str, int]:
         extra = node.args[function.tensors :]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import config_show, contradictions, options
+from mnist_cli.commands import config_show, contradictions, early, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -92,6 +93,8 @@ def train(
         dumps = EpochDumps.parse(dump_grad)
         typed = options.typed_layers(assignments, chosen)
         settings = None if resume else options.compose_typed(config, typed)
+        if place is None:  # other machines of a run need not have the files
+            _check(settings, resume, runs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -135,6 +138,17 @@ def train(
             _report(summary, kept=not dry_run, as_json=as_json)
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
+
+
+def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:
+    """Refuse files and names that do not exist."""
+    if resume is not None:
+        early.check_resumed(resume, runs)
+    if settings is None:
+        return
+    if settings.start is not None:
+        early.check_checkpoint(Path(settings.start), runs)
+    early.check_dataset(settings.dataset)
 
 
 def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:
