@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import hints
 from mnist_cli.errors import Interrupted, UsageError
 
 
@@ -41,6 +40,8 @@ def translated(
 
 def _meant(error: Any, message: str, path: str, arguments: list[str]) -> tuple[str, str]:
     """The message without Typer's own guess, and a hint at what was probably meant."""
+    from mnist_cli.commands import hints
+
     command = getattr(getattr(error, "ctx", None), "command", None)
     if command is None:
         return message, ""
