@@ -288,7 +288,8 @@ def _needed(words: Sequence[str]) -> typer.Typer:
     """As much of the program as a command line needs."""
     if words and words[0] in COMMANDS:
         return build(words[0])
-    return outline() if len(words) < 2 and {*words} <= {"", "--help", "-h"} else build()
+    listed = {"", "--help", "-h", "--version", "-V"}
+    return outline() if len(words) < 2 and listed.issuperset(words) else build()
 
 
 def _being_completed() -> list[str]:

@@ -104,7 +104,7 @@ def train(
         if tensorboard:
             require("tensorboard", "--tensorboard")
 
-        from mnist_cli.report.training import LearningCurves, TrainingReport
+        from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
         from mnist_cli.training.resuming import resume as resumed
         from mnist_cli.training.run import RunRequest, begin, drive
         from mnist_cli.training.tensorboard import EventLog
@@ -112,7 +112,8 @@ def train(
         guide = RunGuide(place, data_dir)
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
         shown = [report, *([EventLog()] if tensorboard else []), dumps]
-        shown += [] if dry_run else [LearningCurves(report)]
+        curves = Postponed(LearningCurves(report))
+        shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,
             runs=runs,
@@ -134,8 +135,11 @@ def train(
             run = begin(settings, request)
         with naming_the_flag(), guide.hints(), run as session:
             summary = drive(session, request)
+        if as_json:  # a failure to draw then leaves its own document alone
+            curves.finish()
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
+        curves.finish()
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
 
