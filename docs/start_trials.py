@@ -91,6 +91,8 @@ def print_rows(program: str, commands: Sequence[Sequence[str]], folder: Path, ro
         base = min(base, cpu_seconds(["-c", program], folder, os.environ))
         for place, command in enumerate(commands):
             least[place] = min(least[place], measured(command, folder))
+    if commands:
+        print(f"| `{program}` | {base:.2f} | | 1 |")
     for place, command in enumerate(commands):
         words = "mnist " + " ".join(f"'{word}'" if " " in word else word for word in command)
         row = (f"`{words}`", f"{least[place]:.2f}", f"`{program}`", f"{least[place] / base:.2f}")

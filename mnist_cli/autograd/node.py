@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CellType, CodeType
 from typing import Any, NoReturn
 
@@ -29,19 +29,22 @@ Grads = tuple[Tensor | None, ...]
 class Input:
     """What a node expects as one of its incoming gradients.
 
-    ``dtype`` None accepts any dtype.
+    ``dtype`` None accepts any dtype. A nested one has no shape: it is not ``known``, but ``ones``
+    names the dimensions of one entry.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype | None
     device: torch.device
     known: bool = True
+    ones: tuple[int, ...] = ()
 
     def meta(self) -> TensorMeta:
         """The same as plain data."""
         return TensorMeta(self.shape, dtype_name(self.dtype) if self.dtype else "any")
 
 
+@functools.cache
 def dtype_name(dtype: torch.dtype) -> str:
     """``float32`` for ``torch.float32``."""
     return str(dtype).removeprefix("torch.")
@@ -54,13 +57,57 @@ def name(node: Node) -> str:
 
 def variable(node: Node) -> Tensor | None:
     """The leaf whose gradient the node accumulates; None if it is not an AccumulateGrad."""
-    leaf = getattr(node, "variable", None) if not torch_private.is_function(node) else None
+    if not _has_variable(type(node)):
+        return None
+    leaf = node.variable  # type: ignore[attr-defined]
     return leaf if isinstance(leaf, Tensor) else None
+
+
+def _has_variable(kind: type[Node]) -> bool:
+    """Whether nodes of a class accumulate; a Function's class may have any attribute."""
+    return hasattr(kind, "variable") and not torch_private.is_function_class(kind)
 
 
 def inputs(node: Node) -> tuple[Input, ...]:
     """What gradients it expects, one for each result of the forward operation."""
-    expected = tuple(_input(meta) for meta in torch_private.input_metadata(node))
+    return InputReader().inputs(node)
+
+
+@dataclass
+class InputReader:
+    """Reads what nodes expect; what several of them share is made once."""
+
+    _inputs: dict[Any, Input] = field(default_factory=dict)
+    _metas: dict[int, tuple[Input, TensorMeta]] = field(default_factory=dict)
+
+    def inputs(self, node: Node) -> tuple[Input, ...]:
+        """See :func:`inputs`."""
+        expected = tuple([self._input(meta) for meta in torch_private.input_metadata(node)])
+        return _chosen(node, expected)
+
+    def _input(self, meta: Any) -> Input:
+        shape = shape_of(meta)
+        if shape is None:
+            return Input((), None, meta.device, known=False, ones=_ones(meta))
+        key = (shape, meta.dtype, meta.device)
+        found = self._inputs.get(key)
+        if found is None:
+            found = self._inputs[key] = Input(*key)
+        return found
+
+    def outputs(self, expected: tuple[Input, ...]) -> tuple[TensorMeta, ...]:
+        """The same as plain data."""
+        return tuple([self._meta(one) for one in expected])
+
+    def _meta(self, one: Input) -> TensorMeta:
+        known = self._metas.get(id(one))
+        if known is None:
+            known = self._metas[id(one)] = (one, one.meta())
+        return known[1]
+
+
+def _chosen(node: Node, expected: tuple[Input, ...]) -> tuple[Input, ...]:
+    """What is expected where the leaf or the Function chose the dtype itself."""
     leaf = variable(node)
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
@@ -146,11 +193,12 @@ def _filled(cell: CellType) -> bool:
         return False
 
 
-def _input(meta: Any) -> Input:
-    shape = shape_of(meta)
-    if shape is None:
-        return Input((), None, meta.device, known=False)
-    return Input(shape, meta.dtype, meta.device)
+def _ones(meta: Any) -> tuple[int, ...]:
+    """The dimensions of one entry of a jagged result; none where torch shows no sizes."""
+    try:
+        return tuple(place for place, size in enumerate(meta.shape) if size == 1)
+    except RuntimeError:
+        return ()
 
 
 def deliver(grad: Tensor, expected: Input) -> Tensor:
@@ -164,13 +212,14 @@ def deliver(grad: Tensor, expected: Input) -> Tensor:
         UsageError: it does not fit, as the engine finds too.
     """
     if not expected.known:
-        return grad
+        enlarged = [place for place in expected.ones if grad.shape[place] != 1]
+        return grad.sum(enlarged, keepdim=True) if enlarged else grad
     if expected.dtype is not None and grad.is_complex() and not expected.dtype.is_complex:
         raise UsageError(
             f"a complex gradient ({grad.dtype}) does not fit a real result ({expected.dtype})",
             "Return its real part from the Function's backward.",
         )
-    if tuple(grad.shape) != expected.shape:
+    if grad.shape != expected.shape:
         grad = _summed(grad, expected.shape)
     if expected.dtype is not None and grad.dtype != expected.dtype:
         grad = grad.to(expected.dtype)
@@ -278,6 +327,9 @@ def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[
         node: the Function's node.
         roots: where the pass begins: a tensor of any shape, or edges.
         seeds: their gradients, of their shapes.
+
+    Raises:
+        DependencyError: this version of torch calls Functions in another way.
     """
 
     def seen(*handed: Any) -> NoReturn:
@@ -303,14 +355,15 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
 
 
 def explain(what: str, error: RuntimeError) -> NoReturn:
-    """Turn torch's two common errors of a backward pass into ours, and raise all others again.
+    """Turn torch's common errors of a backward pass into ours, and raise all others again.
 
     Args:
         what: the node, or the pass.
         error: torch's.
 
     Raises:
-        UsageError: the graph was freed, or a saved tensor was overwritten.
+        UsageError: the graph was freed, a saved tensor was overwritten, or the graph runs only
+            once.
         RuntimeError: torch's own, for any other cause.
     """
     text = str(error)
@@ -320,6 +373,11 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
         raise UsageError(
             f"{what} cannot run: a tensor that it saved was overwritten in place",
             "Replace the in-place operation, such as +=, with one that makes a new tensor.",
+        ) from error
+    if "donated buffers" in text:
+        raise UsageError(
+            f"{what} cannot run: a compiled function gives its memory away in its first run",
+            "Set torch._functorch.config.donated_buffer = False before it is compiled.",
         ) from error
     raise error
 

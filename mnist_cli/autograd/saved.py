@@ -93,7 +93,11 @@ def _read_slots(node: Node, found: Kept, prefix: str) -> None:
     for slot, is_tensor in torch_private.slots(type(node)):
         if is_tensor:
             raw = torch_private.raw_saved(node, slot)
-            _read_raw(node, slot, raw, found, prefix)
+            tensor = getattr(raw, "data", None)
+            if type(tensor) is Tensor:  # the usual case, short
+                found.tensors.append((prefix + slot, tensor))
+            else:
+                _read_raw(node, slot, raw, found, prefix)
             continue
         value = _public(node, functools.partial(torch_private.saved, node, slot))
         plain, readable = _plain(value)
@@ -173,12 +177,23 @@ def _read_custom(node: Any, found: Kept) -> None:
 _WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)
 
 
+def _whole(value: int | torch.SymInt) -> int | None:
+    """A number; None for the size of a jagged dimension, which is none."""
+    try:
+        return int(value)
+    except AttributeError:
+        return None
+
+
 def _plain(value: Any) -> tuple[Any, bool]:
     """A value in JSON's types, and whether JSON can hold it."""
     if value is None or isinstance(value, (bool, float, str)):
         return value, True
     if isinstance(value, (int, torch.SymInt)):
-        number = int(value)  # torch shows -1 as 2**64 - 1: the slots are unsigned to it
+        number = _whole(value)
+        if number is None:
+            return None, False
+        # torch shows -1 as 2**64 - 1: the slots are unsigned to it.
         return (number - 2**64 if number >= 2**63 else number), True
     if isinstance(value, _WORDS):
         return str(value).removeprefix("torch."), True

@@ -15,8 +15,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd.error_tree import DependencyError
 
@@ -47,12 +49,17 @@ def changed(what: str, purpose: str) -> DependencyError:
 
 
 def is_function(node: Node) -> bool:
-    """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
+    return is_function_class(type(node))
+
+
+def is_function_class(kind: type[Node]) -> bool:
+    """Whether nodes of a class are those of a Function.
 
     Without the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
-    return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
+    return issubclass(kind, base) if base is not None else hasattr(kind, "_forward_cls")
 
 
 def function_of(node: Node) -> type[torch.autograd.Function]:
@@ -91,7 +98,19 @@ def backward_id() -> int:
     Raises:
         DependencyError: this torch does not have it.
     """
-    return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+    return int(backward_counter()())
+
+
+def backward_counter() -> Callable[[], int]:
+    """The function behind :func:`backward_id`, for many calls.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    found: Callable[[], int] = _required(
+        torch, "_C._current_graph_task_id", "telling two backward passes apart"
+    )
+    return found
 
 
 def at_end_of_backward(call: Callable[[], None]) -> None:
@@ -252,6 +271,36 @@ def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None
         yield
     finally:
         del node.apply, node.apply_boxed  # type: ignore[attr-defined]
+
+
+def is_unwritten(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape is all zeros that have no memory, as some gradients are."""
+    return bool(getattr(tensor, "_is_zerotensor", lambda: False)())
+
+
+@contextmanager
+def one_pass(group: GraphExecGroup) -> Iterator[None]:
+    """Have each checkpoint recompute once in all blocks of a group, as in one run of the engine.
+
+    Without it, every saved tensor that is read outside of the engine recomputes its segment, and
+    all that the segment computes is held. A group that the caller entered stays.
+    """
+    current = getattr(torch._C, "_get_graph_exec_group", lambda: None)
+    with group if current() is None else nullcontext():
+        yield
+
+
+def kinds_of_caches() -> list[type]:
+    """The class of what selective checkpoints keep, if this torch has it."""
+    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
+    return [] if kind is None else [kind]
+
+
+def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
+    """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
+    kinds = kinds_of_caches()
+    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
+    return [cache for cache in found if isinstance(cache, dict)]
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
