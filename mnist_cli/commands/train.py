@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import config_show, contradictions, early, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -55,6 +56,11 @@ RULES = (
         ("nproc", "torchrun"),
         "The search runs in one process; omit the other option.",
     ),
+    Excludes(
+        ("print_config",),
+        ("resume", "dry_run", "verify_resume"),
+        "--print-config trains nothing; a run's configuration is in its config.toml.",
+    ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
 
@@ -68,6 +74,7 @@ def train(
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
     resume: flags.ResumeFlag = None,
+    print_config: flags.PrintConfigFlag = False,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
     find_lr: flags.FindLrFlag = False,
@@ -84,6 +91,10 @@ def train(
     override --set, --set overrides --config, and --config overrides the defaults. A validation
     set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
+    if print_config:
+        contradictions.refuse(context, RULES)
+        config_show.print_config(config, options.typed_layers(assignments, chosen), as_json=as_json)
+        return
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
@@ -98,6 +109,8 @@ def train(
         settings = None if resume else options.compose_typed(config, typed)
         if settings is not None:
             dumps.check(1 if dry_run else settings.epochs)
+        if place is None:  # other machines of a run need not have the files
+            _check(settings, resume, runs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -107,7 +120,7 @@ def train(
         if tensorboard:
             require("tensorboard", "--tensorboard")
 
-        from mnist_cli.report.training import LearningCurves, TrainingReport
+        from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
         from mnist_cli.training.resuming import resume as resumed
         from mnist_cli.training.run import RunRequest, begin, drive
         from mnist_cli.training.tensorboard import EventLog
@@ -115,7 +128,8 @@ def train(
         guide = RunGuide(place, data_dir)
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
         shown = [report, *([EventLog()] if tensorboard else []), dumps]
-        shown += [] if dry_run else [LearningCurves(report)]
+        curves = Postponed(LearningCurves(report))
+        shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,
             runs=runs,
@@ -143,10 +157,24 @@ def train(
             run = begin(settings, request)
         with naming_the_flag(), guide.hints(), run as session:
             summary = drive(session, request)
+        if as_json:  # a failure to draw then leaves its own document alone
+            curves.finish()
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
+        curves.finish()
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
+
+
+def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:
+    """Refuse files and names that do not exist."""
+    if resume is not None:
+        early.check_resumed(resume, runs)
+    if settings is None:
+        return
+    if settings.start is not None:
+        early.check_checkpoint(Path(settings.start), runs)
+    early.check_dataset(settings.dataset)
 
 
 def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:

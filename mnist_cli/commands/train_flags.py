@@ -39,6 +39,14 @@ ResumeFlag = Annotated[
         metavar="RUN|FILE",
         rich_help_panel=keys.STOPPING,
         help="Continue a run where it stopped, to the same bits.",
+        autocompletion=options.complete_runs,
+    ),
+]
+PrintConfigFlag = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print the configuration that would run, as TOML that --config reads; train nothing.",
     ),
 ]
 DryRunFlag = Annotated[

@@ -141,6 +141,24 @@ def _notes(session: Session) -> Iterator[str]:
         yield f"{session.run.path} is already complete; only the test set is read again"
 
 
+class Postponed(Observer):
+    """Hands the end of a run on to an observer later, when the result has been printed."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._ended: Session | None = None
+
+    def finished(self, session: Session) -> None:
+        """Keep the session."""
+        self._ended = session
+
+    def finish(self) -> None:
+        """Tell the observer, once, if the run has ended."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._observer.finished(ended)
+
+
 class LearningCurves(Observer):
     """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``."""
 

@@ -9,9 +9,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import Timeout
-
-from mnist_cli.base import locks
 from mnist_cli.base.files import (
     alive,
     check_writable,
@@ -106,6 +103,10 @@ class RunDirectory:
         Raises:
             OutputError: another process holds it; the message names the process.
         """
+        from filelock import Timeout
+
+        from mnist_cli.base import locks
+
         try:
             lock = locks.acquire(self.path / LOCK, timeout=0)
         except Timeout as error:
