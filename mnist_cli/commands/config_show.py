@@ -10,6 +10,7 @@ import typer
 
 from mnist_cli.commands import options
 from mnist_cli.config.choices import preset_names
+from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.sources import Layer
@@ -36,7 +37,10 @@ def show(recipe: RecipeArgument = "default", as_json: options.JsonOption = False
 
     --config reads the text back: write it to a file and change it.
     """
-    print_config(recipe, [], as_json=as_json)
+    try:
+        print_config(recipe, [], as_json=as_json)
+    except UsageError as error:  # a recipe is no option here
+        raise UsageError(error.message.removeprefix("--config "), error.hint) from error
 
 
 @app.command(name="list")

@@ -22,8 +22,8 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist inspect-grad --open", "its gradient graph, in the browser"),
     ),
     "mnist train": (
-        ("mnist train --config fast", "99% on MNIST in a second of training"),
-        ("mnist train --epochs 3 --lr 0.1 --set momentum=0.8", "your own recipe"),
+        ("mnist train --config fast", "99% in a second of training"),
+        ("mnist train --epochs 3 --lr 0.1 --set ema=0.9", "your own recipe"),
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
     ),
     "mnist eval": (
@@ -42,8 +42,8 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist draw --json", "prints the address for a script"),
     ),
     "mnist inspect-grad": (
-        ("mnist inspect-grad --open", "the graph as a page, in the browser"),
-        ("mnist inspect-grad --replay --quiet", "proof: replayed by hand, bit for bit"),
+        ("mnist inspect-grad --open", "as a page"),
+        ("mnist inspect-grad --replay --quiet", "bit for bit?"),
         ('mnist inspect-grad --expr "x * y" --at x=2 --at y=3', "one node"),
     ),
     "mnist plot": (
@@ -97,7 +97,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist data path --json", "for a script"),
     ),
     "mnist data show": (
-        ("mnist data show digits", "ten images in the terminal"),
+        ("mnist data show digits", "in the terminal"),
         ("mnist data show digits --split test --indices 3,14", "two images"),
         ("mnist data show digits -n 50 --out digits.png", "fifty, as a picture"),
     ),

@@ -105,7 +105,9 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
     if near:
         return f"Did you mean {near}?"
     if nearest(option, ["checkpoint"]) and "checkpoint" in (one.name for one in command.params):
-        return "A checkpoint is named without an option."
+        return (
+            f"Name the checkpoint without an option: {_value_of(option, typed)}".rstrip(": ") + "."
+        )
     notes = (note for names, note in NOTES.items() if plain in names.split())
     return next(notes, "") if "--set" in flags else ""
 

@@ -57,7 +57,9 @@ def of_key(name: str, default: str) -> Any:
         metavar=None if truth else metavar,
         help=f"{key.help} \\[default: {default}]" if default else key.help,
         parser=_parser(name),
-        autocompletion=complete(_COMPLETIONS.get(name, words)),
+        autocompletion=complete_runs
+        if name == "start"
+        else complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
 
@@ -92,7 +94,7 @@ def complete_list(words: Sequence[str]) -> Any:
 
 
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Shell completion of runs by number or name, newest first, and of paths.
+    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
 
     The runs are those under ``--runs``, if it comes before, or else of the default folder.
     """
@@ -100,26 +102,10 @@ def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
 
     with contextlib.suppress(OSError):
         found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
-        runs = sorted((path for path in found if run_number(path)), key=run_number, reverse=True)
+        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
+        runs = sorted(visible, key=run_number, reverse=True)
         names = [word for path in runs for word in (str(run_number(path)), path.name)]
-        matching = [name for name in names if name.startswith(incomplete)]
-        return matching or _paths(incomplete)
-    return _paths(incomplete)
-
-
-def _paths(incomplete: str) -> list[str]:
-    """Files and folders that begin so; a shell asks for no others once there is a completion."""
-    folder, _, start = incomplete.rpartition("/")
-    with contextlib.suppress(OSError):
-        names = sorted(
-            path.name for path in Path(folder or ("/" if incomplete[:1] == "/" else ".")).iterdir()
-        )
-        before = incomplete[: len(incomplete) - len(start)]
-        return [
-            f"{before}{name}"
-            for name in names
-            if name.startswith(start) and not name.startswith(".")
-        ]
+        return [name for name in names if name.startswith(incomplete)]
     return []
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import hints
 from mnist_cli.errors import Interrupted, UsageError
 
 
@@ -33,7 +32,7 @@ def translated(
     show = getattr(error, "format_message", None)
     if show is None or not hasattr(error, "exit_code"):
         return None
-    message = _bad_value(error) or getattr(error, "message", show()).rstrip(".")
+    message = _bad_value(error) or show().rstrip(".")
     path = _path(program, arguments)
     message, hint = _meant(error, message, path, arguments)
     return UsageError(message, f"{hint} See `{path} --help`.".lstrip())
@@ -41,11 +40,14 @@ def translated(
 
 def _meant(error: Any, message: str, path: str, arguments: list[str]) -> tuple[str, str]:
     """The message without Typer's own guess, and a hint at what was probably meant."""
+    from mnist_cli.commands import hints
+
     command = getattr(getattr(error, "ctx", None), "command", None)
     if command is None:
         return message, ""
     if option := getattr(error, "option_name", "") if "No such option" in message else "":
-        return message, hints.about_option(option, arguments, command)
+        alone = message.partition(" (Possible options")[0]
+        return alone, hints.about_option(option, arguments, command)
     if found := re.match(r"No such command '(.+?)'", message):
         known = getattr(command, "commands", {})
         return found[0], hints.about_command(found[1], path, known)
