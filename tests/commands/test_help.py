@@ -113,9 +113,7 @@ def test_every_default_of_a_recipe_is_shown(run: Run, monkeypatch: pytest.Monkey
     for name, key in KEYS.items():
         if key.option is None or key.default is None:
             continue
-        entry = re.search(
-            rf"^│ {flag(name)} [^\[]*\[default: ([^\]]*)\]", lines, re.MULTILINE
-        )
+        entry = re.search(rf"^│ {flag(name)} [^\[]*\[default: ([^\]]*)\]", lines, re.MULTILINE)
         assert entry, name
         value = str(key.default)
         assert entry[1] == (value.lower() if isinstance(key.default, bool) else value), name

@@ -184,7 +184,7 @@ def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
 )
 def test_another_shape_gets_the_form_of_images(tmp_path: Path, forward: str) -> None:
     with pytest.raises(UsageError) as caught:
-        class_count(named(tmp_path, body(forward)))
+        models.build(named(tmp_path, body(forward)), 10)
     assert "(N, 1, 28, 28)" in caught.value.hint
     assert "x.flatten(1)" in caught.value.hint
 
