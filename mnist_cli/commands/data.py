@@ -154,16 +154,15 @@ def show(
     Without --indices the samples are spread evenly over the file.
     """
     contradictions.refuse(context, [Excludes(("count",), ("indices",))])
-    from mnist_cli.data.load import load
+    from mnist_cli.data.load import load_samples
     from mnist_cli.report import datasets
     from mnist_cli.report.console import note
 
     if png is not None:
         require("matplotlib", "--out")
-    data = load(name, data_dir, say=note)
+    images, data = load_samples(name, data_dir, split, note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
-    images = data.split(split)
     chosen = (
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
