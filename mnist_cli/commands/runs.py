@@ -182,7 +182,7 @@ def show_run(
     run = open_run(target, runs)
     files = _sizes(run.path)
     if as_json:
-        tables = {"config": run.config, "environment": run.environment}
+        tables = {"recipe": run.recipe, "config": run.config, "environment": run.environment}
         print_json({**_plain(run), **tables, "files": files})
     else:
         print_run(run, files)
@@ -218,7 +218,8 @@ def remove(
                 f"the run {path} is being written by {writer}", "Wait for it, or stop it first."
             )
     if not yes and not _confirmed(found, as_json=as_json):
-        raise UsageError("nothing was deleted", "")
+        note("nothing was deleted")
+        return
     for path in found:
         directory.remove(RunDirectory(path))
         note(f"deleted {path}")

@@ -27,20 +27,14 @@ MANY_RUNS = 4
 
 def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
     """A line per run; problems follow on stderr."""
-    rows = _without_empty(
-        [_row(run, apart) for run, apart in zip(runs, distinctions(runs), strict=True)],
-        ("recipe", "differs in"),
-    )
+    rows = [_row(run, apart) for run, apart in zip(runs, distinctions(runs), strict=True)]
+    for column in ("recipe", "differs in"):
+        if len({row[column] for row, run in zip(rows, runs, strict=True) if run.config}) < 2:
+            rows = [{name: text for name, text in row.items() if name != column} for row in rows]
     print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
     for run in runs:
         if run.problem:
             note(f"{run.path}: {run.state}: {run.problem}")
-
-
-def _without_empty(rows: Sequence[dict[str, str]], optional: Sequence[str]) -> list[dict[str, str]]:
-    """The rows without those optional columns that have one value throughout."""
-    dull = {name for name in optional if len({row[name] for row in rows}) == 1}
-    return [{name: text for name, text in row.items() if name not in dull} for row in rows]
 
 
 def _distinctions(values: Mapping[str, Any]) -> str:

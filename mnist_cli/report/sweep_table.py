@@ -8,14 +8,14 @@ from typing import Any
 from rich.markup import escape
 
 from mnist_cli.config.names import ModelName, dataset_label
-from mnist_cli.report.console import note, percent, print_table, stdout, warn
+from mnist_cli.report.console import note, percent, print_table, stdout
 from mnist_cli.report.run_table import NOTHING, value_text
 from mnist_cli.runs.listing import FINISHED
 from mnist_cli.runs.sweep_results import Mean, Setting, SweepResult
 
 
 def print_sweep(result: SweepResult) -> None:
-    """Print the table; each run that failed follows on stderr."""
+    """Print the table, and which setting is the best."""
     heads = ("runs", "test accuracy", "test loss", "validation accuracy", "seconds")
     rows = [(*_values(one.values), *_figures(one)) for one in result.settings]
     print_table(
@@ -27,10 +27,6 @@ def print_sweep(result: SweepResult) -> None:
         stdout(wide=True).print(
             f"best by validation accuracy: [bold]{escape(words(result.best.values))}[/]"
         )
-    for run in result.failed:
-        message = run.failure["message"] if run.failure else ""
-        where = f" ({run.record.path})" if run.record else ""
-        warn(f"run {run.cell.number}, {run.cell.label}{where}: {message}")
 
 
 def _named(result: SweepResult, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -300,7 +300,7 @@ def _stored(folder: Path) -> dict[str, Any]:
     """The content of ``sweep.json``; empty if none, or if it is garbled: it is written anew."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        if isinstance(found, dict):
+        if isinstance(found, dict) and isinstance(found.get("plan"), str):
             return found
     return {}
 
