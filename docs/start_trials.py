@@ -83,9 +83,7 @@ def main() -> None:
             print_rows(program, chosen, folder, given.rounds)
 
 
-def print_rows(
-    program: str, commands: Sequence[Sequence[str]], folder: Path, rounds: int
-) -> None:
+def print_rows(program: str, commands: Sequence[Sequence[str]], folder: Path, rounds: int) -> None:
     """Measure the commands by turns with a program of one line, and print their rows."""
     least = dict.fromkeys(range(len(commands)), float("inf"))
     base = float("inf")

@@ -37,6 +37,7 @@ from mnist_cli.training.expected_errors import expected, explain
 
 COMMANDS = {
     "train": "train",
+    "sweep": "sweep",
     "eval": "evaluate",
     "predict": "predict",
     "draw": "draw",

@@ -56,7 +56,6 @@ _PRODUCTS = "matmul mm mv dot"
 _ALONG_A_DIMENSION = "sum mean prod var std logsumexp softmax log_softmax cumsum squeeze unsqueeze"
 
 
-
 def _together(*values: Any) -> int:
     """The entries of tensors brought to one shape."""
     return _broadcast(*(value.shape for value in values if isinstance(value, Tensor)))
@@ -255,9 +254,7 @@ class _Reader:
                 self.refuse(f"{name} takes no options by name", node)
             return self._compute(node, lambda *t: function.call(*t, *numbers), tensors)
         options = self._options(node, name, function)
-        return self._compute(
-            node, lambda *t: function.call(*t, **options), tensors, function.grown
-        )
+        return self._compute(node, lambda *t: function.call(*t, **options), tensors, function.grown)
 
     def _options(self, node: ast.Call, name: str, function: Function) -> dict[str, int]:
         extra = node.args[function.tensors :]

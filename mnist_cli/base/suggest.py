@@ -45,6 +45,8 @@ SYNONYMS = {
     "val_size": "val_split validation_split val_fraction",
     "config": "preset recipe conf cfg config_file hparams yaml",
     "set": "override param hp",
+    "name": "run_name exp_name experiment exp_id tag",
+    "seeds": "n_seeds num_seeds repeats repeat trials",
     "out": "output output_dir save save_to outdir o dest destination png file",
     "runs": "out output output_dir save_dir log_dir logdir project save_model outdir run_dir results_dir",
     "checkpoint": "ckpt weights model_path load pretrained",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Train and test": ("train", "eval", "predict", "draw", "bench"),
+    "Train and test": ("train", "eval", "predict", "draw", "sweep", "bench"),
     "Look inside": ("inspect-grad", "plot", "model"),
     "Manage": ("runs", "data", "config", "export", "doctor"),
 }
@@ -25,6 +25,11 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist train --config fast", "99% in a second of training"),
         ("mnist train --epochs 3 --lr 0.1 --set ema=0.9", "your own recipe"),
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
+    ),
+    "mnist sweep": (
+        ("mnist sweep --config smoke --set lr=0.05,0.1", "two rates, two runs"),
+        ("mnist sweep --config smoke --set lr=0.05,0.1 --seeds 3", "six runs"),
+        ("mnist runs --sort accuracy", "the best first"),
     ),
     "mnist eval": (
         ("mnist eval", "the newest run on the test set"),
@@ -70,6 +75,16 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist runs", "all runs"),
         ("mnist runs --sort accuracy", "the best first"),
         ("mnist runs --json", "for a script"),
+    ),
+    "mnist runs show": (
+        ("mnist runs show 1", "run 1: recipe, result, files"),
+        ("mnist runs show 1 --json", "for a script"),
+        ("mnist config show 1", "its recipe, with each key's meaning"),
+    ),
+    "mnist runs rm": (
+        ("mnist train --config smoke --name scratch", "a run to delete"),
+        ("mnist runs rm scratch --yes", "without a question"),
+        ("mnist runs", "what is left"),
     ),
     "mnist runs compare": (
         ("mnist train --config smoke --seed 1", "a second run"),

@@ -47,8 +47,9 @@ NOTES = {
 """By options of other programs, why ``mnist train`` has none."""
 
 COMMANDS = {
-    "train": "fit run learn training start finetune tune",
+    "train": "fit run learn training start finetune",
     "train --resume": "resume continue",
+    "sweep": "tune grid gridsearch search optimize hyperparameters multirun optuna",
     "eval": "test evaluate val validate score accuracy",
     "predict": "infer inference classify recognise recognize read label",
     "draw": "serve web gui demo app ui paint gradio",

@@ -173,9 +173,9 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        metavar="NAME|FILE",
-        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and its "
-        "training. --config example trains as PyTorch's example does; --model example uses only "
+        metavar="NAME|FILE|RUN",
+        help=f"Preset ({', '.join(choices.preset_names())}), TOML file, or run to repeat: a network "
+        "and its training. --config example trains as PyTorch's example does; --model example uses only "
         "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),
@@ -297,8 +297,64 @@ def compose_config(
     return compose_typed(config, typed_layers(assignments, flags))
 
 
-def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
-    """Defaults, then ``--config``, then what was typed.
+def compose_typed(config: str | None, typed: Sequence[Layer], runs: Path = RUNS) -> TrainConfig:
+    """Defaults, then ``--config``, then what was typed; see :func:`compose_on`."""
+    return compose_on(recipe_layer(config, runs), typed)
+
+
+def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
+    """The layer that ``--config`` means: a preset, a TOML file, or a run under ``runs``.
+
+    Raises:
+        UsageError: it is none of them, or its file is not a configuration.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.config import schema as configs
+
+    if config is None:
+        return None
+    found = recipe_run(config, runs)
+    return configs.from_file(found / "config.toml" if found else configs.find_config(config))
+
+
+def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
+    """The run that ``--config`` means; None for a preset or a file, which come first.
+
+    Raises:
+        UsageError: a run without a configuration, or another folder.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.base.files import is_folder, is_there
+    from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
+
+    if config is None or config in choices.preset_names():
+        return None
+    try:
+        folder = find_run(Path(config).expanduser(), runs)
+        if folder is not None and not is_there(RunDirectory(folder).config):
+            raise UsageError(
+                f"--config {config}: {folder} is not a run: it has no config.toml",
+                f"Name a preset, a TOML file or a run. {known_runs(runs)}",
+            )
+        checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
+    except (OSError, RuntimeError):  # find_config says what cannot be read
+        return None
+    if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
+        raise UsageError(
+            f"--config {config}: a checkpoint, not a configuration",
+            f"Name its run: --config {Path(config).parent}",
+        )
+    return folder
+
+
+def recipe_name(config: str | None, runs: Path = RUNS) -> str:
+    """What ``--config`` named, for a run's records: a preset, a file's or a run's name."""
+    folder = recipe_run(config, runs)
+    return folder.name if folder else Path(config or "").stem
+
+
+def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
+    """Defaults, then the recipe, then what was typed.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -306,9 +362,8 @@ def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
     """
     from mnist_cli.config import schema as configs
 
-    if config is None:
+    if recipe is None:
         return configs.compose(typed)
-    recipe = configs.from_file(configs.find_config(config))
     composed = configs.compose([recipe, *typed])
     if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
