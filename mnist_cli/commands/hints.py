@@ -35,8 +35,6 @@ PHRASES = {
 NOTES = {
     "dropout dropout_rate drop p_drop": "Dropout is part of a network: write your own, and name it "
     "with --model net.py:Net.",
-    "log_interval log_every log_freq log_every_n_steps print_freq val_check_interval eval_every": "A "
-    "run's metrics.jsonl has the figures; no option sets the interval.",
     "loss criterion loss_fn objective": "The loss is always cross-entropy; --set label_smoothing "
     "changes it.",
     "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "

@@ -50,18 +50,31 @@ RULES = (
     ),
     Excludes(
         ("print_config",),
-        ("resume", "dry_run", "verify_resume"),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
         "--print-config trains nothing; a run's configuration is in its config.toml.",
     ),
     Excludes(
         ("name",),
-        ("resume", "dry_run", "verify_resume"),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
         "--name names a new run that is kept.",
     ),
     Excludes(
         ("seeds",),
-        ("resume", "dry_run", "verify_resume", "nproc", "torchrun"),
+        ("resume", "dry_run", "verify_resume", "find_lr", "nproc", "torchrun"),
         "The runs of --seeds are new, are kept, and are trained one after another by one process.",
+    ),
+    Excludes(
+        ("find_lr",),
+        (
+            *("dry_run", "resume", "verify_resume", "tensorboard", "dump_grad"),
+            *("lr", "schedule", "epochs", "max_steps", "max_time"),
+        ),
+        "The search trains a few steps with its own rates and keeps no run; omit the other option.",
+    ),
+    Excludes(
+        ("find_lr",),
+        ("nproc", "torchrun"),
+        "The search runs in one process; omit the other option.",
     ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
@@ -80,6 +93,7 @@ def train(
     print_config: flags.PrintConfigFlag = False,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
+    find_lr: flags.FindLrFlag = False,
     runs: options.RunsOption = options.RUNS,
     name: flags.NameFlag = "",
     tensorboard: flags.TensorboardFlag = False,
@@ -120,6 +134,8 @@ def train(
         settings = None if resume else options.compose_typed(config, typed, runs)
         if name:
             check_name(name)
+        if settings is not None:
+            dumps.check(1 if dry_run else settings.epochs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -157,6 +173,12 @@ def train(
         elif verify_resume:
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
+            return
+        elif find_lr:
+            from mnist_cli.commands.find_lr import find_lr as propose_rate
+
+            with guide.hints():
+                propose_rate(settings, request, as_json=as_json)
             return
         else:
             run = begin(settings, request)

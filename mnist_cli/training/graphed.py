@@ -175,7 +175,7 @@ class Graphed:
     def _fitting(self) -> int:
         """How many steps to replay at once; 0 where the next one cannot be replayed.
 
-        No replay goes beyond a batch after which a checkpoint is due, and none of several steps
+        No replay goes beyond a step after which a checkpoint is due or the run ends, and none of several steps
         includes the one that is measured.
         """
         state, every = self._stepper.state, self._stepper.state.config.checkpoint_every
@@ -184,7 +184,9 @@ class Graphed:
         to_checkpoint = every - state.step % every if every else math.inf
         to_measured = self._stepper.measured_batch - state.batch
         alone = math.inf if to_measured < 0 else max(to_measured, 1)
-        room = min(self._program.full - state.batch, to_checkpoint, alone)
+        most = state.config.max_steps
+        to_limit = most - state.step if most else math.inf
+        room = min(self._program.full - state.batch, to_checkpoint, to_limit, alone)
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
     def _replay_of(self, steps: int) -> Replay | None:

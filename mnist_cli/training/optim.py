@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.devices.kinds import kind_of
-from mnist_cli.runs.results import EpochResult
+from mnist_cli.runs.results import EpochResult, StepRow
 from mnist_cli.training.muon import Muon
 
 KINDS: Mapping[str, tuple[Any, tuple[str, ...]]] = {
@@ -157,12 +157,14 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 
 
 def learning_rates(
-    config: TrainConfig, history: Sequence[EpochResult]
+    config: TrainConfig, history: Sequence[EpochResult], steps: Sequence[StepRow] = ()
 ) -> list[tuple[float, float]]:
-    """The learning rate over these epochs: see :meth:`LearningRate.course`.
+    """The learning rate over these epochs: as its steps recorded it, or :meth:`LearningRate.course`.
 
     Empty if the epochs' numbers are inconsistent.
     """
+    if len(steps) > 1:
+        return [(row.done, row.lr) for row in steps]
     if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
         return []
     last = history[-1]
