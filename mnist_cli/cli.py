@@ -8,14 +8,14 @@ error into a message and a code, and the only one that ends the process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import io
 import os
-import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
 from itertools import takewhile
@@ -32,8 +32,6 @@ from mnist_cli.commands import help_pages, options
 from mnist_cli.commands.renamed import renamed, spelled_out
 from mnist_cli.commands.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
-from mnist_cli.networks.source import blamed
-from mnist_cli.training.expected_errors import expected, explain
 
 COMMANDS = {
     "train": "train",
@@ -74,6 +72,8 @@ class _PlainHelp:
 
 def _choices(option: Any, **named: Any) -> str | None:
     """The choices of an option, which Typer would break in the middle of a word."""
+    import shutil
+
     shown = type(option).display_type_rich(option, **named)
     return shown and help_pages.broken(shown, shutil.get_terminal_size().columns)
 
@@ -84,6 +84,7 @@ class _Command(_PlainHelp, typer.core.TyperCommand):
         return super().parse_args(context, renamed(context.command_path, arguments))
 
     def invoke(self, context: Any) -> Any:
+        gc.enable()
         check_working_directory()
         return super().invoke(context)
 
@@ -98,16 +99,7 @@ def build(only: str | None = None) -> typer.Typer:
 
     That is what one command needs; to import the others takes longer than to import it.
     """
-    app = typer.Typer(
-        name="mnist",
-        cls=_Group,
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
-        context_settings={"help_option_names": ["--help", "-h"]},
-        epilog=f"{help_pages.epilog('mnist')}\n\nEvery command has --help with more examples.",
-    )
-    app.callback()(_root)
+    app = _program()
     for name in [only] if only else COMMANDS:
         module = import_module(f"mnist_cli.commands.{COMMANDS[name]}")
         panel = help_pages.panel(name)
@@ -117,6 +109,36 @@ def build(only: str | None = None) -> typer.Typer:
             app.command(name=name, rich_help_panel=panel)(getattr(module, COMMANDS[name]))
     _tidy_help(app, "mnist")
     return app
+
+
+def _program() -> typer.Typer:
+    app = typer.Typer(
+        name="mnist",
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog=f"{help_pages.epilog('mnist')}\n\nEvery command has --help with more examples.",
+    )
+    app.callback(help=_filled(_root))(_root)
+    return app
+
+
+@cache
+def outline() -> typer.Typer:
+    """The program without its commands' options, for ``mnist --help`` and to complete a command.
+
+    To import all commands takes twice as long as Typer itself.
+    """
+    app = _program()
+    for name, summary in help_pages.SUMMARIES.items():
+        app.command(name, help=summary, rich_help_panel=help_pages.panel(name))(_nothing)
+    return app
+
+
+def _nothing() -> None:
+    """Stands for a command that is only listed."""
 
 
 def _tidy_help(group: typer.Typer, path: str) -> None:
@@ -185,6 +207,8 @@ def main() -> NoReturn:
         abandon_stdout()
         code = 0
     except OSError as error:
+        from mnist_cli.training.expected_errors import explain
+
         abandon_stdout()
         code = code or _report(explain(error), arguments)  # a failure keeps its own code
     end(code)
@@ -222,6 +246,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
     except (Exception, SystemExit) as error:
+        from mnist_cli.networks.source import blamed
+        from mnist_cli.training.expected_errors import expected
+
         unnamed = isinstance(error, OSError) and error.filename is None  # stdout's
         if (unnamed or isinstance(error, SystemExit)) and not blamed(error):
             raise
@@ -236,9 +263,8 @@ def _invoke(arguments: list[str]) -> int:
     answer the shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
-        build()(args=arguments, prog_name="mnist")
-    named = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    command = typer.main.get_command(build(named))
+        _needed(_being_completed())(args=arguments, prog_name="mnist")
+    command = typer.main.get_command(_needed(arguments))
     try:
         # A command that starts the program again, as several processes, needs what was typed.
         with command.make_context("mnist", list(arguments), obj=tuple(arguments)) as context:
@@ -257,6 +283,23 @@ def _invoke(arguments: list[str]) -> int:
             raise
         raise known from error
     return 0
+
+
+def _needed(words: Sequence[str]) -> typer.Typer:
+    """As much of the program as a command line needs."""
+    if words and words[0] in COMMANDS:
+        return build(words[0])
+    return outline() if len(words) < 2 and {*words} <= {"", "--help", "-h"} else build()
+
+
+def _being_completed() -> list[str]:
+    """The whole words of the command line that a shell completes, without the program's name.
+
+    Shells hand it over in one of Typer's two variables.
+    """
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    words = line.split()[1:]
+    return words if len(words) > 1 or line[-1:].isspace() else []
 
 
 def _asked(flag: str, arguments: list[str]) -> bool:

@@ -64,13 +64,13 @@ def _together(*values: Any) -> int:
 def _product(left: Tensor, right: Tensor) -> int:
     """The entries of a product of vectors, matrices or stacks of them."""
     rows, columns = left.shape[-2:-1], right.shape[1:][-1:]
-    return _broadcast(left.shape[:-2], right.shape[:-2]) * math.prod((*rows, *columns))
+    return int(_broadcast(left.shape[:-2], right.shape[:-2]) * math.prod((*rows, *columns)))
 
 
 def _broadcast(*shapes: Sequence[int]) -> int:
     """The entries of the common shape, of which one number is stored."""
     views = [torch.zeros(()).expand(tuple(shape)) for shape in shapes]
-    return torch.broadcast_tensors(*views)[0].numel()
+    return int(torch.broadcast_tensors(*views)[0].numel())
 
 
 FUNCTIONS: Mapping[str, Function] = {

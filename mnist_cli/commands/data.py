@@ -160,9 +160,10 @@ def show(
 
     if png is not None:
         require("matplotlib", "--out")
-    images, data = load_samples(name, data_dir, split, note)
+    splits, data = load_samples(name, data_dir, note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
+    images = splits[split]
     chosen = (
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.config.choices import DEVICES
 from mnist_cli.errors import DeviceError
@@ -60,6 +60,7 @@ def doctor(
     It uses MNIST if --data-dir has it, else the bundled digits, and leaves no files behind.
     """
     contradictions.refuse(context, RULES)
+    early.check_choices(device)
     if prove:
         from mnist_cli.commands import doctor_prove
 

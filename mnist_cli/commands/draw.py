@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.base.process import command_line
-from mnist_cli.commands import browser, options
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import Terminated
 from mnist_cli.training.expected_errors import expected
@@ -55,6 +55,8 @@ def draw(
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
     """
+    early.check_choices(device, model, precision)
+    early.check_checkpoint(checkpoint, runs)
     from mnist_cli.base.signals import stop_on_signals
     from mnist_cli.devices.device import compute_settings
     from mnist_cli.inference import drawings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_cli.base.packages import require
-from mnist_cli.commands import browser, contradictions, options
+from mnist_cli.commands import browser, contradictions, early, options
 from mnist_cli.commands.contradictions import Needs
 from mnist_cli.commands.opening import note_foreign, open_checkpoint, unfinished
 
@@ -78,6 +78,9 @@ def evaluate(
     is recognised by its weights, under any key and prefix, and computed in fp32.
     """
     contradictions.refuse(context, RULES)
+    early.check_choices(device, model, precision)
+    early.check_checkpoint(checkpoint, runs)
+    early.check_choices(dataset=dataset)
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.misfit import find_misfit
     from mnist_cli.inference.opened import DataSource

@@ -14,6 +14,24 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The commands of each panel of ``mnist --help``, in its order."""
 
+SUMMARIES: Mapping[str, str] = {
+    "train": "Train a network and measure its accuracy on the test set.",
+    "eval": "Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.",
+    "predict": "Classify pictures: the digit, and the three most likely classes with their probabilities.",
+    "draw": "Serve a page to draw digits on, and classify them stroke by stroke.",
+    "sweep": "Train every combination of some settings, each with several seeds, and compare them.",
+    "bench": "Compare recipes on this machine: seconds to a test accuracy, speed and memory.",
+    "inspect-grad": "Show the backward graph of one batch's loss, with the real gradient at every node.",
+    "plot": "Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.",
+    "model": "Print a layer-by-layer summary: shapes, weights, multiply-adds and memory of each operation.",
+    "export": "Export a network as ONNX, as a torch.export program or as safetensors.",
+    "doctor": "Report whether the GPU works, or how to fix it; list versions, CPU, memory and data.",
+    "runs": "List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.",
+    "data": "Data sets on disk: fetch, verify, show, path, convert.",
+    "config": "Recipes: list the presets, show one with the meaning of each key.",
+}
+"""The first paragraph of each command's help, in Typer's order: ``mnist --help`` imports no command."""
+
 Example = tuple[str, str]
 EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "mnist": (

@@ -9,7 +9,7 @@ import typer
 
 from mnist_cli.base.files import is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import options
+from mnist_cli.commands import early, options
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
@@ -73,6 +73,11 @@ def model(
     Trained weights, fixed weights and the running statistics of batch norms are counted
     separately. --quiet prints only the totals.
     """
+    target, model = _meant(target, model)
+    if target is not None:
+        _check_exists(target, runs)
+        if classes is None:
+            early.check_checkpoint(Path(target), runs)
     import torch
 
     from mnist_cli.devices.memory import explain_out_of_memory
@@ -93,6 +98,22 @@ def model(
         report.print_network(flow, shown, table=not quiet)
 
 
+def _meant(target: str | None, name: ModelName | None) -> tuple[str | None, ModelName | None]:
+    """The checkpoint and the network that the arguments mean.
+
+    Raises:
+        UsageError: two networks are named.
+    """
+    target = None if target is None else choices.plain_model(ModelName(target))
+    if target is not None and choices.width_of(target) is not None:
+        if name not in (None, target):
+            raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
+        return None, ModelName(target)
+    if target is not None and name is None and ModelName(target).is_own:
+        return None, ModelName.typed(target)
+    return target, name
+
+
 def _choose(
     target: str | None, name: ModelName | None, classes: int | None, runs: Path, *, quiet: bool
 ) -> Shown:
@@ -105,14 +126,6 @@ def _choose(
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.inference.shown import fresh, saved
 
-    target = None if target is None else choices.plain_model(ModelName(target))
-    if target is not None and choices.width_of(target) is not None:
-        if name not in (None, target):
-            raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
-        target, name = None, ModelName(target)
-    elif target is not None and name is None and ModelName(target).is_own:
-        name = ModelName.typed(target)
-        target = None
     if target is None and name is not None:
         return fresh(name, classes or CLASSES, f"the network {name.label}, with fresh weights")
     if target is None and not _any_run(runs):
@@ -123,8 +136,6 @@ def _choose(
             "--classes applies only to a network given by its name",
             "Omit it, or name a network: mnist model conv4.",
         )
-    if target is not None:
-        _check_exists(target, runs)
     where = Path(target) if target is not None else None
     return saved(open_checkpoint(where, runs, model=name, device="cpu", quiet=quiet))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import browser, options
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
@@ -97,16 +97,18 @@ def plot(
     Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
     names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
+    several = bool(targets and len(targets) > 1)
+    everything = only is not None or not several
+    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
+    endings = options.parse_words("--format", formats, tuple(FORMATS))
+    if not several:
+        early.check_checkpoint(targets[0] if targets else None, runs)
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
     from mnist_cli.report.console import print_json, warn
     from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
     from mnist_cli.report.plots import print_pictures
 
-    several = bool(targets and len(targets) > 1)
-    everything = only is not None or not several
-    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
-    endings = options.parse_words("--format", formats, tuple(FORMATS))
     needs_network = not OF_RUN.keys() >= set(names)
     if not needs_network:
         unused = {"--model": model, "--dataset": dataset, "--device": device}

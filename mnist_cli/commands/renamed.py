@@ -34,13 +34,13 @@ def spelled_out(arguments: list[str]) -> list[str]:
 
 def renamed(command: str, arguments: list[str]) -> list[str]:
     """What was typed, in the spelling of ``--help``; each old one is noted on stderr."""
-    from mnist_cli.report.console import note
-
     new = list(arguments)
     end = new.index("--") if "--" in new else len(new)
     for place, word in enumerate(new[:end]):
         flag, equals, value = word.partition("=")
         if today := RENAMED.get(command, {}).get(flag):
+            from mnist_cli.report.console import note
+
             note(f"{flag} is now {today}; the old spelling will be removed in the next release")
             new[place] = f"{today}{equals}{value}"
         elif usual := ALSO.get(flag):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import config_show, contradictions, options
+from mnist_cli.commands import config_show, contradictions, early, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -136,6 +137,8 @@ def train(
             check_name(name)
         if settings is not None:
             dumps.check(1 if dry_run else settings.epochs)
+        if place is None:  # other machines of a run need not have the files
+            _check(settings, resume, runs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -227,6 +230,17 @@ def _note_changes(session: Session, run: Path, report: Observer) -> None:
 
     if changes := session.differences_from(read_run(run).environment):
         report.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
+
+
+def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:
+    """Refuse files and names that do not exist."""
+    if resume is not None and str(resume) != NEWEST:
+        early.check_resumed(resume, runs)
+    if settings is None:
+        return
+    if settings.start is not None:
+        early.check_checkpoint(Path(settings.start), runs)
+    early.check_dataset(settings.dataset)
 
 
 def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:

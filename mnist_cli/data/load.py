@@ -108,17 +108,17 @@ def load(
 
 
 def load_samples(
-    name: str, root: Path, split: str, say: Progress | None = None
-) -> tuple[Samples, LoadedData]:
+    name: str, root: Path, say: Progress | None = None
+) -> tuple[Mapping[str, Samples], LoadedData]:
     """Load a data set as :func:`load` does, but as arrays, without torch.
 
     Returns:
-        A split, ``train`` or ``test``, and the rest of what is known of the data set.
+        The splits ``train`` and ``test``, and the rest of what is known of the data set.
     """
     from mnist_cli.data.samples import Samples
 
     data = _load(name, root, Samples.of, download=True, say=say, whole=True)
-    return cast("Samples", data.split(split)), data
+    return {one: cast("Samples", data.split(one)) for one in ("train", "test")}, data
 
 
 def _load(

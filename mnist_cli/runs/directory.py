@@ -10,9 +10,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import Timeout
-
-from mnist_cli.base import locks
 from mnist_cli.base.files import (
     alive,
     check_writable,
@@ -109,6 +106,10 @@ class RunDirectory:
         Raises:
             OutputError: another process holds it; the message names the process.
         """
+        from filelock import Timeout
+
+        from mnist_cli.base import locks
+
         try:
             lock = locks.acquire(self.path / LOCK, timeout=0)
         except Timeout as error:
