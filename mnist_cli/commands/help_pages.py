@@ -45,8 +45,8 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
     ),
     "mnist sweep": (
-        ("mnist sweep --config smoke --set lr=0.05,0.1", "two rates, two runs"),
-        ("mnist sweep --config smoke --set lr=0.05,0.1 --seeds 3", "six runs"),
+        ("mnist sweep --config smoke --set lr=0.003,0.01", "two rates, two runs"),
+        ("mnist sweep --config smoke --set lr=0.003,0.01 --seeds 3", "six runs"),
         ("mnist runs --sort accuracy", "the best first"),
     ),
     "mnist eval": (
