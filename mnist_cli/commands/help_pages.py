@@ -45,7 +45,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
     ),
     "mnist sweep": (
-        ("mnist sweep --config smoke --set lr=0.003,0.01", "two rates, two runs"),
+        ("mnist sweep --config smoke --set lr=0.003,0.01", "two rates"),
         ("mnist sweep --config smoke --set lr=0.003,0.01 --seeds 3", "six runs"),
         ("mnist runs --sort accuracy", "the best first"),
     ),
