@@ -35,6 +35,7 @@ from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Ter
 
 COMMANDS = {
     "train": "train",
+    "sweep": "sweep",
     "eval": "evaluate",
     "predict": "predict",
     "draw": "draw",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_cli.commands import options
 from mnist_cli.config.choices import preset_names
+from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.sources import Layer
@@ -23,20 +25,27 @@ app = typer.Typer(
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        metavar="NAME|FILE",
-        help=f"Preset ({', '.join(preset_names())}) or TOML file.",
+        metavar="NAME|FILE|RUN",
+        help=f"Preset ({', '.join(preset_names())}), TOML file, or run.",
         autocompletion=options.complete(preset_names()),
     ),
 ]
 
 
 @app.command()
-def show(recipe: RecipeArgument = "default", as_json: options.JsonOption = False) -> None:
+def show(
+    recipe: RecipeArgument = "default",
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+) -> None:
     """Print a recipe as TOML: every key, with its meaning and the value that applies.
 
     --config reads the text back: write it to a file and change it.
     """
-    print_config(recipe, [], as_json=as_json)
+    try:
+        print_config(recipe, [], runs, as_json=as_json)
+    except UsageError as error:  # a recipe is no option here
+        raise UsageError(error.message.removeprefix("--config "), error.hint) from error
 
 
 @app.command(name="list")
@@ -57,27 +66,28 @@ def list_presets(as_json: options.JsonOption = False) -> None:
     stdout().print(table)
 
 
-def print_config(config: str | None, typed: Sequence[Layer], *, as_json: bool) -> None:
+def print_config(config: str | None, typed: Sequence[Layer], runs: Path, *, as_json: bool) -> None:
     """Print what a recipe and the options say, as TOML or JSON.
 
     Args:
-        config: a preset or a file; None is the default recipe.
+        config: a preset, a file or a run; None is the default recipe.
         typed: what was typed for this run.
+        runs: folder of the run directories.
         as_json: print one object instead.
 
     Raises:
         UsageError: a key or a value that is not allowed.
     """
     from mnist_cli.config.explained import explained, preset_title, settings
-    from mnist_cli.config.schema import find_config, from_file
     from mnist_cli.report.console import note, print_json
 
-    composed = options.compose_typed(config, typed)
+    recipe = options.recipe_layer(config, runs)
+    composed = options.compose_on(recipe, typed)
     if as_json:
         print_json(settings(composed))
         return
-    layers = [from_file(find_config(config))] if config is not None else []
-    origin = {key: _source(layer, key) for layer in [*layers, *typed] for key in layer.values}
+    layers = [*([recipe] if recipe else []), *typed]
+    origin = {key: _source(layer, key) for layer in layers for key in layer.values}
     title = preset_title(config) if not typed and config in preset_names() else ""
     sys.stdout.write(explained(composed, origin if typed else {}, title))
     if composed.model.is_own:

@@ -71,11 +71,11 @@ def check_resumed(target: Path, runs: Path) -> None:
     Raises:
         CheckpointError: there is none.
     """
-    from mnist_cli.runs.directory import find_run
+    from mnist_cli.runs.directory import find_run, known_runs
 
     try:
         found = find_run(target, runs) is not None or is_there(target)
     except OSError:
         return  # reading it says why
     if not found:
-        raise CheckpointError(f"the checkpoint {target} does not exist")
+        raise CheckpointError(f"no checkpoint or run {target}", known_runs(runs))

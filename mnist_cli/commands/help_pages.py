@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Train and test": ("train", "eval", "predict", "draw", "bench"),
+    "Train and test": ("train", "eval", "predict", "draw", "sweep", "bench"),
     "Look inside": ("inspect-grad", "plot", "model"),
     "Manage": ("runs", "data", "config", "export", "doctor"),
 }
@@ -19,6 +19,7 @@ SUMMARIES: Mapping[str, str] = {
     "eval": "Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.",
     "predict": "Classify pictures: the digit, and the three most likely classes with their probabilities.",
     "draw": "Serve a page to draw digits on, and classify them stroke by stroke.",
+    "sweep": "Train every combination of some settings, each with several seeds, and compare them.",
     "bench": "Compare recipes on this machine: seconds to a test accuracy, speed and memory.",
     "inspect-grad": "Show the backward graph of one batch's loss, with the real gradient at every node.",
     "plot": "Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.",
@@ -39,9 +40,14 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist inspect-grad --open", "its gradient graph, in the browser"),
     ),
     "mnist train": (
-        ("mnist train --config fast", "99% on MNIST in a second of training"),
-        ("mnist train --epochs 3 --lr 0.1 --set momentum=0.8", "your own recipe"),
+        ("mnist train --config fast", "99% in a second of training"),
+        ("mnist train --epochs 3 --lr 0.1 --set ema=0.9", "your own recipe"),
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
+    ),
+    "mnist sweep": (
+        ("mnist sweep --config smoke --set lr=0.003,0.01", "two rates"),
+        ("mnist sweep --config smoke --set lr=0.003,0.01 --seeds 3", "six runs"),
+        ("mnist runs --sort accuracy", "the best first"),
     ),
     "mnist eval": (
         ("mnist eval", "the newest run on the test set"),
@@ -59,8 +65,8 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist draw --json", "prints the address for a script"),
     ),
     "mnist inspect-grad": (
-        ("mnist inspect-grad --open", "the graph as a page, in the browser"),
-        ("mnist inspect-grad --replay --quiet", "proof: replayed by hand, bit for bit"),
+        ("mnist inspect-grad --open", "as a page"),
+        ("mnist inspect-grad --replay --quiet", "bit for bit?"),
         ('mnist inspect-grad --expr "x * y" --at x=2 --at y=3', "one node"),
     ),
     "mnist plot": (
@@ -88,6 +94,16 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist runs --sort accuracy", "the best first"),
         ("mnist runs --json", "for a script"),
     ),
+    "mnist runs show": (
+        ("mnist runs show 1", "run 1: recipe, result, files"),
+        ("mnist runs show 1 --json", "for a script"),
+        ("mnist config show 1", "its recipe, with each key's meaning"),
+    ),
+    "mnist runs rm": (
+        ("mnist train --config smoke --name scratch", "a run to delete"),
+        ("mnist runs rm scratch --yes", "without a question"),
+        ("mnist runs", "what is left"),
+    ),
     "mnist runs compare": (
         ("mnist train --config smoke --seed 1", "a second run"),
         ("mnist runs compare 1 2", "what differs between runs 1 and 2"),
@@ -114,7 +130,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist data path --json", "for a script"),
     ),
     "mnist data show": (
-        ("mnist data show digits", "ten images in the terminal"),
+        ("mnist data show digits", "in the terminal"),
         ("mnist data show digits --split test --indices 3,14", "two images"),
         ("mnist data show digits -n 50 --out digits.png", "fifty, as a picture"),
     ),

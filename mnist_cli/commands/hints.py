@@ -35,8 +35,6 @@ PHRASES = {
 NOTES = {
     "dropout dropout_rate drop p_drop": "Dropout is part of a network: write your own, and name it "
     "with --model net.py:Net.",
-    "log_interval log_every log_freq log_every_n_steps print_freq val_check_interval eval_every": "A "
-    "run's metrics.jsonl has the figures; no option sets the interval.",
     "loss criterion loss_fn objective": "The loss is always cross-entropy; --set label_smoothing "
     "changes it.",
     "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "
@@ -47,8 +45,9 @@ NOTES = {
 """By options of other programs, why ``mnist train`` has none."""
 
 COMMANDS = {
-    "train": "fit run learn training start finetune tune",
+    "train": "fit run learn training start finetune",
     "train --resume": "resume continue",
+    "sweep": "tune grid gridsearch search optimize hyperparameters multirun optuna",
     "eval": "test evaluate val validate score accuracy",
     "predict": "infer inference classify recognise recognize read label",
     "draw": "serve web gui demo app ui paint gradio",
@@ -105,7 +104,9 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
     if near:
         return f"Did you mean {near}?"
     if nearest(option, ["checkpoint"]) and "checkpoint" in (one.name for one in command.params):
-        return "A checkpoint is named without an option."
+        return (
+            f"Name the checkpoint without an option: {_value_of(option, typed)}".rstrip(": ") + "."
+        )
     notes = (note for names, note in NOTES.items() if plain in names.split())
     return next(notes, "") if "--set" in flags else ""
 

@@ -57,7 +57,9 @@ def of_key(name: str, default: str) -> Any:
         metavar=None if truth else metavar,
         help=f"{key.help} \\[default: {default}]" if default else key.help,
         parser=_parser(name),
-        autocompletion=complete(_COMPLETIONS.get(name, words)),
+        autocompletion=complete_runs
+        if name == "start"
+        else complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
 
@@ -92,7 +94,7 @@ def complete_list(words: Sequence[str]) -> Any:
 
 
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Shell completion of runs by number or name, newest first, and of paths.
+    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
 
     The runs are those under ``--runs``, if it comes before, or else of the default folder.
     """
@@ -100,26 +102,10 @@ def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
 
     with contextlib.suppress(OSError):
         found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
-        runs = sorted((path for path in found if run_number(path)), key=run_number, reverse=True)
+        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
+        runs = sorted(visible, key=run_number, reverse=True)
         names = [word for path in runs for word in (str(run_number(path)), path.name)]
-        matching = [name for name in names if name.startswith(incomplete)]
-        return matching or _paths(incomplete)
-    return _paths(incomplete)
-
-
-def _paths(incomplete: str) -> list[str]:
-    """Files and folders that begin so; a shell asks for no others once there is a completion."""
-    folder, _, start = incomplete.rpartition("/")
-    with contextlib.suppress(OSError):
-        names = sorted(
-            path.name for path in Path(folder or ("/" if incomplete[:1] == "/" else ".")).iterdir()
-        )
-        before = incomplete[: len(incomplete) - len(start)]
-        return [
-            f"{before}{name}"
-            for name in names
-            if name.startswith(start) and not name.startswith(".")
-        ]
+        return [name for name in names if name.startswith(incomplete)]
     return []
 
 
@@ -187,9 +173,9 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        metavar="NAME|FILE",
-        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and its "
-        "training. --config example trains as PyTorch's example does; --model example uses only "
+        metavar="NAME|FILE|RUN",
+        help=f"Preset ({', '.join(choices.preset_names())}), TOML file, or run to repeat: a network "
+        "and its training. --config example trains as PyTorch's example does; --model example uses only "
         "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),
@@ -311,8 +297,64 @@ def compose_config(
     return compose_typed(config, typed_layers(assignments, flags))
 
 
-def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
-    """Defaults, then ``--config``, then what was typed.
+def compose_typed(config: str | None, typed: Sequence[Layer], runs: Path = RUNS) -> TrainConfig:
+    """Defaults, then ``--config``, then what was typed; see :func:`compose_on`."""
+    return compose_on(recipe_layer(config, runs), typed)
+
+
+def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
+    """The layer that ``--config`` means: a preset, a TOML file, or a run under ``runs``.
+
+    Raises:
+        UsageError: it is none of them, or its file is not a configuration.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.config import schema as configs
+
+    if config is None:
+        return None
+    found = recipe_run(config, runs)
+    return configs.from_file(found / "config.toml" if found else configs.find_config(config))
+
+
+def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
+    """The run that ``--config`` means; None for a preset or a file, which come first.
+
+    Raises:
+        UsageError: a run without a configuration, or another folder.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.base.files import is_folder, is_there
+    from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
+
+    if config is None or config in choices.preset_names():
+        return None
+    try:
+        folder = find_run(Path(config).expanduser(), runs)
+        if folder is not None and not is_there(RunDirectory(folder).config):
+            raise UsageError(
+                f"--config {config}: {folder} is not a run: it has no config.toml",
+                f"Name a preset, a TOML file or a run. {known_runs(runs)}",
+            )
+        checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
+    except (OSError, RuntimeError):  # find_config says what cannot be read
+        return None
+    if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
+        raise UsageError(
+            f"--config {config}: a checkpoint, not a configuration",
+            f"Name its run: --config {Path(config).parent}",
+        )
+    return folder
+
+
+def recipe_name(config: str | None, runs: Path = RUNS) -> str:
+    """What ``--config`` named, for a run's records: a preset, a file's or a run's name."""
+    folder = recipe_run(config, runs)
+    return folder.name if folder else Path(config or "").stem
+
+
+def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
+    """Defaults, then the recipe, then what was typed.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -320,9 +362,8 @@ def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
     """
     from mnist_cli.config import schema as configs
 
-    if config is None:
+    if recipe is None:
         return configs.compose(typed)
-    recipe = configs.from_file(configs.find_config(config))
     composed = configs.compose([recipe, *typed])
     if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(

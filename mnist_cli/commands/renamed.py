@@ -1,4 +1,7 @@
-"""Other spellings of options, hidden from ``--help``; old ones work for one release, with a note."""
+"""Other spellings of options, and options without their value.
+
+The other spellings are hidden from ``--help``; old ones work for one release, with a note.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "mnist bench": {"--picture": "--out"},
 }
 """By command: its old spellings, and what they are called now."""
+
+NEWEST = "newest"
+OPTIONAL: Mapping[str, Mapping[str, str]] = {"mnist train": {"--resume": NEWEST}}
+"""By command: options that may have no value, and the value that they mean then."""
 
 ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
 """Spellings that work in every command, without a note."""
@@ -38,4 +45,8 @@ def renamed(command: str, arguments: list[str]) -> list[str]:
             new[place] = f"{today}{equals}{value}"
         elif usual := ALSO.get(flag):
             new[place] = f"{usual}{equals}{value}"
+    for place in reversed(range(end)):
+        bare = place + 1 == len(new) or new[place + 1].startswith("-")
+        if bare and (meant := OPTIONAL.get(command, {}).get(new[place])):
+            new.insert(place + 1, meant)
     return new

@@ -32,13 +32,36 @@ RankTimeoutFlag = Annotated[
         help="Seconds to wait for a process that does not answer.",
     ),
 ]
+SeedsFlag = Annotated[
+    int,
+    typer.Option(
+        "--seeds",
+        metavar="N",
+        min=1,
+        max=10_000,
+        rich_help_panel=keys.RECIPE,
+        help="Train N runs that differ in the seed, from --seed on, and report the mean accuracy "
+        "with its standard error. The same command continues them after an interruption.",
+    ),
+]
+NameFlag = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        rich_help_panel=options.OUTPUT,
+        help="Name of the run, for its folder. Default: the data set and the network.",
+        show_default=False,
+    ),
+]
 ResumeFlag = Annotated[
     Path | None,
     typer.Option(
         "--resume",
-        metavar="RUN|FILE",
+        metavar="[RUN|FILE]",
         rich_help_panel=keys.STOPPING,
-        help="Continue a run where it stopped, to the same bits.",
+        help="Continue a run where it stopped, to the same bits. Without a value: the newest "
+        "unfinished run.",
         autocompletion=options.complete_runs,
     ),
 ]

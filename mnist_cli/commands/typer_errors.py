@@ -32,7 +32,7 @@ def translated(
     show = getattr(error, "format_message", None)
     if show is None or not hasattr(error, "exit_code"):
         return None
-    message = _bad_value(error) or getattr(error, "message", show()).rstrip(".")
+    message = _bad_value(error) or show().rstrip(".")
     path = _path(program, arguments)
     message, hint = _meant(error, message, path, arguments)
     return UsageError(message, f"{hint} See `{path} --help`.".lstrip())
@@ -46,7 +46,8 @@ def _meant(error: Any, message: str, path: str, arguments: list[str]) -> tuple[s
     if command is None:
         return message, ""
     if option := getattr(error, "option_name", "") if "No such option" in message else "":
-        return message, hints.about_option(option, arguments, command)
+        alone = message.partition(" (Possible options")[0]
+        return alone, hints.about_option(option, arguments, command)
     if found := re.match(r"No such command '(.+?)'", message):
         known = getattr(command, "commands", {})
         return found[0], hints.about_command(found[1], path, known)

@@ -134,12 +134,17 @@ class TrainConfig(Keys, BaseModel):
         return defaults.get(key)
 
     def to_toml(self) -> str:
-        """The resolved configuration as TOML, without keys that are not set."""
-        return tomlkit.dumps(self.to_plain())
+        """The configuration as TOML, without keys that are not set."""
+        return to_toml(self.to_plain())
 
     def to_plain(self) -> dict[str, Any]:
         """The configuration as plain values, as in a checkpoint."""
         return self.model_dump(exclude_none=True)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Plain values by key as the text of a TOML file."""
+    return tomlkit.dumps(values)
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:

@@ -183,8 +183,8 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
     if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
         raise UsageError(
             f"{label} returns {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
-            "Images come as (N, 1, 28, 28): flatten them before a linear layer, as x.flatten(1) does; "
-            "it keeps the batch as the first dimension.",
+            "Keep the batch as the first dimension: images come as (N, 1, 28, 28), and x.flatten(1) "
+            "is (N, 784).",
         )
     if not scores.is_floating_point():
         raise UsageError(f"{label} returns {scores.dtype}, not floating-point scores")

@@ -53,6 +53,8 @@ class RunRequest:
             run is done then changes nothing.
         model_named: whether the user has named the network, so that a checkpoint to start from
             must hold it.
+        name: of the new run, for its folder; empty is by data set and network.
+        recipe: what the configuration comes from, in the user's words, for the run's records.
     """
 
     data_dir: Path
@@ -63,6 +65,8 @@ class RunRequest:
     patience: float = 300.0
     last: bool = False
     model_named: bool = False
+    name: str = ""
+    recipe: str = ""
 
     def note(self, message: str) -> None:
         """Pass a message on to the observers."""
@@ -95,11 +99,12 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             config, data = _shrink(config, data)
 
         def create() -> RunDirectory:
-            run = directory.create(folder, data.spec.name, config.model)
+            run = directory.create(folder, data.spec.name, config.model, request.name)
             held.enter_context(run.locked())
             return run
 
         with session_in(create, config, data, compute, start=start) as session:
+            session.recipe = request.recipe
             yield session
 
 

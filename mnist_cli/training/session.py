@@ -10,7 +10,7 @@ import contextlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.base.signals import StoppedWaiting, StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
-from mnist_cli.config.schema import TrainConfig
+from mnist_cli.config.schema import TrainConfig, to_toml
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, cut_validation
@@ -99,6 +99,7 @@ class Session:
             set's; of a resumed run what it began with.
         start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
+        recipe: what the configuration comes from, in the user's words.
 
     Raises:
         UsageError: the configuration asks for more images than there are.
@@ -119,6 +120,7 @@ class Session:
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.recipe = ""
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
@@ -228,13 +230,14 @@ class Session:
 
     def _write_beginning(self) -> None:
         """Write everything that is known, so that a full or read-only disk fails here."""
-        atomic_write(self.run.config, self.config.to_toml())
+        atomic_write(self.run.config, to_toml(self.chosen()))
         environment = {
             **snapshot.environment(self.state),
             "device_name": describe(self.compute.device),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "command": sys.argv,
+            "recipe": self.recipe,
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
             "start": self.state.started_at("path"),
@@ -245,6 +248,40 @@ class Session:
         atomic_write(self.run.environment, json.dumps(environment, indent=2) + "\n")
         self._write_metrics()
         self.save()
+
+    def differences_from(self, environment: Mapping[str, Any]) -> list[str]:
+        """What differs from another run's ``environment.json`` and can change the bits, in words."""
+        with self._settings():
+            now = snapshot.environment(self.state)
+        now |= {
+            "fingerprint": self.data.fingerprint,
+            "start_sha256": self.state.started_at("sha256"),
+        }
+        return [
+            f"{key}: {environment[key]!s:.40} then, {value!s:.40} now"
+            for key, value in now.items()
+            if key in environment and environment[key] != value
+        ]
+
+    def chosen(self) -> dict[str, Any]:
+        """The configuration with what ``auto`` and torch chose: it repeats the run on this machine.
+
+        A checkpoint holds the configuration as it was asked for, so that a run can be resumed
+        elsewhere.
+        """
+        compute, plain = self.compute, self.config.to_plain()
+        kind = compute.device.type
+        plain["device"] = kind if compute.ranks.size > 1 else str(compute.device)
+        plain["precision"] = compute.precision.name
+        if not self.data.spec.own:
+            plain["dataset"] = self.data.spec.name
+        if kind == "cpu":
+            plain["threads"] = torch.get_num_threads()
+        if kind == "cuda":
+            plain["cuda_graph"] = compute.captured
+        elif self.config.cuda_graph == "auto":  # has no effect here
+            del plain["cuda_graph"]
+        return plain
 
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
