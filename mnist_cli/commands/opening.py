@@ -13,6 +13,7 @@ from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.inference.opened import DataSource, OpenCheckpoint
 
 
@@ -58,10 +59,22 @@ def open_checkpoint(
         raise UsageError(f"--model: {message}", hint)
     with naming_the_flag():
         checkpoint = read(find_checkpoint(target, runs), model)
-    for text in () if quiet else checkpoint.notes:
+    for text in () if quiet else (*checkpoint.notes, *_unfinished(checkpoint)):
         note(text)
     normalised = None if normalise is None else Normalisation(*normalise)
     return OpenCheckpoint(checkpoint, where, precision, source, normalised)
+
+
+def _unfinished(checkpoint: Checkpoint) -> Iterator[str]:
+    """Says that a checkpoint is of a run that has not ended."""
+    from mnist_cli.base.files import is_regular
+    from mnist_cli.runs.directory import RunDirectory
+
+    run, config = RunDirectory(checkpoint.path.parent), checkpoint.config
+    if config is None or not is_regular(run.config) or is_regular(run.summary):
+        return
+    done = f"{len(checkpoint.history)} of {config.epochs} epochs"
+    yield f"{run.path} is {'still running' if run.writer else 'unfinished'}: {done}"
 
 
 @contextlib.contextmanager
