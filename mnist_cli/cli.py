@@ -11,11 +11,12 @@ import contextlib
 import inspect
 import io
 import os
+import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import takewhile
 from types import FrameType
@@ -27,8 +28,8 @@ import typer.core
 from mnist_cli import __version__
 from mnist_cli.base.process import abandon_stdout, check_working_directory, end
 from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, ignore_signals
-from mnist_cli.commands import options
-from mnist_cli.commands.renamed import renamed
+from mnist_cli.commands import help_pages, options
+from mnist_cli.commands.renamed import renamed, spelled_out
 from mnist_cli.commands.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
 from mnist_cli.networks.source import blamed
@@ -46,6 +47,7 @@ COMMANDS = {
     "export": "export",
     "runs": "runs",
     "data": "data",
+    "config": "config_show",
     "bench": "bench",
     "doctor": "doctor",
 }
@@ -65,7 +67,15 @@ class _PlainHelp:
                 parameter.display_type_rich = lambda *_context, **_named: None
             elif getattr(parameter, "is_flag", False) and parameter.metavar is None:
                 parameter.metavar = ""
+            else:
+                parameter.display_type_rich = partial(_choices, parameter)
         return parameters
+
+
+def _choices(option: Any, **named: Any) -> str | None:
+    """The choices of an option, which Typer would break in the middle of a word."""
+    shown = type(option).display_type_rich(option, **named)
+    return shown and help_pages.broken(shown, shutil.get_terminal_size().columns)
 
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
@@ -94,32 +104,37 @@ def build(only: str | None = None) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        epilog="Start with [bold]mnist train[/]. Every command has --help.",
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog=f"{help_pages.epilog('mnist')}\n\nEvery command has --help with more examples.",
     )
     app.callback()(_root)
     for name in [only] if only else COMMANDS:
         module = import_module(f"mnist_cli.commands.{COMMANDS[name]}")
+        panel = help_pages.panel(name)
         if group := getattr(module, "app", None):
-            app.add_typer(group, name=name)
+            app.add_typer(group, name=name, rich_help_panel=panel)
         else:
-            app.command(name=name)(getattr(module, COMMANDS[name]))
-    _tidy_help(app)
+            app.command(name=name, rich_help_panel=panel)(getattr(module, COMMANDS[name]))
+    _tidy_help(app, "mnist")
     return app
 
 
-def _tidy_help(group: typer.Typer) -> None:
-    """Give every command our classes and ``--debug``, and join the lines of its paragraphs."""
+def _tidy_help(group: typer.Typer, path: str) -> None:
+    """Give every command our classes, ``--debug`` and examples, and join its paragraphs' lines."""
     if group.registered_callback is not None:
         group.registered_callback.help = _filled(group.registered_callback.callback)
     for command in group.registered_commands:
         command.cls = _Command
         command.help = _filled(command.callback)
+        name = command.name or getattr(command.callback, "__name__", "")
+        command.epilog = help_pages.epilog(f"{path} {name}")
         if command.callback is not None:
             command.callback = options.with_debug(command.callback)
     for subgroup in group.registered_groups:
         subgroup.cls = _Group
+        subgroup.epilog = help_pages.epilog(f"{path} {subgroup.name}")
         if subgroup.typer_instance is not None:
-            _tidy_help(subgroup.typer_instance)
+            _tidy_help(subgroup.typer_instance, f"{path} {subgroup.name}")
             callback = subgroup.typer_instance.registered_callback
             if callback is not None and callback.callback is not None:
                 callback.callback = options.with_debug(callback.callback)
@@ -140,7 +155,7 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
+            *("--version", "-V"), help="Print the version.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -201,7 +216,7 @@ def run(arguments: list[str]) -> int:
         OSError: stdout cannot be written.
     """
     try:
-        return _invoke(arguments)
+        return _invoke(spelled_out(arguments))
     except Termination:
         return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:

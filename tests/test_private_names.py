@@ -23,6 +23,7 @@ TORCH: Mapping[str, set[str]] = {
         *("_execution_engine", "_version"),
         *("_functorch", "_compiled_call_impl", "_orig_mod"),
         *("_python_dispatch", "_disable_current_modes"),
+        *("_dynamo", "_FlopCounterMode"),
     },
     "autograd/costs.py": {
         *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),

@@ -10,6 +10,7 @@ import typer
 
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes, Needs
+from mnist_cli.config.choices import DEVICES
 from mnist_cli.errors import DeviceError
 
 RULES = (
@@ -24,6 +25,8 @@ def doctor(
         str | None,
         typer.Option(
             "--device",
+            parser=str.lower,
+            autocompletion=options.complete(DEVICES),
             metavar="auto|cpu|cuda|cuda:N|mps",
             help="Check this device and exit with code 2 if it is not usable. With --prove: the "
             "device to test (default: auto).",

@@ -29,7 +29,7 @@ class EpochDumps(Observer):
         Raises:
             UsageError: something that is neither an epoch, counted from 1, nor ``last``.
         """
-        words = [word.strip() for word in (text or "").split(",") if word.strip()]
+        words = [word.strip().lower() for word in (text or "").split(",") if word.strip()]
         for word in words:
             if word != "last" and not (word.isdecimal() and int(word) > 0):
                 raise UsageError(

@@ -24,6 +24,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(formats.FORMATS),
+        case_sensitive=False,
         help="ONNX, a torch.export program, or only the weights. Default: by the suffix of "
         "--out, else onnx.",
     ),
@@ -33,6 +34,7 @@ InputDtypeOption = Annotated[
     typer.Option(
         "--input-dtype",
         metavar="|".join(formats.DTYPES),
+        case_sensitive=False,
         help="Data type of the input; its grey levels are 0 to 255 in both types. "
         "OpenCV's blobFromImage returns float32.",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import options
+from mnist_cli.commands import browser, options
 from mnist_cli.commands.inspect import flags, rules
 
 
@@ -34,6 +34,7 @@ def inspect_grad(
     formats: flags.FormatsFlag = flags.FORMATS,
     direction: flags.DirectionFlag = None,
     out: flags.OutFlag = None,
+    open_page: browser.OpenFlag = False,
     model: options.ModelOption = None,
     batch: flags.BatchFlag = None,
     indices: flags.IndicesFlag = None,
@@ -59,6 +60,7 @@ def inspect_grad(
     """
     names = tuple(options.parse_words("--format", formats, list(FORMATS)))
     rules.check(context, names)
+    page = next((name for name in rules.PAGES if name in names), "")
     options.check_values(seed=seed)
     from mnist_cli.commands.inspect import answers
     from mnist_cli.commands.inspect.subject import Asked
@@ -101,4 +103,8 @@ def inspect_grad(
         answers.path(subject, path, as_json=as_json)
     else:
         shown = View(module, fold, depth, direction or "down", view == "modules")
-        answers.dump(subject, shown, names, out, replay=replay, quiet=quiet, as_json=as_json)
+        written = answers.dump(
+            subject, shown, names, out, replay=replay, quiet=quiet, as_json=as_json
+        )
+        if open_page:
+            browser.show([path for path in written if path.suffix == f".{page}"])

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 CLASSES = 10
 MAX_IMAGES = 4096  # activations are computed, and those of more may not fit into memory
 
+
+def _complete_networks(context: typer.Context, incomplete: str) -> list[str]:
+    names = [name for name in choices.MODELS if name.startswith(incomplete)]
+    return [*names, *options.complete_runs(context, incomplete)]
+
+
 NetworkArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME|CHECKPOINT",
         help="A network's name, a checkpoint, a run or its number. Default: the newest run "
         "under --runs, or the default network if there is none.",
-        autocompletion=options.complete(choices.MODELS),
+        autocompletion=_complete_networks,
         show_default=False,
     ),
 ]
@@ -99,6 +105,7 @@ def _choose(
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.inference.shown import fresh, saved
 
+    target = None if target is None else choices.plain_model(ModelName(target))
     if target is not None and choices.width_of(target) is not None:
         if name not in (None, target):
             raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
@@ -143,6 +150,11 @@ def _check_exists(target: str, runs: Path) -> None:
         return
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:
         return
+    if target.lower() in choices.preset_names():
+        raise UsageError(
+            f"{target} is a recipe, not a network",
+            f"`mnist config show {target}` names its network.",
+        )
     raise UsageError(
         f"no such network, checkpoint or run: '{target}'",
         f"{did_you_mean(target, choices.MODELS)} Networks: {choices.known_models()}.".lstrip(),

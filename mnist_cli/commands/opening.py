@@ -13,7 +13,6 @@ from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_cli.checkpoints.checkpoint import Checkpoint
     from mnist_cli.inference.opened import DataSource, OpenCheckpoint
 
 
@@ -59,22 +58,23 @@ def open_checkpoint(
         raise UsageError(f"--model: {message}", hint)
     with naming_the_flag():
         checkpoint = read(find_checkpoint(target, runs), model)
-    for text in () if quiet else (*checkpoint.notes, *_unfinished(checkpoint)):
+    for text in () if quiet else (*checkpoint.notes, *unfinished(checkpoint.path)):
         note(text)
     normalised = None if normalise is None else Normalisation(*normalise)
     return OpenCheckpoint(checkpoint, where, precision, source, normalised)
 
 
-def _unfinished(checkpoint: Checkpoint) -> Iterator[str]:
-    """Says that a checkpoint is of a run that has not ended."""
-    from mnist_cli.base.files import is_regular
-    from mnist_cli.runs.directory import RunDirectory
+def unfinished(path: Path) -> list[str]:
+    """A sentence that says so if a checkpoint is of a run that has not ended; else nothing."""
+    from mnist_cli.runs.listing import RUNNING, UNFINISHED, read_run
 
-    run, config = RunDirectory(checkpoint.path.parent), checkpoint.config
-    if config is None or not is_regular(run.config) or is_regular(run.summary):
-        return
-    done = f"{len(checkpoint.history)} of {config.epochs} epochs"
-    yield f"{run.path} is {'still running' if run.writer else 'unfinished'}: {done}"
+    if not (path.parent / "config.toml").is_file():
+        return []
+    run = read_run(path.parent)
+    if run.state not in (RUNNING, UNFINISHED):
+        return []
+    done = "" if run.planned is None else f": {run.epochs or 0} of {run.planned} epochs"
+    return [f"{run.path} is {'still running' if run.state == RUNNING else 'unfinished'}{done}"]
 
 
 @contextlib.contextmanager

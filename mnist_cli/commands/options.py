@@ -5,6 +5,7 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -38,22 +39,40 @@ def complete(words: Sequence[str]) -> Any:
     return matching
 
 
-def of_key(name: str) -> Any:
-    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
+def of_key(name: str, default: str) -> Any:
+    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it.
+
+    Args:
+        name: the key's.
+        default: what applies if it is not given, as ``--help`` says it; empty says nothing.
+    """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
-    truth = bool in keys.kinds(name)
+    truth = _is_truth(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
     spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,
-        help=key.help,
-        parser=ModelName.typed if name == "model" else None,
-        autocompletion=complete(_COMPLETIONS.get(name, words)),
+        help=f"{key.help} \\[default: {default}]" if default else key.help,
+        parser=_parser(name),
+        autocompletion=complete_runs
+        if name == "start"
+        else complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
+
+
+def _parser(name: str) -> Callable[[str], Any] | None:
+    """Reads a value that may be typed in upper case; None for numbers, truths and paths."""
+    if name == "model":
+        return lambda text: choices.plain_model(ModelName.typed(text))
+    return str.lower if name == "device" or (keys.words(name) and not _is_truth(name)) else None
+
+
+def _is_truth(name: str) -> bool:
+    return bool in keys.kinds(name)
 
 
 _COMPLETIONS: Mapping[str, Sequence[str]] = {
@@ -62,12 +81,50 @@ _COMPLETIONS: Mapping[str, Sequence[str]] = {
     "device": choices.DEVICES,
 }
 
-DeviceOption = Annotated[str | None, of_key("device")]
-PrecisionOption = Annotated[str | None, of_key("precision")]
-ModelOption = Annotated[ModelName | None, of_key("model")]
-DatasetOption = Annotated[str | None, of_key("dataset")]
-ThreadsOption = Annotated[int | None, of_key("threads")]
-SeedOption = Annotated[int | None, of_key("seed")]
+
+def complete_list(words: Sequence[str]) -> Any:
+    """Shell completion of the last of several words between commas."""
+
+    def matching(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in words if word not in before.split(",")]
+        return [f"{before}{comma}{word}" for word in left if word.startswith(last)]
+
+    return matching
+
+
+def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
+
+    The runs are those under ``--runs``, if it comes before, or else of the default folder.
+    """
+    from mnist_cli.runs.directory import run_number
+
+    with contextlib.suppress(OSError):
+        found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
+        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
+        runs = sorted(visible, key=run_number, reverse=True)
+        names = [word for path in runs for word in (str(run_number(path)), path.name)]
+        return [name for name in names if name.startswith(incomplete)]
+    return []
+
+
+def default_of(name: str) -> str:
+    """The default of a key as TOML has it; empty for None, whose meaning the key's help says."""
+    default = keys.KEYS[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+THE_RUNS = "the run's"
+
+DeviceOption = Annotated[str | None, of_key("device", default_of("device"))]
+PrecisionOption = Annotated[str | None, of_key("precision", THE_RUNS)]
+ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS)]
+DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS)]
+ThreadsOption = Annotated[int | None, of_key("threads", default_of("threads"))]
+SeedOption = Annotated[int | None, of_key("seed", f"{THE_RUNS}, or 0")]
 DataDirOption = Annotated[
     Path,
     typer.Option(
@@ -119,7 +176,7 @@ ConfigOption = Annotated[
         metavar="NAME|FILE|RUN",
         help=f"Preset ({', '.join(choices.preset_names())}), TOML file, or run to repeat: a network "
         "and its training. --config example trains as PyTorch's example does; --model example uses only "
-        "its network.",
+        "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),
 ]
@@ -151,6 +208,7 @@ CheckpointArgument = Annotated[
         metavar="CHECKPOINT",
         help="A checkpoint, a run directory or a run's number. Default: the newest run under "
         "--runs.",
+        autocompletion=complete_runs,
         show_default=False,
     ),
 ]
@@ -171,7 +229,7 @@ def with_keys(after: str) -> Callable[[Command], Command]:
         after: the parameter that these options follow in ``--help``.
     """
     options = {
-        name: (Annotated[_value_type(name) | None, of_key(name)], None)
+        name: (Annotated[_value_type(name) | None, of_key(name, default_of(name))], None)
         for name, key in keys.KEYS.items()
         if key.option is not None
     }
@@ -337,7 +395,9 @@ def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
     """
     if text is None:
         return list(known)
-    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    plain = {word.lower(): word for word in known}
+    typed = (word.strip() for word in text.split(","))
+    words = list(dict.fromkeys(plain.get(word.lower(), word) for word in typed))
     for word in words:
         if word not in known:
             guess = did_you_mean(word, known)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import browser, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
@@ -30,6 +30,7 @@ RunsArgument = Annotated[
         metavar="RUN",
         help="A run directory or a checkpoint. Default: the newest run under --runs. "
         "For several runs, their curves are drawn in one figure.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]
@@ -40,7 +41,7 @@ OnlyOption = Annotated[
         metavar="NAME,…",
         help="Pictures to draw: "
         + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
-        autocompletion=options.complete(list(PICTURES)),
+        autocompletion=options.complete_list(list(PICTURES)),
     ),
 ]
 ImageOption = Annotated[
@@ -59,7 +60,7 @@ FormatOption = Annotated[
         "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
-        autocompletion=options.complete(FORMATS),
+        autocompletion=options.complete_list(FORMATS),
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -86,6 +87,7 @@ def plot(
     device: options.DeviceOption = None,
     formats: FormatOption = "png,svg",
     out: OutOption = None,
+    open_pictures: browser.OpenFlag = False,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -141,6 +143,8 @@ def plot(
         print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
+    if open_pictures and outcome.drawn:
+        browser.show([files[0] for files in outcome.drawn.values()])
 
 
 def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:

@@ -34,6 +34,7 @@ CheckpointOption = Annotated[
         "-k",
         metavar="CHECKPOINT",
         help="A checkpoint or a run directory. Default: the newest run under --runs.",
+        autocompletion=options.complete_runs,
     ),
 ]
 SegmentFlag = Annotated[

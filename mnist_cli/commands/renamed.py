@@ -24,6 +24,14 @@ ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
 """Spellings that work in every command, without a note."""
 
 
+def spelled_out(arguments: list[str]) -> list[str]:
+    """``mnist help eval`` as ``mnist eval --help``, and ``mnist version`` as ``mnist --version``."""
+    first, rest = arguments[:1], arguments[1:]
+    if first == ["help"]:
+        return [*rest, "--help"]
+    return ["--version", *rest] if first == ["version"] else arguments
+
+
 def renamed(command: str, arguments: list[str]) -> list[str]:
     """What was typed, in the spelling of ``--help``; each old one is noted on stderr."""
     from mnist_cli.report.console import note

@@ -22,6 +22,7 @@ SortOption = Annotated[
     typer.Option(
         "--sort",
         metavar="name|accuracy|seconds|date",
+        case_sensitive=False,
         help="Sort by number and name, best first, quickest first, or newest first.",
     ),
 ]
@@ -30,6 +31,7 @@ ComparedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import config_show, contradictions, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -49,6 +49,11 @@ RULES = (
         "The proof runs in one process; omit the other option.",
     ),
     Excludes(
+        ("print_config",),
+        ("resume", "dry_run", "verify_resume"),
+        "--print-config trains nothing; a run's configuration is in its config.toml.",
+    ),
+    Excludes(
         ("name",),
         ("resume", "dry_run", "verify_resume"),
         "--name names a new run that is kept.",
@@ -72,6 +77,7 @@ def train(
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
     resume: flags.ResumeFlag = None,
+    print_config: flags.PrintConfigFlag = False,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
     runs: options.RunsOption = options.RUNS,
@@ -88,6 +94,11 @@ def train(
     override --set, --set overrides --config, and --config overrides the defaults. A validation
     set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
+    if print_config:
+        contradictions.refuse(context, RULES)
+        typed = options.typed_layers(assignments, chosen)
+        config_show.print_config(config, typed, runs, as_json=as_json)
+        return
     from mnist_cli.base.files import is_there
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back

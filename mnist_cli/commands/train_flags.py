@@ -62,6 +62,14 @@ ResumeFlag = Annotated[
         rich_help_panel=keys.STOPPING,
         help="Continue a run where it stopped, to the same bits. Without a value: the newest "
         "unfinished run.",
+        autocompletion=options.complete_runs,
+    ),
+]
+PrintConfigFlag = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print the configuration that would run, as TOML that --config reads; train nothing.",
     ),
 ]
 DryRunFlag = Annotated[

@@ -51,6 +51,12 @@ def width_of(model: str) -> tuple[str, float] | None:
     return match[1], float(match[2])
 
 
+def plain_model(name: ModelName) -> ModelName:
+    """The name in lower case if that is a network's; a file of the user's own unchanged."""
+    lower = name.lower()
+    return name if name.is_own or width_of(lower) is None else ModelName(lower)
+
+
 def known_models() -> str:
     """The names of networks, as a part of a sentence."""
     low, high = WIDTHS

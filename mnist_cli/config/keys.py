@@ -237,7 +237,7 @@ class Keys:
     compile: bool = key(False, "Compile the network with torch.compile.", Option(COMPUTE))
     cuda_graph: Literal["auto"] | bool = key(
         "auto",
-        "CUDA: capture steps in a graph and replay it. Default: auto, wherever possible.",
+        "CUDA: capture steps in a graph and replay it. auto does so wherever possible.",
         Option(COMPUTE),
     )
     deterministic: bool = key(
