@@ -114,6 +114,9 @@ def test_ctrl_c_saves_the_run_and_says_how_to_go_on(
     [
         (["sweep"], 2, "the sweep has one run only\nGive several values, as in --set lr=0.01,0.03"),
         (["sweep", "--set", "lr=1,2", "--lr", "3"], 2, "--lr and --set lr contradict each other"),
+        (["sweep", "--lr", "1,-2"], 2, "--set lr=-2: should be a number above 0"),
+        (["sweep", "-b=8,0", "--model=conv2,conv4"], 2, "--set batch_size=0: should be a whole"),
+        (["sweep", "--optimizer", "sgd,adamm"], 2, "--set optimizer=adamm"),
         (["sweep", "--set", "lr=1,-2"], 2, "--set lr=-2: should be a number above 0"),
         (["sweep", "--set", "rl=1,2"], 2, "rl"),
         (["sweep", "--set", "seed=1,2", "--seeds", "2"], 2, "--seeds and --set seed contradict"),
@@ -156,6 +159,8 @@ def test_a_run_is_repeated_to_the_same_bits(run: Run) -> None:
     assert outcome.code == 0
     assert same(weights("0001-first"), weights("0002-digits-conv2"))
     assert "may not repeat" not in outcome.err
+    recipes = [one["recipe"] for one in run("runs", "--json").document["runs"]]
+    assert recipes == ["smoke", "smoke"]  # the repeated run is of the same recipe
     said = run("train", "--config", "first", "--threads", 2, "--dry-run").err
     assert "the bits of runs/0001-first may not repeat: threads: 1 then, 2 now" in said
     refused = run("train", "--config", "runs/0001-first/best.pt")
