@@ -65,10 +65,17 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
     """The tensors, of any shape, that a nested one or a wrapper (DTensor) is made of; else none."""
     if tensor.is_nested:
         return list(tensor.unbind())
-    if not hasattr(tensor, "__tensor_flatten__"):
+    if not _is_wrapper(tensor):
         return []
-    names, _ = tensor.__tensor_flatten__()
-    return [getattr(tensor, name) for name in names]
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return [getattr(tensor, name) for name in names]
+    return [one for one in vars(tensor).values() if isinstance(one, Tensor)]
+
+
+def _is_wrapper(tensor: Tensor) -> bool:
+    """Whether a subclass answers for every operation on its entries, as one around others does."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def without_values(tensor: Tensor) -> str:
@@ -79,7 +86,7 @@ def without_values(tensor: Tensor) -> str:
         return "fake tensors have no values"
     if torch_private.is_transformed(tensor):
         return "the values of tensors inside torch.func are not read"
-    if hasattr(tensor, "__tensor_flatten__") and not tensor.is_nested:
+    if _is_wrapper(tensor) and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
     return ""
 

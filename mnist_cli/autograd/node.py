@@ -29,13 +29,15 @@ Grads = tuple[Tensor | None, ...]
 class Input:
     """What a node expects as one of its incoming gradients.
 
-    ``dtype`` None accepts any dtype.
+    ``dtype`` None accepts any dtype. A nested one has no shape: it is not ``known``, but ``ones``
+    names the dimensions of one entry.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype | None
     device: torch.device
     known: bool = True
+    ones: tuple[int, ...] = ()
 
     def meta(self) -> TensorMeta:
         """The same as plain data."""
@@ -149,8 +151,16 @@ def _filled(cell: CellType) -> bool:
 def _input(meta: Any) -> Input:
     shape = shape_of(meta)
     if shape is None:
-        return Input((), None, meta.device, known=False)
+        return Input((), None, meta.device, known=False, ones=_ones(meta))
     return Input(shape, meta.dtype, meta.device)
+
+
+def _ones(meta: Any) -> tuple[int, ...]:
+    """The dimensions of one entry of a jagged result; none where torch shows no sizes."""
+    try:
+        return tuple(place for place, size in enumerate(meta.shape) if size == 1)
+    except RuntimeError:
+        return ()
 
 
 def deliver(grad: Tensor, expected: Input) -> Tensor:
@@ -164,7 +174,8 @@ def deliver(grad: Tensor, expected: Input) -> Tensor:
         UsageError: it does not fit, as the engine finds too.
     """
     if not expected.known:
-        return grad
+        enlarged = [place for place in expected.ones if grad.shape[place] != 1]
+        return grad.sum(enlarged, keepdim=True) if enlarged else grad
     if expected.dtype is not None and grad.is_complex() and not expected.dtype.is_complex:
         raise UsageError(
             f"a complex gradient ({grad.dtype}) does not fit a real result ({expected.dtype})",
@@ -278,6 +289,9 @@ def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[
         node: the Function's node.
         roots: where the pass begins: a tensor of any shape, or edges.
         seeds: their gradients, of their shapes.
+
+    Raises:
+        DependencyError: this version of torch calls Functions in another way.
     """
 
     def seen(*handed: Any) -> NoReturn:
@@ -303,14 +317,15 @@ def _all_missing(node: Node, grads: Grads) -> Grads:
 
 
 def explain(what: str, error: RuntimeError) -> NoReturn:
-    """Turn torch's two common errors of a backward pass into ours, and raise all others again.
+    """Turn torch's common errors of a backward pass into ours, and raise all others again.
 
     Args:
         what: the node, or the pass.
         error: torch's.
 
     Raises:
-        UsageError: the graph was freed, or a saved tensor was overwritten.
+        UsageError: the graph was freed, a saved tensor was overwritten, or the graph runs only
+            once.
         RuntimeError: torch's own, for any other cause.
     """
     text = str(error)
@@ -320,6 +335,11 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
         raise UsageError(
             f"{what} cannot run: a tensor that it saved was overwritten in place",
             "Replace the in-place operation, such as +=, with one that makes a new tensor.",
+        ) from error
+    if "donated buffers" in text:
+        raise UsageError(
+            f"{what} cannot run: a compiled function gives its memory away in its first run",
+            "Set torch._functorch.config.donated_buffer = False before it is compiled.",
         ) from error
     raise error
 

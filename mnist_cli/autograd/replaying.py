@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node as LiveNode
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import same_bits, size_of
@@ -28,9 +29,11 @@ from mnist_cli.autograd.recording import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
+    is_unwritten,
+    one_pass,
     sequence_number,
 )
-from mnist_cli.autograd.undisturbed import retaining, set_aside, strangers
+from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
 
 
@@ -178,8 +181,8 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
         UsageError: the gradient does not fit, or the graph was freed.
     """
     seed = seed_of(root_tensor(walked), grad)
-    inner = retaining(walked.nodes)
-    return _turns(_State.begin(walked), seed, partial(walked.undisturbed, inner))
+    apart = partial(walked.undisturbed, Unnamed.search(walked.nodes), replace(walked.random))
+    return _turns(_State.begin(walked), seed, apart)
 
 
 def call_node(
@@ -246,6 +249,8 @@ class _State:
     seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
+    summed: set[tuple[int, int]] = field(default_factory=set)
+    recomputed_once: GraphExecGroup = field(default_factory=GraphExecGroup)
 
     @classmethod
     def begin(cls, walked: Walk) -> _State:
@@ -271,7 +276,7 @@ def _turns(
         number = state.queue.pop()
         grads = tuple(state.buffers.pop(number))
         # The mode is set for the turn alone: a generator must not hold it while it sleeps.
-        with torch.no_grad(), apart():
+        with torch.no_grad(), apart(), one_pass(state.recomputed_once):
             step = _turn(state, index, number, grads)
         yield step
         index += 1
@@ -313,13 +318,25 @@ def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> De
         sent = adapter.deliver(raw, state.walked.inputs[edge.node][edge.input_nr])
         if met is None:
             buffer[edge.input_nr] = sent
-        else:  # as the engine adds: the earlier first, unless that one alone is sparse
-            buffer[edge.input_nr] = sent + met if met.is_sparse else met + sent
+        else:
+            buffer[edge.input_nr] = _sum(state, edge, met, sent)
     state.waiting[edge.node] -= 1
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
     return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
+
+
+def _sum(state: _State, edge: Edge, met: Tensor, sent: Tensor) -> Tensor:
+    """As the engine adds: the earlier first, unless that one alone is sparse.
+
+    It adds in place into a sum that it made itself, and then -0 and unwritten zeros are +0.
+    """
+    place = edge.node, edge.input_nr
+    if place in state.summed and is_unwritten(sent):
+        sent = torch.zeros_like(sent)
+    state.summed.add(place)
+    return sent + met if met.is_sparse else met + sent
 
 
 def _hooked(leaf: Tensor, grads: Grads) -> Grads:

@@ -173,12 +173,23 @@ def _read_custom(node: Any, found: Kept) -> None:
 _WORDS = (torch.dtype, torch.layout, torch.device, torch.memory_format, complex)
 
 
+def _whole(value: int | torch.SymInt) -> int | None:
+    """A number; None for the size of a jagged dimension, which is none."""
+    try:
+        return int(value)
+    except AttributeError:
+        return None
+
+
 def _plain(value: Any) -> tuple[Any, bool]:
     """A value in JSON's types, and whether JSON can hold it."""
     if value is None or isinstance(value, (bool, float, str)):
         return value, True
     if isinstance(value, (int, torch.SymInt)):
-        number = int(value)  # torch shows -1 as 2**64 - 1: the slots are unsigned to it
+        number = _whole(value)
+        if number is None:
+            return None, False
+        # torch shows -1 as 2**64 - 1: the slots are unsigned to it.
         return (number - 2**64 if number >= 2**63 else number), True
     if isinstance(value, _WORDS):
         return str(value).removeprefix("torch."), True

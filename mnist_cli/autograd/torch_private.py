@@ -15,8 +15,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd.error_tree import DependencyError
 
@@ -252,6 +254,30 @@ def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None
         yield
     finally:
         del node.apply, node.apply_boxed  # type: ignore[attr-defined]
+
+
+def is_unwritten(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape is all zeros that have no memory, as some gradients are."""
+    return bool(getattr(tensor, "_is_zerotensor", lambda: False)())
+
+
+@contextmanager
+def one_pass(group: GraphExecGroup) -> Iterator[None]:
+    """Have each checkpoint recompute once in all blocks of a group, as in one run of the engine.
+
+    Without it, every saved tensor that is read outside of the engine recomputes its segment, and
+    all that the segment computes is held. A group that the caller entered stays.
+    """
+    current = getattr(torch._C, "_get_graph_exec_group", lambda: None)
+    with group if current() is None else nullcontext():
+        yield
+
+
+def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
+    """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
+    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
+    found = [getattr(one, "storage", None) for one in objects if type(one) is kind]
+    return [cache for cache in found if isinstance(cache, dict)]
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:

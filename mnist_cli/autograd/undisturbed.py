@@ -10,17 +10,23 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.parameter import is_lazy
 
-from mnist_cli.autograd.torch_private import is_function, without_hooks_after_accumulation
+from mnist_cli.autograd.torch_private import (
+    caches_of,
+    is_function,
+    without_hooks_after_accumulation,
+)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class RandomState:
     """The states of the CPU's generator and of those of CUDA devices, by index."""
 
@@ -40,13 +46,21 @@ class RandomState:
             torch.cuda.set_rng_state(state, index)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Draw from these states while the block runs: each block draws the same numbers."""
-        before = RandomState.now(torch.device("cuda", index) for index in self.cuda)
+    def used(self, *, moves: bool = False) -> Iterator[None]:
+        """Draw from these states while the block runs.
+
+        Args:
+            moves: the next block goes on where this one ends; else each draws the same numbers.
+        """
+        devices = [torch.device("cuda", index) for index in self.cuda]
+        before = RandomState.now(devices)
         self.restore()
         try:
             yield
         finally:
+            if moves:
+                after = RandomState.now(devices)
+                self.cpu, self.cuda = after.cpu, after.cuda
             before.restore()
 
 
@@ -131,14 +145,38 @@ def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]
                 yield module, name, buffer, buffer.detach().clone()
 
 
-def retaining(nodes: Sequence[Node]) -> list[Tensor]:
-    """The inner tensors, of any shape, of a graph that retain their gradient (``retain_grad``).
+@dataclass(frozen=True, eq=False)
+class Unnamed:
+    """What a backward pass changes and no node names.
 
-    A node does not name them, so all objects that Python knows are searched: about 20 ms.
+    Attributes:
+        retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
+        caches: the results that selective checkpoints keep, and use up in one pass.
     """
-    ids = {id(node) for node in nodes}
-    tensors = [one for one in gc.get_objects() if issubclass(type(one), Tensor)]
-    return [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+
+    retaining: Sequence[Tensor]
+    caches: Sequence[dict[Any, Any]]
+
+    @classmethod
+    def search(cls, nodes: Sequence[Node]) -> Unnamed:
+        """Search all objects that Python knows: about 20 ms."""
+        ids, objects = {id(node) for node in nodes}, gc.get_objects()
+        tensors = [one for one in objects if issubclass(type(one), Tensor)]
+        inner = [one for one in tensors if _retains(one) and id(one.grad_fn) in ids]
+        return cls(inner, caches_of(objects))
+
+    @contextmanager
+    def same(self) -> Iterator[None]:
+        """Put all back as it was; the engine never adds to an inner ``.grad`` in place."""
+        grads = [tensor.grad for tensor in self.retaining]
+        kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
+        try:
+            yield
+        finally:
+            for tensor, grad in zip(self.retaining, grads, strict=True):
+                tensor.grad = grad
+            for cache, entries in zip(self.caches, kept, strict=True):
+                cache.update(entries)
 
 
 def _retains(tensor: Tensor) -> bool:
@@ -146,14 +184,3 @@ def _retains(tensor: Tensor) -> bool:
         return not tensor.is_leaf and tensor.retains_grad
     except Exception:  # a subclass may refuse any question
         return False
-
-
-@contextmanager
-def same_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the ``.grad`` of inner tensors of any shape back; the engine never adds to it in place."""
-    before = [tensor.grad for tensor in tensors]
-    try:
-        yield
-    finally:
-        for tensor, grad in zip(tensors, before, strict=True):
-            tensor.grad = grad

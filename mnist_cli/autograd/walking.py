@@ -6,7 +6,7 @@ Knows no gradients.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -25,12 +25,7 @@ from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
-from mnist_cli.autograd.undisturbed import (
-    RandomState,
-    retaining,
-    same_buffers,
-    same_gradients,
-)
+from mnist_cli.autograd.undisturbed import RandomState, Unnamed, same_buffers
 
 Names = Mapping[str, Tensor] | nn.Module | None
 
@@ -64,14 +59,18 @@ class Walk:
         return f"Walk({self.graph!r})"
 
     @contextmanager
-    def undisturbed(self, inner: Sequence[Tensor] | None = None) -> Iterator[None]:
+    def undisturbed(
+        self, unnamed: Unnamed | None = None, random: RandomState | None = None
+    ) -> Iterator[None]:
         """Put back what a backward pass changes besides the leaves' ``.grad``.
 
         Args:
-            inner: the inner tensors, of any shape, that retain their gradient; None searches.
+            unnamed: what no node names; None searches.
+            random: the states to draw from and to leave behind; None draws from the walk's.
         """
-        inner = retaining(self.nodes) if inner is None else inner
-        with same_buffers(self.model), self.random.used(), same_gradients(inner):
+        unnamed = Unnamed.search(self.nodes) if unnamed is None else unnamed
+        draws = self.random.used() if random is None else random.used(moves=True)
+        with same_buffers(self.model), draws, unnamed.same():
             yield
 
     def check_current(self) -> None:

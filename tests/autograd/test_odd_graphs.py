@@ -9,14 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.masked import as_masked_tensor
 from torch.testing._internal.two_tensor import TwoTensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mnist_cli.autograd import (
     call_node,
@@ -178,6 +181,32 @@ def noisy() -> Made:
     return Noisy.apply(x).sum(), {"x": x}
 
 
+def drawing_anew() -> Made:
+    """Dropout in a checkpoint draws other numbers each time: once for all its saved tensors."""
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    out = checkpoint(
+        lambda x: F.dropout(layer(x).sin(), 0.5).exp(),
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,
+    )
+    return (out * out).sum(), layer
+
+
+def selective() -> Made:
+    """Its cache serves one backward pass, which is the user's own."""
+    layer, x = nn.Linear(4, 4), leaf(3, 4)
+    contexts = partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    out = checkpoint(lambda x: layer(x).sin(), x, use_reentrant=False, context_fn=contexts)
+    return out.exp().sum(), layer
+
+
+def masked() -> Made:
+    x = leaf(4)
+    made = as_masked_tensor(x, torch.tensor([True, False, True, True]))
+    return (made * made).to_tensor(0.0).sum(), {"x": x}
+
+
 def nested() -> Made:
     a, b = leaf(2, 3), leaf(4, 3)
     return torch.nested.as_nested_tensor([a, b]).to_padded_tensor(0.0).sum(), {"a": a, "b": b}
@@ -198,6 +227,19 @@ class Lazy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.full(x)
+
+
+def unwritten_zeros() -> Made:
+    """The second derivative of ``sgn`` has no memory: the engine adds it in place to -0."""
+    x = torch.tensor(-0.5363, requires_grad=True)
+    (slope,) = torch.autograd.grad(F.normalize(x, dim=0).abs(), x, create_graph=True)
+    return slope.abs().sum(), {"x": x}
+
+
+def jagged_relu() -> Made:
+    x = leaf(6, 3)
+    made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
+    return made.relu().values().sum(), {"x": x}
 
 
 def lazy() -> Made:
@@ -353,8 +395,13 @@ ODD = [
     the_unnamed_ones_name,
     another_dtype_since,
     noisy,
+    drawing_anew,
+    selective,
+    masked,
     nested,
     jagged,
+    jagged_relu,
+    unwritten_zeros,
     lazy,
     boxed,
     compiled,
@@ -375,6 +422,7 @@ def test_the_replay_is_exact(make: Callable[[], Made]) -> None:
     assert verdict.exact, verdict.notes
     assert all(one.equal for one in verdict.nodes)
     assert first_not_finite(walked) is None
+    dead_units(recorded)
     _same_as_the_engine(walked, root, recorded.gradients)
 
 
@@ -391,6 +439,50 @@ def _same_as_the_engine(walked: Walk, root: Tensor, recorded: Any) -> None:
             torch.testing.assert_close(
                 recorded[name].to_dense(), one.grad.to_dense(), rtol=0, atol=0
             )
+
+
+def test_a_checkpoint_recomputes_once_in_a_replay() -> None:
+    """As in the engine's pass; a step at a time too, with the same random numbers."""
+    calls, x = [], leaf(3)
+
+    def segment(x: Tensor) -> Tensor:
+        calls.append(1)
+        return F.dropout(x.sin(), 0.5).exp() * x.cos()
+
+    out = checkpoint(segment, x, use_reentrant=False, preserve_rng_state=False)
+    walked = walk(out.sum(), {"x": x})
+    recorded = record(walked)
+    del calls[:]
+    assert judge(replay(walked), recorded).exact
+    assert len(calls) == 1
+    *_, last = replay_steps(walked)
+    assert torch.equal(last.grads[0], recorded.gradients["x"])
+    assert len(calls) == 2
+
+
+class Donating(Function):
+    """As a compiled function whose backward reuses the memory of what it saved."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise RuntimeError("This backward function was compiled with non-empty donated buffers")
+
+
+@pytest.mark.parametrize("act", [record, replay])
+def test_a_compiled_function_that_runs_once_is_refused(act: Callable[[Walk], object]) -> None:
+    with pytest.raises(UsageError, match="gives its memory away") as refused:
+        act(walk(Donating.apply(leaf(2)).sum()))
+    assert "donated_buffer = False" in str(refused.value.hint)
+
+
+def test_a_saved_size_of_a_jagged_dimension_is_unreadable() -> None:
+    x = torch.nested.nested_tensor_from_jagged(leaf(6, 3), torch.tensor([0, 2, 6]))
+    graph = walk(x.split(2, -1)[0].values().sum()).graph
+    assert any("sizes" in what for what in graph.unreadable), graph.unreadable
 
 
 def test_names_of_leaves() -> None:

@@ -1,4 +1,4 @@
-"""Every operator of PyTorch's own database: a replay equals autograd, bit for bit."""
+"""Every operator and module of PyTorch's own databases: a replay equals autograd, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ pytest.importorskip("expecttest", reason="torch's operator database needs expect
 
 PROGRAM = Path(__file__).with_name("operators.py")
 SKIP = 29
-"""In short form every 29th operator is tried, each dtype with others."""
-EXACT = {"exact", "no gradient"}
+"""In short form every 29th operator is tried, each kind with others."""
+FINE = {"exact", "no gradient", "refused", "no sample", "cut"}
+"""``refused`` by torch itself; ``cut`` is a sample left out, as its operator is slow."""
 
 
 def test_every_operator(tally: Tally) -> None:
-    """Operators of PyTorch's database in four dtypes: each gradient, bit for bit."""
+    """Operators and modules of PyTorch's databases: each gradient, bit for bit."""
     step, most = tally.times(SKIP, 1), tally.times(1, 1000)
     # A process of its own: torch's own tests change switches of torch for good.
     ended = subprocess.run(
@@ -34,9 +35,9 @@ def test_every_operator(tally: Tally) -> None:
     assert ended.returncode == 0, ended.stderr[-2000:]
     counts: Counter[str] = Counter()
     for line in ended.stdout.splitlines():
-        label, verdict = json.loads(line)
-        kind = verdict.partition(":")[0]
-        counts[kind] += 1
-        tally.check(kind in EXACT or kind == "refused", f"{label}: {verdict}")
-    assert counts["exact"] > 0.9 * counts.total()
+        kind, label, verdict = json.loads(line)
+        answer = verdict.partition(":")[0]
+        counts[answer] += 1
+        tally.check(answer in FINE, f"{kind}, {label}: {verdict}")
+    assert counts["exact"] > 0.8 * counts.total()
     tally.note(", ".join(f"{count:,} {kind}" for kind, count in counts.most_common()))
