@@ -50,18 +50,31 @@ RULES = (
     ),
     Excludes(
         ("print_config",),
-        ("resume", "dry_run", "verify_resume"),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
         "--print-config trains nothing; a run's configuration is in its config.toml.",
     ),
     Excludes(
         ("name",),
-        ("resume", "dry_run", "verify_resume"),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
         "--name names a new run that is kept.",
     ),
     Excludes(
         ("seeds",),
-        ("resume", "dry_run", "verify_resume", "nproc", "torchrun"),
+        ("resume", "dry_run", "verify_resume", "find_lr", "nproc", "torchrun"),
         "The runs of --seeds are new, are kept, and are trained one after another by one process.",
+    ),
+    Excludes(
+        ("find_lr",),
+        (
+            *("dry_run", "resume", "verify_resume", "tensorboard", "dump_grad"),
+            *("lr", "schedule", "epochs", "max_steps", "max_time"),
+        ),
+        "The search trains a few steps with its own rates and keeps no run; omit the other option.",
+    ),
+    Excludes(
+        ("find_lr",),
+        ("nproc", "torchrun"),
+        "The search runs in one process; omit the other option.",
     ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
@@ -80,6 +93,7 @@ def train(
     print_config: flags.PrintConfigFlag = False,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
+    find_lr: flags.FindLrFlag = False,
     runs: options.RunsOption = options.RUNS,
     name: flags.NameFlag = "",
     tensorboard: flags.TensorboardFlag = False,
@@ -118,6 +132,8 @@ def train(
             _train_seeds(context, seeds, config, typed, dumps)
             return
         settings = None if resume else options.compose_typed(config, typed, runs)
+        if settings is not None:
+            dumps.check(1 if dry_run else settings.epochs)
         if name:
             check_name(name)
         if nproc > 1 and place is None:
@@ -158,13 +174,19 @@ def train(
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
             return
+        elif find_lr:
+            from mnist_cli.commands.find_lr import find_lr as propose_rate
+
+            with guide.hints():
+                propose_rate(settings, request, as_json=as_json)
+            return
         else:
             run = begin(settings, request)
         with naming_the_flag(), guide.hints(), run as session:
             if resume:
-                report.note(f"continuing {session.run.path}")
+                request.note(f"continuing {session.run.path}")
             elif repeated := options.recipe_run(config, runs):
-                _note_changes(session, repeated, report)
+                _note_changes(session, repeated, request)
             summary = drive(session, request)
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
@@ -181,6 +203,8 @@ def _train_seeds(
 
     given = context.params
     recipe = options.recipe_layer(config, given["runs"])
+    cells = grid(recipe, typed, {}, seeds)
+    dumps.check(cells[0].config.epochs)
 
     def observers() -> list[Observer]:
         from mnist_cli.training.tensorboard import EventLog
@@ -189,7 +213,7 @@ def _train_seeds(
 
     carry_out(
         context,
-        open_sweep(given["runs"], given["name"], grid(recipe, typed, {}, seeds)),
+        open_sweep(given["runs"], given["name"], cells),
         given["data_dir"],
         recipe=options.recipe_name(config, given["runs"]),
         typed=typed,
@@ -199,12 +223,12 @@ def _train_seeds(
     )
 
 
-def _note_changes(session: Session, run: Path, report: Observer) -> None:
+def _note_changes(session: Session, run: Path, request: RunRequest) -> None:
     """Say why a repeated run may not give the same bits."""
     from mnist_cli.runs.listing import read_run
 
     if changes := session.differences_from(read_run(run).environment):
-        report.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
+        request.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
 
 
 def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:

@@ -89,6 +89,15 @@ VerifyResumeFlag = Annotated[
         "uninterrupted run. Exit 6 if they differ. Nothing is kept.",
     ),
 ]
+FindLrFlag = Annotated[
+    bool,
+    typer.Option(
+        "--find-lr",
+        rich_help_panel=keys.RECIPE,
+        help="Try learning rates from 1e-6 to 10 in one short training, draw the losses "
+        "(find-lr.png under --runs) and propose a rate. No run is kept.",
+    ),
+]
 TensorboardFlag = Annotated[
     bool,
     typer.Option(

@@ -120,6 +120,11 @@ class TrainConfig(Keys, BaseModel):
                         key, f"has no effect with {chooser} = {chosen}, only with {takers}"
                     )
 
+    @property
+    def images_per_step(self) -> int:
+        """Images of one optimisation step: of all batches whose gradients it averages."""
+        return self.batch_size * self.accumulate
+
     def setting(self, key: str) -> Any:
         """The value of ``key``, or its optimiser's or schedule's default, or None if foreign."""
         value = getattr(self, key)

@@ -38,7 +38,7 @@ class RunDirectory:
     Attributes:
         config: the resolved configuration.
         environment: what the run was made with and on.
-        metrics: one JSON object an epoch.
+        metrics: one JSON object per row: of some steps, or of an epoch.
         last: the newest checkpoint, to resume from.
         best: the checkpoint that the validation set prefers.
         summary: the result, once the run has ended.

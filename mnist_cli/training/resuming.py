@@ -22,7 +22,8 @@ from mnist_cli.training.session import Session
 FREE_ON_RESUME = frozenset(
     {
         *("device", "threads", "workers", "cuda_graph"),
-        *("checkpoint_every", "early_stopping", "target_accuracy"),
+        *("checkpoint_every", "log_every"),
+        *("early_stopping", "target_accuracy", "max_steps", "max_time"),
     }
 )
 """Keys that may change when a run is resumed: where it computes and when it stops."""

@@ -34,7 +34,7 @@ from mnist_cli.devices.memory import (
 )
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.results import EpochResult, Score
+from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
@@ -52,6 +52,9 @@ class Summary:
     Attributes:
         train_seconds: seconds of the steps alone.
         test: score on the test set; of an ensemble, its vote's.
+        epochs: number of whole epochs.
+        steps: number of steps in the run.
+        rest: those of them after the last whole epoch, if a limit has stopped the run.
         start: the checkpoint that the run started from, if any, and its SHA-256.
     """
 
@@ -67,6 +70,8 @@ class Summary:
     precision: str
     seed: int
     stop_reason: str = ""
+    steps: int = 0
+    rest: int = 0
     fallback: str = ""
     ensemble: int = 1
     start: str = ""
@@ -188,11 +193,9 @@ class Session:
 
     def _steps(self, stop: StopRequest, capturer: graphed.Capturer | None) -> Iterator[Event]:
         for event in fit(self.state, self.loader, self.val, self.normalisation, capturer):
-            if isinstance(event, EpochResult):
+            if not isinstance(event, StepResult) or self._due(event):
                 self.save()
                 self._write_metrics()
-            elif isinstance(event, StepResult) and self._due(event):
-                self.save()
             yield event
             signal = self.compute.ranks.agree(stop.signal)
             if signal and not self.state.finished:
@@ -218,6 +221,7 @@ class Session:
 
     def _leave(self, stop: StopRequest) -> None:
         self.save()
+        self._write_metrics()
         state = self.state
         raise stop.error(
             f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
@@ -281,8 +285,16 @@ class Session:
 
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
-            lines = [json.dumps(result.to_plain()) + "\n" for result in self.state.history]
-            atomic_write(self.run.metrics, "".join(lines))
+            with self.state.clock.paused():
+                rows = metric_rows(self.steps, self.state.history)
+                lines = [json.dumps(row) + "\n" for row in rows]
+                atomic_write(self.run.metrics, "".join(lines))
+
+    @property
+    def steps(self) -> list[StepRow]:
+        """The figures every few steps so far; waits for the device."""
+        state = self.state
+        return state.log.rows + state.log.pending(state.epoch, self.loader.batches)
 
     def save(self) -> None:
         """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock stands still.
@@ -354,6 +366,8 @@ class Session:
             precision=self.compute.precision.name,
             seed=self.config.seed,
             stop_reason=self.state.stop_reason,
+            steps=self.state.step,
+            rest=self.state.batch,
             fallback=self.data.fallback,
             ensemble=self.config.ensemble,
             start=self.state.started_at("path"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.image import imread
+from bits import rows
 from program import TINY, Run
 from sklearn import metrics
 from torchvision.transforms.v2.functional import normalize
@@ -114,10 +115,7 @@ def test_without_any_run(run: Run) -> None:
 
 
 def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
-    best = max(
-        json.loads(line)["val_accuracy"]
-        for line in (trained / "metrics.jsonl").read_text().splitlines()
-    )
+    best = max(row["val_accuracy"] for row in rows(trained))
     validation = run("eval", trained, "--split", "val", "--json").document
     assert (validation["count"], validation["accuracy"]) == (64, best)
     assert run("eval", trained, "--split", "train", "--json").document["count"] == 192

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.results import EpochResult, Score
+from mnist_cli.runs.results import EpochResult, Score, StepRow
+from mnist_cli.training.step_log import StepLog
 from mnist_cli.training.tensorboard import TAGS, EventLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -20,13 +21,20 @@ def result(epoch: int, val: bool = True) -> EpochResult:
     return EpochResult(epoch, 10 * epoch, 1.0 / epoch, 0.8, judged, 0.1, 2.0, 300.0, 1.5)
 
 
+def row(step: int) -> StepRow:
+    return StepRow(1 + (step - 1) // 10, step, step / 10, 3.0 / step, 2.0 / step, 0.5, 1.0, 0.1)
+
+
 def write(folder: Path, *results: EpochResult, step: int = 0) -> None:
     """What a run writes that begins at ``step``."""
     pytest.importorskip("tensorboard")
-    session: Any = SimpleNamespace(run=RunDirectory(folder), state=SimpleNamespace(step=step))
+    log_of_steps = StepLog([row(one) for one in range(1, step + 1)])
+    state = SimpleNamespace(step=step, log=log_of_steps)
+    session: Any = SimpleNamespace(run=RunDirectory(folder), state=state, steps=log_of_steps.rows)
     log = EventLog()
     with log.following(session):
         for one in results:
+            session.steps = [row(number) for number in range(1, one.step + 1)]
             assert not log.epoch(session, one)
 
 
@@ -60,3 +68,10 @@ def test_resuming_hides_what_was_written_beyond_and_keeps_what_came_before(tmp_p
     write(tmp_path, result(2, val=False), step=10)
     assert [step for step, _ in scalars(tmp_path)["loss/train"]] == [10, 20]
     assert [step for step, _ in scalars(tmp_path)["loss/validation"]] == [10]
+
+
+def test_a_resumed_run_adds_only_its_own_steps(tmp_path: Path) -> None:
+    write(tmp_path, result(1))
+    write(tmp_path, result(2), step=10)
+    expected = [(step, pytest.approx(2.0 / step)) for step in range(1, 21)]
+    assert scalars(tmp_path)["steps/loss_without_smoothing"] == expected
