@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import diagnose as diagnose
     from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
+    from mnist_cli.autograd.document import dump as dump
     from mnist_cli.autograd.document import dumps as dumps
     from mnist_cli.autograd.document import load as load
     from mnist_cli.autograd.document import loads as loads
@@ -78,7 +79,7 @@ _HOME = {
     "asserting": ("assert_gradients_finite",),
     "comparing": ("GraphComparison", "compare"),
     "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
-    "document": ("dumps", "load", "loads"),
+    "document": ("dump", "dumps", "load", "loads"),
     "error_tree": (
         "DataError",
         "DependencyError",

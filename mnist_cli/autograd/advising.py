@@ -19,7 +19,12 @@ ADVICE: Mapping[str, str] = {
     ),
     "exploding": (
         "Try gradient clipping (torch.nn.utils.clip_grad_norm_), a smaller learning rate, or "
-        "initial weights with a smaller variance."
+        "initial weights with a smaller variance. A loss that sums over the batch, or targets far "
+        "from 1, have large gradients too: use the mean, and scale the targets."
+    ),
+    "saturated": (
+        "Its inputs are too large: try initial weights with a smaller variance "
+        "(torch.nn.init.xavier_normal_), normalised data, or layer norm before it."
     ),
     "dead-relu": (
         "Try a smaller learning rate, look for a large negative bias, or use LeakyReLU or GELU."
@@ -30,7 +35,8 @@ ADVICE: Mapping[str, str] = {
     ),
     "zero-gradient": (
         "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, a product "
-        "with zero, or a layer whose weights start at zero."
+        "with zero, a margin that the loss has reached, or a layer whose weights start at zero: "
+        "that one passes a gradient after the first step."
     ),
     "overwritten": (
         "Use an operation that makes a new tensor, as y = y + 1 in place of y += 1, or change a "
@@ -42,6 +48,11 @@ ADVICE: Mapping[str, str] = {
     ),
 }
 """Advice by the kind of the finding."""
+
+PARAMETER = "Parameter"
+"""Stands for a parameter in place of an operation."""
+FOLLOWS = "It follows from the forward pass: look there first."
+"""About the backward pass, if the forward pass is not finite."""
 
 NOT_FINITE: Mapping[str, str] = {
     "Sqrt|Rsqrt|LinalgVectorNorm|Norm|Cdist|Std|Hypot": (
@@ -61,11 +72,15 @@ NOT_FINITE: Mapping[str, str] = {
         "values: clamp(min=1e-8) before it."
     ),
     "Acos|Asin|Atanh|Acosh": "Its slope is infinite at −1 and 1: clamp to a little less.",
+    PARAMETER: (
+        "The step before, its initial values or a checkpoint made it so: look at the gradients and "
+        "the learning rate of that step."
+    ),
     "Where|MaskedFill": (
         "where multiplies the branch not taken by zero, and zero times infinity is NaN: make the "
         "values safe before the operation inside that branch."
     ),
-    "Softmax|LogSoftmax|ScaledDotProduct.*": (
+    "Softmax|LogSoftmax|Logsumexp|ScaledDotProduct.*": (
         "A row that is masked completely gives NaN: leave one entry of each row unmasked."
     ),
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from mnist_cli.autograd.diagnosing import diagnose
 from mnist_cli.autograd.problems import not_finite_only, which
 from mnist_cli.autograd.recording import record
 from mnist_cli.autograd.units import first_not_finite
+from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.walking import Names, walk
 
 
-def assert_gradients_finite(loss: Tensor, model: Names = None) -> None:
+def assert_gradients_finite(loss: Tensor, model: Names | Mapping[str, nn.Module] = None) -> None:
     """Fail if the gradient of any parameter, or of any node on the way, is NaN or infinite.
 
     For tests. It runs the backward pass and changes nothing: no ``.grad``, buffer or random
@@ -19,13 +22,13 @@ def assert_gradients_finite(loss: Tensor, model: Names = None) -> None:
 
     Args:
         loss: a tensor with one entry, whose graph has not been freed.
-        model: names the parameters: a model, or tensors by name.
+        model: names the parameters: a model, several models by name, or tensors by name.
 
     Raises:
         AssertionError: one is not finite; it names parameters, and the first node and its module.
         UsageError: the tensor has no graph, the graph was freed, or it has several entries.
     """
-    walked = walk(loss, model)
+    walked = walk(loss, together(model))
     recorded = record(walked)
     bad = [one.name for one in recorded.graph.parameters if one.grad and not one.grad.finite]
     found = not_finite_only(diagnose(recorded.graph, first_bad=first_not_finite(walked)))

@@ -5,12 +5,12 @@ Knows tensors only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.brief import sizes
@@ -20,6 +20,13 @@ MAX_NESTING = 20
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The integers of as many bytes as a real entry has."""
+
+
+_SMALL = 16_384
+"""Entries up to which comparing tensors together is faster than one by one."""
+
+_TOGETHER = 1_000_000
+"""Entries that are compared together: at most 8 MiB on each side."""
 
 
 def entries(tensor: Tensor) -> Tensor:
@@ -94,9 +101,23 @@ def without_values(tensor: Tensor) -> str:
 def shape_of(described: Any) -> tuple[int, ...] | None:
     """The shape of a tensor or of a node's result; None for a nested one, which has none."""
     try:
-        return tuple(int(size) for size in described.shape)
+        return tuple(map(int, described.shape))
     except (RuntimeError, AttributeError, TypeError, ValueError):
         return None
+
+
+_PLAIN = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape is a dense real one, whose figures and bits are its own."""
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype in _PLAIN
+        and tensor.layout is torch.strided
+        and not (tensor.is_nested or tensor.is_meta)
+        and not torch_private.is_transformed(tensor)
+    )
 
 
 def size_of(tensor: Tensor | None) -> str:
@@ -113,6 +134,31 @@ def bits(tensor: Tensor) -> Tensor:
     """The entries (N,) as integers of the same bits."""
     values = numbers(tensor)
     return values.view(INTEGERS[values.element_size()])
+
+
+def same_bits_of_many(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[bool]:
+    """For each pair of tensors of any shape: whether :func:`same_bits` is certain.
+
+    Small dense tensors of one shape and dtype are compared together; False may mean that they
+    have to be looked at alone.
+    """
+    answers = [False] * len(pairs)
+    groups: dict[tuple[torch.Size, torch.dtype, torch.device], list[int]] = {}
+    for place, (a, b) in enumerate(pairs):
+        if is_plain(a) and is_plain(b) and 0 < a.numel() <= _SMALL:
+            kind = a.shape, a.dtype, a.device
+            if (b.shape, b.dtype, b.device) == kind:
+                groups.setdefault(kind, []).append(place)
+    with torch.no_grad():
+        for places in groups.values():
+            step = max(1, _TOGETHER // pairs[places[0]][0].numel())
+            for start in range(0, len(places), step):
+                some = places[start : start + step]
+                ours, theirs = (bits(torch.stack([pairs[n][i] for n in some])) for i in (0, 1))
+                equal = (ours == theirs).view(len(some), -1).all(1).tolist()
+                for place, one in zip(some, equal, strict=True):
+                    answers[place] = one
+    return answers
 
 
 def same_bits(ours: Tensor, theirs: Tensor) -> bool:

@@ -25,9 +25,21 @@ class Brief(tuple[T, ...]):
         return "\n".join([*lines, *more]) or "()"
 
 
+def visible(text: object) -> str:
+    """Text with every control, formatting or unassigned character written as an escape.
+
+    Names may come from anywhere. A newline would break a line format, an ANSI sequence would
+    control the terminal, a bidirectional override would show another name, and XML cannot hold
+    most of them.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
+
+
 def shortened(word: object, most: int = LONGEST) -> str:
-    """Text of at most ``most`` characters."""
-    text = str(word)
+    """Text of at most ``most`` characters, all of them visible."""
+    text = visible(word)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

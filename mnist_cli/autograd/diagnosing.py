@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from mnist_cli.autograd.advising import advice
+from mnist_cli.autograd.advising import FOLLOWS, PARAMETER, advice
+from mnist_cli.autograd.blocking import (
+    BLOCKED,
+    SATURATED,
+    DeadUnits,
+    blocked_share,
+    has_no_units,
+    is_relu,
+    saturated_share,
+)
 from mnist_cli.autograd.brief import Brief
 from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
 from mnist_cli.autograd.order import backward_order, operations
-
-RELU_NAMES = ("Relu", "Threshold", "Hardtanh", "ClampMin")
-"""Beginnings of the names of nodes that pass a gradient or block it entry by entry."""
-
 
 VANISHING = 1e-4
 """Least root mean square of a weight's gradient, as a share of the largest one in the network.
@@ -28,14 +33,6 @@ most); sound networks stay within 1e-3.
 EXPLODING = 100.0
 """Largest norm of a weight's gradient over the norm of the weight. At 100, one plain step with a
 learning rate of 0.01 is as large as the weights themselves."""
-DEAD_UNITS = 0.1
-"""Share of a ReLU's units that pass nothing on for the whole batch. With few images, some units
-fire for none of them by chance."""
-BLOCKED = 0.95
-"""Share of the arriving non-zero gradient entries that a ReLU blocks, if units were not counted.
-
-Half of them for inputs symmetric about zero; nearly all means units that never fire.
-"""
 
 
 @dataclass(frozen=True)
@@ -71,20 +68,12 @@ class FlowPoint:
 
 
 @dataclass(frozen=True)
-class DeadUnits:
-    """Units of a ReLU that received a gradient and passed none on, over the whole batch."""
-
-    dead: int
-    total: int
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """A finding as a sentence.
 
     ``kind`` is one of ``not-finite``, ``vanishing``, ``exploding``, ``dead-relu``,
-    ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names the
-    parameter, module or node.
+    ``saturated``, ``no-gradient``, ``zero-gradient``, ``overwritten``, ``freed``; ``subject`` names
+    the parameter, module or node.
     ``module`` is where it is, empty outside of all modules; ``advice`` says what to try.
     """
 
@@ -179,6 +168,7 @@ def diagnose(
     graph: GradGraph,
     dead_units: Mapping[int, DeadUnits] | None = None,
     first_bad: FirstBad | None = None,
+    loss_scale: float = 1.0,
 ) -> tuple[Diagnosis, ...]:
     """Every finding, the gravest first; empty for a healthy network.
 
@@ -188,13 +178,16 @@ def diagnose(
             (:func:`mnist_cli.autograd.units.dead_units`); without it, shares of entries decide.
         first_bad: the first NaN or infinity of the forward pass
             (:func:`mnist_cli.autograd.units.first_not_finite`).
+        loss_scale: what the loss was multiplied with, as by a ``GradScaler``.
     """
     return Brief(
         [
+            *_not_finite_weights(graph),
             *(_not_finite_forward(graph, first_bad) if first_bad else ()),
-            *_not_finite(graph),
+            *_not_finite(graph, FOLLOWS if first_bad else ""),
             *_no_gradient(graph),
-            *_scale(graph),
+            *_scale(graph, loss_scale),
+            *_saturated(graph),
             *_dead_relus(graph, dead_units or {}),
         ]
     )
@@ -208,7 +201,7 @@ def of_node(kind: str, node: Node, message: str) -> Diagnosis:
 
 def _of_parameter(kind: str, one: Parameter, message: str) -> Diagnosis:
     module = one.name.rpartition(".")[0]
-    return Diagnosis(kind, one.name, message, one.node, module, advice(kind))
+    return Diagnosis(kind, one.name, message, one.node, module, advice(kind, PARAMETER))
 
 
 def place_of(node: Node) -> str:
@@ -222,15 +215,37 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     node = graph.nodes[first.node]
     before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
     makers = [one for one in before if one.parameter is None]
+    from_leaves = all(_of_leaves_only(graph, one) for one in before)
     what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
+        if from_leaves and not first.slot.startswith("result"):
+            source = "; it comes from the data or from a parameter"
         what = f"holds NaN or infinity ({first.slot}){source}"
     message = f"First in the forward pass: {place_of(node)}, {what}."
-    yield of_node("not-finite", node, message)
+    found = of_node("not-finite", node, message)
+    received = not first.made_here and not first.slot.startswith("result")
+    yield replace(found, advice=advice("not-finite")) if received else found
 
 
-def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
+def _of_leaves_only(graph: GradGraph, node: Node) -> bool:
+    """Whether a node is a leaf, or only turns one, as ``TBackward0`` does."""
+    edges = [edge for edge in node.next if edge is not None]
+    turns = len(edges) == 1 and graph.nodes[edges[0].node].parameter is not None
+    return node.parameter is not None or (turns and not node.saved)
+
+
+def _not_finite_weights(graph: GradGraph) -> Iterator[Diagnosis]:
+    """The parameters that are not finite themselves."""
+    bad = [(p, p.weight) for p in graph.parameters if p.weight and not p.weight.finite]
+    learned = [(one, weight) for one, weight in bad if not one.frozen]
+    for one, weight in learned[:1]:
+        more = f" So are {len(learned) - 1} more parameters." if len(learned) > 1 else ""
+        message = f"{one.name} itself is not finite: {weight.nan} NaN and {weight.inf} Inf.{more}"
+        yield _of_parameter("not-finite", one, message)
+
+
+def _not_finite(graph: GradGraph, follows: str = "") -> Iterator[Diagnosis]:
     """The node where the first NaN or infinity enters the backward pass."""
     for node in backward_order(graph):
         bad_in = [s for s in node.grad_in if s is not None and not s.finite]
@@ -240,7 +255,8 @@ def _not_finite(graph: GradGraph) -> Iterator[Diagnosis]:
         worst = (bad_in or bad_out)[0]
         how = "received" if bad_in else "turned finite gradients into"
         message = f"{place_of(node)}, {how} a gradient with {worst.nan} NaN and {worst.inf} Inf"
-        yield of_node("not-finite", node, f"First in the backward pass: {message}.")
+        found = of_node("not-finite", node, f"First in the backward pass: {message}.")
+        yield replace(found, advice=follows or found.advice)
         return
 
 
@@ -256,7 +272,7 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
             yield _of_parameter("zero-gradient", one, message)
 
 
-def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
+def _scale(graph: GradGraph, loss_scale: float) -> Iterator[Diagnosis]:
     """Judges weights only: biases and norms may rightly start at zero."""
     weights = [p for p in graph.parameters if len(p.shape) > 1 and p.grad and p.grad.finite]
     sizes = {p.name: _rms(p.grad) for p in weights if p.grad is not None}
@@ -270,7 +286,7 @@ def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
                 f"The gradient of {one.name} vanishes: its root mean square, {size:.3g}, is "
                 f"{size / largest:.1e} of the largest in the network.",
             )
-        if row.ratio is not None and row.ratio > EXPLODING:
+        if row.ratio is not None and row.ratio > EXPLODING * loss_scale:
             yield _of_parameter(
                 "exploding",
                 one,
@@ -281,11 +297,11 @@ def _scale(graph: GradGraph) -> Iterator[Diagnosis]:
 
 def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[Diagnosis]:
     for node in graph.nodes:
-        if not is_relu(node):
+        if not is_relu(node) or has_no_units(node):
             continue
         units = counted.get(node.id)
-        if units is not None and units.total and units.dead >= DEAD_UNITS * units.total:
-            share = f"{units.dead} of {units.total} units pass no gradient for any image"
+        if units is not None and units.many:
+            share = f"{units.dead} of {units.total} units pass no gradient for any example"
         elif units is None and (blocked := blocked_share(node)) >= BLOCKED:
             share = f"{blocked:.1%} of the gradient's entries that arrive die there"
         else:
@@ -294,18 +310,12 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
         yield of_node("dead-relu", node, message)
 
 
-def is_relu(node: Node) -> bool:
-    """Whether the node passes or blocks each entry, as ReLU does."""
-    return node.name.startswith(RELU_NAMES)
-
-
-def blocked_share(node: Node) -> float:
-    """Share of the arriving non-zero entries that do not leave; 0 if none arrives."""
-    if not node.grad_in or not node.grad_out or not node.grad_in[0] or not node.grad_out[0]:
-        return 0.0
-    came = 1 - node.grad_in[0].zeros
-    left = 1 - node.grad_out[0].zeros
-    return max(0.0, 1 - left / came) if came else 0.0
+def _saturated(graph: GradGraph) -> Iterator[Diagnosis]:
+    """Where tanh and sigmoid get inputs so large that no gradient passes."""
+    for node in graph.nodes:
+        if (share := saturated_share(node)) >= SATURATED:
+            message = f"Saturated at {place_of(node)}: {share:.1%} of the gradient's entries that arrive die there."
+            yield of_node("saturated", node, message)
 
 
 def _rms(stats: Stats) -> float:

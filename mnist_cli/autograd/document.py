@@ -11,10 +11,10 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mnist_cli.autograd.error_tree import DataError, DependencyError
 from mnist_cli.autograd.graph import (
@@ -45,6 +45,33 @@ def dumps(graph: GradGraph) -> str:
         ValueError: the graph's context uses a key of the document.
         TypeError: the context or an attribute is not a plain value.
     """
+    return "".join(_pieces(graph))
+
+
+def dump(graph: GradGraph, file: SupportsWrite) -> None:
+    """Write the document of :func:`dumps` line by line: a large graph's text is never held whole.
+
+    Args:
+        graph: the graph.
+        file: an open text file.
+
+    Raises:
+        ValueError: the graph's context uses a key of the document.
+        TypeError: the context or an attribute is not a plain value.
+    """
+    for piece in _pieces(graph):
+        file.write(piece)
+
+
+class SupportsWrite(Protocol):
+    """An open text file."""
+
+    def write(self, text: str, /) -> object:
+        """Append text."""
+
+
+def _pieces(graph: GradGraph) -> Iterator[str]:
+    """The text of the document in pieces of at most one row."""
     taken = [key for key in graph.context if key in RESERVED]
     if taken:
         raise ValueError(f"a graph's context cannot hold the document's own key {taken[0]!r}")
@@ -52,14 +79,16 @@ def dumps(graph: GradGraph) -> str:
     tail = {"replay": plain(graph.replay)}
     if graph.unreadable:
         tail["unreadable"] = list(graph.unreadable)
-    lines = [
-        *_members(head),
-        _rows("nodes", map(plain, graph.nodes)),
-        _rows("parameters", map(_parameter, graph.parameters)),
-        *_members(tail),
-        *([_rows("modules", map(plain, graph.modules))] if graph.modules else []),
-    ]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    yield "{\n"
+    yield from (f"{line},\n" for line in _members(head))
+    yield from _rows("nodes", map(plain, graph.nodes))
+    yield ",\n"
+    yield from _rows("parameters", map(_parameter, graph.parameters))
+    yield from (f",\n{line}" for line in _members(tail))
+    if graph.modules:
+        yield ",\n"
+        yield from _rows("modules", map(plain, graph.modules))
+    yield "\n}\n"
 
 
 def plain(value: Any) -> Any:
@@ -81,8 +110,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: plain(getattr(value, name)) for name in _names(value.__class__)}
     raise TypeError(f"a gradient graph holds plain values, not {type(value).__name__}")
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -96,9 +130,13 @@ def _members(values: Mapping[str, Any]) -> Iterable[str]:
     return (f"{_text(key)}: {_text(value)}" for key, value in values.items())
 
 
-def _rows(key: str, rows: Iterable[dict[str, Any]]) -> str:
-    body = ",\n".join(map(_text, rows))
-    return f'"{key}": [\n{body}\n]' if body else f'"{key}": []'
+def _rows(key: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield f'"{key}": ['
+    between = "\n"
+    for row in rows:
+        yield between + _text(row)
+        between = ",\n"
+    yield "\n]" if between != "\n" else "]"
 
 
 def _text(value: Any) -> str:

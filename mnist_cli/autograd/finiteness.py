@@ -54,10 +54,14 @@ def sums_of(named: Mapping[str, Tensor]) -> Sums:
     """The sum of each ``.grad``, of any shape, by device, left there."""
     groups: dict[torch.device, tuple[list[str], list[Tensor]]] = {}
     for name, one in named.items():
-        if one.grad is not None and _plain(one.grad) and not one.grad.is_complex():
-            names, sums = groups.setdefault(one.grad.device, ([], []))
+        if (
+            (grad := one.grad) is not None
+            and _plain(grad)
+            and not (grad.is_complex() or grad.is_meta)
+        ):
+            names, sums = groups.setdefault(grad.device, ([], []))
             names.append(name)
-            sums.append(_sum(one.grad.detach()).float())
+            sums.append(_sum(grad.detach()).float())
     return {device: (names, torch.stack(sums)) for device, (names, sums) in groups.items()}
 
 

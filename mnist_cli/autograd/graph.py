@@ -134,6 +134,15 @@ class Node:
         return f"Node({' '.join(words)}{': ' if facts else ''}{', '.join(facts)})"
 
 
+def with_grads(
+    node: Node, grad_in: tuple[Stats | None, ...], grad_out: tuple[Stats | None, ...]
+) -> Node:
+    """The same node with figures: ``replace`` without its checks, for 100,000 nodes."""
+    made: Node = object.__new__(Node)
+    vars(made).update(vars(node), grad_in=grad_in, grad_out=grad_out)
+    return made
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A leaf that gathers a gradient; ``node`` is its AccumulateGrad, None if not reached.

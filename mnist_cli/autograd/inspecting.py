@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mnist_cli.autograd import comparing, query, replaying, writing
 from mnist_cli.autograd.attributing import attributed
+from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, parameter_table
 from mnist_cli.autograd.document import load
 from mnist_cli.autograd.graph import GradGraph, Node, Verdict
@@ -24,6 +25,7 @@ from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, same_buffers
 from mnist_cli.autograd.units import dead_units, first_not_finite
+from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.verdict import judge
 from mnist_cli.autograd.walking import Names, Walk, leaves_of, walk
 
@@ -60,13 +62,16 @@ class Report:
     def node(self, wanted: str | int) -> Node:
         """One node, by its id, parameter, name or module; of a module, its last operation.
 
-        A number is an id. Text such as "0" is a module of that name if the model has one.
+        A number is an id, and so is "#3". Text such as "0" is a module of that name if the model
+        has one.
 
         Raises:
             UsageError: nothing has that name, or several nodes; the ids are listed.
+            TypeError: ``wanted`` is neither text nor a number.
         """
         if isinstance(wanted, int):
             return query.find_node(self.graph, str(wanted))
+        _check_text("node", wanted)
         word = wanted.strip()
         found = self._numbered(word) or query.find_nodes(self.graph, word)
         if all(node.name != word and query.inside(node.module, word) for node in found):
@@ -83,7 +88,9 @@ class Report:
 
         Raises:
             UsageError: no such parameter, or the loss does not reach it.
+            TypeError: ``parameter`` is no text.
         """
+        _check_text("path", parameter)
         return query.path_to(self.graph, parameter)
 
     def compare(
@@ -153,9 +160,14 @@ class Report:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
 
+def _check_text(function: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{function} takes a name, not a {type(name).__name__}")
+
+
 def inspect(
     loss: Tensor | Callable[[], Tensor],
-    model: Names = None,
+    model: Names | Mapping[str, nn.Module] = None,
     *,
     modules: ModuleTrace | None = None,
     grad: Tensor | None = None,
@@ -172,7 +184,7 @@ def inspect(
     Args:
         loss: a tensor with a graph, or a function without arguments that computes one. The
             function runs once, with the modules traced: each node then has its module.
-        model: names the leaves: a model, or tensors by name.
+        model: names the leaves: a model, several models by name, or tensors by name.
         modules: what :func:`trace_modules` saw, for a tensor. Without it the modules are inferred
             from the parameters, and ``notes`` says so.
         grad: gradient of the loss, of its shape; default: ones, for a loss with one entry.
@@ -187,9 +199,10 @@ def inspect(
         TypeError: ``loss`` is neither a tensor nor a function that returns one.
         UsageError: the tensor has no graph, the graph was freed, or ``grad`` does not fit.
     """
-    with _unchanged(loss, model):
-        root, traced = _computed(loss, model, modules)
-        return _report(root, traced, model, grad, replay=replay, keep=keep)
+    names = together(model)
+    with _unchanged(loss, names):
+        root, traced = _computed(loss, names, modules)
+        return _report(root, traced, names, grad, replay=replay, keep=keep)
 
 
 @contextmanager
@@ -266,10 +279,10 @@ def _tensor(found: object, rule: str) -> Tensor:
     if isinstance(found, Tensor):
         return found
     kind = type(found).__name__
-    held = (
-        " Inspect its attribute .loss." if isinstance(getattr(found, "loss", None), Tensor) else ""
-    )
-    if isinstance(found, (tuple, list)) and any(isinstance(one, Tensor) for one in found):
+    held = ""
+    if isinstance(getattr(found, "loss", None), Tensor):
+        held = " Inspect its attribute .loss."
+    elif any(True for _ in tensors_in(found)):
         held = " Inspect one of its tensors, or their sum."
     raise TypeError(f"{rule}, not a {kind}.{held}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CellType, CodeType
 from typing import Any, NoReturn
 
@@ -44,6 +44,7 @@ class Input:
         return TensorMeta(self.shape, dtype_name(self.dtype) if self.dtype else "any")
 
 
+@functools.cache
 def dtype_name(dtype: torch.dtype) -> str:
     """``float32`` for ``torch.float32``."""
     return str(dtype).removeprefix("torch.")
@@ -56,13 +57,57 @@ def name(node: Node) -> str:
 
 def variable(node: Node) -> Tensor | None:
     """The leaf whose gradient the node accumulates; None if it is not an AccumulateGrad."""
-    leaf = getattr(node, "variable", None) if not torch_private.is_function(node) else None
+    if not _has_variable(type(node)):
+        return None
+    leaf = node.variable  # type: ignore[attr-defined]
     return leaf if isinstance(leaf, Tensor) else None
+
+
+def _has_variable(kind: type[Node]) -> bool:
+    """Whether nodes of a class accumulate; a Function's class may have any attribute."""
+    return hasattr(kind, "variable") and not torch_private.is_function_class(kind)
 
 
 def inputs(node: Node) -> tuple[Input, ...]:
     """What gradients it expects, one for each result of the forward operation."""
-    expected = tuple(_input(meta) for meta in torch_private.input_metadata(node))
+    return InputReader().inputs(node)
+
+
+@dataclass
+class InputReader:
+    """Reads what nodes expect; what several of them share is made once."""
+
+    _inputs: dict[Any, Input] = field(default_factory=dict)
+    _metas: dict[int, tuple[Input, TensorMeta]] = field(default_factory=dict)
+
+    def inputs(self, node: Node) -> tuple[Input, ...]:
+        """See :func:`inputs`."""
+        expected = tuple([self._input(meta) for meta in torch_private.input_metadata(node)])
+        return _chosen(node, expected)
+
+    def _input(self, meta: Any) -> Input:
+        shape = shape_of(meta)
+        if shape is None:
+            return Input((), None, meta.device, known=False, ones=_ones(meta))
+        key = (shape, meta.dtype, meta.device)
+        found = self._inputs.get(key)
+        if found is None:
+            found = self._inputs[key] = Input(*key)
+        return found
+
+    def outputs(self, expected: tuple[Input, ...]) -> tuple[TensorMeta, ...]:
+        """The same as plain data."""
+        return tuple([self._meta(one) for one in expected])
+
+    def _meta(self, one: Input) -> TensorMeta:
+        known = self._metas.get(id(one))
+        if known is None:
+            known = self._metas[id(one)] = (one, one.meta())
+        return known[1]
+
+
+def _chosen(node: Node, expected: tuple[Input, ...]) -> tuple[Input, ...]:
+    """What is expected where the leaf or the Function chose the dtype itself."""
     leaf = variable(node)
     if leaf is not None:
         wanted = getattr(leaf, "grad_dtype", leaf.dtype)
@@ -148,13 +193,6 @@ def _filled(cell: CellType) -> bool:
         return False
 
 
-def _input(meta: Any) -> Input:
-    shape = shape_of(meta)
-    if shape is None:
-        return Input((), None, meta.device, known=False, ones=_ones(meta))
-    return Input(shape, meta.dtype, meta.device)
-
-
 def _ones(meta: Any) -> tuple[int, ...]:
     """The dimensions of one entry of a jagged result; none where torch shows no sizes."""
     try:
@@ -181,7 +219,7 @@ def deliver(grad: Tensor, expected: Input) -> Tensor:
             f"a complex gradient ({grad.dtype}) does not fit a real result ({expected.dtype})",
             "Return its real part from the Function's backward.",
         )
-    if tuple(grad.shape) != expected.shape:
+    if grad.shape != expected.shape:
         grad = _summed(grad, expected.shape)
     if expected.dtype is not None and grad.dtype != expected.dtype:
         grad = grad.to(expected.dtype)

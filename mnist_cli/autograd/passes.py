@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd.bits import finite, tensors_in
+from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
 from mnist_cli.autograd.origins import Made, first_made
 from mnist_cli.autograd.problems import Evidence, not_finite_only
@@ -120,10 +121,11 @@ def joined(outputs: list[Tensor], grads: Mapping[int, Tensor]) -> Tensor:
 
 def why_not_again(passes: Sequence[Pass], model: nn.Module) -> str:
     """Why passes of a model cannot be run again, in a sentence; empty if they can."""
+    bad = [name for name, one in model.named_parameters() if not finite(one)]
     if communicates(model):
         why = "communicates with other processes in its forward pass"
-    elif not all(map(finite, model.parameters())):
-        why = "has parameters that are not finite"
+    elif bad:
+        why = f"has parameters that are not finite: {listed(bad)}"
     elif not all(one.unchanged for one in passes):
         why = "was given inputs that have changed in place since"
     else:

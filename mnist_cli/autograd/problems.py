@@ -12,6 +12,10 @@ from typing import Protocol
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
 from mnist_cli.autograd.graph import GradGraph, Node
 
+NO_PASS = (
+    "no training pass of {} was seen: it was not called in training mode with gradients while it "
+    "was watched"
+)
 LISTED = 3
 """Parameters that a sentence names."""
 

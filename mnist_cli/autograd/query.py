@@ -24,7 +24,8 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
         UsageError: nothing has that name; the nearest ones are offered.
     """
     word = wanted.strip()
-    if word.isdecimal():
+    if word.removeprefix("#").isdecimal():
+        word = word.removeprefix("#")
         number = int(word)
         if number < len(graph.nodes):
             return Brief([graph.nodes[number]])

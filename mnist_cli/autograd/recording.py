@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import GradGraph, Stats
+from mnist_cli.autograd.freeing import no_collection
+from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
 from mnist_cli.autograd.node import Grads, explain
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
-from mnist_cli.autograd.torch_private import backward_id, is_function
+from mnist_cli.autograd.torch_private import backward_counter, is_function
 from mnist_cli.autograd.undisturbed import set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
@@ -63,6 +65,7 @@ class _Seen:
     """What the hooks collect: places in the collector, and with ``keep`` the tensors."""
 
     keep: bool
+    current: Callable[[], int] = field(default_factory=backward_counter)
     backward: int | None = None
     repeated: frozenset[int] = frozenset()
     collector: StatsCollector = field(default_factory=StatsCollector)
@@ -76,18 +79,19 @@ class _Seen:
         AccumulateGrad of this graph: that is ignored.
         """
         if self.backward is None:
-            self.backward = backward_id()
-        if backward_id() != self.backward:
+            self.backward = self.current()
+        if self.current() != self.backward:
             return
         if number in self.repeated:  # its memory may be .grad's, which is added to in place
             arrived = tuple(None if grad is None else grad.clone() for grad in arrived)
-        self.places[number] = self._add(arrived), self._add(left)
+        add = self.collector.add
+        self.places[number] = (
+            tuple([None if grad is None else add(grad) for grad in arrived]),
+            tuple([None if grad is None else add(grad) for grad in left]),
+        )
         if self.keep:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
             self.grads[number] = tuple(arrived), tuple(left)
-
-    def _add(self, grads: Grads) -> _Places:
-        return tuple(None if g is None else self.collector.add(g) for g in grads)
 
 
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
@@ -114,18 +118,25 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
+        stack.enter_context(no_collection(len(walked.nodes)))
         stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
         stack.enter_context(walked.undisturbed())
+        handles: list[RemovableHandle] = []
+        stack.callback(_remove, handles)
         for number, node in enumerate(walked.nodes):
-            handle = node.register_hook(partial(seen.take, number))
-            stack.callback(handle.remove)
+            handles.append(node.register_hook(partial(seen.take, number)))
         _run(walked, root, None if grad is None and root.is_floating_point() else seed)
         gradients = {
             name: leaf.grad.detach()
             for name, leaf in walked.leaves.items()
             if leaf.grad is not None
         }
-    return _recording(walked, seen, gradients)
+        return _recording(walked, seen, gradients)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _repeated(walked: Walk) -> frozenset[int]:
@@ -222,10 +233,10 @@ def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Re
     figures = collector.results()
 
     def pick(places: _Places) -> tuple[Stats | None, ...]:
-        return tuple(None if place is None else figures[place] for place in places)
+        return tuple([None if place is None else figures[place] for place in places])
 
     nodes = tuple(
-        replace(node, grad_in=pick(came), grad_out=pick(left))
+        with_grads(node, pick(came), pick(left))
         for node in walked.graph.nodes
         for came, left in [seen.places.get(node.id, ((), ()))]
     )

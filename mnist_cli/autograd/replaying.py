@@ -6,11 +6,11 @@ result with the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import same_bits, size_of
 from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
@@ -147,11 +148,15 @@ def replay(
     state = _State.begin(walked)
     arrived: dict[int, Grads] = {}
     order: list[int] = []
-    with walked.undisturbed():
-        for step in _turns(state, seed_of(root_tensor(walked), grad)):
-            order.append(step.node)
+    state.start(seed_of(root_tensor(walked), grad))
+    paused, once = no_collection(len(walked.nodes)), one_pass(state.recomputed_once)
+    with paused, walked.undisturbed(), torch.no_grad(), once:
+        while state.queue:
+            number, grads = state.next()
+            turn = _take_turn(state, number, grads)
+            order.append(number)
             if keep:
-                arrived[step.node] = step.grads
+                arrived[number] = turn.grads
     grad_in = tuple(arrived.get(i, ()) for i in range(len(walked.nodes))) if keep else ()
     calls = sum(1 for i in order if walked.graph.nodes[i].parameter is None)
     return Replay(dict(state.gathered), grad_in, tuple(order), calls)
@@ -259,30 +264,57 @@ class _State:
         return cls(walked, dependencies(walked.graph), ReadyQueue(sequences), others)
 
     def buffer(self, node: int) -> list[Tensor | None]:
-        empty: list[Tensor | None] = [None] * len(self.walked.inputs[node])
-        return self.buffers.setdefault(node, empty)
+        found = self.buffers.get(node)
+        if found is None:
+            found = self.buffers[node] = [None] * len(self.walked.inputs[node])
+        return found
+
+    def start(self, seed: Tensor) -> None:
+        """Hand the root its gradient."""
+        self.seed = seed.clone()  # a Function may change in place what arrives
+        place = self.walked.root_nr
+        self.buffer(0)[place] = adapter.deliver(seed, self.walked.inputs[0][place])
+        self.queue.push(0)
+
+    def next(self) -> tuple[int, Grads]:
+        """The node whose turn it is, and what arrived there."""
+        number = self.queue.pop()
+        return number, tuple(self.buffers.pop(number))
 
 
 def _turns(
-    state: _State, seed: Tensor, apart: Callable[[], AbstractContextManager[None]] = nullcontext
+    state: _State, seed: Tensor, apart: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[ReplayStep]:
-    walked = state.walked
-    state.seed = seed.clone()  # a Function may change in place what arrives
-    first = adapter.deliver(seed, walked.inputs[0][walked.root_nr])
-    state.buffer(0)[walked.root_nr] = first
-    state.queue.push(0)
+    state.start(seed)
     index = 0
     while state.queue:
-        number = state.queue.pop()
-        grads = tuple(state.buffers.pop(number))
+        number, grads = state.next()
         # The mode is set for the turn alone: a generator must not hold it while it sleeps.
         with torch.no_grad(), apart(), one_pass(state.recomputed_once):
-            step = _turn(state, index, number, grads)
-        yield step
+            turn = _take_turn(state, number, grads)
+        yield _step(state, index, number, turn)
         index += 1
 
 
-def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
+class _Turn(NamedTuple):
+    """The parts of a :class:`ReplayStep` and of its deliveries, which a replay needs unnamed."""
+
+    grads: Grads
+    results: Grads = ()
+    deliveries: Sequence[tuple[Any, ...]] = ()
+    inside: tuple[str, ...] = ()
+
+
+def _step(state: _State, index: int, number: int, turn: _Turn) -> ReplayStep:
+    deliveries = tuple(Delivery(*sent) for sent in turn.deliveries)
+    parameter = state.walked.graph.nodes[number].parameter
+    words = _words(state, number)
+    return ReplayStep(
+        index, number, words, turn.grads, turn.results, deliveries, parameter, turn.inside
+    )
+
+
+def _take_turn(state: _State, number: int, grads: Grads) -> _Turn:
     plain = state.walked.graph.nodes[number]
     if plain.parameter is not None:
         leaf = state.walked.leaves[plain.parameter]
@@ -291,15 +323,14 @@ def _turn(state: _State, index: int, number: int, grads: Grads) -> ReplayStep:
         if arrived[0] is not None and leaf.requires_grad:
             before = state.gathered.get(plain.parameter)
             state.gathered[plain.parameter] = arrived[0] if before is None else before + arrived[0]
-        return ReplayStep(index, number, _words(state, number), arrived, parameter=plain.parameter)
+        return _Turn(arrived)
     results, inside = _call(state, number, grads)
-    deliveries = tuple(
+    deliveries = [
         _deliver(state, position, edge, results[position])
         for position, edge in enumerate(plain.next)
         if edge is not None
-    )
-    words = _words(state, number)
-    return ReplayStep(index, number, words, grads, results, deliveries, inside=inside)
+    ]
+    return _Turn(grads, results, deliveries, inside)
 
 
 def _words(state: _State, number: int) -> str:
@@ -309,8 +340,14 @@ def _words(state: _State, number: int) -> str:
     return f"{node.name}{apply}({given})"
 
 
-def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> Delivery:
-    """Deliver a result, and queue the node that receives it if it is ready."""
+def _deliver(
+    state: _State, position: int, edge: Edge, raw: Tensor | None
+) -> tuple[int, Edge, Tensor | None, Tensor | None, Tensor | None, Tensor | None, bool]:
+    """Deliver a result, and queue the node that receives it if it is ready.
+
+    Returns:
+        The fields of a :class:`Delivery`.
+    """
     buffer = state.buffer(edge.node)
     met = buffer[edge.input_nr]
     sent = None
@@ -324,7 +361,7 @@ def _deliver(state: _State, position: int, edge: Edge, raw: Tensor | None) -> De
     ready = state.waiting[edge.node] == 0
     if ready:
         state.queue.push(edge.node)
-    return Delivery(position, edge, raw, sent, met, buffer[edge.input_nr], ready)
+    return position, edge, raw, sent, met, buffer[edge.input_nr], ready
 
 
 def _sum(state: _State, edge: Edge, met: Tensor, sent: Tensor) -> Tensor:

@@ -93,7 +93,11 @@ def _read_slots(node: Node, found: Kept, prefix: str) -> None:
     for slot, is_tensor in torch_private.slots(type(node)):
         if is_tensor:
             raw = torch_private.raw_saved(node, slot)
-            _read_raw(node, slot, raw, found, prefix)
+            tensor = getattr(raw, "data", None)
+            if type(tensor) is Tensor:  # the usual case, short
+                found.tensors.append((prefix + slot, tensor))
+            else:
+                _read_raw(node, slot, raw, found, prefix)
             continue
         value = _public(node, functools.partial(torch_private.saved, node, slot))
         plain, readable = _plain(value)

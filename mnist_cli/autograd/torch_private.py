@@ -49,12 +49,17 @@ def changed(what: str, purpose: str) -> DependencyError:
 
 
 def is_function(node: Node) -> bool:
-    """Whether it is the node of a :class:`torch.autograd.Function` written in Python.
+    """Whether it is the node of a :class:`torch.autograd.Function` written in Python."""
+    return is_function_class(type(node))
+
+
+def is_function_class(kind: type[Node]) -> bool:
+    """Whether nodes of a class are those of a Function.
 
     Without the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
-    return isinstance(node, base) if base is not None else hasattr(node, "_forward_cls")
+    return issubclass(kind, base) if base is not None else hasattr(kind, "_forward_cls")
 
 
 def function_of(node: Node) -> type[torch.autograd.Function]:
@@ -93,7 +98,19 @@ def backward_id() -> int:
     Raises:
         DependencyError: this torch does not have it.
     """
-    return int(_required(torch, "_C._current_graph_task_id", "telling two backward passes apart")())
+    return int(backward_counter()())
+
+
+def backward_counter() -> Callable[[], int]:
+    """The function behind :func:`backward_id`, for many calls.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    found: Callable[[], int] = _required(
+        torch, "_C._current_graph_task_id", "telling two backward passes apart"
+    )
+    return found
 
 
 def at_end_of_backward(call: Callable[[], None]) -> None:
@@ -273,10 +290,16 @@ def one_pass(group: GraphExecGroup) -> Iterator[None]:
         yield
 
 
+def kinds_of_caches() -> list[type]:
+    """The class of what selective checkpoints keep, if this torch has it."""
+    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
+    return [] if kind is None else [kind]
+
+
 def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
     """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
-    kind = getattr(checkpointing, "_CachedTorchDispatchMode", None)
-    found = [getattr(one, "storage", None) for one in objects if type(one) is kind]
+    kinds = kinds_of_caches()
+    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
     return [cache for cache in found if isinstance(cache, dict)]
 
 

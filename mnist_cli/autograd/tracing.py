@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.graph import ModuleCall
+from mnist_cli.autograd.hooking import OwnHook
 from mnist_cli.autograd.module_calls import CallLog
 
 
@@ -190,5 +191,6 @@ def _watch(
         trace.note(around.path, around.call)
 
     module = group[0]
-    before = module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
-    return before, module.register_forward_hook(leave, with_kwargs=True, always_call=True)
+    before = module.register_forward_pre_hook(OwnHook(enter), prepend=True, with_kwargs=True)
+    after = module.register_forward_hook(OwnHook(leave), with_kwargs=True, always_call=True)
+    return before, after

@@ -11,18 +11,28 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd.bits import finite, without_values
-from mnist_cli.autograd.diagnosing import DeadUnits, FirstBad, is_relu
+from mnist_cli.autograd.blocking import DeadUnits, is_relu
+from mnist_cli.autograd.diagnosing import FirstBad
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.autograd.walking import Walk
 
+OF_CHANNELS = ("Convolution", "NativeBatchNorm", "CudnnBatchNorm", "NativeGroupNorm")
+OF_FEATURES = ("Addmm", "Mm", "Bmm", "Baddbmm", "NativeLayerNorm", "Embedding")
+"""Beginnings of the names of nodes whose results have a channel in dimension 1, or a feature in the
+last."""
+SEARCHED = 20
+"""Nodes before a ReLU among which one of these is searched."""
+
 
 def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     """Count the dead units of every ReLU, by node id.
 
-    A unit is one index of dimension 1 (a channel, or a feature of a fully connected layer).
+    A unit is one channel after a convolution or a norm of channels, and one feature, an index of
+    the last dimension, after a linear layer.
     It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
     image. A unit that receives no gradient is not counted, nor are the units of sparse and nested
     gradients and of those without values.
@@ -44,11 +54,25 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
         if came and left and _has_units(came[0]) and _has_units(left[0]):
-            others = [d for d in range(came[0].dim()) if d != 1]
+            unit = _unit_dimension(recorded.graph, node, came[0].dim())
+            others = [d for d in range(came[0].dim()) if d != unit]
             asked = (came[0] != 0).sum(others) > 0
             dead = asked & ((left[0] != 0).sum(others) == 0)
-            counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()))
+            places = came[0].numel() // max(1, came[0].shape[unit])
+            counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()), places)
     return counts
+
+
+def _unit_dimension(graph: GradGraph, node: Node, dimensions: int) -> int:
+    """The last dimension if a linear layer comes before the node, nearer than one of channels."""
+    for _ in range(SEARCHED if dimensions > 2 else 0):
+        ahead = [graph.nodes[edge.node] for edge in node.next if edge is not None]
+        if not ahead or node.name.startswith(OF_CHANNELS):
+            return 1
+        node = ahead[0]
+        if node.name.startswith(OF_FEATURES):
+            return dimensions - 1
+    return 1
 
 
 def _has_units(grad: Tensor | None) -> TypeGuard[Tensor]:

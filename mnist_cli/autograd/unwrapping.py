@@ -5,7 +5,8 @@ Knows modules only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,12 +16,20 @@ from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.torch_private import compiled_in_place, compiled_inside
 
 
-def check_watchable(model: nn.Module) -> None:
-    """Check that the calls of a model can be seen.
+def check_watchable(model: nn.Module, **counts: int) -> None:
+    """Check that the calls of a model can be seen, and that counts are whole and above 0.
 
     Raises:
-        UsageError: it is scripted, or compiled in place.
+        UsageError: it is scripted, or compiled in place; or a count is below 1.
+        TypeError: it is no module, or a count is not whole.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be a module, not a {type(model).__name__}")
+    for name, value in counts.items():
+        if not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number, not a {type(value).__name__}")
+        if value < 1:
+            raise UsageError(f"{name} is {value}", "The least is 1.")
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError("a scripted model cannot be watched", "Watch it before torch.jit.")
     if compiled_in_place(model):
@@ -28,6 +37,24 @@ def check_watchable(model: nn.Module) -> None:
             "a model that was compiled in place cannot be watched",
             "Use torch.compile(model) instead of model.compile(), and watch what it returns.",
         )
+
+
+def together(model: Any) -> Any:
+    """Several models by name as one module; anything else as it is.
+
+    Raises:
+        UsageError: a name has a dot, or is no text.
+    """
+    if not isinstance(model, Mapping) or not model:
+        return model
+    if not all(isinstance(one, nn.Module) for one in model.values()):
+        return model
+    joint = nn.Module()
+    for name, one in model.items():
+        if not isinstance(name, str) or not name or "." in name or hasattr(joint, name):
+            raise UsageError(f"{name!r} cannot name a model", "Use a word such as 'generator'.")
+        joint.add_module(name, one)
+    return joint
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -6,9 +6,9 @@ Knows no gradients.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,11 @@ from torch.nn.parameter import is_lazy
 from mnist_cli.autograd import node as adapter
 from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.freeing import free_in_parts, no_collection
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
 from mnist_cli.autograd.module_calls import with_saved_bytes
 from mnist_cli.autograd.order import LAST_SEQUENCE
-from mnist_cli.autograd.saved import saved_by
+from mnist_cli.autograd.saved import Kept, saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
 from mnist_cli.autograd.undisturbed import RandomState, Unnamed, same_buffers
@@ -113,43 +114,56 @@ def walk(
         UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
         TypeError: the root is neither a tensor nor a node, or the names are no names.
 
-    Only memory limits the walk. But torch 2.14 (not 2.10 and 2.11) frees a graph by recursion
-    once Python has seen its nodes: freeing a chain of 20,000 worked on a stack of 8 MiB, a chain
-    of 50,000 crashed the process.
+    Only memory limits the walk. One node in 100 of a long path gets an entry in its ``metadata``,
+    so that a graph of any length is freed without recursion (:mod:`mnist_cli.autograd.freeing`).
     """
+    with no_collection():
+        return _walk(root, names, modules, saved)
+
+
+def _walk(root: Tensor | LiveNode, names: Names, modules: ModuleTrace | None, saved: bool) -> Walk:
     start, root_nr = _start(root)
     live, targets = _visit(start)
+    free_in_parts(live, targets)
     known = leaves_of(names)
     leaf_names = _leaf_names(live, known)
-    inputs = tuple(adapter.inputs(node) for node in live)
-    nodes = [
-        Node(
-            id=number,
-            name=adapter.name(node),
-            module=_module(node, leaf_names.get(number), modules),
-            parameter=leaf_names.get(number),
-            sequence=sequence,
-            outputs=tuple(expected.meta() for expected in inputs[number]),
-            next=targets[number],
+    storages, read = _Storages(), adapter.InputReader()
+    inputs = tuple(read.inputs(node) for node in live)
+    hidden: dict[str, list[int]] = defaultdict(list)
+    nodes = []
+    for number, (node, sequence) in enumerate(zip(live, _sequences(live), strict=True)):
+        name, leaf = adapter.name(node), leaf_names.get(number)
+        kept = saved_by(node) if saved else Kept()
+        for what in kept.unreadable:
+            hidden[f"{name}, {what}"].append(number)
+        # By place, in the order of the fields: names would take a third longer.
+        module, tensors = _module(node, leaf, modules), storages.describe(kept.tensors)
+        outputs = read.outputs(inputs[number])
+        nodes.append(
+            Node(
+                number,
+                name,
+                module,
+                leaf,
+                sequence,
+                outputs,
+                targets[number],
+                tensors,
+                kept.attributes,
+            )
         )
-        for number, (node, sequence) in enumerate(zip(live, _sequences(live), strict=True))
-    ]
-    unreadable: list[str] = []
     calls = modules.calls if modules is not None else ()
     traced = modules.model if modules is not None else None
-    if saved:
-        storages = _Storages()
-        nodes = _read_saved(nodes, live, unreadable, storages)
-        if modules is not None and calls:
-            own = storages.of(traced)
-            calls = with_saved_bytes(calls, _kept_by_calls(nodes, live, modules), own)
+    if saved and modules is not None and calls:
+        own = storages.of(traced)
+        calls = with_saved_bytes(calls, _kept_by_calls(nodes, live, modules), own)
     unnamed = {n: adapter.variable(live[i]) for i, n in leaf_names.items() if n not in known}
     leaves = {**known, **{name: leaf for name, leaf in unnamed.items() if leaf is not None}}
     graph = GradGraph(
         nodes=tuple(nodes),
         parameters=_parameters(leaf_names, leaves),
         context={"torch": torch.__version__},
-        unreadable=tuple(unreadable),
+        unreadable=tuple(f"{what} ({_listed(ids)})" for what, ids in hidden.items()),
         modules=calls,
     )
     model = names if isinstance(names, nn.Module) else traced
@@ -171,7 +185,9 @@ def leaves_of(names: Names) -> dict[str, Tensor]:
     if isinstance(names, nn.Module):
         return {name: one for name, one in names.named_parameters() if not is_lazy(one)}
     if not isinstance(names, Mapping):
-        raise TypeError(f"names must be a model or tensors by name, not a {type(names).__name__}")
+        raise TypeError(
+            f"names must be a model or tensors by name in a dict, not a {type(names).__name__}"
+        )
     leaves: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in names.items():
         if not isinstance(tensor, Tensor):
@@ -262,21 +278,30 @@ def _parameters(
 class _Storages:
     """Numbers memories in order of discovery; holds the tensors, so that none is reused."""
 
-    numbers: dict[tuple[str, int], int] = field(default_factory=dict)
+    numbers: dict[tuple[torch.device | None, int], int] = field(default_factory=dict)
     held: list[Tensor] = field(default_factory=list)
 
     def number(self, tensor: Tensor) -> tuple[int, int]:
         """The memory's number and its bytes."""
         self.held.append(tensor)
         address, size = _memory(tensor)
-        key = (str(tensor.device), address) if address else ("", -len(self.held))
+        key = (tensor.device, address) if address else (None, -len(self.held))
         return self.numbers.setdefault(key, len(self.numbers)), size
+
+    def describe(self, tensors: Iterable[tuple[str, Tensor]]) -> tuple[Saved, ...]:
+        """Saved tensors of any shape, by slot, as plain data."""
+        found = []
+        for slot, tensor in tensors:
+            number, size = self.number(tensor)
+            kind = adapter.dtype_name(tensor.dtype)
+            found.append(Saved(slot, shape_of(tensor) or (), kind, size, number))
+        return tuple(found)
 
     def of(self, model: nn.Module | None) -> set[int]:
         """The numbers of a model's parameters and buffers, of those that were found."""
         tensors = [] if model is None else [*model.parameters(), *model.buffers()]
         known = [one for one in tensors if not is_lazy(one)]
-        keys = ((str(one.device), _memory(one)[0]) for one in known)
+        keys = ((one.device, _memory(one)[0]) for one in known)
         return {self.numbers[key] for key in keys if key in self.numbers}
 
 
@@ -299,25 +324,6 @@ def _kept_by_calls(
     numbers = sorted((sequence_number(one), place) for place, one in enumerate(live))
     for sequence, place in numbers:
         yield modules.call_at(sequence), nodes[place].saved
-
-
-def _read_saved(
-    nodes: list[Node], live: list[LiveNode], unreadable: list[str], storages: _Storages
-) -> list[Node]:
-    hidden: dict[str, list[int]] = defaultdict(list)
-    result = []
-    for node in nodes:
-        kept = saved_by(live[node.id])
-        tensors = []
-        for slot, tensor in kept.tensors:
-            number, size = storages.number(tensor)
-            kind = adapter.dtype_name(tensor.dtype)
-            tensors.append(Saved(slot, shape_of(tensor) or (), kind, size, number))
-        for what in kept.unreadable:
-            hidden[f"{node.name}, {what}"].append(node.id)
-        result.append(replace(node, saved=tuple(tensors), attributes=kept.attributes))
-    unreadable += [f"{what} ({_listed(ids)})" for what, ids in hidden.items()]
-    return result
 
 
 def _listed(ids: list[int]) -> str:

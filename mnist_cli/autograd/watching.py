@@ -23,9 +23,11 @@ from mnist_cli.autograd.bits import finite, tensors_in
 from mnist_cli.autograd.diagnosing import diagnose, parameter_table
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.finiteness import Sums, all_finite, fetched, has_nan, sums_of
+from mnist_cli.autograd.hooking import OwnHook
 from mnist_cli.autograd.observing import Observer
 from mnist_cli.autograd.passes import NOT_RUN, Here, Pass, outputs_in, run_again, why_not_again
 from mnist_cli.autograd.problems import (
+    NO_PASS,
     Evidence,
     GradientWarning,
     Problem,
@@ -34,7 +36,7 @@ from mnist_cli.autograd.problems import (
     not_finite_only,
     problem_of,
 )
-from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id
+from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id, is_transformed
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
 
@@ -73,14 +75,9 @@ def watch(
 
     Raises:
         UsageError: the model cannot be watched, or a number is below 1.
-        TypeError: it is no module.
+        TypeError: it is no module, or a number is not whole.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"the model must be a module, not a {type(model).__name__}")
-    check_watchable(model)
-    for name, value in (("every", every), ("keep", keep)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}", "The least is 1.")
+    check_watchable(model, every=every, keep=keep)
     return Watch(model, every, keep, on_problem, scaler)
 
 
@@ -117,8 +114,7 @@ class Watch:
         self._trace: ModuleTrace | None = None
         self._observers: dict[int, Observer] = {}
         self._sums: list[tuple[int, Sums]] = []
-        self._bad = False
-        self._paused = False
+        self._bad = self._paused = False
 
     def __repr__(self) -> str:
         state = self.first_problem.message if self.first_problem else "all finite"
@@ -133,7 +129,8 @@ class Watch:
         if self._hooked:
             raise UsageError("this watch is open already", "Make another with watch(model).")
         for module in (self._model, *entries_of(self._model)):
-            before = module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True)
+            hook = OwnHook(self._before)
+            before = module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
             self._hooked[module] = [before]
         self._arm()
         return self
@@ -148,12 +145,7 @@ class Watch:
         if kind is None:
             self._read_sums()
             if not self.passes:
-                warnings.warn(
-                    f"no training pass of {type(self._model).__name__} was seen: it was not "
-                    "called in training mode with gradients while it was watched",
-                    GradientWarning,
-                    stacklevel=2,
-                )
+                warnings.warn(NO_PASS.format(type(self._model).__name__), GradientWarning, 2)
 
     def close(self) -> None:
         """Take all hooks off; records and problems stay."""
@@ -192,12 +184,15 @@ class Watch:
         if here.depth:
             return
         one, here.current = here.current, None
-        outputs = outputs_in(output) if one is not None else []
+        every_output = list(tensors_in(output))
+        if any(map(is_transformed, every_output)):  # torch.func fills no .grad
+            one = None
+        outputs = outputs_in(every_output) if one is not None else []
         if one is None or not outputs:
             if self._trace is not None and output is not None:  # None: it has raised an error
                 self._arm()
             return
-        self._seen(one, outputs, list(tensors_in(output)))
+        self._seen(one, outputs, every_output)
 
     def _seen(self, one: Pass, outputs: Sequence[Tensor], every_output: Sequence[Tensor]) -> None:
         with self._lock:
@@ -227,7 +222,7 @@ class Watch:
         if len(self._threads) < 2:
             self._trace = self._tracing.enter_context(trace_modules(self._inner))
         for module, handles in self._hooked.items():
-            after = module.register_forward_hook(self._after, always_call=True)
+            after = module.register_forward_hook(OwnHook(self._after), always_call=True)
             for handle in handles[1:]:  # only now: another thread may be in this module
                 handle.remove()
             handles[1:] = [after]
@@ -236,6 +231,7 @@ class Watch:
         self._tracing.close()
         modules = self._trace if len(self._threads) == 1 else None
         self._trace = None
+        self._names = dict(self._inner.named_parameters())  # a training may replace some
         self._observers[one.step] = Observer(outputs, self._inner, modules)
         self._drop_observers(self._keep)
 
@@ -283,7 +279,11 @@ class Watch:
                 observer = self._observers.pop(one.step, None)
             if observer is not None:
                 graph = observer.finish()
-                yield Record(one.step, graph, parameter_table(graph), diagnose(graph))
+                findings = diagnose(graph, loss_scale=self._scale())
+                yield Record(one.step, graph, parameter_table(graph), findings)
+
+    def _scale(self) -> float:
+        return self._scaler.get_scale() if self._scaler is not None else 1.0
 
     # Problems.
 
@@ -293,7 +293,7 @@ class Watch:
             return
         bad = tuple(n for n, p in self._names.items() if p.grad is not None and not finite(p.grad))
         why = self._cannot_run_again(passes)
-        scale = self._scaler.get_scale() if self._scaler is not None else 1.0
+        scale = self._scale()
         if scale > 1 and (why or not any(one.findings for one in self._again(passes, scale))):
             return  # the scaler skips this step, and lowers the scale
         if not why:
@@ -347,5 +347,4 @@ class Watch:
             if not bad:
                 self._bad = False
             elif not self._bad and self._scaler is None:
-                note = self._cannot_run_again(())
-                self._say(problem_of(step, bad, Evidence(note=note)))
+                self._say(problem_of(step, bad, Evidence(note=self._cannot_run_again(()))))

@@ -18,7 +18,7 @@ from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import FORMATS, Format
 from mnist_cli.autograd.render.condensing import MOST, condense
 from mnist_cli.autograd.render.layout import layout
-from mnist_cli.autograd.render.picture import Direction
+from mnist_cli.autograd.render.picture import Direction, check_direction
 
 ENDINGS = {
     **{f".{one.extension}": one.name for one in FORMATS.values()},
@@ -72,11 +72,12 @@ def save(
         runs of nodes as one box each; ``note`` says so, and so does the picture.
 
     Raises:
-        UsageError: the ending stands for no format.
+        UsageError: the ending stands for no format, or no such direction.
         OutputError: the file cannot be written. No part of it is left.
     """
     file = Path(path)
     chosen = _format(file)
+    check_direction(direction)
     if "plan" in chosen.options:
         plan = layout(graph, direction=direction, most=BOXES[chosen.name])
         text = chosen.render(graph, order=order, plan=plan, findings=findings)

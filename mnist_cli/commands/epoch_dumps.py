@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.config.names import dataset_label
-from mnist_cli.errors import Caution, UsageError
+from mnist_cli.errors import UsageError
 from mnist_cli.training.observer import Observer
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ class EpochDumps(Observer):
         Raises:
             UsageError: see :meth:`check`.
         """
+        from mnist_cli.report.console import warn
+
         self.check(session.config.epochs, session.state.epoch)
         if self.last and session.state.finished:
             raise UsageError("--dump-grad last: the run is complete", "Omit --dump-grad.")
@@ -80,11 +81,7 @@ class EpochDumps(Observer):
         missed = sorted(one for one in self.epochs if one > len(session.state.history))
         if missed and session.state.finished:
             named = ", ".join(map(str, missed))
-            warnings.warn(
-                f"--dump-grad {named}: nothing was dumped, since the run stopped before",
-                Caution,
-                stacklevel=2,
-            )
+            warn(f"--dump-grad {named}: nothing was dumped, since the run stopped before")
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
         """Write the dump if this epoch was chosen; never ends the run."""

@@ -48,6 +48,10 @@ class TrainingReport(Observer):
         if not self._silent:
             console.note(message)
 
+    def warn(self, message: str) -> None:
+        """Print a warning on stderr, even if ``silent``."""
+        console.warn(message)
+
     @contextlib.contextmanager
     def following(self, session: Session) -> Iterator[None]:
         """Announce what is trained, and show the bar while the context lasts."""

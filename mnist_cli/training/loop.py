@@ -22,7 +22,7 @@ from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
 from mnist_cli.training.step import Stepper, add_origin
-from mnist_cli.training.step_log import Mark, interval, known
+from mnist_cli.training.step_log import Mark, due, interval, known
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,11 @@ def fit(
         state.model.train()
         state.clock.start()
         steps = graphed.epoch() if graphed else stepper.epoch(loader)
+        before = state.batch
         for _ in () if state.limit else steps:
-            for batch in state.log.due(state.batch, every):
-                state.log.marks.append(_mark(stepper, batch, graphed))
+            marked = due(before, state.batch, every)
+            state.log.marks += [_mark(stepper, batch, graphed) for batch in marked]
+            before = state.batch
             state.watch_time()
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
             if state.limit:

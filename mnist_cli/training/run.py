@@ -169,9 +169,10 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     return summary
 
 
-def _warn(messages: Iterator[str]) -> None:
+def _warn(observers: tuple[Observer, ...], messages: Iterator[str]) -> None:
     for message in messages:
-        warnings.warn(message, Caution, stacklevel=2)
+        for observer in observers:
+            observer.warn(message)
 
 
 def _follow(
@@ -188,14 +189,14 @@ def _follow(
                 )
         leads, first = session.compute.ranks.leads, session.state.step == 0
         if first and leads:
-            _warn(checks.before_training(session))
+            _warn(observers, checks.before_training(session))
         for event in session.events(stop):
             if isinstance(event, StepResult):
                 for observer in observers:
                     observer.step(session, event)
             else:
                 if leads and warns and event.epoch == 1:
-                    _warn(checks.after_epoch(session, event))
+                    _warn(observers, checks.after_epoch(session, event))
                 answers = [observer.epoch(session, event) for observer in observers]
                 if any(answers):  # after all of them were called
                     return

@@ -91,11 +91,6 @@ class StepLog:
     rows: list[StepRow] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
-    def due(self, batch: int, every: int) -> range:
-        """The steps of the epoch, up to ``batch``, after which a mark is due and missing."""
-        last = self.marks[-1].batch if self.marks else 0
-        return range((last // every + 1) * every, batch + 1, every)
-
     def close(self, epoch: int, batches: int) -> None:
         """Turn the marks of epoch ``epoch``, counted from 0, into rows; waits for the device."""
         self.rows += self.pending(epoch, batches)
@@ -164,6 +159,11 @@ def interval(config: TrainConfig, batches: int) -> int:
     if config.max_steps:
         steps = min(steps, config.max_steps)
     return min(config.log_every or max(1, round(steps / POINTS)), batches)
+
+
+def due(before: int, batch: int, every: int) -> range:
+    """The steps of an epoch after ``before``, up to ``batch``, after which a mark is due."""
+    return range((before // every + 1) * every, batch + 1, every)
 
 
 def known(value: float) -> float | None:

@@ -9,8 +9,9 @@ import torch
 from autograd_zoo import ConvNet, leaf, recorded
 from torch import Tensor, nn
 
-from mnist_cli.autograd import record, trace_modules, walk
+from mnist_cli.autograd import inspect, record, trace_modules, walk
 from mnist_cli.autograd.diagnosing import (
+    Diagnosis,
     blocked_share,
     diagnose,
     gradient_flow,
@@ -97,9 +98,9 @@ def test_units_are_counted_one_by_one() -> None:
         model[0].bias[:2] = -100.0
         model[0].bias[2:] = 100.0
         model[2].weight[:, 5] = 0.0  # nothing arrives there: it says nothing of the unit
-    found = recorded(model, torch.randn(8, 4), keep=True)
+    found = recorded(model, torch.randn(64, 4), keep=True)
     (counted,) = dead_units(found).values()
-    assert (counted.dead, counted.total) == (2, 5)
+    assert (counted.dead, counted.total, counted.places) == (2, 5, 64)
     (finding,) = [
         f for f in diagnose(found.graph, dead_units=dead_units(found)) if f.kind == "dead-relu"
     ]
@@ -193,3 +194,78 @@ def test_the_flow_has_every_module_in_forward_order() -> None:
     assert by_module["fc"].weights == pytest.approx(math.hypot(*weights))
     assert by_module["act"].weights is None
     assert by_module["act"].leaving == by_module["norm"].arriving
+
+
+def kinds_of(loss: Tensor, model: nn.Module) -> set[str]:
+    return {one.kind for one in findings_of(loss, model)}
+
+
+def findings_of(loss: Tensor, model: nn.Module) -> tuple[Diagnosis, ...]:
+    return tuple(inspect(loss, model).findings)
+
+
+@pytest.mark.parametrize(("examples", "found"), [(1, False), (16, False), (64, True)])
+def test_units_that_are_silent_for_few_examples_are_not_dead(examples: int, found: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 2))
+    with torch.no_grad():
+        model[0].bias[:12] = -100.0
+        model[0].bias[12:] = 100.0
+    kinds = kinds_of(model(torch.randn(examples, 4)).square().mean(), model)
+    assert ("dead-relu" in kinds) is found
+
+
+def test_a_layer_without_a_live_unit_is_dead_for_any_number_of_examples() -> None:
+    model = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 2))
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+    assert "dead-relu" in kinds_of(model(torch.randn(2, 4)).square().mean(), model)
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.LayerNorm(8)], ids=["plain", "norm"])
+def test_features_of_a_sequence_are_units(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), norm, nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        getattr(norm, "bias", model[0].bias)[:4] = -100.0
+    (dead,) = [
+        one
+        for one in findings_of(model(torch.randn(16, 5, 4)).square().mean(), model)
+        if one.kind == "dead-relu"
+    ]
+    assert "4 of 8 units" in dead.message
+
+
+def test_a_hinge_that_most_examples_satisfy_is_no_dead_relu() -> None:
+    model = nn.Linear(4, 3)
+    loss = (model(torch.randn(50, 4)).sum(1) - 100.0).clamp(min=0).mean()
+    assert "dead-relu" not in kinds_of(loss, model)
+
+
+@pytest.mark.parametrize("layer", [nn.Tanh(), nn.Sigmoid()], ids=["tanh", "sigmoid"])
+@pytest.mark.parametrize(("scale", "found"), [(1.0, False), (100.0, True)])
+def test_saturation(layer: nn.Module, scale: float, found: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), layer, nn.Linear(16, 2))
+    with torch.no_grad():
+        model[0].weight.normal_().mul_(scale)
+    saturated = [
+        one
+        for one in findings_of(model(torch.randn(32, 16)).square().mean(), model)
+        if one.kind == "saturated"
+    ]
+    assert len(saturated) == found
+
+
+@pytest.mark.parametrize("place", ["0.weight", "2.bias", "data"])
+def test_the_source_of_a_nan_is_named(place: str) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(5, 4)
+    broken = x if place == "data" else model.get_parameter(place)
+    with torch.no_grad():
+        broken.view(-1)[0] = torch.nan
+    first, *others = findings_of(model(x).square().sum(), model)
+    if place == "data":
+        assert "comes from the data" in first.message
+    else:
+        assert first.message == f"{place} itself is not finite: 1 NaN and 0 Inf."
+    assert all("exponent" not in one.advice for one in others)  # of the square in the loss

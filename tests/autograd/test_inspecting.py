@@ -264,8 +264,11 @@ def test_values_that_are_not_finite_are_found_with_module_and_advice() -> None:
         model[0].weight.fill_(math.inf)
     report = inspect(lambda: model(torch.ones(1, 2)).sum() + x.sum(), model)
     assert math.isnan(report.graph.context["loss"])
-    assert report.findings[0].message.startswith("First in the forward pass")
-    assert report.findings[0].module in {"0", "1"}
+    weight, forward, backward = report.findings[:3]
+    assert weight.message == "0.weight itself is not finite: 0 NaN and 4 Inf."
+    assert forward.message.startswith("First in the forward pass")
+    assert forward.module in {"0", "1"}
+    assert backward.advice.startswith("It follows from the forward pass")
 
 
 def test_each_kind_of_finding_has_a_module_and_advice() -> None:
@@ -311,7 +314,7 @@ def test_dead_units_are_counted_unless_the_gradients_are_too_large(
         model[0].bias[2:] = 100.0
 
     def loss() -> Tensor:
-        return model(torch.randn(8, 4)).square().sum()
+        return model(torch.randn(64, 4)).square().sum()
 
     def dead(report: Report) -> list[str]:
         return [one.message for one in report.findings if one.kind == "dead-relu"]
@@ -519,6 +522,49 @@ def test_the_notebook_shows_html_without_scripts_styles_or_ids(report: Report) -
     ET.fromstring(html)  # each tag is closed, so that nothing after the report changes
 
 
+def test_several_models_have_names() -> None:
+    generator, judge = nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 1))
+
+    def loss() -> Tensor:
+        result: Tensor = judge(generator(torch.ones(4, 2))).mean()
+        return result
+
+    found = inspect(loss, {"generator": generator, "judge": judge})
+    assert [one.name for one in found.parameters] == [
+        "generator.weight", "generator.bias", "judge.0.weight", "judge.0.bias",
+    ]  # fmt: skip
+    assert {node.module for node in found.graph.nodes} >= {"generator", "judge.0"}
+    with pytest.raises(UsageError, match=r"'a\.b' cannot name a model"):
+        inspect(loss, {"a.b": generator})
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda found: found.node(None), "node takes a name, not a NoneType"),
+        (lambda found: found.node(1.5), "node takes a name, not a float"),
+        (
+            lambda found: found.path(found.walk.model.fc.weight),
+            "path takes a name, not a Parameter",
+        ),
+    ],
+)
+def test_what_is_no_name_is_refused(
+    report: Report, use: Callable[[Report], object], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        use(report)
+
+
+def test_an_unknown_direction_is_refused(report: Report, tmp_path: Path) -> None:
+    for write in (
+        lambda: report.save(tmp_path / "a.svg", direction="up"),  # type: ignore[arg-type]
+        lambda: autograd.draw(report.graph, "svg", direction="up"),
+    ):
+        with pytest.raises(UsageError, match="no direction 'up'"):
+            write()
+
+
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     name = '<img src=x onerror=alert(1)>"\x1b[31m\u202e' + "n" * 5000
     x = torch.randn(2, requires_grad=True)
@@ -526,6 +572,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     html = found._repr_html_()
     assert "<img src=x" not in html
     assert "\x1b" not in html + repr(found)
+    node = found.graph.nodes[-1]
+    shown = [found.node(node.id), found.path(str(node.parameter)), *list(found.step())[-1:]]
+    assert not any("\x1b" in repr(one) or "\u202e" in repr(one) for one in shown)
     assert len(repr(found)) < 4000
     assert len(html) < 60_000
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,15 @@ from torch.utils.checkpoint import checkpoint
 
 from mnist_cli.autograd import GradientWarning, UsageError, watch
 from mnist_cli.autograd.watching import Watch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects() -> Iterator[None]:
+    """A recording searches all objects for tensors, and pytest and torch have half a million."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Trap(nn.Module):
@@ -205,7 +215,7 @@ def trained(
     every: int | None,
     trap: tuple[int, str] | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
-    steps: int = 6,
+    steps: int = 4,
 ) -> tuple[Trained, Watch | None]:
     """A short training from a fixed seed, with a watch or without one."""
     torch.manual_seed(3)
@@ -245,23 +255,25 @@ def hooks(model: nn.Module) -> list[int]:
     return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
 
 
+LENGTH = 4
+
 STEPS = [
-    (plain, "plain", 6),
-    (zeroed, "plain", 6),
-    (accumulated, "plain", 18),
-    (siamese, "plain", 12),
-    (twice_backward, "plain", 6),
-    (penalty, "plain", 6),
-    (closure, "plain", 18),
-    (validated, "plain", 6),
-    (changed_inputs, "plain", 6),
-    (parts_only, "plain", 18),
-    (under_autocast, "plain", 6),
-    (steps_in_backward, "plain", 6),
-    (skipped, "plain", 12),
-    *((plain, kind, 6) for kind in ("frozen", "checkpoint", "reentrant", "dict", "list")),
-    (plain, "bfloat16", 6),
-    (plain, "retained", 6),
+    (plain, "plain", 1),
+    (zeroed, "plain", 1),
+    (accumulated, "plain", 3),
+    (siamese, "plain", 2),
+    (twice_backward, "plain", 1),
+    (penalty, "plain", 1),
+    (closure, "plain", 3),
+    (validated, "plain", 1),
+    (changed_inputs, "plain", 1),
+    (parts_only, "plain", 3),
+    (under_autocast, "plain", 1),
+    (steps_in_backward, "plain", 1),
+    (skipped, "plain", 2),
+    *((plain, kind, 1) for kind in ("frozen", "checkpoint", "reentrant", "dict", "list")),
+    (plain, "bfloat16", 1),
+    (plain, "retained", 1),
 ]
 
 
@@ -272,8 +284,9 @@ def named(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-@pytest.mark.parametrize(("step", "kind", "passes", "every"), CASES, ids=named)
-def test_a_training_has_the_same_bits(step: Step, kind: str, passes: int, every: int) -> None:
+@pytest.mark.parametrize(("step", "kind", "each", "every"), CASES, ids=named)
+def test_a_training_has_the_same_bits(step: Step, kind: str, each: int, every: int) -> None:
+    passes = each * LENGTH
     bare, _ = trained(step, kind, every=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -287,14 +300,14 @@ def test_a_training_has_the_same_bits(step: Step, kind: str, passes: int, every:
 
 
 BAD = [
-    *((*STEPS[0], at, how) for at in (0, 4) for how in ("forward", "backward", "infinite")),
-    *((*case, 4, "backward") for case in STEPS[1:]),
-    *((*STEPS[n], 4, "forward") for n in (3, 10, 14, 15, 17)),
+    *((*STEPS[0], at, how) for at in (0, 2) for how in ("forward", "backward", "infinite")),
+    *((*case, 2, "backward") for case in STEPS[1:]),
+    *((*STEPS[n], 2, "forward") for n in (3, 10, 14, 15, 17)),
 ]
 
 
-@pytest.mark.parametrize(("step", "kind", "passes", "at", "how"), BAD, ids=named)
-def test_the_first_bad_pass_is_named(step: Step, kind: str, passes: int, at: int, how: str) -> None:
+@pytest.mark.parametrize(("step", "kind", "each", "at", "how"), BAD, ids=named)
+def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, how: str) -> None:
     bare, _ = trained(step, kind, every=None, trap=(at, how))
     with pytest.warns(GradientWarning, match=r"^step \d+: .* not finite\.") as caught:
         seen, watched = trained(step, kind, every=3, trap=(at, how))
@@ -304,7 +317,7 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, passes: int, at: int
     problem = watched.first_problem
     assert problem is not None
     assert str(caught[0].message) == problem.message
-    assert problem.step // (passes // 6) == at
+    assert problem.step // each == at
     assert bool(problem.parameters) is (how != "forward")
     if step is steps_in_backward:
         assert "has parameters that are not finite" in problem.message
@@ -527,6 +540,76 @@ def scripted() -> nn.Module:
 def test_what_cannot_be_watched(make: Any, options: dict[str, int], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         watch(make(), **options)
+
+
+COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "deepcopy": copy.deepcopy,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_watched_model_is_not_watched(
+    make: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = Net()
+    with watch(model, every=2) as watched:  # a copy while the modules are traced, and while not
+        for _ in range(2):
+            copied = make(model)
+            total(copied(torch.randn(6, 5))).backward()
+            total(model(torch.randn(6, 5))).backward()
+    assert watched.passes == 2
+    assert sum(hooks(model)) == 0
+
+
+def test_torch_func_inside_a_watch() -> None:
+    """Its gradients are no .grad, and its tensors have no values that can be read."""
+    model = nn.Linear(5, 2)
+    leaves = {name: one.detach() for name, one in model.named_parameters()}
+
+    def loss(values: dict[str, Tensor], x: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(model, values, x)
+        return result.square().sum()
+
+    with watch(model, every=1) as watched:
+        got = torch.vmap(torch.func.grad(loss), (None, 0))(leaves, torch.ones(3, 5))
+        model(torch.ones(3, 5)).sum().backward()
+    assert got["weight"].shape == (3, 2, 5)
+    assert [one.step for one in watched.records] == [0]
+
+
+def test_parameters_that_replace_others_are_watched_from_the_next_record_on() -> None:
+    model = nn.Sequential(nn.Linear(5, 2))
+    with watch(model, every=2) as watched:
+        model(torch.ones(3, 5)).sum().backward()
+        model[0] = nn.Linear(5, 2)
+        model[0].weight.register_hook(lambda grad: grad / 0)
+        model(torch.ones(3, 5)).sum().backward()
+        with pytest.warns(GradientWarning, match="step 2"):
+            model(torch.ones(3, 5)).sum().backward()
+    assert watched.first_problem is not None
+
+
+def test_a_record_is_judged_without_the_scale_of_the_loss() -> None:
+    model, scaler = nn.Linear(5, 2), torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    with watch(model, scaler=scaler) as watched:
+        scaler.scale(model(torch.ones(3, 5)).square().mean()).backward()
+    assert watched.records[0].findings == ()
+
+
+def test_parameters_that_are_not_finite_are_listed() -> None:
+    model = nn.Linear(5, 2)
+    with torch.no_grad():
+        model.bias.fill_(torch.nan)
+    with pytest.warns(GradientWarning, match="not finite: bias"), watch(model):
+        model(torch.ones(3, 5)).sum().backward()
+
+
+@pytest.mark.parametrize("every", [1.5, "2", None])
+def test_a_number_that_is_not_whole(every: Any) -> None:
+    with pytest.raises(TypeError, match="every must be a whole number, not a"):
+        watch(nn.Linear(2, 2), every=every)
 
 
 def test_misuse_is_named() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bits import rows
 from own_files import both_splits, idx_arrays, in_mnist_form, picture_folder
 from PIL import Image
-from bits import rows
 from program import Outcome, Run
 
 from mnist_cli import cli

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from matplotlib.image import imread
 from bits import rows
+from matplotlib.image import imread
 from program import TINY, Run
 from sklearn import metrics
 from torchvision.transforms.v2.functional import normalize

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from inspected import SMALL, saved
 from bits import rows
+from inspected import SMALL, saved
 from program import TINY, Run
 
 from mnist_cli.autograd import loads

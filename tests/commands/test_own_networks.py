@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from bits import rows
 from drawn import DIGITS, drawing, rasterised
 from own_files import NET, body, network_file
-from bits import rows
 from program import TINY, Outcome, Run, finish, start
 from systems import needs_posix
 

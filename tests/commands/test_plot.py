@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from matplotlib.image import imread
 from bits import rows
+from matplotlib.image import imread
 from program import TINY, Run
 
 from mnist_cli.commands.plot import PICTURES

@@ -8,23 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from program import TINY, Run
 from small_runs import config, session_in
 
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.runs.results import EpochResult, Norms, Score
 from mnist_cli.training import checks
 from mnist_cli.training.rate_finder import HIGH, LOW, propose, smooth, try_rates
-
-CUT = """\
-import torch
-class Cut(torch.nn.Module):
-    def __init__(self, classes=10):
-        super().__init__()
-        self.a, self.b = torch.nn.Linear(784, 16), torch.nn.Linear(16, classes)
-    def forward(self, x):
-        return self.b(torch.relu(self.a(x.flatten(1))).detach())
-"""
 
 
 def result(accuracy: float = 0.9, val: Score | None = None, **gradients: float) -> EpochResult:
@@ -69,23 +58,16 @@ def test_accuracy_at_chance(accuracy: float, val: Score | None, said: str) -> No
     assert bool(said) == bool(checks.at_chance(session, result(accuracy, val)))
 
 
-def test_a_run_warns_of_what_it_shows(run: Run) -> None:
-    Path("cut.py").write_text(CUT)
-    outcome = run(*TINY, "--model", "cut.py:Cut", "--batch-size", 500, "--epochs", 1, "--quiet")
-    assert outcome.code == 0
-    assert "warning: batch_size = 500 is more than the 192 training images" in outcome.err
-    assert "warning: a.weight, a.bias get no gradient" in outcome.err
-
-
 def test_rates_rise_until_the_loss_explodes(tmp_path: Path) -> None:
     session = session_in(tmp_path, config(model="conv2", batch_size=16))
     trial = try_rates(session, StopRequest())
     assert trial.rates[0] == LOW
     assert list(trial.rates) == sorted(trial.rates)
-    assert trial.rates[-1] < HIGH
+    assert trial.rates[-1] == pytest.approx(HIGH) or trial.smoothed[-1] > 4 * min(trial.smoothed)
     assert trial.proposal is not None
     assert trial.lowest is not None
-    assert 1e-4 < trial.proposal <= trial.lowest < 1
+    assert 1e-4 < trial.proposal < 1
+    assert trial.proposal <= trial.lowest
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,13 +77,3 @@ def test_the_steepest_descent_is_proposed() -> None:
     assert propose(rates, [2.3, 2.3, 2.3, 2.3, 2.3, 5.0]) is None
     assert propose(rates[:1], [2.3]) is None
     assert smooth([1.0, 1.0, 1.0]) == pytest.approx([1.0, 1.0, 1.0])
-
-
-def test_the_command_draws_and_keeps_no_run(run: Run) -> None:
-    outcome = run(*TINY, "--find-lr", "--json")
-    assert outcome.code == 0
-    assert outcome.document["proposal"] > 0
-    assert [path.name for path in Path("runs").iterdir()] == ["find-lr.png"]
-    refused = run(*TINY, "--find-lr", "--lr", 1)
-    assert refused.code == 2
-    assert "--find-lr and --lr" in refused.err

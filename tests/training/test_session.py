@@ -82,8 +82,17 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path) -> None:
     assert len({tuple(sorted(set(line) - {"epochs_done"})) for line in lines}) == 1
     lines = [line for line in lines if line["kind"] == "epoch"]
     assert set(lines[0]) == {
-        *("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-        *("val_count", "lr", "grad_norm", "images_per_second", "seconds", "norms"),
+        *("kind", "epoch", "step", "train_loss", "train_plain_loss", "train_accuracy"),
+        *(
+            "val_loss",
+            "val_accuracy",
+            "val_count",
+            "lr",
+            "grad_norm",
+            "images_per_second",
+            "seconds",
+            "norms",
+        ),
     }
     on_disk = json.loads((tmp_path / "summary.json").read_text())
     assert on_disk == summary.to_plain()

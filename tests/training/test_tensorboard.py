@@ -11,14 +11,15 @@ import pytest
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import EpochResult, Score, StepRow
 from mnist_cli.training.step_log import StepLog
-from mnist_cli.training.tensorboard import TAGS, EventLog
+from mnist_cli.training.tensorboard import STEP_TAGS, TAGS, EventLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def result(epoch: int, val: bool = True) -> EpochResult:
     judged = Score(0.5 / epoch, 0.9, 10) if val else None
-    return EpochResult(epoch, 10 * epoch, 1.0 / epoch, 0.8, judged, 0.1, 2.0, 300.0, 1.5)
+    figures = (1.0 / epoch, 0.8, judged, 0.1, 2.0, 300.0, 1.5)
+    return EpochResult(epoch, 10 * epoch, *figures, plain_loss=0.9 / epoch)
 
 
 def row(step: int) -> StepRow:
@@ -51,7 +52,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_every_figure_of_an_epoch_is_there_at_its_step(tmp_path: Path) -> None:
     write(tmp_path, result(1), result(2))
     found = scalars(tmp_path)
-    assert set(found) == set(TAGS)
+    assert set(found) == {*TAGS, *STEP_TAGS}
     assert found["loss/train"] == [(10, 1.0), (20, 0.5)]
     assert found["loss/validation"] == [(10, 0.5), (20, 0.25)]
     assert found["accuracy/validation"] == [(10, pytest.approx(0.9)), (20, pytest.approx(0.9))]

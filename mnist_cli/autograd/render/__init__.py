@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.render.picture import check_direction
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import Diagnosis
@@ -83,9 +84,10 @@ def draw(graph: GradGraph, name: str = "html", **options: Any) -> str:
             "right" (all but text and json); ``order`` of a replay's calls and ``findings`` (html).
 
     Raises:
-        UsageError: no such format.
+        UsageError: no such format or direction.
         TypeError: the format does not have that option.
     """
     if name not in FORMATS:
         raise UsageError(f"no format '{name}'", f"Choose from {', '.join(FORMATS)}.")
+    check_direction(options.get("direction", "down"))
     return FORMATS[name].renderer(graph, **options)

@@ -9,22 +9,11 @@ import math
 import re
 from collections.abc import Sequence
 
+from mnist_cli.autograd.brief import visible as visible
 from mnist_cli.autograd.graph import GradGraph, Node, TensorMeta, Totals
 
 _NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def visible(text: object) -> str:
-    """Text with every control, formatting or unassigned character written as an escape.
-
-    Names may come from anywhere. A newline would break a line format, an ANSI sequence would
-    control the terminal, a bidirectional override would show another name, and XML cannot hold
-    most of them.
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
-    )
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -6,11 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mnist_cli.autograd.error_tree import UsageError
+
 if TYPE_CHECKING:
     from mnist_cli.autograd.render import calls, cards, condensing
 
 Direction = Literal["down", "right"]
 BACKWARD: Mapping[Direction, str] = {"down": "BT", "right": "RL"}
+
+
+def check_direction(direction: str) -> None:
+    """Check the direction of a forward pass.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if direction not in BACKWARD:
+        raise UsageError(f"no direction {direction!r}", f"Choose from {', '.join(BACKWARD)}.")
+
+
 """The direction of the gradient for each direction of the forward pass, in DOT and Mermaid."""
 
 Point = tuple[float, float]

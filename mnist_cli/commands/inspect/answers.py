@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cli.autograd import compare as compare_graphs
-from mnist_cli.autograd import dumps, gradient_flow, load, path_to, replay_steps, require_exact
+from mnist_cli.autograd import document, gradient_flow, load, path_to, replay_steps, require_exact
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.base.files import is_there
 from mnist_cli.base.packages import import_failure
@@ -186,7 +186,7 @@ def dump(
     if made.graph.replay is not None:
         require_exact(made.graph.replay)
     if as_json:
-        sys.stdout.write(dumps(made.graph))
+        document.dump(made.graph, sys.stdout)
     return written
 
 
