@@ -348,9 +348,11 @@ def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
 
 
 def recipe_name(config: str | None, runs: Path = RUNS) -> str:
-    """What ``--config`` named, for a run's records: a preset, a file's or a run's name."""
+    """What ``--config`` named, for a run's records: a preset, a file; or what a run itself named."""
+    from mnist_cli.runs.listing import read_run
+
     folder = recipe_run(config, runs)
-    return folder.name if folder else Path(config or "").stem
+    return read_run(folder).recipe if folder else Path(config or "").stem
 
 
 def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:

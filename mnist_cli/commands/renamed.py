@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mnist_cli.config.keys import KEYS
+from mnist_cli.config.keys import flag as flag_of
+
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "mnist eval": {"--plots": "--out"},
     "mnist inspect-grad": {"--batch": "--batch-size"},
@@ -19,6 +22,8 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 NEWEST = "newest"
 OPTIONAL: Mapping[str, Mapping[str, str]] = {"mnist train": {"--resume": NEWEST}}
 """By command: options that may have no value, and the value that they mean then."""
+
+_PATHS = frozenset({"dataset", "start"})
 
 ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
 """Spellings that work in every command, without a note."""
@@ -49,4 +54,22 @@ def renamed(command: str, arguments: list[str]) -> list[str]:
         bare = place + 1 == len(new) or new[place + 1].startswith("-")
         if bare and (meant := OPTIONAL.get(command, {}).get(new[place])):
             new.insert(place + 1, meant)
+    return _swept(new) if command == "mnist sweep" else new
+
+
+def _swept(words: list[str]) -> list[str]:
+    """``--lr 0.1,0.2`` as ``--set lr=0.1,0.2``; paths stay, which may have commas in them."""
+    keys = {
+        flag: name
+        for name, key in KEYS.items()
+        if key.option is not None and name not in _PATHS
+        for flag in (flag_of(name), key.option.short)
+    }
+    new = list(words)
+    for place, word in reversed(list(enumerate(words))):
+        flag, equals, value = word.partition("=")
+        if not equals and place + 1 < len(words):
+            value = words[place + 1]
+        if flag in keys and "," in value:
+            new[place : place + (1 if equals else 2)] = ["--set", f"{keys[flag]}={value}"]
     return new

@@ -188,9 +188,9 @@ def train(
             run = begin(settings, request)
         with naming_the_flag(), guide.hints(), run as session:
             if resume:
-                report.note(f"continuing {session.run.path}")
+                request.note(f"continuing {session.run.path}")
             elif repeated := options.recipe_run(config, runs):
-                _note_changes(session, repeated, report)
+                _note_changes(session, repeated, request)
             summary = drive(session, request)
         if as_json:  # a failure to draw then leaves its own document alone
             curves.finish()
@@ -210,6 +210,8 @@ def _train_seeds(
 
     given = context.params
     recipe = options.recipe_layer(config, given["runs"])
+    cells = grid(recipe, typed, {}, seeds)
+    dumps.check(cells[0].config.epochs)
 
     def observers() -> list[Observer]:
         from mnist_cli.training.tensorboard import EventLog
@@ -218,7 +220,7 @@ def _train_seeds(
 
     carry_out(
         context,
-        open_sweep(given["runs"], given["name"], grid(recipe, typed, {}, seeds)),
+        open_sweep(given["runs"], given["name"], cells),
         given["data_dir"],
         recipe=options.recipe_name(config, given["runs"]),
         typed=typed,
@@ -228,12 +230,12 @@ def _train_seeds(
     )
 
 
-def _note_changes(session: Session, run: Path, report: Observer) -> None:
+def _note_changes(session: Session, run: Path, request: RunRequest) -> None:
     """Say why a repeated run may not give the same bits."""
     from mnist_cli.runs.listing import read_run
 
     if changes := session.differences_from(read_run(run).environment):
-        report.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
+        request.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
 
 
 def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:

@@ -177,8 +177,10 @@ class Sweep:
 
     @property
     def complete(self) -> bool:
-        """Whether each run has its result, or has failed in a way that would repeat."""
-        return all(cell.number in self.failures or self.finished(cell) for cell in self.cells)
+        """Whether the table is written, and each run has its result or a failure that would repeat."""
+        return self.table.is_file() and all(
+            cell.number in self.failures or self.finished(cell) for cell in self.cells
+        )
 
     def fail(self, cell: Cell, error: MnistError) -> None:
         """Record that a run has failed.
@@ -194,11 +196,12 @@ class Sweep:
         self.save()
 
     def save(self) -> None:
-        """Write ``sweep.json``.
+        """Write ``sweep.json``. The table goes: from now on it is no longer true.
 
         Raises:
             OutputError: it cannot be written.
         """
+        self.table.unlink(missing_ok=True)
         document = {
             "format": "mnist_cli.sweep",
             "version": 1,

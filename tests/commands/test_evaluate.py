@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,12 @@ def test_plots_are_pictures(run: Run, trained: Path) -> None:
 def test_a_folder_for_plots_that_cannot_be_written(run: Run, trained: Path) -> None:
     Path("file").touch()
     assert run("eval", trained, "--out", "file").code == 5
+
+
+def test_an_unfinished_run_is_said(run: Run, trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "runs/0001-digits-conv2")
+    assert "unfinished" not in run("eval").err
+    (folder / "summary.json").unlink()
+    outcome = run("eval", "--json")
+    assert outcome.code == 0
+    assert "runs/0001-digits-conv2 is unfinished: 3 of 3 epochs" in outcome.err

@@ -71,9 +71,7 @@ def test_a_grid_of_ordinary_runs_one_of_which_diverges(run: Run) -> None:
 @pytest.mark.parametrize(
     ("where", "call"),
     [
-        ("mnist_cli.training.step:Stepper.__call__", 5),
         ("mnist_cli.training.step:Stepper.__call__", 14),
-        ("mnist_cli.runs.directory:RunDirectory.locked", 2),
         ("mnist_cli.training.session:Session._write_beginning", 2),
         ("mnist_cli.training.session:Session.finish", 1),
         ("mnist_cli.runs.sweep_results:SweepResult.write_table", 1),
@@ -90,9 +88,8 @@ def test_killed_and_continued(
     finish(process)
     again = finish(start(*SWEEP))
     assert again.code == 0, again.err
-    sweep = "sweep-2" if "write_table" in where else "sweep-1"  # that one was complete
-    assert results(sweep) == whole
-    assert len(list(Path("runs").glob("0*"))) == (4 if "write_table" in where else 2)
+    assert results() == whole
+    assert len(list(Path("runs").glob("0*"))) == 2
 
 
 @forked
@@ -117,6 +114,9 @@ def test_ctrl_c_saves_the_run_and_says_how_to_go_on(
     [
         (["sweep"], 2, "the sweep has one run only\nGive several values, as in --set lr=0.01,0.03"),
         (["sweep", "--set", "lr=1,2", "--lr", "3"], 2, "--lr and --set lr contradict each other"),
+        (["sweep", "--lr", "1,-2"], 2, "--set lr=-2: should be a number above 0"),
+        (["sweep", "-b=8,0", "--model=conv2,conv4"], 2, "--set batch_size=0: should be a whole"),
+        (["sweep", "--optimizer", "sgd,adamm"], 2, "--set optimizer=adamm"),
         (["sweep", "--set", "lr=1,-2"], 2, "--set lr=-2: should be a number above 0"),
         (["sweep", "--set", "rl=1,2"], 2, "rl"),
         (["sweep", "--set", "seed=1,2", "--seeds", "2"], 2, "--seeds and --set seed contradict"),
@@ -152,15 +152,16 @@ def test_seeds_of_one_recipe(run: Run) -> None:
 
 def test_a_run_is_repeated_to_the_same_bits(run: Run) -> None:
     """With a flag and --set on top of a preset; the name names the run, too."""
-    assert run(*TINY, "--lr", 0.02, "--seed", 3, "--name", "first", "--quiet").code == 0
+    assert run(*TINY, "--lr", 0.012, "--seed", 3, "--name", "first", "--quiet").code == 0
     text = Path("runs/0001-first/config.toml").read_text()
     assert "auto" not in text
-    for number, named in enumerate(["1", "first", "runs/0001-first"], start=2):
-        outcome = run("train", "--config", named, "--epochs", 3, "--quiet")
-        assert outcome.code == 0
-        assert same(weights("0001-first"), weights(f"{number:04d}-digits-conv2"))
-        assert "may not repeat" not in outcome.err
-    said = run("train", "--config", "1", "--threads", 2).err
+    outcome = run("train", "--config", "1", "--quiet", "--json")
+    assert outcome.code == 0
+    assert same(weights("0001-first"), weights("0002-digits-conv2"))
+    assert "may not repeat" not in outcome.err
+    recipes = [one["recipe"] for one in run("runs", "--json").document["runs"]]
+    assert recipes == ["smoke", "smoke"]  # the repeated run is of the same recipe
+    said = run("train", "--config", "first", "--threads", 2, "--dry-run").err
     assert "the bits of runs/0001-first may not repeat: threads: 1 then, 2 now" in said
     refused = run("train", "--config", "runs/0001-first/best.pt")
     assert (refused.code, "Name its run: --config runs/0001-first" in refused.err) == (2, True)

@@ -34,7 +34,7 @@ def test_a_run_can_have_a_name_of_its_own(tmp_path: Path) -> None:
     assert path.name == "0001-big-lr"
     assert find_run(Path("big-lr"), tmp_path) == find_run(Path("1"), tmp_path) == path
     create(tmp_path, "mnist", "conv4", "big-lr")
-    with pytest.raises(CheckpointError, match="2 runs under .* have the name big-lr: 0001-big-lr"):
+    with pytest.raises(CheckpointError, match=r"2 runs under .* have the name big-lr: 0001-big-lr"):
         find_run(Path("big-lr"), tmp_path)
 
 

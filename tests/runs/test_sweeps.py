@@ -76,6 +76,8 @@ def test_the_same_plan_goes_on_until_it_is_complete(tmp_path: Path) -> None:
     assert open_sweep(tmp_path, "", cells(0.1)).name == first.name == "sweep-1"
     assert open_sweep(tmp_path, "", cells(0.2)).name == "sweep-2"
     ended(first, 2, 0.8)
+    assert open_sweep(tmp_path, "", cells(0.1)).name == "sweep-1"  # killed before its table
+    first.table.touch()
     assert open_sweep(tmp_path, "", cells(0.1)).name == "sweep-2"  # complete: trained anew
 
 
@@ -85,6 +87,7 @@ def test_a_named_sweep_stays_the_same(tmp_path: Path) -> None:
         sweep.save()
         for number in (1, 2):
             ended(sweep, number, 0.9)
+    sweep.table.touch()
     assert open_sweep(tmp_path, "rates", cells(0.1)).complete
     with pytest.raises(UsageError, match="the sweep rates is there already, with other runs"):
         open_sweep(tmp_path, "rates", cells(0.2))

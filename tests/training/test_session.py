@@ -69,7 +69,8 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path) -> None:
         *("best.pt", "config.toml", "environment.json", "last.pt", "metrics.jsonl", "summary.json")
     ]
     written = (tmp_path / "config.toml").read_text()
-    assert TrainConfig(**tomllib.loads(written)) == settings
+    chosen = {"dataset": "mnist", "threads": torch.get_num_threads()}  # where it says auto
+    assert TrainConfig(**tomllib.loads(written)) == settings.model_copy(update=chosen)
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
     assert environment["dataset"] == "mnist"
