@@ -158,12 +158,13 @@ def kept_bytes(walked: Walk) -> int:
     sum. Segments that are recomputed in backward are not known before, and not counted.
     """
     fan_in = Counter((edge.node, edge.input_nr) for _, _, edge in walked.graph.edges())
+    copied = _repeated(walked)
     total = 0
     for node, inputs in enumerate(walked.inputs):
         for number, expected in enumerate(inputs):
             size = math.prod(expected.shape) * (expected.dtype or torch.float32).itemsize
             arriving = fan_in[node, number]
-            total += size * (arriving + 1 if arriving > 1 else 1)
+            total += size * ((arriving + 1 if arriving > 1 else 1) + (node in copied))
     return total
 
 
