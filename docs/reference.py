@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from mnist_cli import cli
+from mnist_cli.commands.help_pages import EXAMPLES
 from mnist_cli.config.keys import KEYS, kinds, permitted, words
 from mnist_cli.config.schema import CHOOSERS
 
@@ -53,6 +54,11 @@ def _command(name: str, command: Any, context: Any) -> Iterator[str]:
     for panel, records in _panels(command, context).items():
         rows = [f"| `{_cell(what)}` | {_cell(_escaped(meaning))} |" for what, meaning in records]
         yield "\n".join([f"| {panel} | |", "| --- | --- |", *rows])
+    if examples := EXAMPLES.get(name):
+        width = max(len(typed) for typed, _ in examples)
+        yield "\n".join(
+            ["```sh", *(f"{typed:{width}}  # {what}" for typed, what in examples), "```"]
+        )
 
 
 def _panels(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
@@ -107,12 +113,12 @@ def _value(value: object) -> str:
 
 def _cell(text: str) -> str:
     """Text for a table's cell: in one line, with the bars that would end it escaped."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.replace("|\n", "|").split()).replace("|", "\\|")
 
 
 def _escaped(text: str) -> str:
     """Text in which Markdown sees no markup where there is none."""
-    return text.replace("<", "\\<").replace("*", "\\*")
+    return text.replace("\\[", "[").replace("<", "\\<").replace("*", "\\*")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ error into a message and a code, and the only one that ends the process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib import import_module
 from itertools import takewhile
 from types import FrameType
@@ -27,15 +28,14 @@ import typer.core
 from mnist_cli import __version__
 from mnist_cli.base.process import abandon_stdout, check_working_directory, end
 from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, ignore_signals
-from mnist_cli.commands import options
-from mnist_cli.commands.renamed import renamed
+from mnist_cli.commands import help_pages, options
+from mnist_cli.commands.renamed import renamed, spelled_out
 from mnist_cli.commands.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
-from mnist_cli.networks.source import blamed
-from mnist_cli.training.expected_errors import expected, explain
 
 COMMANDS = {
     "train": "train",
+    "sweep": "sweep",
     "eval": "evaluate",
     "predict": "predict",
     "draw": "draw",
@@ -45,6 +45,7 @@ COMMANDS = {
     "export": "export",
     "runs": "runs",
     "data": "data",
+    "config": "config_show",
     "bench": "bench",
     "doctor": "doctor",
 }
@@ -64,7 +65,17 @@ class _PlainHelp:
                 parameter.display_type_rich = lambda *_context, **_named: None
             elif getattr(parameter, "is_flag", False) and parameter.metavar is None:
                 parameter.metavar = ""
+            else:
+                parameter.display_type_rich = partial(_choices, parameter)
         return parameters
+
+
+def _choices(option: Any, **named: Any) -> str | None:
+    """The choices of an option, which Typer would break in the middle of a word."""
+    import shutil
+
+    shown = type(option).display_type_rich(option, **named)
+    return shown and help_pages.broken(shown, shutil.get_terminal_size().columns)
 
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
@@ -73,6 +84,7 @@ class _Command(_PlainHelp, typer.core.TyperCommand):
         return super().parse_args(context, renamed(context.command_path, arguments))
 
     def invoke(self, context: Any) -> Any:
+        gc.enable()
         check_working_directory()
         return super().invoke(context)
 
@@ -87,38 +99,64 @@ def build(only: str | None = None) -> typer.Typer:
 
     That is what one command needs; to import the others takes longer than to import it.
     """
+    app = _program()
+    for name in [only] if only else COMMANDS:
+        module = import_module(f"mnist_cli.commands.{COMMANDS[name]}")
+        panel = help_pages.panel(name)
+        if group := getattr(module, "app", None):
+            app.add_typer(group, name=name, rich_help_panel=panel)
+        else:
+            app.command(name=name, rich_help_panel=panel)(getattr(module, COMMANDS[name]))
+    _tidy_help(app, "mnist")
+    return app
+
+
+def _program() -> typer.Typer:
     app = typer.Typer(
         name="mnist",
         cls=_Group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        epilog="Start with [bold]mnist train[/]. Every command has --help.",
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog=f"{help_pages.epilog('mnist')}\n\nEvery command has --help with more examples.",
     )
-    app.callback()(_root)
-    for name in [only] if only else COMMANDS:
-        module = import_module(f"mnist_cli.commands.{COMMANDS[name]}")
-        if group := getattr(module, "app", None):
-            app.add_typer(group, name=name)
-        else:
-            app.command(name=name)(getattr(module, COMMANDS[name]))
-    _tidy_help(app)
+    app.callback(help=_filled(_root))(_root)
     return app
 
 
-def _tidy_help(group: typer.Typer) -> None:
-    """Give every command our classes and ``--debug``, and join the lines of its paragraphs."""
+@cache
+def outline() -> typer.Typer:
+    """The program without its commands' options, for ``mnist --help`` and to complete a command.
+
+    To import all commands takes twice as long as Typer itself.
+    """
+    app = _program()
+    for name, summary in help_pages.SUMMARIES.items():
+        app.command(name, help=summary, rich_help_panel=help_pages.panel(name))(_nothing)
+    return app
+
+
+def _nothing() -> None:
+    """Stands for a command that is only listed."""
+
+
+def _tidy_help(group: typer.Typer, path: str) -> None:
+    """Give every command our classes, ``--debug`` and examples, and join its paragraphs' lines."""
     if group.registered_callback is not None:
         group.registered_callback.help = _filled(group.registered_callback.callback)
     for command in group.registered_commands:
         command.cls = _Command
         command.help = _filled(command.callback)
+        name = command.name or getattr(command.callback, "__name__", "")
+        command.epilog = help_pages.epilog(f"{path} {name}")
         if command.callback is not None:
             command.callback = options.with_debug(command.callback)
     for subgroup in group.registered_groups:
         subgroup.cls = _Group
+        subgroup.epilog = help_pages.epilog(f"{path} {subgroup.name}")
         if subgroup.typer_instance is not None:
-            _tidy_help(subgroup.typer_instance)
+            _tidy_help(subgroup.typer_instance, f"{path} {subgroup.name}")
             callback = subgroup.typer_instance.registered_callback
             if callback is not None and callback.callback is not None:
                 callback.callback = options.with_debug(callback.callback)
@@ -139,7 +177,7 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
+            *("--version", "-V"), help="Print the version.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -169,6 +207,8 @@ def main() -> NoReturn:
         abandon_stdout()
         code = 0
     except OSError as error:
+        from mnist_cli.training.expected_errors import explain
+
         abandon_stdout()
         code = code or _report(explain(error), arguments)  # a failure keeps its own code
     end(code)
@@ -200,12 +240,15 @@ def run(arguments: list[str]) -> int:
         OSError: stdout cannot be written.
     """
     try:
-        return _invoke(arguments)
+        return _invoke(spelled_out(arguments))
     except Termination:
         return _report(Terminated("terminated"), arguments)
     except KeyboardInterrupt:
         return _report(Interrupted("interrupted"), arguments)
     except (Exception, SystemExit) as error:
+        from mnist_cli.networks.source import blamed
+        from mnist_cli.training.expected_errors import expected
+
         unnamed = isinstance(error, OSError) and error.filename is None  # stdout's
         if (unnamed or isinstance(error, SystemExit)) and not blamed(error):
             raise
@@ -220,9 +263,8 @@ def _invoke(arguments: list[str]) -> int:
     answer the shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
-        build()(args=arguments, prog_name="mnist")
-    named = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    command = typer.main.get_command(build(named))
+        _needed(_being_completed())(args=arguments, prog_name="mnist")
+    command = typer.main.get_command(_needed(arguments))
     try:
         # A command that starts the program again, as several processes, needs what was typed.
         with command.make_context("mnist", list(arguments), obj=tuple(arguments)) as context:
@@ -241,6 +283,24 @@ def _invoke(arguments: list[str]) -> int:
             raise
         raise known from error
     return 0
+
+
+def _needed(words: Sequence[str]) -> typer.Typer:
+    """As much of the program as a command line needs."""
+    if words and words[0] in COMMANDS:
+        return build(words[0])
+    listed = {"", "--help", "-h", "--version", "-V"}
+    return outline() if len(words) < 2 and listed.issuperset(words) else build()
+
+
+def _being_completed() -> list[str]:
+    """The whole words of the command line that a shell completes, without the program's name.
+
+    Shells hand it over in one of Typer's two variables.
+    """
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    words = line.split()[1:]
+    return words if len(words) > 1 or line[-1:].isspace() else []
 
 
 def _asked(flag: str, arguments: list[str]) -> bool:

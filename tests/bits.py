@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -38,3 +40,10 @@ def _equal(one: Any, other: Any) -> bool:
         same = one.dtype == other.dtype and one.shape == other.shape
         return same and one.numpy().tobytes() == other.numpy().tobytes()
     return type(one) is type(other) and one == other
+
+
+def rows(run: Path, kind: str = "epoch") -> list[dict[str, Any]]:
+    """The rows of a kind in a run's ``metrics.jsonl``; a row without a kind is an epoch's."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [row for row in found if row.get("kind", "epoch") == kind]

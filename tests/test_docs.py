@@ -115,7 +115,7 @@ def examples() -> list[str]:
 def test_every_example_is_one_that_the_program_takes(line: str) -> None:
     command, name, rest = find(shlex.split(line, comments=True))
     given = command.make_context(name, rest).params
-    if name == "mnist train":
+    if name == "mnist train" and not (given["config"] or "").isdecimal():  # a run of the reader's
         keys = {key: value for key, value in given.items() if key in config.KEYS}
         options.compose_config(given["config"], given["assignments"], keys)
 

@@ -23,6 +23,7 @@ TORCH: Mapping[str, set[str]] = {
         *("_execution_engine", "_version"),
         *("_functorch", "_compiled_call_impl", "_orig_mod"),
         *("_python_dispatch", "_disable_current_modes"),
+        *("_dynamo", "_FlopCounterMode"),
         *("_get_graph_exec_group", "_CachedTorchDispatchMode", "_is_zerotensor"),
         *("_CheckpointFrame",),
     },
@@ -44,9 +45,9 @@ NAMES_IN_FILES = {"checkpoints/pickle_names.py", "checkpoints/pickled_arrays.py"
 NOT_OF_TORCH = {
     "_GeneratorContextManager",
     *("_exit", "_winapi", "_replace", "_on_queue_feeder_error"),
-    *("_MNIST_COMPLETE", "_ALLOC_FAILED"),
+    *("_MNIST_COMPLETE", "_TYPER_COMPLETE_ARGS", "_ALLOC_FAILED"),
 }
-"""Python's own (`_replace` is public in named tuples; a queue names its errors nowhere else), the variable by which shells complete, and the end of CUDA's error codes."""
+"""Python's own (`_replace` is public in named tuples; a queue names its errors nowhere else), the variables by which shells complete, and the end of CUDA's error codes."""
 
 UNDOCUMENTED = {"BackwardCFunction", "apply_boxed"}
 """Names without an underscore that torch documents nowhere."""

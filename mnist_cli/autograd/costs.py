@@ -14,6 +14,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
+from mnist_cli.autograd import torch_private
+
 Sizes = Sequence[int]
 
 
@@ -33,6 +35,12 @@ class ProductCounter(FlopCounterMode):
     def __init__(self) -> None:
         super().__init__(display=False, custom_mapping=_formulas())
         self.mod_tracker = cast("ModuleTracker", _Everywhere())
+
+    def __enter__(self) -> ProductCounter:
+        self.flop_counts.clear()
+        self.mode = torch_private.dispatch_mode_of(self)
+        self.mode.__enter__()
+        return self
 
     @property
     def multiply_adds(self) -> int:

@@ -7,6 +7,7 @@ calls of :data:`FUNCTIONS`. Everything else is an error that shows the place.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -42,28 +43,49 @@ class Function:
     options: tuple[str, ...] = ()
     shape: bool = False
     """Whether any count of whole numbers follows: a shape."""
-    widest: Callable[..., Any] | None = None
-    """A function whose result has the size of the largest tensor on the way to this one's."""
+    grown: Callable[..., int] | None = None
+    """The entries of the largest tensor on the way; None if no operand has fewer."""
 
 
 _ELEMENTWISE = (
     "abs acos asin atan ceil cos cosh erf exp expm1 floor log log10 log1p log2 reciprocal relu "
     "rsqrt sigmoid sign sin sinh sqrt square tan tanh"
 )
-_PAIRS = "add sub mul div pow matmul mm mv dot outer maximum minimum"
+_PAIRS = "add sub mul div pow maximum minimum"
+_PRODUCTS = "matmul mm mv dot"
 _ALONG_A_DIMENSION = "sum mean prod var std logsumexp softmax log_softmax cumsum squeeze unsqueeze"
+
+
+def _together(*values: Any) -> int:
+    """The entries of tensors brought to one shape."""
+    return _broadcast(*(value.shape for value in values if isinstance(value, Tensor)))
+
+
+def _product(left: Tensor, right: Tensor) -> int:
+    """The entries of a product of vectors, matrices or stacks of them."""
+    rows, columns = left.shape[-2:-1], right.shape[1:][-1:]
+    return int(_broadcast(left.shape[:-2], right.shape[:-2]) * math.prod((*rows, *columns)))
+
+
+def _broadcast(*shapes: Sequence[int]) -> int:
+    """The entries of the common shape, of which one number is stored."""
+    views = [torch.zeros(()).expand(tuple(shape)) for shape in shapes]
+    return int(torch.broadcast_tensors(*views)[0].numel())
+
 
 FUNCTIONS: Mapping[str, Function] = {
     **{name: Function(getattr(torch, name)) for name in _ELEMENTWISE.split()},
-    **{name: Function(getattr(torch, name), 2) for name in _PAIRS.split()},
+    **{name: Function(getattr(torch, name), 2, grown=_together) for name in _PAIRS.split()},
+    **{name: Function(getattr(torch, name), 2, grown=_product) for name in _PRODUCTS.split()},
     **{name: Function(getattr(torch, name), 1, ("dim",)) for name in _ALONG_A_DIMENSION.split()},
     "gelu": Function(torch.nn.functional.gelu),
     "silu": Function(torch.nn.functional.silu),
     "softplus": Function(torch.nn.functional.softplus),
     "leaky_relu": Function(torch.nn.functional.leaky_relu),
-    "mse_loss": Function(torch.nn.functional.mse_loss, 2, widest=torch.sub),
-    "linear": Function(torch.nn.functional.linear, 3),
-    "addmm": Function(torch.addmm, 3),
+    "outer": Function(torch.outer, 2, grown=lambda a, b: a.numel() * b.numel()),
+    "mse_loss": Function(torch.nn.functional.mse_loss, 2, grown=_together),
+    "linear": Function(torch.nn.functional.linear, 3, grown=lambda x, w, _: _product(x, w.t())),
+    "addmm": Function(torch.addmm, 3, grown=lambda _, a, b: _product(a, b)),
     "max": Function(torch.max),
     "min": Function(torch.min),
     "norm": Function(torch.linalg.vector_norm),
@@ -191,7 +213,8 @@ class _Reader:
         value = self.read(chain[-1].left, depth + 1)
         for one in reversed(chain):
             right = self.read(one.right, depth + 1)
-            value = self._compute(one, _BINARY[type(one.op)], [value, right])
+            grown = _product if isinstance(one.op, ast.MatMult) else _together
+            value = self._compute(one, _BINARY[type(one.op)], [value, right], grown)
         return value
 
     def _constant(self, node: ast.Constant) -> Number:
@@ -231,9 +254,7 @@ class _Reader:
                 self.refuse(f"{name} takes no options by name", node)
             return self._compute(node, lambda *t: function.call(*t, *numbers), tensors)
         options = self._options(node, name, function)
-        return self._compute(
-            node, lambda *t: function.call(*t, **options), tensors, function.widest
-        )
+        return self._compute(node, lambda *t: function.call(*t, **options), tensors, function.grown)
 
     def _options(self, node: ast.Call, name: str, function: Function) -> dict[str, int]:
         extra = node.args[function.tensors :]
@@ -263,20 +284,19 @@ class _Reader:
         node: ast.expr,
         call: Callable[..., Any],
         values: Sequence[Value],
-        widest: Callable[..., Any] | None = None,
+        grown: Callable[..., int] | None = None,
     ) -> Value:
-        """Run one operation, after a rehearsal without memory that finds its size."""
+        """Run one operation; one whose result may be larger than its operands is measured before."""
         try:
             if not any(isinstance(value, Tensor) for value in values):
                 return _numbers(call, [v for v in values if not isinstance(v, Tensor)])
-            with torch.no_grad():
-                rehearsal = (widest or call)(
-                    *(v.detach().to("meta") if isinstance(v, Tensor) else v for v in values)
-                )
-            self._count(rehearsal.numel(), node)
+            if entries := _foreseen(grown, values):
+                self._count(entries, node)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about broadcasting, with our own lines
                 result: Tensor = call(*values)
+            if not entries:
+                self._count(result.numel(), node)
         except ZeroDivisionError:  # Python's own words differ between its versions
             self.refuse("this cannot be computed (division by zero)", node)
         except OverflowError:
@@ -292,6 +312,18 @@ class _Reader:
             self.refuse(f"this would create {entries:,} entries", node)
         if self.entries > MAX_TOTAL:
             self.refuse(f"the expression would create more than {MAX_TOTAL:,} entries", node)
+
+
+def _foreseen(grown: Callable[..., int] | None, values: Sequence[Value]) -> int:
+    """The entries that an operation will make; 0 if it makes no more than its operands have.
+
+    Found by shapes alone: operations on the meta device import torch's compiler (2 s). Operands
+    that do not fit together count 0 too: the operation itself refuses them, in torch's words.
+    """
+    try:
+        return grown(*values) if grown else 0
+    except (RuntimeError, AttributeError, IndexError):
+        return 0
 
 
 _NEED_DIM = {torch.softmax, torch.log_softmax, torch.cumsum, torch.logsumexp}

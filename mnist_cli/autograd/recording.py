@@ -140,7 +140,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         handles: list[RemovableHandle] = []
         stack.callback(_remove, handles)
         handles.extend(_handles(walked, seen))
-        _run(walked, root, seed)
+        _run(walked, root, None if grad is None and root.is_floating_point() else seed)
         gradients = {
             name: leaf.grad.detach()
             for name, leaf in walked.leaves.items()
@@ -216,7 +216,8 @@ def kept_bytes(walked: Walk) -> int:
     return total
 
 
-def _run(walked: Walk, root: Tensor, seed: Tensor) -> None:
+def _run(walked: Walk, root: Tensor, seed: Tensor | None) -> None:
+    """None is torch's own ones: to check a seed, torch imports sympy (0.5 s)."""
     try:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.utils.checkpoint as checkpointing
@@ -20,6 +22,9 @@ from torch.autograd.graph import Node
 from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd.error_tree import DependencyError
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 TESTED = "2.10, 2.11 or 2.14"
 
@@ -148,6 +153,34 @@ def compiled_in_place(module: nn.Module) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
 
 
+class _WithoutCompiler:
+    """A dispatch mode that does not import torch's compiler, which takes as long as torch itself.
+
+    torch keeps a mode out of compiled code by its compiler, which it imports at the first
+    operation. A program that has not imported it runs no compiled code.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return "torch._dynamo" in sys.modules
+
+
+def dispatch_mode_of(counter: FlopCounterMode) -> Any:
+    """The dispatch mode that counts for a counter of torch's, without its import of the compiler.
+
+    Raises:
+        DependencyError: this torch does not have it.
+    """
+    from torch.utils import flop_counter
+
+    theirs = _required(flop_counter, "_FlopCounterMode", "counting multiply-adds")
+
+    class Counting(_WithoutCompiler, theirs):  # type: ignore[misc, valid-type]
+        __torch_dispatch__ = inspect.unwrap(theirs.__torch_dispatch__)
+
+    return Counting(counter)
+
+
 @contextmanager
 def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None]:
     """Have each operation that runs in the block looked at: its name, inputs and outputs.
@@ -157,7 +190,7 @@ def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None
     """
     module = _required(torch, "utils._python_dispatch", "finding the first NaN")
 
-    class Looking(module.TorchDispatchMode):  # type: ignore[misc, name-defined]
+    class Looking(_WithoutCompiler, module.TorchDispatchMode):  # type: ignore[misc, name-defined]
         def __torch_dispatch__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

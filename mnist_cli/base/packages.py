@@ -34,7 +34,7 @@ _PURPOSE = {
     "scikit-learn": "the bundled digits and t-SNE",
     "matplotlib": "pictures",
     "pillow": "image files and the bundled digits",
-    "scipy": "image files and the bundled digits",
+    "scipy": "image files",
     "httpx": "downloads",
     "pyarrow": "Parquet files",
     "pillow-heif": "HEIC photographs",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mnist_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    import subprocess
 
 _leaves_at_end = False
 
@@ -62,6 +64,8 @@ def run(
     Raises:
         subprocess.TimeoutExpired: the process did not end in time.
     """
+    import subprocess
+
     environment = {"PYTHONIOENCODING": "utf-8"}
     if temporary is not None:
         environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
@@ -96,6 +100,8 @@ def check_working_directory() -> None:
 def command_line(words: Sequence[str]) -> str:
     """Words as a user types them, quoted for the shells of this system."""
     if sys.platform == "win32":
+        import subprocess
+
         return subprocess.list2cmdline(words)
     return shlex.join(words)
 

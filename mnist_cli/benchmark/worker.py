@@ -137,7 +137,7 @@ def steps(order: Order) -> dict[str, Any]:
     bench = Bench.of(order, whole=True)
     runs = Path(order["runs"])
     images = bench.config.train_size or len(bench.data.train)
-    size = bench.config.batch_size
+    size = bench.config.images_per_step
     few = min(size + (images % size or size), images)
     _drive(bench.session(runs, train_size=few, epochs=1))
     session = bench.session(runs)

@@ -14,7 +14,7 @@ PARTS = {
     "weights": ("model", "ema"),
     "optimiser": ("optimizers", "scaler"),
     "generators": ("generators",),
-    "metrics": ("position", "running", "metrics"),
+    "metrics": ("position", "running", "metrics", "steps"),
 }
 """What a resumed run must share with an uninterrupted one, and where a checkpoint holds it."""
 
@@ -28,7 +28,7 @@ def digests(document: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         TypeError: it holds something other than plain values and tensors.
     """
-    return {part: digest([document[key] for key in keys]) for part, keys in PARTS.items()}
+    return {part: digest([document.get(key) for key in keys]) for part, keys in PARTS.items()}
 
 
 def digest(value: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 Document = Mapping[str, Any]
 
 
@@ -19,7 +21,13 @@ def add_norms(document: Document) -> Document:
     return {**document, "running": {"norms": None, **document["running"]}}
 
 
-MIGRATIONS = (add_graphs_and_ranks, add_norms)
+def add_steps(document: Document) -> Document:
+    """Programs that logged no steps kept none."""
+    empty = {"rows": torch.zeros(0, 8).double(), "marks": torch.zeros(0, 9).double()}
+    return {"steps": empty, **document}
+
+
+MIGRATIONS = (add_graphs_and_ranks, add_norms, add_steps)
 
 
 def migrate(document: Document) -> Document:

@@ -33,8 +33,8 @@ def bench(
     scaling: flags.ScalingFlag = False,
     factors: flags.FactorsOption = None,
     assignments: options.SetOption = None,
-    model: options.ModelOption = None,
-    dataset: options.DatasetOption = None,
+    model: flags.ModelOption = None,
+    dataset: flags.DatasetOption = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     device: options.DeviceOption = None,
     threads: options.ThreadsOption = None,
@@ -102,7 +102,10 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
         raise UsageError(
             f"{text}: '{count}' is not a number of runs", "For example: mnist bench fast:10"
         )
-    config = options.compose_config(name, assignments, flagged)
+    try:
+        config = options.compose_config(name, assignments, flagged)
+    except UsageError as error:  # a recipe is no option here
+        raise UsageError(error.message.removeprefix("--config "), error.hint) from error
     return Recipe(Path(name).stem, config.to_plain(), int(count), flags.WORKER)
 
 

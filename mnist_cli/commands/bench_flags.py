@@ -9,6 +9,7 @@ import typer
 
 from mnist_cli.benchmark import FACTORS
 from mnist_cli.commands import options
+from mnist_cli.config.names import ModelName
 
 WHAT = "What to measure"
 
@@ -73,6 +74,8 @@ FactorsOption = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's")]
+DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's")]
 OutOption = Annotated[
     Path | None,
     typer.Option(

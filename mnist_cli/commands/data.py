@@ -128,7 +128,12 @@ def show(
     ] = "auto",
     split: Annotated[
         Literal["train", "test"],
-        typer.Option("--split", metavar="train|test", help="Training or test split."),
+        typer.Option(
+            "--split",
+            metavar="train|test",
+            case_sensitive=False,
+            help="Training or test split.",
+        ),
     ] = "train",
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=1000, help="Number of images.")
@@ -149,16 +154,16 @@ def show(
     Without --indices the samples are spread evenly over the file.
     """
     contradictions.refuse(context, [Excludes(("count",), ("indices",))])
-    from mnist_cli.data.load import load
+    from mnist_cli.data.load import load_samples
     from mnist_cli.report import datasets
     from mnist_cli.report.console import note
 
     if png is not None:
         require("matplotlib", "--out")
-    data = load(name, data_dir, say=note)
+    splits, data = load_samples(name, data_dir, note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
-    images = data.split(split)
+    images = splits[split]
     chosen = (
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
@@ -186,6 +191,7 @@ def convert(
             "--format",
             "-f",
             metavar="idx|png",
+            case_sensitive=False,
             help="IDX files under MNIST's names, or PNGs in train/CLASS/ and test/CLASS/.",
         ),
     ] = "idx",

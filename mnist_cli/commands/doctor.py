@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes, Needs
+from mnist_cli.config.choices import DEVICES
 from mnist_cli.errors import DeviceError
 
 RULES = (
@@ -24,6 +25,8 @@ def doctor(
         str | None,
         typer.Option(
             "--device",
+            parser=str.lower,
+            autocompletion=options.complete(DEVICES),
             metavar="auto|cpu|cuda|cuda:N|mps",
             help="Check this device and exit with code 2 if it is not usable. With --prove: the "
             "device to test (default: auto).",
@@ -57,6 +60,7 @@ def doctor(
     It uses MNIST if --data-dir has it, else the bundled digits, and leaves no files behind.
     """
     contradictions.refuse(context, RULES)
+    early.check_choices(device)
     if prove:
         from mnist_cli.commands import doctor_prove
 

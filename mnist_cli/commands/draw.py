@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import os
 import signal
 import threading
 from functools import partial
@@ -9,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.base.process import command_line
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import Terminated
 from mnist_cli.training.expected_errors import expected
@@ -24,7 +28,6 @@ PortOption = Annotated[
         "--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 chooses a free one."
     ),
 ]
-OpenFlag = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
 
 NAP = 0.2
 """Seconds between the server's checks whether to stop."""
@@ -33,7 +36,7 @@ NAP = 0.2
 def draw(
     checkpoint: options.CheckpointArgument = None,
     port: PortOption = 0,
-    open_page: OpenFlag = False,
+    open_page: browser.OpenFlag = False,
     model: options.ModelOption = None,
     normalise: options.NormaliseOption = None,
     device: options.DeviceOption = None,
@@ -52,6 +55,8 @@ def draw(
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
     """
+    early.check_choices(device, model, precision)
+    early.check_checkpoint(checkpoint, runs)
     from mnist_cli.base.signals import stop_on_signals
     from mnist_cli.devices.device import compute_settings
     from mnist_cli.inference import drawings
@@ -77,7 +82,7 @@ def draw(
         with stop_on_signals() as stop:
             _announce(server, opened, as_json=as_json, quiet=quiet)
             if open_page:
-                threading.Thread(target=_open, args=[server.url], daemon=True).start()
+                threading.Thread(target=browser.open_url, args=[server.url], daemon=True).start()
             server.timeout = NAP
             while not stop:
                 server.handle_request()
@@ -122,13 +127,23 @@ def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quie
     sys.stdout.flush()
     if not (as_json or quiet):
         note("Draw there; Ctrl-C stops the server.")
+        if tunnel := _tunnel(server.port, os.environ.get("SSH_CONNECTION", "")):
+            note(f"To open it on the machine that you sit at, run this there: {tunnel}")
 
 
-def _open(url: str) -> None:
-    """Open the page; a browser in the terminal keeps this thread until it is closed."""
-    import webbrowser
+def _tunnel(port: int, connection: str) -> str:
+    """The command that brings a port of this machine to the other end of an ssh connection.
 
-    from mnist_cli.report.console import warn
-
-    if not webbrowser.open(url):
-        warn(f"no browser could be opened; open {url} in yours")
+    Args:
+        port: of the page.
+        connection: what ssh sets: the client's address and port, this machine's address and port.
+            Empty without ssh.
+    """
+    if not connection:
+        return ""
+    words = connection.split()
+    host, door = words[2:] if len(words) == 4 else ("HOST", "22")
+    with contextlib.suppress(Exception):  # a user without a name
+        host = f"{getpass.getuser()}@{host}"
+    words = ["ssh", "-N", "-L", f"{port}:127.0.0.1:{port}", *([] if door == "22" else ["-p", door])]
+    return command_line([*words, host])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ class EpochDumps(Observer):
         Raises:
             UsageError: something that is neither an epoch, counted from 1, nor ``last``.
         """
-        words = [word.strip() for word in (text or "").split(",") if word.strip()]
+        words = [word.strip().lower() for word in (text or "").split(",") if word.strip()]
         for word in words:
             if word != "last" and not (word.isdecimal() and int(word) > 0):
                 raise UsageError(
@@ -38,6 +40,48 @@ class EpochDumps(Observer):
                 )
         epochs = frozenset(int(word) for word in words if word != "last")
         return cls(epochs, "last" in words)
+
+    def check(self, epochs: int, done: int = 0) -> None:
+        """Refuse epochs that the run does not have, or has trained already.
+
+        Args:
+            epochs: number of epochs of the run.
+            done: number of epochs that are done before it goes on.
+
+        Raises:
+            UsageError: names the epoch.
+        """
+        beyond = [one for one in self.epochs if one > epochs]
+        if beyond:
+            has = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+            raise UsageError(
+                f"--dump-grad {max(beyond)}: the run has {has}",
+                f"Give epochs up to {epochs}, or last.",
+            )
+        before = [one for one in self.epochs if one <= done]
+        if before:
+            raise UsageError(
+                f"--dump-grad {min(before)}: the run has already trained that epoch",
+                f"It goes on with epoch {done + 1}." if done < epochs else "It is complete.",
+            )
+
+    @contextlib.contextmanager
+    def following(self, session: Session) -> Iterator[None]:
+        """Check the epochs of the run, and say which were not reached.
+
+        Raises:
+            UsageError: see :meth:`check`.
+        """
+        from mnist_cli.report.console import warn
+
+        self.check(session.config.epochs, session.state.epoch)
+        if self.last and session.state.finished:
+            raise UsageError("--dump-grad last: the run is complete", "Omit --dump-grad.")
+        yield
+        missed = sorted(one for one in self.epochs if one > len(session.state.history))
+        if missed and session.state.finished:
+            named = ", ".join(map(str, missed))
+            warn(f"--dump-grad {named}: nothing was dumped, since the run stopped before")
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
         """Write the dump if this epoch was chosen; never ends the run."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_cli.base.packages import require
-from mnist_cli.commands import options
-from mnist_cli.commands.opening import note_foreign, open_checkpoint
+from mnist_cli.commands import browser, contradictions, early, options
+from mnist_cli.commands.contradictions import Needs
+from mnist_cli.commands.opening import note_foreign, open_checkpoint, unfinished
 
 if TYPE_CHECKING:
     from mnist_cli.data.split import Split
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 SplitFlag = Annotated[
     Literal["test", "val", "train"],
     typer.Option(
-        "--split", metavar="test|val|train", help="Split to evaluate.", rich_help_panel=options.DATA
+        "--split",
+        metavar="test|val|train",
+        case_sensitive=False,
+        help="Split to evaluate.",
+        rich_help_panel=options.DATA,
     ),
 ]
 BatchSizeFlag = Annotated[
@@ -31,7 +36,7 @@ BatchSizeFlag = Annotated[
         metavar="N",
         min=1,
         max=2**31 - 1,
-        help="Images per batch.",
+        help="Images per batch. Default: the run's eval_batch_size, which is 250 unless it was set.",
         rich_help_panel=options.COMPUTE,
     ),
 ]
@@ -47,7 +52,11 @@ PlotsFlag = Annotated[
 ]
 
 
+RULES = (Needs(("open_plots",), ("plots",), "Add --out DIR, which writes pictures to show."),)
+
+
 def evaluate(
+    context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
     split: SplitFlag = "test",
     model: options.ModelOption = None,
@@ -58,6 +67,7 @@ def evaluate(
     precision: options.PrecisionOption = None,
     batch_size: BatchSizeFlag = None,
     plots: PlotsFlag = None,
+    open_plots: browser.OpenFlag = False,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -67,6 +77,10 @@ def evaluate(
     Reads this program's checkpoints and run directories, and other programs' files: the network
     is recognised by its weights, under any key and prefix, and computed in fp32.
     """
+    contradictions.refuse(context, RULES)
+    early.check_choices(device, model, precision)
+    early.check_checkpoint(checkpoint, runs)
+    early.check_choices(dataset=dataset)
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.misfit import find_misfit
     from mnist_cli.inference.opened import DataSource
@@ -102,6 +116,8 @@ def evaluate(
         save_evaluation(opened, images, evaluation, plots)
         if not quiet:
             note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
+        if open_plots:
+            browser.show([plots / "confusion.png", plots / "mistakes.png"])
     files = opened.files(split)
     if as_json:
         origin = {
@@ -109,7 +125,7 @@ def evaluate(
             "model": opened.checkpoint.model,
             "dataset": opened.data.spec.name,
             "split": split,
-            "notes": opened.checkpoint.notes,
+            "notes": [*opened.checkpoint.notes, *unfinished(opened.path)],
             "normalisation": opened.scale.to_plain(),
             "precision": opened.precision.name,
             "misfit": misfit and misfit.to_plain() | {"message": _advice(opened, misfit)},

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from mnist_cli.base.files import atomic_write, check_writable
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Needs
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
@@ -24,6 +24,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(formats.FORMATS),
+        case_sensitive=False,
         help="ONNX, a torch.export program, or only the weights. Default: by the suffix of "
         "--out, else onnx.",
     ),
@@ -33,6 +34,7 @@ InputDtypeOption = Annotated[
     typer.Option(
         "--input-dtype",
         metavar="|".join(formats.DTYPES),
+        case_sensitive=False,
         help="Data type of the input; its grey levels are 0 to 255 in both types. "
         "OpenCV's blobFromImage returns float32.",
     ),
@@ -107,6 +109,9 @@ def export(
     The result is compared with the network on random images before it is written, and with
     --verify on the test set too. An existing file is replaced only with --force.
     """
+    early.check_choices(model=model)
+    early.check_checkpoint(checkpoint, runs)
+    early.check_choices(dataset=dataset if verify else None)
     from mnist_cli.inference import exports
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.report import export_result as report

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import options
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.inspect import flags, rules
+from mnist_cli.config.choices import is_known_model, unknown_model
+from mnist_cli.errors import UsageError
 
 
 def inspect_grad(
@@ -34,6 +36,7 @@ def inspect_grad(
     formats: flags.FormatsFlag = flags.FORMATS,
     direction: flags.DirectionFlag = None,
     out: flags.OutFlag = None,
+    open_page: browser.OpenFlag = False,
     model: options.ModelOption = None,
     batch: flags.BatchFlag = None,
     indices: flags.IndicesFlag = None,
@@ -59,7 +62,16 @@ def inspect_grad(
     """
     names = tuple(options.parse_words("--format", formats, list(FORMATS)))
     rules.check(context, names)
+    page = next((name for name in rules.PAGES if name in names), "")
     options.check_values(seed=seed)
+    chosen = None if indices is None else tuple(options.parse_indices(indices))
+    if expr is None:
+        early.check_choices(device)
+        if model is not None and not is_known_model(model):
+            raise UsageError(*unknown_model(model))
+        if checkpoint is not None:
+            early.check_checkpoint(checkpoint, runs)
+        early.check_choices(precision=precision, dataset=dataset)
     from mnist_cli.commands.inspect import answers
     from mnist_cli.commands.inspect.subject import Asked
     from mnist_cli.gradients.request import Request
@@ -76,7 +88,7 @@ def inspect_grad(
         model=model,
         split=split,
         count=flags.GRADCHECK_BATCH if gradcheck and batch is None else batch,
-        indices=None if indices is None else tuple(options.parse_indices(indices)),
+        indices=chosen,
         seed=seed,
         training=training,
         device=device,
@@ -101,4 +113,8 @@ def inspect_grad(
         answers.path(subject, path, as_json=as_json)
     else:
         shown = View(module, fold, depth, direction or "down", view == "modules")
-        answers.dump(subject, shown, names, out, replay=replay, quiet=quiet, as_json=as_json)
+        written = answers.dump(
+            subject, shown, names, out, replay=replay, quiet=quiet, as_json=as_json
+        )
+        if open_page:
+            browser.show([path for path in written if path.suffix == f".{page}"])

@@ -9,7 +9,7 @@ import typer
 
 from mnist_cli.base.files import is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import options
+from mnist_cli.commands import early, options
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 CLASSES = 10
 MAX_IMAGES = 4096  # activations are computed, and those of more may not fit into memory
 
+
+def _complete_networks(context: typer.Context, incomplete: str) -> list[str]:
+    names = [name for name in choices.MODELS if name.startswith(incomplete)]
+    return [*names, *options.complete_runs(context, incomplete)]
+
+
 NetworkArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME|CHECKPOINT",
         help="A network's name, a checkpoint, a run or its number. Default: the newest run "
         "under --runs, or the default network if there is none.",
-        autocompletion=options.complete(choices.MODELS),
+        autocompletion=_complete_networks,
         show_default=False,
     ),
 ]
@@ -67,6 +73,11 @@ def model(
     Trained weights, fixed weights and the running statistics of batch norms are counted
     separately. --quiet prints only the totals.
     """
+    target, model = _meant(target, model)
+    if target is not None:
+        _check_exists(target, runs)
+        if classes is None:
+            early.check_checkpoint(Path(target), runs)
     import torch
 
     from mnist_cli.devices.memory import explain_out_of_memory
@@ -87,6 +98,22 @@ def model(
         report.print_network(flow, shown, table=not quiet)
 
 
+def _meant(target: str | None, name: ModelName | None) -> tuple[str | None, ModelName | None]:
+    """The checkpoint and the network that the arguments mean.
+
+    Raises:
+        UsageError: two networks are named.
+    """
+    target = None if target is None else choices.plain_model(ModelName(target))
+    if target is not None and choices.width_of(target) is not None:
+        if name not in (None, target):
+            raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
+        return None, ModelName(target)
+    if target is not None and name is None and ModelName(target).is_own:
+        return None, ModelName.typed(target)
+    return target, name
+
+
 def _choose(
     target: str | None, name: ModelName | None, classes: int | None, runs: Path, *, quiet: bool
 ) -> Shown:
@@ -99,13 +126,6 @@ def _choose(
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.inference.shown import fresh, saved
 
-    if target is not None and choices.width_of(target) is not None:
-        if name not in (None, target):
-            raise UsageError(f"{target} and --model {name} contradict each other", "Give one.")
-        target, name = None, ModelName(target)
-    elif target is not None and name is None and ModelName(target).is_own:
-        name = ModelName.typed(target)
-        target = None
     if target is None and name is not None:
         return fresh(name, classes or CLASSES, f"the network {name.label}, with fresh weights")
     if target is None and not _any_run(runs):
@@ -116,8 +136,6 @@ def _choose(
             "--classes applies only to a network given by its name",
             "Omit it, or name a network: mnist model conv4.",
         )
-    if target is not None:
-        _check_exists(target, runs)
     where = Path(target) if target is not None else None
     return saved(open_checkpoint(where, runs, model=name, device="cpu", quiet=quiet))
 
@@ -143,6 +161,11 @@ def _check_exists(target: str, runs: Path) -> None:
         return
     if found or path.suffix in (".pt", ".pth") or len(path.parts) > 1:
         return
+    if target.lower() in choices.preset_names():
+        raise UsageError(
+            f"{target} is a recipe, not a network",
+            f"`mnist config show {target}` names its network.",
+        )
     raise UsageError(
         f"no such network, checkpoint or run: '{target}'",
         f"{did_you_mean(target, choices.MODELS)} Networks: {choices.known_models()}.".lstrip(),

@@ -58,10 +58,23 @@ def open_checkpoint(
         raise UsageError(f"--model: {message}", hint)
     with naming_the_flag():
         checkpoint = read(find_checkpoint(target, runs), model)
-    for text in () if quiet else checkpoint.notes:
+    for text in () if quiet else (*checkpoint.notes, *unfinished(checkpoint.path)):
         note(text)
     normalised = None if normalise is None else Normalisation(*normalise)
     return OpenCheckpoint(checkpoint, where, precision, source, normalised)
+
+
+def unfinished(path: Path) -> list[str]:
+    """A sentence that says so if a checkpoint is of a run that has not ended; else nothing."""
+    from mnist_cli.runs.listing import RUNNING, UNFINISHED, read_run
+
+    if not (path.parent / "config.toml").is_file():
+        return []
+    run = read_run(path.parent)
+    if run.state not in (RUNNING, UNFINISHED):
+        return []
+    done = "" if run.planned is None else f": {run.epochs or 0} of {run.planned} epochs"
+    return [f"{run.path} is {'still running' if run.state == RUNNING else 'unfinished'}{done}"]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -38,22 +39,40 @@ def complete(words: Sequence[str]) -> Any:
     return matching
 
 
-def of_key(name: str) -> Any:
-    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it."""
+def of_key(name: str, default: str) -> Any:
+    """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it.
+
+    Args:
+        name: the key's.
+        default: what applies if it is not given, as ``--help`` says it; empty says nothing.
+    """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
-    truth = bool in keys.kinds(name)
+    truth = _is_truth(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
     spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,
-        help=key.help,
-        parser=ModelName.typed if name == "model" else None,
-        autocompletion=complete(_COMPLETIONS.get(name, words)),
+        help=f"{key.help} \\[default: {default}]" if default else key.help,
+        parser=_parser(name),
+        autocompletion=complete_runs
+        if name == "start"
+        else complete(_COMPLETIONS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
+
+
+def _parser(name: str) -> Callable[[str], Any] | None:
+    """Reads a value that may be typed in upper case; None for numbers, truths and paths."""
+    if name == "model":
+        return lambda text: choices.plain_model(ModelName.typed(text))
+    return str.lower if name == "device" or (keys.words(name) and not _is_truth(name)) else None
+
+
+def _is_truth(name: str) -> bool:
+    return bool in keys.kinds(name)
 
 
 _COMPLETIONS: Mapping[str, Sequence[str]] = {
@@ -62,12 +81,50 @@ _COMPLETIONS: Mapping[str, Sequence[str]] = {
     "device": choices.DEVICES,
 }
 
-DeviceOption = Annotated[str | None, of_key("device")]
-PrecisionOption = Annotated[str | None, of_key("precision")]
-ModelOption = Annotated[ModelName | None, of_key("model")]
-DatasetOption = Annotated[str | None, of_key("dataset")]
-ThreadsOption = Annotated[int | None, of_key("threads")]
-SeedOption = Annotated[int | None, of_key("seed")]
+
+def complete_list(words: Sequence[str]) -> Any:
+    """Shell completion of the last of several words between commas."""
+
+    def matching(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in words if word not in before.split(",")]
+        return [f"{before}{comma}{word}" for word in left if word.startswith(last)]
+
+    return matching
+
+
+def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
+
+    The runs are those under ``--runs``, if it comes before, or else of the default folder.
+    """
+    from mnist_cli.runs.directory import run_number
+
+    with contextlib.suppress(OSError):
+        found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
+        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
+        runs = sorted(visible, key=run_number, reverse=True)
+        names = [word for path in runs for word in (str(run_number(path)), path.name)]
+        return [name for name in names if name.startswith(incomplete)]
+    return []
+
+
+def default_of(name: str) -> str:
+    """The default of a key as TOML has it; empty for None, whose meaning the key's help says."""
+    default = keys.KEYS[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+THE_RUNS = "the run's"
+
+DeviceOption = Annotated[str | None, of_key("device", default_of("device"))]
+PrecisionOption = Annotated[str | None, of_key("precision", THE_RUNS)]
+ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS)]
+DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS)]
+ThreadsOption = Annotated[int | None, of_key("threads", default_of("threads"))]
+SeedOption = Annotated[int | None, of_key("seed", f"{THE_RUNS}, or 0")]
 DataDirOption = Annotated[
     Path,
     typer.Option(
@@ -116,10 +173,10 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        metavar="NAME|FILE",
-        help=f"Preset ({', '.join(choices.preset_names())}) or TOML file: a network and its "
-        "training. --config example trains as PyTorch's example does; --model example uses only "
-        "its network.",
+        metavar="NAME|FILE|RUN",
+        help=f"Preset ({', '.join(choices.preset_names())}), TOML file, or run to repeat: a network "
+        "and its training. --config example trains as PyTorch's example does; --model example uses only "
+        "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),
 ]
@@ -151,6 +208,7 @@ CheckpointArgument = Annotated[
         metavar="CHECKPOINT",
         help="A checkpoint, a run directory or a run's number. Default: the newest run under "
         "--runs.",
+        autocompletion=complete_runs,
         show_default=False,
     ),
 ]
@@ -171,7 +229,7 @@ def with_keys(after: str) -> Callable[[Command], Command]:
         after: the parameter that these options follow in ``--help``.
     """
     options = {
-        name: (Annotated[_value_type(name) | None, of_key(name)], None)
+        name: (Annotated[_value_type(name) | None, of_key(name, default_of(name))], None)
         for name, key in keys.KEYS.items()
         if key.option is not None
     }
@@ -239,8 +297,66 @@ def compose_config(
     return compose_typed(config, typed_layers(assignments, flags))
 
 
-def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
-    """Defaults, then ``--config``, then what was typed.
+def compose_typed(config: str | None, typed: Sequence[Layer], runs: Path = RUNS) -> TrainConfig:
+    """Defaults, then ``--config``, then what was typed; see :func:`compose_on`."""
+    return compose_on(recipe_layer(config, runs), typed)
+
+
+def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
+    """The layer that ``--config`` means: a preset, a TOML file, or a run under ``runs``.
+
+    Raises:
+        UsageError: it is none of them, or its file is not a configuration.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.config import schema as configs
+
+    if config is None:
+        return None
+    found = recipe_run(config, runs)
+    return configs.from_file(found / "config.toml" if found else configs.find_config(config))
+
+
+def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
+    """The run that ``--config`` means; None for a preset or a file, which come first.
+
+    Raises:
+        UsageError: a run without a configuration, or another folder.
+        CheckpointError: several runs have that number.
+    """
+    from mnist_cli.base.files import is_folder, is_there
+    from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
+
+    if config is None or config in choices.preset_names():
+        return None
+    try:
+        folder = find_run(Path(config).expanduser(), runs)
+        if folder is not None and not is_there(RunDirectory(folder).config):
+            raise UsageError(
+                f"--config {config}: {folder} is not a run: it has no config.toml",
+                f"Name a preset, a TOML file or a run. {known_runs(runs)}",
+            )
+        checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
+    except (OSError, RuntimeError):  # find_config says what cannot be read
+        return None
+    if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
+        raise UsageError(
+            f"--config {config}: a checkpoint, not a configuration",
+            f"Name its run: --config {Path(config).parent}",
+        )
+    return folder
+
+
+def recipe_name(config: str | None, runs: Path = RUNS) -> str:
+    """What ``--config`` named, for a run's records: a preset, a file; or what a run itself named."""
+    from mnist_cli.runs.listing import read_run
+
+    folder = recipe_run(config, runs)
+    return read_run(folder).recipe if folder else Path(config or "").stem
+
+
+def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
+    """Defaults, then the recipe, then what was typed.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -248,9 +364,8 @@ def compose_typed(config: str | None, typed: Sequence[Layer]) -> TrainConfig:
     """
     from mnist_cli.config import schema as configs
 
-    if config is None:
+    if recipe is None:
         return configs.compose(typed)
-    recipe = configs.from_file(configs.find_config(config))
     composed = configs.compose([recipe, *typed])
     if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
@@ -282,7 +397,9 @@ def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
     """
     if text is None:
         return list(known)
-    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    plain = {word.lower(): word for word in known}
+    typed = (word.strip() for word in text.split(","))
+    words = list(dict.fromkeys(plain.get(word.lower(), word) for word in typed))
     for word in words:
         if word not in known:
             guess = did_you_mean(word, known)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
@@ -30,6 +30,7 @@ RunsArgument = Annotated[
         metavar="RUN",
         help="A run directory or a checkpoint. Default: the newest run under --runs. "
         "For several runs, their curves are drawn in one figure.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]
@@ -40,7 +41,7 @@ OnlyOption = Annotated[
         metavar="NAME,…",
         help="Pictures to draw: "
         + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
-        autocompletion=options.complete(list(PICTURES)),
+        autocompletion=options.complete_list(list(PICTURES)),
     ),
 ]
 ImageOption = Annotated[
@@ -59,7 +60,7 @@ FormatOption = Annotated[
         "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
-        autocompletion=options.complete(FORMATS),
+        autocompletion=options.complete_list(FORMATS),
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -86,6 +87,7 @@ def plot(
     device: options.DeviceOption = None,
     formats: FormatOption = "png,svg",
     out: OutOption = None,
+    open_pictures: browser.OpenFlag = False,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -95,16 +97,18 @@ def plot(
     Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
     names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
+    several = bool(targets and len(targets) > 1)
+    everything = only is not None or not several
+    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
+    endings = options.parse_words("--format", formats, tuple(FORMATS))
+    if not several:
+        early.check_checkpoint(targets[0] if targets else None, runs)
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
     from mnist_cli.report.console import print_json, warn
     from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
     from mnist_cli.report.plots import print_pictures
 
-    several = bool(targets and len(targets) > 1)
-    everything = only is not None or not several
-    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
-    endings = options.parse_words("--format", formats, tuple(FORMATS))
     needs_network = not OF_RUN.keys() >= set(names)
     if not needs_network:
         unused = {"--model": model, "--dataset": dataset, "--device": device}
@@ -141,6 +145,8 @@ def plot(
         print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
+    if open_pictures and outcome.drawn:
+        browser.show([files[0] for files in outcome.drawn.values()])
 
 
 def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.commands.predict_names import refuse_others
@@ -34,6 +34,7 @@ CheckpointOption = Annotated[
         "-k",
         metavar="CHECKPOINT",
         help="A checkpoint or a run directory. Default: the newest run under --runs.",
+        autocompletion=options.complete_runs,
     ),
 ]
 SegmentFlag = Annotated[
@@ -83,13 +84,19 @@ def predict(
     A picture that cannot be used, or on which nothing is written, is reported; the others are
     still classified, and the exit code is 3.
     """
-    from mnist_cli.inference.classified import Answer, classify
+    from mnist_cli.inference.classified import Answer, classify, reasons_missing
     from mnist_cli.inference.rows import holds_rows
     from mnist_cli.report import prediction
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
     refuse_others(pictures)
+    early.check_choices(device, model, precision)
+    early.check_checkpoint(checkpoint, runs)
+    if not (as_json or as_csv) and (missing := reasons_missing(pictures)):
+        for error in missing:
+            report_error(error, as_json=False)
+        raise typer.Exit(DataError.code)
     opened = open_checkpoint(
         checkpoint,
         runs,

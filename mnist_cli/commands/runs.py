@@ -1,14 +1,16 @@
-"""``mnist runs``: lists runs and compares them."""
+"""``mnist runs``: lists, shows, compares and deletes runs."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mnist_cli.base.files import is_regular
 from mnist_cli.commands import contradictions, options
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import CheckpointError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord
@@ -20,6 +22,7 @@ SortOption = Annotated[
     typer.Option(
         "--sort",
         metavar="name|accuracy|seconds|date",
+        case_sensitive=False,
         help="Sort by number and name, best first, quickest first, or newest first.",
     ),
 ]
@@ -28,11 +31,30 @@ ComparedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]
 
-NOT_A_DIFFERENCE = ("command",)
+ShownArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="A run: a folder, its name under --runs, or its number, such as 12.",
+        show_default=False,
+    ),
+]
+RemovedArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN",
+        help="Runs to delete: folders, their names under --runs, or their numbers, such as 12.",
+        show_default=False,
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")]
+
+NOT_A_DIFFERENCE = ("command", "recipe")
 """Entries of an environment that no result depends on."""
 
 
@@ -45,7 +67,8 @@ def show(
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
-    The accuracy is that of the test set. Unfinished runs and folders that are not runs are listed
+    If they differ in the preset, the seed or other keys, columns show that too. The accuracy is
+    that of the test set. Unfinished runs and folders that are not runs are listed
     too, and marked. Every command that takes a run also takes its number.
     """
     if context.invoked_subcommand is not None:
@@ -53,11 +76,13 @@ def show(
         return
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.run_table import print_runs
-    from mnist_cli.runs.listing import sort_runs
+    from mnist_cli.runs.listing import distinctions, sort_runs
 
     found = sort_runs(_list(runs), sort)
     if as_json:
-        print_json({"folder": str(runs), "runs": [_plain(run) for run in found]})
+        apart = zip(found, distinctions(found), strict=True)
+        listed = [{**_plain(run), "recipe": run.recipe, "differs": of} for run, of in apart]
+        print_json({"folder": str(runs), "runs": listed})
     elif found:
         print_runs(found, runs)
     else:
@@ -125,6 +150,7 @@ def compare(
     if len(folders) < 2:
         raise UsageError("a comparison needs at least two runs", "Give two or more.")
     found = [open_run(folder, runs) for folder in folders]
+    _note_repeats(found)
     configuration = differences([run.config for run in found])
     environment = differences([run.environment for run in found], NOT_A_DIFFERENCE)
     if as_json:
@@ -132,3 +158,113 @@ def compare(
         print_json({"runs": [_plain(run) for run in found], **document})
     else:
         print_comparison(found, configuration, environment)
+
+
+def _note_repeats(found: list[RunRecord]) -> None:
+    """Say which runs are compared with themselves."""
+    from mnist_cli.report.console import warn
+
+    paths = [run.path.resolve() for run in found]
+    for run in {run.path.resolve(): run for run in found}.values():
+        if (times := paths.count(run.path.resolve())) > 1:
+            warn(f"{run.path} is given {times} times: a run does not differ from itself")
+
+
+@app.command("show")
+def show_run(
+    target: ShownArgument,
+    runs: options.RunsOption = options.RUNS,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show one run: its result, its configuration, its versions and machine, its files."""
+    from mnist_cli.report.console import print_json
+    from mnist_cli.report.run_table import print_run
+    from mnist_cli.runs.listing import open_run
+
+    run = open_run(target, runs)
+    files = _sizes(run.path)
+    if as_json:
+        tables = {"recipe": run.recipe, "config": run.config, "environment": run.environment}
+        print_json({**_plain(run), **tables, "files": files})
+    else:
+        print_run(run, files)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The sizes in bytes of a folder's files, by path inside; links are not followed."""
+    with contextlib.suppress(OSError):
+        inside = sorted(path for path in folder.rglob("*") if is_regular(path))
+        return {str(path.relative_to(folder)): path.lstat().st_size for path in inside}
+    return {}
+
+
+@app.command("rm")
+def remove(
+    targets: RemovedArgument,
+    runs: options.RunsOption = options.RUNS,
+    yes: YesOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Delete runs with their checkpoints, after a question.
+
+    A run that a process is writing is never deleted.
+    """
+    from mnist_cli.report.console import note, print_json
+    from mnist_cli.runs import directory
+    from mnist_cli.runs.directory import RunDirectory
+
+    found = list(dict.fromkeys(_removable(target, runs) for target in targets))
+    for path in found:
+        if writer := RunDirectory(path).writer:
+            raise OutputError(
+                f"the run {path} is being written by {writer}", "Wait for it, or stop it first."
+            )
+    if not yes and not _confirmed(found, as_json=as_json):
+        note("nothing was deleted")
+        return
+    for path in found:
+        directory.remove(RunDirectory(path))
+        note(f"deleted {path}")
+    if as_json:
+        print_json({"deleted": found})
+
+
+def _removable(target: Path, root: Path) -> Path:
+    """The run that may be deleted: a numbered folder with nothing else than a run in it.
+
+    Raises:
+        CheckpointError: there is none, or it is no run.
+    """
+    from mnist_cli.runs.directory import find_run, known_runs, run_number
+    from mnist_cli.runs.listing import is_run
+
+    try:
+        folder = find_run(target, root)
+    except OSError as error:
+        raise CheckpointError(f"cannot look for the run {target}: {error.strerror}") from error
+    if folder is None:
+        raise CheckpointError(f"no such run: {target}", known_runs(root))
+    if folder.is_symlink() or not run_number(folder) or not is_run(folder):
+        raise CheckpointError(
+            f"{folder} is not deleted: it is not a run directory",
+            "Delete it yourself if you do not need it.",
+        )
+    return folder
+
+
+def _confirmed(found: list[Path], *, as_json: bool) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UsageError: nobody can answer.
+    """
+    import sys
+
+    if as_json or not sys.stdin.isatty():
+        raise UsageError("nothing was deleted: nobody can answer the question", "Add --yes.")
+    for path in found:
+        files = _sizes(path)
+        size = sum(files.values()) / 1e6
+        typer.echo(f"{path}: {len(files)} files, {size:,.1f} MB", err=True)
+    what = "this run" if len(found) == 1 else f"these {len(found)} runs"
+    return typer.confirm(f"Delete {what}?", err=True)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import config_show, contradictions, early, options
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
+from mnist_cli.commands.renamed import NEWEST
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.config.schema import TrainConfig
+    from mnist_cli.config.sources import Layer
     from mnist_cli.training.distributed.rank_environment import RankPlace
+    from mnist_cli.training.observer import Observer
     from mnist_cli.training.run import RunRequest
-    from mnist_cli.training.session import Summary
+    from mnist_cli.training.session import Session, Summary
 
 
 RULES = (
@@ -42,6 +49,34 @@ RULES = (
         ("nproc", "torchrun"),
         "The proof runs in one process; omit the other option.",
     ),
+    Excludes(
+        ("print_config",),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
+        "--print-config trains nothing; a run's configuration is in its config.toml.",
+    ),
+    Excludes(
+        ("name",),
+        ("resume", "dry_run", "verify_resume", "find_lr"),
+        "--name names a new run that is kept.",
+    ),
+    Excludes(
+        ("seeds",),
+        ("resume", "dry_run", "verify_resume", "find_lr", "nproc", "torchrun"),
+        "The runs of --seeds are new, are kept, and are trained one after another by one process.",
+    ),
+    Excludes(
+        ("find_lr",),
+        (
+            *("dry_run", "resume", "verify_resume", "tensorboard", "dump_grad"),
+            *("lr", "schedule", "epochs", "max_steps", "max_time"),
+        ),
+        "The search trains a few steps with its own rates and keeps no run; omit the other option.",
+    ),
+    Excludes(
+        ("find_lr",),
+        ("nproc", "torchrun"),
+        "The search runs in one process; omit the other option.",
+    ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
 )
 
@@ -51,13 +86,17 @@ def train(
     context: typer.Context,
     config: options.ConfigOption = None,
     assignments: options.SetOption = None,
+    seeds: flags.SeedsFlag = 1,
     data_dir: options.DataDirOption = options.DATA_DIR,
     nproc: flags.NprocFlag = 1,
     rank_timeout: flags.RankTimeoutFlag = 300.0,
     resume: flags.ResumeFlag = None,
+    print_config: flags.PrintConfigFlag = False,
     dry_run: flags.DryRunFlag = False,
     verify_resume: flags.VerifyResumeFlag = False,
+    find_lr: flags.FindLrFlag = False,
     runs: options.RunsOption = options.RUNS,
+    name: flags.NameFlag = "",
     tensorboard: flags.TensorboardFlag = False,
     dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
@@ -70,10 +109,17 @@ def train(
     override --set, --set overrides --config, and --config overrides the defaults. A validation
     set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
+    if print_config:
+        contradictions.refuse(context, RULES)
+        typed = options.typed_layers(assignments, chosen)
+        config_show.print_config(config, typed, runs, as_json=as_json)
+        return
+    from mnist_cli.base.files import is_there
     from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
+    from mnist_cli.runs.directory import check_name
     from mnist_cli.training.distributed.rank_environment import check_system, rank_place_of
 
     place = rank_place_of()
@@ -81,7 +127,18 @@ def train(
         contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
         typed = options.typed_layers(assignments, chosen)
-        settings = None if resume else options.compose_typed(config, typed)
+        if seeds > 1:
+            if tensorboard:
+                require("tensorboard", "--tensorboard")
+            _train_seeds(context, seeds, config, typed, dumps)
+            return
+        settings = None if resume else options.compose_typed(config, typed, runs)
+        if name:
+            check_name(name)
+        if settings is not None:
+            dumps.check(1 if dry_run else settings.epochs)
+        if place is None:  # other machines of a run need not have the files
+            _check(settings, resume, runs)
         if nproc > 1 and place is None:
             check_system()
             from mnist_cli.training.distributed.launch import launch
@@ -91,7 +148,7 @@ def train(
         if tensorboard:
             require("tensorboard", "--tensorboard")
 
-        from mnist_cli.report.training import LearningCurves, TrainingReport
+        from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
         from mnist_cli.training.resuming import resume as resumed
         from mnist_cli.training.run import RunRequest, begin, drive
         from mnist_cli.training.tensorboard import EventLog
@@ -99,7 +156,8 @@ def train(
         guide = RunGuide(place, data_dir)
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
         shown = [report, *([EventLog()] if tensorboard else []), dumps]
-        shown += [] if dry_run else [LearningCurves(report)]
+        curves = Postponed(LearningCurves(report))
+        shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,
             runs=runs,
@@ -109,22 +167,86 @@ def train(
             patience=rank_timeout,
             last=not verify_resume,
             model_named=any("model" in layer.values for layer in typed),
+            name=name,
+            recipe=options.recipe_name(config, runs),
         )
         if settings is None:
             assert resume is not None
-            run = resumed(resume, typed, request)
+            newest = str(resume) == NEWEST and not is_there(resume)
+            run = resumed(None if newest else resume, typed, request)
         elif verify_resume:
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
             return
+        elif find_lr:
+            from mnist_cli.commands.find_lr import find_lr as propose_rate
+
+            with guide.hints():
+                propose_rate(settings, request, as_json=as_json)
+            return
         else:
             run = begin(settings, request)
         with naming_the_flag(), guide.hints(), run as session:
+            if resume:
+                request.note(f"continuing {session.run.path}")
+            elif repeated := options.recipe_run(config, runs):
+                _note_changes(session, repeated, request)
             summary = drive(session, request)
+        if as_json:  # a failure to draw then leaves its own document alone
+            curves.finish()
         if summary is not None:
             _report(summary, kept=not dry_run, as_json=as_json)
+        curves.finish()
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
+
+
+def _train_seeds(
+    context: typer.Context, seeds: int, config: str | None, typed: list[Layer], dumps: EpochDumps
+) -> None:
+    """Train a sweep over the seed alone."""
+    from mnist_cli.commands.sweep import carry_out, grid
+    from mnist_cli.runs.sweeps import open_sweep
+
+    given = context.params
+    recipe = options.recipe_layer(config, given["runs"])
+    cells = grid(recipe, typed, {}, seeds)
+    dumps.check(cells[0].config.epochs)
+
+    def observers() -> list[Observer]:
+        from mnist_cli.training.tensorboard import EventLog
+
+        return [*([EventLog()] if given["tensorboard"] else []), dumps]
+
+    carry_out(
+        context,
+        open_sweep(given["runs"], given["name"], cells),
+        given["data_dir"],
+        recipe=options.recipe_name(config, given["runs"]),
+        typed=typed,
+        as_json=given["as_json"],
+        quiet=given["quiet"],
+        more=observers,
+    )
+
+
+def _note_changes(session: Session, run: Path, request: RunRequest) -> None:
+    """Say why a repeated run may not give the same bits."""
+    from mnist_cli.runs.listing import read_run
+
+    if changes := session.differences_from(read_run(run).environment):
+        request.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
+
+
+def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:
+    """Refuse files and names that do not exist."""
+    if resume is not None and str(resume) != NEWEST:
+        early.check_resumed(resume, runs)
+    if settings is None:
+        return
+    if settings.start is not None:
+        early.check_checkpoint(Path(settings.start), runs)
+    early.check_dataset(settings.dataset)
 
 
 def _as_rank(place: RankPlace | None) -> AbstractContextManager[None]:

@@ -32,13 +32,44 @@ RankTimeoutFlag = Annotated[
         help="Seconds to wait for a process that does not answer.",
     ),
 ]
+SeedsFlag = Annotated[
+    int,
+    typer.Option(
+        "--seeds",
+        metavar="N",
+        min=1,
+        max=10_000,
+        rich_help_panel=keys.RECIPE,
+        help="Train N runs that differ in the seed, from --seed on, and report the mean accuracy "
+        "with its standard error. The same command continues them after an interruption.",
+    ),
+]
+NameFlag = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        rich_help_panel=options.OUTPUT,
+        help="Name of the run, for its folder. Default: the data set and the network.",
+        show_default=False,
+    ),
+]
 ResumeFlag = Annotated[
     Path | None,
     typer.Option(
         "--resume",
-        metavar="RUN|FILE",
+        metavar="[RUN|FILE]",
         rich_help_panel=keys.STOPPING,
-        help="Continue a run where it stopped, to the same bits.",
+        help="Continue a run where it stopped, to the same bits. Without a value: the newest "
+        "unfinished run.",
+        autocompletion=options.complete_runs,
+    ),
+]
+PrintConfigFlag = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print the configuration that would run, as TOML that --config reads; train nothing.",
     ),
 ]
 DryRunFlag = Annotated[
@@ -56,6 +87,15 @@ VerifyResumeFlag = Annotated[
         rich_help_panel=keys.STOPPING,
         help="Stop a short run at a random batch, resume it, and compare its hashes with those of an "
         "uninterrupted run. Exit 6 if they differ. Nothing is kept.",
+    ),
+]
+FindLrFlag = Annotated[
+    bool,
+    typer.Option(
+        "--find-lr",
+        rich_help_panel=keys.RECIPE,
+        help="Try learning rates from 1e-6 to 10 in one short training, draw the losses "
+        "(find-lr.png under --runs) and propose a rate. No run is kept.",
     ),
 ]
 TensorboardFlag = Annotated[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -32,7 +33,27 @@ def translated(
     if show is None or not hasattr(error, "exit_code"):
         return None
     message = _bad_value(error) or show().rstrip(".")
-    return UsageError(message, f"See `{_path(program, arguments)} --help`.")
+    path = _path(program, arguments)
+    message, hint = _meant(error, message, path, arguments)
+    return UsageError(message, f"{hint} See `{path} --help`.".lstrip())
+
+
+def _meant(error: Any, message: str, path: str, arguments: list[str]) -> tuple[str, str]:
+    """The message without Typer's own guess, and a hint at what was probably meant."""
+    from mnist_cli.commands import hints
+
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if command is None:
+        return message, ""
+    if option := getattr(error, "option_name", "") if "No such option" in message else "":
+        alone = message.partition(" (Possible options")[0]
+        return alone, hints.about_option(option, arguments, command)
+    if found := re.match(r"No such command '(.+?)'", message):
+        known = getattr(command, "commands", {})
+        return found[0], hints.about_command(found[1], path, known)
+    if found := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.+)\)", message):
+        return message, hints.about_words(found[1].split(" "), arguments, command)
+    return message, ""
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:

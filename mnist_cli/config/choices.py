@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.names import EXAMPLE, ModelName
+from mnist_cli.errors import DeviceError
 
 Optimizer = Literal["sgd", "adam", "adamw", "adadelta", "muon"]
 Schedule = Literal["constant", "step", "cosine", "onecycle"]
@@ -49,6 +50,12 @@ def width_of(model: str) -> tuple[str, float] | None:
     if match is None or not WIDTHS[0] <= float(match[2]) <= WIDTHS[1]:
         return None
     return match[1], float(match[2])
+
+
+def plain_model(name: ModelName) -> ModelName:
+    """The name in lower case if that is a network's; a file of the user's own unchanged."""
+    lower = name.lower()
+    return name if name.is_own or width_of(lower) is None else ModelName(lower)
 
 
 def known_models() -> str:
@@ -90,3 +97,23 @@ def presets_dir() -> Path:
 def preset_names() -> list[str]:
     """The names that ``--config`` knows, sorted."""
     return sorted(path.stem for path in presets_dir().glob("*.toml"))
+
+
+def check_device(name: str) -> None:
+    """Refuse a word that names no device of any machine.
+
+    Raises:
+        DeviceError: it is none.
+    """
+    if not re.fullmatch(DEVICE, name):
+        raise DeviceError(f"unknown device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps.")
+
+
+def check_precision(name: str) -> None:
+    """Refuse a word that names no precision.
+
+    Raises:
+        DeviceError: it is none.
+    """
+    if name not in PRECISIONS:
+        raise DeviceError(f"unknown precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}.")

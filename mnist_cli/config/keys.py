@@ -144,8 +144,14 @@ class Keys:
         ge=0,
         le=256,
     )
-    batch_size: int = key(
-        128, "Images per optimisation step.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1
+    batch_size: int = key(128, "Images per batch.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1)
+    accumulate: int = key(
+        1,
+        "Batches whose gradients are averaged for one step: a step on N times batch_size images, "
+        "in the memory of one batch.",
+        Option(RECIPE),
+        ge=1,
+        le=10_000,
     )
     # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
     # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped again.
@@ -202,7 +208,19 @@ class Keys:
         lt=1,
     )
 
-    # When to stop before the last epoch
+    # When to stop before the last epoch. Learning-rate schedules still plan for all epochs.
+    max_steps: int = key(
+        0,
+        "Stop after this number of steps, also within an epoch; 0 is off.",
+        Option(STOPPING),
+        ge=0,
+    )
+    max_time: float = key(
+        0.0,
+        "Stop after this number of seconds of training, also within an epoch; 0 is off.",
+        Option(STOPPING, metavar="SECONDS"),
+        ge=0,
+    )
     early_stopping: int = key(
         0,
         "Stop after this number of epochs without a better validation accuracy; 0 is off.",
@@ -237,7 +255,7 @@ class Keys:
     compile: bool = key(False, "Compile the network with torch.compile.", Option(COMPUTE))
     cuda_graph: Literal["auto"] | bool = key(
         "auto",
-        "CUDA: capture steps in a graph and replay it. Default: auto, wherever possible.",
+        "CUDA: capture steps in a graph and replay it. auto does so wherever possible.",
         Option(COMPUTE),
     )
     deterministic: bool = key(
@@ -248,7 +266,14 @@ class Keys:
     threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
     checkpoint_every: int = key(
         0,
-        "Batches between checkpoints, in addition to one per epoch; 0 is off.",
+        "Steps between checkpoints, in addition to one per epoch; 0 is off.",
+        Option(STOPPING),
+        ge=0,
+    )
+    log_every: int = key(
+        0,
+        "Steps between rows of metrics.jsonl, counted in each epoch; 0 writes about 100 rows per "
+        "run.",
         Option(STOPPING),
         ge=0,
     )

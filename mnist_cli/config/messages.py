@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.config.choices import DEVICES
 from mnist_cli.config.keys import KEYS, permitted, words
 from mnist_cli.errors import UsageError
 
@@ -31,9 +32,12 @@ def conflict(key: str, message: str) -> ValueError:
 
 def unknown_key(key: str, place: str) -> UsageError:
     """A key that does not exist, given at ``place``."""
+    guess = did_you_mean(key, KEYS)
     return UsageError(
         f"{_at(place)}unknown key '{key}'",
-        f"{did_you_mean(key, KEYS)} The keys are {', '.join(KEYS)}.",
+        f"{guess} `mnist config show` lists the keys."
+        if guess
+        else f"The keys are {', '.join(KEYS)}.",
     )
 
 
@@ -49,9 +53,10 @@ def explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
         key, message = str(first["ctx"]["error"]).split(_BETWEEN, 1)
         return UsageError(f"{_naming(key, origin)}{message}")
     key = str(first["loc"][0])
+    known = words(key) or (DEVICES if key == "device" else ())
     return UsageError(
         f"{_naming(key, origin)}{complaint(first, permitted(key))}",
-        f"{did_you_mean(str(first['input']), words(key))} {key}: {KEYS[key].help}",
+        did_you_mean(str(first["input"]), known) if known else f"{key}: {KEYS[key].help}",
     )
 
 

@@ -120,6 +120,11 @@ class TrainConfig(Keys, BaseModel):
                         key, f"has no effect with {chooser} = {chosen}, only with {takers}"
                     )
 
+    @property
+    def images_per_step(self) -> int:
+        """Images of one optimisation step: of all batches whose gradients it averages."""
+        return self.batch_size * self.accumulate
+
     def setting(self, key: str) -> Any:
         """The value of ``key``, or its optimiser's or schedule's default, or None if foreign."""
         value = getattr(self, key)
@@ -129,12 +134,17 @@ class TrainConfig(Keys, BaseModel):
         return defaults.get(key)
 
     def to_toml(self) -> str:
-        """The resolved configuration as TOML, without keys that are not set."""
-        return tomlkit.dumps(self.to_plain())
+        """The configuration as TOML, without keys that are not set."""
+        return to_toml(self.to_plain())
 
     def to_plain(self) -> dict[str, Any]:
         """The configuration as plain values, as in a checkpoint."""
         return self.model_dump(exclude_none=True)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Plain values by key as the text of a TOML file."""
+    return tomlkit.dumps(values)
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:

@@ -16,22 +16,28 @@ from typing import Any
 
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config.choices import preset_names, presets_dir
-from mnist_cli.config.keys import flag
+from mnist_cli.config.choices import plain_model, preset_names, presets_dir
+from mnist_cli.config.keys import KEYS, flag, words
 from mnist_cli.config.names import ModelName, absolute_checkpoint, absolute_dataset
 from mnist_cli.errors import UsageError
 
 
 def _absolute_model(model: object, folder: Path) -> object:
-    return ModelName(model).absolute(folder) if isinstance(model, str) else model
+    return plain_model(ModelName(model).absolute(folder)) if isinstance(model, str) else model
+
+
+def _lower(value: object, _folder: Path) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 PLACES: Mapping[str, Callable[[object, Path], object]] = {
     "model": _absolute_model,
     "dataset": absolute_dataset,
     "start": absolute_checkpoint,
+    "device": _lower,
+    **{name: _lower for name in KEYS if words(name)},
 }
-"""Keys whose values may be paths, and the function that makes one absolute in a folder."""
+"""By key, what makes a path absolute in a folder, and a word lower case."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,10 @@ def from_file(path: Path) -> Layer:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        raise UsageError(
+            f"{path} is not TOML: {error}",
+            "A recipe has one key = value per line, such as epochs = 3; `mnist config show` prints one.",
+        ) from error
     for key, value in values.items():
         if isinstance(value, dict | list):
             raise UsageError(
@@ -100,7 +109,7 @@ def from_file(path: Path) -> Layer:
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values, with paths made absolute as seen from ``folder``."""
+    """The values, with paths made absolute as seen from ``folder``, and words in lower case."""
     return {
         key: PLACES[key](value, folder) if key in PLACES else value for key, value in values.items()
     }
@@ -123,6 +132,8 @@ def find_config(name: str) -> Path:
         path = Path(name).expanduser()
         if is_there(path) and not is_folder(path):
             return path
+        if name.lower() in preset_names():
+            return presets_dir() / f"{name.lower()}.toml"
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
         raise UsageError(f"--config {name}: cannot be read: {error}") from error
     raise UsageError(

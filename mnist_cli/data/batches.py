@@ -37,7 +37,7 @@ class Batching:
     """How a training set becomes batches.
 
     Attributes:
-        batch_size: images per batch.
+        batch_size: images per batch; here, the batches of one step count as one.
         seed: decides the order and the augmentation.
         drop_last: skip an epoch's last batch if it is not full, unless it is the only one.
         loader: ``device`` or ``dataloader``.
@@ -59,7 +59,7 @@ class Batching:
             config.shift, config.rotate, config.scale, config.shear, config.erase
         )
         return cls(
-            config.batch_size,
+            config.images_per_step,
             config.seed,
             config.drop_last,
             config.loader,

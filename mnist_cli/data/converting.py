@@ -27,10 +27,9 @@ from mnist_cli.base.files import (
     temporary_for,
 )
 from mnist_cli.data import idx
-from mnist_cli.data.load import load
+from mnist_cli.data.load import load_samples
 from mnist_cli.data.own_data import path_of, read_raw
 from mnist_cli.data.records import Arrays, Raw
-from mnist_cli.data.split import Split
 from mnist_cli.errors import OutputError
 
 TargetFormat = Literal["idx", "png"]
@@ -72,12 +71,9 @@ def source(name: str, root: Path, say: Callable[[str], None] | None = None) -> R
     own = path_of(name)
     if own is not None:
         return read_raw(own, say)
-    data = load(name, root, say=say)
-    return Raw(data.spec.classes, _arrays(data.train), _arrays(data.test), data.remarks)
-
-
-def _arrays(split: Split) -> Arrays:
-    return Arrays(split.images.squeeze(1).numpy(), split.labels.numpy())
+    splits, data = load_samples(name, root, say)
+    train, test = (Arrays(splits[one].images, splits[one].labels) for one in ("train", "test"))
+    return Raw(data.spec.classes, train, test, data.remarks)
 
 
 def check_target(folder: Path) -> None:

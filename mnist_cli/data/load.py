@@ -10,15 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from mnist_cli import catalogue
 from mnist_cli.catalogue.spec import DatasetSpec, SplitName
 from mnist_cli.data import idx, store
 from mnist_cli.data.own_data import OwnData, path_of, read_own
-from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import DataError, OutputError
 
+if TYPE_CHECKING:
+    from mnist_cli.data.samples import Samples
+    from mnist_cli.data.split import Normalisation, Split
+
 Progress = Callable[[str], None]
+Make = Callable[[str, "npt.NDArray[np.uint8]", "npt.NDArray[np.int64]"], Any]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class LoadedData:
     @property
     def normalisation(self) -> Normalisation:
         """The training set's mean and standard deviation."""
+        from mnist_cli.data.split import Normalisation
+
         return Normalisation(self.spec.mean, self.spec.std)
 
     def split(self, name: str) -> Split:
@@ -92,17 +102,38 @@ def load(
         DataError: it is not available, or is damaged.
         UsageError: no data set has this name.
     """
+    from mnist_cli.data.split import Split
+
+    return _load(name, root, Split.of, download=download, say=say, whole=whole)
+
+
+def load_samples(
+    name: str, root: Path, say: Progress | None = None
+) -> tuple[Mapping[str, Samples], LoadedData]:
+    """Load a data set as :func:`load` does, but as arrays, without torch.
+
+    Returns:
+        The splits ``train`` and ``test``, and the rest of what is known of the data set.
+    """
+    from mnist_cli.data.samples import Samples
+
+    data = _load(name, root, Samples.of, download=True, say=say, whole=True)
+    return {one: cast("Samples", data.split(one)) for one in ("train", "test")}, data
+
+
+def _load(
+    name: str, root: Path, make: Make, *, download: bool, say: Progress | None, whole: bool
+) -> LoadedData:
     own = path_of(name)
     if own is not None:
-        return _own(read_own(own, say), say)
+        return _own(read_own(own, say), make, say)
 
     def opened(name: str, fallback: str = "") -> LoadedData:
         spec = catalogue.get(name)
         if download:
             _fetch_missing(spec, root, say)
-        data = LoadedData(
-            spec, partial(_read, spec, "train", root), _read(spec, "test", root), fallback
-        )
+        read = partial(_read, make, spec, root)
+        data = LoadedData(spec, partial(read, "train"), read("test"), fallback)
         if whole:
             data.train  # noqa: B018
         return data
@@ -128,19 +159,19 @@ def _fetch_missing(spec: DatasetSpec, root: Path, say: Progress | None) -> None:
     fetch(spec, root)
 
 
-def _own(data: OwnData, say: Progress | None) -> LoadedData:
+def _own(data: OwnData, make: Make, say: Progress | None) -> LoadedData:
     """The user's own data; both splits are read, since the mean is that of all training images."""
     if say:
         for remark in (data.in_words(), *data.remarks):
             say(f"{data.spec.title}: {remark}")
-    train = Split.of("train", data.train.images, data.train.labels)
-    test = Split.of("test", data.test.images, data.test.labels)
-    val = None if data.val is None else Split.of("val", data.val.images, data.val.labels)
+    train = make("train", data.train.images, data.train.labels)
+    test = make("test", data.test.images, data.test.labels)
+    val = None if data.val is None else make("val", data.val.images, data.val.labels)
     return LoadedData(
         data.spec, lambda: train, test, remarks=data.remarks, files=data.files(), val=val
     )
 
 
-def _read(spec: DatasetSpec, split: SplitName, root: Path) -> Split:
+def _read(make: Make, spec: DatasetSpec, root: Path, split: SplitName) -> Any:
     arrays = store.read(spec, split, root)
-    return Split.of(split, arrays.images, arrays.labels)
+    return make(split, arrays.images, arrays.labels)

@@ -196,6 +196,16 @@ def locate(path: Path) -> tuple[Path, ...]:
         return class_folders.find(path).folders
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a file or folder that does not exist.
+
+    Raises:
+        DataError: it does not, or cannot be looked at.
+    """
+    with _explained(path):
+        pass
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Look at a file or folder; an error of the system becomes one message."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.base.seeding import derive
+from mnist_cli.data.samples import check_numbers
 from mnist_cli.errors import UsageError
 
 VALIDATION = 5000
@@ -82,9 +83,7 @@ class Split:
         Raises:
             UsageError: there is no image with one of the numbers.
         """
-        for number in numbers:
-            if not 0 <= number < len(self):
-                raise UsageError(f"image {number} does not exist; 0 to {len(self) - 1} do")
+        check_numbers(numbers, len(self))
         return self.take(torch.tensor(numbers))
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from mnist_cli.config.choices import DEVICE, PRECISIONS
+from mnist_cli.config.choices import check_device, check_precision
 from mnist_cli.devices.allocator import settle_allocator
 from mnist_cli.devices.memory import ask_for_room
 from mnist_cli.errors import Caution, DeviceError
@@ -34,8 +33,7 @@ def resolve_device(name: str) -> torch.device:
         DeviceError: a device named explicitly is not available; the message gives the cause, the
             hint the next step.
     """
-    if not re.fullmatch(DEVICE, name):
-        raise DeviceError(f"unknown device '{name}'", "Choose one of auto, cpu, cuda, cuda:N, mps.")
+    check_device(name)
     if name == "auto":
         return _auto()
     if name == "cpu":
@@ -96,8 +94,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     Raises:
         DeviceError: a precision named explicitly is not available on the device.
     """
-    if name not in PRECISIONS:
-        raise DeviceError(f"unknown precision '{name}'", f"Choose one of {', '.join(PRECISIONS)}.")
+    check_precision(name)
     if name == "auto":
         return Precision("bf16" if computes_bf16(device) else "fp32", device.type)
     if name == "fp16" and device.type == "cpu":

@@ -103,9 +103,9 @@ def read_gradient(text: str, shape: tuple[int, ...], seed: int) -> Tensor:
         UsageError: it cannot be read.
         CheckpointError: a file of torch.save that is damaged or hostile.
     """
-    if text == "ones":
+    if text.lower() == "ones":
         return torch.ones(shape)
-    if text == "random":
+    if text.lower() == "random":
         generator = torch.Generator().manual_seed(derive(seed, "gradient"))
         return torch.randn(shape, generator=generator)
     return fitted(_from_file(Path(text)) if _is_file(text) else _parsed(text), shape)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_cli.inference.opened import OpenCheckpoint
+from mnist_cli.errors import MnistError
 from mnist_cli.vision.digits import Digit, Failure, prepare
+from mnist_cli.vision.image_files import is_missing
+
+if TYPE_CHECKING:
+    from mnist_cli.inference.opened import OpenCheckpoint
 
 BEST = 3
 UNSURE = 0.6
@@ -51,3 +56,10 @@ def classify(
     forms = [one.form for one in results if isinstance(one, Digit)]
     rows = iter(opened.probabilities(np.stack(forms)).tolist() if forms else [])
     return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
+
+
+def reasons_missing(pictures: Sequence[str]) -> list[MnistError]:
+    """Why none of the pictures can be read, if none exists; empty if one does. Needs no network."""
+    if not all(map(is_missing, pictures)):
+        return []
+    return [one.error for one in prepare(pictures) if isinstance(one, Failure)]

@@ -21,7 +21,7 @@ from mnist_cli.inference.opened import LIGHT, OpenCheckpoint, title_name
 from mnist_cli.insight import embedding, pixels
 from mnist_cli.insight.layers import Layer, trace_layers
 from mnist_cli.runs.directory import RunDirectory, find_checkpoint
-from mnist_cli.runs.history import read_history
+from mnist_cli.runs.history import Metrics, read_metrics
 from mnist_cli.runs.results import EpochResult, Norms
 from mnist_cli.training.norms import by_layer
 from mnist_cli.training.optim import learning_rates
@@ -74,6 +74,17 @@ class RunCurves:
         return read_course(self.path)
 
     @cached_property
+    def metrics(self) -> Metrics:
+        """The epochs so far and, if they are a run's, its steps.
+
+        Raises:
+            CheckpointError: ``metrics.jsonl`` is garbled.
+        """
+        if self.whole:
+            return read_metrics(RunDirectory(self.path.parent))
+        return Metrics(self.course.history if self.course else ())
+
+    @property
     def history(self) -> tuple[EpochResult, ...]:
         """The epochs, at least one.
 
@@ -81,11 +92,7 @@ class RunCurves:
             CannotDraw: no epoch has ended, or another program trained the network.
             CheckpointError: ``metrics.jsonl`` is garbled.
         """
-        if self.whole:
-            found = read_history(RunDirectory(self.path.parent))
-        else:
-            found = self.course.history if self.course else ()
-        if found:
+        if found := self.metrics.epochs:
             return found
         if self.course is None:
             raise CannotDraw("another program's weights have no training history")
@@ -94,7 +101,8 @@ class RunCurves:
     @property
     def rates(self) -> list[tuple[float, float]]:
         """Learning rates over those epochs: epochs done, and the rate then."""
-        return learning_rates(self.course.config if self.course else TrainConfig(), self.history)
+        config = self.course.config if self.course else TrainConfig()
+        return learning_rates(config, self.history, self.metrics.steps)
 
     @cached_property
     def norms(self) -> dict[str, list[tuple[int, Norms]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from mnist_cli.base.files import is_regular
 from mnist_cli.data import own_csv, own_files
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.errors import DataError
-from mnist_cli.inference.opened import OpenCheckpoint
+
+if TYPE_CHECKING:
+    from mnist_cli.inference.opened import OpenCheckpoint
 
 ENDINGS = (
     *(".csv", ".tsv", ".gz", ".npz", ".npy", ".parquet", ".idx", "-ubyte", ".pkl", ".pickle"),

@@ -7,9 +7,11 @@ outside the state_dict, and no checkpoint would hold it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli.errors import Caution, UsageError
+from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
@@ -144,12 +146,30 @@ def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
         return _scores(subject, network, count, training=False)
 
 
+@contextlib.contextmanager
+def _naming_the_form() -> Iterator[None]:
+    """Say what images come as, to a network whose layers expect another shape.
+
+    Torch has no class for such errors; these words are in those of layers and of matrix products.
+    """
+    try:
+        yield
+    except OwnCodeError as error:
+        if re.search(r"shape|\bsize|channels|dimension|\dD\b", str(error)):
+            error.hint = (
+                "Images come as (N, 1, 28, 28): one grey channel. Before a linear layer, flatten "
+                "them: x.flatten(1) is (N, 784)."
+            )
+        raise
+
+
 def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool) -> Tensor:
     """Its scores (count, classes) for images of noise; refuses anything else."""
     label, mode = subject.label, "training" if training else "evaluation"
     noise = torch.Generator().manual_seed(count)
     batch = torch.randn(count, 1, 28, 28, generator=noise, dtype=torch.float32, device="cpu")
     with (
+        _naming_the_form(),
         subject.running(f"fails on {count} images in {mode} mode"),
         torch.set_grad_enabled(training),
     ):
@@ -163,7 +183,8 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
     if scores.ndim != 2 or scores.shape[0] != count or not scores.shape[1]:
         raise UsageError(
             f"{label} returns {tuple(scores.shape)} for {count} images in {mode} mode, {wanted}",
-            "Keep the batch as the first dimension, as x.flatten(1) does.",
+            "Keep the batch as the first dimension: images come as (N, 1, 28, 28), and x.flatten(1) "
+            "is (N, 784).",
         )
     if not scores.is_floating_point():
         raise UsageError(f"{label} returns {scores.dtype}, not floating-point scores")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.converting import Converted
     from mnist_cli.data.fetch import FetchReport, Progress
     from mnist_cli.data.own_data import OwnData
-    from mnist_cli.data.split import Split
+    from mnist_cli.data.samples import Samples
     from mnist_cli.data.store import FileReport
 
 
@@ -211,10 +211,10 @@ def print_paths(name: str, paths: Iterable[Path], *, as_json: bool) -> None:
         stdout().print(file, markup=False)
 
 
-def show_samples(spec: DatasetSpec, split: Split, png: Path | None, *, as_json: bool) -> None:
+def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json: bool) -> None:
     """Show images: in the terminal, in a picture, as JSON."""
     numbers = list(zip(split.indices.tolist(), split.labels.tolist(), strict=True))
-    images = split.images.squeeze(1).numpy()
+    images = split.images
     if png is not None:
         from mnist_cli.report.figures import save_samples
 

@@ -56,6 +56,12 @@ AS_TRAINED = (
 )
 """A note under curves: why training may look worse than validation."""
 
+WITHOUT_SMOOTHING = (
+    "training figures are measured during the epoch, with the recipe's augmentation and dropout, "
+    "and without label smoothing"
+)
+"""The same for losses that leave label smoothing out."""
+
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.parse_math": False,  # a name may hold a $

@@ -29,6 +29,7 @@ from mnist_cli.report.figure_style import (
     RATE,
     TRAIN,
     VALIDATION,
+    WITHOUT_SMOOTHING,
     long_names,
     marker_size,
     new_figure,
@@ -38,7 +39,7 @@ from mnist_cli.report.figure_style import (
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import FlowPoint
-    from mnist_cli.runs.results import EpochResult
+    from mnist_cli.runs.results import EpochResult, StepRow
     from mnist_cli.training.scoring import Evaluation, Mistake
 
 
@@ -54,20 +55,76 @@ def save_learning_curves(
     rates: Sequence[tuple[float, float]],
     *paths: Path,
     title: str,
+    steps: Sequence[StepRow] = (),
 ) -> None:
-    """Draw loss, accuracy and learning rate over the epochs of one run.
+    """Draw loss, accuracy and learning rate over one run, with the training figures of its steps.
 
-    ``rates`` are pairs of epochs done and the learning rate then.
+    Args:
+        history: the epochs.
+        rates: pairs of epochs done and the learning rate then.
+        paths: files to write.
+        title: of the figure.
+        steps: the figures every few steps; of an older program's run there are none.
     """
     with new_figure(paths, (10, 3.2), title) as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
-        _curve(loss, history, [(r.loss, r.val.loss if r.val else None) for r in history])
-        _curve(
-            accuracy, history, [(r.accuracy, r.val.accuracy if r.val else None) for r in history]
-        )
+        places, plain = _places(history, steps), _without_smoothing(history)
+        for axes, train, val, of_step in (
+            (
+                loss,
+                [training_loss(r) for r in history],
+                [r.val.loss if r.val else np.nan for r in history],
+                [s.loss if s.plain_loss is None else s.plain_loss for s in steps],
+            ),
+            (
+                accuracy,
+                [r.accuracy for r in history],
+                [r.val.accuracy if r.val else np.nan for r in history],
+                [s.accuracy for s in steps],
+            ),
+        ):
+            if steps:
+                axes.plot([s.done for s in steps], of_step, lw=0.8, color=TRAIN, alpha=0.5)
+            _curve(axes, places, train, val)
+        if plain and _smoothed(history):
+            trained = [r.loss for r in history]
+            size = marker_size(3, len(places))
+            loss.plot(
+                places,
+                trained,
+                "o:",
+                ms=size,
+                mfc="white",
+                color=TRAIN,
+                label="training, with label smoothing",
+            )
+        for axes in (loss, accuracy):
+            axes.legend()
         rate.plot(*zip(*rates, strict=True), color=RATE)
         finish_curves(loss, accuracy, rate, len(history))
-        figure.supxlabel(AS_TRAINED, fontsize=7, color=RATE)
+        if steps:
+            for axes in (loss, accuracy):
+                axes.set_xlim(0, len(history) * 1.02)
+        figure.supxlabel(WITHOUT_SMOOTHING if plain else AS_TRAINED, fontsize=7, color=RATE)
+
+
+def training_loss(result: EpochResult) -> float:
+    """The training loss to compare with the validation loss: without label smoothing if known."""
+    return result.loss if result.plain_loss is None else result.plain_loss
+
+
+def _without_smoothing(history: Sequence[EpochResult]) -> bool:
+    return all(one.plain_loss is not None for one in history)
+
+
+def _smoothed(history: Sequence[EpochResult]) -> bool:
+    return any(one.plain_loss != one.loss for one in history)
+
+
+def _places(history: Sequence[EpochResult], steps: Sequence[StepRow]) -> list[float]:
+    """Where epochs end; the last one where its steps end, if a limit has stopped the run."""
+    ends = {row.epoch: row.done for row in steps}
+    return [ends.get(one.epoch, one.epoch) if one is history[-1] else one.epoch for one in history]
 
 
 def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
@@ -93,15 +150,12 @@ def over_epochs(axes: Axes, count: int) -> None:
 
 
 def _curve(
-    axes: Axes, history: Sequence[EpochResult], figures: Sequence[tuple[float, float | None]]
+    axes: Axes, places: Sequence[float], training: Sequence[float], validation: Sequence[float]
 ) -> None:
-    epochs = [result.epoch for result in history]
-    size = marker_size(3, len(epochs))
-    axes.plot(epochs, [pair[0] for pair in figures], "o-", ms=size, color=TRAIN, label="training")
-    if any(pair[1] is not None for pair in figures):
-        validation = [np.nan if pair[1] is None else pair[1] for pair in figures]
-        axes.plot(epochs, validation, "s-", ms=size, color=VALIDATION, label="validation")
-    axes.legend()
+    size = marker_size(3, len(places))
+    axes.plot(places, training, "o-", ms=size, color=TRAIN, label="training")
+    if not np.isnan(validation).all():
+        axes.plot(places, validation, "s-", ms=size, color=VALIDATION, label="validation")
 
 
 def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path, name: str) -> None:

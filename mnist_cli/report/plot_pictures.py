@@ -157,7 +157,7 @@ def save_evaluation(
 
 
 def _curve(name: str, history: Sequence[EpochResult]) -> Preview:
-    curves = {"training loss": [one.loss for one in history]}
+    curves = {"training loss": [figures.training_loss(one) for one in history]}
     judged = [one.val for one in history if one.val]
     if judged:
         curves["validation loss"] = [val.loss for val in judged]
@@ -171,7 +171,8 @@ def _curve(name: str, history: Sequence[EpochResult]) -> Preview:
 def _curves(run: RunCurves, paths: Paths) -> Preview:
     history = run.history
     title = f"Learning curves of {run.name}"
-    figures.save_learning_curves(history, run.rates, *paths, title=title)
+    steps = run.metrics.steps
+    figures.save_learning_curves(history, run.rates, *paths, title=title, steps=steps)
     return _curve("curves", history)
 
 

@@ -17,11 +17,12 @@ from mnist_cli.report.figure_style import (
     MARKERS,
     PALETTE,
     RATE,
+    WITHOUT_SMOOTHING,
     logarithmic,
     marker_size,
     new_figure,
 )
-from mnist_cli.report.figures import finish_curves, over_epochs
+from mnist_cli.report.figures import finish_curves, over_epochs, training_loss
 from mnist_cli.runs.results import EpochResult, Norms
 
 
@@ -46,7 +47,7 @@ def save_overlay(
             }
             training = style | {"ls": "--", "mfc": "white"}
             epochs = [one.epoch for one in history]
-            loss.plot(epochs, [one.loss for one in history], **training)
+            loss.plot(epochs, [training_loss(one) for one in history], **training)
             loss.plot(epochs, [one.val.loss if one.val else np.nan for one in history], **style)
             accuracy.plot(epochs, [one.accuracy for one in history], **training)
             judged = [one.val.accuracy if one.val else np.nan for one in history]
@@ -56,8 +57,14 @@ def save_overlay(
         finish_curves(loss, accuracy, rate, longest)
         figure.legend(
             handles=_legend(runs), loc="outside lower center", ncols=4,
-            title=AS_TRAINED, title_fontsize=7,
+            title=_note(runs), title_fontsize=7,
         )  # fmt: skip
+
+
+def _note(runs: Mapping[str, Sequence[EpochResult]]) -> str:
+    """What the training figures hold; label smoothing too if a run did not record the plain loss."""
+    results = [one for history in runs.values() for one in history]
+    return AS_TRAINED if any(one.plain_loss is None for one in results) else WITHOUT_SMOOTHING
 
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.config.names import ModelName, dataset_label, dataset_slug
-from mnist_cli.report.console import note, print_fitting, print_table, stdout
+from mnist_cli.report.console import note, print_facts, print_fitting, print_table, stdout
+from mnist_cli.runs.listing import distinctions
 
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord
 
 NOTHING = "-"
-TEXTUAL = ("run", "data set", "network", "device", "date")
+TEXTUAL = ("run", "data set", "network", "recipe", "differs in", "device", "date")
 EXPENDABLE = ("device", "seconds", "date")
 LONGEST_VALUE = 32
+MOST_DIFFERENCES = 4
+"""Keys in which runs differ, as the list shows them; `mnist runs compare` shows all."""
+MANY_RUNS = 4
+"""From this number of runs on, a comparison has a row per run."""
 
 
 def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
     """A line per run; problems follow on stderr."""
-    rows = [_row(run) for run in runs]
+    rows = [_row(run, apart) for run, apart in zip(runs, distinctions(runs), strict=True)]
+    for column in ("recipe", "differs in"):
+        if len({row[column] for row, run in zip(rows, runs, strict=True) if run.config}) < 2:
+            rows = [{name: text for name, text in row.items() if name != column} for row in rows]
     print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
     for run in runs:
         if run.problem:
             note(f"{run.path}: {run.state}: {run.problem}")
 
 
-def _row(run: RunRecord) -> dict[str, str]:
+def _distinctions(values: Mapping[str, Any]) -> str:
+    """What sets a run apart: ``seed 3, lr 0.1``."""
+    shown = [
+        f"{key} {'default' if value is None else value_text(value)}"
+        for key, value in values.items()
+    ]
+    more = [f"and {len(shown) - MOST_DIFFERENCES} more"] if len(shown) > MOST_DIFFERENCES else []
+    return ", ".join(shown[:MOST_DIFFERENCES] + more) or NOTHING
+
+
+def _row(run: RunRecord, apart: Mapping[str, Any]) -> dict[str, str]:
     return {
         "run": _short_name(run),
         "data set": dataset_label(run.dataset) or NOTHING,
         "network": _network(run) or NOTHING,
+        "recipe": run.recipe or NOTHING,
+        "differs in": _distinctions(apart),
         "epochs": _epochs(run),
         "accuracy": _figure(run.accuracy, ".2%") if run.state == "finished" else run.state,
         "seconds": _figure(run.seconds, ",.1f"),
@@ -80,13 +101,45 @@ def print_comparison(
     names = _distinct_names(runs)
     for title, rows in (("configuration", configuration), ("environment", environment)):
         if rows:
-            print_table((title, *names), [(key, *_values(row)) for key, row in rows.items()])
+            _print_compared(title, names, {key: _values(row) for key, row in rows.items()})
         else:
             stdout(wide=True).print(f"[bold]{title}[/]: no difference")
-    print_table(("result", *names), [(key, *row) for key, row in _results(runs).items()])
+    _print_compared("result", names, _results(runs))
     for name, run in zip(names, runs, strict=True):
         if missing := _missing(run):
             note(f"{name} has no {', no '.join(missing)}")
+
+
+def _print_compared(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """A column per run, or a row per run if there are many: a terminal has more rows."""
+    if len(names) < MANY_RUNS:
+        print_table((title, *names), [(key, *row) for key, row in rows.items()])
+        return
+    turned = [(name, *column) for name, *column in zip(names, *rows.values(), strict=True)]
+    print_table((title, *rows), turned)
+
+
+def print_run(run: RunRecord, files: Mapping[str, int]) -> None:
+    """One run: its result, its configuration, its environment and its files.
+
+    Args:
+        run: the run.
+        files: sizes in bytes of the files in its folder, by name.
+    """
+    result = {key: row[0] for key, row in _results([run]).items()}
+    known = {"data set": run.dataset, "network": _network(run), "recipe": run.recipe}
+    print_facts(f"{run.path}", {**{key: text for key, text in known.items() if text}, **result})
+    for title, table in (("configuration", run.config), ("environment", run.environment)):
+        if table:
+            print_facts(title, {key: _shown(value) for key, value in table.items()})
+    print_facts("files", {name: f"{size:,} bytes" for name, size in files.items()})
+    if run.problem:
+        note(f"{run.path}: {run.state}: {run.problem}")
+
+
+def _shown(value: object) -> str:
+    """A value in full; a list in one line."""
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _missing(run: RunRecord) -> list[str]:
@@ -130,7 +183,7 @@ def _values(row: Sequence[object]) -> list[str]:
     """A row as text; paths of the user's own by their last part, if that distinguishes them."""
     short = [_short(value) if isinstance(value, str) else value for value in row]
     apart = len(set(map(str, short))) == len(set(map(str, row)))
-    return [_value(value) for value in (short if apart else row)]
+    return [value_text(value) for value in (short if apart else row)]
 
 
 def _short(text: str) -> str:
@@ -138,12 +191,12 @@ def _short(text: str) -> str:
     return ModelName(text).label if ModelName(text).is_own else dataset_label(text)
 
 
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
     """A value roughly as in TOML; a long one, such as a checksum, is cut, a path at its front."""
     if value is None or value in ("", []):
         return NOTHING
     if isinstance(value, list):
-        return _value("; ".join(map(str, value)))
+        return value_text("; ".join(map(str, value)))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if len(text) <= LONGEST_VALUE:
         return text

@@ -48,6 +48,10 @@ class TrainingReport(Observer):
         if not self._silent:
             console.note(message)
 
+    def warn(self, message: str) -> None:
+        """Print a warning on stderr, even if ``silent``."""
+        console.warn(message)
+
     @contextlib.contextmanager
     def following(self, session: Session) -> Iterator[None]:
         """Announce what is trained, and show the bar while the context lasts."""
@@ -137,6 +141,24 @@ def _notes(session: Session) -> Iterator[str]:
         yield f"{session.run.path} is already complete; only the test set is read again"
 
 
+class Postponed(Observer):
+    """Hands the end of a run on to an observer later, when the result has been printed."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._ended: Session | None = None
+
+    def finished(self, session: Session) -> None:
+        """Keep the session."""
+        self._ended = session
+
+    def finish(self) -> None:
+        """Tell the observer, once, if the run has ended."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._observer.finished(ended)
+
+
 class LearningCurves(Observer):
     """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``."""
 
@@ -147,16 +169,40 @@ class LearningCurves(Observer):
         """Draw the curves."""
         from mnist_cli.training.optim import learning_rates
 
-        run, history = session.run, session.state.history
+        run, history, steps = session.run, session.state.history, session.steps
+        if len(history) + len(steps) < 2:
+            self._report.note(f"{run.curves.name} is not drawn: a single point is no curve")
+            return
         try:
             from mnist_cli.report.figures import save_learning_curves
         except ImportError as error:
             self._report.note(f"{run.curves.name} is not drawn: {import_failure(error)}")
             return
-        rates = learning_rates(session.config, history)
-        save_learning_curves(
-            history, rates, run.curves, title=f"Learning curves of {run.path.name}"
+        rates = learning_rates(session.config, history, steps)
+        title = f"Learning curves of {run.path.name}"
+        save_learning_curves(history, rates, run.curves, title=title, steps=steps)
+        self._report.note(f"{run.curves}: {_drawn(session)}")
+
+
+def _drawn(session: Session) -> str:
+    """What the training figures of ``curves.png`` hold that those of validation do not."""
+    config = session.config
+    losses = "loss and accuracy"
+    if config.label_smoothing:
+        losses = (
+            f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
         )
+    return (
+        f"training {losses} by step, with augmentation and dropout; validation by epoch, without"
+        if session.val
+        else f"training {losses} by step; no validation set"
+    )
+
+
+def _plain(result: EpochResult) -> str:
+    """The loss that can be compared with the validation loss, if ``loss`` is not the same."""
+    plain = result.plain_loss
+    return "" if plain is None or plain == result.loss else f"without smoothing {plain:.4f}"
 
 
 def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
@@ -165,6 +211,7 @@ def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
     shown = [
         (9, f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"),
         (7, f"loss {result.loss:.4f}"),
+        (5, _plain(result)),
         (8, f"accuracy {percent(result.accuracy)}"),
         (3, f"val loss {val.loss:.4f}" if val else ""),
         (9, f"val accuracy {percent(val.accuracy)}" if val else ""),
@@ -200,6 +247,10 @@ def _bar(console: Console, epochs: int) -> Progress:
     return bar
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def print_summary(summary: Summary, *, kept: bool = True) -> None:
     """Print the result on the test set, and the paths of the run if it was ``kept``."""
     out = stdout(wide=True)
@@ -211,7 +262,10 @@ def print_summary(summary: Summary, *, kept: bool = True) -> None:
         f"[bold green]test accuracy {percent(test.accuracy)}[/] "
         f"({right:,} of {test.count:,}), loss {test.loss:.4f}"
     )
-    epochs = "1 epoch" if summary.epochs == 1 else f"{summary.epochs} epochs"
+    epochs = _counted(summary.epochs, "epoch")
+    if summary.rest:
+        rest = _counted(summary.rest, "step")
+        epochs = f"{epochs} and {rest}" if summary.epochs else rest
     networks = f"{summary.ensemble} networks for " if summary.ensemble > 1 else ""
     out.print(
         f"trained {networks}{epochs} in {summary.train_seconds:.1f} s on {escape(summary.device_name)}, "

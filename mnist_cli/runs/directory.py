@@ -6,12 +6,10 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import Timeout
-
-from mnist_cli.base import locks
 from mnist_cli.base.files import (
     alive,
     check_writable,
@@ -23,10 +21,12 @@ from mnist_cli.base.files import (
     is_there,
 )
 from mnist_cli.config.names import ModelName, dataset_slug
-from mnist_cli.errors import CheckpointError, OutputError
+from mnist_cli.errors import CheckpointError, OutputError, UsageError
 
 LOCK = "run.lock"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
+_NAME = re.compile(r"(?=.*[^\W\d_])\w([\w.-]*\w)?")
+LONGEST_NAME = 64
 
 
 class RunDirectory:
@@ -35,7 +35,7 @@ class RunDirectory:
     Attributes:
         config: the resolved configuration.
         environment: what the run was made with and on.
-        metrics: one JSON object an epoch.
+        metrics: one JSON object per row: of some steps, or of an epoch.
         last: the newest checkpoint, to resume from.
         best: the checkpoint that the validation set prefers.
         summary: the result, once the run has ended.
@@ -106,6 +106,10 @@ class RunDirectory:
         Raises:
             OutputError: another process holds it; the message names the process.
         """
+        from filelock import Timeout
+
+        from mnist_cli.base import locks
+
         try:
             lock = locks.acquire(self.path / LOCK, timeout=0)
         except Timeout as error:
@@ -139,17 +143,39 @@ class RunDirectory:
                 self.path.rmdir()
 
 
-def create(root: Path, dataset: str, model: str) -> RunDirectory:
+def check_name(name: str) -> str:
+    """The name, if it can be part of a folder's name on every system and is not a run's number.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' cannot name a run",
+            f"Use at most {LONGEST_NAME} letters, digits, '-', '_' and '.', with a letter among "
+            "them and a letter or digit at both ends.",
+        )
+    return name
+
+
+def create(root: Path, dataset: str, model: str, name: str = "") -> RunDirectory:
     """Make the next numbered run directory; safe when several processes do so at once.
 
     A number is reserved by an atomic mkdir of its own, since two runs of one number may have
     different names.
 
+    Args:
+        root: folder of the run directories.
+        dataset: the data set's name.
+        model: the network's name.
+        name: follows the number in the folder's name; empty is by data set and network.
+
     Raises:
         OutputError: it cannot be created or written.
+        UsageError: ``name`` cannot name a run.
     """
+    named = check_name(name) if name else f"{dataset_slug(dataset)}-{ModelName(model).slug}"
     check_writable(root)
-    named = f"{dataset_slug(dataset)}-{ModelName(model).slug}"
     _clear_dead_runs(root)
     number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:
@@ -187,16 +213,30 @@ def run_number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
+def run_name(path: Path) -> str:
+    """What follows the number in a run directory's name."""
+    return _NUMBERED.sub("", path.name)
+
+
+def numbered(root: Path) -> list[RunDirectory]:
+    """The numbered folders under ``root``, newest first; none if it is no folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    entries = root.iterdir() if is_folder(root) else ()
+    found = (path for path in entries if run_number(path) and not path.name.startswith("."))
+    folders = sorted(found, key=lambda path: (run_number(path), path.name), reverse=True)
+    return [RunDirectory(path) for path in folders]
+
+
 def newest(root: Path) -> RunDirectory:
     """The run with the highest number that has a checkpoint.
 
     Raises:
         CheckpointError: there is none.
     """
-    folders = root.iterdir() if is_folder(root) else ()
-    runs = sorted((path for path in folders if run_number(path)), key=run_number, reverse=True)
-    for path in runs:
-        run = RunDirectory(path)
+    for run in numbered(root):
         if is_regular(run.best) or is_regular(run.last):
             return run
     raise CheckpointError(
@@ -205,13 +245,46 @@ def newest(root: Path) -> RunDirectory:
     )
 
 
+def newest_unfinished(root: Path) -> RunDirectory:
+    """The run with the highest number that has a checkpoint, no result, and no process writing it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    runs = [run for run in numbered(root) if is_regular(run.last)]
+    for run in runs:
+        if not is_there(run.summary) and not run.writer:
+            return run
+    raise CheckpointError(
+        f"no unfinished run under {root}/",
+        "The others are finished or still running: `mnist runs` lists them."
+        if runs
+        else "Train one with `mnist train`.",
+    )
+
+
+def known_runs(root: Path) -> str:
+    """A sentence that says which runs there are."""
+    with contextlib.suppress(OSError):
+        numbers = sorted({run_number(run.path) for run in numbered(root)})
+        if len(numbers) > 1:
+            gaps = len(numbers) <= numbers[-1] - numbers[0]
+            between = f", {len(numbers)} in all" if gaps else ""
+            return (
+                f"The runs under {root}/ are {numbers[0]} to {numbers[-1]}{between} (mnist runs)."
+            )
+        if numbers:
+            return f"The only run under {root}/ is {numbers[0]}."
+    return f"{root}/ holds no runs."
+
+
 def find_run(target: Path, root: Path) -> Path | None:
-    """The folder that an argument means: as it is named, under ``root``, or by a run's number.
+    """The folder that an argument means: a path, a folder under ``root``, a run's number or name.
 
     None if no such folder exists; also None for a file.
 
     Raises:
-        CheckpointError: several runs have that number.
+        CheckpointError: several runs have that number or name.
         OSError: a folder cannot be read.
     """
     if is_there(target):
@@ -219,13 +292,15 @@ def find_run(target: Path, root: Path) -> Path | None:
     if is_folder(root / target):
         return root / target
     name = str(target)
-    if not name.isdecimal() or not is_folder(root):
-        return None
-    visible = (path for path in root.iterdir() if not path.name.startswith("."))
-    found = sorted(path for path in visible if run_number(path) == int(name) and path.is_dir())
+    runs = (run.path for run in numbered(root) if run.path.is_dir())
+    if name.isdecimal():
+        found = sorted(path for path in runs if run_number(path) == int(name))
+    else:
+        found = sorted(path for path in runs if run_name(path) == name)
     if len(found) > 1:
+        what = f"the number {name}" if name.isdecimal() else f"the name {name}"
         raise CheckpointError(
-            f"{len(found)} runs under {root}/ have the number {name}: "
+            f"{len(found)} runs under {root}/ have {what}: "
             + ", ".join(path.name for path in found),
             "Name one of them in full.",
         )
@@ -251,5 +326,32 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
         ) from error
     raise CheckpointError(
         f"no checkpoint or run {target}",
-        f"Name a file, or a run under {root}/.",
+        f"Name a file, or a run under {root}/. {known_runs(root)}",
     )
+
+
+def remove(run: RunDirectory) -> None:
+    """Delete a run that no process writes.
+
+    The checkpoints go first: what a kill leaves behind then is not taken for a run that can be
+    used, and can be removed again.
+
+    Raises:
+        OutputError: another process writes it, or something in it cannot be deleted.
+    """
+    with run.locked():
+        try:
+            inside = [path for path in run.path.iterdir() if not path.name.startswith(LOCK)]
+            for path in sorted(inside, key=lambda path: path.suffix != ".pt"):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_os_error(error, run.path, "remove") from error
+    try:  # after the lock is released: Windows removes no file that is open
+        shutil.rmtree(run.path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain_os_error(error, run.path, "remove") from error

@@ -1,19 +1,33 @@
-"""Reads the epochs of a run from its directory."""
+"""Reads the steps and the epochs of a run from its directory."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.results import EpochResult
+from mnist_cli.runs.results import EPOCH, STEP, EpochResult, StepRow
 
 GARBLED = (LookupError, TypeError, ValueError, AttributeError)
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """The rows of ``metrics.jsonl``: the epochs, none before the first has ended, and the steps."""
+
+    epochs: tuple[EpochResult, ...] = ()
+    steps: tuple[StepRow, ...] = ()
+
+
 def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
-    """The results in ``metrics.jsonl``; none before the end of the first epoch.
+    """The epochs of :func:`read_metrics`."""
+    return read_metrics(run).epochs
+
+
+def read_metrics(run: RunDirectory) -> Metrics:
+    """The rows of ``metrics.jsonl``.
 
     Raises:
         CheckpointError: it is missing or damaged; the message names the line.
@@ -30,14 +44,26 @@ def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise CheckpointError(f"cannot read {path}: {reason}") from error
-    return tuple(_result(path, number, line) for number, line in enumerate(lines, 1))
+    rows = [_row(path, number, line) for number, line in enumerate(lines, 1)]
+    return Metrics(
+        tuple(row for row in rows if isinstance(row, EpochResult)),
+        tuple(row for row in rows if isinstance(row, StepRow)),
+    )
 
 
-def _result(path: Path, number: int, line: str) -> EpochResult:
+def _row(path: Path, number: int, line: str) -> EpochResult | StepRow:
+    what = "an epoch's figures"
     try:
-        return EpochResult.from_plain(dict(json.loads(line)))
+        plain = dict(json.loads(line))
+        kind = plain.get("kind", EPOCH)
+        if kind == STEP:
+            what = "a step's figures"
+            return StepRow.from_plain(plain)
+        if kind != EPOCH:
+            raise ValueError(f"its kind is {kind!r:.40}")
+        return EpochResult.from_plain(plain)
     except GARBLED as error:
         raise CheckpointError(
-            f"{path}, line {number}, is not an epoch's figures: {error!r:.100}",
+            f"{path}, line {number}, is not {what}: {error!r:.100}",
             "`mnist plot RUN/last.pt` draws what the checkpoint holds.",
         ) from error

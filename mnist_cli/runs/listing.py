@@ -6,6 +6,7 @@ never makes this fail: :attr:`RunRecord.problem` says what cannot be read.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from pydantic import (
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.errors import CheckpointError
-from mnist_cli.runs.directory import RunDirectory, find_run, run_number
+from mnist_cli.runs.directory import LOCK, RunDirectory, find_run, known_runs, run_number
 from mnist_cli.runs.history import read_history
 from mnist_cli.runs.results import EpochResult
 
@@ -35,6 +36,7 @@ UNREADABLE, FOREIGN = "unreadable", "no run"
 
 Figures = Mapping[str, Any]
 _NOTHING: Figures = {}
+_CONFIG = ("-c", "--config")
 _TEXTS = ("dataset", "model", "device", "device_name", "precision", "checkpoint")
 
 
@@ -109,6 +111,18 @@ class RunRecord(BaseModel):
         """The folder's name."""
         return self.path.name
 
+    @property
+    def recipe(self) -> str:
+        """What its configuration came from, such as a preset; empty for the defaults."""
+        recorded = self.environment.get("recipe")
+        if isinstance(recorded, str):
+            return recorded
+        command = self.environment.get("command")  # of a run before recipes were recorded
+        words = list(map(str, command)) if isinstance(command, list) else []
+        named = [after for word, after in itertools.pairwise(words) if word in _CONFIG]
+        joined = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+        return Path((named + joined or [""])[-1]).stem
+
 
 def list_runs(root: Path) -> list[RunRecord]:
     """Every folder under ``root`` that is not hidden, by number and then by name.
@@ -118,11 +132,19 @@ def list_runs(root: Path) -> list[RunRecord]:
     """
     entries = (path for path in root.iterdir() if not path.name.startswith("."))
     folders = filter(os.path.isdir, entries)  # of Path, without permission, it is an error
-    return [read_run(path) for path in sorted(folders, key=_place)]
+    return [read_run(path) for path in sorted(folders, key=_place) if path.name != SWEEPS]
 
 
 def _place(path: Path) -> tuple[float, str]:
     return run_number(path) or math.inf, path.name
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run's files, or nothing at all but its lock."""
+    run = RunDirectory(path)
+    files = (run.config, run.environment, run.metrics, run.summary, run.last, run.best)
+    names = {entry.name for entry in path.iterdir()}
+    return any(map(is_regular, files)) or names <= {LOCK}
 
 
 def read_run(path: Path) -> RunRecord:
@@ -208,6 +230,9 @@ def _table(path: Path, parse: Callable[[str], object]) -> dict[str, Any]:
     return found
 
 
+SWEEPS = "sweeps"
+"""The folder among the runs that holds the plans and results of sweeps."""
+
 SORTS: Mapping[str, Callable[[RunRecord], Any]] = {
     "name": lambda run: _place(run.path),
     "accuracy": lambda run: -run.accuracy if run.accuracy is not None else math.inf,
@@ -235,12 +260,42 @@ def open_run(target: Path, root: Path) -> RunRecord:
     if folder is None:
         raise CheckpointError(
             f"no such run: {target}",
-            f"`mnist runs --runs {root}` lists the runs; a number or a folder names one.",
+            f"A number, a name or a folder names a run. {known_runs(root)}",
         )
     run = read_run(folder)
     if run.state in (UNREADABLE, FOREIGN):
-        raise CheckpointError(f"{folder} cannot be compared: {run.problem}", "Name another run.")
+        raise CheckpointError(
+            f"{folder} cannot be read as a run: {run.problem}", "Name another run."
+        )
     return run
+
+
+SHOWN_APART = frozenset(
+    {
+        *("dataset", "model", "epochs", "ensemble"),
+        *("device", "precision", "threads", "workers", "cuda_graph", "checkpoint_every"),
+    }
+)
+"""Keys that a list of runs shows in columns of their own, or that do not change what is learnt."""
+
+
+def distinctions(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """What sets each run apart from the others of its recipe: ``{"seed": 3, "lr": 0.1}``.
+
+    Runs of different recipes differ in many keys, for which the recipe's name stands. A value of
+    None is the default. The seed comes first.
+    """
+    by_recipe: dict[str, list[int]] = {}
+    for number, run in enumerate(runs):
+        by_recipe.setdefault(run.recipe, []).append(number)
+    found: list[dict[str, Any]] = [{} for _ in runs]
+    for numbers in by_recipe.values():
+        rows = differences([runs[number].config for number in numbers], SHOWN_APART)
+        for key in sorted(rows, key=lambda key: (key != "seed", key != "lr")):
+            for number, value in zip(numbers, rows[key], strict=True):
+                if runs[number].config:
+                    found[number][key] = value
+    return found
 
 
 def differences(tables: Sequence[Figures], leave_out: Iterable[str] = ()) -> dict[str, list[Any]]:

@@ -1,9 +1,9 @@
-"""The results of an epoch, as a run directory and a checkpoint hold them. Imports no torch."""
+"""The results of steps and epochs, as a run directory and a checkpoint hold them. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class Norms:
         return cls(float(plain["gradient"]), float(plain["weight"]), float(plain["update"]))
 
 
-MEANS = {"loss": "images", "accuracy": "images", "grad_norm": "steps"}
+MEANS = {"loss": "images", "accuracy": "images", "grad_norm": "steps", "plain_loss": "images"}
 """Fields of :class:`EpochResult` that are means over an epoch's images or steps.
 
 A checkpoint holds their sums in this order: append only.
@@ -71,6 +71,8 @@ class EpochResult:
         seconds: of the steps alone.
         norms: of each trained parameter, by name, in the epoch's middle step; empty if an older
             program measured none.
+        plain_loss: as ``loss``, without label smoothing, like the validation loss; None if an older
+            program did not measure it.
     """
 
     epoch: int
@@ -83,6 +85,7 @@ class EpochResult:
     images_per_second: float
     seconds: float
     norms: Mapping[str, Norms] = field(default_factory=dict)
+    plain_loss: float | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As plain numbers, flat but for the norms; without a validation set its are None."""
@@ -90,6 +93,7 @@ class EpochResult:
             "epoch": self.epoch,
             "step": self.step,
             "train_loss": self.loss,
+            "train_plain_loss": self.plain_loss,
             "train_accuracy": self.accuracy,
             "val_loss": self.val.loss if self.val else None,
             "val_accuracy": self.val.accuracy if self.val else None,
@@ -119,4 +123,76 @@ class EpochResult:
             images_per_second=float(plain["images_per_second"]),
             seconds=float(plain["seconds"]),
             norms={name: Norms.from_plain(of) for name, of in plain.get("norms", {}).items()},
+            plain_loss=_number_or_none(plain.get("train_plain_loss")),
         )
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The means over the steps since the row before, as a line of ``metrics.jsonl``.
+
+    Attributes:
+        epoch: of these steps, from 1.
+        step: number of steps in the run so far.
+        done: epochs done so far, with the fraction of the running one.
+        loss: see :class:`EpochResult`, as for the others.
+    """
+
+    epoch: int
+    step: int
+    done: float
+    loss: float
+    plain_loss: float | None
+    accuracy: float
+    grad_norm: float
+    lr: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain numbers, with the keys of an epoch's row; None is what only an epoch has."""
+        return dict.fromkeys(EPOCH_KEYS) | {
+            "kind": STEP,
+            "epoch": self.epoch,
+            "step": self.step,
+            "epochs_done": self.done,
+            "train_loss": self.loss,
+            "train_plain_loss": self.plain_loss,
+            "train_accuracy": self.accuracy,
+            "lr": self.lr,
+            "grad_norm": self.grad_norm,
+            "norms": {},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> StepRow:
+        """The inverse of :meth:`to_plain`."""
+        return cls(
+            epoch=int(plain["epoch"]),
+            step=int(plain["step"]),
+            done=float(plain["epochs_done"]),
+            loss=float(plain["train_loss"]),
+            plain_loss=_number_or_none(plain["train_plain_loss"]),
+            accuracy=float(plain["train_accuracy"]),
+            grad_norm=float(plain["grad_norm"]),
+            lr=float(plain["lr"]),
+        )
+
+
+STEP, EPOCH = "step", "epoch"
+"""Kinds of rows of ``metrics.jsonl``. A row without a kind is an epoch's, of an older program."""
+
+EPOCH_KEYS = ("kind", *EpochResult(1, 1, 0.0, 0.0, None, 0.0, 0.0, 0.0, 0.0).to_plain())
+"""The keys of an epoch's row, in order."""
+
+
+def metric_rows(
+    steps: Sequence[StepRow], epochs: Sequence[EpochResult]
+) -> Iterator[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``: each epoch's steps, then the epoch, whatever epoch they are of."""
+    of_steps = [(row.epoch, 0, row.step, row.to_plain()) for row in steps]
+    of_epochs = [(one.epoch, 1, one.step, {"kind": EPOCH} | one.to_plain()) for one in epochs]
+    for *_, plain in sorted([*of_steps, *of_epochs], key=lambda row: row[:3]):
+        yield plain
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -31,6 +31,7 @@ from mnist_cli.data.batches import DeviceLoader
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import random_state_kept, rate_dtype
 from mnist_cli.errors import Caution, UsageError
+from mnist_cli.runs.results import MEANS
 from mnist_cli.training.step import Stepper
 
 STEPS = 8
@@ -172,10 +173,14 @@ class Graphed:
                 program.count(steps)
             yield
 
+    def sums_after(self, batch: int) -> Tensor:
+        """The epoch's sums (M,) after ``batch`` of its steps, one of those taken last."""
+        return self._program.sums[batch - 1]
+
     def _fitting(self) -> int:
         """How many steps to replay at once; 0 where the next one cannot be replayed.
 
-        No replay goes beyond a batch after which a checkpoint is due, and none of several steps
+        No replay goes beyond a step after which a checkpoint is due or the run ends, and none of several steps
         includes the one that is measured.
         """
         state, every = self._stepper.state, self._stepper.state.config.checkpoint_every
@@ -184,7 +189,9 @@ class Graphed:
         to_checkpoint = every - state.step % every if every else math.inf
         to_measured = self._stepper.measured_batch - state.batch
         alone = math.inf if to_measured < 0 else max(to_measured, 1)
-        room = min(self._program.full - state.batch, to_checkpoint, alone)
+        most = state.config.max_steps
+        to_limit = most - state.step if most else math.inf
+        room = min(self._program.full - state.batch, to_checkpoint, to_limit, alone)
         return STEPS if room >= STEPS else min(1, int(max(room, 0)))
 
     def _replay_of(self, steps: int) -> Replay | None:
@@ -225,7 +232,8 @@ class Program:
     """Steps whose inputs all lie on the device.
 
     ``order`` (batches, B), int64, and ``rates`` (batches,) are the epoch's. ``batch`` (1,) and
-    ``step`` (1,), int64, count the steps done in the epoch and in the run.
+    ``step`` (1,), int64, count the steps done in the epoch and in the run. ``sums`` (batches, M)
+    are the epoch's after each of its steps.
     """
 
     def __init__(self, stepper: Stepper, loader: DeviceLoader) -> None:
@@ -242,6 +250,7 @@ class Program:
         dtype = rate_dtype(device)
         self.rates = torch.zeros(self.full, dtype=dtype, device=device)
         self.rate = torch.zeros((), dtype=dtype, device=device)
+        self.sums = stepper.state.running.sums.new_zeros(self.batches, len(MEANS))
         self.batch = torch.zeros(1, dtype=torch.int64, device=device)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
 
@@ -266,6 +275,7 @@ class Program:
         batch = self.stepper.state.batch
         index = self.order[batch] if batch < self.full else self.rest
         self.stepper(*self.loader.gather(index), len(index))
+        self.sums[batch].copy_(self.stepper.state.running.sums)
         self._locate()
 
     def run(self, steps: int) -> None:
@@ -277,6 +287,7 @@ class Program:
             images, labels = self.loader.gather(index)
             with _for_capture(optimizers, self.rate):
                 self.stepper.compute(images, labels, self.step.squeeze(0), len(labels))
+            self.sums.index_copy_(0, self.batch, self.stepper.state.running.sums[None])
             self.batch.add_(1)
             self.step.add_(1)
 

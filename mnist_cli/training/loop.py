@@ -22,6 +22,7 @@ from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
 from mnist_cli.training.step import Stepper, add_origin
+from mnist_cli.training.step_log import Mark, due, interval, known
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,45 @@ def fit(
     if capturer is not None:
         assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one
         graphed = Graphed(stepper, loader, capturer)
+    every = interval(state.config, loader.batches)
+    if state.partial and not state.limit:  # a higher limit: the epoch goes on
+        state.history.pop()
     while not state.finished:
         if state.batch == 0:
             torch.manual_seed(derive(state.config.seed, "epoch", state.epoch))
         state.model.train()
         state.clock.start()
-        for _ in graphed.epoch() if graphed else stepper.epoch(loader):
+        steps = graphed.epoch() if graphed else stepper.epoch(loader)
+        before = state.batch
+        for _ in () if state.limit else steps:
+            marked = due(before, state.batch, every)
+            state.log.marks += [_mark(stepper, batch, graphed) for batch in marked]
+            before = state.batch
+            state.watch_time()
             yield StepResult(state.epoch + 1, state.batch, loader.batches)
+            if state.limit:
+                break
         state.clock.stop()
         report(state, loader)
         yield _finish_epoch(state, loader, stepper.lr, validate(state, val, normalisation))
+
+
+def _mark(stepper: Stepper, batch: int, graphed: Graphed | None) -> Mark:
+    """The sums after ``batch`` steps of the epoch, of which the last may be a few steps ago.
+
+    A replayed graph takes several steps at once, and leaves each one's sums on the device.
+    """
+    state, running = stepper.state, stepper.state.running
+    ago = state.batch - batch
+    sums = graphed.sums_after(batch) if graphed else running.sums
+    return Mark(
+        batch=batch,
+        step=state.step - ago,
+        images=running.images - ago * state.config.images_per_step,
+        steps=running.steps - ago,
+        lr=stepper.schedule.rate_on_device(state.step - ago - 1),
+        sums=sums.clone(),
+    )
 
 
 def report(state: TrainState, loader: Loader) -> None:
@@ -112,19 +142,28 @@ def validate(state: TrainState, val: Split | None, normalisation: Normalisation)
 
 
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
-    """Turn the sums into the epoch's result, and move the state to the start of the next epoch."""
+    """Turn the sums into the epoch's result, and move the state to the start of the next epoch.
+
+    Within an epoch, where a limit has stopped it, the state stays.
+    """
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
+    means = state.running.means()
+    plain_loss = known(means.pop("plain_loss"))
     result = EpochResult(
         epoch=state.epoch + 1,
         step=state.step,
         val=val,
         lr=lr,
-        images_per_second=loader.images / seconds if seconds > 0 else 0.0,
+        images_per_second=state.running.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
         norms=by_parameter(trained(state.model), state.running.norms),
-        **state.running.means(),
+        plain_loss=plain_loss,
+        **means,
     )
     state.history.append(result)
+    if state.batch < loader.batches:
+        return result
+    state.log.close(state.epoch, loader.batches)
     state.running.reset()
     state.epoch, state.batch = state.epoch + 1, 0
     return result

@@ -17,6 +17,9 @@ class Observer:
     def note(self, message: str) -> None:
         """Receive a message; what the user must not miss is a :class:`~mnist_cli.errors.Caution`."""
 
+    def warn(self, message: str) -> None:
+        """Receive a sign that the run does not learn."""
+
     def following(self, session: Session) -> AbstractContextManager[object]:
         """A context that lasts as long as the session trains."""
         return nullcontext()

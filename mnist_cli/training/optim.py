@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.devices.kinds import kind_of
-from mnist_cli.runs.results import EpochResult
+from mnist_cli.runs.results import EpochResult, StepRow
 from mnist_cli.training.muon import Muon
 
 KINDS: Mapping[str, tuple[Any, tuple[str, ...]]] = {
@@ -139,10 +139,14 @@ class LearningRate:
         """The learning rate at ``step``, counted from 0 over the whole run."""
         return self.config.lr * self.factor(step)
 
+    def rate_on_device(self, step: int) -> float:
+        """The learning rate at ``step`` as the optimiser gets it: rounded if ``single``."""
+        value = self.rate(step)
+        return float(np.float32(value)) if self.single else value
+
     def apply(self, optimizers: Sequence[Optimizer], step: int) -> float:
         """Set the learning rate of step ``step`` in every optimiser, and return it."""
-        value = self.rate(step)
-        value = float(np.float32(value)) if self.single else value
+        value = self.rate_on_device(step)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
@@ -157,12 +161,14 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 
 
 def learning_rates(
-    config: TrainConfig, history: Sequence[EpochResult]
+    config: TrainConfig, history: Sequence[EpochResult], steps: Sequence[StepRow] = ()
 ) -> list[tuple[float, float]]:
-    """The learning rate over these epochs: see :meth:`LearningRate.course`.
+    """The learning rate over these epochs: as its steps recorded it, or :meth:`LearningRate.course`.
 
     Empty if the epochs' numbers are inconsistent.
     """
+    if len(steps) > 1:
+        return [(row.done, row.lr) for row in steps]
     if not history or history[-1].step < history[-1].epoch or history[-1].epoch < 1:
         return []
     last = history[-1]

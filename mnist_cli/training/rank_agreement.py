@@ -60,6 +60,12 @@ def check_ranks(config: TrainConfig, place: RankPlace | None) -> None:
             f"an ensemble of {config.ensemble} is trained by one process, not by {size} ranks",
             "Train one network (ensemble = 1), or use one process.",
         )
+    if config.accumulate > 1:
+        raise UsageError(
+            f"accumulate = {config.accumulate} is for one process, not for {size} ranks, which "
+            "share each batch",
+            "Set accumulate = 1 and a larger batch_size: each rank computes its part of it.",
+        )
     if config.compile:
         raise UsageError(
             f"compile = true is for one process, not for {size} ranks, which communicate within "
@@ -90,6 +96,7 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
     """
     images = training_size(config.train_size, config.val_size, len(data.train), data.val)
     left = Batching.of(config).last_batch(images)
+    left = (left - 1) % config.batch_size + 1 if left else 0  # of a step's batches, the last one
     if not config.model.is_own or left >= max(size, 2):
         return
     shared = f" for {size} ranks, so at least one rank has none" if left < size else ""

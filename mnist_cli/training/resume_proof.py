@@ -22,7 +22,7 @@ from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.digest import digests
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
-from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch
+from mnist_cli.errors import Interrupted, MnistError, ResumeMismatch, UsageError
 from mnist_cli.training.run import RunRequest, begin
 from mnist_cli.training.session import Session
 from mnist_cli.training.starting import located
@@ -52,11 +52,11 @@ class ResumeProof:
 
 def shorten(config: TrainConfig, keep: Collection[str]) -> TrainConfig:
     """Two epochs of eight batches, except for the keys to ``keep``; it never stops early."""
-    short: dict[str, Any] = {"target_accuracy": 0.0, "early_stopping": 0}
+    short: dict[str, Any] = {"target_accuracy": 0.0, "early_stopping": 0, "max_time": 0.0}
     if "epochs" not in keep:
         short["epochs"] = min(config.epochs, EPOCHS)
     if "train_size" not in keep:
-        size = BATCHES * config.batch_size
+        size = BATCHES * config.images_per_step
         short["train_size"] = min(config.train_size or size, size)
     return config.model_copy(update=short)
 
@@ -73,8 +73,14 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
         request = dataclasses.replace(request, runs=Path(folder))
         with begin(config, request) as whole:
             steps = config.epochs * whole.loader.batches
+            steps = min(steps, config.max_steps or steps)
+            if steps == 1:
+                raise UsageError(
+                    "the run has a single step, so nothing would be left to resume",
+                    "Train more epochs or images, or smaller batches.",
+                )
             _train_until(whole, steps + 1)
-        chosen = random.SystemRandom().randint(1, max(steps - 1, 1))  # something is left to do
+        chosen = random.SystemRandom().randint(1, steps - 1)  # something is left to do
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
         model = whole.config.model

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from mnist_cli.base.files import is_there
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.names import ModelName, is_own_data
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.listing import read_run
 from mnist_cli.training import rank_agreement
 from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
 from mnist_cli.training.session import Session
@@ -20,18 +22,19 @@ from mnist_cli.training.session import Session
 FREE_ON_RESUME = frozenset(
     {
         *("device", "threads", "workers", "cuda_graph"),
-        *("checkpoint_every", "early_stopping", "target_accuracy"),
+        *("checkpoint_every", "log_every"),
+        *("early_stopping", "target_accuracy", "max_steps", "max_time"),
     }
 )
 """Keys that may change when a run is resumed: where it computes and when it stops."""
 
 
 @contextlib.contextmanager
-def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterator[Session]:
+def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) -> Iterator[Session]:
     """A session that continues a run from its last checkpoint, or a file in a new directory.
 
     Args:
-        target: a run, its number, or a checkpoint.
+        target: a run, its number, or a checkpoint; None is the newest unfinished run.
         layers: what was typed for this run; it may change the keys of :data:`FREE_ON_RESUME`.
         request: what to do with the run.
 
@@ -68,12 +71,17 @@ def resume(target: Path, layers: Sequence[Layer], request: RunRequest) -> Iterat
             return run
 
         with session_in(find_run, config, data, compute, checkpoint) as session:
+            session.recipe = str(read_run(session.run.path).environment.get("recipe", ""))
             yield session
 
 
-def _file_of(target: Path, runs: Path) -> Path:
+def _file_of(target: Path | None, runs: Path) -> Path:
     """The file to resume from: of a run, ``last.pt``."""
+    if target is None:
+        return directory.newest_unfinished(runs).last
     folder = directory.find_run(target, runs)
+    if folder is None and not is_there(target):
+        raise CheckpointError(f"no checkpoint or run {target}", directory.known_runs(runs))
     if folder is None:
         return target
     path = RunDirectory(folder).last

@@ -28,7 +28,7 @@ from mnist_cli.errors import Caution
 from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import graphed, rank_agreement, starting
+from mnist_cli.training import checks, graphed, rank_agreement, starting
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.loop import StepResult
@@ -53,6 +53,8 @@ class RunRequest:
             run is done then changes nothing.
         model_named: whether the user has named the network, so that a checkpoint to start from
             must hold it.
+        name: of the new run, for its folder; empty is by data set and network.
+        recipe: what the configuration comes from, in the user's words, for the run's records.
     """
 
     data_dir: Path
@@ -63,6 +65,8 @@ class RunRequest:
     patience: float = 300.0
     last: bool = False
     model_named: bool = False
+    name: str = ""
+    recipe: str = ""
 
     def note(self, message: str) -> None:
         """Pass a message on to the observers."""
@@ -95,11 +99,12 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             config, data = _shrink(config, data)
 
         def create() -> RunDirectory:
-            run = directory.create(folder, data.spec.name, config.model)
+            run = directory.create(folder, data.spec.name, config.model, request.name)
             held.enter_context(run.locked())
             return run
 
         with session_in(create, config, data, compute, start=start) as session:
+            session.recipe = request.recipe
             yield session
 
 
@@ -148,7 +153,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     """
     ranks = session.compute.ranks
     with stop_on_signals() as stop:
-        _follow(session, stop, request.observers)
+        _follow(session, stop, request.observers, warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)
         if stop:
             raise stop.error(
@@ -164,7 +169,15 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     return summary
 
 
-def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]) -> None:
+def _warn(observers: tuple[Observer, ...], messages: Iterator[str]) -> None:
+    for message in messages:
+        for observer in observers:
+            observer.warn(message)
+
+
+def _follow(
+    session: Session, stop: StopRequest, observers: tuple[Observer, ...], *, warns: bool
+) -> None:
     with ExitStack() as following:
         for observer in observers:
             following.enter_context(observer.following(session))
@@ -174,11 +187,16 @@ def _follow(session: Session, stop: StopRequest, observers: tuple[Observer, ...]
                     f"before training: validation loss {before.loss:.4f}, "
                     f"accuracy {100 * before.accuracy:.2f}%"
                 )
+        leads, first = session.compute.ranks.leads, session.state.step == 0
+        if first and leads:
+            _warn(observers, checks.before_training(session))
         for event in session.events(stop):
             if isinstance(event, StepResult):
                 for observer in observers:
                     observer.step(session, event)
             else:
+                if leads and warns and event.epoch == 1:
+                    _warn(observers, checks.after_epoch(session, event))
                 answers = [observer.epoch(session, event) for observer in observers]
                 if any(answers):  # after all of them were called
                     return
@@ -243,9 +261,11 @@ def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedD
     val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
     update = {
         "epochs": 1,
-        "train_size": min(config.batch_size, len(data.train) - val_size),
+        "train_size": min(config.images_per_step, len(data.train) - val_size),
         "val_size": val_size,
         "drop_last": False,
         "warmup": 0.0,
+        "max_steps": 0,
+        "max_time": 0.0,
     }
     return config.model_copy(update=update), dataclasses.replace(data, test=data.test.take(few))

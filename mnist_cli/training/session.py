@@ -10,7 +10,7 @@ import contextlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.base.signals import StoppedWaiting, StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
-from mnist_cli.config.schema import TrainConfig
+from mnist_cli.config.schema import TrainConfig, to_toml
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, cut_validation
@@ -34,7 +34,7 @@ from mnist_cli.devices.memory import (
 )
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.results import EpochResult, Score
+from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
@@ -52,6 +52,9 @@ class Summary:
     Attributes:
         train_seconds: seconds of the steps alone.
         test: score on the test set; of an ensemble, its vote's.
+        epochs: number of whole epochs.
+        steps: number of steps in the run.
+        rest: those of them after the last whole epoch, if a limit has stopped the run.
         start: the checkpoint that the run started from, if any, and its SHA-256.
     """
 
@@ -67,6 +70,8 @@ class Summary:
     precision: str
     seed: int
     stop_reason: str = ""
+    steps: int = 0
+    rest: int = 0
     fallback: str = ""
     ensemble: int = 1
     start: str = ""
@@ -94,6 +99,7 @@ class Session:
             set's; of a resumed run what it began with.
         start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
+        recipe: what the configuration comes from, in the user's words.
 
     Raises:
         UsageError: the configuration asks for more images than there are.
@@ -114,6 +120,7 @@ class Session:
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.recipe = ""
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
@@ -186,11 +193,9 @@ class Session:
 
     def _steps(self, stop: StopRequest, capturer: graphed.Capturer | None) -> Iterator[Event]:
         for event in fit(self.state, self.loader, self.val, self.normalisation, capturer):
-            if isinstance(event, EpochResult):
+            if not isinstance(event, StepResult) or self._due(event):
                 self.save()
                 self._write_metrics()
-            elif isinstance(event, StepResult) and self._due(event):
-                self.save()
             yield event
             signal = self.compute.ranks.agree(stop.signal)
             if signal and not self.state.finished:
@@ -216,6 +221,7 @@ class Session:
 
     def _leave(self, stop: StopRequest) -> None:
         self.save()
+        self._write_metrics()
         state = self.state
         raise stop.error(
             f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
@@ -224,13 +230,14 @@ class Session:
 
     def _write_beginning(self) -> None:
         """Write everything that is known, so that a full or read-only disk fails here."""
-        atomic_write(self.run.config, self.config.to_toml())
+        atomic_write(self.run.config, to_toml(self.chosen()))
         environment = {
             **snapshot.environment(self.state),
             "device_name": describe(self.compute.device),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "command": sys.argv,
+            "recipe": self.recipe,
             "dataset": self.data.spec.name,
             "fingerprint": self.data.fingerprint,
             "start": self.state.started_at("path"),
@@ -242,10 +249,52 @@ class Session:
         self._write_metrics()
         self.save()
 
+    def differences_from(self, environment: Mapping[str, Any]) -> list[str]:
+        """What differs from another run's ``environment.json`` and can change the bits, in words."""
+        with self._settings():
+            now = snapshot.environment(self.state)
+        now |= {
+            "fingerprint": self.data.fingerprint,
+            "start_sha256": self.state.started_at("sha256"),
+        }
+        return [
+            f"{key}: {environment[key]!s:.40} then, {value!s:.40} now"
+            for key, value in now.items()
+            if key in environment and environment[key] != value
+        ]
+
+    def chosen(self) -> dict[str, Any]:
+        """The configuration with what ``auto`` and torch chose: it repeats the run on this machine.
+
+        A checkpoint holds the configuration as it was asked for, so that a run can be resumed
+        elsewhere.
+        """
+        compute, plain = self.compute, self.config.to_plain()
+        kind = compute.device.type
+        plain["device"] = kind if compute.ranks.size > 1 else str(compute.device)
+        plain["precision"] = compute.precision.name
+        if not self.data.spec.own:
+            plain["dataset"] = self.data.spec.name
+        if kind == "cpu":
+            plain["threads"] = torch.get_num_threads()
+        if kind == "cuda":
+            plain["cuda_graph"] = compute.captured
+        elif self.config.cuda_graph == "auto":  # has no effect here
+            del plain["cuda_graph"]
+        return plain
+
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
-            lines = [json.dumps(result.to_plain()) + "\n" for result in self.state.history]
-            atomic_write(self.run.metrics, "".join(lines))
+            with self.state.clock.paused():
+                rows = metric_rows(self.steps, self.state.history)
+                lines = [json.dumps(row) + "\n" for row in rows]
+                atomic_write(self.run.metrics, "".join(lines))
+
+    @property
+    def steps(self) -> list[StepRow]:
+        """The figures every few steps so far; waits for the device."""
+        state = self.state
+        return state.log.rows + state.log.pending(state.epoch, self.loader.batches)
 
     def save(self) -> None:
         """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock stands still.
@@ -317,6 +366,8 @@ class Session:
             precision=self.compute.precision.name,
             seed=self.config.seed,
             stop_reason=self.state.stop_reason,
+            steps=self.state.step,
+            rest=self.state.batch,
             fallback=self.data.fallback,
             ensemble=self.config.ensemble,
             start=self.state.started_at("path"),

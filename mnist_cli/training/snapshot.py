@@ -22,6 +22,7 @@ from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError
 from mnist_cli.networks import own_network
+from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
 
@@ -54,6 +55,7 @@ def capture(
             "steps": running.steps,
             "norms": running.norms,
         },
+        "steps": state.log.to_document(),
         "seconds": state.clock.seconds,
         "metrics": [result.to_plain() for result in state.history],
         "data": data.to_plain(),
@@ -118,12 +120,16 @@ def restore(
         position, running = document["position"], document["running"]
         state.epoch, state.batch = int(position["epoch"]), int(position["batch"])
         state.step = int(position["step"])
-        if min(state.batch, state.step) < 0 or state.epoch != len(checkpoint.history):
+        results = state.epoch, state.epoch + bool(state.batch)
+        if min(state.batch, state.step) < 0 or len(checkpoint.history) not in results:
             raise ValueError("its position does not fit its metrics")
         _restore_sums(running["sums"], state.running.sums)
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
         state.running.norms = _restored_norms(running["norms"], state)
+        state.log.restore(document["steps"], state.running.sums)
         state.clock.seconds = float(document["seconds"])
+        limit = state.config.max_time
+        state.out_of_time = bool(limit) and state.clock.seconds >= limit
         state.start = _restored_start(document.get("start"))
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
@@ -143,10 +149,16 @@ def restore(
 
 
 def _restore_sums(saved: Tensor, sums: Tensor) -> None:
-    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0."""
+    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0.
+
+    Within an epoch, the loss without label smoothing is then unknown: NaN.
+    """
     if saved.ndim != 1 or len(saved) > len(sums):
         raise ValueError(f"its sums are {tuple(saved.shape)}, not {tuple(sums.shape)}")
     sums[: len(saved)].copy_(saved)
+    place = tuple(MEANS).index("plain_loss")
+    if len(saved) <= place and bool(saved.any()):
+        sums[place] = torch.nan
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -18,64 +18,17 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import Precision
-from mnist_cli.devices.kinds import sum_dtype, synchronize
+from mnist_cli.devices.kinds import synchronize
 from mnist_cli.networks import registry as models
 from mnist_cli.networks.ensemble import join
 from mnist_cli.networks.stated import stated_normalisation
-from mnist_cli.runs.results import MEANS, EpochResult
+from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.guard import Guard, build_guard
 from mnist_cli.training.optim import build_optimizers
 from mnist_cli.training.ranks import ALONE, Ranks
 from mnist_cli.training.starting import Start
-
-
-@dataclass
-class Running:
-    """Sums over the epoch so far, kept on the device so that no step waits for it.
-
-    Attributes:
-        sums: (M,), float32 or float64: one for each of :data:`~mnist_cli.runs.results.MEANS`.
-        images: number of images trained on.
-        steps: number of steps taken.
-        norms: (P, 3), float32: see :func:`mnist_cli.training.norms.measure`; None until the
-            epoch's middle step is done.
-    """
-
-    sums: Tensor
-    images: int = 0
-    steps: int = 0
-    norms: Tensor | None = None
-
-    @classmethod
-    def on(cls, device: torch.device) -> Running:
-        """Nothing summed yet."""
-        return cls(torch.zeros(len(MEANS), dtype=sum_dtype(device), device=device))
-
-    def add(self, **terms: Tensor) -> None:
-        """Add one step's terms () to the sums, by the names of ``MEANS``.
-
-        A term that is not finite counts as 0: fp16's scaler has skipped that step. The host counts
-        by :meth:`count`, since a captured step runs on the device alone.
-        """
-        stacked = torch.stack([terms[name] for name in MEANS])
-        self.sums += torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
-
-    def count(self, steps: int, images: int) -> None:
-        """Count steps, and the images of all of them together."""
-        self.images += images
-        self.steps += steps
-
-    def reset(self) -> None:
-        """Start the next epoch, in the same memory: a captured step adds to it."""
-        self.sums.zero_()
-        self.images = self.steps = 0
-        self.norms = None
-
-    def means(self) -> dict[str, float]:
-        """The means so far, by name; waits for the device."""
-        sums = zip(MEANS, self.sums.tolist(), strict=True)
-        return {name: total / max(getattr(self, MEANS[name]), 1) for name, total in sums}
+from mnist_cli.training.step_log import Running, StepLog
 
 
 @dataclass
@@ -89,6 +42,11 @@ class Clock:
     def start(self) -> None:
         """Start or resume the clock."""
         self._since = perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far; does not wait for the device."""
+        return self.seconds + (0.0 if self._since is None else perf_counter() - self._since)
 
     def stop(self) -> None:
         """Wait for the device, then stop counting."""
@@ -111,7 +69,10 @@ class Clock:
 
 @dataclass
 class TrainState:
-    """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on."""
+    """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on.
+
+    A run that a limit has stopped within an epoch keeps its place there, so that it can go on.
+    """
 
     config: TrainConfig
     device: torch.device
@@ -128,6 +89,8 @@ class TrainState:
     batch: int = 0
     step: int = 0
     history: list[EpochResult] = field(default_factory=list)
+    log: StepLog = field(default_factory=StepLog)
+    out_of_time: bool = False
     ranks: Ranks = ALONE
     start: Mapping[str, str] | None = None
 
@@ -150,13 +113,37 @@ class TrainState:
         return bool(judged) and not self.batch and max(judged)[2] == self.epoch
 
     @property
+    def partial(self) -> bool:
+        """Whether the last result is of an epoch that a limit has stopped in the middle."""
+        return len(self.history) > self.epoch
+
+    @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or the run stops early."""
-        return self.epoch >= self.config.epochs or bool(self.stop_reason)
+        """Whether the last epoch is done, or the run stops early, and its result is known."""
+        reported = not self.batch or self.partial
+        return self.epoch >= self.config.epochs or (bool(self.stop_reason) and reported)
+
+    @property
+    def limit(self) -> str:
+        """The limit of steps or of time that is reached; empty if none is."""
+        most = self.config.max_steps
+        if most and self.step >= most:
+            return f"{self.step:,} steps are done, and max_steps is {most:,}"
+        if self.out_of_time:
+            return f"it has trained for max_time = {self.config.max_time:g} seconds"
+        return ""
+
+    def watch_time(self) -> None:
+        """Note whether ``max_time`` is over, for all ranks alike; the clock goes on."""
+        most = self.config.max_time
+        if most:
+            self.out_of_time = bool(self.ranks.agree(int(self.clock.elapsed >= most)))
 
     @property
     def stop_reason(self) -> str:
         """Why the run ends before its last epoch; empty if it does not."""
+        if limit := self.limit:
+            return limit
         last = self.history[-1] if self.history else None
         if self.batch or last is None or last.val is None:
             return ""

@@ -109,28 +109,76 @@ class Stepper:
             NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
-        with state.precision.autocast(), self._blaming("fails in a training step", self._alone):
-            scores = self.forward(images)
-        loss_of = models.loss if self.members == 1 else ensemble.loss
-        loss = loss_of(
-            scores,
-            labels,
-            log_probabilities=self.log_probabilities,
-            smoothing=state.config.label_smoothing,
-        )
+        parts = self._parts(images, labels)
+        found = [self._learn(*part, len(labels), total, first=part is parts[0]) for part in parts]
+        loss, plain, correct = found[0]
+        if len(found) > 1:
+            loss, plain, correct = (torch.stack(of).sum(0) for of in zip(*found, strict=True))
         with self._blaming("fails in the backward pass", self._alone):
-            norms = self._backward(ranks.weigh(loss, scores, total))
+            norms = self._gradient_norms()
         if self.own:
             ranks.unite(state.model)
         with torch.no_grad():
-            correct = (scores.argmax(-1) == labels).sum()
-            loss, correct = ranks.pool(loss.detach(), correct, len(labels), total)
+            smoothed = plain is not loss
+            if smoothed:
+                plain, _ = ranks.pool(plain, correct, len(labels), total)
+            loss, correct = ranks.pool(loss, correct, len(labels), total)
         mean_loss, mean_norm = self._mean(loss), self._mean(norms)
         self._judge(step, mean_loss, mean_norm, images)
         self._update(norms)
         with torch.no_grad():
-            accuracy = self._mean(correct)
-            state.running.add(loss=mean_loss * total, accuracy=accuracy, grad_norm=mean_norm)
+            summed = mean_loss * total
+            state.running.add(
+                loss=summed,
+                accuracy=self._mean(correct),
+                grad_norm=mean_norm,
+                plain_loss=self._mean(plain) * total if smoothed else summed,
+            )
+
+    def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """A step's batches, each as large as ``batch_size`` but for the last."""
+        config = self.state.config
+        if config.accumulate == 1:
+            return [(images, labels)]
+        size = config.batch_size
+        return list(zip(images.split(size), labels.split(size), strict=True))
+
+    def _learn(
+        self, images: Tensor, labels: Tensor, count: int, total: int, *, first: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradients of some of a step's images to the parameters'.
+
+        Args:
+            images: (B, 1, H, W), normalised.
+            labels: (B,), int64.
+            count: number of the step's images on this rank; the gradients are of their mean loss.
+            total: number of the step's images on all ranks.
+            first: whether they are the first of the step: gradients of before are forgotten.
+
+        Returns:
+            The loss, the loss without label smoothing (the same tensor if there is none), each
+            weighted by the share B / count, and the number of correct answers; each ().
+        """
+        state = self.state
+        with state.precision.autocast(), self._blaming("fails in a training step", self._alone):
+            scores = self.forward(images)
+        loss = self._loss(scores, labels, state.config.label_smoothing)
+        whole = len(labels) == count
+        loss = loss if whole else loss * (len(labels) / count)
+        with self._blaming("fails in the backward pass", self._alone):
+            self._backward(self.ranks.weigh(loss, scores, total), first=first)
+        with torch.no_grad():
+            loss = plain = loss.detach()
+            if state.config.label_smoothing:
+                plain = self._loss(scores.detach(), labels, 0.0)
+                plain = plain if whole else plain * (len(labels) / count)
+            return loss, plain, (scores.argmax(-1) == labels).sum()
+
+    def _loss(self, scores: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        loss_of = models.loss if self.members == 1 else ensemble.loss
+        return loss_of(
+            scores, labels, log_probabilities=self.log_probabilities, smoothing=smoothing
+        )
 
     def _mean(self, figures: Tensor) -> Tensor:
         """The mean () over the members of their sum (), or of one figure (N,) for each."""
@@ -145,15 +193,19 @@ class Stepper:
         if state.ema is not None:
             state.ema.n_averaged += steps
 
-    def _backward(self, loss: Tensor) -> Tensor:
-        """Fill the gradients; return their 2-norm () or, of an ensemble, its members' (N,).
-
-        Without the scale of fp16's scaler.
-        """
+    def _backward(self, loss: Tensor, *, first: bool) -> None:
+        """Add to the gradients; the ``first`` time in a step, forget those of before."""
         state = self.state
-        for optimizer in state.optimizers:
+        for optimizer in state.optimizers if first else ():
             optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
+
+    def _gradient_norms(self) -> Tensor:
+        """The gradient's 2-norm () or, of an ensemble, its members' (N,).
+
+        Without the scale of fp16's scaler, which the gradients lose.
+        """
+        state = self.state
         if state.scaler.is_enabled():
             for optimizer in state.optimizers:
                 state.scaler.unscale_(optimizer)

@@ -76,6 +76,14 @@ def read_picture(path: str) -> Picture:
     return decode(_read_bytes(path), "standard input" if path == STDIN else path)
 
 
+def is_missing(path: str) -> bool:
+    """Whether nothing of this name exists; what cannot be looked at is not missing."""
+    try:
+        return path != STDIN and not is_there(Path(path))
+    except OSError:
+        return False
+
+
 def _read_bytes(path: str) -> bytes:
     try:
         if path == STDIN:

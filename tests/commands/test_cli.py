@@ -117,7 +117,7 @@ def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "Did you mean 'train'?"),
+        (["trian"], "Did you mean `mnist train`?"),
         (["--nope"], "No such option: --nope"),
         (["train", "--nope"], "No such option: --nope"),
         (["train", "extra"], "extra"),

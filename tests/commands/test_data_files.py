@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bits import rows
 from own_files import both_splits, idx_arrays, in_mnist_form, picture_folder
 from PIL import Image
 from program import Outcome, Run
@@ -148,13 +148,11 @@ def test_val_beside_train_is_the_validation_set(run: Run) -> None:
     picture_folder(Path("pics/train"), 10)
     picture_folder(Path("pics/val"), 2)
     assert run(*SMALL, "--dataset", "pics").code == 0
-    (line, *_) = Path("runs/0001-pics-conv2/metrics.jsonl").read_text().splitlines()
-    assert json.loads(line)["val_count"] == 6
+    assert rows(Path("runs/0001-pics-conv2"))[0]["val_count"] == 6
     found = run("eval", "--split", "val", "--json").document
     assert found["count"] == 6
     assert run(*SMALL, "--dataset", "pics", "--set", "val_size=0").code == 0
-    (line, *_) = Path("runs/0002-pics-conv2/metrics.jsonl").read_text().splitlines()
-    assert json.loads(line)["val_count"] is None
+    assert rows(Path("runs/0002-pics-conv2"))[0]["val_count"] is None
 
 
 @pytest.mark.parametrize(

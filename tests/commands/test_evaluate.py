@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from bits import rows
 from matplotlib.image import imread
 from program import TINY, Run
 from sklearn import metrics
@@ -113,10 +115,7 @@ def test_without_any_run(run: Run) -> None:
 
 
 def test_the_splits_are_those_of_the_run(run: Run, trained: Path) -> None:
-    best = max(
-        json.loads(line)["val_accuracy"]
-        for line in (trained / "metrics.jsonl").read_text().splitlines()
-    )
+    best = max(row["val_accuracy"] for row in rows(trained))
     validation = run("eval", trained, "--split", "val", "--json").document
     assert (validation["count"], validation["accuracy"]) == (64, best)
     assert run("eval", trained, "--split", "train", "--json").document["count"] == 192
@@ -189,3 +188,12 @@ def test_plots_are_pictures(run: Run, trained: Path) -> None:
 def test_a_folder_for_plots_that_cannot_be_written(run: Run, trained: Path) -> None:
     Path("file").touch()
     assert run("eval", trained, "--out", "file").code == 5
+
+
+def test_an_unfinished_run_is_said(run: Run, trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "runs/0001-digits-conv2")
+    assert "unfinished" not in run("eval").err
+    (folder / "summary.json").unlink()
+    outcome = run("eval", "--json")
+    assert outcome.code == 0
+    assert "runs/0001-digits-conv2 is unfinished: 3 of 3 epochs" in outcome.err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bits import rows
 from inspected import SMALL, saved
 from program import TINY, Run
 
@@ -29,7 +30,7 @@ def epochs(run_directory: Path) -> list[Path]:
 
 
 def test_epochs_are_dumped_as_asked(dumped: Path) -> None:
-    count = len((dumped / "metrics.jsonl").read_text().splitlines())
+    count = len(rows(dumped))
     assert count > 1
     assert [path.name for path in epochs(dumped)] == ["epoch-0001.json", f"epoch-{count:04d}.json"]
     first, last = (loads(path.read_text()) for path in epochs(dumped))
@@ -91,6 +92,37 @@ def test_an_invalid_epoch_is_refused(run: Run, epoch: str) -> None:
     assert outcome.code == 2
     assert "is not an epoch" in outcome.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dump-grad", "99"], "--dump-grad 99: the run has 3 epochs"),
+        (["--dump-grad", "last,99"], "--dump-grad 99: the run has 3 epochs"),
+        (["--dump-grad", "4", "--epochs", "3"], "--dump-grad 4: the run has 3 epochs"),
+        (["--dump-grad", "2", "--dry-run"], "--dump-grad 2: the run has 1 epoch"),
+    ],
+)
+def test_an_epoch_that_the_run_does_not_have_is_refused(
+    run: Run, words: list[str], said: str
+) -> None:
+    outcome = run(*TINY, *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("epoch", ["1", "last"])
+def test_an_epoch_that_is_done_is_refused(run: Run, dumped: Path, epoch: str) -> None:
+    outcome = run("train", "--resume", dumped, "--dump-grad", epoch)
+    assert outcome.code == 2
+    assert "already trained" in outcome.err or "complete" in outcome.err
+
+
+def test_an_epoch_that_was_not_reached_is_named(run: Run) -> None:
+    outcome = run(*TINY, "--dump-grad", "2", "--max-steps", "1", "--quiet")
+    assert outcome.code == 0
+    assert "--dump-grad 2: nothing was dumped" in outcome.err
 
 
 def test_against_bf16_the_casts_are_named_and_the_rest_aligned(run: Run, tmp_path: Path) -> None:

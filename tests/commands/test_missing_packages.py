@@ -169,7 +169,7 @@ DIGITS = ["train", *SMALL, "--dataset", "digits", "--runs", "others"]
 PREDICT = ["predict", "digit.png"]
 SINGLE: dict[str, list[tuple[list[str], int]]] = {
     "sklearn": [(DIGITS, 2), (PREDICT, 0), (["plot", "--only", "embedding"], 2)],
-    "scipy": [(DIGITS, 2), (PREDICT, 2), (["plot", "--only", "curves"], 0)],
+    "scipy": [(DIGITS, 0), (PREDICT, 2), (["plot", "--only", "curves"], 0)],
     "PIL": [(DIGITS, 2), (PREDICT, 2), (["plot"], 2)],
     "torchvision": [(DIGITS, 0), (PREDICT, 0), (["plot", "--only", "maximised"], 2), (["plot"], 0)],
 }

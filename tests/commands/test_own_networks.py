@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from bits import rows
 from drawn import DIGITS, drawing, rasterised
 from own_files import NET, body, network_file
 from program import TINY, Outcome, Run, finish, start
@@ -196,7 +197,7 @@ def test_a_moved_file_goes_on_to_the_same_bits(run: Run, here: Path) -> None:
     begun = run(*OWN, "--runs", "again", "--set", "target_accuracy=0.0001")
     assert begun.code == 0, begun.err
     (folder,) = Path("again").iterdir()
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    assert len(rows(folder)) == 1
     (here / "moved").mkdir()
     (here / "net.py").rename(here / "moved" / "net.py")
     resumed = run(

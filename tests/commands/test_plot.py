@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from bits import rows
 from matplotlib.image import imread
 from program import TINY, Run
 
@@ -47,7 +48,7 @@ def test_every_picture_has_a_way_to_draw_it() -> None:
 
 
 def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
-    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    lines = rows(copy)
     curves = RunCurves.find(copy, Path("runs"))
     assert list(curves.norms) == ["conv1", "conv2", "fc1", "fc2"]
     for number, (epoch, norms) in enumerate(curves.norms["fc1"]):
@@ -60,7 +61,7 @@ def test_the_ratios_are_those_that_were_measured(run: Run, copy: Path) -> None:
 
 
 def test_a_run_of_an_older_version_has_no_ratios(run: Run, copy: Path) -> None:
-    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    lines = rows(copy)
     for line in lines:
         del line["norms"]
     (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

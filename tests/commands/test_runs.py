@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import pytest
 from program import Run
 
 from mnist_cli.commands import runs as command
+from mnist_cli.errors import OutputError
 from mnist_cli.runs import listing as runlist
+from mnist_cli.runs.directory import RunDirectory, remove
 
 
 @pytest.fixture
@@ -41,16 +45,17 @@ def test_the_list(run: Run, folder: Path) -> None:
     assert outcome.code == 0
     title, head, *rows = outcome.out.splitlines()
     assert title.strip() == "runs/"
-    columns = ["run", "data", "set", "network", "epochs", "accuracy", "seconds", "device", "date"]
-    assert head.split() == columns
+    columns = ["data", "set", "network", "differs", "in", "epochs", "accuracy", "seconds", "device"]
+    assert head.split() == ["run", *columns, "date"]
     accuracy = json.loads((folder / "0001-digits-conv2/summary.json").read_text())["test"][
         "accuracy"
     ]
-    assert rows[0].split()[:5] == ["0001", "digits", "conv2", "3", f"{100 * accuracy:.2f}%"]
-    assert rows[1].split()[:5] == ["0002", "digits", "conv2", "3/7", "99.90%"]
-    assert rows[2].split()[:5] == ["0003", "digits", "conv2", "3", "unfinished"]
-    assert rows[3].split()[:5] == ["0004-broken", "-", "-", "-", "unreadable"]
-    assert rows[4].split()[:5] == ["notes", "-", "-", "-", "no"]
+    start = ["digits", "conv2", "momentum"]
+    assert rows[0].split()[:7] == ["0001", *start, "default", "3", f"{100 * accuracy:.2f}%"]
+    assert rows[1].split()[:7] == ["0002", *start, "0.5", "3/7", "99.90%"]
+    assert rows[2].split()[:7] == ["0003", *start, "default", "3", "unfinished"]
+    assert rows[3].split()[:6] == ["0004-broken", "-", "-", "-", "-", "unreadable"]
+    assert rows[4].split()[:6] == ["notes", "-", "-", "-", "-", "no"]
     assert "runs/0004-broken: unreadable: config.toml is garbled" in outcome.err
     assert "runs/notes: no run" in outcome.err
 
@@ -103,7 +108,18 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         (["comapre"], 2, "comapre"),
         (["compare"], 2, "RUN"),
         (["compare", "1"], 2, "a comparison needs at least two runs"),
-        (["compare", "1", "9"], 4, "no such run: 9"),
+        (
+            ["compare", "1", "9"],
+            4,
+            "no such run: 9\nA number, a name or a folder names a run. "
+            "The runs under runs/ are 1 to 4 (mnist runs).",
+        ),
+        (["show", "9"], 4, "no such run: 9"),
+        (["show", "4"], 4, "runs/0004-broken cannot be read as a run: config.toml is garbled"),
+        (["rm", "9"], 4, "no such run: 9\nThe runs under runs/ are 1 to 4 (mnist runs)."),
+        (["rm", "1"], 2, "nothing was deleted: nobody can answer the question\nAdd --yes."),
+        (["rm", "notes", "--yes"], 4, "runs/notes is not deleted: it is not a run directory"),
+        (["rm", ".", "--yes"], 4, ". is not deleted: it is not a run directory"),
         (
             ["--sort", "date", "compare", "1", "2"],
             2,
@@ -201,3 +217,78 @@ def test_listing_imports_nothing_slow(folder: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stderr.splitlines()[-1] == ""
+
+
+def test_a_run_compared_with_itself_is_said(run: Run, folder: Path) -> None:
+    outcome = run("runs", "compare", "1", "0001-digits-conv2")
+    assert outcome.code == 0
+    assert "warning: runs/0001-digits-conv2 is given 2 times" in outcome.err
+    assert "is given" not in run("runs", "compare", "1", "2").err
+
+
+def test_from_four_runs_on_a_comparison_has_a_row_per_run(run: Run, folder: Path) -> None:
+    shutil.copytree(folder / "0002-digits-conv2", folder / "0005-digits-conv2")
+    out = run("runs", "compare", "1", "2", "3", "5").out
+    head, *rows = out[: out.index("environment")].splitlines()
+    assert head.split() == ["configuration", "epochs", "momentum"]
+    assert [row.split() for row in rows] == [
+        ["0001-digits-conv2", "3", "-"],
+        ["0002-digits-conv2", "7", "0.5"],
+        ["0003-digits-conv2", "3", "-"],
+        ["0005-digits-conv2", "7", "0.5"],
+    ]
+
+
+def test_one_run_is_shown(run: Run, folder: Path) -> None:
+    out = run("runs", "show", "2").out
+    assert out.startswith("runs/0002-digits-conv2\n")
+    for line in ("test accuracy", "momentum", "torch", "last.pt"):
+        assert f"\n  {line}" in out
+    document = run("runs", "show", "2", "--json").document
+    assert document["config"]["momentum"] == 0.5
+    assert document["recipe"] == "smoke"
+    assert document["files"]["last.pt"] == (folder / "0002-digits-conv2/last.pt").stat().st_size
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 4), ("n\n", 5), ("", 5)])
+def test_a_run_is_deleted_after_a_question(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str, left: int
+) -> None:
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    outcome = run("runs", "rm", "2")
+    assert outcome.code == {"y\n": 0, "n\n": 0, "": 130}[answer]
+    assert "Delete this run?" in outcome.err
+    assert len(list(folder.iterdir())) == left
+    assert (folder / "0002-digits-conv2").exists() == (left == 5)
+
+
+def test_several_runs_are_deleted_without_a_question(run: Run, folder: Path) -> None:
+    outcome = run("runs", "rm", "1", "0003-digits-conv2", "1", "--yes", "--json")
+    assert outcome.document == {"deleted": ["runs/0001-digits-conv2", "runs/0003-digits-conv2"]}
+    assert sorted(path.name[:4] for path in folder.iterdir()) == ["0002", "0004", "note"]
+
+
+def test_a_run_that_is_written_is_not_deleted(run: Run, folder: Path) -> None:
+    """By a process of this machine, which holds the lock."""
+    held = RunDirectory(folder / "0002-digits-conv2")
+    with held.locked():
+        outcome = run("runs", "rm", "1", "2", "--yes")
+        assert outcome.code == 5
+        assert f"is being written by process {os.getpid()}" in outcome.err
+        assert (folder / "0001-digits-conv2").exists()
+        with pytest.raises(OutputError, match="is being written"):  # also if it began just now
+            remove(held)
+    assert held.last.is_file()
+
+
+def test_a_folder_with_a_number_that_is_no_run_is_not_deleted(run: Run) -> None:
+    photos = Path("2024-photos")
+    photos.mkdir()
+    (photos / "a.png").touch()
+    outcome = run("runs", "rm", "2024", "--runs", ".", "--yes")
+    assert (outcome.code, photos.exists()) == (4, True)
+    assert "2024-photos is not deleted: it is not a run directory" in outcome.err
+    Path("0002-link").symlink_to(photos)
+    assert run("runs", "rm", "2", "--runs", ".", "--yes").code == 4

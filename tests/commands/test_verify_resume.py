@@ -86,3 +86,22 @@ def test_it_is_short_by_default() -> None:
     kept = resume_proof.shorten(config, frozenset({"epochs", "train_size"}))
     assert (kept.epochs, kept.train_size) == (9, 0)
     assert resume_proof.shorten(TrainConfig(train_size=5), frozenset()).train_size == 5
+
+
+def test_it_never_stops_after_the_last_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[tuple[int, int]] = []
+
+    def last(_: object, low: int, high: int) -> int:
+        bounds.append((low, high))
+        return high
+
+    monkeypatch.setattr(resume_proof.random.SystemRandom, "randint", last)
+    monkeypatch.setattr(resume_proof, "_resume", lambda *_: None)
+    assert run(*SHORT, "--max-steps", 2).code == 6  # nobody resumed it
+    assert bounds == [(1, 1)]
+
+
+def test_a_run_of_one_step_proves_nothing(run: Run) -> None:
+    refused = run(*SHORT, "--max-steps", 1)
+    assert refused.code == 2
+    assert "a single step" in refused.err

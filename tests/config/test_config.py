@@ -74,7 +74,8 @@ def test_what_was_typed_is_never_forgotten_silently() -> None:
 @pytest.mark.parametrize(
     ("key", "near"),
     [
-        ("learning_rate", ""),
+        ("learning_rate", "lr"),
+        ("preset", ""),
         ("epoch", "epochs"),
         ("batchsize", "batch_size"),
         ("optimiser", "optimizer"),
@@ -84,7 +85,7 @@ def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
     error = refused(from_assignments([f"{key}=1"]))
     assert f"unknown key '{key}'" in error.message
     assert (f"Did you mean '{near}'?" in error.hint) == bool(near)
-    assert all(known in error.hint for known in KEYS)
+    assert near or all(known in error.hint for known in KEYS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_refusal_says_what_is_allowed(assignment: str, said: str) -> None:
 
 def test_a_misspelt_word_names_the_nearest() -> None:
     error = refused(from_assignments(["optimizer=adamm"]))
-    assert error.hint.startswith("Did you mean 'adam'? optimizer: Optimiser.")
+    assert error.hint == "Did you mean 'adam'?"
     assert "did you mean 'conv4'? Choose one of" in refused(from_flags({"model": "konv4"})).message
 
 

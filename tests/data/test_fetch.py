@@ -31,6 +31,24 @@ def test_everything_is_there_as_torchvision_wants_it(
     assert np.array_equal(ours.labels, theirs.targets.numpy())
 
 
+@pytest.mark.parametrize("there", [[], ["a"], ["a/b/MNIST"]])
+def test_a_refused_fetch_leaves_no_folder(made: Made, tmp_path: Path, there: list[str]) -> None:
+    for folder in there:
+        (tmp_path / folder).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError):
+        run(made, tmp_path / "a" / "b", "http://127.0.0.1:9/")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_failed_fetch_keeps_what_arrived(made: Made, tmp_path: Path, serve: Serve) -> None:
+    name = next(iter(made.archives))
+    server = serve().offer({name: made.archives[name]})
+    with pytest.raises(DataError):
+        run(made, tmp_path / "new", server.url)
+    assert (tmp_path / "new" / "MNIST" / "raw" / name).read_bytes() == made.archives[name]
+
+
 def test_what_is_there_is_not_asked_for(made: Made, tmp_path: Path, serve: Serve) -> None:
     server = serve().offer(made.archives)
     run(made, tmp_path, server.url)

@@ -173,6 +173,22 @@ def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "self.fc(x)",
+        "self.fc(x.view(-1, 780))",
+        "self.fc(nn.functional.conv2d(x, torch.zeros(1, 3, 3, 3)))",
+        "self.fc(x.squeeze(1).squeeze(0).reshape(28, 28))",
+    ],
+)
+def test_another_shape_gets_the_form_of_images(tmp_path: Path, forward: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        models.build(named(tmp_path, body(forward)), 10)
+    assert "(N, 1, 28, 28)" in caught.value.hint
+    assert "x.flatten(1)" in caught.value.hint
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert f"no such file: {tmp_path}/net.py" in refusal(f"{tmp_path}/net.py:Net")
     (tmp_path / "net.py").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from mnist_cli.report import datasets, figure_style, figures, plots, run_figures
 from mnist_cli.report.map_figures import Panel, save_map
 from mnist_cli.report.plots import sparkline
 from mnist_cli.report.previews import Preview
-from mnist_cli.runs.results import EpochResult, Norms, Score
+from mnist_cli.runs.results import EpochResult, Norms, Score, StepRow
 from mnist_cli.training.scoring import Evaluation, Mistake
 
 LONG = ("Trouser", "Ankle boot")
@@ -107,6 +108,19 @@ def test_an_overlay_shows_each_runs_values(kept: list[Figure]) -> None:
     (legend,) = kept[0].legends
     words = [text.get_text() for text in legend.get_texts()]
     assert words == ["a", "b", "validation", "training"]
+
+
+def test_the_steps_are_drawn_and_the_plain_loss_stands_beside_the_smoothed(
+    kept: list[Figure],
+) -> None:
+    steps = [StepRow(1, n, n / 2, 3.0 / n, 2.0 / n, 0.5, 1.0, 0.1) for n in (1, 2)]
+    one = replace(epoch(1, 0.5), plain_loss=0.25)
+    figures.save_learning_curves([one], [(0.0, 0.1)], Path("x.png"), title="a run", steps=steps)
+    loss, accuracy, _ = kept[0].axes
+    drawn = [[list(line.get_xdata()), list(line.get_ydata())] for line in loss.lines]
+    assert drawn[:2] == [[[0.5, 1.0], [2.0, 1.0]], [[1.0], [0.25]]]
+    assert drawn[-1] == [[1.0], [0.5]]
+    assert list(accuracy.lines[0].get_ydata()) == [0.5, 0.5]
 
 
 def test_a_single_epoch_has_large_markers_of_two_kinds(kept: list[Figure]) -> None:

@@ -10,14 +10,68 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.base.files import host_name, temporary_for
-from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.runs.directory import RunDirectory, create, find_checkpoint, newest
+from mnist_cli.errors import CheckpointError, OutputError, UsageError
+from mnist_cli.runs.directory import (
+    RunDirectory,
+    check_name,
+    create,
+    find_checkpoint,
+    find_run,
+    known_runs,
+    newest,
+    newest_unfinished,
+)
 
 
 def test_runs_are_numbered_from_one_and_named_after_data_and_network(tmp_path: Path) -> None:
     names = [create(tmp_path / "runs", "mnist", model).path.name for model in ("conv4", "conv2")]
     assert names == ["0001-mnist-conv4", "0002-mnist-conv2"]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == names
+
+
+def test_a_run_can_have_a_name_of_its_own(tmp_path: Path) -> None:
+    path = create(tmp_path, "mnist", "conv4", "big-lr").path
+    assert path.name == "0001-big-lr"
+    assert find_run(Path("big-lr"), tmp_path) == find_run(Path("1"), tmp_path) == path
+    create(tmp_path, "mnist", "conv4", "big-lr")
+    with pytest.raises(CheckpointError, match=r"2 runs under .* have the name big-lr: 0001-big-lr"):
+        find_run(Path("big-lr"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a", "lr0.1", "0003-x", "übung_2", "a" * 64])
+def test_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "12", ".", "..", "a/b", "a\\b", "a b", "-a", "a.", ".a", "a\n", "a:b", "a" * 65]
+)
+def test_what_is_no_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a run"):
+        check_name(name)
+
+
+def test_the_newest_unfinished_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no unfinished run under") as none:
+        newest_unfinished(tmp_path)
+    assert none.value.hint == "Train one with `mnist train`."
+    first = made(tmp_path, "0001-a", "last.pt")
+    made(tmp_path, "0002-a", "last.pt", "best.pt", "summary.json")
+    made(tmp_path, "0003-a", "config.toml")
+    busy = made(tmp_path, "0004-a", "last.pt")
+    with RunDirectory(busy).locked():
+        assert newest_unfinished(tmp_path).path == first
+    assert newest_unfinished(tmp_path).path == busy
+
+
+def test_which_runs_there_are_in_a_sentence(tmp_path: Path) -> None:
+    assert known_runs(tmp_path) == f"{tmp_path}/ holds no runs."
+    (tmp_path / "0002-a").mkdir()
+    assert known_runs(tmp_path) == f"The only run under {tmp_path}/ is 2."
+    (tmp_path / "0003-a").mkdir()
+    assert known_runs(tmp_path) == f"The runs under {tmp_path}/ are 2 to 3 (mnist runs)."
+    (tmp_path / "0007-a").mkdir()
+    assert known_runs(tmp_path).endswith("are 2 to 7, 3 in all (mnist runs).")
 
 
 def test_numbers_go_on_after_the_highest_and_past_four_digits(tmp_path: Path) -> None:

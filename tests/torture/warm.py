@@ -146,7 +146,8 @@ def damage(folder: Path) -> str:
         except Exception as error:
             return f"{path.name}: {error}"
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    epochs = [json.loads(line)["epoch"] for line in lines]
+    rows = [json.loads(line) for line in lines]
+    epochs = [row["epoch"] for row in rows if row["kind"] == "epoch"]
     if epochs != list(range(1, len(epochs) + 1)):
         return f"metrics.jsonl has the epochs {epochs}"
     document = checkpoints.read(run / "last.pt").document

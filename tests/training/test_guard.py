@@ -91,10 +91,12 @@ def test_under_fp16s_scaler_only_the_loss_is_judged() -> None:
 def test_the_norm_of_a_skipped_step_does_not_spoil_the_mean() -> None:
     running = Running.on(CPU)
     for norm in (2.0, INF, NAN, 4.0):
-        terms = {"loss": 4.0, "accuracy": 3, "grad_norm": norm}
+        terms = {"loss": 4.0, "accuracy": 3, "grad_norm": norm, "plain_loss": 2.0}
         running.add(**{name: torch.tensor(term) for name, term in terms.items()})
         running.count(steps=1, images=4)
-    assert running.means() == {"loss": 1.0, "accuracy": 0.75, "grad_norm": 1.5}
+    assert running.means() == {
+        **{"loss": 1.0, "accuracy": 0.75, "grad_norm": 1.5, "plain_loss": 0.5}
+    }
 
 
 # --- the deferred guard, on the CPU's fused kernels, which take the same flag as CUDA's

@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dataloader, augmented": {"loader": "dataloader", **MOVED},
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+    "accumulated, smoothed": {"accumulate": 2, "batch_size": 4, "label_smoothing": 0.1},
     "an ensemble, averaged": {
         **{"model": "conv4", "ensemble": 2, "optimizer": "adam", "lr": 0.01, "ema": 0.9},
         **MOVED,
@@ -184,11 +185,14 @@ MISFITS: dict[str, tuple[str, Any]] = {
     "a batch below zero": ("position/batch", -1),
     "an infinite step": ("position/step", float("inf")),
     "no position": ("position", None),
-    "sums of another shape": ("running/sums", torch.zeros(4)),
+    "sums of another shape": ("running/sums", torch.zeros(5)),
     "no sums": ("running/sums", "none"),
     "no seconds": ("seconds", "long"),
     "norms of another shape": ("running/norms", torch.ones(8, 2)),
     "norms that are no numbers": ("running/norms", torch.full((8, 3), torch.nan)),
+    "no steps": ("steps", None),
+    "steps of another shape": ("steps/rows", torch.zeros(2, 7).double()),
+    "an infinite step of an epoch": ("steps/marks", torch.full((1, 9), torch.inf).double()),
     "complex norms": ("running/norms", torch.ones(8, 3) * 1j),
 }
 
@@ -218,7 +222,12 @@ def test_a_program_that_knew_fewer_means_has_saved_fewer_sums(tmp_path: Path) ->
     document = run.document()
     document["running"]["sums"] = document["running"]["sums"][:2]
     resumed, _ = resumed_from(document, tmp_path, config(), 1)
-    assert resumed.state.running.sums.tolist() == [*run.state.running.sums.tolist()[:2], 0.0]
+    sums = resumed.state.running.sums.tolist()
+    assert sums[:3] == [*run.state.running.sums.tolist()[:2], 0.0]
+    for _ in resumed.events():
+        pass
+    first, second = resumed.state.history
+    assert (first.plain_loss, second.plain_loss) == (None, second.loss)
 
 
 def test_settings_of_the_optimiser_are_the_configurations(tmp_path: Path) -> None:

@@ -69,16 +69,30 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path) -> None:
         *("best.pt", "config.toml", "environment.json", "last.pt", "metrics.jsonl", "summary.json")
     ]
     written = (tmp_path / "config.toml").read_text()
-    assert TrainConfig(**tomllib.loads(written)) == settings
+    chosen = {"dataset": "mnist", "threads": torch.get_num_threads()}  # where it says auto
+    assert TrainConfig(**tomllib.loads(written)) == settings.model_copy(update=chosen)
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
     assert environment["dataset"] == "mnist"
     metrics = (tmp_path / "metrics.jsonl").read_text().splitlines()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in metrics]
-    assert [line["epoch"] for line in lines] == [1, 2]
+    assert [(line["kind"], line["epoch"]) for line in lines] == [
+        *[*[("step", 1)] * 3, ("epoch", 1), *[("step", 2)] * 3, ("epoch", 2)]
+    ]
+    assert len({tuple(sorted(set(line) - {"epochs_done"})) for line in lines}) == 1
+    lines = [line for line in lines if line["kind"] == "epoch"]
     assert set(lines[0]) == {
-        *("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-        *("val_count", "lr", "grad_norm", "images_per_second", "seconds", "norms"),
+        *("kind", "epoch", "step", "train_loss", "train_plain_loss", "train_accuracy"),
+        *(
+            "val_loss",
+            "val_accuracy",
+            "val_count",
+            "lr",
+            "grad_norm",
+            "images_per_second",
+            "seconds",
+            "norms",
+        ),
     }
     on_disk = json.loads((tmp_path / "summary.json").read_text())
     assert on_disk == summary.to_plain()

@@ -12,6 +12,7 @@ from mnist_cli.autograd import document, gradient_flow, load, path_to, replay_st
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.base.files import is_there
 from mnist_cli.base.packages import import_failure
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.commands.inspect.subject import Asked
 from mnist_cli.config.choices import DEVICE, DEVICES
 from mnist_cli.errors import UsageError
@@ -90,17 +91,19 @@ def against(batch: BatchLoss, other: str, asked: Asked, tolerance: float, *, as_
 
 
 def _other_side(other: str, asked: Asked) -> GradGraph:
-    if other in PRECISIONS:
-        return asked.graph(precision=other)
-    if other in MODES:
-        return asked.graph(training=MODES[other])
-    if other != "auto" and re.fullmatch(DEVICE, other):
-        return asked.graph(device=other)
+    word = other.lower()
+    if word in PRECISIONS:
+        return asked.graph(precision=word)
+    if word in MODES:
+        return asked.graph(training=MODES[word])
+    if word != "auto" and re.fullmatch(DEVICE, word):
+        return asked.graph(device=word)
     if is_there(Path(other)):
         return _graph_of(other, asked)
+    known = [*PRECISIONS, *MODES, *DEVICES[1:]]
     raise UsageError(
-        f"--against {other}: no such file, and none of "
-        f"{', '.join([*PRECISIONS, *MODES, *DEVICES[1:]])}"
+        f"--against {other}: no such file, and none of {', '.join(known)}",
+        did_you_mean(other, known),
     )
 
 
@@ -143,10 +146,13 @@ def dump(
     replay: bool,
     quiet: bool,
     as_json: bool,
-) -> None:
+) -> list[Path]:
     """The whole graph, shown and written; with ``replay`` a difference is an error at the end.
 
     With ``as_json`` stdout holds one document: the dump, or else what differs.
+
+    Returns:
+        The files.
     """
     made = make_dump(batch, replay=replay)
     shown, whole = view.of(made.graph)
@@ -181,6 +187,7 @@ def dump(
         require_exact(made.graph.replay)
     if as_json:
         document.dump(made.graph, sys.stdout)
+    return written
 
 
 def _own_folder(batch: BatchLoss) -> Path:

@@ -139,6 +139,8 @@ ViewFlag = Annotated[
     Literal["graph", "modules"],
     typer.Option(
         "--view",
+        metavar="graph|modules",
+        case_sensitive=False,
         help="What the terminal shows: the backward graph as a tree, or each call of a module in "
         "the forward pass with its shapes, memory, activation and gradient.",
         rich_help_panel=SHOWN,
@@ -149,15 +151,18 @@ CompareFlag = Annotated[
     typer.Option(
         "--compare",
         metavar="A B",
+        autocompletion=options.complete_runs,
         help="Compare two dumps (.json), checkpoints or runs, node by node.",
         rich_help_panel=COMPARED,
     ),
 ]
+OTHERS = ("fp32", "bf16", "fp16", "cpu", "cuda", "mps", "train", "eval")
 AgainstFlag = Annotated[
     str | None,
     typer.Option(
         "--against",
         metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
+        autocompletion=options.complete(OTHERS),
         help="Compare with another precision, device or mode on the same batch, or with a dump.",
         rich_help_panel=COMPARED,
     ),
@@ -194,6 +199,7 @@ DirectionFlag = Annotated[
     typer.Option(
         "--direction",
         metavar="down|right",
+        case_sensitive=False,
         help="Direction of the forward pass in dot, mermaid, svg and html. Default: down.",
         rich_help_panel=options.OUTPUT,
     ),
@@ -205,6 +211,7 @@ FormatsFlag = Annotated[
         "-f",
         metavar="LIST",
         help="Comma-separated list of text, json, dot, mermaid, svg and html.",
+        autocompletion=options.complete_list(("text", "json", "dot", "mermaid", "svg", "html")),
         rich_help_panel=options.OUTPUT,
     ),
 ]
@@ -233,7 +240,8 @@ BatchFlag = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
-        help="Number of images, drawn with --seed.",
+        help="Number of images, drawn with --seed. "
+        f"Default: 64; {GRADCHECK_BATCH} for --gradcheck.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -251,6 +259,7 @@ SplitFlag = Annotated[
     typer.Option(
         "--split",
         metavar="train|val|test",
+        case_sensitive=False,
         help="Split of the images; train and val are the run's own.",
         rich_help_panel=BATCH,
     ),

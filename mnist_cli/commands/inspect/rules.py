@@ -15,9 +15,12 @@ SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "normalis
 DUMPS = "--compare of two dumps"
 COMPUTE = ("device", "precision", "deterministic")
 
+PAGES = ("html", "svg")
+"""Formats in the order in which --open prefers them."""
+
 RULES = (
     Excludes(QUESTIONS, QUESTIONS),
-    Excludes(QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out")),
+    Excludes(QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out", "open_page")),
     Excludes(("expr", "compare"), ("checkpoint",)),
     Excludes(("expr",), (*SOURCE, *COMPUTE)),
     Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed"), "Dumps are read as they are."),
@@ -46,7 +49,12 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
     contradictions.refuse(context, RULES, **{DUMPS: dumps, "--no-fold": no_fold})
     directed = [name for name, one in FORMATS.items() if "direction" in one.options]
     partial = [name for name in FORMATS if name != "json"]
-    able_to = {"direction": directed, "view": ["text"], **dict.fromkeys(VIEW, partial)}
+    able_to = {
+        "open_page": list(PAGES),
+        "direction": directed,
+        "view": ["text"],
+        **dict.fromkeys(VIEW, partial),
+    }
     for option, able in able_to.items():
         if option in given and not set(able) & set(formats):
             raise UsageError(

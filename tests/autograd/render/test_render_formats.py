@@ -15,6 +15,7 @@ import pytest
 import render_graphs
 
 from mnist_cli.autograd import draw
+from mnist_cli.autograd.diagnosing import Diagnosis
 from mnist_cli.autograd.document import loads
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import FORMATS, dot, html, labels, mermaid, style, svg
@@ -148,6 +149,7 @@ def test_a_format_lists_the_options_that_have_an_effect(name: str) -> None:
             "direction": "right",
             "order": [1, 0],
             "plan": layout(graph, direction="right"),
+            "findings": [Diagnosis("vanishing", "fc", "It vanishes.")],
         }.items()
     }
     assert {option for option, differs in changed.items() if differs} == one.options

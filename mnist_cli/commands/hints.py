@@ -1,0 +1,186 @@
+"""What was probably meant by an option, a command or a word that does not exist.
+
+Read only after a usage error. Names from other programs are in :mod:`mnist_cli.base.suggest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mnist_cli import catalogue
+from mnist_cli.base.suggest import nearest
+from mnist_cli.config.choices import preset_names, width_of
+from mnist_cli.config.keys import KEYS, flag
+from mnist_cli.config.names import ModelName
+
+PHRASES = {
+    "--device cuda": "gpu cuda use_cuda use_gpu gpu_id gpu_ids",
+    "--device cpu": "cpu no_cuda no_gpu use_cpu disable_cuda no_accel",
+    "--device mps": "mps use_mps",
+    "--precision fp16": "fp16 half",
+    "--precision bf16": "bf16",
+    "--precision fp32": "fp32 no_amp",
+    "--set beta1=0.9 --set beta2=0.999": "betas",
+    "--optimizer adam": "adam",
+    "--optimizer sgd": "sgd",
+    "--split val": "val valid validation",
+    "--split test": "test",
+    "--split train": "train",
+    "--no-fold": "unfold expand",
+    "--version": "v",
+}
+"""By what to type, the options of other programs that it replaces; without dashes."""
+
+NOTES = {
+    "dropout dropout_rate drop p_drop": "Dropout is part of a network: write your own, and name it "
+    "with --model net.py:Net.",
+    "loss criterion loss_fn objective": "The loss is always cross-entropy; --set label_smoothing "
+    "changes it.",
+    "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "
+    "augment images, as in --set rotate=15.",
+    "classes num_classes": "The number of classes is the data set's.",
+    "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
+}
+"""By options of other programs, why ``mnist train`` has none."""
+
+COMMANDS = {
+    "train": "fit run learn training start finetune",
+    "train --resume": "resume continue",
+    "sweep": "tune grid gridsearch search optimize hyperparameters multirun optuna",
+    "eval": "test evaluate val validate score accuracy",
+    "predict": "infer inference classify recognise recognize read label",
+    "draw": "serve web gui demo app ui paint gradio",
+    "inspect-grad": "grad grads gradient gradients graph autograd backward",
+    "plot": "visualise visualize viz picture pictures figures curves plots",
+    "model": "summary torchinfo layers architecture network net models",
+    "export": "onnx save to-onnx",
+    "bench": "benchmark speed time timeit profile",
+    "runs": "list ls history experiments results log logs",
+    "runs compare": "compare diff",
+    "runs rm": "rm remove delete",
+    "data": "dataset datasets",
+    "data fetch": "fetch download get",
+    "data verify": "verify",
+    "data convert": "convert",
+    "config": "preset presets recipe recipes cfg settings configs",
+    "doctor": "info check checks env environment system devices gpu status health",
+    "runs show": "show",
+}
+"""By command, what other programs call it."""
+
+WITHIN = {
+    "mnist runs": {
+        "": "list ls all table",
+        "compare": "diff",
+        "rm": "delete remove del",
+        "show": "info view describe",
+    },
+    "mnist data": {
+        "fetch": "download get pull",
+        "verify": "check validate",
+        "show": "view display sample samples ls list",
+        "path": "where dir",
+        "convert": "export",
+    },
+    "mnist config": {"show": "print get view cat", "list": "ls names presets recipes"},
+}
+"""The same within a group; an empty name is the group itself."""
+
+
+def about_option(option: str, typed: Sequence[str], command: Any) -> str:
+    """A hint at the option of ``command`` that ``option`` may mean; empty if none is near."""
+    flags = {one for parameter in command.params for one in _flags(parameter)}
+    plain = option.lstrip("-").lower().replace("-", "_")
+    if phrase := _replaced(plain, {known: names.split() for known, names in PHRASES.items()}):
+        return f"Did you mean {phrase}?" if phrase.split()[0] in flags else ""
+    if plain in preset_names() and "--config" in flags:
+        return f"Did you mean --config {plain}?"
+    known = [*flags, *(KEYS if "--set" in flags else ())]
+    near = nearest(option, known)
+    if near in KEYS:
+        assigned = f"--set {near}={_value_of(option, typed) or 'VALUE'}"
+        return f"Did you mean {flag(near) if flag(near) in flags else assigned}?"
+    if near:
+        return f"Did you mean {near}?"
+    if nearest(option, ["checkpoint"]) and "checkpoint" in (one.name for one in command.params):
+        return (
+            f"Name the checkpoint without an option: {_value_of(option, typed)}".rstrip(": ") + "."
+        )
+    notes = (note for names, note in NOTES.items() if plain in names.split())
+    return next(notes, "") if "--set" in flags else ""
+
+
+def about_command(word: str, path: str, commands: Iterable[str]) -> str:
+    """A hint at the command that ``word`` may mean; empty if none is near.
+
+    Args:
+        word: what was typed.
+        path: the group that has no such command, as ``mnist runs``.
+        commands: those that it has.
+    """
+    known = list(commands)
+    table = WITHIN.get(path, {}) if path != "mnist" else COMMANDS
+    usual = {ours: theirs.split() for ours, theirs in table.items()}
+    found = _replaced(word.lower(), usual)
+    if found is not None and (not found or found.split()[0] in known):
+        return f"Did you mean `{f'{path} {found}'.strip()}`?"
+    if word.isdecimal() and path == "mnist runs" and "show" in known:
+        return f"Did you mean `mnist runs show {word}`?"
+    near = nearest(word, known)
+    return f"Did you mean `{path} {near}`?" if near else ""
+
+
+def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str:
+    """A hint at the option that words without one may belong to; empty if that is not clear.
+
+    Args:
+        words: the arguments that the command does not take.
+        typed: all arguments.
+        command: the command.
+    """
+    flags = {one for parameter in command.params for one in _flags(parameter)}
+    first = words[0]
+    if first.startswith("=") and first in typed[1:]:
+        before = typed[typed.index(first) - 1]
+        value = "".join(words).lstrip("=")
+        return f"Write {before}={value}, without blanks around the equals sign."
+    key, equals, _ = first.partition("=")
+    if equals and key.lstrip("-") in KEYS and "--set" in flags:
+        return f"Did you mean --set {first}?"
+    meant = [option for option in _options_for(first) if option in flags]
+    return f"Did you mean {meant[0]} {first}?" if meant else ""
+
+
+def _options_for(word: str) -> list[str]:
+    """The options of which a word may be the value."""
+    lower = word.lower()
+    found = {
+        "--config": lower in preset_names() or lower.endswith(".toml"),
+        "--model": width_of(lower) is not None or ModelName(word).is_own,
+        "--dataset": lower == "auto" or catalogue.find(word) is not None,
+        "--device": lower in ("cpu", "cuda", "mps"),
+        "--from": lower.endswith((".pt", ".pth")),
+    }
+    return [option for option, fits in found.items() if fits]
+
+
+def _flags(parameter: Any) -> list[str]:
+    return (
+        []
+        if parameter.param_type_name == "argument"
+        else [*parameter.opts, *parameter.secondary_opts]
+    )
+
+
+def _value_of(option: str, typed: Sequence[str]) -> str:
+    """The value that was typed for an option; empty if none was."""
+    for word, after in zip(typed, [*typed[1:], "-"], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == option:
+            return value if equals else "" if after.startswith("-") else after
+    return ""
+
+
+def _replaced(word: str, table: dict[str, list[str]]) -> str | None:
+    return next((ours for ours, theirs in table.items() if word in theirs), None)

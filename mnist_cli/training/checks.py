@@ -1,0 +1,76 @@
+"""Signs in a run that it does not learn, in words: for warnings. Changes nothing of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from mnist_cli.runs.results import EpochResult
+from mnist_cli.training.session import Session
+
+NAMED = 6
+"""Up to this number of parameters, a warning names all of them."""
+
+
+ENOUGH = 100
+"""Number of images whose accuracy says whether a network learns."""
+
+
+def before_training(session: Session) -> Iterator[str]:
+    """What the configuration alone shows."""
+    images, size = session.train_images, session.config.images_per_step
+    if images < size:
+        keys = "batch_size" if session.config.accumulate == 1 else "batch_size × accumulate"
+        yield (
+            f"{keys} = {size:,} is more than the {images:,} training images: an epoch is a single "
+            f"step, {session.config.epochs:,} in the whole run; choose a smaller batch_size"
+        )
+
+
+def after_epoch(session: Session, result: EpochResult) -> Iterator[str]:
+    """What the first epoch that this process trained shows; waits for the device."""
+    cut_off = without_gradient(result)
+    if cut_off:
+        names = ", ".join(cut_off[:NAMED])
+        more = len(cut_off) - NAMED
+        yield (
+            f"{names}{f' and {more} more' if more > 0 else ''} "
+            f"{'gets' if len(cut_off) == 1 else 'get'} no gradient (measured in the middle of "
+            f"epoch {result.epoch}): `mnist inspect-grad {session.run.path}` shows where it stops"
+        )
+    if chance := at_chance(session, result):
+        yield chance
+
+
+def without_gradient(result: EpochResult) -> list[str]:
+    """The parameters whose gradient was missing or all zero in the epoch's measured step.
+
+    None of them if it was so for all, but not in other steps: fp16's scaler has skipped that one.
+    """
+    still = [name for name, norms in result.norms.items() if norms.gradient == 0]
+    return [] if len(still) == len(result.norms) and result.grad_norm > 0 else still
+
+
+def at_chance(session: Session, result: EpochResult) -> str:
+    """Says so if the accuracy is no better than always answering with the most frequent class.
+
+    It must lie two standard errors above that class's share. Of the validation set, or of the
+    training set if that is small. Empty if it is better, or too few images show it.
+    """
+    labels, which = session.data.train.labels, "training"
+    accuracy, count = result.accuracy, session.train_images
+    if session.val is not None and result.val is not None and result.val.count >= ENOUGH:
+        labels, which = session.val.labels, "validation"
+        accuracy, count = result.val.accuracy, result.val.count
+    if count < ENOUGH:
+        return ""
+    share = torch.bincount(labels).max().item() / len(labels)
+    if accuracy > share + 2 * math.sqrt(share * (1 - share) / count):
+        return ""
+    return (
+        f"after epoch {result.epoch} the {which} accuracy of {accuracy:.2%} is at chance: always "
+        f"answering the most frequent class gives {share:.2%}; try another learning rate (lr = "
+        f"{session.config.lr:g}), and `mnist inspect-grad {session.run.path}`"
+    )

@@ -1,0 +1,78 @@
+"""Trains the runs of a sweep one after another, in one process: torch is imported once."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+import torch
+
+from mnist_cli.base.files import is_regular
+from mnist_cli.config.schema import from_flags
+from mnist_cli.errors import (
+    DataError,
+    DependencyError,
+    DeviceError,
+    MnistError,
+    OutputError,
+    Stopped,
+)
+from mnist_cli.runs.directory import remove
+from mnist_cli.runs.sweeps import Cell, Sweep
+from mnist_cli.training.expected_errors import expected
+from mnist_cli.training.resuming import resume
+from mnist_cli.training.run import RunRequest, begin, drive
+from mnist_cli.training.session import Session
+
+SHARED = (DataError, DependencyError, DeviceError)
+"""Failures that every run of a sweep shares, unless the sweep is over where and on what it runs."""
+PLACES = frozenset({"dataset", "device", "precision", "compile", "cuda_graph", "loader"})
+
+
+def train_cell(sweep: Sweep, cell: Cell, request: RunRequest) -> MnistError | None:
+    """Train one run of a sweep to its end, from where it stopped if it has begun.
+
+    Returns:
+        The error that ended this run alone, which is recorded; None if it has its result.
+
+    Raises:
+        Stopped: a signal came; the run is saved.
+        OutputError: nothing can be written, so the other runs would fail too.
+        DataError, DeviceError, DependencyError: the other runs would fail too.
+    """
+    failure: MnistError | None = None
+    try:
+        with _session(sweep, cell, request) as session:
+            drive(session, request)
+    except Exception as error:
+        failure = expected(error)
+        if failure is None or isinstance(failure, (Stopped, OutputError)):
+            raise
+        if isinstance(failure, SHARED) and not PLACES & set(cell.values):
+            raise
+        failure.__traceback__ = failure.__cause__ = failure.__context__ = None  # they hold tensors
+        sweep.fail(cell, failure)
+    finally:
+        _tidy_up(cell)
+    return failure
+
+
+def _session(sweep: Sweep, cell: Cell, request: RunRequest) -> AbstractContextManager[Session]:
+    """The session of a run that begins, or goes on."""
+    found = sweep.run_of(cell)
+    if found is not None and is_regular(found.last):
+        own = cell.config.model if cell.config.model.is_own else None
+        return resume(found.path, [from_flags({"model": own})], request)
+    if found is not None:  # killed before its first checkpoint: it holds nothing
+        remove(found)
+    return begin(cell.config, replace(request, name=sweep.run_name(cell)))
+
+
+def _tidy_up(cell: Cell) -> None:
+    """Free what a run leaves in the process, so that the next one begins as in a fresh one."""
+    gc.collect()
+    if cell.config.compile:
+        torch.compiler.reset()  # else torch stops compiling after a number of networks
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

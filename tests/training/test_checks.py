@@ -1,0 +1,79 @@
+"""Warnings about runs that do not learn, and the search for a learning rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_runs import config, session_in
+
+from mnist_cli.base.signals import StopRequest
+from mnist_cli.runs.results import EpochResult, Norms, Score
+from mnist_cli.training import checks
+from mnist_cli.training.rate_finder import HIGH, LOW, propose, smooth, try_rates
+
+
+def result(accuracy: float = 0.9, val: Score | None = None, **gradients: float) -> EpochResult:
+    norms = {name: Norms(gradient, 1.0, 0.1) for name, gradient in gradients.items()}
+    return EpochResult(1, 10, 1.0, accuracy, val, 0.1, 2.0, 300.0, 1.5, norms)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "found"),
+    [
+        ({"a": 0.0, "b": 1.0}, ["a"]),
+        ({"a": 1e-30, "b": 1.0}, []),
+        ({"a": 0.0, "b": 0.0}, []),  # fp16's scaler has skipped the measured step
+        ({}, []),
+    ],
+)
+def test_parameters_without_gradient(gradients: dict[str, float], found: list[str]) -> None:
+    assert checks.without_gradient(result(**gradients)) == found
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "val", "said"),
+    [
+        (0.9, Score(1.0, 0.1, 1000), "validation accuracy of 10.00%"),
+        (0.9, Score(1.0, 0.11, 1000), "validation accuracy of 11.00%"),  # within two errors
+        (0.9, Score(1.0, 0.3, 1000), ""),
+        (0.1, Score(1.0, 0.0, 10), "training accuracy of 10.00%"),  # ten images show nothing
+        (0.1, None, "training accuracy of 10.00%"),
+        (0.9, None, ""),
+    ],
+)
+def test_accuracy_at_chance(accuracy: float, val: Score | None, said: str) -> None:
+    labels = SimpleNamespace(labels=torch.arange(1000) % 10)
+    session: Any = SimpleNamespace(
+        data=SimpleNamespace(train=labels),
+        val=labels if val else None,
+        train_images=1000,
+        config=config(),
+        run=SimpleNamespace(path="runs/0001"),
+    )
+    assert said in checks.at_chance(session, result(accuracy, val))
+    assert bool(said) == bool(checks.at_chance(session, result(accuracy, val)))
+
+
+def test_rates_rise_until_the_loss_explodes(tmp_path: Path) -> None:
+    session = session_in(tmp_path, config(model="conv2", batch_size=16))
+    trial = try_rates(session, StopRequest())
+    assert trial.rates[0] == LOW
+    assert list(trial.rates) == sorted(trial.rates)
+    assert trial.rates[-1] == pytest.approx(HIGH) or trial.smoothed[-1] > 4 * min(trial.smoothed)
+    assert trial.proposal is not None
+    assert trial.lowest is not None
+    assert 1e-4 < trial.proposal < 1
+    assert trial.proposal <= trial.lowest
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_steepest_descent_is_proposed() -> None:
+    rates = [10.0**power for power in range(-6, 0)]
+    assert propose(rates, [2.3, 2.3, 2.2, 1.0, 0.9, 5.0]) == pytest.approx(1e-4, rel=9.1)
+    assert propose(rates, [2.3, 2.3, 2.3, 2.3, 2.3, 5.0]) is None
+    assert propose(rates[:1], [2.3]) is None
+    assert smooth([1.0, 1.0, 1.0]) == pytest.approx([1.0, 1.0, 1.0])
