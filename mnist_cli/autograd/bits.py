@@ -96,7 +96,17 @@ def without_values(tensor: Tensor) -> str:
         return "the values of tensors inside torch.func are not read"
     if _is_wrapper(tensor) and not tensor.is_nested:
         return f"the values of a {type(tensor).__name__} are its own"
-    return ""
+    return "their memory was freed" if _is_freed(tensor) else ""
+
+
+def _is_freed(tensor: Tensor) -> bool:
+    """Whether the memory of a tensor is gone, as a sharded model's: reading it ends the process."""
+    if tensor.layout is not torch.strided or tensor.is_nested or not tensor.numel():
+        return False
+    try:
+        return tensor.untyped_storage().nbytes() == 0
+    except (RuntimeError, NotImplementedError):
+        return False
 
 
 def shape_of(described: Any) -> tuple[int, ...] | None:
@@ -118,6 +128,7 @@ def is_plain(tensor: Tensor) -> bool:
         and tensor.layout is torch.strided
         and not (tensor.is_nested or tensor.is_meta)
         and not torch_private.is_transformed(tensor)
+        and not _is_freed(tensor)
     )
 
 

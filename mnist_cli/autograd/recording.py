@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from mnist_cli.autograd.bits import shape_of
+from mnist_cli.autograd.bits import parts_of, shape_of
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
@@ -174,11 +174,13 @@ def changing(walked: Walk) -> bool:
     """Whether a gradient may change after a node saw it.
 
     A Function may change in place or free what it gets; a reentrant checkpoint adds to leaves, as
-    does a leaf whose dtype changed, which has several nodes.
+    does a leaf whose dtype changed, which has several nodes. A model sharded over processes, of
+    which the leaves are wrappers, frees each gradient once it is summed.
     """
     named = [node for node in walked.graph.nodes if node.parameter is not None]
     once = len({node.parameter for node in named}) == len(named)
-    return not once or any(map(is_function, walked.nodes))
+    wrapped = any(map(parts_of, walked.leaves.values()))
+    return not once or wrapped or any(map(is_function, walked.nodes))
 
 
 def _reshaped(walked: Walk) -> dict[int, str]:

@@ -924,3 +924,10 @@ def test_leaves_of_other_models_are_not_touched() -> None:
 
 
 _OTHER: list[nn.Linear] = []
+
+
+def test_a_leaf_whose_memory_was_freed_has_no_figures() -> None:
+    x = nn.Parameter(torch.ones(3))
+    walked = walk((x * 2).sum(), {"x": x})
+    x.untyped_storage().resize_(0)
+    assert "their memory was freed" in " ".join(record(walked).graph.unreadable)
