@@ -16,10 +16,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 SUMMARIES: Mapping[str, str] = {
     "train": "Train a network and measure its accuracy on the test set.",
+    "sweep": "Train every combination of some settings, each with several seeds, and compare them.",
     "eval": "Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.",
     "predict": "Classify pictures: the digit, and the three most likely classes with their probabilities.",
     "draw": "Serve a page to draw digits on, and classify them stroke by stroke.",
-    "sweep": "Train every combination of some settings, each with several seeds, and compare them.",
     "bench": "Compare recipes on this machine: seconds to a test accuracy, speed and memory.",
     "inspect-grad": "Show the backward graph of one batch's loss, with the real gradient at every node.",
     "plot": "Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.",
