@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from mnist_cli import cli, errors
-from mnist_cli.commands import options
+from mnist_cli.commands import recipe_layers
 from mnist_cli.config import choices
 from mnist_cli.config import schema as config
 
@@ -117,7 +117,7 @@ def test_every_example_is_one_that_the_program_takes(line: str) -> None:
     given = command.make_context(name, rest).params
     if name == "mnist train" and not (given["config"] or "").isdecimal():  # a run of the reader's
         keys = {key: value for key, value in given.items() if key in config.KEYS}
-        options.compose_config(given["config"], given["assignments"], keys)
+        recipe_layers.compose_config(given["config"], given["assignments"], keys)
 
 
 def test_there_are_examples() -> None:

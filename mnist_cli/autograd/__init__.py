@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.recording import Recording as Recording
     from mnist_cli.autograd.recording import record as record
     from mnist_cli.autograd.render import draw as draw
-    from mnist_cli.autograd.replaying import Replay as Replay
-    from mnist_cli.autograd.replaying import call_node as call_node
+    from mnist_cli.autograd.replayed import Replay as Replay
     from mnist_cli.autograd.replaying import replay as replay
     from mnist_cli.autograd.replaying import replay_steps as replay_steps
     from mnist_cli.autograd.retention import SavedMemory as SavedMemory
     from mnist_cli.autograd.retention import saved_memory as saved_memory
     from mnist_cli.autograd.retention import unusable_tensors as unusable_tensors
+    from mnist_cli.autograd.single_call import call_node as call_node
     from mnist_cli.autograd.summarizing import summary as summary
     from mnist_cli.autograd.summary_table import Summary as Summary
     from mnist_cli.autograd.tracing import trace_modules as trace_modules
@@ -98,7 +98,9 @@ _HOME = {
     "query": ("find_node", "find_nodes", "path_to", "select"),
     "recording": ("Recording", "record"),
     "render": ("draw",),
-    "replaying": ("Replay", "call_node", "replay", "replay_steps"),
+    "replayed": ("Replay",),
+    "replaying": ("replay", "replay_steps"),
+    "single_call": ("call_node",),
     "retention": ("SavedMemory", "saved_memory", "unusable_tensors"),
     "summarizing": ("summary",),
     "summary_table": ("Summary",),

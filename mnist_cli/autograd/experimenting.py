@@ -20,7 +20,7 @@ from mnist_cli.autograd.expression import MAX_TOTAL, evaluate, names_in
 from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.query import nearest
-from mnist_cli.autograd.replaying import call_node
+from mnist_cli.autograd.single_call import call_node
 from mnist_cli.autograd.values import fitted
 from mnist_cli.autograd.walking import Walk, walk
 

@@ -22,6 +22,7 @@ from mnist_cli.autograd.recording import Recording, kept_bytes, record
 from mnist_cli.autograd.render import inline
 from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
+from mnist_cli.autograd.replayed import ReplayStep
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, modules_of, same_buffers
 from mnist_cli.autograd.units import dead_units, first_not_finite
@@ -114,7 +115,7 @@ class Report:
             return comparing.compare(self.graph, other, tolerance)
         raise TypeError(f"compare takes a report, a graph or a path, not a {type(other).__name__}")
 
-    def step(self) -> Iterator[replaying.ReplayStep]:
+    def step(self) -> Iterator[ReplayStep]:
         """The backward pass by hand, a node at a time; see :func:`replay_steps`.
 
         Raises:

@@ -8,9 +8,8 @@ saves.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import CellType, CodeType
 from typing import Any, NoReturn
 
 import torch
@@ -20,6 +19,7 @@ from torch.autograd.graph import GradientEdge, Node
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.function_code import codes
 from mnist_cli.autograd.graph import TensorMeta
 from mnist_cli.autograd.torch_errors import explain
 
@@ -156,42 +156,7 @@ def _mentions(node: Node, method: str) -> bool:
     """
     bases = torch_private.function_of(node).__mro__
     starts = [vars(one).get(name) for one in bases for name in ("forward", "setup_context")]
-    return any(method in (*code.co_names, *code.co_consts) for code in _codes(starts))
-
-
-def _codes(functions: list[Any], limit: int = 100) -> Iterator[CodeType]:
-    """The code of functions, of what decorates them, and of what they call by a global name."""
-    seen: set[int] = set()
-    for function in functions:
-        function = _plain_function(function)
-        code = getattr(function, "__code__", None)
-        if code is None or id(code) in seen or len(seen) > limit:
-            continue
-        seen.add(id(code))
-        inner = [one for one in code.co_consts if isinstance(one, CodeType)]
-        yield from (code, *inner)
-        cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
-        names = {name for one in (code, *inner) for name in one.co_names}
-        called = [function.__globals__.get(name) for name in names]
-        methods = [vars(one).get(name) for one in called if isinstance(one, type) for name in names]
-        functions += [getattr(function, "__wrapped__", None), *cells, *called, *methods]
-
-
-def _plain_function(function: Any) -> Any:
-    """The function behind a method, a ``functools.partial`` or an object that can be called."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    if hasattr(function, "__code__") or isinstance(function, type):
-        return function
-    return type(function).__call__ if callable(function) else None
-
-
-def _filled(cell: CellType) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # not assigned yet
-        return False
+    return any(method in (*code.co_names, *code.co_consts) for code in codes(starts))
 
 
 def _ones(meta: Any) -> tuple[int, ...]:

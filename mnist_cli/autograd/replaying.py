@@ -6,8 +6,8 @@ result with the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,113 +18,23 @@ from torch.autograd.graph import Node as LiveNode
 from torch.utils.checkpoint import GraphExecGroup
 
 from mnist_cli.autograd import node as adapter
-from mnist_cli.autograd.bits import same_bits, size_of
-from mnist_cli.autograd.brief import listed, shortened
-from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.bits import same_bits
 from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
 from mnist_cli.autograd.recording import changing, copied, root_tensor, seed_of
+from mnist_cli.autograd.replayed import Delivery, Replay, ReplayStep
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,
     is_unwritten,
     one_pass,
     sequence_number,
-    unpack_hooks,
 )
-from mnist_cli.autograd.undisturbed import RandomState, Unnamed, set_aside, strangers
+from mnist_cli.autograd.undisturbed import Unnamed, set_aside, strangers
 from mnist_cli.autograd.walking import Names, Walk, walk
-
-
-@dataclass(frozen=True, eq=False)
-class Delivery:
-    """One result of a call on its way to the node that waits for it.
-
-    Attributes:
-        position: which of the node's results it is.
-        edge: where it goes.
-        raw: what the call returned, of any shape; None if there is no gradient.
-        sent: what arrives: ``raw`` summed to the shape and cast to the dtype expected there.
-        met: what had arrived at that input before; None if this is the first.
-        total: what has arrived at that input now, ``met + sent``.
-        ready: whether the receiving node has all its gradients now.
-    """
-
-    position: int
-    edge: Edge
-    raw: Tensor | None
-    sent: Tensor | None
-    met: Tensor | None
-    total: Tensor | None
-    ready: bool
-
-    def __repr__(self) -> str:
-        return f"Delivery(result {self.position} to #{self.edge.node}: {size_of(self.sent)})"
-
-    @property
-    def reduced(self) -> bool:
-        """Whether the result was summed to a smaller shape on its way."""
-        return self.raw is not None and self.sent is not None and self.raw.shape != self.sent.shape
-
-    @property
-    def cast(self) -> bool:
-        """Whether the result changed its dtype on its way."""
-        return self.raw is not None and self.sent is not None and self.raw.dtype != self.sent.dtype
-
-
-@dataclass(frozen=True, eq=False)
-class ReplayStep:
-    """One turn of the engine.
-
-    Attributes:
-        index: counts from 0.
-        node: id of the node.
-        call: the call as text: ``AddmmBackward0(grad)``.
-        grads: what came in, one for each of the node's inputs.
-        results: what the call returned, one for each edge; empty for AccumulateGrad.
-        deliveries: where each result goes.
-        parameter: the parameter that a gradient arrived at, if the node is an AccumulateGrad.
-        inside: parameters whose gradient changed within the call: a reentrant checkpoint runs
-            its own backward.
-    """
-
-    index: int
-    node: int
-    call: str
-    grads: Grads
-    results: Grads = ()
-    deliveries: tuple[Delivery, ...] = ()
-    parameter: str | None = None
-    inside: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        came = listed(map(size_of, self.grads))
-        sent = self.parameter or listed(f"#{one.edge.node}" for one in self.deliveries)
-        call = f"{self.index}: #{self.node} {shortened(self.call)}"
-        return f"ReplayStep({call}, {came} → {shortened(sent)})"
-
-
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """A whole backward by hand.
-
-    Attributes:
-        gradients: each parameter's gradient by name; one that got nothing is absent.
-        grad_in: what arrived at each node, by id; empty if not kept.
-        order: ids of the nodes as the turns came.
-        calls: how many nodes were called. AccumulateGrad never is: it would change ``.grad``.
-    """
-
-    gradients: Mapping[str, Tensor]
-    grad_in: tuple[Grads, ...]
-    order: tuple[int, ...]
-    calls: int
-
-    def __repr__(self) -> str:
-        return f"Replay({self.calls} calls, {len(self.gradients)} gradients)"
 
 
 def replay(
@@ -189,72 +99,6 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
     seed = seed_of(root_tensor(walked), grad)
     apart = partial(walked.undisturbed, Unnamed.search(walked.nodes), replace(walked.random))
     return _turns(_State.begin(walked), seed, apart)
-
-
-def call_node(
-    node: LiveNode, *grads: Tensor | None, create_graph: bool = False
-) -> tuple[Tensor | None, ...]:
-    """Call one node by hand.
-
-    Args:
-        node: any node but an AccumulateGrad.
-        grads: one gradient for each of the node's inputs, of the shape it expects; None for a
-            missing one. Default: ones.
-        create_graph: keep grad mode on, so that the results have a graph themselves.
-
-    Returns:
-        One gradient or None for each edge of the node; always a tuple.
-
-    Raises:
-        UsageError: too many or too few gradients, one of the wrong shape (the right one is
-            named), an AccumulateGrad, or a graph already freed.
-        TypeError: a gradient is no tensor.
-    """
-    if adapter.variable(node) is not None:
-        raise UsageError(
-            "AccumulateGrad is not called by hand: it would add to the parameter's .grad",
-            "Call the node before it: its results arrive here.",
-        )
-    expected = adapter.inputs(node)
-    given = grads or tuple(
-        torch.ones(one.shape, dtype=one.dtype, device=one.device) if one.known else None
-        for one in expected
-    )
-    _check_grads(adapter.name(node), given, expected)
-    with torch.set_grad_enabled(create_graph), _alone(node):
-        return adapter.call(node, given)
-
-
-@contextmanager
-def _alone(node: LiveNode) -> Iterator[None]:
-    """Put back what the call of one node changes: it may run a Function or recompute a segment."""
-    if not is_function(node) and next(unpack_hooks(node), None) is None:
-        yield
-        return
-    devices = {one.device for one in adapter.inputs(node)}
-    aside = set_aside(strangers([node], ()))
-    random, unnamed = RandomState.now(devices), Unnamed.search([node])
-    with aside, random.used(), unnamed.same(), one_pass(GraphExecGroup()):
-        yield
-
-
-def _check_grads(name: str, grads: tuple[Any, ...], expected: tuple[adapter.Input, ...]) -> None:
-    if len(grads) != len(expected):
-        shapes = ", ".join(str(one.shape) for one in expected)
-        raise UsageError(
-            f"{name} takes {len(expected)} gradient(s), not {len(grads)}",
-            f"Pass one for each result of the forward operation, of shape {shapes}, "
-            "or None for no gradient.",
-        )
-    for number, (grad, one) in enumerate(zip(grads, expected, strict=True)):
-        if grad is not None and not isinstance(grad, Tensor):
-            kind = type(grad).__name__
-            raise TypeError(f"gradient {number} of {name} must be a tensor or None, not a {kind}")
-        if grad is not None and one.known and tuple(grad.shape) != one.shape:
-            raise UsageError(
-                f"gradient {number} of {name} has shape {tuple(grad.shape)}",
-                f"It must be {one.shape}, the shape of the forward result.",
-            )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.recording import Recording
-from mnist_cli.autograd.replaying import Replay
+from mnist_cli.autograd.replayed import Replay
 
 FARTHEST = 2**63 - 1
 """The distance in ULPs of what cannot be compared: a number and NaN, or two shapes."""

@@ -10,7 +10,7 @@ import typer
 
 from mnist_cli.benchmark import FACTORS
 from mnist_cli.commands import bench_flags as flags
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import contradictions, options, recipe_layers
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
 
@@ -103,7 +103,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
             f"{text}: '{count}' is not a number of runs", "For example: mnist bench fast:10"
         )
     try:
-        config = options.compose_config(name, assignments, flagged)
+        config = recipe_layers.compose_config(name, assignments, flagged)
     except UsageError as error:  # a recipe is no option here
         raise UsageError(error.message.removeprefix("--config "), error.hint) from error
     return Recipe(Path(name).stem, config.to_plain(), int(count), flags.WORKER)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import options, recipe_layers
 from mnist_cli.config.choices import preset_names
 from mnist_cli.errors import UsageError
 
@@ -81,8 +81,8 @@ def print_config(config: str | None, typed: Sequence[Layer], runs: Path, *, as_j
     from mnist_cli.config.explained import explained, preset_title, settings
     from mnist_cli.report.console import note, print_json
 
-    recipe = options.recipe_layer(config, runs)
-    composed = options.compose_on(recipe, typed)
+    recipe = recipe_layers.recipe_layer(config, runs)
+    composed = recipe_layers.compose_on(recipe, typed)
     if as_json:
         print_json(settings(composed))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import browser, early, options
+from mnist_cli.commands import browser, early, options, recipe_layers
 from mnist_cli.commands.inspect import flags, rules
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import UsageError
@@ -63,7 +63,7 @@ def inspect_grad(
     names = tuple(options.parse_words("--format", formats, list(FORMATS)))
     rules.check(context, names)
     page = next((name for name in rules.PAGES if name in names), "")
-    options.check_values(seed=seed)
+    recipe_layers.check_values(seed=seed)
     chosen = None if indices is None else tuple(options.parse_indices(indices))
     if expr is None:
         early.check_choices(device)

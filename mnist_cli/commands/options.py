@@ -22,8 +22,7 @@ from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_cli.config.schema import TrainConfig
-    from mnist_cli.config.sources import Layer
+    pass
 
 Command = Callable[..., None]
 
@@ -279,102 +278,6 @@ DATA_DIR = Path("data")
 RUNS = Path("runs")
 
 
-def typed_layers(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> list[Layer]:
-    """What was typed for this run: ``--set``, then flags.
-
-    Raises:
-        UsageError: a ``--set`` that is not of the form key=value.
-    """
-    from mnist_cli.config import schema as configs
-
-    return [configs.from_assignments(assignments or ()), configs.from_flags(flags)]
-
-
-def compose_config(
-    config: str | None, assignments: Sequence[str] | None, flags: Mapping[str, Any]
-) -> TrainConfig:
-    """Defaults, then ``--config``, then ``--set``, then flags; see :func:`compose_typed`."""
-    return compose_typed(config, typed_layers(assignments, flags))
-
-
-def compose_typed(config: str | None, typed: Sequence[Layer], runs: Path = RUNS) -> TrainConfig:
-    """Defaults, then ``--config``, then what was typed; see :func:`compose_on`."""
-    return compose_on(recipe_layer(config, runs), typed)
-
-
-def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
-    """The layer that ``--config`` means: a preset, a TOML file, or a run under ``runs``.
-
-    Raises:
-        UsageError: it is none of them, or its file is not a configuration.
-        CheckpointError: several runs have that number.
-    """
-    from mnist_cli.config import schema as configs
-
-    if config is None:
-        return None
-    found = recipe_run(config, runs)
-    return configs.from_file(found / "config.toml" if found else configs.find_config(config))
-
-
-def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
-    """The run that ``--config`` means; None for a preset or a file, which come first.
-
-    Raises:
-        UsageError: a run without a configuration, or another folder.
-        CheckpointError: several runs have that number.
-    """
-    from mnist_cli.base.files import is_folder, is_there
-    from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
-
-    if config is None or config in choices.preset_names():
-        return None
-    try:
-        folder = find_run(Path(config).expanduser(), runs)
-        if folder is not None and not is_there(RunDirectory(folder).config):
-            raise UsageError(
-                f"--config {config}: {folder} is not a run: it has no config.toml",
-                f"Name a preset, a TOML file or a run. {known_runs(runs)}",
-            )
-        checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
-    except (OSError, RuntimeError):  # find_config says what cannot be read
-        return None
-    if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
-        raise UsageError(
-            f"--config {config}: a checkpoint, not a configuration",
-            f"Name its run: --config {Path(config).parent}",
-        )
-    return folder
-
-
-def recipe_name(config: str | None, runs: Path = RUNS) -> str:
-    """What ``--config`` named, for a run's records: a preset, a file; or what a run itself named."""
-    from mnist_cli.runs.listing import read_run
-
-    folder = recipe_run(config, runs)
-    return read_run(folder).recipe if folder else Path(config or "").stem
-
-
-def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
-    """Defaults, then the recipe, then what was typed.
-
-    Raises:
-        UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
-            names a network's source, which only a flag or ``--set`` may do.
-    """
-    from mnist_cli.config import schema as configs
-
-    if recipe is None:
-        return configs.compose(typed)
-    composed = configs.compose([recipe, *typed])
-    if composed.model.is_own and not any("model" in layer.values for layer in typed):
-        raise UsageError(
-            f"{recipe.origin['model']}: the recipe names a Python file to run, {composed.model}",
-            f"If you trust that file, name it yourself: --model {composed.model}",
-        )
-    return composed
-
-
 def parse_indices(text: str) -> list[int]:
     """The numbers that ``--indices 3,14,15`` names.
 
@@ -407,12 +310,3 @@ def parse_words(flag: str, text: str | None, known: Sequence[str]) -> list[str]:
                 f"{flag}: unknown value '{word}'", f"{guess} Choose among {', '.join(known)}."
             )
     return words
-
-
-def check_values(**flags: object) -> None:
-    """Refuse what the configuration does not allow for keys of the same names; None is not given.
-
-    Raises:
-        UsageError: names the flag, the value and what is allowed.
-    """
-    compose_config(None, None, flags)

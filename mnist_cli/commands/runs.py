@@ -210,8 +210,8 @@ def remove(
     A run that a process is writing is never deleted.
     """
     from mnist_cli.report.console import note, print_json
-    from mnist_cli.runs import directory
     from mnist_cli.runs.directory import RunDirectory
+    from mnist_cli.runs.removing import remove
 
     found = list(dict.fromkeys(_removable(target, runs) for target in targets))
     for path in found:
@@ -223,7 +223,7 @@ def remove(
         note("nothing was deleted")
         return
     for path in found:
-        directory.remove(RunDirectory(path))
+        remove(RunDirectory(path))
         note(f"deleted {path}")
     if as_json:
         print_json({"deleted": found})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import options, recipe_layers
 from mnist_cli.config import keys
 from mnist_cli.errors import Stopped, UsageError
 
@@ -79,15 +79,15 @@ def sweep(
         if chosen.get(key) is not None:
             flag = keys.flag(key)
             raise UsageError(f"{flag} and --set {key} contradict each other", "Give one of them.")
-    typed = options.typed_layers(constant, chosen)
-    recipe = options.recipe_layer(config, runs)
+    typed = recipe_layers.typed_layers(constant, chosen)
+    recipe = recipe_layers.recipe_layer(config, runs)
     cells = grid(recipe, typed, axes, seeds)
     with handlers_put_back():
         carry_out(
             context,
             sweeps.open_sweep(runs, name, cells),
             data_dir,
-            recipe=options.recipe_name(config, runs),
+            recipe=recipe_layers.recipe_name(config, runs),
             typed=typed,
             as_json=as_json,
             quiet=quiet,
@@ -113,9 +113,12 @@ def grid(
     configs = []
     for values in sweeps.grid(axes):
         setting = from_assignments([f"{key}={value}" for key, value in values.items()])
-        first = options.compose_on(recipe, [*typed, setting])
+        first = recipe_layers.compose_on(recipe, [*typed, setting])
         more = (from_flags({"seed": first.seed + number}) for number in range(1, seeds))
-        configs += [first, *(options.compose_on(recipe, [*typed, setting, seed]) for seed in more)]
+        configs += [
+            first,
+            *(recipe_layers.compose_on(recipe, [*typed, setting, seed]) for seed in more),
+        ]
     if len(configs) < 2:
         raise UsageError(
             "the sweep has one run only",

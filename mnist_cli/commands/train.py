@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import config_show, contradictions, early, options
+from mnist_cli.commands import config_show, contradictions, early, options, recipe_layers
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from mnist_cli.training.distributed.rank_environment import RankPlace
     from mnist_cli.training.observer import Observer
     from mnist_cli.training.run import RunRequest
-    from mnist_cli.training.session import Session, Summary
+    from mnist_cli.training.run_summary import Summary
+    from mnist_cli.training.session import Session
 
 
 RULES = (
@@ -111,7 +112,7 @@ def train(
     """
     if print_config:
         contradictions.refuse(context, RULES)
-        typed = options.typed_layers(assignments, chosen)
+        typed = recipe_layers.typed_layers(assignments, chosen)
         config_show.print_config(config, typed, runs, as_json=as_json)
         return
     from mnist_cli.base.files import is_there
@@ -126,13 +127,13 @@ def train(
     with _as_rank(place), handlers_put_back():
         contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
-        typed = options.typed_layers(assignments, chosen)
+        typed = recipe_layers.typed_layers(assignments, chosen)
         if seeds > 1:
             if tensorboard:
                 require("tensorboard", "--tensorboard")
             _train_seeds(context, seeds, config, typed, dumps)
             return
-        settings = None if resume else options.compose_typed(config, typed, runs)
+        settings = None if resume else recipe_layers.compose_typed(config, typed, runs)
         if name:
             check_name(name)
         if settings is not None:
@@ -168,7 +169,7 @@ def train(
             last=not verify_resume,
             model_named=any("model" in layer.values for layer in typed),
             name=name,
-            recipe=options.recipe_name(config, runs),
+            recipe=recipe_layers.recipe_name(config, runs),
         )
         if settings is None:
             assert resume is not None
@@ -189,7 +190,7 @@ def train(
         with naming_the_flag(), guide.hints(), run as session:
             if resume:
                 request.note(f"continuing {session.run.path}")
-            elif repeated := options.recipe_run(config, runs):
+            elif repeated := recipe_layers.recipe_run(config, runs):
                 _note_changes(session, repeated, request)
             summary = drive(session, request)
         if as_json:  # a failure to draw then leaves its own document alone
@@ -209,7 +210,7 @@ def _train_seeds(
     from mnist_cli.runs.sweeps import open_sweep
 
     given = context.params
-    recipe = options.recipe_layer(config, given["runs"])
+    recipe = recipe_layers.recipe_layer(config, given["runs"])
     cells = grid(recipe, typed, {}, seeds)
     dumps.check(cells[0].config.epochs)
 
@@ -222,7 +223,7 @@ def _train_seeds(
         context,
         open_sweep(given["runs"], given["name"], cells),
         given["data_dir"],
-        recipe=options.recipe_name(config, given["runs"]),
+        recipe=recipe_layers.recipe_name(config, given["runs"]),
         typed=typed,
         as_json=given["as_json"],
         quiet=given["quiet"],

@@ -16,7 +16,7 @@ from mnist_cli.report.steps import Glyphs, find_step, step_lines
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.graph import GradGraph
-    from mnist_cli.autograd.replaying import ReplayStep
+    from mnist_cli.autograd.replayed import ReplayStep
 
 HELPS = (
     "n next · b back · g go to a node, module or parameter · PgUp, PgDn · home, end · q quit",

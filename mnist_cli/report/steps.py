@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mnist_cli.autograd.graph import GradGraph, Node
-    from mnist_cli.autograd.replaying import Delivery, ReplayStep
+    from mnist_cli.autograd.replayed import Delivery, ReplayStep
 
 SHOWN_VALUES = 4
 

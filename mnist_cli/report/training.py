@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.loop import StepResult
-    from mnist_cli.training.session import Session, Summary
+    from mnist_cli.training.run_summary import Summary
+    from mnist_cli.training.session import Session
 
 
 UPDATES_PER_SECOND = 8

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -328,30 +327,3 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
         f"no checkpoint or run {target}",
         f"Name a file, or a run under {root}/. {known_runs(root)}",
     )
-
-
-def remove(run: RunDirectory) -> None:
-    """Delete a run that no process writes.
-
-    The checkpoints go first: what a kill leaves behind then is not taken for a run that can be
-    used, and can be removed again.
-
-    Raises:
-        OutputError: another process writes it, or something in it cannot be deleted.
-    """
-    with run.locked():
-        try:
-            inside = [path for path in run.path.iterdir() if not path.name.startswith(LOCK)]
-            for path in sorted(inside, key=lambda path: path.suffix != ".pt"):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise explain_os_error(error, run.path, "remove") from error
-    try:  # after the lock is released: Windows removes no file that is open
-        shutil.rmtree(run.path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise explain_os_error(error, run.path, "remove") from error

@@ -34,7 +34,8 @@ from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.ranks import ALONE, Ranks
-from mnist_cli.training.session import Session, Summary
+from mnist_cli.training.run_summary import Summary
+from mnist_cli.training.session import Session
 from mnist_cli.training.starting import Start
 
 

@@ -12,7 +12,6 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -39,47 +38,11 @@ from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.starting import Start
 from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
 from mnist_cli.training.step import Stepper
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a run ended.
-
-    Attributes:
-        train_seconds: seconds of the steps alone.
-        test: score on the test set; of an ensemble, its vote's.
-        epochs: number of whole epochs.
-        steps: number of steps in the run.
-        rest: those of them after the last whole epoch, if a limit has stopped the run.
-        start: the checkpoint that the run started from, if any, and its SHA-256.
-    """
-
-    run: str
-    checkpoint: str
-    dataset: str
-    model: str
-    epochs: int
-    train_seconds: float
-    test: Score
-    device: str
-    device_name: str
-    precision: str
-    seed: int
-    stop_reason: str = ""
-    steps: int = 0
-    rest: int = 0
-    fallback: str = ""
-    ensemble: int = 1
-    start: str = ""
-    start_sha256: str = ""
-
-    def to_plain(self) -> dict[str, Any]:
-        """As plain values: what ``summary.json`` and ``--json`` hold."""
-        return asdict(self)
 
 
 class Session:

@@ -18,7 +18,7 @@ from mnist_cli.errors import (
     OutputError,
     Stopped,
 )
-from mnist_cli.runs.directory import remove
+from mnist_cli.runs.removing import remove
 from mnist_cli.runs.sweeps import Cell, Sweep
 from mnist_cli.training.expected_errors import expected
 from mnist_cli.training.resuming import resume

@@ -30,7 +30,8 @@ from mnist_cli.errors import (
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
-from mnist_cli.training.session import Session, Summary
+from mnist_cli.training.run_summary import Summary
+from mnist_cli.training.session import Session
 
 
 class StopAfter(StopRequest):
