@@ -295,16 +295,6 @@ def is_context_of_generator(one: object) -> bool:
     return isinstance(one, contextlib._GeneratorContextManager)
 
 
-@contextmanager
-def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
-    node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
-
-
 def is_unwritten(tensor: Tensor) -> bool:
     """Whether a tensor of any shape is all zeros that have no memory, as some gradients are."""
     return bool(getattr(tensor, "_is_zerotensor", lambda: False)())
@@ -327,13 +317,6 @@ def kinds_of_caches() -> list[type]:
     names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
     kinds = (getattr(checkpointing, name, None) for name in names)
     return [kind for kind in kinds if kind is not None]
-
-
-def caches_of(objects: Sequence[object]) -> list[dict[Any, Any]]:
-    """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
-    kinds = kinds_of_caches()
-    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
-    return [cache for cache in found if isinstance(cache, dict)]
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:

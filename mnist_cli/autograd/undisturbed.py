@@ -22,7 +22,6 @@ from torch.nn.parameter import is_lazy
 
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
-    caches_of,
     has_checkpoints,
     is_function,
     kinds_of_caches,
@@ -176,7 +175,7 @@ class Unnamed:
         inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
         functions = [node for node in nodes if is_function(node)]
         recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
-        return cls(inner, caches_of(found), recomputed)
+        return cls(inner, _caches(found), recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:
@@ -226,3 +225,10 @@ def _retains(tensor: Tensor) -> bool:
         return not tensor.is_leaf and tensor.retains_grad
     except Exception:  # a subclass may refuse any question
         return False
+
+
+def _caches(objects: Sequence[object]) -> list[dict[Any, Any]]:
+    """What the selective checkpoints among ``objects`` keep; a backward pass uses it up."""
+    kinds = kinds_of_caches()
+    found = [getattr(one, "storage", None) for one in objects if type(one) in kinds]
+    return [cache for cache in found if isinstance(cache, dict)]

@@ -124,7 +124,7 @@ class StepLog:
         return {"rows": _table(rows, ROW_FIELDS), "marks": _table(marks, MARK_FIELDS)}
 
     def restore(self, document: Mapping[str, Any], sums: Tensor) -> None:
-        """The inverse of :meth:`to_document`; ``sums`` have the dtype and the device of marks.
+        """The inverse of :meth:`to_document`; ``sums``, of shape (4,), has the dtype and device of marks.
 
         Raises:
             ValueError, TypeError, LookupError: it is garbled.

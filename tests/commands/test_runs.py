@@ -18,7 +18,8 @@ from program import Run
 from mnist_cli.commands import runs as command
 from mnist_cli.errors import OutputError
 from mnist_cli.runs import listing as runlist
-from mnist_cli.runs.directory import RunDirectory, remove
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.removing import remove
 
 
 @pytest.fixture
