@@ -75,7 +75,7 @@ class CallLog:
         return tuple(replace(c, activation=figures.get(i)) for i, c in enumerate(self._calls))
 
     def _take(self, place: int, output: Tensor) -> None:
-        if torch_private.is_captured(output):
+        if _is_captured(output):
             return  # the figures would become a part of the program
         try:
             with torch.no_grad(), torch_private.without_modes():
@@ -126,3 +126,9 @@ def with_saved_bytes(
         if call is not None:
             bytes_of[call] += sum(fresh.values())
     return tuple(replace(call, saved_bytes=bytes_of[i]) for i, call in enumerate(calls))
+
+
+def _is_captured(tensor: Tensor) -> bool:
+    """Whether what a tensor of any shape gives now enters a CUDA graph or a scripted program."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())

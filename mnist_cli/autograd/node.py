@@ -8,8 +8,7 @@ saves.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -311,21 +310,11 @@ def handed_over(node: Node, roots: Tensor | Sequence[GradientEdge], seeds: list[
         raise _SeenError(tuple(handed[0]) if boxed else handed)
 
     try:
-        with apply_replaced(node, seen):
+        with torch_private.apply_replaced(node, seen):
             torch.autograd.backward(roots, seeds, retain_graph=True)
     except _SeenError as answer:
         return answer.grads
     raise torch_private.changed("calls no replaced apply", f"calling {name(node)} by hand")
-
-
-@contextmanager
-def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
-    node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
 
 
 def _all_missing(node: Node, grads: Grads) -> Grads:

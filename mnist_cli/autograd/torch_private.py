@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.utils.checkpoint as checkpointing
@@ -108,10 +108,8 @@ def backward_counter() -> Callable[[], int]:
     Raises:
         DependencyError: this torch does not have it.
     """
-    found: Callable[[], int] = _required(
-        torch, "_C._current_graph_task_id", "telling two backward passes apart"
-    )
-    return found
+    purpose = "telling two backward passes apart"
+    return cast("Callable[[], int]", _required(torch, "_C._current_graph_task_id", purpose))
 
 
 def at_end_of_backward(call: Callable[[], None]) -> None:
@@ -135,12 +133,6 @@ def is_transformed(tensor: Tensor) -> bool:
     """Whether a tensor of any shape stands for others inside ``vmap``, ``grad`` and the like of torch.func."""
     asked = getattr(torch._C, "_functorch", None)
     return bool(asked and asked.is_functorch_wrapped_tensor(tensor))
-
-
-def is_captured(tensor: Tensor) -> bool:
-    """Whether what a tensor of any shape gives now enters a CUDA graph or a scripted program."""
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return traced or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def compiled_inside(module: nn.Module) -> bool:
@@ -207,8 +199,7 @@ def without_modes() -> AbstractContextManager[Any]:
     from torch.utils import _python_dispatch
 
     pause = getattr(_python_dispatch, "_disable_current_modes", nullcontext)
-    paused: AbstractContextManager[Any] = pause()
-    return paused
+    return cast("AbstractContextManager[Any]", pause())
 
 
 def input_metadata(node: Node) -> Sequence[Any]:
@@ -293,6 +284,16 @@ def has_checkpoints(objects: Sequence[object]) -> bool:
 def is_context_of_generator(one: object) -> bool:
     """Whether ``contextlib.contextmanager`` made a context, which can be entered once."""
     return isinstance(one, contextlib._GeneratorContextManager)
+
+
+@contextmanager
+def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
+    node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del node.apply, node.apply_boxed  # type: ignore[attr-defined]
 
 
 def is_unwritten(tensor: Tensor) -> bool:

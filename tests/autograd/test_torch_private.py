@@ -12,7 +12,6 @@ import torch
 from autograd_zoo import Scale, leaf
 from torch import Tensor
 
-from mnist_cli.autograd import node as node_module
 from mnist_cli.autograd import replay, torch_private, walk
 from mnist_cli.autograd.saved import saved_by
 from mnist_cli.errors import DependencyError
@@ -103,6 +102,6 @@ def test_an_engine_that_ignores_the_replacement_is_an_error(
     """Two results, of which one gets no gradient: the engine is asked what stands for it."""
     walked = walk(scaled[0].sum())
     replay(walked)
-    monkeypatch.setattr(node_module, "apply_replaced", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(torch_private, "apply_replaced", lambda *_: contextlib.nullcontext())
     with pytest.raises(DependencyError, match="calls no replaced apply"):
         replay(walked)
