@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,12 @@ from mnist_cli.autograd.values import fitted
 from mnist_cli.base.files import is_regular
 from mnist_cli.base.seeding import derive
 from mnist_cli.checkpoints.archive import load_tensor
+from mnist_cli.devices.memory import explained, is_out_of_memory
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.gradients.batch_loss import BatchLoss
+
+_NUMBERS = re.compile(r"\s*(\[|[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*$)")
+"""How a number or a list begins."""
 
 
 def call_formula(
@@ -46,7 +51,26 @@ def call_formula(
 
     Raises:
         UsageError: one of them cannot be read.
+        OutOfMemory: the numbers do not fit into memory.
     """
+    try:
+        return _called(formula, variables, constants, grad, orders, seed)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        shortage = explained(error)
+        shortage.hint = "Give the formula fewer numbers, or request fewer orders."
+        raise shortage from error
+
+
+def _called(
+    formula: str,
+    variables: Sequence[str],
+    constants: Sequence[str],
+    grad: str | None,
+    orders: int | None,
+    seed: int,
+) -> Experiment:
     leaves = dict(map(parse_binding, [*variables, *constants]))
     if len(leaves) < len(variables) + len(constants):
         raise UsageError("a name has two values", "Give each name one value.")
@@ -121,6 +145,8 @@ def _is_file(text: str) -> bool:
 
 
 def _parsed(text: str) -> Tensor:
+    if _NUMBERS.match(text):
+        return parse_value(text, "the gradient")
     try:
         return parse_value(text)
     except UsageError as error:

@@ -40,7 +40,7 @@ from mnist_cli.networks.source import (
     siblings,
 )
 from mnist_cli.networks.trial import Subject, Trial
-from mnist_cli.networks.unregistered import arrays
+from mnist_cli.networks.unregistered import arrays, listed
 
 CLASSES = ("classes", "num_classes")
 """Names of the argument for the number of classes."""
@@ -280,10 +280,22 @@ def _construct(
     with others_seeded(torch.initial_seed()):
         with _running(model_name, "cannot be built"):
             network = kind(**({taken: classes} if taken and classes is not None else {}))
-        if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
+        if _without_shape(network):
             with _running(model_name, "fails on an image"), torch.no_grad():
                 network.eval()(torch.zeros(1, 1, 28, 28, dtype=torch.float32))
+    if unset := _without_shape(network):
+        raise UsageError(
+            f"{model_name.label}: {listed(unset)}: no shape, since forward in evaluation mode "
+            "does not run their lazy modules",
+            "Run them there, remove them, or give them their sizes: nn.Linear for nn.LazyLinear.",
+        )
     return network.train()
+
+
+def _without_shape(network: nn.Module) -> list[str]:
+    """Parameters and buffers of lazy modules that have not run."""
+    entries = chain(network.named_parameters(), network.named_buffers())
+    return [name for name, one in entries if is_lazy(one)]
 
 
 def _takes_classes(kind: type[nn.Module]) -> str | None:

@@ -8,6 +8,9 @@ import pytest
 import torch
 from program import Run
 
+from mnist_cli.errors import OutOfMemory
+from mnist_cli.gradients import experiments
+
 
 def test_a_formula_is_called_at_its_values(run: Run) -> None:
     asked = ("--expr", "x * y", "--at", "x=2", "--at", "y=3", "--grad", "0.1")
@@ -104,3 +107,27 @@ def test_a_gradient_longer_than_any_file_name(run: Run) -> None:
     call = ("inspect-grad", "--expr", "2 * x", "--at", f"x={numbers}", "--grad", numbers, "--json")
     outcome = run(*call)
     assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("grad", "words"),
+    [
+        ("1e39", "the gradient holds a number too large for float32"),
+        ("[1, true]", "the gradient holds true, which is not a number"),
+        ("12.pt", "the gradient 12.pt is neither ones"),
+    ],
+)
+def test_a_gradient_that_is_no_gradient(run: Run, grad: str, words: str) -> None:
+    outcome = run("inspect-grad", "--expr", "2 * x", "--at", "x=1", "--grad", grad)
+    assert outcome.code == 2
+    assert words in outcome.err
+
+
+def test_a_formula_that_runs_out_of_memory_has_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(experiments, "experiment", fail)
+    with pytest.raises(OutOfMemory) as caught:
+        experiments.call_formula("2 * x", ["x=1"], [], None, None)
+    assert "images" not in caught.value.hint

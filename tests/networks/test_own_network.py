@@ -125,6 +125,12 @@ def test_lazy_layers_get_their_weights(tmp_path: Path) -> None:
 # --- what is refused
 
 
+def test_a_lazy_layer_that_never_runs_is_named(tmp_path: Path) -> None:
+    source = body("self.fc(x.flatten(1))", "        self.never = nn.LazyLinear(5)\n")
+    message = refusal(named(tmp_path, source))
+    assert "never.weight, never.bias: no shape" in message
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
