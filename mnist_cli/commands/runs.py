@@ -172,7 +172,7 @@ def _note_repeats(found: list[RunRecord]) -> None:
 
 @app.command("show")
 def show_run(
-    target: ShownArgument,
+    run_folder: ShownArgument,
     runs: options.RunsOption = options.RUNS,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -181,7 +181,7 @@ def show_run(
     from mnist_cli.report.run_table import print_run
     from mnist_cli.runs.listing import open_run
 
-    run = open_run(target, runs)
+    run = open_run(run_folder, runs)
     files = _sizes(run.path)
     if as_json:
         tables = {"recipe": run.recipe, "config": run.config, "environment": run.environment}
@@ -200,7 +200,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 @app.command("rm")
 def remove(
-    targets: RemovedArgument,
+    run_folders: RemovedArgument,
     runs: options.RunsOption = options.RUNS,
     yes: YesOption = False,
     as_json: options.JsonOption = False,
@@ -213,7 +213,7 @@ def remove(
     from mnist_cli.runs.directory import RunDirectory
     from mnist_cli.runs.removing import remove
 
-    found = list(dict.fromkeys(_removable(target, runs) for target in targets))
+    found = list(dict.fromkeys(_removable(one, runs) for one in run_folders))
     for path in found:
         if writer := RunDirectory(path).writer:
             raise OutputError(

@@ -136,7 +136,7 @@ def test_the_refusal_of_a_device_says_what_doctor_says(
     gpus.with_answers(*answers, driver=driver, start=start)
     gpu = run("doctor", "--json").document["gpu"]
     assert gpu["cause"] == cause
-    for command in (["doctor"], ["train"], ["eval"]):
+    for command in (["doctor"], ["train"], ["inspect-grad", "--model", "conv2"]):
         refused = run(*command, "--device", "cuda")
         assert refused.code == 2
         assert f"device cuda is not available: {gpu['detail']}" in refused.err

@@ -133,6 +133,7 @@ def test_weights_that_this_program_exported_state_theirs(run: Run, trained: Path
     assert (document["normalisation"], document["misfit"]) == (stated, None)
     summary = json.loads((trained / "summary.json").read_text())
     assert document["accuracy"] == summary["test"]["accuracy"]
+    bar()
     said = run("predict", "one.png", "-k", "run.safetensors").err  # no data set is named here
     assert f"mean {SPEC.mean} and deviation {SPEC.std} (as the file's metadata state)" in said
 

@@ -81,6 +81,7 @@ def test_the_checkpoint_says_where_it_came_from(own: Path) -> None:
 )
 def test_it_asks_for_the_file(run: Run, here: Path, arguments: tuple[str, ...]) -> None:
     newest(here).rename(here / "runs" / "1") if "--resume" in arguments else None
+    (here / "x.png").touch()
     outcome = run(*arguments)
     assert outcome.code == 4
     assert "holds a network from a user's Python file: 'net.py:Net'" in outcome.err
@@ -291,6 +292,7 @@ def test_a_path_in_a_checkpoint_is_never_imported(
         loaded["config"]["model"] = name
     loaded["model"]["source"]["path"] = str(evil)
     torch.save(loaded, "hostile.pt")
+    Path("nothing.png").touch()
     run_files: list[Path] = []
     load = own_source.load.__wrapped__
     monkeypatch.setattr(

@@ -162,7 +162,7 @@ MISSING = {
     "mps": r"device mps is not available: \w",
     **{
         name: rf"unknown device '{name}' .*{CHOICES}|--device: should be {CHOICES}, not '{name}'"
-        for name in ("tpu", "cuda:x", "CPU")
+        for name in ("tpu", "cuda:x", "CUDA:")
     },
 }
 
@@ -173,6 +173,7 @@ def test_missing_devices(tally: Tally, victim: Victim) -> None:
     takers = {name for name, of in COMMANDS.items() if "device" in signature(of).parameters}
     commands = {name: make(path) for name, make in READERS.items() if name in takers}
     commands |= {"train": TRAIN, "bench": ["bench", "smoke:1"], "doctor": ["doctor"]}
+    commands["sweep"] = ["sweep", *TRAIN[1:], "--seeds", "2"]
     assert commands.keys() == takers
     if not tally.full:
         del commands["bench"]  # lets a process of its own find out, for seconds each time

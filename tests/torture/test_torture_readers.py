@@ -23,10 +23,16 @@ READ_NONE = {
     "data path",
     "data convert",
     "runs compare",
+    "runs show",
+    "runs rm",
+    "config show",
+    "config list",
+    "sweep",
 }
 """Commands that open no checkpoint."""
 NO_CHECKPOINT = {
     *("data_dir", "runs", "out", "plots", "png", "picture", "config", "folders", "model"),
+    *("recipe", "run_folder", "run_folders"),
 }
 """Parameters that name a folder, a file to write, a recipe or the source of a network."""
 SAYS_SO = re.compile(r"checkpoint|\bFILE\b|\bRUN\b|\.pt\b")
