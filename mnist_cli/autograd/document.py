@@ -259,6 +259,8 @@ def _check_references(graph: GradGraph) -> None:
     for position, node in enumerate(graph.nodes):
         if node.id != position:
             raise _wrong(f"nodes[{position}].id: is {node.id}, but ids count up from 0")
+        if node.parameter is not None and any(edge is not None for edge in node.next):
+            raise _wrong(f"nodes[{position}].next: a parameter's gradient goes no further")
     for node, position, edge in graph.edges():
         where = f"nodes[{node.id}].next[{position}]"
         if not 0 <= edge.node < count:

@@ -38,8 +38,24 @@ def _figure(value: object) -> object:
     return float(str(value)) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
+class _Norm:
+    """Makes pydantic refuse a figure below 0; NaN stands."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(_not_below_zero, handler(source))
+
+
+def _not_below_zero(value: float) -> float:
+    if value < 0:
+        raise ValueError("a norm is not below 0")
+    return value
+
+
 Count = Annotated[int, _Count()]
 Figure = Annotated[float, _Figure()]
+Norm = Annotated[float, _Figure(), _Norm()]
 Shape = tuple[Count, ...]
 
 
@@ -60,7 +76,7 @@ class Stats:
     """
 
     shape: Shape
-    norm: Figure
+    norm: Norm
     mean: Figure
     std: Figure
     min: Figure

@@ -27,11 +27,12 @@ from mnist_cli.autograd.graph import (
 from mnist_cli.errors import DataError
 
 FLOATS = st.floats(allow_nan=False)
+NORMS = st.floats(min_value=0.0, allow_nan=False)
 COUNTS = st.integers(0, 2**62)
 SHAPES = st.lists(st.integers(0, 2**40), max_size=4).map(tuple)
 WORDS = st.text(max_size=12)
 STATS = st.builds(
-    Stats, SHAPES, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, nan=COUNTS, inf=COUNTS
+    Stats, SHAPES, NORMS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, nan=COUNTS, inf=COUNTS
 )
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | FLOATS.filter(math.isfinite) | WORDS,
@@ -49,9 +50,9 @@ VERDICTS = st.builds(
 )
 
 
-def _edges(first: int, count: int) -> st.SearchStrategy[Edge | None]:
-    """Edges to later nodes alone: no gradient comes back to where it was."""
-    if first >= count:
+def _edges(first: int, count: int, parameter: str | None) -> st.SearchStrategy[Edge | None]:
+    """Edges to later nodes alone: no gradient comes back to where it was. A parameter has none."""
+    if first >= count or parameter is not None:
         return st.none()
     return st.none() | st.builds(Edge, st.integers(first, count - 1), st.just(0))
 
@@ -62,15 +63,16 @@ def graphs(draw: st.DrawFn) -> GradGraph:
     one_saved = st.builds(Saved, WORDS, SHAPES, WORDS, COUNTS, COUNTS)
     saved = st.lists(one_saved, max_size=2).map(tuple)
     grads = st.lists(st.none() | STATS, max_size=2).map(tuple)
+    leaves = [draw(st.none() | WORDS) for _ in range(count)]
     nodes = [
         Node(
             id=number,
             name=draw(WORDS),
             module=draw(WORDS),
-            parameter=draw(st.none() | WORDS),
+            parameter=leaves[number],
             sequence=draw(st.none() | COUNTS),
             outputs=(draw(st.builds(TensorMeta, SHAPES, WORDS)),),
-            next=draw(st.lists(_edges(number + 1, count), max_size=3).map(tuple)),
+            next=draw(st.lists(_edges(number + 1, count, leaves[number]), max_size=3).map(tuple)),
             saved=draw(saved),
             attributes=draw(st.dictionaries(WORDS, PLAIN, max_size=3)),
             grad_in=draw(grads),
@@ -191,6 +193,9 @@ DAMAGE = [
     (("nodes", 0, "next", 0, "node"), 0, "nodes[0]: its gradient leads back to itself"),
     (("nodes", 0, "sequence"), 10**400, "sequence: Input should be"),
     (("nodes", 0, "saved", 0, "bytes"), 2**64, "bytes: Input should be less than or equal"),
+    (("nodes", 0, "parameter"), "fc.bias", "nodes[0].next: a parameter's gradient goes no"),
+    (("nodes", 0, "grad_in", 0, "norm"), -1, "norm: Value error, a norm is not below 0"),
+    (("nodes", 0, "grad_in", 0, "norm"), "-Infinity", "a norm is not below 0"),
     (("nodes", 0, "saved", 0, "storage"), -1, "storage: Input should be greater than"),
 ]
 

@@ -25,9 +25,12 @@ from mnist_cli.autograd import (
     call_node,
     compare,
     dead_units,
+    draw,
     dumps,
     first_not_finite,
+    fold,
     gradcheck,
+    inspect,
     judge,
     loads,
     record,
@@ -931,3 +934,23 @@ def test_a_leaf_whose_memory_was_freed_has_no_figures() -> None:
     walked = walk((x * 2).sum(), {"x": x})
     x.untyped_storage().resize_(0)
     assert "their memory was freed" in " ".join(record(walked).graph.unreadable)
+
+
+class AccumulateGrad(nn.Module):
+    """Has the name of torch's node for a leaf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).tanh().exp()
+
+
+@pytest.mark.parametrize("drawing", ["text", "dot", "svg", "html"])
+def test_a_folded_module_called_as_a_leafs_node_is_drawn(drawing: str) -> None:
+    model = nn.Sequential()
+    model.add_module("AccumulateGrad", AccumulateGrad())
+    model.append(nn.Linear(3, 1))
+    report = inspect(lambda: model(torch.randn(2, 3)).sum(), model)
+    assert "AccumulateGrad" in draw(fold(report.graph, 2), drawing)

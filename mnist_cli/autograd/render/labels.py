@@ -23,8 +23,9 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether the node is an AccumulateGrad."""
-    return node.parameter is not None or node.name.endswith("AccumulateGrad")
+    """Whether the node is an AccumulateGrad: not a folded module of that name."""
+    named = node.name.endswith("AccumulateGrad")
+    return node.parameter is not None or (named and not any(node.next))
 
 
 def shape(sizes: Sequence[int], *, times: str = "×") -> str:
