@@ -219,7 +219,9 @@ def test_a_garbled_part_is_a_checkpoint_error(tmp_path: Path, case: str) -> None
         assert "Use the version of mnist_cli that wrote it" in error.hint
 
 
-@pytest.mark.parametrize("key", [key for key in DOCUMENT if key not in ("format", "scaler", "steps")])
+@pytest.mark.parametrize(
+    "key", [key for key in DOCUMENT if key not in ("format", "scaler", "steps")]
+)
 def test_a_missing_part_is_an_error_at_the_latest_where_it_is_needed(
     tmp_path: Path, key: str
 ) -> None:
