@@ -25,8 +25,21 @@ from pathlib import Path
 from time import perf_counter
 
 ROOT = Path(__file__).parent.parent
+WORDS = (
+    "render",
+    *(
+        f"test_{name}.py"
+        for name in (
+            *("asserting", "inspecting", "large_graphs", "module_calls", "notebook", "retention"),
+            *("summarizing", "torch_alone", "watching"),
+        )
+    ),
+)
+"""What of tests/autograd is about structure and text, and the same on each processor."""
+
 PATHS = (
-    *("tests/autograd", "--ignore=tests/autograd/render", "tests/exporting", "tests/insight"),
+    *("tests/autograd", *(f"--ignore=tests/autograd/{name}" for name in WORDS)),
+    *("tests/exporting", "tests/insight"),
     *("tests/proving", "tests/training", "tests/networks", "tests/devices"),
     "tests/checkpoints/test_formats.py",
     *("tests/data/test_augment.py", "tests/data/test_batches.py"),
