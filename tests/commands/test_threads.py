@@ -30,6 +30,7 @@ def test_train_warns_once_and_obeys(run: Run, tmp_path: Path) -> None:
 
 def test_torchs_own_choice_counts_on_the_cpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _threads: None)  # else 3 is put back
     outcome = run("train", "--config", "smoke", "--set", "threads=0", "--dry-run")
     assert outcome.err.count(WARNING) == 1
 
