@@ -186,6 +186,9 @@ def sparse_relu() -> tuple[Tensor, nn.Module | None]:
 
 
 def compiled() -> tuple[Tensor, nn.Module | None]:
+    if not hasattr(torch.autograd.function.BackwardCFunction, "apply_boxed"):
+        pytest.skip("this torch has no boxed gradients")
+
     class Boxed(torch.autograd.Function):
         boxed_grads_call = True
 

@@ -529,6 +529,7 @@ def scripted() -> nn.Module:
         return torch.jit.script(nn.Linear(2, 2))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize(
     ("make", "options", "words"),
     [
