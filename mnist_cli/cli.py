@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import inspect
 import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
 from itertools import takewhile
@@ -121,7 +120,7 @@ def _program() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
         epilog=f"{help_pages.epilog('mnist')}\n\nEvery command has --help with more examples.",
     )
-    app.callback(help=_filled(_root))(_root)
+    app.callback(help=help_pages.filled(_root))(_root)
     return app
 
 
@@ -144,10 +143,10 @@ def _nothing() -> None:
 def _tidy_help(group: typer.Typer, path: str) -> None:
     """Give every command our classes, ``--debug`` and examples, and join its paragraphs' lines."""
     if group.registered_callback is not None:
-        group.registered_callback.help = _filled(group.registered_callback.callback)
+        group.registered_callback.help = help_pages.filled(group.registered_callback.callback)
     for command in group.registered_commands:
         command.cls = _Command
-        command.help = _filled(command.callback)
+        command.help = help_pages.filled(command.callback)
         name = command.name or getattr(command.callback, "__name__", "")
         command.epilog = help_pages.epilog(f"{path} {name}")
         if command.callback is not None:
@@ -160,11 +159,6 @@ def _tidy_help(group: typer.Typer, path: str) -> None:
             callback = subgroup.typer_instance.registered_callback
             if callback is not None and callback.callback is not None:
                 callback.callback = options.with_debug(callback.callback)
-
-
-def _filled(callback: Callable[..., object] | None) -> str:
-    paragraphs = inspect.cleandoc(getattr(callback, "__doc__", None) or "").split("\n\n")
-    return "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,11 +1,12 @@
 """What ``--help`` shows beside the options: the groups of commands, examples, lines that fit.
 
-Imports nothing: it is read for every ``--help``.
+Imports nothing slow: it is read for every ``--help``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Train and test": ("train", "eval", "predict", "draw", "sweep", "bench"),
@@ -191,3 +192,9 @@ def broken(choices: str, columns: int) -> str:
         fits = len(lines[-1]) + len(word) <= max(LEAST, columns // 5)
         lines[-1:] = [lines[-1] + word] if fits or not lines[-1] else [lines[-1], word]
     return "\n".join(lines)
+
+
+def filled(callback: Callable[..., object] | None) -> str:
+    """The docstring of a command, each paragraph in one line."""
+    paragraphs = inspect.cleandoc(getattr(callback, "__doc__", None) or "").split("\n\n")
+    return "\n\n".join(" ".join(lines.split()) for lines in paragraphs)

@@ -235,15 +235,10 @@ def _removable(target: Path, root: Path) -> Path:
     Raises:
         CheckpointError: there is none, or it is no run.
     """
-    from mnist_cli.runs.directory import find_run, known_runs, run_number
-    from mnist_cli.runs.listing import is_run
+    from mnist_cli.runs.directory import run_number
+    from mnist_cli.runs.listing import is_run, run_folder
 
-    try:
-        folder = find_run(target, root)
-    except OSError as error:
-        raise CheckpointError(f"cannot look for the run {target}: {error.strerror}") from error
-    if folder is None:
-        raise CheckpointError(f"no such run: {target}", known_runs(root))
+    folder = run_folder(target, root)
     if folder.is_symlink() or not run_number(folder) or not is_run(folder):
         raise CheckpointError(
             f"{folder} is not deleted: it is not a run directory",

@@ -247,11 +247,11 @@ def sort_runs(runs: Iterable[RunRecord], by: str) -> list[RunRecord]:
     return sorted(runs, key=SORTS[by])
 
 
-def open_run(target: Path, root: Path) -> RunRecord:
-    """The run that an argument means: a folder, its name under ``root``, or its number.
+def run_folder(target: Path, root: Path) -> Path:
+    """The folder of the run that an argument means: a folder, its name under ``root``, or its number.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read.
+        CheckpointError: there is none, or the folders cannot be read.
     """
     try:
         folder = find_run(target, root)
@@ -262,6 +262,16 @@ def open_run(target: Path, root: Path) -> RunRecord:
             f"no such run: {target}",
             f"A number, a name or a folder names a run. {known_runs(root)}",
         )
+    return folder
+
+
+def open_run(target: Path, root: Path) -> RunRecord:
+    """The run that an argument means: a folder, its name under ``root``, or its number.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    folder = run_folder(target, root)
     run = read_run(folder)
     if run.state in (UNREADABLE, FOREIGN):
         raise CheckpointError(

@@ -193,7 +193,7 @@ OWN = "operators of one's own"
 def _own(name: str) -> Any:
     """An operator whose backward is a custom operator too."""
 
-    @torch.library.custom_op(f"mnist_zoo::{name}", mutates_args=())
+    @torch.library.custom_op(f"example_operators::{name}", mutates_args=())
     def operator(x: Tensor, y: Tensor, scale: float) -> list[Tensor]:
         return [x * y * scale, x.sin()]
 
@@ -225,17 +225,17 @@ def a_custom_operator_half_used() -> Made:
 
 @graph(OWN)
 def an_operator_of_a_library() -> Made:
-    library = torch.library.Library("mnist_zoo_library", "DEF")
+    library = torch.library.Library("example_library", "DEF")
     HELD.callback(library._destroy)
     library.define("double(Tensor x) -> Tensor")
     library.impl("double", lambda x: x * 2, "CompositeImplicitAutograd")
     x = leaf(3)
-    return torch.ops.mnist_zoo_library.double(x.sin()).sum(), {"x": x}
+    return torch.ops.example_library.double(x.sin()).sum(), {"x": x}
 
 
 @graph(OWN)
 def an_operator_that_writes() -> Made:
-    @torch.library.custom_op("mnist_zoo::write", mutates_args={"out"})
+    @torch.library.custom_op("example_operators::write", mutates_args={"out"})
     def write(x: Tensor, out: Tensor) -> None:
         out.copy_(x.sin())
 
