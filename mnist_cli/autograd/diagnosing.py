@@ -214,12 +214,11 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     """The node of the forward pass where the first NaN or infinity is seen."""
     node = graph.nodes[first.node]
     before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
-    makers = [one for one in before if one.parameter is None]
-    from_leaves = all(_of_leaves_only(graph, one) for one in before)
+    makers = [one for one in before if not _of_leaves_only(graph, one)]
     what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
-        if from_leaves and not first.slot.startswith("result"):
+        if not makers and not first.slot.startswith("result"):
             source = "; it comes from the data or from a parameter"
         what = f"holds NaN or infinity ({first.slot}){source}"
     message = f"First in the forward pass: {place_of(node)}, {what}."

@@ -117,7 +117,11 @@ def test_no_runs_are_no_failure(run: Run) -> None:
         ),
         (["show", "9"], 4, "no such run: 9"),
         (["show", "4"], 4, "runs/0004-broken cannot be read as a run: config.toml is garbled"),
-        (["rm", "9"], 4, "no such run: 9\nA number, a name or a folder names a run. The runs under runs/ are 1 to 4 (mnist runs)."),
+        (
+            ["rm", "9"],
+            4,
+            "no such run: 9\nA number, a name or a folder names a run. The runs under runs/ are 1 to 4 (mnist runs).",
+        ),
         (["rm", "1"], 2, "nothing was deleted: nobody can answer the question\nAdd --yes."),
         (["rm", "notes", "--yes"], 4, "runs/notes is not deleted: it is not a run directory"),
         (["rm", ".", "--yes"], 4, ". is not deleted: it is not a run directory"),
