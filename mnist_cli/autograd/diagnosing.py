@@ -214,7 +214,7 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     """The node of the forward pass where the first NaN or infinity is seen."""
     node = graph.nodes[first.node]
     before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
-    makers = [one for one in before if not _of_leaves_only(graph, one)]
+    makers = [_source(graph, one) for one in before if not _of_leaves_only(graph, one)]
     what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
@@ -228,10 +228,21 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
 
 
 def _of_leaves_only(graph: GradGraph, node: Node) -> bool:
-    """Whether a node is a leaf, or only turns one, as ``TBackward0`` does."""
+    """Whether a node is a leaf, or only turns or casts one, as ``TBackward0`` does."""
+    return _source(graph, node).parameter is not None
+
+
+def _source(graph: GradGraph, node: Node) -> Node:
+    """The node whose result comes to a node through those that keep nothing: views and casts."""
     edges = [edge for edge in node.next if edge is not None]
-    turns = len(edges) == 1 and graph.nodes[edges[0].node].parameter is not None
-    return node.parameter is not None or (turns and not node.saved)
+    while len(edges) == 1 and not node.saved and node.name.partition("Backward")[0] in _PASSING:
+        node = graph.nodes[edges[0].node]
+        edges = [edge for edge in node.next if edge is not None]
+    return node
+
+
+_PASSING = {"T", "ToCopy", "Transpose", "Permute", "View", "UnsafeView", "Clone"}
+"""Operations that pass each value on, but for its rounding: their nodes' names before ``Backward``."""
 
 
 def _not_finite_weights(graph: GradGraph) -> Iterator[Diagnosis]:

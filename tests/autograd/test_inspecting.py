@@ -274,11 +274,14 @@ def test_values_that_are_not_finite_are_found_with_module_and_advice() -> None:
     assert backward.advice.startswith("It follows from the forward pass")
 
 
-def test_the_node_before_a_layer_that_got_nan_is_named() -> None:
-    """A linear layer saves what it got; its weight, turned, is no source."""
+@pytest.mark.parametrize("cast", [False, True])
+def test_the_node_before_a_layer_that_got_nan_is_named(cast: bool) -> None:
+    """A linear layer saves what it got; its weight, turned and cast, is no source."""
     first, head = nn.Linear(4, 4), nn.Linear(4, 2)
     model = nn.ModuleDict({"first": first, "head": head})
-    found = inspect(lambda: head(first(torch.ones(3, 4)).abs().neg().log()).sum(), model).findings
+    with torch.autocast("cpu", enabled=cast):
+        loss = head(first(torch.ones(3, 4)).float().abs().neg().log()).sum()
+    found = inspect(loss, model).findings
     assert re.search(r"holds NaN or infinity \(mat1\); node \d+, LogBackward0", found[0].message)
 
 
