@@ -185,16 +185,16 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
     before = termios.tcgetattr(descriptor)
 
     def read() -> str:
-        ready, _, _ = select.select([descriptor, resized], [], [])
-        if resized in ready:
-            os.read(resized, 1024)
+        ready, _, _ = select.select([descriptor, signalled], [], [])
+        if signalled in ready:
+            os.read(signalled, 1024)
             return ""
         key = os.read(descriptor, 1)
         while key and _unfinished(key) and select.select([descriptor], [], [], 0.05)[0]:
             key += os.read(descriptor, 1)
         return key.decode(errors="replace") or "\x04"
 
-    with _resizing() as resized:
+    with _signalling() as signalled:
         try:
             tty.setraw(descriptor)
             yield read
@@ -203,25 +203,23 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
 
 
 @contextlib.contextmanager
-def _resizing() -> Iterator[int]:
-    """A pipe that can be read after the window has changed its size.
+def _signalling() -> Iterator[int]:
+    """A pipe that can be read after a signal, as one that the window has changed its size.
 
-    The signal's handler must not draw: it could interrupt another drawing.
+    A wait for keys alone never ends if a signal comes just before it: Python's handler runs only
+    after the wait. The handler of a resize does nothing: it could interrupt another drawing.
     """
     if sys.platform == "win32":
         raise NotImplementedError
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
-
-    def notify(_number: int, _frame: object) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writable, b"!")
-
-    before = signal.signal(signal.SIGWINCH, notify)
+    handler = signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+    wakeup = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     try:
         yield readable
     finally:
-        signal.signal(signal.SIGWINCH, before)
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGWINCH, handler)
         os.close(readable)
         os.close(writable)
 

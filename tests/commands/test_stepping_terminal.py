@@ -21,6 +21,8 @@ if sys.platform == "win32":
 
 import termios
 
+from mnist_cli.report import stepping
+
 STEP = re.compile(r"step (\d+) of (\d+)")
 
 
@@ -132,3 +134,15 @@ def test_an_interrupted_command_puts_the_terminal_back(
     stop(terminal)
     assert terminal.end() == code
     assert settings(terminal) == before
+
+
+def test_any_signal_ends_the_wait_for_a_key() -> None:
+    """A signal that comes just before the wait would otherwise be heard at the next key."""
+    before = signal.signal(signal.SIGUSR2, lambda _number, _frame: None)
+    try:
+        with stepping._signalling() as signalled:
+            assert not select.select([signalled], [], [], 0)[0]
+            signal.raise_signal(signal.SIGUSR2)
+            assert select.select([signalled], [], [], 0)[0]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
