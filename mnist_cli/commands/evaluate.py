@@ -55,6 +55,7 @@ PlotsFlag = Annotated[
 RULES = (Needs(("open_plots",), ("plots",), "Add --out DIR, which writes pictures to show."),)
 
 
+@options.with_figures
 def evaluate(
     context: typer.Context,
     checkpoint: options.CheckpointArgument = None,

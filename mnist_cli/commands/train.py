@@ -82,6 +82,7 @@ RULES = (
 )
 
 
+@options.with_figures
 @options.with_keys(after="assignments")
 def train(
     context: typer.Context,

@@ -181,7 +181,10 @@ class LearningCurves(Observer):
             return
         rates = learning_rates(session.config, history, steps)
         title = f"Learning curves of {run.path.name}"
-        save_learning_curves(history, rates, run.curves, title=title, steps=steps)
+        augmented = session.config.augments
+        save_learning_curves(
+            history, rates, run.curves, title=title, steps=steps, augmented=augmented
+        )
         self._report.note(f"{run.curves}: {_drawn(session)}")
 
 
@@ -193,11 +196,10 @@ def _drawn(session: Session) -> str:
         losses = (
             f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
         )
-    return (
-        f"training {losses} by step, with augmentation and dropout; validation by epoch, without"
-        if session.val
-        else f"training {losses} by step; no validation set"
-    )
+    if not session.val:
+        return f"training {losses} by step; no validation set"
+    how = "in training mode" + (" on augmented images" if config.augments else "")
+    return f"training {losses} by step, {how}; validation by epoch, in evaluation mode"
 
 
 def _plain(result: EpochResult) -> str:

@@ -198,7 +198,7 @@ def _own_folder(batch: BatchLoss) -> Path:
 
 def _draw_flow(made: Dump, folder: Path) -> list[Path]:
     try:
-        from mnist_cli.report.figures import save_gradient_flow
+        from mnist_cli.report.flow_figure import save_gradient_flow
 
         file = folder / "flow.png"
         title = f"Gradient flow of {made.graph.context.get('model', 'the graph')}"
