@@ -133,7 +133,13 @@ def evaluate(
         }
         print_json(origin | report.evaluation_document(evaluation, files))
     else:
-        report.print_evaluation(evaluation, opened.classes, files, tables=not quiet)
+        report.print_evaluation(
+            evaluation,
+            opened.classes,
+            files,
+            tables=not quiet,
+            smoothing=opened.checkpoint.config.label_smoothing if opened.checkpoint.config else 0.0,
+        )
 
 
 def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:

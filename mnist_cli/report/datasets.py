@@ -21,9 +21,14 @@ from mnist_cli.report.console import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from mnist_cli.catalogue.spec import DatasetSpec
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.data.converting import Converted
     from mnist_cli.data.fetch import FetchReport, Progress
+    from mnist_cli.data.first_images import FirstImages
     from mnist_cli.data.own_data import OwnData
     from mnist_cli.data.samples import Samples
     from mnist_cli.data.store import FileReport
@@ -209,6 +214,59 @@ def print_paths(name: str, paths: Iterable[Path], *, as_json: bool) -> None:
         _note_bundled(name)
     for file in files:
         stdout().print(file, markup=False)
+
+
+def augmentation_in_words(config: TrainConfig) -> str:
+    """The largest random changes of a training image."""
+    changes = {
+        "shift": f"±{config.shift:g} pixels",
+        "rotate": f"±{config.rotate:g}°",
+        "scale": f"±{config.scale:.0%}",
+        "shear": f"±{config.shear:g}°",
+        "erase": f"a rectangle of {config.erase:.0%} of the images",
+    }
+    words = [f"{key} {amount}" for key, amount in changes.items() if getattr(config, key)]
+    return ", ".join(words) or "none, so that both are the same"
+
+
+def show_augmented(
+    spec: DatasetSpec, found: FirstImages, config: TrainConfig, png: Path | None, *, as_json: bool
+) -> None:
+    """Show each image above the same image after augmentation; as :func:`show_samples` does."""
+    before = found.before
+    words = augmentation_in_words(config)
+    which = f"the first images of epoch 1, seed {config.seed}"
+    pairs = list(zip(before.indices.tolist(), before.labels.tolist(), strict=True))
+    if png is not None:
+        from mnist_cli.report.figures import save_samples
+
+        titles = [f"{spec.classes[label]} · #{index}" for index, label in pairs]
+        title = f"{spec.title}, {which}: in the file (above) and augmented (below)\n{words}"
+        save_samples(_stacked(found), titles, png, title=title, own=spec.own)
+        note(f"wrote {png}")
+    if as_json:
+        samples = [
+            {"index": index, "label": label, "class": spec.classes[label]} for index, label in pairs
+        ]
+        from mnist_cli.config.schema import AUGMENTATIONS
+
+        amounts = {key: getattr(config, key) for key in AUGMENTATIONS}
+        document = {"dataset": spec.name, "split": "train", "samples": samples}
+        print_json(document | {"augmentation": amounts, "seed": config.seed})
+        return
+    note(f"{which}: in the file (above) and augmented (below); augmentation: {words}")
+    if png is None:
+        captions = [f"#{index} {spec.classes[label]}" for index, label in pairs]
+        print_images(list(_stacked(found)), captions)
+
+
+def _stacked(found: FirstImages) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W) above those after augmentation, with a grey line between: (N, 2 H + 2, W)."""
+    import numpy as np
+
+    before = found.before.images
+    line = np.full((len(before), 2, before.shape[2]), 128, np.uint8)
+    return np.concatenate([before, line, found.after], axis=1)
 
 
 def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json: bool) -> None:

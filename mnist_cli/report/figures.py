@@ -251,7 +251,8 @@ def save_samples(
         own: whether the images are the user's own.
     """
     columns = min(10, max(1, len(images)))
-    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, 1.15))
+    height = 0.25 + 0.9 * images.shape[1] / images.shape[2]
+    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, height))
 
 
 def _save_grid(

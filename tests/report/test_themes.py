@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mnist_cli.autograd.flowing import FlowPoint
 from mnist_cli.cli import COMMANDS, build
@@ -73,8 +74,7 @@ def test_no_figure_keeps_light_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     for figure in kept:
         assert colors.to_hex(figure.get_facecolor()) == DARK.paper
         assert {colors.to_hex(axes.get_facecolor()) for axes in figure.axes} == {DARK.paper}
-        texts = figure.findobj(lambda artist: hasattr(artist, "get_text"))
-        shown = [text for text in texts if text.get_text()]
+        shown = [text for text in figure.findobj(Text) if text.get_text()]
         assert shown
         for text in shown:
             colour = colors.to_hex(text.get_color())
