@@ -242,7 +242,7 @@ def _bar(console: Console, epochs: int) -> Progress:
         columns.append(progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}"))
     if console.width >= 72:
         columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
-    columns.append(progress.TimeRemainingColumn(compact=True))
+    columns += [progress.TimeRemainingColumn(compact=True), progress.TextColumn("left")]
     bar = progress.Progress(
         *columns, console=console, transient=True, refresh_per_second=UPDATES_PER_SECOND
     )
