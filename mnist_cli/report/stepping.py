@@ -28,7 +28,7 @@ HELPS = (
 KEYS = (
     "n, Space, Enter, right   next step",
     "b, p, left               step before",
-    "g, /, :                  go to a step: a number, a node, a module or a parameter",
+    "g, /, :                  go to a number, node, module or parameter",
     "Home, End                first step, last step",
     "PgUp, PgDn               scroll a step that is larger than the window",
     "?                        these keys",

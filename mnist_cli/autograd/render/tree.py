@@ -261,6 +261,7 @@ class _Columns:
     def __init__(self, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
         self.glyphs = glyphs
         self.ascii_only = glyphs is _ASCII
+        self.width = width
         known = [row.node for row in rows if row.node is not None and not row.again]
         longest_module = max((len(self._text(n.module)) for n in known), default=0)
         self.module = min(max(longest_module, 6), width // 4) if longest_module else 0
@@ -273,8 +274,9 @@ class _Columns:
     def heading(self) -> Line:
         cells = ["node".ljust(self.left)]
         cells += ["module".ljust(self.module)] if self.module else []
-        cells += ["shape".ljust(self.shape), "gradient norm"]
-        return (Span("  ".join(cells), "note"),)
+        cells += ["shape".ljust(self.shape)]
+        text = "  ".join([*cells, "gradient norm"])
+        return (Span(text if len(text) <= self.width else "  ".join([*cells, "norm"]), "note"),)
 
     def line(self, row: _Row) -> Line:
         left = self._fit(self._left(row))
