@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELPS = (
     "n next · b back · g go to a node, module or parameter · PgUp, PgDn · ? keys · q quit",
+    "n next · b back · g go to · PgUp, PgDn · ? keys · q quit",
     "n next · b back · ? keys · q quit",
     "n b g ? q",
 )
