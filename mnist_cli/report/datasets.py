@@ -232,7 +232,15 @@ def augmentation_in_words(config: TrainConfig) -> str:
 def show_augmented(
     spec: DatasetSpec, found: FirstImages, config: TrainConfig, png: Path | None, *, as_json: bool
 ) -> None:
-    """Show each image above the same image after augmentation; as :func:`show_samples` does."""
+    """Show each image above the same image after augmentation, as :func:`show_samples` does.
+
+    Args:
+        spec: the data set.
+        found: the images.
+        config: the recipe that draws and changes them.
+        png: the picture to write; None shows them in the terminal.
+        as_json: print numbers and labels as JSON.
+    """
     before = found.before
     words = augmentation_in_words(config)
     which = f"the first images of epoch 1, seed {config.seed}"
