@@ -56,6 +56,11 @@ def test_figures_are_dark_by_an_option_or_by_the_environment(
     monkeypatch.setenv("MNIST_DARK", "1")
     assert corner() < 0.2
     assert corner("--light") == 1.0
+    monkeypatch.setenv("MNIST_DARK", "midnight")
+    refused = run("plot", copy)
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        *(2, "error: MNIST_DARK: should be true or false, not 'midnight'"),
+    )
 
 
 def test_every_picture_has_a_way_to_draw_it() -> None:
