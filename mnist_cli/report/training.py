@@ -187,14 +187,19 @@ class LearningCurves(Observer):
 
 def _drawn(session: Session) -> str:
     """What the training figures of ``curves.png`` hold that those of validation do not."""
+    from mnist_cli.data.augment import Augmentation
+    from mnist_cli.data.batches import Batching
+
     config = session.config
     losses = "loss and accuracy"
     if config.label_smoothing:
         losses = (
             f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
         )
+    augmented = Batching.of(config).augmentation != Augmentation()
+    mode = f"in training mode{' with augmentation' if augmented else ''}"
     return (
-        f"training {losses} by step, with augmentation and dropout; validation by epoch, without"
+        f"training {losses} by step, {mode}; validation by epoch, in evaluation mode"
         if session.val
         else f"training {losses} by step; no validation set"
     )
