@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import io
 import re
 import shlex
@@ -114,6 +115,7 @@ class Session:
         """
         if step.file:
             Path(step.file).write_text(step.source + "\n", encoding="utf-8")
+            importlib.invalidate_caches()  # the folder has just been looked through
             printed = ""
         elif step.kind == "pycon":
             printed = self._python(step.source)

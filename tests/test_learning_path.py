@@ -7,6 +7,7 @@ The answers of its exercises too.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,24 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for saved in tmp_path.glob("*.py"):
         sys.modules.pop(saved.stem, None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_exercise_has_a_folded_answer(page: Path) -> None:
+    exercises = page.read_text(encoding="utf-8").split("## Exercises\n")[1]
+    number = len(re.findall(r"^\*\*\d\.\*\*", exercises, re.MULTILINE))
+    assert number >= 2
+    answers = re.findall(
+        r"^<details>\n<summary>Answer</summary>\n\n.+?\n</details>$", exercises, re.M | re.S
+    )
+    assert len(answers) == number
+
+
+def test_the_pages_show_every_picture_and_each_is_small() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = {LEARN / name for name in re.findall(r"!\[[^\]]+\]\(([\w-]+\.png)\)", text)}
+    assert shown == set(LEARN.glob("*.png"))
+    assert all(picture.stat().st_size < 100_000 for picture in shown)
 
 
 @pytest.mark.timeout(900)  # 15 seconds of one core, where one is free

@@ -68,7 +68,9 @@ def test_what_differs_is_found_and_renewed(page: Path, right: str, wrong: str) -
 def test_a_block_with_a_title_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = tmp_path / "page.md"
-    page.write_text('```python title="net.py"\nwide = 3\n```\n\n```console\n$ cat net.py\nwide = 3\n```\n')
+    page.write_text(
+        '```python title="net.py"\nwide = 3\n```\n\n```console\n$ cat net.py\nwide = 3\n```\n'
+    )
     assert pages.run_page(page, renew=False) == []
     page.write_text(page.read_text().replace("\nwide = 3\n```\n\n", "\nwide = 4\n```\n\n"))
     assert len(pages.run_page(page, renew=False)) == 1

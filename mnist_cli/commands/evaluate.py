@@ -85,6 +85,7 @@ def evaluate(
     from mnist_cli.inference.misfit import find_misfit
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.report import evaluation as report
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import note, print_json, warn
 
     if plots is not None:
@@ -133,6 +134,8 @@ def evaluate(
         print_json(origin | report.evaluation_document(evaluation, files))
     else:
         report.print_evaluation(evaluation, opened.classes, files, tables=not quiet)
+        if not quiet:
+            lessons.point_to("eval")
 
 
 def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:

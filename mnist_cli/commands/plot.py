@@ -105,6 +105,7 @@ def plot(
         early.check_checkpoint(targets[0] if targets else None, runs)
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, warn
     from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
     from mnist_cli.report.plots import print_pictures
@@ -145,6 +146,8 @@ def plot(
         print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
+        if not quiet:
+            lessons.point_to("plot")
     if open_pictures and outcome.drawn:
         browser.show([files[0] for files in outcome.drawn.values()])
 

@@ -183,7 +183,7 @@ def train(
             from mnist_cli.commands.find_lr import find_lr as propose_rate
 
             with guide.hints():
-                propose_rate(settings, request, as_json=as_json)
+                propose_rate(settings, request, as_json=as_json, quiet=quiet)
             return
         else:
             run = begin(settings, request)
@@ -200,6 +200,10 @@ def train(
         curves.finish()
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
+        elif summary is not None and not (quiet or as_json):
+            from mnist_cli.report import lessons
+
+            lessons.point_to("train")
 
 
 def _train_seeds(
