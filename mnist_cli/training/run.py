@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.base.files import check_writable
-from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.base.signals import StopRequest, leave, stop_on_signals
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
@@ -56,6 +56,7 @@ class RunRequest:
             must hold it.
         name: of the new run, for its folder; empty is by data set and network.
         recipe: what the configuration comes from, in the user's words, for the run's records.
+        insist: what a second Ctrl-C does.
     """
 
     data_dir: Path
@@ -68,6 +69,7 @@ class RunRequest:
     model_named: bool = False
     name: str = ""
     recipe: str = ""
+    insist: Callable[[], None] = leave
 
     def note(self, message: str) -> None:
         """Pass a message on to the observers."""
@@ -153,7 +155,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
         Stopped: a signal came, in training or before the test set was read.
     """
     ranks = session.compute.ranks
-    with stop_on_signals() as stop:
+    with stop_on_signals(request.insist) as stop:
         _follow(session, stop, request.observers, warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)
         if stop:
