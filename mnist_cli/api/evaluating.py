@@ -383,8 +383,8 @@ def _of_module(
     precision: str | None,
     batch_size: int | None,
 ) -> Evaluation:
-    from mnist_cli.api.classifier import Classifier
     from mnist_cli.api.guest import visiting, width_of
+    from mnist_cli.api.loaded import Classifier
     from mnist_cli.config.normalisations import MeanStd
     from mnist_cli.data.load import load
     from mnist_cli.inference.run_data import choose_split

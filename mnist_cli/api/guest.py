@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.api.classifier import Classifier
+from mnist_cli.api.loaded import Classifier
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.split import Normalisation

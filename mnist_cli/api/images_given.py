@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.api.cautions import caution
+from mnist_cli.api.picture_names import refuse_others
+from mnist_cli.api.run_object import Run
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +80,10 @@ def _together(failures: list[DataError], count: int) -> DataError:
 
 def _each(images: object) -> Iterator[Any]:
     """One after the other, whether there is one or several."""
+    if isinstance(images, Run):
+        raise UsageError(
+            f"{images.path} is a run, not an image", "The images come first: predict(images, run)."
+        )
     if _is_one(images):
         yield images
     elif isinstance(images, Iterable) and not isinstance(images, (dict, bytes, bytearray)):
@@ -118,6 +124,9 @@ def _of_path(path: str, *, segment: bool, whole: bool) -> list[Given]:
 
     if path in ("", "-"):
         raise UsageError(f"{path!r} is not the path of a picture")
+    refuse_others(
+        [path], lambda _picture, run: f"The images come first: predict(images, {str(run)!r})."
+    )
     if holds_rows(path):
         return _of_rows(path)
     results = prepare([path], segment=segment, as_it_is=whole)

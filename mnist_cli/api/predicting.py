@@ -282,9 +282,9 @@ def _opened(
             caution(text)
         yield _Opened(str(opened.path), opened.classes, opened.whole_pictures, opened.probabilities)
         return
-    from mnist_cli.api.classifier import Classifier
     from mnist_cli.api.evaluating import refuse_for_modules
     from mnist_cli.api.guest import visiting, width_of
+    from mnist_cli.api.loaded import Classifier
     from mnist_cli.config.normalisations import NAMED
 
     refuse_for_modules(device=device, network=network)

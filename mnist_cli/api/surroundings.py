@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -25,7 +26,34 @@ def undisturbed() -> Iterator[None]:
     own network, become the errors that the commands report.
     """
     with _ONE_AT_A_TIME, _known_errors(), _generators_kept(), _usual_settings():
-        yield
+        with _outermost() as outermost:
+            if outermost:  # a run that goes on keeps the code that it began with
+                _renew_networks()
+            yield
+
+
+_calls = 0
+
+
+@contextlib.contextmanager
+def _outermost() -> Iterator[bool]:
+    """Whether no other call is going on, such as that of a run whose callback calls this one."""
+    global _calls
+    _calls += 1
+    try:
+        yield _calls == 1
+    finally:
+        _calls -= 1
+
+
+def _renew_networks() -> None:
+    """See that a file which the user has edited in the meantime is run anew."""
+    if "mnist_cli.networks.own_network" in sys.modules:
+        from mnist_cli.checkpoints.network_fits import weight_names
+        from mnist_cli.networks.own_network import renew
+
+        renew()
+        weight_names.cache_clear()
 
 
 @contextlib.contextmanager

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli.api.picture_names import refuse_others
 from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
-from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def predict(
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
-    refuse_others(pictures)
+    refuse_others(pictures, _with_option)
     early.check_choices(device, model, precision)
     early.check_checkpoint(checkpoint, runs)
     if not (as_json or as_csv) and (missing := reasons_missing(pictures)):
@@ -139,6 +140,13 @@ def predict(
         prediction.print_answers(results, opened.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
+
+
+def _with_option(picture: str, run: Path) -> str:
+    return (
+        "Name the pictures, and the checkpoint with -k: "
+        f"mnist predict {shlex.quote(picture)} -k {shlex.quote(str(run))}"
+    )
 
 
 def _plain(one: Answer | Failure, classes: tuple[str, ...]) -> dict[str, Any]:
