@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.inspecting import inspect as inspect
     from mnist_cli.errors import Caution as Caution
     from mnist_cli.errors import MnistError as MnistError
-    from mnist_cli.training.observer import Observer as Observer
+    from mnist_cli.training.callback import Callback as Callback
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ _HOME = {
     "api.train_call": ("train",),
     "autograd.inspecting": ("inspect",),
     "errors": ("Caution", "MnistError"),
-    "training.observer": ("Observer",),
+    "training.callback": ("Callback",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = ("autograd", "errors")

@@ -143,7 +143,7 @@ class Evaluation:
         return sorted(pairs, key=lambda pair: -pair[0])
 
     def __repr__(self) -> str:
-        return markup.three_lines(*self._lines())
+        return markup.lines_of(*self._lines())
 
     def _repr_html_(self) -> str:
         title, what, _ = self._lines()

@@ -121,7 +121,7 @@ class NotebookProgress(Observer):
         shown = self._lines[-MOST_LINES:]
         lines = "<br>".join(map(markup.escaped, shown))
         return {
-            "text/plain": markup.three_lines(*shown, self._now),
+            "text/plain": markup.lines_of(*shown, self._now),
             "text/html": f'<progress value="{self._done:.4f}" max="1"></progress> '
             f"{markup.escaped(self._now)}<br><small>{lines}</small>",
         }

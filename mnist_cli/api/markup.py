@@ -41,7 +41,7 @@ def paragraph(text: str) -> str:
     return f"<p>{escaped(text)}</p>"
 
 
-def three_lines(*lines: str) -> str:
+def lines_of(*lines: str) -> str:
     """Lines for a terminal, control characters and line breaks made visible."""
     return "\n".join(visible(line.replace("\n", "\\n")) for line in lines)
 

@@ -120,7 +120,7 @@ class Prediction:
         return ", ".join(likely) + (" (unsure)" if self.unsure else "")
 
     def __repr__(self) -> str:
-        return markup.three_lines(f"Prediction: {self.name}, of {self.source}", self.line())
+        return markup.lines_of(f"Prediction: {self.name}, of {self.source}", self.line())
 
     def _repr_html_(self) -> str:
         return Predictions([self])._repr_html_()
@@ -136,7 +136,7 @@ class Predictions(list[Prediction]):
         first = f"{self[0].source}: {self[0].line()}"
         names = ", ".join(one.name for one in self[:MOST_SHOWN])
         more = ", …" if len(self) > MOST_SHOWN else ""
-        return markup.three_lines(
+        return markup.lines_of(
             f"{len(self):,} prediction{'s' * (len(self) > 1)}: {names}{more}",
             f"first: {first}",
             f"unsure, below {UNSURE:.0%}: {unsure:,}",

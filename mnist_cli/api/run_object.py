@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from mnist_cli import Classifier
     from mnist_cli.config.names import ModelName
 
-RunLike = "Run | str | os.PathLike[str] | int"
-
-
 @dataclass(frozen=True, repr=False)
 class Run:
     """A training run. Its properties read the run's folder, also while it is being trained.
@@ -144,9 +141,9 @@ class Run:
 
     def __repr__(self) -> str:
         try:
-            return markup.three_lines(*self._lines())
+            return markup.lines_of(*self._lines())
         except CheckpointError as error:
-            return markup.three_lines(f"Run {self.number}: {self.path}", error.message)
+            return markup.lines_of(f"Run {self.number}: {self.path}", error.message)
 
     def _repr_html_(self) -> str:
         try:
@@ -154,6 +151,42 @@ class Run:
         except CheckpointError as error:
             return markup.facts(f"Run {self.number}: {self.path}", [("problem", error.message)])
         return markup.facts(title, [("training", what), ("result", result)])
+
+
+class Runs(list[Run]):
+    """A list of :class:`Run` that shows a line per run."""
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The newest runs: number, folder, network, data set, what sets it apart, result."""
+        records = [run.record for run in self[-MOST_SHOWN:]]
+        apart = listing.distinctions(records)
+        return [
+            (
+                str(run_number(record.path)),
+                record.name,
+                record.state,
+                record.recipe,
+                ", ".join(f"{key}={value}" for key, value in differs.items()),
+                "" if record.accuracy is None else percent(record.accuracy),
+            )
+            for record, differs in zip(records, apart, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        lines = ["  ".join(filter(None, row)) for row in self._rows()]
+        return markup.lines_of(self._title(), *lines)
+
+    def _repr_html_(self) -> str:
+        header = ("run", "folder", "state", "recipe", "differs in", "test accuracy")
+        return markup.paragraph(self._title()) + markup.table(header, self._rows(), textual=5)
+
+    def _title(self) -> str:
+        more = f", the newest {MOST_SHOWN}:" if len(self) > MOST_SHOWN else ""
+        return f"{len(self):,} run{'s' * (len(self) != 1)}{more}"
+
+
+MOST_SHOWN = 20
+"""Runs that a list shows."""
 
 
 def _label(model: str) -> str:
@@ -218,16 +251,18 @@ def open_run(
     return Run(record.path, run.network if isinstance(run, Run) else None)
 
 
-def list_runs(runs: str | os.PathLike[str] = RUNS) -> list[Run]:
-    """The runs in a folder, by number; none if it does not exist.
+def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
+    """The runs in a folder, by number: a list of :class:`Run`, empty if there is no such folder.
 
     Raises:
         UsageError: it is a file.
     """
     root = folder(runs)
     if not root.exists():
-        return []
+        return Runs()
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder of runs")
     hidden = (listing.UNREADABLE, listing.FOREIGN)
-    return [Run(record.path) for record in listing.list_runs(root) if record.state not in hidden]
+    return Runs(
+        Run(record.path) for record in listing.list_runs(root) if record.state not in hidden
+    )

@@ -25,11 +25,16 @@ def undisturbed() -> Iterator[None]:
     Threads wait for each other here. An unexpected lack of memory, and a failure in the user's
     own network, become the errors that the commands report.
     """
-    with _ONE_AT_A_TIME, _known_errors(), _generators_kept(), _usual_settings():
-        with _outermost() as outermost:
-            if outermost:  # a run that goes on keeps the code that it began with
-                _renew_networks()
-            yield
+    with (
+        _ONE_AT_A_TIME,
+        _known_errors(),
+        _generators_kept(),
+        _usual_settings(),
+        _outermost() as outermost,
+    ):
+        if outermost:  # a run that goes on keeps the code that it began with
+            _renew_networks()
+        yield
 
 
 _calls = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from mnist_cli.errors import Stopped, UsageError
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.config.sources import Layer
-    from mnist_cli.training.observer import Observer
+    from mnist_cli.training.callback import Callback
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.run_summary import Summary
     from mnist_cli.training.session import Session
 
-ARGUMENTS = ("recipe", "observers", "progress", "runs", "data_dir", "name", "resume")
+ARGUMENTS = ("recipe", "callbacks", "progress", "runs", "data_dir", "name", "resume")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | 
 def train(
     recipe: Run | str | os.PathLike[str] | int = "default",
     *,
-    observers: Sequence[Observer] = (),
+    callbacks: Callback | str | Sequence[Callback | str] = (),
     progress: bool = True,
     runs: str | os.PathLike[str] = RUNS,
     data_dir: str | os.PathLike[str] | None = None,
@@ -98,7 +98,8 @@ def train(
 
     Args:
         recipe: a preset, such as ``fast`` or ``smoke``, a TOML file, or a run to repeat.
-        observers: follow the run, and may end it.
+        callbacks: :class:`mnist_cli.Callback` objects that follow the run and may end it, and names
+            of loggers (``tensorboard``, ``wandb``, ``mlflow``), in a list or alone.
         progress: show a bar, in a terminal on stderr or below the cell of a notebook.
         runs: folder of the run directories.
         data_dir: folder of the data sets; None is ``MNIST_DATA_DIR``, or ``data``.
@@ -129,7 +130,8 @@ def train(
         request = RunRequest(
             data_dir=data,
             runs=root,
-            observers=(companion, shown, *_checked(observers), LearningCurves(shown)),
+            observers=(companion, shown, LearningCurves(shown)),
+            callbacks=_callbacks(callbacks),
             model_named=any("model" in layer.values for layer in order.typed),
             name=name,
             recipe=recipe_layers.recipe_name(text, root) if text else "",
@@ -138,7 +140,9 @@ def train(
         stopped = _train(order, request)
     session = companion.session
     if stopped is not None:
-        _pass_on(stopped, session, data)
+        _pass_on(
+            stopped, session, data, [one for one in _listed(callbacks) if isinstance(one, str)]
+        )
     assert session is not None
     own = session.config.model if session.config.model.is_own else None
     return Run(session.run.path, own)
@@ -164,15 +168,17 @@ def _order(recipe: object, runs: Path, name: str, resume: object, settings: Sett
     return Order(composed, [typed], repeats=recipe_layers.recipe_run(text, runs, "recipe"))
 
 
-def _checked(observers: Sequence[Observer]) -> Sequence[Observer]:
-    from mnist_cli.training.observer import Observer
+def _callbacks(given: Callback | str | Sequence[Callback | str]) -> tuple[Callback, ...]:
+    """The callbacks, with those of the loggers that are named."""
+    from mnist_cli.training.loggers import logger
 
-    for one in [observers] if isinstance(observers, Observer) else observers:
-        if not isinstance(one, Observer):
-            raise UsageError(
-                f"{one!r:.60} is no observer", "Give instances of mnist_cli.Observer in a list."
-            )
-    return [observers] if isinstance(observers, Observer) else observers
+    return tuple(logger(one.lower()) if isinstance(one, str) else one for one in _listed(given))
+
+
+def _listed(given: Callback | str | Sequence[Callback | str]) -> Sequence[Callback | str]:
+    """One or several callbacks as several; a wrong object is refused where the run begins."""
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return tuple(given) if several else (given,)  # type: ignore[arg-type, return-value]
 
 
 def _train(order: Order, request: RunRequest) -> Stopped | None:
@@ -198,7 +204,9 @@ def _interrupt() -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _pass_on(stopped: Stopped, session: Session | None, data: Path) -> NoReturn:
+def _pass_on(
+    stopped: Stopped, session: Session | None, data: Path, loggers: Sequence[str]
+) -> NoReturn:
     """Tell the caller of a signal as Python does, now that its handlers are back.
 
     Raises:
@@ -206,14 +214,14 @@ def _pass_on(stopped: Stopped, session: Session | None, data: Path) -> NoReturn:
         Stopped: another signal that the process has survived.
     """
     if session is not None:
-        stopped.hint = _way_on(session, data)
+        stopped.hint = _way_on(session, data, loggers)
     if stopped.signal == signal.SIGINT:
         raise KeyboardInterrupt(str(stopped)) from None
     signal.raise_signal(stopped.signal)
     raise stopped
 
 
-def _way_on(session: Session, data: Path) -> str:
+def _way_on(session: Session, data: Path, loggers: Sequence[str]) -> str:
     """The call that continues the run."""
     run = str(session.run.path)
     if session.state.finished:
@@ -224,4 +232,6 @@ def _way_on(session: Session, data: Path) -> str:
     expected = Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
     if data != expected and not (session.data.spec.bundled or session.data.spec.own):
         arguments.append(f"data_dir={str(data)!r}")
+    if loggers:
+        arguments.append(f"callbacks={list(loggers)!r}")
     return f"Resume with mnist.train({', '.join(arguments)})."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,13 @@ class RunGuide(Observer):
     Args:
         place: this process's rank; None trains alone.
         data_dir: folder of the data sets.
+        loggers: what else the run is logged with.
     """
 
-    def __init__(self, place: RankPlace | None, data_dir: Path) -> None:
+    def __init__(
+        self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str] = ()
+    ) -> None:
+        self._loggers = loggers
         self._place = place
         self._data_dir = data_dir
         self._session: Session | None = None
@@ -36,7 +40,7 @@ class RunGuide(Observer):
         """Leave the command that resumes the run to the launcher of the ranks, if there is one."""
         self._session = session
         if self._place is not None:
-            self._place.write_resume(f"{self._resume} {self._run(session)}")
+            self._place.write_resume(f"{self._resume} {self._run(session)}{self._logged}")
         return nullcontext()
 
     @contextlib.contextmanager
@@ -47,13 +51,19 @@ class RunGuide(Observer):
         except (Stopped, RankError) as error:
             if session := self._session:
                 over = isinstance(error, Stopped) and session.state.finished
-                todo = "Read it with: mnist eval" if over else f"Resume with: {self._resume}"
-                error.hint = f"{todo} {self._run(session)}"
+                if over:
+                    error.hint = f"Read it with: mnist eval {self._run(session)}"
+                else:
+                    error.hint = f"Resume with: {self._resume} {self._run(session)}{self._logged}"
             raise
 
     @property
     def _resume(self) -> str:
         return f"{train_command(self._place)} --resume"
+
+    @property
+    def _logged(self) -> str:
+        return "".join(f" --logger {name}" for name in self._loggers)
 
     def _run(self, session: Session) -> str:
         """The run, and options for paths that the next command would not find."""
