@@ -25,6 +25,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return mnist.train("smoke", **TINY, runs=runs, progress=False)
 
 
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two networks that vote."""
+    runs = tmp_path_factory.mktemp("called")
+    return mnist.train("smoke", **TINY, ensemble=2, epochs=1, runs=runs, progress=False)
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Any:
     """What a command prints with ``--json``."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recipe import TINY
 from torch import Tensor, nn
 
 import mnist_cli as mnist
@@ -41,12 +40,11 @@ def test_options_are_those_of_the_command(run: Run, command: Any) -> None:
     assert json.loads(json.dumps(found.to_plain())) == command("eval", run.path, *words)
 
 
-def test_an_ensemble(command: Any) -> None:
-    run = mnist.train("smoke", **TINY, ensemble=2, epochs=1, progress=False)
-    found = mnist.evaluate(run)
-    assert json.loads(json.dumps(found.to_plain())) == command("eval", run.path)
+def test_an_ensemble(ensemble: Run, command: Any) -> None:
+    found = mnist.evaluate(ensemble)
+    assert json.loads(json.dumps(found.to_plain())) == command("eval", ensemble.path)
     assert len(found.members) == 2
-    assert mnist.evaluate(run.model()).loss == found.loss
+    assert mnist.evaluate(ensemble.model()).loss == found.loss
 
 
 def test_a_loaded_module_scores_as_its_run(run: Run) -> None:

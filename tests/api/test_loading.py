@@ -19,12 +19,16 @@ from mnist_cli.api.loaded import Classifier
 from mnist_cli.inference.opened import DataSource, OpenCheckpoint
 
 
-@pytest.fixture(params=["fp32", "bf16", "ensemble"])
-def trained(request: pytest.FixtureRequest, tmp_path: Path, run: Run) -> Run:
-    if request.param == "fp32":
-        return run
-    change = {"precision": "bf16"} if request.param == "bf16" else {"ensemble": 2}
-    return mnist.train("smoke", **(TINY | change), epochs=1, progress=False)
+@pytest.fixture(scope="module")
+def in_bf16(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = TINY | {"precision": "bf16", "epochs": 1}
+    return mnist.train("smoke", **settings, runs=tmp_path_factory.mktemp("bf16"), progress=False)
+
+
+@pytest.fixture(params=["run", "in_bf16", "ensemble"])
+def trained(request: pytest.FixtureRequest) -> Run:
+    found: Run = request.getfixturevalue(request.param)
+    return found
 
 
 def opened(run: Run) -> OpenCheckpoint:
