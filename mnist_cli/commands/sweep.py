@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import logging_options, options, recipe_layers
+from mnist_cli.api import recipe_layers
+from mnist_cli.commands import logging_options, options
 from mnist_cli.config import keys
 from mnist_cli.errors import Stopped, UsageError
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.api import recipe_layers
 from mnist_cli.commands import (
     config_show,
     contradictions,
     early,
     logging_options,
     options,
-    recipe_layers,
 )
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mnist_cli.training.distributed.rank_environment import RankPlace
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.run_summary import Summary
-    from mnist_cli.training.session import Session
 
 
 RULES = (
@@ -152,9 +151,9 @@ def train(
             launch(context.obj, nproc)
             return
 
+        from mnist_cli.api.train_call import Order, carry_out, session_of
         from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
-        from mnist_cli.training.resuming import resume as resumed
-        from mnist_cli.training.run import RunRequest, begin, drive
+        from mnist_cli.training.run import RunRequest
 
         guide = RunGuide(place, data_dir, loggers)
         leads = place is None or place.rank == 0
@@ -178,7 +177,7 @@ def train(
         if settings is None:
             assert resume is not None
             newest = str(resume) == NEWEST and not is_there(resume)
-            run = resumed(None if newest else resume, typed, request)
+            order = Order(None, typed, None if newest else resume)
         elif verify_resume:
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
@@ -190,13 +189,9 @@ def train(
                 propose_rate(settings, request, as_json=as_json)
             return
         else:
-            run = begin(settings, request)
-        with naming_the_flag(), guide.hints(), run as session:
-            if resume:
-                request.note(f"continuing {session.run.path}")
-            elif repeated := recipe_layers.recipe_run(config, runs):
-                _note_changes(session, repeated, request)
-            summary = drive(session, request)
+            order = Order(settings, typed, repeats=recipe_layers.recipe_run(config, runs))
+        with naming_the_flag(), guide.hints(), session_of(order, request) as session:
+            summary = carry_out(session, order, request)
         if as_json:  # a failure to draw then leaves its own document alone
             curves.finish()
         if summary is not None:
@@ -236,14 +231,6 @@ def _train_seeds(
         more=[dumps],
         loggers=loggers,
     )
-
-
-def _note_changes(session: Session, run: Path, request: RunRequest) -> None:
-    """Say why a repeated run may not give the same bits."""
-    from mnist_cli.runs.listing import read_run
-
-    if changes := session.differences_from(read_run(run).environment):
-        request.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
 
 
 def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:

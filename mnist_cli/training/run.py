@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.base.files import check_writable
-from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.base.signals import StopRequest, leave, stop_on_signals
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
@@ -60,6 +60,7 @@ class RunRequest:
             must hold it.
         name: of the new run, for its folder; empty is by data set and network.
         recipe: what the configuration comes from, in the user's words, for the run's records.
+        insist: what a second Ctrl-C does.
     """
 
     data_dir: Path
@@ -72,6 +73,7 @@ class RunRequest:
     model_named: bool = False
     name: str = ""
     recipe: str = ""
+    insist: Callable[[], None] = leave
     callbacks: tuple[Callback, ...] = ()
     group: str = ""
 
@@ -168,7 +170,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     """
     ranks = session.compute.ranks
     told = Calls.of(session, request.callbacks, request.group, request.note)
-    with stop_on_signals() as stop, told as calls:
+    with stop_on_signals(request.insist) as stop, told as calls:
         _follow(session, stop, (*request.observers, calls), warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)
         if stop:
