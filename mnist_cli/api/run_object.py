@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mnist_cli import Classifier
     from mnist_cli.config.names import ModelName
 
+
 @dataclass(frozen=True, repr=False)
 class Run:
     """A training run. Its properties read the run's folder, also while it is being trained.

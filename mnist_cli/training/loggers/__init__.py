@@ -15,7 +15,7 @@ from typing import Any
 from mnist_cli.base.files import atomic_write, is_regular
 from mnist_cli.base.packages import require
 from mnist_cli.config.choices import LOGGERS
-from mnist_cli.errors import Caution, MnistError, OutputError, UsageError
+from mnist_cli.errors import Caution, DependencyError, MnistError, OutputError, UsageError
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.run_summary import Summary
 
@@ -59,14 +59,18 @@ class Guarded(Callback):
 
         Raises:
             OutputError: the package cannot log.
+            DependencyError: the package, or one that it needs, cannot be imported.
         """
         try:
             self._inner.on_start(run)
         except BaseException as error:
             self._off = True
             self._leave_nothing(run)
-            if not isinstance(error, Exception) or isinstance(error, (MnistError, ImportError)):
+            if not isinstance(error, Exception) or isinstance(error, MnistError):
                 raise
+            if isinstance(error, ImportError):
+                again = f"Install it again with: pip install --upgrade {self._name}"
+                raise DependencyError(f"{self._name} cannot be imported: {error}", again) from error
             hint = f"{getattr(self._inner, 'way_out', 'Mend the cause')}, or train without it."
             raise OutputError(f"{self._name} cannot log the run: {_words(error)}", hint) from error
 
