@@ -14,7 +14,7 @@ from mnist_cli.api.checkpoint_given import normalisation_given, open_given, unfi
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS, data_folder
 from mnist_cli.api.run_object import Run
-from mnist_cli.api.surroundings import undisturbed
+from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.errors import UsageError
 
@@ -173,6 +173,7 @@ class Evaluation:
 MOST_ROWS, MOST_COLUMNS = 50, 26
 
 
+@briefly
 def evaluate(
     what: Run | nn.Module | str | os.PathLike[str] | int | None = None,
     split: SplitName = "test",

@@ -94,7 +94,11 @@ def _each(images: object) -> Iterator[Any]:
 
 def _is_one(images: object) -> bool:
     """Whether it is a path, a picture, an array or a tensor, which may hold several images."""
-    return isinstance(images, (str, os.PathLike)) or hasattr(images, "__array__")
+    return isinstance(images, (str, os.PathLike)) or _is_array(images)
+
+
+def _is_array(value: object) -> bool:
+    return any(hasattr(value, name) for name in ("__array__", "__array_interface__"))
 
 
 def _no_image(value: object) -> UsageError:
@@ -109,7 +113,7 @@ def _of_one(one: Any, source: str, *, segment: bool, whole: bool) -> list[Given]
         return _of_path(os.fsdecode(one), segment=segment, whole=whole)
     if type(one).__module__.startswith("PIL.") or hasattr(one, "getexif"):
         return _of_picture(one, source, segment=segment, whole=whole)
-    if not hasattr(one, "__array__"):
+    if not _is_array(one):
         raise _no_image(one)
     forms = forms_of(one, source)
     return [Given(source if len(forms) == 1 else f"{source}[{n}]", f) for n, f in enumerate(forms)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnist_cli.api.checkpoint_given import open_given
 from mnist_cli.api.places import RUNS
-from mnist_cli.api.surroundings import undisturbed
+from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.config.normalisations import in_words
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import UsageError
@@ -112,6 +112,7 @@ def _word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+@briefly
 def load(
     what: Run | str | os.PathLike[str] | int | None = None,
     *,

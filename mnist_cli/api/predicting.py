@@ -17,7 +17,7 @@ from mnist_cli.api.checkpoint_given import normalisation_given, open_given
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
 from mnist_cli.api.run_object import Run
-from mnist_cli.api.surroundings import undisturbed
+from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.certainty import UNSURE
 
@@ -177,6 +177,7 @@ def _picture(image: npt.NDArray[Any]) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
+@briefly
 def predict(
     images: object,
     model: Run | nn.Module | str | os.PathLike[str] | int | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli.api import markup
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
+from mnist_cli.api.surroundings import briefly
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import listing
 from mnist_cli.runs.directory import RunDirectory, run_name, run_number
@@ -235,6 +236,7 @@ def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
     return Path(str(run) if isinstance(run, int) else run).expanduser()
 
 
+@briefly
 def open_run(
     run: Run | str | os.PathLike[str] | int, *, runs: str | os.PathLike[str] = RUNS
 ) -> Run:
@@ -252,6 +254,7 @@ def open_run(
     return Run(record.path, run.network if isinstance(run, Run) else None)
 
 
+@briefly
 def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
     """The runs in a folder, by number: a list of :class:`Run`, empty if there is no such folder.
 

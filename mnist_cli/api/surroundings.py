@@ -7,15 +7,33 @@ another default dtype or device, no gradients, an autocast around it, seeds that
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 from mnist_cli.errors import MnistError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _ONE_AT_A_TIME = threading.RLock()
 """Runs draw from torch's global generators, so two threads would change each other's numbers."""
+
+
+def briefly(function: Callable[P, T]) -> Callable[P, T]:
+    """Raise expected errors without this program's own frames, which would fill a notebook."""
+
+    @functools.wraps(function)
+    def call(*values: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*values, **named)
+        except MnistError as error:
+            raise error.with_traceback(None)  # noqa: B904
+
+    return call
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from mnist_cli.api.arguments import named_network, recipe_text, settings_layer
 from mnist_cli.api.key_types import Settings
 from mnist_cli.api.places import DATA_DIR, DATA_VARIABLE, RUNS, data_folder
 from mnist_cli.api.run_object import Run, folder, target_of
-from mnist_cli.api.surroundings import undisturbed
+from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | 
     return drive(session, request)
 
 
+@briefly
 def train(
     recipe: Run | str | os.PathLike[str] | int = "default",
     *,
