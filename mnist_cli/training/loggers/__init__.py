@@ -6,14 +6,16 @@ They send the configuration and the figures, and neither data, weights nor code.
 from __future__ import annotations
 
 import importlib
+import shutil
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mnist_cli.base.files import atomic_write, is_regular
 from mnist_cli.base.packages import require
 from mnist_cli.config.choices import LOGGERS
-from mnist_cli.errors import Caution, MnistError, OutputError, UsageError
+from mnist_cli.errors import Caution, DependencyError, MnistError, OutputError, UsageError
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.run_summary import Summary
 
@@ -57,13 +59,19 @@ class Guarded(Callback):
 
         Raises:
             OutputError: the package cannot log.
+            DependencyError: the package, or one that it needs, cannot be imported.
         """
         try:
             self._inner.on_start(run)
-        except (MnistError, ImportError):
-            raise
-        except Exception as error:
-            hint = "Mend the cause, or train without this logger."
+        except BaseException as error:
+            self._off = True
+            self._leave_nothing(run)
+            if not isinstance(error, Exception) or isinstance(error, MnistError):
+                raise
+            if isinstance(error, ImportError):
+                again = f"Install it again with: pip install --upgrade {self._name}"
+                raise DependencyError(f"{self._name} cannot be imported: {error}", again) from error
+            hint = f"{getattr(self._inner, 'way_out', 'Mend the cause')}, or train without it."
             raise OutputError(f"{self._name} cannot log the run: {_words(error)}", hint) from error
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
@@ -82,6 +90,12 @@ class Guarded(Callback):
         """Mark the logged run as failed, and close the log."""
         self._try(lambda: self._inner.on_error(run, error), "at the end")
 
+    def _leave_nothing(self, run: ObservedRun) -> None:
+        """Remove the logger's files from the folder of a run that has not begun."""
+        if not is_regular(run.path / "config.toml"):
+            shutil.rmtree(run.path / self._name, ignore_errors=True)
+            _id_file(run, self._name).unlink(missing_ok=True)
+
     def _try(self, log: Callable[[], Any], when: str) -> None:
         if self._off:
             return
@@ -98,12 +112,17 @@ class Guarded(Callback):
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if len(text) < 300 else f"{text[:300]}…"
+
+
+def _id_file(run: ObservedRun, name: str) -> Path:
+    return run.path / f"{name}.id"
 
 
 def kept_id(run: ObservedRun, name: str) -> str:
     """The id of the run in another program, by which a resumed run goes on; empty if none is kept."""
-    path = run.path / f"{name}.id"
+    path = _id_file(run, name)
     return path.read_text(encoding="utf-8").strip() if is_regular(path) else ""
 
 
@@ -113,5 +132,5 @@ def keep_id(run: ObservedRun, name: str, value: str) -> str:
     Raises:
         OutputError: it cannot be written.
     """
-    atomic_write(run.path / f"{name}.id", f"{value}\n")
+    atomic_write(_id_file(run, name), f"{value}\n")
     return value

@@ -12,6 +12,8 @@ from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loggers import keep_id, kept_id
 from mnist_cli.training.run_summary import Summary
 
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
 
 class MlflowLogger(Callback):
     """One run of MLflow, in the experiment ``MLFLOW_EXPERIMENT_NAME`` or ``mnist``.
@@ -20,6 +22,7 @@ class MlflowLogger(Callback):
     A resumed run goes on where its log ends.
     """
 
+    way_out = "Set MLFLOW_TRACKING_URI to a store that answers, such as sqlite:///mlflow.db"
     _client: Any
     _id: str
     _logged: int
@@ -27,31 +30,45 @@ class MlflowLogger(Callback):
     def on_start(self, run: ObservedRun) -> None:
         """Begin the run, or go on with it."""
         from mlflow import MlflowClient
-        from mlflow.entities import Param
 
         self._client, self._logged = MlflowClient(), 0
         self._id = kept_id(run, "mlflow")
         if self._id:
-            self._client.update_run(self._id, status="RUNNING")
-            history = self._client.get_metric_history(self._id, "step/lr")
+            self._ask("update_run", self._id, status="RUNNING")
+            history = self._ask("get_metric_history", self._id, "step/lr")
             self._logged = max((metric.step for metric in history), default=0)
         else:
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist")
-            found = self._client.get_experiment_by_name(name)
-            number = found.experiment_id if found else self._client.create_experiment(name)
-            tags = {"group": run.group, "dataset": run.dataset, "device": run.device}
-            made = self._client.create_run(number, run_name=run.name, tags=tags)
-            self._id = keep_id(run, "mlflow", made.info.run_id)
-            params = [Param(key, str(value)) for key, value in run.config.items()]
-            self._client.log_batch(self._id, params=params)
+            self._id = keep_id(run, "mlflow", self._new_run(run))
         run.note(f"mlflow: run {self._id} in {self._client.tracking_uri}")
+
+    def _new_run(self, run: ObservedRun) -> str:
+        from mlflow.entities import Param
+
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist")
+        found = self._ask("get_experiment_by_name", name)
+        number = found.experiment_id if found else self._ask("create_experiment", name)
+        tags = {"group": run.group, "dataset": run.dataset, "device": run.device}
+        made = self._ask("create_run", number, tags=tags, run_name=run.name)
+        params = [Param(key, str(value)) for key, value in run.config.items()]
+        self._ask("log_batch", made.info.run_id, params=params)
+        return str(made.info.run_id)
+
+    def _ask(self, method: str, *values: Any, **named: Any) -> Any:
+        """Call MLflow; it tries again for 6 seconds, not for its default of 4 minutes."""
+        chosen = RETRIES in os.environ
+        os.environ.setdefault(RETRIES, "2")
+        try:
+            return getattr(self._client, method)(*values, **named)
+        finally:
+            if not chosen:
+                del os.environ[RETRIES]
 
     def _log(self, figures: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
         metrics = [Metric(name, value, now, step) for name, value in figures.items()]
-        self._client.log_batch(self._id, metrics=metrics)
+        self._ask("log_batch", self._id, metrics=metrics)
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
         """Log the figures of steps that are not logged yet."""
@@ -65,8 +82,9 @@ class MlflowLogger(Callback):
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Log the result on the test set."""
         self._log(summary.figures(), summary.steps)
-        self._client.set_terminated(self._id, "FINISHED")
+        self._ask("set_terminated", self._id, "FINISHED")
 
     def on_error(self, run: ObservedRun, error: BaseException) -> None:
         """Mark the run as failed, or as killed if it was interrupted."""
-        self._client.set_terminated(self._id, "KILLED" if isinstance(error, Stopped) else "FAILED")
+        status = "KILLED" if isinstance(error, Stopped) else "FAILED"
+        self._ask("set_terminated", self._id, status)

@@ -19,6 +19,7 @@ class WandbLogger(Callback):
     A resumed run goes on under its id. Without an account, the run is logged offline.
     """
 
+    way_out = "Set WANDB_MODE=offline to log without a network"
     _run: Any
 
     def on_start(self, run: ObservedRun) -> None:
