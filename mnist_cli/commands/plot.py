@@ -7,21 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mnist_cli.api.picture_names import PICTURES
 from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
-PICTURES = {
-    "curves": "loss, accuracy and learning rate over the epochs",
-    "ratios": "gradients and ratios of update to weight by layer, over the epochs",
-    "filters": "the first layer's filters and the second's",
-    "activations": "each layer's activations for one image",
-    "saliency": "the pixels that decide the answer",
-    "maximised": "for each class, an image that maximises its score",
-    "confusion": "the confusion matrix of the test set",
-    "mistakes": "the most confident mistakes",
-    "embedding": "the test set as a map, by PCA and t-SNE",
-}
 FORMATS = ("png", "svg", "pdf")
 
 RunsArgument = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -18,21 +18,6 @@ MOST_LETTERS = 60
 """Characters of all names of classes together, up to which they head the columns of a table."""
 
 
-def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
-    """What ``--json`` prints; ``files`` are the images' files, by their numbers, if they have any."""
-    document: dict[str, Any] = dict(vars(evaluation.score))
-    if evaluation.members:
-        document["members"] = [vars(member) for member in evaluation.members]
-        document["mean_member_accuracy"] = evaluation.mean_member_accuracy
-    document["calibration_error"] = evaluation.calibration_error
-    document["per_class"] = [vars(row) for row in evaluation.per_class]
-    document["confusion"] = [list(row) for row in evaluation.confusion]
-    document["mistakes"] = [
-        vars(row) | ({"path": files[row.index]} if files else {}) for row in evaluation.mistakes
-    ]
-    return document
-
-
 def print_evaluation(
     evaluation: Evaluation,
     classes: Sequence[str],
@@ -42,7 +27,7 @@ def print_evaluation(
 ) -> None:
     """Print what ``mnist eval`` shows; without ``tables`` only the score.
 
-    ``files`` as in :func:`evaluation_document`.
+    ``files`` are the images' files, by their numbers, if they have any.
     """
     console = stdout(wide=True)
     figures = evaluation.score

@@ -13,7 +13,7 @@ from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, cast
 
-from matplotlib import rc_context, rcdefaults
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
@@ -24,8 +24,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
 from mnist_cli.report.console import visible
-
-rcdefaults()  # a matplotlibrc of the user's does not apply
 
 TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -130,6 +128,15 @@ def marker_size(usual: float, epochs: int) -> float:
 
 
 @contextlib.contextmanager
+def _styled(style: dict[Any, Any]) -> Iterator[None]:
+    """Draw in this style: the caller's own settings and matplotlibrc do not apply meanwhile."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(style)
+        yield
+
+
+@contextlib.contextmanager
 def new_figure(
     paths: Sequence[Path],
     size: tuple[float, float],
@@ -145,7 +152,7 @@ def new_figure(
         title: of the figure.
         style: :data:`STYLE` or :data:`IMAGES`.
     """
-    with rc_context(style):
+    with _styled(style):
         figure = Figure(figsize=size, layout="constrained")
         if title:
             figure.suptitle(title)
@@ -165,7 +172,7 @@ def save(figure: Figure, *paths: Path) -> None:
     for path in paths:
         buffer = io.BytesIO()
         ending = check_format(path)
-        with rc_context(STYLE):
+        with _styled(STYLE):
             figure.savefig(buffer, format=ending, bbox_inches="tight", metadata=_TIMES.get(ending))
         atomic_write(path, buffer.getvalue())
 

@@ -38,6 +38,7 @@ from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.ranks import HALT
 from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.starting import Start
@@ -84,6 +85,7 @@ class Session:
         self.run = run
         self.differences: list[str] = []
         self.recipe = ""
+        self._halting = ""
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
@@ -160,10 +162,21 @@ class Session:
                 self.save()
                 self._write_metrics()
             yield event
-            signal = self.compute.ranks.agree(stop.signal)
-            if signal and not self.state.finished:
+            signal = self.compute.ranks.agree(HALT if self._halting else stop.signal)
+            if signal == HALT:
+                self.state.halted = self._halting or "the leading rank stopped it"
+            elif signal and not self.state.finished:
                 stop.signal = signal
                 self._leave(stop)
+
+    def halt(self, reason: str) -> None:
+        """On the leading rank: end the run after this event, as a limit of steps does."""
+        self._halting = self._halting or reason
+
+    def keep(self) -> None:
+        """Save the run as it stands between two steps, so that it can be resumed from here."""
+        self.save()
+        self._write_metrics()
 
     def _rehearse(self, size: int) -> None:
         """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
@@ -183,8 +196,7 @@ class Session:
         return bool(every) and self.state.step % every == 0 and event.batch < event.batches
 
     def _leave(self, stop: StopRequest) -> None:
-        self.save()
-        self._write_metrics()
+        self.keep()
         state = self.state
         raise stop.error(
             f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
@@ -239,7 +251,8 @@ class Session:
         if not self.data.spec.own:
             plain["dataset"] = self.data.spec.name
         if kind == "cpu":
-            plain["threads"] = torch.get_num_threads()
+            with self._settings():
+                plain["threads"] = torch.get_num_threads()
         if kind == "cuda":
             plain["cuda_graph"] = compute.captured
         elif self.config.cuda_graph == "auto":  # has no effect here
