@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import inspect
 import warnings
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _INSIDE = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 def caution(message: str) -> None:
     """Warn with a :class:`Caution` at the first line outside this package."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, Caution, stacklevel=level)

@@ -81,6 +81,15 @@ def open_given(
 ) -> OpenCheckpoint:
     """As :func:`open_target`, from the arguments of a call.
 
+    Args:
+        what: a run, a path, a number or a name; None is the newest run.
+        runs: folder of the run directories.
+        network: the network's name, or a class in a file; None is what ``what`` knows.
+        device: None is ``auto``.
+        precision: None is the run's; fp32 for another program's weights.
+        normalise: a name, or a mean and a deviation; None is the normalisation that is known.
+        source: of the images, if a data set is used.
+
     Raises:
         UsageError: an argument is not of its type, or names nothing.
         CheckpointError: as for :func:`open_target`.

@@ -267,7 +267,11 @@ def _split_name(split: object) -> SplitName:
 
 
 def refuse_for_modules(**given: object) -> None:
-    """Refuse arguments that have no effect on a module."""
+    """Refuse arguments that have no effect on a module; None is not given.
+
+    Raises:
+        UsageError: names the first of them.
+    """
     for name, value in given.items():
         if value is not None:
             raise UsageError(

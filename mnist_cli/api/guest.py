@@ -35,7 +35,11 @@ class Guest(nn.Module):
         self.dtype = torch.float32 if weights is None else weights.dtype
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (N, classes)."""
+        """Map images (N, 1, 28, 28) to scores (N, classes).
+
+        Raises:
+            UsageError: the module cannot do that.
+        """
         label = type(self.guest).__name__
         try:
             scores = self.guest(images.to(self.dtype))
@@ -105,8 +109,8 @@ def _kept(module: nn.Module) -> Iterator[None]:
             for part, name, buffer, value in buffers:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
-                if part._buffers.get(name) is not buffer:
-                    part._buffers[name] = buffer
+                if getattr(part, name, None) is not buffer:
+                    setattr(part, name, buffer)
 
 
 def width_of(scorer: Scorer) -> int:

@@ -12,4 +12,6 @@ DATA_VARIABLE = "MNIST_DATA_DIR"
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the data sets: the given one, or ``MNIST_DATA_DIR``, or ``data``."""
-    return Path(given or os.environ.get(DATA_VARIABLE) or DATA_DIR).expanduser()
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)

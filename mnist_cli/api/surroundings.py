@@ -85,6 +85,10 @@ def _usual_settings() -> Iterator[None]:
 
     dtype, product = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     with contextlib.ExitStack() as settings:
+        if torch.are_deterministic_algorithms_enabled():  # to set the switch takes a second
+            mild = torch.is_deterministic_algorithms_warn_only_enabled()
+            settings.callback(torch.use_deterministic_algorithms, True, warn_only=mild)
+            torch.use_deterministic_algorithms(False)
         settings.callback(torch.set_default_dtype, dtype)
         settings.callback(torch.set_float32_matmul_precision, product)
         torch.set_default_dtype(torch.float32)

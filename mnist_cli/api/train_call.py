@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 from mnist_cli.api import recipe_layers
 from mnist_cli.api.arguments import named_network, recipe_text, settings_layer
 from mnist_cli.api.key_types import Settings
-from mnist_cli.api.places import DATA_DIR, DATA_VARIABLE, RUNS, data_folder
+from mnist_cli.api.places import RUNS, data_folder
 from mnist_cli.api.run_object import Run, folder, target_of
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import Stopped, UsageError
@@ -230,8 +230,7 @@ def _way_on(session: Session, data: Path, loggers: Sequence[str]) -> str:
     arguments = [f"resume={run!r}"]
     if session.config.model.is_own:
         arguments.append(f"model={str(session.config.model)!r}")
-    expected = Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
-    if data != expected and not (session.data.spec.bundled or session.data.spec.own):
+    if data != data_folder() and not (session.data.spec.bundled or session.data.spec.own):
         arguments.append(f"data_dir={str(data)!r}")
     if loggers:
         arguments.append(f"callbacks={list(loggers)!r}")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.api.checkpoint_given import open_target, unfinished
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd
@@ -46,6 +45,7 @@ def open_checkpoint(
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
+    from mnist_cli.api.checkpoint_given import open_target, unfinished
     from mnist_cli.report.console import note
 
     if model is not None and not is_known_model(model):

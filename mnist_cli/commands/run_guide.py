@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.api.places import data_folder
 from mnist_cli.base.process import command_line
-from mnist_cli.commands import options
 from mnist_cli.errors import RankError, Stopped
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.observer import Observer
@@ -70,8 +69,7 @@ class RunGuide(Observer):
         words, spec = [str(session.run.path)], session.data.spec
         if session.config.model.is_own:
             words += ["--model", session.config.model]
-        expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
-        if self._data_dir != expected and not (spec.bundled or spec.own):
+        if self._data_dir != data_folder() and not (spec.bundled or spec.own):
             words += ["--data-dir", str(self._data_dir)]
         return command_line(words)
 

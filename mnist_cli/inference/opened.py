@@ -247,11 +247,11 @@ class OpenCheckpoint:
     def log_probabilities(
         self, split: Split, *, batch_size: int | None = None, option: str = ""
     ) -> Tensor:
-        """See :meth:`Scorer.log_probabilities`."""
+        """Log-probabilities (M, N, classes) of each of M networks: the scorer's."""
         return self.scorer.log_probabilities(split, batch_size=batch_size, option=option)
 
     def probabilities(self, forms: Forms) -> Tensor:
-        """See :meth:`Scorer.probabilities`."""
+        """Probabilities (N, classes) of images (N, 28, 28): the scorer's."""
         return self.scorer.probabilities(forms)
 
     def evaluate(

@@ -20,7 +20,9 @@ def test_every_public_name_is_explained() -> None:
 
     page = PAGE.read_text(encoding="utf-8")
     shown = {"Classifier", "Evaluation", "Prediction", "Predictions", "autograd"}  # as results
-    assert [name for name in mnist.__all__ if name not in shown and f"mnist.{name}" not in page] == [
+    assert [
+        name for name in mnist.__all__ if name not in shown and f"mnist.{name}" not in page
+    ] == [
         "Run",
         "errors",
     ]
