@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mnist_cli.errors import Caution as Caution
     from mnist_cli.errors import MnistError as MnistError
     from mnist_cli.training.callback import Callback as Callback
+    from mnist_cli.training.callback import ObservedRun as ObservedRun
+    from mnist_cli.training.callback import Progress as Progress
 
 __version__ = "0.1.0"
 
@@ -48,7 +50,7 @@ _HOME = {
     "api.train_call": ("train",),
     "autograd.inspecting": ("inspect",),
     "errors": ("Caution", "MnistError"),
-    "training.callback": ("Callback",),
+    "training.callback": ("Callback", "ObservedRun", "Progress"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = ("autograd", "errors")
