@@ -131,6 +131,8 @@ class Run:
     def _lines(self) -> tuple[str, str, str]:
         record = self.record
         done = "" if record.planned is None else f"{record.epochs or 0} of {record.planned} epochs"
+        if record.stop_reason:
+            done += f" (stopped early: {record.stop_reason})"
         seconds = "" if record.seconds is None else f"{record.seconds:.1f} s"
         where = " ".join(filter(None, (record.device, record.precision)))
         seed = f"seed {record.config['seed']}" if "seed" in record.config else ""

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,12 +27,8 @@ from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, cut_validation
 from mnist_cli.devices.device import compute_settings, describe
-from mnist_cli.devices.memory import (
-    ask_for_room,
-    explain_out_of_memory,
-    with_room_for_backward,
-)
-from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.devices.memory import ask_for_room, explain_out_of_memory
+from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
@@ -43,7 +40,7 @@ from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.starting import Start
 from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
-from mnist_cli.training.step import Stepper
+from mnist_cli.training.step import rehearse_step
 
 
 class Session:
@@ -141,7 +138,8 @@ class Session:
         ranks, capturer = self.compute.ranks, None
         self.loader.waiting = stop.waiting
         # A step by one of several ranks alone would wait for the others.
-        rehearse = self._rehearse if ranks.size == 1 else None
+        schedule = LearningRate(self.config, self.loader.batches)
+        rehearse = partial(rehearse_step, self.state, schedule) if ranks.size == 1 else None
         if self.compute.captured:
             capturer = graphed.CudaCapturer(self.compute.device)
         with (
@@ -178,19 +176,6 @@ class Session:
         self.save()
         self._write_metrics()
 
-    def _rehearse(self, size: int) -> None:
-        """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
-        device = self.compute.device
-        for optimizer in self.state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        stepper = Stepper(self.state, LearningRate(self.config, self.loader.batches)).twin()
-        if device.type == "cpu":
-            stepper.forward = with_room_for_backward(stepper.forward)
-        images = torch.zeros(size, 1, 28, 28, device=device)
-        labels = torch.zeros(size, dtype=torch.int64, device=device)
-        with contextlib.suppress(NonFiniteError):
-            stepper(images, labels, size)
-
     def _due(self, event: StepResult) -> bool:
         every = self.config.checkpoint_every
         return bool(every) and self.state.step % every == 0 and event.batch < event.batches
@@ -204,7 +189,12 @@ class Session:
         )
 
     def _write_beginning(self) -> None:
-        """Write everything that is known, so that a full or read-only disk fails here."""
+        """Write everything that is known, so that a full or read-only disk fails here.
+
+        A run that goes on after a limit or a callback has stopped it has no result until its end.
+        """
+        if not self.state.finished:
+            self.run.summary.unlink(missing_ok=True)
         atomic_write(self.run.config, to_toml(self.chosen()))
         environment = {
             **snapshot.environment(self.state),

@@ -18,6 +18,7 @@ from small_runs import MOVED, config, session_in
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import Caution, Interrupted, NonFiniteError, UsageError
+from mnist_cli.runs.listing import read_run
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.observer import Observer
 from mnist_cli.training.run import RunRequest, drive
@@ -154,6 +155,11 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
     assert json.loads((part / "summary.json").read_text())["stop_reason"] == summary.stop_reason
     assert stopping.names[-2:] == ["epoch", "end"], "what was trained is validated and tested"
     assert document(part)["position"]["step"] == steps
+    record = read_run(part)
+    assert (record.state, record.stop_reason) == ("finished", summary.stop_reason)
+    with pytest.raises(ZeroDivisionError):
+        train(part, Recorder(fail_at("start")), settings=settings, resume=True)
+    assert read_run(part).state == "finished"
     seen = Recorder(every=every)
     resumed = train(part, seen, settings=settings, resume=True)
     assert resumed.test == expected.test
@@ -164,6 +170,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
         assert differences(document(part, name), document(whole, name), ignore=SECONDS) == []
     at_once = [row["train_loss"] for row in rows(whole, "step")]
     assert [one.train_loss for one in seen.of("step")] == pytest.approx(at_once[steps:])
+
+
+def test_a_stopped_run_that_goes_on_and_is_interrupted_is_unfinished(tmp_path: Path) -> None:
+    train(tmp_path, Recorder(stop_at("step", 2)))
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, Recorder(fail_at("step", 2), every=1), resume=True)
+    assert read_run(tmp_path).state == "unfinished"
+    assert document(tmp_path)["position"]["step"] == 4
 
 
 def test_all_are_called_before_one_of_them_stops_the_run(tmp_path: Path) -> None:
