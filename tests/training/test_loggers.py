@@ -99,10 +99,9 @@ class Client(Recording):
 
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:
         self.record("get_metric_history", locals())
-        steps = [
-            m.step for name, sent in self.calls if name == "log_batch" for m in sent["metrics"]
-        ]
-        return [SimpleNamespace(step=step) for step in steps]
+        batches = [arguments for name, arguments in self.calls if name == "log_batch"]
+        logged = [metric for batch in batches for metric in batch["metrics"]]
+        return [SimpleNamespace(step=metric.step) for metric in logged if metric.key == key]
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
         self.record("log_batch", locals())
@@ -232,6 +231,24 @@ def test_a_resumed_run_goes_on_in_the_same_log(
         metrics = [one["metrics"] for one in sent(calls, "log_batch") if one["metrics"]]
         steps = [one[0].step for one in metrics if not one[0].key.startswith("test/")]
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def test_what_mlflow_has_of_a_killed_run_is_not_logged_twice(
+    tmp_path: Path, stand_in: Any, calls: list[Any]
+) -> None:
+    """The log came to the end, and the checkpoint to the end of the first epoch."""
+
+    class Keep(Callback):
+        def on_epoch(self, run: ObservedRun, progress: Progress) -> None:
+            saved.append((run.path / "last.pt").read_bytes())
+
+    saved: list[bytes] = []
+    train(tmp_path, "mlflow", Keep())
+    (tmp_path / "last.pt").write_bytes(saved[0])
+    before = len(sent(calls, "log_batch"))
+    train(tmp_path, "mlflow", resume=True)
+    (last,) = sent(calls, "log_batch")[before:]
+    assert {metric.key for metric in last["metrics"]} == {"test/accuracy", "test/loss"}
 
 
 @OFFLINE

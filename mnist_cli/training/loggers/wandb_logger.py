@@ -49,12 +49,10 @@ class WandbLogger(Callback):
             warnings.warn(f"{message}wandb sync {place}", Caution, stacklevel=2)
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of steps."""
+        """Log the figures of steps, or of an epoch."""
         self._run.log(progress.figures(), step=progress.step)
 
-    def on_epoch(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of an epoch."""
-        self._run.log(progress.figures(), step=progress.step)
+    on_epoch = on_step
 
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Log the result on the test set."""
