@@ -89,7 +89,7 @@ format: $(VENV)/.dev ## bring the code into its format
 docs: $(VENV)/.dev ## rewrite the reference of every command, and the output that the pages show
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/notebook.py
-	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py
+	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py tests/api/test_api_page.py
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)

@@ -1,6 +1,6 @@
-"""Writes the outputs of docs/inspect.ipynb anew: ``python docs/notebook.py``.
+"""Writes the outputs of the notebooks in docs/ anew: ``python docs/notebook.py``.
 
-Needs nbclient and ipykernel.
+Needs nbclient and ipykernel; docs/api.ipynb also needs scikit-learn and matplotlib.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-NOTEBOOK = Path(__file__).parent / "inspect.ipynb"
+DOCS = Path(__file__).parent
+NOTEBOOKS = ("inspect.ipynb", "api.ipynb")
 
 
-def executed(folder: Path) -> Any:
+def executed(folder: Path, name: str) -> Any:
     """The notebook with the outputs of a run in ``folder``; an error in a cell is raised."""
     import nbclient
     import nbformat
 
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(DOCS / name, as_version=4)
     client = nbclient.NotebookClient(
         notebook,
         kernel_name="python3",
@@ -31,11 +32,12 @@ def executed(folder: Path) -> Any:
 
 
 def main() -> None:
-    """Run the notebook and keep what it shows."""
+    """Run the notebooks and keep what they show."""
     import nbformat
 
-    with tempfile.TemporaryDirectory() as folder:
-        nbformat.write(executed(Path(folder)), NOTEBOOK)
+    for name in NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as folder:
+            nbformat.write(executed(Path(folder), name), DOCS / name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Draws the pictures of README and docs from real runs: ``MNIST_DATA_DIR=… python docs/pictures.py``.
 
-Names of pictures, such as ``layer``, draw only these. rich turns the terminal's output, with its
+Names of pictures, such as ``layer``, draw only these; ``learn`` draws those of the learning path,
+by running its pages. rich turns the terminal's output, with its
 escape codes, into an SVG.
 """
 
@@ -31,6 +32,17 @@ PAGE = {"width": 1280, "height": 800, "deviceScaleFactor": 1}
 FIVE = [(0.71, 0.17), (0.55, 0.18), (0.37, 0.19), (0.35, 0.32), (0.33, 0.46), (0.42, 0.45),
         (0.53, 0.43), (0.68, 0.5), (0.71, 0.64), (0.63, 0.79), (0.47, 0.84), (0.31, 0.79)]  # fmt: skip
 """A five, in shares of the drawing's side."""
+LEARN = {
+    "digits.png": "digits.png",
+    "curves.png": "runs/0001-digits-notebook/curves.png",
+    "filters.png": "runs/0001-digits-notebook/plots/filters.png",
+    "saliency.png": "runs/0001-digits-notebook/plots/saliency.png",
+    "mistakes.png": "runs/0001-digits-notebook/plots/mistakes.png",
+    "rates.png": "runs/sweeps/sweep-1/sweep.png",
+    "find-lr.png": "runs/find-lr.png",
+    "overfitting.png": "runs/0005-few/curves.png",
+}
+"""The pictures in docs/learn, and which file of a reader of the pages each is."""
 WIPED = re.compile(r".*\x1b\[2K|\x1b\[\d*A|\x1b\[\?25[lh]|\r")
 """The traces of a progress bar: erased lines and movements of the cursor."""
 
@@ -171,6 +183,27 @@ def shoot(browser: Any, name: str) -> None:
         Image.open(path).convert("RGB").save(path, optimize=True)
 
 
+def draw_learning_path(folder: Path) -> None:
+    """The pictures that a reader of the learning path gets, in fewer colours and so smaller."""
+    folder.mkdir()
+    sys.path[:0] = [str(DOCS.parent / "tests"), str(folder)]
+    import pages
+    from PIL import Image
+
+    from mnist_cli import cli
+
+    os.environ["COLUMNS"] = "100"
+    os.environ.pop("MNIST_DATA_DIR", None)
+    with contextlib.chdir(folder):
+        cli.run(["data", "show", "digits", "--out", "digits.png"])
+        for page in sorted((DOCS / "learn").glob("[4-6]-*.md")):
+            pages.run_page(page, renew=False)
+    for name, path in LEARN.items():
+        picture = Image.open(folder / path).convert("RGB")
+        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(DOCS / "learn" / name, optimize=True)
+
+
 def state(browser: Any) -> str:
     """What the page is doing: loading, blank, asking or answered."""
     return str(browser.evaluate("document.body.dataset.state"))
@@ -192,8 +225,8 @@ def smooth(corners: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    """Draw all pictures, or those that are named: train, graph, layer, draw, page."""
-    wanted = sys.argv[1:] or ["train", "graph", "layer", "draw", "page"]
+    """Draw all pictures, or those that are named: train, graph, layer, learn, draw, page."""
+    wanted = sys.argv[1:] or ["train", "graph", "layer", "learn", "draw", "page"]
     with tempfile.TemporaryDirectory() as folder:
         if "train" in wanted:
             draw([["train"]], Path(folder), DOCS / "train.svg")
@@ -201,6 +234,8 @@ def main() -> None:
             draw_network(Path(folder))
         if "layer" in wanted:
             draw_layer()
+        if "learn" in wanted:
+            draw_learning_path(Path(folder, "learn"))
         if "draw" in wanted:
             draw_page(Path(folder))
         if "page" in wanted:

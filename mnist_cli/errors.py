@@ -72,7 +72,12 @@ class RankTimeout(RankError):
 
 
 class Stopped(MnistError):
-    """A signal stopped the program, in an orderly way."""
+    """A signal stopped the program, in an orderly way.
+
+    ``signal`` is its number; 0 if it is not known.
+    """
+
+    signal: int = 0
 
 
 class Interrupted(Stopped):

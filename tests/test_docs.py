@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from mnist_cli import cli, errors
-from mnist_cli.commands import recipe_layers
+from mnist_cli.api import recipe_layers
 from mnist_cli.config import choices
 from mnist_cli.config import schema as config
 

@@ -294,7 +294,7 @@ def test_a_recipe_on_a_drive_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(name)
         return SimpleNamespace(to_plain=dict)
 
-    monkeypatch.setattr("mnist_cli.commands.recipe_layers.compose_config", compose)
+    monkeypatch.setattr("mnist_cli.api.recipe_layers.compose_config", compose)
     for text in (r"C:\mine.toml", r"C:\mine.toml:7", "fast:2"):
         bench._recipe(text, 3, [], {})
     assert asked == [r"C:\mine.toml", r"C:\mine.toml", "fast"]

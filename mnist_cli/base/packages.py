@@ -20,6 +20,8 @@ OPTIONAL = {
     "scipy": "scipy",
     "httpx": "httpx",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",

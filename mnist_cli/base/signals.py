@@ -29,7 +29,8 @@ class Termination(KeyboardInterrupt):
     """One of ENDINGS where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
 
 
-def _leave() -> None:
+def leave() -> None:
+    """End the process at once, as an interrupted one."""
     os._exit(Interrupted.code)
 
 
@@ -46,7 +47,7 @@ class StopRequest:
         insist: what a second Ctrl-C does; the default ends the process at once, with exit code 130.
     """
 
-    def __init__(self, insist: Callable[[], None] = _leave) -> None:
+    def __init__(self, insist: Callable[[], None] = leave) -> None:
         self.signal = 0
         self.done = False
         self._waits = False
@@ -57,8 +58,9 @@ class StopRequest:
 
     def error(self, message: str, hint: str = "") -> Stopped:
         """The error that ends the program with the signal's exit code."""
-        kind = Interrupted if self.signal == signal.SIGINT else Terminated
-        return kind(message, hint)
+        error = (Interrupted if self.signal == signal.SIGINT else Terminated)(message, hint)
+        error.signal = self.signal
+        return error
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -85,7 +87,7 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_on_signals(insist: Callable[[], None] = _leave) -> Iterator[StopRequest]:
+def stop_on_signals(insist: Callable[[], None] = leave) -> Iterator[StopRequest]:
     """Turn signals into a :class:`StopRequest` while the context lasts.
 
     A signal that is ignored stays ignored: whoever started the process (``nohup``, or a shell's

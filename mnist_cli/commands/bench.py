@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.api import recipe_layers
 from mnist_cli.benchmark import FACTORS
 from mnist_cli.commands import bench_flags as flags
-from mnist_cli.commands import contradictions, options, recipe_layers
+from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_cli.commands import options, recipe_layers
+from mnist_cli.api import recipe_layers
+from mnist_cli.commands import options
 from mnist_cli.config.choices import preset_names
 from mnist_cli.errors import UsageError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,11 +10,10 @@ import typer
 from mnist_cli.base.packages import require
 from mnist_cli.commands import browser, contradictions, early, options
 from mnist_cli.commands.contradictions import Needs
-from mnist_cli.commands.opening import note_foreign, open_checkpoint, unfinished
+from mnist_cli.commands.opening import note_foreign, open_checkpoint
 
 if TYPE_CHECKING:
     from mnist_cli.data.split import Split
-    from mnist_cli.inference.misfit import Misfit
     from mnist_cli.inference.opened import OpenCheckpoint
 
 SplitFlag = Annotated[
@@ -82,10 +80,11 @@ def evaluate(
     early.check_choices(device, model, precision)
     early.check_checkpoint(checkpoint, runs)
     early.check_choices(dataset=dataset)
+    from mnist_cli.api.evaluating import evaluated
     from mnist_cli.base.files import check_writable
-    from mnist_cli.inference.misfit import find_misfit
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.report import evaluation as report
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import note, print_json, warn
 
     if plots is not None:
@@ -107,69 +106,34 @@ def evaluate(
     if not as_json and not quiet:
         note(_describe(opened, images))
         note_foreign(opened)
-    evaluation = opened.evaluate(images, batch_size=batch_size, option="--batch-size")
-    misfit = find_misfit(opened, evaluation.score.accuracy, batch_size=batch_size)
-    if misfit is not None:
-        warn(_advice(opened, misfit))
+    found = evaluated(opened, split, images, _as_flag, batch_size=batch_size, option="--batch-size")
+    if misfit := found.origin["misfit"]:
+        warn(misfit["message"])
     if plots is not None:
         from mnist_cli.report.plot_pictures import save_evaluation
 
-        save_evaluation(opened, images, evaluation, plots)
+        save_evaluation(opened, images, found.figures, plots)
         if not quiet:
             note(f"wrote {plots / 'confusion.png'} and {plots / 'mistakes.png'}")
         if open_plots:
             browser.show([plots / "confusion.png", plots / "mistakes.png"])
-    files = opened.files(split)
     if as_json:
-        origin = {
-            "checkpoint": str(opened.path),
-            "model": opened.checkpoint.model,
-            "dataset": opened.data.spec.name,
-            "split": split,
-            "notes": [*opened.checkpoint.notes, *unfinished(opened.path)],
-            "normalisation": opened.scale.to_plain(),
-            "precision": opened.precision.name,
-            "misfit": misfit and misfit.to_plain() | {"message": _advice(opened, misfit)},
-        }
-        print_json(origin | report.evaluation_document(evaluation, files))
+        print_json(found.to_plain())
     else:
+        config = opened.checkpoint.config
         report.print_evaluation(
-            evaluation,
-            opened.classes,
-            files,
+            found.figures,
+            found.classes,
+            found.files,
             tables=not quiet,
-            smoothing=opened.checkpoint.config.label_smoothing if opened.checkpoint.config else 0.0,
+            smoothing=config.label_smoothing if config else 0.0,
         )
+        if not quiet:
+            lessons.point_to("eval")
 
 
-def _advice(opened: OpenCheckpoint, misfit: Misfit) -> str:
-    """What the user should know, with the words to type if an option helps."""
-    now = f"{misfit.accuracy:.1%} of {misfit.images:,} training images are right"
-    title = opened.data.spec.title
-    if misfit.kind == "other data":
-        other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
-        return (
-            f"{opened.path}: {now}: the weights seem to be for another data set than {title}, "
-            f"or untrained; name their data set, such as --dataset {other}"
-        )
-    better = f"{misfit.better:.1%}"
-    if misfit.kind == "normalisation":
-        asked = f"--normalise {misfit.normalise}"
-        return f"{opened.path}: {now}, but {better} with {asked}: the network seems to expect it"
-    seen = {
-        "network": f"{better} with --model {misfit.network}: the weights seem to be of that network",
-        "inverted": f"{better} if inverted: the network expects dark digits on light",
-        "transposed": f"{better} if transposed: the network expects rows as columns",
-        "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",
-    }[misfit.kind]
-    also = f" (with --normalise {misfit.normalise})" if misfit.normalise else ""
-    return f"{opened.path}: {now}, but {seen}{also}"
-
-
-def _order(opened: OpenCheckpoint, order: Sequence[int]) -> str:
-    """Which class each output stands for."""
-    names = [opened.classes[one] for one in order]
-    return f"outputs {', '.join(map(str, range(len(names))))} stand for {', '.join(names)}"
+def _as_flag(key: str, value: str) -> str:
+    return f"--{'model' if key == 'network' else key} {value}"
 
 
 def _describe(opened: OpenCheckpoint, images: Split) -> str:

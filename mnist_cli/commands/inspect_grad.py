@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from mnist_cli.api import recipe_layers
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import browser, early, options, recipe_layers
+from mnist_cli.commands import browser, early, options
 from mnist_cli.commands.inspect import flags, rules
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import UsageError

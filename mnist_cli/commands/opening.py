@@ -45,36 +45,25 @@ def open_checkpoint(
         UsageError: the network or the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
-    from mnist_cli.checkpoints.checkpoint import read
-    from mnist_cli.data.split import Normalisation
-    from mnist_cli.devices.device import resolve_device
-    from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.api.checkpoint_given import open_target, unfinished
     from mnist_cli.report.console import note
-    from mnist_cli.runs.directory import find_checkpoint
 
-    where = resolve_device(device or "auto")
     if model is not None and not is_known_model(model):
         message, hint = unknown_model(model)
         raise UsageError(f"--model: {message}", hint)
     with naming_the_flag():
-        checkpoint = read(find_checkpoint(target, runs), model)
-    for text in () if quiet else (*checkpoint.notes, *unfinished(checkpoint.path)):
+        opened = open_target(
+            target,
+            runs,
+            network=model,
+            device=device,
+            precision=precision,
+            source=source,
+            normalise=normalise,
+        )
+    for text in () if quiet else (*opened.checkpoint.notes, *unfinished(opened.path)):
         note(text)
-    normalised = None if normalise is None else Normalisation(*normalise)
-    return OpenCheckpoint(checkpoint, where, precision, source, normalised)
-
-
-def unfinished(path: Path) -> list[str]:
-    """A sentence that says so if a checkpoint is of a run that has not ended; else nothing."""
-    from mnist_cli.runs.listing import RUNNING, UNFINISHED, read_run
-
-    if not (path.parent / "config.toml").is_file():
-        return []
-    run = read_run(path.parent)
-    if run.state not in (RUNNING, UNFINISHED):
-        return []
-    done = "" if run.planned is None else f": {run.epochs or 0} of {run.planned} epochs"
-    return [f"{run.path} is {'still running' if run.state == RUNNING else 'unfinished'}{done}"]
+    return opened
 
 
 @contextlib.contextmanager

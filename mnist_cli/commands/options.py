@@ -10,20 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnist_cli import catalogue
+from mnist_cli.api.places import DATA_DIR as DATA_DIR
+from mnist_cli.api.places import RUNS as RUNS
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 from mnist_cli.report import themes
-
-if TYPE_CHECKING:
-    pass
 
 Command = Callable[..., None]
 
@@ -295,10 +294,6 @@ def _declare(
     own[place:place] = added
     vars(command)["__signature__"] = Signature(own)
     return command
-
-
-DATA_DIR = Path("data")
-RUNS = Path("runs")
 
 
 def parse_indices(text: str) -> list[int]:

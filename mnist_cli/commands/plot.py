@@ -7,22 +7,12 @@ from typing import Annotated
 
 import typer
 
+from mnist_cli.api.picture_names import PICTURES
 from mnist_cli.commands import browser, contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
 
-PICTURES = {
-    "curves": "loss, accuracy and learning rate over the epochs",
-    "ratios": "gradients and ratios of update to weight by layer, over the epochs",
-    "filters": "the first layer's filters and the second's",
-    "activations": "each layer's activations for one image",
-    "saliency": "the pixels that decide the answer",
-    "maximised": "for each class, an image that maximises its score",
-    "confusion": "the confusion matrix of the test set",
-    "mistakes": "the most confident mistakes",
-    "embedding": "the test set as a map, by PCA and t-SNE",
-}
 ON_REQUEST = ("embedding",)
 """Pictures that take longer than all others together: t-SNE."""
 
@@ -117,6 +107,7 @@ def plot(
         early.check_checkpoint(targets[0] if targets else None, runs)
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, warn
     from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
     from mnist_cli.report.plots import print_pictures
@@ -158,6 +149,8 @@ def plot(
         print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
+        if not quiet:
+            lessons.point_to("plot")
     if open_pictures and outcome.drawn:
         browser.show([files[0] for files in outcome.drawn.values()])
 

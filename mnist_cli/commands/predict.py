@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli.api.picture_names import refuse_others
 from mnist_cli.commands import contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
-from mnist_cli.commands.predict_names import refuse_others
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from mnist_cli.inference.classified import Answer
     from mnist_cli.inference.opened import OpenCheckpoint
+    from mnist_cli.vision.digits import Failure
 
 PicturesArgument = Annotated[
     list[str],
@@ -90,7 +93,7 @@ def predict(
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
-    refuse_others(pictures)
+    refuse_others(pictures, _with_option)
     early.check_choices(device, model, precision)
     early.check_checkpoint(checkpoint, runs)
     if not (as_json or as_csv) and (missing := reasons_missing(pictures)):
@@ -130,13 +133,32 @@ def predict(
         report_error(failure.error, as_json=False)
     if as_json:
         used = {"normalisation": opened.scale.to_plain()} if opened.checkpoint.foreign else {}
-        print_json([prediction.plain(one, opened.classes) | used for one in results])
+        print_json([_plain(one, opened.classes) | used for one in results])
     elif as_csv:
         prediction.print_csv(results, opened.classes)
     else:
         prediction.print_answers(results, opened.classes, pictures=not quiet)
     if failures:
         raise typer.Exit(DataError.code)
+
+
+def _with_option(picture: str, run: Path) -> str:
+    return (
+        "Name the pictures, and the checkpoint with -k: "
+        f"mnist predict {shlex.quote(picture)} -k {shlex.quote(str(run))}"
+    )
+
+
+def _plain(one: Answer | Failure, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What ``--json`` prints for a digit or a failure."""
+    from mnist_cli.api.predicting import Prediction
+    from mnist_cli.vision.digits import Failure
+
+    if isinstance(one, Failure):
+        error = one.error
+        reason = {"code": error.code, "kind": error.kind, "message": error.message}
+        return {"path": one.path, "error": reason}
+    return Prediction.of(one.digit, one.probabilities, classes).to_plain()
 
 
 def _predict_rows(

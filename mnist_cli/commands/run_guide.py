@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.api.places import data_folder
 from mnist_cli.base.process import command_line
-from mnist_cli.commands import options
 from mnist_cli.errors import RankError, Stopped
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.observer import Observer
@@ -25,9 +24,13 @@ class RunGuide(Observer):
     Args:
         place: this process's rank; None trains alone.
         data_dir: folder of the data sets.
+        loggers: what else the run is logged with.
     """
 
-    def __init__(self, place: RankPlace | None, data_dir: Path) -> None:
+    def __init__(
+        self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str] = ()
+    ) -> None:
+        self._loggers = loggers
         self._place = place
         self._data_dir = data_dir
         self._session: Session | None = None
@@ -36,7 +39,7 @@ class RunGuide(Observer):
         """Leave the command that resumes the run to the launcher of the ranks, if there is one."""
         self._session = session
         if self._place is not None:
-            self._place.write_resume(f"{self._resume} {self._run(session)}")
+            self._place.write_resume(f"{self._resume} {self._run(session)}{self._logged}")
         return nullcontext()
 
     @contextlib.contextmanager
@@ -47,21 +50,26 @@ class RunGuide(Observer):
         except (Stopped, RankError) as error:
             if session := self._session:
                 over = isinstance(error, Stopped) and session.state.finished
-                todo = "Read it with: mnist eval" if over else f"Resume with: {self._resume}"
-                error.hint = f"{todo} {self._run(session)}"
+                if over:
+                    error.hint = f"Read it with: mnist eval {self._run(session)}"
+                else:
+                    error.hint = f"Resume with: {self._resume} {self._run(session)}{self._logged}"
             raise
 
     @property
     def _resume(self) -> str:
         return f"{train_command(self._place)} --resume"
 
+    @property
+    def _logged(self) -> str:
+        return "".join(f" --logger {name}" for name in self._loggers)
+
     def _run(self, session: Session) -> str:
         """The run, and options for paths that the next command would not find."""
         words, spec = [str(session.run.path)], session.data.spec
         if session.config.model.is_own:
             words += ["--model", session.config.model]
-        expected = Path(os.environ.get("MNIST_DATA_DIR") or options.DATA_DIR)
-        if self._data_dir != expected and not (spec.bundled or spec.own):
+        if self._data_dir != data_folder() and not (spec.bundled or spec.own):
             words += ["--data-dir", str(self._data_dir)]
         return command_line(words)
 

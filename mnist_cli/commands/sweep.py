@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_cli.commands import options, recipe_layers
+from mnist_cli.api import recipe_layers
+from mnist_cli.commands import logging_options, options
 from mnist_cli.config import keys
 from mnist_cli.errors import Stopped, UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mnist_cli.config.sources import Layer
     from mnist_cli.runs.sweep_results import SweepResult
     from mnist_cli.runs.sweeps import Cell, Sweep
+    from mnist_cli.training.observer import Observer
     from mnist_cli.training.run import RunRequest
 
 SweptOption = Annotated[
@@ -61,6 +63,7 @@ def sweep(
     name: SweepNameOption = "",
     data_dir: options.DataDirOption = options.DATA_DIR,
     runs: options.RunsOption = options.RUNS,
+    logger: logging_options.LoggerOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     **chosen: Any,
@@ -75,6 +78,7 @@ def sweep(
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.runs import sweeps
 
+    loggers = logging_options.chosen(logger)
     axes, constant = sweeps.axes_of(assignments or ())
     for key in axes:
         if chosen.get(key) is not None:
@@ -92,6 +96,7 @@ def sweep(
             typed=typed,
             as_json=as_json,
             quiet=quiet,
+            loggers=loggers,
         )
 
 
@@ -137,7 +142,8 @@ def carry_out(
     typed: Sequence[Layer],
     as_json: bool,
     quiet: bool,
-    more: Callable[[], Sequence[Any]] = tuple,
+    more: Sequence[Observer] = (),
+    loggers: Sequence[str] = (),
 ) -> None:
     """Train what is left of a sweep and report all of it.
 
@@ -149,7 +155,8 @@ def carry_out(
         typed: the layers that were typed.
         as_json: print a JSON document instead of the table.
         quiet: print the table only.
-        more: makes the observers of one run that the options ask for.
+        more: observers of each run that the options ask for.
+        loggers: what else each run is logged with.
 
     Raises:
         Stopped: a signal came; the hint is the command that continues.
@@ -167,7 +174,9 @@ def carry_out(
         return RunRequest(
             data_dir=data_dir,
             runs=sweep.root,
-            observers=(report, *more(), LearningCurves(report)),
+            observers=(report, *more, LearningCurves(report)),
+            callbacks=logging_options.build(loggers),
+            group=sweep.name,
             model_named=any("model" in layer.values for layer in typed),
             recipe=recipe,
         )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.commands import config_show, contradictions, early, options, recipe_layers
+from mnist_cli.api import recipe_layers
+from mnist_cli.commands import (
+    config_show,
+    contradictions,
+    early,
+    logging_options,
+    options,
+)
 from mnist_cli.commands import train_flags as flags
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import naming_the_flag
@@ -22,10 +29,8 @@ if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.config.sources import Layer
     from mnist_cli.training.distributed.rank_environment import RankPlace
-    from mnist_cli.training.observer import Observer
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.run_summary import Summary
-    from mnist_cli.training.session import Session
 
 
 RULES = (
@@ -42,7 +47,7 @@ RULES = (
     ),
     Excludes(
         ("verify_resume",),
-        ("dry_run", "resume", "tensorboard", "dump_grad"),
+        ("dry_run", "resume", "tensorboard", "logger", "dump_grad"),
         "The proof keeps nothing and resumes its own run; omit the other option.",
     ),
     Excludes(
@@ -68,7 +73,7 @@ RULES = (
     Excludes(
         ("find_lr",),
         (
-            *("dry_run", "resume", "verify_resume", "tensorboard", "dump_grad"),
+            *("dry_run", "resume", "verify_resume", "tensorboard", "logger", "dump_grad"),
             *("lr", "schedule", "epochs", "max_steps", "max_time"),
         ),
         "The search trains a few steps with its own rates and keeps no run; omit the other option.",
@@ -99,6 +104,7 @@ def train(
     find_lr: flags.FindLrFlag = False,
     runs: options.RunsOption = options.RUNS,
     name: flags.NameFlag = "",
+    logger: logging_options.LoggerOption = None,
     tensorboard: flags.TensorboardFlag = False,
     dump_grad: flags.DumpGradFlag = None,
     as_json: options.JsonOption = False,
@@ -117,7 +123,6 @@ def train(
         config_show.print_config(config, typed, runs, as_json=as_json)
         return
     from mnist_cli.base.files import is_there
-    from mnist_cli.base.packages import require
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide
@@ -129,10 +134,9 @@ def train(
         contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
         dumps = EpochDumps.parse(dump_grad)
         typed = recipe_layers.typed_layers(assignments, chosen)
+        loggers = logging_options.chosen(logger, tensorboard=tensorboard)
         if seeds > 1:
-            if tensorboard:
-                require("tensorboard", "--tensorboard")
-            _train_seeds(context, seeds, config, typed, dumps)
+            _train_seeds(context, seeds, config, typed, dumps, loggers)
             return
         settings = None if resume else recipe_layers.compose_typed(config, typed, runs)
         if name:
@@ -147,23 +151,22 @@ def train(
 
             launch(context.obj, nproc)
             return
-        if tensorboard:
-            require("tensorboard", "--tensorboard")
 
+        from mnist_cli.api.train_call import Order, carry_out, session_of
         from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
-        from mnist_cli.training.resuming import resume as resumed
-        from mnist_cli.training.run import RunRequest, begin, drive
-        from mnist_cli.training.tensorboard import EventLog
+        from mnist_cli.training.run import RunRequest
 
-        guide = RunGuide(place, data_dir)
+        guide = RunGuide(place, data_dir, loggers)
+        leads = place is None or place.rank == 0
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
-        shown = [report, *([EventLog()] if tensorboard else []), dumps]
+        shown = [report, dumps]
         curves = Postponed(LearningCurves(report))
         shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,
             runs=runs,
-            observers=(guide, *(shown if place is None or place.rank == 0 else [])),
+            observers=(guide, *(shown if leads else [])),
+            callbacks=logging_options.build(loggers, dry_run=dry_run) if leads else (),
             dry_run=dry_run,
             place=place,
             patience=rank_timeout,
@@ -175,7 +178,7 @@ def train(
         if settings is None:
             assert resume is not None
             newest = str(resume) == NEWEST and not is_there(resume)
-            run = resumed(None if newest else resume, typed, request)
+            order = Order(None, typed, None if newest else resume)
         elif verify_resume:
             keep = {key for layer in typed for key in layer.values}
             _verify_resume(settings, keep, request, as_json=as_json)
@@ -184,16 +187,12 @@ def train(
             from mnist_cli.commands.find_lr import find_lr as propose_rate
 
             with guide.hints():
-                propose_rate(settings, request, as_json=as_json)
+                propose_rate(settings, request, as_json=as_json, quiet=quiet)
             return
         else:
-            run = begin(settings, request)
-        with naming_the_flag(), guide.hints(), run as session:
-            if resume:
-                request.note(f"continuing {session.run.path}")
-            elif repeated := recipe_layers.recipe_run(config, runs):
-                _note_changes(session, repeated, request)
-            summary = drive(session, request)
+            order = Order(settings, typed, repeats=recipe_layers.recipe_run(config, runs))
+        with naming_the_flag(), guide.hints(), session_of(order, request) as session:
+            summary = carry_out(session, order, request)
         if as_json:  # a failure to draw then leaves its own document alone
             curves.finish()
         if summary is not None:
@@ -201,10 +200,21 @@ def train(
         curves.finish()
         if dry_run:
             report.note("dry run: one batch passed through every stage; nothing was kept")
+            if left := [name for name in loggers if name != "tensorboard"]:
+                report.note(f"dry run: nothing was logged with {' and '.join(left)}")
+        elif summary is not None and not (quiet or as_json):
+            from mnist_cli.report import lessons
+
+            lessons.point_to("train")
 
 
 def _train_seeds(
-    context: typer.Context, seeds: int, config: str | None, typed: list[Layer], dumps: EpochDumps
+    context: typer.Context,
+    seeds: int,
+    config: str | None,
+    typed: list[Layer],
+    dumps: EpochDumps,
+    loggers: Sequence[str],
 ) -> None:
     """Train a sweep over the seed alone."""
     from mnist_cli.commands.sweep import carry_out, grid
@@ -215,11 +225,6 @@ def _train_seeds(
     cells = grid(recipe, typed, {}, seeds)
     dumps.check(cells[0].config.epochs)
 
-    def observers() -> list[Observer]:
-        from mnist_cli.training.tensorboard import EventLog
-
-        return [*([EventLog()] if given["tensorboard"] else []), dumps]
-
     carry_out(
         context,
         open_sweep(given["runs"], given["name"], cells),
@@ -228,16 +233,9 @@ def _train_seeds(
         typed=typed,
         as_json=given["as_json"],
         quiet=given["quiet"],
-        more=observers,
+        more=[dumps],
+        loggers=loggers,
     )
-
-
-def _note_changes(session: Session, run: Path, request: RunRequest) -> None:
-    """Say why a repeated run may not give the same bits."""
-    from mnist_cli.runs.listing import read_run
-
-    if changes := session.differences_from(read_run(run).environment):
-        request.note(f"the bits of {run} may not repeat: {'; '.join(changes)}")
 
 
 def _check(settings: TrainConfig | None, resume: Path | None, runs: Path) -> None:

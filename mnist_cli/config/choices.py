@@ -22,6 +22,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
 """What names a device: also one of several, as ``cuda:1``."""
 
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+"""Programs that a run can be logged with, by the names of their packages."""
+
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 MODELS = (

@@ -78,9 +78,9 @@ def complaint(details: ErrorDetails, allowed: str) -> str:
 
 
 def _naming(key: str, origin: Mapping[str, str]) -> str:
-    """Place and key; a flag or ``--set`` names its key already."""
+    """Place and key; a flag, ``--set`` or an argument of the same name names its key already."""
     place = origin.get(key, "")
-    return _at(place) if place.startswith("--") else f"{_at(place)}{key}: "
+    return _at(place) if place.startswith("--") or place == key else f"{_at(place)}{key}: "
 
 
 def _at(place: str) -> str:

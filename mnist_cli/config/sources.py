@@ -120,8 +120,8 @@ def _line_of(key: str, text: str) -> int:
     return next((i for i, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
-def find_config(name: str) -> Path:
-    """The file that a preset's name means, or else a path.
+def find_config(name: str, place: str = "--config") -> Path:
+    """The file that a preset's name means, or else a path; ``place`` is where it was given.
 
     Raises:
         UsageError: neither a preset nor a file.
@@ -135,8 +135,8 @@ def find_config(name: str) -> Path:
         if name.lower() in preset_names():
             return presets_dir() / f"{name.lower()}.toml"
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
-        raise UsageError(f"--config {name}: cannot be read: {error}") from error
+        raise UsageError(f"{place} {name}: cannot be read: {error}") from error
     raise UsageError(
-        f"--config {name}: no preset of that name and no such file",
+        f"{place} {name}: no preset of that name and no such file",
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnist_cli.errors import MnistError
+from mnist_cli.inference.certainty import UNSURE as UNSURE
 from mnist_cli.vision.digits import Digit, Failure, prepare
 from mnist_cli.vision.image_files import is_missing
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from mnist_cli.inference.opened import OpenCheckpoint
 
 BEST = 3
-UNSURE = 0.6
-"""An answer with a smaller probability is unsure: most wrong answers are, and few right ones."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +21,7 @@ from mnist_cli.config.names import is_own_data
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.data.split import Normalisation, Split
-from mnist_cli.devices.device import Precision, compute_settings, resolve_precision
-from mnist_cli.errors import NonFiniteError
+from mnist_cli.devices.device import Precision, resolve_precision
 from mnist_cli.inference.pixel_scale import PixelScale, known_scale
 from mnist_cli.inference.run_data import (
     SplitOfRun,
@@ -33,7 +30,8 @@ from mnist_cli.inference.run_data import (
     data_warnings,
     trained_on,
 )
-from mnist_cli.networks.ensemble import first_member, vote
+from mnist_cli.inference.scorer import Forms, Scorer
+from mnist_cli.networks.ensemble import first_member
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import scoring
 
@@ -234,56 +232,33 @@ class OpenCheckpoint:
         data = self.checkpoint.data
         return LIGHT if (data.mean if data.brightness is None else data.brightness) > 0.5 else DARK
 
+    @property
+    def scorer(self) -> Scorer:
+        """The network with everything that its results depend on."""
+        return Scorer(
+            self.model,
+            self.device,
+            self.normalisation,
+            self.precision,
+            self.batch_size,
+            str(self.path),
+        )
+
     def log_probabilities(
         self, split: Split, *, batch_size: int | None = None, option: str = ""
     ) -> Tensor:
-        """Log-probabilities (M, N, classes), float32 on the CPU, of each of M networks that vote.
+        """Log-probabilities (M, N, classes) of each of M networks: the scorer's."""
+        return self.scorer.log_probabilities(split, batch_size=batch_size, option=option)
 
-        Args:
-            split: N images.
-            batch_size: images per batch; None is :attr:`batch_size`.
-            option: how the user sets the batch size, if so, for the message about memory.
-
-        Raises:
-            NonFiniteError: the network's outputs are not finite.
-            DeviceError: the precision is not available.
-            OutOfMemory: the device has too little memory.
-        """
-        with compute_settings(self.device):
-            found = scoring.predict(
-                self.model,
-                split.to(self.device),
-                self.normalisation,
-                batch_size=batch_size or self.batch_size,
-                precision=self.precision,
-                option=option,
-                by_member=True,
-            )
-        wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
-        if wrong:
-            other = "" if self.precision.name == "fp32" else "Try precision fp32; "
-            raise NonFiniteError(
-                f"{self.path}: the network's outputs for {wrong:,} of {len(split):,} images are "
-                "not finite",
-                f"{other}`mnist inspect-grad` shows where it begins.",
-            )
-        return found
-
-    def probabilities(self, forms: npt.NDArray[np.uint8]) -> Tensor:
-        """Probabilities (N, classes), float64 on the CPU, of images (N, 28, 28); of the vote.
-
-        Raises:
-            MnistError: as :meth:`log_probabilities`.
-        """
-        split = Split.of("pictures", forms, np.zeros(len(forms), dtype=np.int64))
-        return vote(self.log_probabilities(split)).double().softmax(1)
+    def probabilities(self, forms: Forms) -> Tensor:
+        """Probabilities (N, classes) of images (N, 28, 28): the scorer's."""
+        return self.scorer.probabilities(forms)
 
     def evaluate(
         self, split: Split, *, batch_size: int | None = None, option: str = ""
     ) -> scoring.Evaluation:
         """All results on a split. Arguments and errors are those of :meth:`log_probabilities`."""
-        found = self.log_probabilities(split, batch_size=batch_size, option=option)
-        return scoring.evaluate(found, split, self.classes)
+        return self.scorer.evaluate(split, self.classes, batch_size=batch_size, option=option)
 
 
 def title_name(path: Path) -> str:

@@ -33,6 +33,8 @@ from mnist_cli.networks import trial
 from mnist_cli.networks.global_state import others_seeded, seeded, settings_kept
 from mnist_cli.networks.source import (
     Source,
+    changed,
+    changed_beside,
     load,
     own_globals,
     run_again,
@@ -100,6 +102,23 @@ def check(model: str, classes: int | None) -> int:
 @cache
 def _tried(model_name: ModelName, classes: int | None) -> Trial:
     return trial.try_out(_subject(model_name, classes))
+
+
+def renew() -> None:
+    """Run files anew that have changed, for a process that goes on while its user edits them.
+
+    What a file imports from beside it stays as Python has imported it.
+    """
+    if beside := changed_beside():
+        warnings.warn(
+            f"{', '.join(one.name for one in beside)} has changed, but Python keeps what it has "
+            "imported: restart the process to use it",
+            Caution,
+            stacklevel=2,
+        )
+    if changed():
+        for function in (load, siblings, check, _tried):
+            function.cache_clear()
 
 
 def require_finite(model: str, classes: int) -> None:

@@ -21,7 +21,9 @@ from mnist_cli.base.files import is_regular
 from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # no network's source is as large
-_RUN: list[Path] = []
+_RUN: dict[Path, str] = {}
+"""The files that have been run, with the SHA-256 of what was run."""
+_RUNNING: set[Path] = set()
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +41,47 @@ def load(path: Path) -> Source:
     Raises:
         UsageError: missing, not Python, or it raised; the message has the user's own line.
     """
+    if path in _RUNNING:
+        raise UsageError(
+            f"{path.name} trains or opens a run when it is imported, and so cannot be imported to "
+            "build its network",
+            "Put that code under: if __name__ == '__main__':",
+        )
     source = _read(path)
     sha256 = hashlib.sha256(source).hexdigest()
     module = ModuleType(f"mnist_cli_own_{path.stem}_{sha256[:8]}")
     module.__file__ = str(path)
-    _RUN.append(path)
-    _execute(module, source, path)
+    _RUN[path] = sha256
+    _RUNNING.add(path)
+    try:
+        _execute(module, source, path)
+    finally:
+        _RUNNING.remove(path)
     for beside in _beside(path).values():
         vars(beside).setdefault("print", _print_aside)
     return Source(module, sha256)
+
+
+def changed() -> list[Path]:
+    """The files that hold something else now than when they were run."""
+    return [path for path, sha256 in _RUN.items() if _differs(path, sha256)]
+
+
+def changed_beside() -> list[Path]:
+    """The files that those files import, and that hold something else now than then."""
+    return [
+        path.parent / name
+        for path in _RUN
+        for name, sha256 in siblings(path)
+        if _differs(path.parent / name, sha256)
+    ]
+
+
+def _differs(path: Path, sha256: str) -> bool:
+    try:
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256
+    except OSError:
+        return False
 
 
 def _execute(module: ModuleType, source: bytes, path: Path) -> None:

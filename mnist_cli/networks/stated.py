@@ -26,11 +26,19 @@ def stated_normalisation(model: str) -> MeanStd | None:
     name = ModelName(model)
     if not name.is_own:
         return None
-    kind = network_class(name)
+    return stated_by(network_class(name), name.label)
+
+
+def stated_by(kind: type, label: str) -> MeanStd | None:
+    """Mean and deviation that a class states; None if it states nothing.
+
+    Raises:
+        UsageError: the attribute has another form.
+    """
     for attribute in ATTRIBUTES:
         value = getattr(kind, attribute, None)
         if isinstance(value, PLAIN) and not isinstance(value, bool):
-            return _read(f"{name.label}.{attribute}", value)
+            return _read(f"{label}.{attribute}", value)
     return None
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from mnist_cli.data.samples import Samples
     from mnist_cli.data.store import FileReport
 
+ENLARGED = "8×8 pixels with 17 grey levels, enlarged to 28×28"
+"""What the bundled digits are: nobody should take their blur for MNIST's."""
+
 
 def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
     """Print grey images (H, W), uint8, side by side as the width allows, each with a caption."""
@@ -159,7 +162,7 @@ def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> N
 
 
 def _note_bundled(title: str) -> None:
-    note(f"{title} come with the program and have no files")
+    note(f"{title} come with the program and have no files; they are {ENLARGED}")
 
 
 def print_verified(
@@ -287,6 +290,9 @@ def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json
         titles = [f"{spec.classes[label]} · #{index}" for index, label in numbers]
         title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
         save_samples(images, titles, png, title=title, own=spec.own)
+    if spec.bundled and not as_json:
+        note(f"{spec.title} are {ENLARGED}")
+    if png is not None:
         note(f"wrote {png}")
     if as_json:
         samples = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -20,21 +20,6 @@ MOST_LETTERS = 60
 """Characters of all names of classes together, up to which they head the columns of a table."""
 
 
-def evaluation_document(evaluation: Evaluation, files: Sequence[str]) -> dict[str, Any]:
-    """What ``--json`` prints; ``files`` are the images' files, by their numbers, if they have any."""
-    document: dict[str, Any] = dict(vars(evaluation.score))
-    if evaluation.members:
-        document["members"] = [vars(member) for member in evaluation.members]
-        document["mean_member_accuracy"] = evaluation.mean_member_accuracy
-    document["calibration_error"] = evaluation.calibration_error
-    document["per_class"] = [vars(row) for row in evaluation.per_class]
-    document["confusion"] = [list(row) for row in evaluation.confusion]
-    document["mistakes"] = [
-        vars(row) | ({"path": files[row.index]} if files else {}) for row in evaluation.mistakes
-    ]
-    return document
-
-
 def print_evaluation(
     evaluation: Evaluation,
     classes: Sequence[str],
@@ -48,7 +33,7 @@ def print_evaluation(
     Args:
         evaluation: the figures.
         classes: their names.
-        files: as in :func:`evaluation_document`.
+        files: the images' files, by their numbers, if they have any.
         tables: print more than the score.
         smoothing: the label smoothing that the network was trained with.
     """

@@ -9,7 +9,7 @@ from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, cast
 
-from matplotlib import colormaps, rc_context, rcdefaults
+from matplotlib import colormaps, rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
@@ -21,8 +21,6 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
 from mnist_cli.report.console import visible
 from mnist_cli.report.themes import LIGHT, ColourMap, colours
-
-rcdefaults()  # a matplotlibrc of the user's does not apply
 
 MARKERS = "osD^vP"
 SINGLE = 7.0
@@ -153,6 +151,15 @@ def marker_size(usual: float, epochs: int) -> float:
 
 
 @contextlib.contextmanager
+def _styled(style: dict[Any, Any]) -> Iterator[None]:
+    """Draw in this style: the caller's own settings and matplotlibrc do not apply meanwhile."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(style)
+        yield
+
+
+@contextlib.contextmanager
 def new_figure(
     paths: Sequence[Path],
     size: tuple[float, float],
@@ -168,7 +175,7 @@ def new_figure(
         title: of the figure.
         images: whether it shows images, which need no grid.
     """
-    with rc_context(style(images=images)):
+    with _styled(style(images=images)):
         figure = Figure(figsize=size, layout="constrained")
         if title:
             figure.suptitle(title)
@@ -188,7 +195,7 @@ def save(figure: Figure, *paths: Path) -> None:
     for path in paths:
         buffer = io.BytesIO()
         ending = check_format(path)
-        with rc_context(style()):
+        with _styled(style()):
             figure.savefig(buffer, format=ending, bbox_inches="tight", metadata=_TIMES.get(ending))
         atomic_write(path, buffer.getvalue())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnist_cli.inference.classified import UNSURE, Answer
 from mnist_cli.report.console import note, percent, print_table
@@ -19,32 +19,6 @@ if TYPE_CHECKING:
 MOST_DRAWN = 40
 MOST_NAMED = 3
 SIDES = ("top", "left", "bottom", "right")
-
-
-def plain(one: Answer | Failure, classes: Sequence[str]) -> dict[str, Any]:
-    """What ``--json`` prints for a digit or a failure."""
-    if not isinstance(one, Answer):
-        error = one.error
-        reason = {"code": error.code, "kind": error.kind, "message": error.message}
-        return {"path": one.path, "error": reason}
-    return {
-        "path": one.digit.path,
-        "digit": one.best[0],
-        "class": classes[one.best[0]],
-        "probabilities": list(one.probabilities),
-        "unsure": one.unsure,
-        "box": vars(one.digit.box),
-        **({"remarks": list(one.digit.remarks)} if one.digit.remarks else {}),
-        **(
-            {"left_out": [_left_out(part) for part in one.digit.left_out]}
-            if one.digit.left_out
-            else {}
-        ),
-    }
-
-
-def _left_out(part: LeftOut) -> dict[str, Any]:
-    return {"box": vars(part.box), "why": part.why, "pieces": part.pieces}
 
 
 def print_answers(

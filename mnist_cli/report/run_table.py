@@ -163,6 +163,7 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     rows = {
         "state": [run.state for run in runs],
         "epochs": [_epochs(run) for run in runs],
+        "stopped early": [run.stop_reason or NOTHING for run in runs],
         "test accuracy": [_figure(run.accuracy, ".2%") for run in runs],
         "correct test images": [_right(run) for run in runs],
         "test loss (nats)": [_figure(run.loss, ".4f") for run in runs],

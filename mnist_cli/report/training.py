@@ -34,13 +34,14 @@ class TrainingReport(Observer):
     Args:
         silent: whether to show warnings alone.
         ranks: number of processes on this machine that share the run.
+        out: the console for the bar and the lines; None is that of stdout.
     """
 
-    def __init__(self, *, silent: bool, ranks: int = 1) -> None:
+    def __init__(self, *, silent: bool, ranks: int = 1, out: Console | None = None) -> None:
         self._silent = silent
         self._lines = not silent
         self._ranks = ranks
-        self._console = stdout(wide=True)
+        self._console = out or stdout(wide=True)
         self._bar: Progress | None = None
         self._next_update = 0.0
 
@@ -56,9 +57,9 @@ class TrainingReport(Observer):
     @contextlib.contextmanager
     def following(self, session: Session) -> Iterator[None]:
         """Announce what is trained, and show the bar while the context lasts."""
-        for warning in _warnings(session, self._ranks):
-            console.warn(warning)
-        for note in _notes(session):
+        for warning in run_warnings(session, self._ranks):
+            self.warn(warning)
+        for note in run_notes(session):
             self.note(note)
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
@@ -97,7 +98,7 @@ class TrainingReport(Observer):
         return False
 
 
-def _warnings(session: Session, ranks: int) -> Iterator[str]:
+def run_warnings(session: Session, ranks: int = 1) -> Iterator[str]:
     """What may make the run slower, or its bits differ."""
     import torch
 
@@ -119,7 +120,7 @@ def _warnings(session: Session, ranks: int) -> Iterator[str]:
         )
 
 
-def _notes(session: Session) -> Iterator[str]:
+def run_notes(session: Session) -> Iterator[str]:
     """What is trained, on what."""
     from mnist_cli.devices.device import describe
 

@@ -37,7 +37,7 @@ UNREADABLE, FOREIGN = "unreadable", "no run"
 Figures = Mapping[str, Any]
 _NOTHING: Figures = {}
 _CONFIG = ("-c", "--config")
-_TEXTS = ("dataset", "model", "device", "device_name", "precision", "checkpoint")
+_TEXTS = ("dataset", "model", "device", "device_name", "precision", "checkpoint", "stop_reason")
 
 
 def _or(default: object) -> WrapValidator:
@@ -78,6 +78,7 @@ class RunRecord(BaseModel):
         device_name: the processor's or the GPU's own name.
         precision: fp32, bf16 or fp16.
         checkpoint: the name of the file that was evaluated on the test set.
+        stop_reason: why it ended before its last epoch; empty if it did not.
         written: when its figures were last written, in seconds since 1970.
         config: the resolved configuration.
         environment: the versions and the machine of the run.
@@ -102,6 +103,7 @@ class RunRecord(BaseModel):
     device_name: str = ""
     precision: str = ""
     checkpoint: str = ""
+    stop_reason: str = ""
     written: float | None = None
     config: Figures = Field(default_factory=dict, repr=False)
     environment: Figures = Field(default_factory=dict, repr=False)

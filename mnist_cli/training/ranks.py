@@ -74,5 +74,8 @@ class Ranks:
         return payload
 
 
+HALT = 1000
+"""Ranks agree on it as on a signal, and it is larger than any: the leading rank ends the run."""
+
 ALONE = Ranks()
 """The usual case: a single process."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.base.files import check_writable
-from mnist_cli.base.signals import StopRequest, stop_on_signals
+from mnist_cli.base.signals import StopRequest, leave, stop_on_signals
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData, load
@@ -29,6 +29,8 @@ from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import checks, graphed, rank_agreement, starting
+from mnist_cli.training.callback import Callback
+from mnist_cli.training.calling import Calls, check_callbacks
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.loop import StepResult
@@ -47,6 +49,8 @@ class RunRequest:
         data_dir: folder of the data sets.
         runs: folder of the run directories.
         observers: they follow the run in this process.
+        callbacks: the user's own; the leading rank calls them.
+        group: the sweep that the run belongs to, for callbacks; empty if it belongs to none.
         dry_run: train on one batch, and keep nothing.
         place: this process's rank among those that share the run; None trains alone.
         patience: seconds that ranks wait for each other.
@@ -56,6 +60,7 @@ class RunRequest:
             must hold it.
         name: of the new run, for its folder; empty is by data set and network.
         recipe: what the configuration comes from, in the user's words, for the run's records.
+        insist: what a second Ctrl-C does.
     """
 
     data_dir: Path
@@ -68,6 +73,17 @@ class RunRequest:
     model_named: bool = False
     name: str = ""
     recipe: str = ""
+    insist: Callable[[], None] = leave
+    callbacks: tuple[Callback, ...] = ()
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a callback.
+
+        Raises:
+            UsageError: names it.
+        """
+        check_callbacks(self.callbacks)
 
     def note(self, message: str) -> None:
         """Pass a message on to the observers."""
@@ -153,8 +169,9 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
         Stopped: a signal came, in training or before the test set was read.
     """
     ranks = session.compute.ranks
-    with stop_on_signals() as stop:
-        _follow(session, stop, request.observers, warns=not request.dry_run)
+    told = Calls.of(session, request.callbacks, request.group, request.note)
+    with stop_on_signals(request.insist) as stop, told as calls:
+        _follow(session, stop, (*request.observers, calls), warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)
         if stop:
             raise stop.error(
@@ -166,6 +183,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
         summary = session.finish()
         for observer in request.observers:
             observer.finished(session)
+        calls.end(summary)
         stop.done = request.last
     return summary
 
@@ -198,9 +216,9 @@ def _follow(
             else:
                 if leads and warns and event.epoch == 1:
                     _warn(observers, checks.after_epoch(session, event))
-                answers = [observer.epoch(session, event) for observer in observers]
-                if any(answers):  # after all of them were called
-                    return
+                for observer in observers:
+                    if observer.epoch(session, event):
+                        session.halt(f"{type(observer).__name__} stopped it")
 
 
 def compute_for(

@@ -40,6 +40,10 @@ class Summary:
     start: str = ""
     start_sha256: str = ""
 
+    def figures(self) -> dict[str, float]:
+        """The result on the test set, for a logger."""
+        return {"test/accuracy": self.test.accuracy, "test/loss": self.test.loss}
+
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``summary.json`` and ``--json`` hold."""
         return asdict(self)

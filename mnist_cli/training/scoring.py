@@ -124,7 +124,7 @@ def _scores(
     model: nn.Module, images: Tensor, normalisation: Normalisation, precision: Precision
 ) -> Tensor:
     """Log-probabilities (M, B, classes) of each member."""
-    images = normalisation(images.float())
+    images = normalisation(images.to(torch.float32, copy=True))  # normalised in place
     with precision.autocast():
         scores = model.scores(images) if isinstance(model, Ensemble) else model(images)[None]
     return F.log_softmax(scores.float(), dim=2)

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,23 +27,20 @@ from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, cut_validation
 from mnist_cli.devices.device import compute_settings, describe
-from mnist_cli.devices.memory import (
-    ask_for_room,
-    explain_out_of_memory,
-    with_room_for_backward,
-)
-from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.devices.memory import ask_for_room, explain_out_of_memory
+from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.ranks import HALT
 from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.starting import Start
 from mnist_cli.training.state import TrainState, fresh_state, normalisation_of
-from mnist_cli.training.step import Stepper
+from mnist_cli.training.step import rehearse_step
 
 
 class Session:
@@ -84,6 +82,7 @@ class Session:
         self.run = run
         self.differences: list[str] = []
         self.recipe = ""
+        self._halting = ""
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
@@ -139,7 +138,8 @@ class Session:
         ranks, capturer = self.compute.ranks, None
         self.loader.waiting = stop.waiting
         # A step by one of several ranks alone would wait for the others.
-        rehearse = self._rehearse if ranks.size == 1 else None
+        schedule = LearningRate(self.config, self.loader.batches)
+        rehearse = partial(rehearse_step, self.state, schedule) if ranks.size == 1 else None
         if self.compute.captured:
             capturer = graphed.CudaCapturer(self.compute.device)
         with (
@@ -160,31 +160,28 @@ class Session:
                 self.save()
                 self._write_metrics()
             yield event
-            signal = self.compute.ranks.agree(stop.signal)
-            if signal and not self.state.finished:
+            signal = self.compute.ranks.agree(HALT if self._halting else stop.signal)
+            if signal == HALT:
+                self.state.halted = self._halting or "the leading rank stopped it"
+            elif signal and not self.state.finished:
                 stop.signal = signal
                 self._leave(stop)
 
-    def _rehearse(self, size: int) -> None:
-        """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
-        device = self.compute.device
-        for optimizer in self.state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        stepper = Stepper(self.state, LearningRate(self.config, self.loader.batches)).twin()
-        if device.type == "cpu":
-            stepper.forward = with_room_for_backward(stepper.forward)
-        images = torch.zeros(size, 1, 28, 28, device=device)
-        labels = torch.zeros(size, dtype=torch.int64, device=device)
-        with contextlib.suppress(NonFiniteError):
-            stepper(images, labels, size)
+    def halt(self, reason: str) -> None:
+        """On the leading rank: end the run after this event, as a limit of steps does."""
+        self._halting = self._halting or reason
+
+    def keep(self) -> None:
+        """Save the run as it stands between two steps, so that it can be resumed from here."""
+        self.save()
+        self._write_metrics()
 
     def _due(self, event: StepResult) -> bool:
         every = self.config.checkpoint_every
         return bool(every) and self.state.step % every == 0 and event.batch < event.batches
 
     def _leave(self, stop: StopRequest) -> None:
-        self.save()
-        self._write_metrics()
+        self.keep()
         state = self.state
         raise stop.error(
             f"stopped in epoch {state.epoch + 1} after {state.batch} of {self.loader.batches} "
@@ -192,7 +189,12 @@ class Session:
         )
 
     def _write_beginning(self) -> None:
-        """Write everything that is known, so that a full or read-only disk fails here."""
+        """Write everything that is known, so that a full or read-only disk fails here.
+
+        A run that goes on after a limit or a callback has stopped it has no result until its end.
+        """
+        if not self.state.finished:
+            self.run.summary.unlink(missing_ok=True)
         atomic_write(self.run.config, to_toml(self.chosen()))
         environment = {
             **snapshot.environment(self.state),
@@ -239,7 +241,8 @@ class Session:
         if not self.data.spec.own:
             plain["dataset"] = self.data.spec.name
         if kind == "cpu":
-            plain["threads"] = torch.get_num_threads()
+            with self._settings():
+                plain["threads"] = torch.get_num_threads()
         if kind == "cuda":
             plain["cuda_graph"] = compute.captured
         elif self.config.cuda_graph == "auto":  # has no effect here

@@ -72,6 +72,8 @@ class TrainState:
     """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on.
 
     A run that a limit has stopped within an epoch keeps its place there, so that it can go on.
+    ``halted`` is why an observer or a callback stops it; a checkpoint does not hold that, so that a
+    resumed run goes on.
     """
 
     config: TrainConfig
@@ -91,6 +93,7 @@ class TrainState:
     history: list[EpochResult] = field(default_factory=list)
     log: StepLog = field(default_factory=StepLog)
     out_of_time: bool = False
+    halted: str = ""
     ranks: Ranks = ALONE
     start: Mapping[str, str] | None = None
 
@@ -125,7 +128,9 @@ class TrainState:
 
     @property
     def limit(self) -> str:
-        """The limit of steps or of time that is reached; empty if none is."""
+        """Why no further step is taken: a limit of steps or of time, or who stops the run."""
+        if self.halted:
+            return self.halted
         most = self.config.max_steps
         if most and self.step >= most:
             return f"{self.step:,} steps are done, and max_steps is {most:,}"

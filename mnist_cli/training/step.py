@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from mnist_cli.base.seeding import derive
 from mnist_cli.data.batches import Loader
 from mnist_cli.devices.kinds import kind_of, rate_dtype
+from mnist_cli.devices.memory import with_room_for_backward
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -281,3 +282,17 @@ def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None
     """
     with state.precision.autocast():
         error.message += f"; {where_it_began(state.model, images, state.ranks)}"
+
+
+def rehearse_step(state: TrainState, schedule: LearningRate, size: int) -> None:
+    """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
+    device = state.device
+    for optimizer in state.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    stepper = Stepper(state, schedule).twin()
+    if device.type == "cpu":
+        stepper.forward = with_room_for_backward(stepper.forward)
+    images = torch.zeros(size, 1, 28, 28, device=device)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
+    with suppress(NonFiniteError):
+        stepper(images, labels, size)

@@ -98,21 +98,7 @@ class StepLog:
 
     def pending(self, epoch: int, batches: int) -> list[StepRow]:
         """The rows of the running epoch so far; waits for the device."""
-        if not self.marks:
-            return []
-        sums = torch.stack([mark.sums for mark in self.marks]).double().tolist()
-        rows, before, images, steps = [], [0.0] * len(MEANS), 0, 0
-        for mark, after in zip(self.marks, sums, strict=True):
-            counted = {"images": mark.images - images, "steps": mark.steps - steps}
-            means = {
-                name: (new - old) / max(counted[MEANS[name]], 1)
-                for name, old, new in zip(MEANS, before, after, strict=True)
-            }
-            plain = known(means.pop("plain_loss"))
-            done = epoch + mark.batch / batches
-            rows.append(StepRow(epoch + 1, mark.step, done, plain_loss=plain, lr=mark.lr, **means))
-            before, images, steps = after, mark.images, mark.steps
-        return rows
+        return rows_between(None, self.marks, epoch, batches)
 
     def to_document(self) -> dict[str, Tensor]:
         """As a checkpoint holds it: rows (R, 8) and marks (M, 9), float64 on the CPU."""
@@ -134,6 +120,37 @@ class StepLog:
             Mark(int(batch), int(step), int(images), int(steps), lr, sums.new_tensor(means))
             for batch, step, images, steps, lr, *means in _checked(document["marks"], MARK_FIELDS)
         ]
+
+
+def rows_between(
+    start: Mark | None, marks: Sequence[Mark], epoch: int, batches: int
+) -> list[StepRow]:
+    """The means between each mark and the one before it; waits for the device.
+
+    Args:
+        start: the mark before the first one; None is the beginning of the epoch.
+        marks: of one epoch, in order.
+        epoch: that epoch, counted from 0.
+        batches: number of steps of an epoch.
+    """
+    if not marks:
+        return []
+    first = [] if start is None else [start]
+    sums = torch.stack([mark.sums for mark in [*first, *marks]]).double().tolist()
+    before = sums.pop(0) if start else [0.0] * len(MEANS)
+    images, steps = (start.images, start.steps) if start else (0, 0)
+    rows = []
+    for mark, after in zip(marks, sums, strict=True):
+        counted = {"images": mark.images - images, "steps": mark.steps - steps}
+        means = {
+            name: (new - old) / max(counted[MEANS[name]], 1)
+            for name, old, new in zip(MEANS, before, after, strict=True)
+        }
+        plain = known(means.pop("plain_loss"))
+        done = epoch + mark.batch / batches
+        rows.append(StepRow(epoch + 1, mark.step, done, plain_loss=plain, lr=mark.lr, **means))
+        before, images, steps = after, mark.images, mark.steps
+    return rows
 
 
 def rows_of(document: Mapping[str, Any]) -> list[StepRow]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from mnist_cli.base.files import is_regular
-from mnist_cli.config.schema import from_flags
+from mnist_cli.config.schema import TrainConfig, from_flags
 from mnist_cli.errors import (
     DataError,
     DependencyError,
@@ -54,7 +54,7 @@ def train_cell(sweep: Sweep, cell: Cell, request: RunRequest) -> MnistError | No
         failure.__traceback__ = failure.__cause__ = failure.__context__ = None  # they hold tensors
         sweep.fail(cell, failure)
     finally:
-        _tidy_up(cell)
+        tidy_up(cell.config)
     return failure
 
 
@@ -69,10 +69,10 @@ def _session(sweep: Sweep, cell: Cell, request: RunRequest) -> AbstractContextMa
     return begin(cell.config, replace(request, name=sweep.run_name(cell)))
 
 
-def _tidy_up(cell: Cell) -> None:
+def tidy_up(config: TrainConfig) -> None:
     """Free what a run leaves in the process, so that the next one begins as in a fresh one."""
     gc.collect()
-    if cell.config.compile:
+    if config.compile:
         torch.compiler.reset()  # else torch stops compiling after a number of networks
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

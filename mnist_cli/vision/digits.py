@@ -65,16 +65,21 @@ def prepare(
             continue
         for one in pictures:
             try:
-                picture = read_picture(one)
-                if as_it_is:
-                    results.append(_whole(picture, one))
-                elif segment:
-                    results += digits_apart(picture, one)
-                else:
-                    results += digits_of(picture, one, cut_whole)
+                results += digits_in(read_picture(one), one, segment=segment, as_it_is=as_it_is)
             except DataError as error:
                 results.append(Failure(one, error))
     return results
+
+
+def digits_in(picture: Picture, path: str, *, segment: bool, as_it_is: bool) -> list[Digit]:
+    """The digits of one picture; ``path`` is for messages. Other arguments as for :func:`prepare`.
+
+    Raises:
+        DataError: as :func:`digits_of` and :func:`digits_apart`.
+    """
+    if as_it_is:
+        return [_whole(picture, path)]
+    return digits_apart(picture, path) if segment else digits_of(picture, path, cut_whole)
 
 
 def expand(path: str) -> list[str]:

@@ -97,6 +97,7 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     outcome = run("data", command, "digits")
     assert (outcome.code, outcome.out) == (0, "")
     assert "come with the program" in outcome.err
+    assert "8×8 pixels with 17 grey levels, enlarged to 28×28" in outcome.err
     document = run("data", command, "digits", "--json").document
     assert (document.get("folder"), document["files"]) == (None, [])
 
@@ -104,6 +105,7 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
 def test_show_prints_the_image_in_shades(run: Run) -> None:
     outcome = run("data", "show", "digits", "--indices", "0,7")
     assert outcome.code == 0
+    assert "8×8 pixels with 17 grey levels, enlarged to 28×28" in outcome.err
     lines = outcome.out.splitlines()
     assert len(lines) == 14 + 1
     drawn = np.array([[c != " " for c in line.ljust(57)] for line in lines[:-1]])

@@ -71,7 +71,8 @@ def test_a_resumed_run_that_fails_says_what_it_said(
 
 
 @pytest.mark.parametrize(
-    "other", [["--dry-run"], ["--resume", "x"], ["--tensorboard"], ["--dump-grad", "1"]]
+    "other",
+    [["--dry-run"], ["--resume", "x"], ["--tensorboard"], ["--logger", "x"], ["--dump-grad", "1"]],
 )
 def test_what_contradicts_it_is_refused(run: Run, other: list[str]) -> None:
     outcome = run("train", "--verify-resume", *other)

@@ -22,6 +22,7 @@ from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import Interrupted, MnistError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.group import Group, joined
 from mnist_cli.training.distributed.norm import synchronised
@@ -29,6 +30,7 @@ from mnist_cli.training.distributed.rank_environment import rank_place_of
 from mnist_cli.training.loop import StepResult, fit
 from mnist_cli.training.rank_agreement import check_alike, shared_checkpoint
 from mnist_cli.training.ranks import ALONE, Ranks
+from mnist_cli.training.run import RunRequest, drive
 from mnist_cli.training.scoring import predict
 from mnist_cli.training.session import Session
 from mnist_cli.training.starting import find_start
@@ -193,6 +195,30 @@ def stopped_and_not(folder: Path, model: str, ranks: Ranks) -> list[str]:
     return [position, *session.differences, *(type(event).__name__ for event in events)]
 
 
+class StopAtStep(Callback):
+    """Ends the run after two steps, and counts its calls."""
+
+    every = 1
+    calls = 0
+
+    def on_step(self, run: ObservedRun, progress: Progress) -> bool:
+        self.calls += 1
+        return progress.step == 2
+
+
+def called(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """A run in which each rank has a callback that asks to stop."""
+    (folder / "called").mkdir(exist_ok=True)
+    session = Session(config(), loaded(), shared(ranks), RunDirectory(folder / "called"))
+    callback = StopAtStep()
+    summary = drive(session, RunRequest(folder, folder, callbacks=(callback,)))
+    return {
+        "calls": callback.calls,
+        "steps": session.state.step,
+        "reason": summary.stop_reason if summary else None,
+    }
+
+
 def started(folder: Path, ranks: Ranks) -> dict[str, Any]:
     """A run that starts from a file which the second rank looks for in vain: what it starts with."""
     theirs = folder / "theirs.pt"
@@ -262,6 +288,7 @@ def main(folder: Path) -> None:
             "unlike": unlike(ranks),
             "resumed": {name: stopped_and_not(folder, name, ranks) for name in RESUMED},
             "started": started(folder, ranks),
+            "called": called(folder, ranks),
             "folder": str(folder),
             "listening": listening(),
         }

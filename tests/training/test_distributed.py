@@ -228,6 +228,14 @@ def test_a_loss_that_is_not_finite_stops_both_with_one_message(
     assert "the first module whose output is not finite is 'conv1'" in answers[0]["poisoned"]
 
 
+def test_the_leading_rank_alone_calls_callbacks_and_one_stops_both(
+    answers: list[dict[str, Any]],
+) -> None:
+    reason = "the callback StopAtStep returned True"
+    assert answers[0]["called"] == {"calls": 2, "steps": 2, "reason": reason}
+    assert answers[1]["called"] == {"calls": 0, "steps": 2, "reason": None}
+
+
 def test_a_rank_that_differs_is_refused(answers: list[dict[str, Any]]) -> None:
     assert answers[0]["unlike"].startswith("another rank differs from rank 0")
     said = answers[1]["unlike"]

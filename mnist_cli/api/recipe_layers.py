@@ -1,4 +1,4 @@
-"""The configuration that a command line means: defaults, a recipe, and what was typed."""
+"""The configuration that a command or a call means: defaults, a recipe, and what was typed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_cli.commands.options import RUNS
+from mnist_cli.api.places import RUNS
 from mnist_cli.config import choices
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.config.sources import Layer
+
+FLAG = "--config"
 
 
 def typed_layers(assignments: Sequence[str] | None, flags: Mapping[str, Any]) -> list[Layer]:
@@ -38,8 +40,10 @@ def compose_typed(config: str | None, typed: Sequence[Layer], runs: Path = RUNS)
     return compose_on(recipe_layer(config, runs), typed)
 
 
-def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
-    """The layer that ``--config`` means: a preset, a TOML file, or a run under ``runs``.
+def recipe_layer(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Layer | None:
+    """The layer that a recipe means: a preset, a TOML file, or a run under ``runs``.
+
+    ``place`` is how the user gives the recipe, for messages.
 
     Raises:
         UsageError: it is none of them, or its file is not a configuration.
@@ -49,12 +53,12 @@ def recipe_layer(config: str | None, runs: Path = RUNS) -> Layer | None:
 
     if config is None:
         return None
-    found = recipe_run(config, runs)
-    return configs.from_file(found / "config.toml" if found else configs.find_config(config))
+    found = recipe_run(config, runs, place)
+    return configs.from_file(found / "config.toml" if found else configs.find_config(config, place))
 
 
-def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
-    """The run that ``--config`` means; None for a preset or a file, which come first.
+def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path | None:
+    """The run that a recipe means; None for a preset or a file, which come first.
 
     Raises:
         UsageError: a run without a configuration, or another folder.
@@ -69,7 +73,7 @@ def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
         folder = find_run(Path(config).expanduser(), runs)
         if folder is not None and not is_there(RunDirectory(folder).config):
             raise UsageError(
-                f"--config {config}: {folder} is not a run: it has no config.toml",
+                f"{place} {config}: {folder} is not a run: it has no config.toml",
                 f"Name a preset, a TOML file or a run. {known_runs(runs)}",
             )
         checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
@@ -77,22 +81,26 @@ def recipe_run(config: str | None, runs: Path = RUNS) -> Path | None:
         return None
     if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
         raise UsageError(
-            f"--config {config}: a checkpoint, not a configuration",
-            f"Name its run: --config {Path(config).parent}",
+            f"{place} {config}: a checkpoint, not a configuration",
+            f"Name its run: {place} {Path(config).parent}",
         )
     return folder
 
 
 def recipe_name(config: str | None, runs: Path = RUNS) -> str:
-    """What ``--config`` named, for a run's records: a preset, a file; or what a run itself named."""
+    """What a recipe is called in a run's records: a preset, a file; or what a run itself named."""
     from mnist_cli.runs.listing import read_run
 
     folder = recipe_run(config, runs)
     return read_run(folder).recipe if folder else Path(config or "").stem
 
 
-def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
+def compose_on(
+    recipe: Layer | None, typed: Sequence[Layer], naming: str = "--model {}"
+) -> TrainConfig:
     """Defaults, then the recipe, then what was typed.
+
+    ``naming`` is how the user names a network, for messages.
 
     Raises:
         UsageError: see :func:`mnist_cli.config.schema.compose`; or a recipe, which may be a stranger's,
@@ -106,7 +114,7 @@ def compose_on(recipe: Layer | None, typed: Sequence[Layer]) -> TrainConfig:
     if composed.model.is_own and not any("model" in layer.values for layer in typed):
         raise UsageError(
             f"{recipe.origin['model']}: the recipe names a Python file to run, {composed.model}",
-            f"If you trust that file, name it yourself: --model {composed.model}",
+            f"If you trust that file, name it yourself: {naming.format(composed.model)}",
         )
     return composed
 

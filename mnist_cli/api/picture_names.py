@@ -1,23 +1,37 @@
-"""Refuses names given to ``mnist predict`` that mean no pictures: runs, checkpoints, plots."""
+"""Refuses names given as pictures that mean something else: runs, checkpoints, plots."""
 
 from __future__ import annotations
 
 import contextlib
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mnist_cli.base.files import is_folder, is_regular
-from mnist_cli.commands.plot import PICTURES
 from mnist_cli.errors import UsageError
 from mnist_cli.runs.directory import RunDirectory
 
+PICTURES = {
+    "curves": "loss, accuracy and learning rate over the epochs",
+    "ratios": "gradients and ratios of update to weight by layer, over the epochs",
+    "filters": "the first layer's filters and the second's",
+    "activations": "each layer's activations for one image",
+    "saliency": "the pixels that decide the answer",
+    "maximised": "for each class, an image that maximises its score",
+    "confusion": "the confusion matrix of the test set",
+    "mistakes": "the most confident mistakes",
+    "embedding": "the test set as a map, by PCA and t-SNE",
+}
+"""What ``mnist plot`` draws."""
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 PLOTS = {*PICTURES, "confusion", "mistakes"}
 """How ``mnist plot`` and ``mnist eval --out`` name their pictures."""
 
 
-def refuse_others(names: Sequence[str]) -> None:
+Advice = Callable[[str, Path], str]
+"""How to classify a picture with a run or a checkpoint, in the user's words."""
+
+
+def refuse_others(names: Sequence[str], advice: Advice) -> None:
     """Refuse runs, folders of runs or plots, and checkpoints.
 
     Raises:
@@ -25,34 +39,29 @@ def refuse_others(names: Sequence[str]) -> None:
     """
     for name in names:
         with contextlib.suppress(OSError, ValueError):  # reading the picture gives the reason
-            _refuse(Path(name), next((one for one in names if one != name), "IMAGE"))
+            _refuse(Path(name), next((one for one in names if one != name), "IMAGE"), advice)
 
 
-def _refuse(path: Path, picture: str) -> None:
+def _refuse(path: Path, picture: str, advice: Advice) -> None:
     from mnist_cli.vision.image_files import ENDINGS
 
+    def refusal(what: str, run: Path) -> UsageError:
+        return UsageError(f"{path} is {what}, not a picture", advice(picture, run))
+
     if is_regular(path) and path.suffix.lower() in CHECKPOINTS:
-        raise _with_option("a checkpoint", path, path, picture)
+        raise refusal("a checkpoint", path)
     if not is_folder(path):
         return
     if _is_run(path):
-        raise _with_option("a run", path, path, picture)
+        raise refusal("a run", path)
     entries = sorted(path.iterdir())
     pictures = [one for one in entries if one.suffix.lower() in ENDINGS]
     if not pictures and (inside := [one for one in entries if _is_run(one)]):
-        raise _with_option("a folder of runs", path, inside[-1], picture)
+        raise refusal("a folder of runs", inside[-1])
     if pictures and all(one.stem in PLOTS for one in pictures):
         raise UsageError(
             f"{path} holds plots of a run, not pictures of digits", "Name the pictures themselves."
         )
-
-
-def _with_option(what: str, path: Path, run: Path, picture: str) -> UsageError:
-    return UsageError(
-        f"{path} is {what}, not a picture",
-        "Name the pictures, and the checkpoint with -k: "
-        f"mnist predict {shlex.quote(picture)} -k {shlex.quote(str(run))}",
-    )
 
 
 def _is_run(folder: Path) -> bool:

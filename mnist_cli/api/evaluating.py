@@ -1,0 +1,430 @@
+"""Evaluates what names a trained network, or a module: ``mnist.evaluate`` and ``mnist eval``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from mnist_cli.api import markup
+from mnist_cli.api.cautions import caution
+from mnist_cli.api.checkpoint_given import (
+    check_given,
+    normalisation_given,
+    open_given,
+    unfinished,
+)
+from mnist_cli.api.markup import percent
+from mnist_cli.api.places import RUNS, data_folder
+from mnist_cli.api.run_object import Run
+from mnist_cli.api.surroundings import briefly, undisturbed
+from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import nn
+
+    from mnist_cli.data.split import Split
+    from mnist_cli.inference.misfit import Misfit
+    from mnist_cli.inference.opened import DataSource, OpenCheckpoint
+    from mnist_cli.training import scoring
+
+SplitName = Literal["test", "val", "train"]
+SPLITS = ("test", "val", "train")
+SHOWN_MISTAKES = 5
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """What a network scores on a split. A notebook shows it as tables.
+
+    Attributes:
+        figures: all figures as the program computes them.
+        classes: names of the classes.
+        origin: what was evaluated and how: checkpoint, model, dataset, split, notes,
+            normalisation, precision, misfit.
+        files: by number, the file of each image, if each has one.
+    """
+
+    figures: scoring.Evaluation
+    classes: tuple[str, ...]
+    origin: Mapping[str, Any]
+    files: Sequence[str] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images that are classified correctly."""
+        return self.figures.score.accuracy
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return self.figures.score.loss
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return self.figures.score.count
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, over 15 bins of confidence."""
+        return self.figures.calibration_error
+
+    @property
+    def per_class(self) -> list[dict[str, Any]]:
+        """A row per class: name, precision, recall, f1, support."""
+        return [dict(vars(row)) for row in self.figures.per_class]
+
+    @cached_property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """Counts of images (classes, classes), int64: the row is the label, the column the answer."""
+        import numpy as np
+
+        return np.array(self.figures.confusion, dtype=np.int64)
+
+    @property
+    def mistakes(self) -> list[dict[str, Any]]:
+        """A row per wrong answer, the surest first: index, label, predicted, confidence, path.
+
+        The index is the image's number in its file; only images with a file each have a path.
+        """
+        return [
+            vars(row) | ({"path": self.files[row.index]} if self.files else {})
+            for row in self.figures.mistakes
+        ]
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """Loss, accuracy and count of each network of an ensemble; empty for one network."""
+        return [dict(vars(member)) for member in self.figures.members]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what the figures do not say, such as how another program's file was read."""
+        found: list[str] = self.origin["notes"]
+        return found
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values: what ``mnist eval --json`` prints."""
+        document: dict[str, Any] = {**self.origin, **vars(self.figures.score)}
+        if self.members:
+            document["members"] = self.members
+            document["mean_member_accuracy"] = self.figures.mean_member_accuracy
+        document["calibration_error"] = self.calibration_error
+        document["per_class"] = self.per_class
+        document["confusion"] = [list(row) for row in self.figures.confusion]
+        document["mistakes"] = self.mistakes
+        return document
+
+    def _lines(self) -> tuple[str, str, str]:
+        right = round(self.accuracy * self.count)
+        worst = min(self.figures.per_class, key=lambda row: row.f1)
+        confused = ", ".join(
+            f"{self.classes[label]} taken for {self.classes[answer]} {times:,} times"
+            for times, label, answer in self._confused()[:2]
+        )
+        origin = self.origin
+        return (
+            f"Evaluation: accuracy {percent(self.accuracy)} ({right:,} of {self.count:,}), "
+            f"loss {self.loss:.4f}",
+            f"of {origin['checkpoint'] or origin['model']} on the {origin['split']} images of "
+            f"{origin['dataset']}, {origin['precision']}",
+            f"lowest F1: {worst.name} with {worst.f1:.4f}" + (f"; {confused}" if confused else ""),
+        )
+
+    def _confused(self) -> list[tuple[int, int, int]]:
+        """Count, label and answer of the wrong pairs, the most frequent first."""
+        pairs = [
+            (times, label, answer)
+            for label, row in enumerate(self.figures.confusion)
+            for answer, times in enumerate(row)
+            if times and label != answer
+        ]
+        return sorted(pairs, key=lambda pair: -pair[0])
+
+    def __repr__(self) -> str:
+        return markup.lines_of(*self._lines())
+
+    def _repr_html_(self) -> str:
+        title, what, _ = self._lines()
+        parts = [markup.facts(title, [("evaluated", what)]), self._class_table()]
+        if len(self.classes) <= MOST_COLUMNS:
+            parts.append(self._confusion_table())
+        return "".join([*parts, *map(markup.paragraph, self.notes)])
+
+    def _class_table(self) -> str:
+        header = ("class", "precision", "recall", "F1", "images")
+        rows = [
+            (one.name, f"{one.precision:.4f}", f"{one.recall:.4f}", f"{one.f1:.4f}", one.support)
+            for one in self.figures.per_class[:MOST_ROWS]
+        ]
+        more = len(self.figures.per_class) - MOST_ROWS
+        note = markup.paragraph(f"and {more} more classes in .per_class") if more > 0 else ""
+        return markup.table(header, rows) + note
+
+    def _confusion_table(self) -> str:
+        rows = [
+            (name, *(times or "·" for times in row))
+            for name, row in zip(self.classes, self.figures.confusion, strict=True)
+        ]
+        return markup.table(("label \\ answer", *self.classes), rows)
+
+
+MOST_ROWS, MOST_COLUMNS = 50, 26
+
+
+@briefly
+def evaluate(
+    what: Run | nn.Module | str | os.PathLike[str] | int | None = None,
+    split: SplitName = "test",
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    network: str | type[nn.Module] | None = None,
+    normalise: str | tuple[float, float] | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    batch_size: int | None = None,
+    runs: str | os.PathLike[str] = RUNS,
+) -> Evaluation:
+    """Evaluate a trained network: the figures of ``mnist eval``.
+
+    A module is evaluated where it is. Afterwards, its mode, parameters and buffers are as before.
+    It maps normalised images (N, 1, 28, 28) to logits or log-probabilities (N, classes).
+
+    Args:
+        what: a :class:`Run`, the path of a run or a checkpoint, a run's number or name, or any
+            ``nn.Module``; None is the newest run.
+        split: ``test``, or ``val`` or ``train`` as the run cut them. Which images a module was
+            trained on is not known: ``train`` is then the whole training set.
+        dataset: name of a data set, or a path to your own; None is that of the training, and MNIST
+            for a module that :func:`mnist_cli.load` has not made.
+        data_dir: folder of the data sets; None is ``MNIST_DATA_DIR``, or ``data``.
+        network: the network's name, if the file does not state it; see :func:`mnist_cli.load`.
+        normalise: mean and standard deviation as fractions of 255, or ``mnist``, ``none`` or
+            ``half``; None is what the training used, or else what the module's class states in
+            ``normalisation``, or else the data set's.
+        device: where to compute; None is ``auto``, or where the module is.
+        precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or else fp32.
+        batch_size: images per batch; None is that of the run's evaluation.
+        runs: folder of the run directories, for numbers and names.
+
+    Raises:
+        CheckpointError: no such checkpoint, or it is damaged, hostile or of another network.
+        DataError: the data set is not available, or is damaged.
+        UsageError: an argument is wrong, or the module cannot classify the images.
+        NonFiniteError: the network's outputs are not finite.
+        OutOfMemory: the device has too little memory.
+    """
+    name = _split_name(split)
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+        raise UsageError(f"batch_size: should be a whole number from 1 on, not {batch_size!r}")
+    check_given(what, runs)
+    with undisturbed():
+        from torch import nn
+
+        from mnist_cli.inference.opened import DataSource
+
+        source = DataSource(data_folder(data_dir), dataset_name(dataset))
+        if isinstance(what, nn.Module):
+            refuse_for_modules(device=device, network=network)
+            return _of_module(
+                what,
+                name,
+                source,
+                normalise=normalise,
+                precision=precision,
+                batch_size=batch_size,
+            )
+        opened = open_given(
+            what,
+            runs=runs,
+            network=network,
+            device=device,
+            precision=precision,
+            normalise=normalise,
+            source=source,
+        )
+        found = evaluated(
+            opened,
+            name,
+            opened.split(name),
+            _as_argument,
+            batch_size=batch_size,
+            option="batch_size",
+        )
+        misfit = found.origin["misfit"]
+        for text in (*opened.warnings, *([misfit["message"]] if misfit else [])):
+            caution(text)
+        return found
+
+
+def _split_name(split: object) -> SplitName:
+    for known in SPLITS:
+        if isinstance(split, str) and split.lower() == known:
+            return known  # type: ignore[return-value]
+    guess = did_you_mean(split, SPLITS) if isinstance(split, str) else ""
+    raise UsageError(f"there is no split {split!r:.60}", f"{guess} Use test, val or train.")
+
+
+def refuse_for_modules(**given: object) -> None:
+    """Refuse arguments that have no effect on a module; None is not given.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} has no effect on a module, which is used as it is and where it is",
+                "Omit it; model.to(device) moves a module.",
+            )
+
+
+def dataset_name(dataset: object) -> str | None:
+    """A data set's name, or the absolute path of the user's own; None is not given.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    from mnist_cli.config.names import absolute_dataset
+
+    if dataset is None:
+        return None
+    if not isinstance(dataset, (str, os.PathLike)) or not str(dataset):
+        raise UsageError(f"{dataset!r:.60} names no data set", "Give a name or a path.")
+    from pathlib import Path
+
+    return str(absolute_dataset(os.fspath(dataset), Path()))
+
+
+def _as_argument(key: str, value: str) -> str:
+    return f"{key}={value!r}"
+
+
+# --- what commands and calls compute alike
+
+Spelling = Callable[[str, str], str]
+"""How the user sets ``dataset``, ``normalise`` or ``network`` to a value."""
+
+
+def evaluated(
+    opened: OpenCheckpoint,
+    name: str,
+    images: Split,
+    spelled: Spelling,
+    *,
+    batch_size: int | None = None,
+    option: str = "",
+) -> Evaluation:
+    """Evaluate an open checkpoint.
+
+    Args:
+        opened: the network with its data.
+        name: of the split.
+        images: the split.
+        spelled: for advice.
+        batch_size: images per batch; None is the network's.
+        option: how the user sets it.
+
+    Raises:
+        MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
+    """
+    from mnist_cli.inference.misfit import find_misfit
+
+    figures = opened.evaluate(images, batch_size=batch_size, option=option)
+    misfit = find_misfit(opened, figures.score.accuracy, batch_size=batch_size)
+    origin = {
+        "checkpoint": str(opened.path),
+        "model": opened.checkpoint.model,
+        "dataset": opened.data.spec.name,
+        "split": name,
+        "notes": [*opened.checkpoint.notes, *unfinished(opened.path)],
+        "normalisation": opened.scale.to_plain(),
+        "precision": opened.precision.name,
+        "misfit": misfit and misfit.to_plain() | {"message": advice(opened, misfit, spelled)},
+    }
+    return Evaluation(figures, opened.classes, origin, opened.files(name))
+
+
+def advice(opened: OpenCheckpoint, misfit: Misfit, spelled: Spelling) -> str:
+    """What the user should know, with the words to type if an option helps."""
+    now = f"{misfit.accuracy:.1%} of {misfit.images:,} training images are right"
+    title = opened.data.spec.title
+    if misfit.kind == "other data":
+        other = "fashion-mnist" if opened.data.spec.name != "fashion-mnist" else "mnist"
+        return (
+            f"{opened.path}: {now}: the weights seem to be for another data set than {title}, "
+            f"or untrained; name their data set, such as {spelled('dataset', other)}"
+        )
+    better = f"{misfit.better:.1%}"
+    normalise = spelled("normalise", misfit.normalise) if misfit.normalise else ""
+    if misfit.kind == "normalisation":
+        return (
+            f"{opened.path}: {now}, but {better} with {normalise}: the network seems to expect it"
+        )
+    network = spelled("network", misfit.network or "")
+    seen = {
+        "network": f"{better} with {network}: the weights seem to be of that network",
+        "inverted": f"{better} if inverted: the network expects dark digits on light",
+        "transposed": f"{better} if transposed: the network expects rows as columns",
+        "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",
+    }[misfit.kind]
+    also = f" (with {normalise})" if normalise else ""
+    return f"{opened.path}: {now}, but {seen}{also}"
+
+
+def _order(opened: OpenCheckpoint, order: Sequence[int]) -> str:
+    """Which class each output stands for."""
+    names = [opened.classes[one] for one in order]
+    return f"outputs {', '.join(map(str, range(len(names))))} stand for {', '.join(names)}"
+
+
+def _of_module(
+    module: nn.Module,
+    name: SplitName,
+    source: DataSource,
+    *,
+    normalise: object,
+    precision: str | None,
+    batch_size: int | None,
+) -> Evaluation:
+    from mnist_cli.api.guest import visiting, width_of
+    from mnist_cli.api.loaded import Classifier
+    from mnist_cli.config.normalisations import MeanStd
+    from mnist_cli.data.load import load
+    from mnist_cli.inference.run_data import choose_split
+
+    dataset = source.name or (module.dataset if isinstance(module, Classifier) else "auto")
+    data = load(dataset, source.folder, whole=False)
+    if data.fallback:
+        caution(f"MNIST is not available; using scikit-learn's bundled digits ({data.fallback})")
+    usual = MeanStd(data.spec.mean, data.spec.std)
+    with visiting(module, normalisation_given(normalise), usual, precision) as scorer:
+        if (width := width_of(scorer)) != len(data.spec.classes):
+            raise UsageError(
+                f"{scorer.name} has {width} classes, but {data.spec.title} has "
+                f"{len(data.spec.classes)}",
+                "Name the data set it was trained on: dataset='…'.",
+            )
+        images = choose_split(name, data, None)
+        figures = scorer.evaluate(
+            images, data.spec.classes, batch_size=batch_size, option="batch_size"
+        )
+    scaled = scorer.normalisation
+    origin = {
+        "checkpoint": None,
+        "model": scorer.name,
+        "dataset": data.spec.name,
+        "split": name,
+        "notes": list(module.notes) if isinstance(module, Classifier) else [],
+        "normalisation": {"mean": scaled.mean, "std": scaled.std, "reason": ""},
+        "precision": scorer.precision.name,
+        "misfit": None,
+    }
+    return Evaluation(figures, data.spec.classes, origin, data.files.get(name, ()))

@@ -1,0 +1,128 @@
+"""Somebody's module, used as it is: in evaluation mode for a while, and then as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.api.loaded import Classifier
+from mnist_cli.config.normalisations import MeanStd
+from mnist_cli.config.schema import TrainConfig
+from mnist_cli.data.split import Normalisation
+from mnist_cli.devices.device import resolve_precision
+from mnist_cli.devices.memory import is_out_of_memory
+from mnist_cli.errors import UsageError
+from mnist_cli.inference.scorer import Scorer
+from mnist_cli.networks.source import reason
+from mnist_cli.networks.stated import stated_by
+
+
+class Guest(nn.Module):
+    """Gives a module images in its own type, and checks what it returns.
+
+    Args:
+        module: maps images (N, 1, 28, 28), normalised, to scores (N, classes).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.guest = module
+        weights = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self.dtype = torch.float32 if weights is None else weights.dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 1, 28, 28) to scores (N, classes).
+
+        Raises:
+            UsageError: the module cannot do that.
+        """
+        label = type(self.guest).__name__
+        try:
+            scores = self.guest(images.to(self.dtype))
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UsageError(
+                f"{label} cannot classify images {tuple(images.shape)}: {reason(error)}",
+                "A module maps images (N, 1, 28, 28) to scores (N, classes).",
+            ) from error
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
+            raise UsageError(
+                f"{label} returns {found} for images {tuple(images.shape)}",
+                "A module maps images (N, 1, 28, 28) to scores (N, classes).",
+            )
+        return scores
+
+
+@contextlib.contextmanager
+def visiting(
+    module: nn.Module, normalise: MeanStd | None, usual: MeanStd, precision: str | None
+) -> Iterator[Scorer]:
+    """A scorer of a module, where the module is; afterwards, the module is as it was.
+
+    Args:
+        module: the module, in any mode and on any device.
+        normalise: of the images; None is what the module's class states, or else ``usual``.
+        usual: of the data set.
+        precision: None is that of a :class:`Classifier`, or else the module's own.
+    """
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    network = Guest(module)
+    plain = network.dtype == torch.float32
+    own = normalise or stated_by(type(module), type(module).__name__) or usual
+    name = precision or "fp32"
+    if isinstance(module, Classifier):
+        network = Guest(module.network)
+        own = normalise or MeanStd(module.normalisation.mean, module.normalisation.std)
+        name = precision or module.precision
+    with _kept(module):
+        yield Scorer(
+            network.guest if plain and isinstance(module, Classifier) else network,
+            device,
+            Normalisation(*own),
+            resolve_precision(name, device),
+            TrainConfig().eval_batch_size,
+            type(module).__name__,
+        )
+
+
+@contextlib.contextmanager
+def _kept(module: nn.Module) -> Iterator[None]:
+    """Put back every part's mode and buffers."""
+    modes = [(part, part.training) for part in module.modules()]
+    buffers = [
+        (part, name, buffer, buffer.detach().clone())
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        with torch.no_grad():
+            for part, name, buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+                if getattr(part, name, None) is not buffer:
+                    setattr(part, name, buffer)
+
+
+def width_of(scorer: Scorer) -> int:
+    """The number of a module's classes.
+
+    Raises:
+        UsageError: the module does not take images (N, 1, 28, 28).
+    """
+    images = torch.zeros(2, 1, 28, 28, device=scorer.device)
+    was_training = scorer.model.training
+    try:
+        with torch.no_grad(), scorer.precision.autocast():
+            return cast(int, scorer.model.eval()(images).shape[1])
+    finally:
+        scorer.model.train(was_training)

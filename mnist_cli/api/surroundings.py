@@ -1,0 +1,146 @@
+"""Calls from somebody's program or notebook: they compute as a command does, and change nothing.
+
+A command has a process of its own. A call finds the settings of torch as the caller left them:
+another default dtype or device, no gradients, an autocast around it, seeds that matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from mnist_cli.base.spinning import spinning_briefly
+from mnist_cli.errors import MnistError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Runs draw from torch's global generators, so two threads would change each other's numbers."""
+
+
+def briefly(function: Callable[P, T]) -> Callable[P, T]:
+    """Raise expected errors without this program's own frames, which would fill a notebook."""
+
+    @functools.wraps(function)
+    def call(*values: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*values, **named)
+        except MnistError as error:
+            raise error.with_traceback(None)  # noqa: B904
+
+    return call
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Compute with torch's usual settings, and put back the caller's and all random generators.
+
+    Threads wait for each other here. An unexpected lack of memory, and a failure in the user's
+    own network, become the errors that the commands report.
+    """
+    if "torch" not in sys.modules:
+        with spinning_briefly():
+            import torch  # noqa: F401
+    with (
+        _ONE_AT_A_TIME,
+        _known_errors(),
+        _generators_kept(),
+        _usual_settings(),
+        _outermost() as outermost,
+    ):
+        if outermost:  # a run that goes on keeps the code that it began with
+            _renew_networks()
+        yield
+
+
+_calls = 0
+
+
+@contextlib.contextmanager
+def _outermost() -> Iterator[bool]:
+    """Whether no other call is going on, such as that of a run whose callback calls this one."""
+    global _calls
+    _calls += 1
+    try:
+        yield _calls == 1
+    finally:
+        _calls -= 1
+
+
+def _renew_networks() -> None:
+    """See that a file which the user has edited in the meantime is run anew."""
+    if "mnist_cli.networks.own_network" in sys.modules:
+        from mnist_cli.checkpoints.network_fits import weight_names
+        from mnist_cli.networks.own_network import renew
+
+        renew()
+        weight_names.cache_clear()
+
+
+@contextlib.contextmanager
+def _usual_settings() -> Iterator[None]:
+    import torch
+
+    dtype, product = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    with contextlib.ExitStack() as settings:
+        if torch.are_deterministic_algorithms_enabled():  # to set the switch takes a second
+            mild = torch.is_deterministic_algorithms_warn_only_enabled()
+            settings.callback(torch.use_deterministic_algorithms, True, warn_only=mild)
+            torch.use_deterministic_algorithms(False)
+        settings.callback(torch.set_default_dtype, dtype)
+        settings.callback(torch.set_float32_matmul_precision, product)
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        settings.enter_context(torch.inference_mode(False))
+        settings.enter_context(torch.enable_grad())
+        settings.enter_context(torch.autograd.set_detect_anomaly(False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                settings.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":  # a mode that would slow every function
+            settings.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextlib.contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Put back the states of the generators of Python, NumPy and torch, on all devices."""
+    import numpy as np
+    import torch
+
+    python, numpy, seed = random.getstate(), np.random.get_state(), torch.initial_seed()
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    began = torch.cuda.is_initialized()
+    gpus = list(range(torch.cuda.device_count())) if began else []
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+        if torch.cuda.is_initialized() and not began:  # the caller has drawn nothing from it yet
+            torch.cuda.manual_seed_all(seed)
+
+
+@contextlib.contextmanager
+def _known_errors() -> Iterator[None]:
+    """Raise the error that the program has for a failure that it knows."""
+    try:
+        yield
+    except (MnistError, OSError, ImportError):
+        raise
+    except Exception as error:
+        from mnist_cli.training.expected_errors import expected
+
+        known = expected(error)
+        if known is None:
+            raise
+        raise known from error

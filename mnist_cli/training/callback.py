@@ -1,0 +1,144 @@
+"""The public callback: a class whose methods are called while a run trains. Imports no torch.
+
+:mod:`mnist_cli.training.calling` calls them. The program's own reports see more of a run: they are
+:class:`mnist_cli.training.observer.Observer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnist_cli.training.run_summary import Summary
+
+
+@dataclass(frozen=True)
+class ObservedRun:
+    """The run that a callback follows.
+
+    Attributes:
+        name: the folder's name.
+        path: the run's folder.
+        config: the resolved configuration, as in ``config.toml``; a copy.
+        dataset: name of the data set.
+        device: ``cpu``, ``cuda:0``, …
+        classes: names of the classes.
+        mean, std: the normalisation of images whose pixels lie between 0 and 1.
+        epochs: number of epochs to train.
+        steps: number of steps to train.
+        step: number of steps that were done when this process began; not 0 if the run is resumed.
+        group: the sweep that the run belongs to; empty if it belongs to none.
+    """
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+    dataset: str
+    device: str
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+    epochs: int
+    steps: int
+    step: int = 0
+    group: str = ""
+    _copy: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
+    _note: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+
+    def note(self, message: str) -> None:
+        """Show a message as the program's own notes are shown."""
+        assert self._note is not None
+        self._note(message)
+
+    def model(self) -> nn.Module:
+        """A copy of the network as it stands, in evaluation mode, on the run's device.
+
+        It is the network that is validated: with averaged weights if the run averages them.
+        Changing the copy does not change the run.
+        """
+        assert self._copy is not None
+        return self._copy()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Figures of some steps or of an epoch: plain numbers, named as in ``metrics.jsonl``.
+
+    Attributes:
+        kind: ``step`` or ``epoch``.
+        epoch: the epoch that these steps belong to, from 1.
+        step: number of steps in the run so far.
+        epochs_done: number of epochs so far, with the fraction of the running one.
+        train_loss: mean over the training images since the last call; of an epoch, over the epoch.
+        train_plain_loss: the same without label smoothing.
+        train_accuracy: a fraction of 1.
+        grad_norm: mean over the steps of the whole gradient's 2-norm before clipping.
+        lr: learning rate of the last step.
+        images_per_second: training images of all processes over the seconds of the steps alone.
+        val_loss, val_accuracy: on the validation set; None for steps and without a validation set.
+        norms: for an epoch, ``gradient``, ``weight`` and ``update`` of each parameter in the
+            epoch's middle step (2-norms).
+    """
+
+    kind: str
+    epoch: int
+    step: int
+    epochs_done: float
+    train_loss: float
+    train_plain_loss: float | None
+    train_accuracy: float
+    grad_norm: float
+    lr: float
+    images_per_second: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    norms: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+
+    def figures(self) -> dict[str, float]:
+        """The figures that are known, for a logger: such as ``step/train_loss`` or ``epoch/val_loss``."""
+        apart = ("kind", "epoch", "step", "norms")
+        values = {name: value for name, value in vars(self).items() if name not in apart}
+        return {f"{self.kind}/{name}": value for name, value in values.items() if value is not None}
+
+
+class Callback:
+    """Follows a run. Override the methods you need; those of this class do nothing.
+
+    Only the leading process of several calls them. A callback does not change the run's bits: after
+    each call, the random generators and torch's settings are restored, with a warning about a
+    setting, and :meth:`ObservedRun.model` gives a copy. Its time does not count as training time.
+
+    If a method raises, the run ends with that exception: its checkpoint is saved, and the other
+    callbacks' :meth:`on_error` is called. For each :meth:`on_start`, either :meth:`on_end` or
+    :meth:`on_error` is called once.
+
+    Attributes:
+        every: number of steps between two calls of :meth:`on_step`, counted within each epoch and
+            at most an epoch. 0 takes those of the run's log (``log_every``: by default about 100
+            calls in a run). Each call waits for the device.
+    """
+
+    every: int = 0
+
+    def on_start(self, run: ObservedRun) -> None:
+        """Called before the first step, also of a resumed run; an error here ends the run."""
+
+    def on_step(self, run: ObservedRun, progress: Progress) -> bool | None:
+        """Called after each :attr:`every` steps; True stops the run after this step.
+
+        On CUDA one call may follow the several steps of a replayed graph.
+        """
+
+    def on_epoch(self, run: ObservedRun, progress: Progress) -> bool | None:
+        """Called after each epoch, once it is validated and saved; True stops the run."""
+
+    def on_end(self, run: ObservedRun, summary: Summary) -> None:
+        """Called at the end, with the score on the test set, also if a callback stopped the run."""
+
+    def on_error(self, run: ObservedRun, error: BaseException) -> None:
+        """Called if the run fails or is interrupted; it ends with ``error`` afterwards."""

@@ -1,0 +1,281 @@
+"""Calls the callbacks of a run, with plain values, so that they cannot change its bits."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mnist_cli.devices.kinds import random_state, set_random_state
+from mnist_cli.errors import UsageError
+from mnist_cli.networks.global_state import settings_kept
+from mnist_cli.runs.results import EPOCH, STEP, EpochResult, StepRow
+from mnist_cli.training.callback import Callback, ObservedRun, Progress
+from mnist_cli.training.loop import StepResult
+from mnist_cli.training.observer import Observer
+from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.run_summary import Summary
+from mnist_cli.training.session import Session
+from mnist_cli.training.step_log import Mark, due, rows_between
+
+
+def check_callbacks(callbacks: Sequence[object]) -> None:
+    """Refuse what is not a callback, before a run begins.
+
+    Raises:
+        UsageError: names the object.
+    """
+    for one in callbacks:
+        if not isinstance(one, Callback):
+            hint = "a class derived from mnist_cli.Callback; give an instance of it."
+            raise UsageError(f"{one!r:.80} is not a callback", f"A callback's class is {hint}")
+        if type(one.every) is not int or one.every < 0:
+            name = type(one).__name__
+            raise UsageError(
+                f"the callback {name} has every = {one.every!r:.40}",
+                "Give a number of steps, or 0 for those of the run's log.",
+            )
+
+
+@dataclass
+class _Pace:
+    """Callbacks that are called at the same steps, and what was measured at the last call."""
+
+    every: int
+    callbacks: list[Callback]
+    before: Mark | None = None
+    images: int = 0
+    seconds: float = 0.0
+    batch: int = 0
+
+    def begin(self, session: Session) -> None:
+        """Measure from here on: the run begins, goes on within an epoch, or begins an epoch."""
+        state = session.state
+        self.batch, self.images = state.batch, state.running.images
+        self.seconds, self.before = state.clock.seconds, None
+        if state.batch:
+            logged = None if self.every else next(reversed(state.log.marks), None)
+            self.before = self._mark(session) if self.every else logged
+
+    def marks(self, session: Session) -> list[Mark]:
+        """The sums at the steps that a call is due for, since the last event."""
+        state = session.state
+        before, self.batch = self.batch, state.batch
+        if not self.every:
+            return [mark for mark in state.log.marks if mark.batch > before]
+        every = min(self.every, session.loader.batches)
+        return [self._mark(session)] if due(before, state.batch, every) else []
+
+    def rows(self, session: Session, marks: Sequence[Mark]) -> list[Progress]:
+        """The figures up to each of ``marks``; waits for the device."""
+        state, batches = session.state, session.loader.batches
+        seconds, images = state.clock.seconds, state.running.images
+        speed = (images - self.images) / max(seconds - self.seconds, 1e-9)
+        rows = rows_between(self.before, marks, state.epoch, batches)
+        self.before, self.images, self.seconds = marks[-1], images, seconds
+        return [_of_steps(row, speed) for row in rows]
+
+    @staticmethod
+    def _mark(session: Session) -> Mark:
+        state = session.state
+        running, rates = state.running, LearningRate(session.config, session.loader.batches)
+        lr = rates.rate(state.step - 1)
+        sums = running.sums.clone()
+        return Mark(state.batch, state.step, running.images, running.steps, lr, sums)
+
+
+class Calls(Observer):
+    """Calls callbacks on behalf of one run; :meth:`of` is a context that begins and ends them."""
+
+    def __init__(
+        self,
+        session: Session,
+        callbacks: Sequence[Callback],
+        group: str,
+        note: Callable[[str], None],
+    ) -> None:
+        self._session = session
+        self._callbacks = callbacks
+        self._started: list[Callback] = []
+        self._run = _observed(session, group, note)
+        self._note = note
+        paces: dict[int, _Pace] = {}
+        for one in callbacks:
+            if _listens(one, "on_step"):
+                paces.setdefault(one.every, _Pace(one.every, [])).callbacks.append(one)
+        self._paces = list(paces.values())
+        self._hears_epochs = any(_listens(one, "on_epoch") for one in callbacks)
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(
+        cls,
+        session: Session,
+        callbacks: Sequence[Callback],
+        group: str,
+        note: Callable[[str], None],
+    ) -> Iterator[Calls]:
+        """Start the callbacks; if the block raises, tell those that were started.
+
+        Args:
+            session: the run, before its first step.
+            callbacks: what to call; nothing is called on a rank that does not lead.
+            group: the sweep that the run belongs to, if any.
+            note: shows a message to the user.
+        """
+        calls = cls(session, callbacks if session.compute.ranks.leads else (), group, note)
+        try:
+            calls._start()
+            yield calls
+        except BaseException as error:
+            calls._tell(error)
+            raise
+
+    def _start(self) -> None:
+        for one in self._callbacks:
+            self._started.append(one)
+            self._call(one, "on_start")
+        for pace in self._paces:
+            pace.begin(self._session)
+
+    def step(self, session: Session, step: StepResult) -> None:
+        """Call those that are due after this step."""
+        for pace in self._paces:
+            if marks := pace.marks(session):
+                with session.state.clock.paused():
+                    for progress in pace.rows(session, marks):
+                        self._ask(pace.callbacks, "on_step", progress)
+
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Call all of them after an epoch."""
+        if self._hears_epochs:
+            with session.state.clock.paused():
+                done = session.state.epoch + session.state.batch / session.loader.batches
+                self._ask(self._callbacks, "on_epoch", _of_epoch(result, done))
+        for pace in self._paces:
+            pace.begin(session)
+        return False
+
+    def end(self, summary: Summary) -> None:
+        """Tell all of them how the run ended, then raise the first error of one, if any."""
+        failures = []
+        while self._started:
+            one = self._started.pop(0)
+            try:
+                self._call(one, "on_end", summary)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _ask(self, callbacks: Sequence[Callback], method: str, progress: Progress) -> None:
+        """Call one method of each; stop the run if one asks for it, after all were called."""
+        for one in callbacks:
+            try:
+                answer = self._call(one, method, progress)
+                if _wants_to_stop(answer, one, method):
+                    self._session.halt(f"the callback {type(one).__name__} returned True")
+            except BaseException:
+                self._session.keep()
+                raise
+
+    def _tell(self, error: BaseException) -> None:
+        for one in self._started:
+            try:
+                self._call(one, "on_error", error)
+            except Exception as second:
+                kind = type(second).__name__
+                self._note(f"{type(one).__name__}.on_error raised {kind}: {second}")
+
+    def _call(self, callback: Callback, method: str, *values: object) -> Any:
+        """Call one method, and restore what would change the bits of the steps that follow."""
+        who = f"the callback {type(callback).__name__}"
+        with settings_kept(who), generators_kept(self._session.compute.device):
+            return getattr(callback, method)(self._run, *values)
+
+
+@contextlib.contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Restore the global generators of Python, NumPy and torch, for the CPU and ``device``."""
+    python, numpy = random.getstate(), np.random.get_state()
+    cpu, own = torch.get_rng_state(), random_state(device)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if own is not None:
+            set_random_state(device, own)
+
+
+def _listens(callback: Callback, method: str) -> bool:
+    """Whether a callback has its own method; for others no device is waited for."""
+    own = getattr(callback, method)
+    return getattr(own, "__func__", own) is not getattr(Callback, method)
+
+
+def _wants_to_stop(answer: Any, callback: Callback, method: str) -> bool:
+    if answer is None or isinstance(answer, bool):
+        return bool(answer)
+    if str(getattr(answer, "dtype", "")) in ("bool", "torch.bool"):
+        return bool(answer)
+    raise TypeError(
+        f"{type(callback).__name__}.{method} returned {answer!r:.60}; "
+        "return True to stop the run, else None or False"
+    )
+
+
+def _observed(session: Session, group: str, note: Callable[[str], None]) -> ObservedRun:
+    config, state, used = session.config, session.state, session.normalisation
+
+    def copied() -> nn.Module:
+        return copy.deepcopy(state.eval_model).eval()
+
+    steps = config.epochs * session.loader.batches
+    return ObservedRun(
+        name=session.run.path.name,
+        path=session.run.path,
+        config=session.chosen(),
+        dataset=session.data.spec.name,
+        device=str(session.compute.device),
+        classes=tuple(session.data.spec.classes),
+        mean=used.mean,
+        std=used.std,
+        epochs=config.epochs,
+        steps=min(steps, config.max_steps) if config.max_steps else steps,
+        step=state.step,
+        group=group,
+        _copy=copied,
+        _note=note,
+    )
+
+
+def _of_steps(row: StepRow, speed: float) -> Progress:
+    figures = row.loss, row.plain_loss, row.accuracy, row.grad_norm, row.lr, speed
+    return Progress(STEP, row.epoch, row.step, row.done, *figures)
+
+
+def _of_epoch(result: EpochResult, done: float) -> Progress:
+    return Progress(
+        kind=EPOCH,
+        epoch=result.epoch,
+        step=result.step,
+        epochs_done=done,
+        train_loss=result.loss,
+        train_plain_loss=result.plain_loss,
+        train_accuracy=result.accuracy,
+        grad_norm=result.grad_norm,
+        lr=result.lr,
+        images_per_second=result.images_per_second,
+        val_loss=result.val.loss if result.val else None,
+        val_accuracy=result.val.accuracy if result.val else None,
+        norms={name: dict(vars(norms)) for name, norms in result.norms.items()},
+    )

@@ -1,0 +1,374 @@
+"""``mnist.train``: the command's run, from somebody's program or notebook, which stays as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from program import TINY as WORDS
+from recipe import TINY
+from torch import nn
+
+import mnist_cli as mnist
+from mnist_cli import Callback, Caution, MnistError, Run, cli, errors
+from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.checkpoints.digest import digests
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+
+    def forward(self, images):
+        return self.layers(images)
+"""
+
+
+def train(recipe: Any = "smoke", **settings: Any) -> Run:
+    return mnist.train(recipe, **{"progress": False, **TINY, **settings})
+
+
+def bits(run: Run) -> dict[str, str]:
+    return digests(checkpoints.read(run.path / "last.pt", run.network).document)
+
+
+def test_the_run_is_that_of_the_command(run: Run, tmp_path: Path) -> None:
+    assert cli.run([*WORDS, "--quiet"]) == 0
+    by_command = mnist.open_run(1)
+    assert bits(run) == bits(by_command)
+    names = [{path.name for path in one.path.iterdir()} for one in (run, by_command)]
+    assert names[0] == names[1]
+    assert run.path.name == by_command.path.name
+    assert run.config == by_command.config
+    assert run.record.recipe == by_command.record.recipe == "smoke"
+    assert run.test == by_command.test
+
+
+@contextlib.contextmanager
+def default_dtype() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def products(precision: str) -> Iterator[None]:
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+    """Everything at once that leaves functions their meaning."""
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.set_detect_anomaly(True),
+        default_dtype(),
+        products("medium"),
+    ):
+        yield
+
+
+SURROUNDINGS = {
+    "settings": settings,
+    "inference_mode": torch.inference_mode,
+    "default device": lambda: torch.device("meta"),
+}
+
+
+def state() -> dict[str, Any]:
+    """What a call must leave as it was."""
+    return {
+        "python": random.getstate(),
+        "numpy": tuple(map(str, np.random.get_state())),
+        "torch": torch.random.get_rng_state().tolist() if not on_meta() else None,
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "anomaly": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "products": torch.get_float32_matmul_precision(),
+        "filters": list(warnings.filters),
+        "handlers": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
+        "path": list(sys.path),
+    }
+
+
+def on_meta() -> bool:
+    return torch.get_default_device().type == "meta"
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_the_callers_settings_change_no_bit_and_stay(name: str, run: Run) -> None:
+    with SURROUNDINGS[name]():
+        before = state()
+        other = train()
+        assert mnist.evaluate(other).to_plain()["loss"] == run.test.loss  # type: ignore[union-attr]
+        assert mnist.predict(np.zeros((28, 28), np.uint8), mnist.load(other))[0].probabilities
+        assert state() == before
+    assert bits(other) == bits(run)
+
+
+def test_what_matplotlib_draws_with_stays(run: Run) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"font.size": 23.0}):
+        train(epochs=1)
+        assert matplotlib.rcParams["font.size"] == 23
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        ({"learning_rate": 0.1}, "no key 'learning_rate'", "Did you mean 'lr'?"),
+        ({"epoch": 3}, "no key 'epoch'", "Did you mean 'epochs'?"),
+        ({"config": "fast"}, "no key 'config'", "Did you mean 'recipe'?"),
+        ({"callback": []}, "no key 'callback'", "Did you mean 'callbacks'?"),
+        ({"verbose": False}, "no key 'verbose'", "Did you mean 'progress'?"),
+        ({"zebra": 1}, "no key 'zebra'", "The keys are dataset, model"),
+        ({"lr": -1}, "lr: should be a number above 0, not -1", "lr: "),
+        ({"lr": "fast"}, "lr: should be", ""),
+        ({"optimizer": "Adamm"}, "optimizer: should be", "Did you mean 'adam'?"),
+        ({"momentum": 0.9}, "momentum: has no effect with optimizer = adam", ""),
+        ({"recipe": "fats"}, "recipe fats: no preset", "Did you mean 'fast'?"),
+        ({"recipe": {"lr": 1}}, "{'lr': 1} is no recipe", "Give a preset"),
+        ({"recipe": 7}, "recipe 7: no preset", ""),
+        ({"model": 3}, "3 names no network", "Give a name"),
+        ({"model": "cnn"}, "unknown model 'cnn'", "Did you mean 'conv4'?"),
+        ({"model": int}, "int is not a subclass of torch.nn.Module", ""),
+        ({"model": nn.Linear(2, 2)}, "names no network", "or a class"),
+        ({"device": "gpu0"}, "device", ""),
+        ({"name": "a/b"}, "'a/b' cannot name a run", ""),
+        ({"runs": 3}, "3 is not a path", ""),
+        ({"callbacks": 3}, "3 is not a callback", ""),
+        ({"callbacks": "wand"}, "no logger is called 'wand'", "Loggers: "),
+        ({"resume": True, "recipe": "fast"}, "keeps its own recipe", "Omit"),
+        ({"recipe": "default", "resume": 2.5}, "2.5 names no run", "Give a Run"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(errors.UsageError) as refused:
+        mnist.train(**{"recipe": "smoke", "progress": False, **arguments})
+    assert message in refused.value.message
+    assert hint in refused.value.hint
+    assert "--" not in str(refused.value)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:after epoch 1")  # it is at chance
+def test_numbers_of_other_libraries_and_paths_are_taken(tmp_path: Path, run: Run) -> None:
+    settings = {"lr": np.float32(0.005), "epochs": np.int64(3), "seed": torch.tensor(0)}
+    assert bits(train(**settings, eval_batch_size=None)).keys() == bits(run).keys()
+    (tmp_path / "mine.toml").write_text("dataset = 'digits'\nmodel = 'conv2'\nepochs = 1\n")
+    assert train(tmp_path / "mine.toml", runs=tmp_path / "here", name="first").path == (
+        tmp_path / "here/0001-first"
+    )
+
+
+def test_a_run_is_repeated_and_started_from(run: Run) -> None:
+    assert bits(train(run)) == bits(run)
+    assert bits(mnist.train(**run.config, progress=False)) == bits(run)
+    assert train(start=run, epochs=1).record.environment["start"].endswith("best.pt")
+
+
+class Signals(Callback):
+    """Sends this process signals after some steps."""
+
+    every = 1
+
+    def __init__(self, *numbers: int, step: int = 4) -> None:
+        self.numbers, self.step = numbers, step
+
+    def on_step(self, run: Any, progress: Any) -> None:
+        if progress.step == self.step:
+            for number in self.numbers:
+                signal.raise_signal(number)
+
+
+def test_ctrl_c_saves_the_run_and_says_how_to_resume_it(run: Run) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(callbacks=Signals(signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is handler
+    message, hint = str(stopped.value).splitlines()
+    assert "stopped in epoch 2 after 1 of 3 batches" in message
+    call = hint.removeprefix("Resume with ").removesuffix(".")
+    assert call == "mnist.train(resume='runs/0001-digits-conv2')"
+    assert mnist.open_run(1).state == "unfinished"
+    resumed = eval(call.removesuffix(")") + ", progress=False)")  # noqa: S307
+    assert resumed.state == "finished"
+    assert bits(resumed) == bits(run)
+
+
+def test_a_second_ctrl_c_does_not_end_the_process() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=Signals(signal.SIGINT, signal.SIGINT))
+    assert mnist.open_run(1).state == "unfinished"
+    assert mnist.train(resume=True, progress=False).state == "finished"
+
+
+def test_another_signal_reaches_the_callers_handler_once_the_run_is_saved() -> None:
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    try:
+        with pytest.raises(errors.Terminated, match="everything up to there"):
+            train(callbacks=Signals(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert mnist.open_run(1).checkpoint.is_file()
+
+
+def test_several_threads_train_one_after_the_other() -> None:
+    found: list[Run] = []
+    threads = [
+        threading.Thread(target=lambda f=folder: found.append(train(epochs=1, runs=f)))  # type: ignore[misc]
+        for folder in ("one", "two")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bits(found[0]) == bits(found[1])
+
+
+def test_a_callback_may_use_the_api_and_changes_no_bit(run: Run) -> None:
+    scores = []
+
+    class Evaluates(Callback):
+        def on_epoch(self, run: Any, progress: Any) -> None:
+            scores.append(mnist.evaluate(mnist.open_run(run.path), "val").accuracy)
+
+    assert bits(train(callbacks=[Evaluates()])) == bits(run)
+    assert scores[-1] == run.metrics[-1]["val_accuracy"]
+
+
+def test_the_error_of_a_callback_is_raised_as_it_is() -> None:
+    class Fails(Callback):
+        def on_epoch(self, run: Any, progress: Any) -> None:
+            Path("nothing").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        train(callbacks=Fails())
+
+
+def test_signs_of_a_run_that_does_not_learn_are_python_warnings_at_the_callers_line() -> None:
+    with pytest.warns(Caution) as caught:
+        train(batch_size=1000, epochs=1)
+    assert {one.filename for one in caught} == {__file__}
+
+
+# --- networks of the user's own
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_net.py").write_text(NET.replace("WIDTH", "8"))
+    import own_net  # type: ignore[import-not-found]
+
+    yield own_net
+    del sys.modules["own_net"]
+
+
+@pytest.mark.filterwarnings("ignore:after epoch 1")  # it is at chance
+def test_a_class_in_a_file_is_trained_and_used_without_naming_it_again(module: Any) -> None:
+    run = train(model=module.Net, epochs=1)
+    assert run.network == str(Path("own_net.py:Net").absolute())
+    assert mnist.evaluate(run).accuracy == run.test.accuracy  # type: ignore[union-attr]
+    assert bits(train(run, epochs=1)) == bits(run)
+    with pytest.raises(errors.CheckpointError, match=r"network='path/to/net\.py:Net'"):
+        mnist.load(run.path)
+    assert mnist.load(run.path, network=module.Net).network.layers[1].out_features == 8
+
+
+@pytest.mark.filterwarnings("ignore:after epoch 1")  # it is at chance
+def test_a_file_that_was_edited_is_run_anew(module: Any, tmp_path: Path) -> None:
+    train(model="own_net.py:Net", epochs=1)
+    (tmp_path / "own_net.py").write_text(NET.replace("WIDTH", "12"))
+    run = train(model="own_net.py:Net", epochs=1)
+    assert run.model().network.layers[1].out_features == 12  # type: ignore[operator, union-attr]
+
+
+def test_a_class_of_a_notebook_is_refused() -> None:
+    class Net(nn.Module):
+        pass
+
+    for one in (Net, type("Net", (nn.Module,), {"__module__": "__main__"})):
+        with pytest.raises(
+            errors.UsageError, match=r"%%writefile net.py, and name it: 'net.py:Net'"
+        ):
+            train(model=one)
+
+
+def test_a_script_without_a_guard_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        NET.replace("WIDTH", "8")
+        + "import mnist_cli\nmnist_cli.train('smoke', model='script.py:Net', progress=False)\n"
+    )
+    with pytest.raises(errors.UsageError, match="if __name__ == '__main__'"):
+        train(model="script.py:Net")
+
+
+# --- progress
+
+
+def test_nothing_is_printed_without_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    train(epochs=1, progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    train(epochs=1, progress=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "epoch 1/1  loss" in printed.err
+
+
+def test_a_notebook_shows_one_bar_and_updates_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[dict[str, str]] = []
+
+    def display(bundle: dict[str, str], *, raw: bool, display_id: bool) -> Any:
+        assert (raw, display_id, shown) == (True, True, [])
+        shown.append(bundle)
+        return types.SimpleNamespace(update=lambda one, raw: shown.append(one))
+
+    shell = types.SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    train(progress=True)
+    assert len(shown) > 3
+    assert 'value="1.0000"' in shown[-1]["text/html"]
+    assert "epoch 3/3  loss" in shown[-1]["text/html"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_has_the_class_and_code_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MnistError) as refused:
+        train(runs="file/runs")
+    assert refused.value.code == 5
