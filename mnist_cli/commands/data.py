@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_cli import catalogue
+from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
-from mnist_cli.commands import contradictions, options, recipe_layers
+from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
 
