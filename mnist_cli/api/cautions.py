@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 import warnings
 from pathlib import Path
 
@@ -14,22 +13,8 @@ _INSIDE = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 
 def caution(message: str) -> None:
-    """Warn with a :class:`Caution` at the first line outside this package, each time anew."""
-    frame = inspect.currentframe()
+    """Warn with a :class:`Caution` at the first line outside this package."""
+    frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
-        frame = frame.f_back
-    if frame is None:
-        warnings.warn(message, Caution, stacklevel=2)
-    else:
-        place = frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__")
-        warnings.warn_explicit(message, Caution, *place, registry={})
-
-
-def forget_what_was_said() -> None:
-    """See that the warnings of this package's own lines are shown in each call, not once.
-
-    Python keeps in each module which of its warnings it has shown.
-    """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("mnist_cli.") and module is not None:
-            vars(module).pop("__warningregistry__", None)
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, Caution, stacklevel=level)

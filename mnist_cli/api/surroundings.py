@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-from mnist_cli.api.cautions import forget_what_was_said
 from mnist_cli.base.spinning import spinning_briefly
 from mnist_cli.errors import MnistError
 
@@ -56,7 +55,6 @@ def undisturbed() -> Iterator[None]:
         _outermost() as outermost,
     ):
         if outermost:  # a run that goes on keeps the code that it began with
-            forget_what_was_said()
             _renew_networks()
         yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import random
 import signal
 import sys
@@ -22,7 +21,6 @@ from torch import nn
 
 import mnist_cli as mnist
 from mnist_cli import Callback, Caution, MnistError, Run, errors
-from mnist_cli.data.load import load
 from mnist_cli.report.training import LearningCurves
 
 NET = """
@@ -260,20 +258,6 @@ def test_signs_of_a_run_that_does_not_learn_are_python_warnings_at_the_callers_l
     with pytest.warns(Caution) as caught:
         mnist.train("smoke", **TINY, batch_size=1000, epochs=1, progress=False)
     assert {one.filename for one in caught} == {__file__}
-
-
-def test_every_call_warns_anew(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    """Python shows a warning of a line once; a second run on other data would say nothing."""
-    loaded = dataclasses.replace(load("digits", run.path), fallback="no network")
-    monkeypatch.setattr("mnist_cli.training.run.load", lambda *_, **__: loaded)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        for _ in range(2):
-            train(epochs=1, dataset="auto")
-            mnist.load(run, normalise="none")
-    said = [str(one.message).split(",")[0] for one in caught]
-    assert len([one for one in said if one == "MNIST is not available"]) == 2
-    assert len([one for one in said if "normalised with" in one]) == 2
 
 
 # --- networks of the user's own
