@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mnist_cli.api.evaluating import Evaluation as Evaluation
     from mnist_cli.api.evaluating import evaluate as evaluate
     from mnist_cli.api.loaded import Classifier as Classifier
-    from mnist_cli.api.loaded import load as load
+    from mnist_cli.api.loading_call import load as load
     from mnist_cli.api.predicting import Prediction as Prediction
     from mnist_cli.api.predicting import Predictions as Predictions
     from mnist_cli.api.predicting import predict as predict
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "api.loaded": ("Classifier", "load"),
+    "api.loaded": ("Classifier",),
+    "api.loading_call": ("load",),
     "api.evaluating": ("Evaluation", "evaluate"),
     "api.predicting": ("Prediction", "Predictions", "predict"),
     "api.run_object": ("Run", "list_runs", "open_run"),

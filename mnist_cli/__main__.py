@@ -4,13 +4,7 @@ import gc
 import os
 import sys
 
-SPINS = "5000"
-"""How often a thread of torch's looks for work before it sleeps; GNU OpenMP's default is 300,000.
-
-Measured with the preset ``fast`` on two cores (2 to 3 runs each, alternating): on a quiet machine
-1.2 to 1.3 s of training instead of 1.1 to 1.2; beside one other busy process 5 s instead of 16 to
-66, since a thread that spins holds the core that the one it waits for would need.
-"""
+from mnist_cli.base.spinning import spin_briefly
 
 
 def main() -> None:
@@ -27,15 +21,6 @@ def main() -> None:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
     run()
-
-
-def spin_briefly() -> None:
-    """Let OpenMP's threads sleep soon, unless the user's environment says how they are to wait.
-
-    It reads its environment when torch is imported, so this comes before.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,19 @@ def unfinished(path: Path) -> list[str]:
         return []
     done = "" if run.planned is None else f": {run.epochs or 0} of {run.planned} epochs"
     return [f"{run.path} is {'still running' if run.state == RUNNING else 'unfinished'}{done}"]
+
+
+def check_given(what: Any, runs: str | os.PathLike[str]) -> None:
+    """Refuse what names no checkpoint, before torch is imported; what may be a module passes.
+
+    Raises:
+        UsageError: ``what`` is of another type.
+        CheckpointError: there is no such checkpoint.
+    """
+    from mnist_cli.runs.directory import find_checkpoint
+
+    if "torch" not in sys.modules:
+        find_checkpoint(None if what is None else target_of(what), folder(runs))
 
 
 def open_given(
@@ -136,8 +150,6 @@ def class_name(network: type) -> ModelName:
     Raises:
         UsageError: the class is no module, or was not defined at the top of a file.
     """
-    import sys
-
     from torch import nn
 
     label = network.__qualname__

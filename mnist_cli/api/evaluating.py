@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_cli.api import markup
 from mnist_cli.api.cautions import caution
-from mnist_cli.api.checkpoint_given import normalisation_given, open_given, unfinished
+from mnist_cli.api.checkpoint_given import (
+    check_given,
+    normalisation_given,
+    open_given,
+    unfinished,
+)
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS, data_folder
 from mnist_cli.api.run_object import Run
@@ -219,6 +224,7 @@ def evaluate(
     name = _split_name(split)
     if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
         raise UsageError(f"batch_size: should be a whole number from 1 on, not {batch_size!r}")
+    check_given(what, runs)
     with undisturbed():
         from torch import nn
 

@@ -1,24 +1,19 @@
-"""A trained network as a module that takes images as they are: ``mnist.load``."""
+"""A trained network as a module that takes images as they are."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_cli.api.checkpoint_given import open_given
-from mnist_cli.api.places import RUNS
-from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.config.normalisations import in_words
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.ensemble import Ensemble, vote
 
 if TYPE_CHECKING:
-    from mnist_cli.api.run_object import Run
     from mnist_cli.inference.opened import OpenCheckpoint
 
 LARGEST = 2.0
@@ -110,47 +105,3 @@ def _check_range(images: Tensor) -> None:
 
 def _word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-@briefly
-def load(
-    what: Run | str | os.PathLike[str] | int | None = None,
-    *,
-    network: str | type[nn.Module] | None = None,
-    device: str = "cpu",
-    precision: str | None = None,
-    normalise: str | tuple[float, float] | None = None,
-    runs: str | os.PathLike[str] = RUNS,
-) -> Classifier:
-    """A trained network as a module, in evaluation mode.
-
-    Args:
-        what: a :class:`Run`, the path of a run or a checkpoint, or a run's number or name; None
-            is the newest run. Other programs' files of weights are read too.
-        network: the network's name, if the file does not state it. A class in your own file must
-            be named, such as ``net.py:Net``: no file that a checkpoint names is ever run.
-        device: where to put the network: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
-        precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or fp32 for
-            another program's weights.
-        normalise: mean and standard deviation as fractions of 255, or ``mnist``, ``none`` or
-            ``half``; None is what is known, or else MNIST's.
-        runs: folder of the run directories, for numbers and names.
-
-    Raises:
-        CheckpointError: no such checkpoint, or it is damaged, hostile or of another network.
-        UsageError: an argument is wrong, or the device is not available.
-    """
-    with undisturbed():
-        opened = open_given(
-            what,
-            runs=runs,
-            network=network,
-            device=device,
-            precision=precision,
-            normalise=normalise,
-        )
-        from mnist_cli.api.cautions import caution
-
-        for text in opened.warnings:
-            caution(text)
-        return Classifier(opened).eval()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
 from mnist_cli.api.cautions import caution
-from mnist_cli.api.checkpoint_given import normalisation_given, open_given
+from mnist_cli.api.checkpoint_given import check_given, normalisation_given, open_given
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
 from mnist_cli.api.run_object import Run
@@ -219,6 +219,7 @@ def predict(
         NonFiniteError: the network's outputs are not finite.
         OutOfMemory: the device has too little memory.
     """
+    check_given(model, runs)
     with undisturbed():
         from mnist_cli.api.images_given import prepared
 

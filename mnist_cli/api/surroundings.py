@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
+from mnist_cli.base.spinning import spinning_briefly
 from mnist_cli.errors import MnistError
 
 P = ParamSpec("P")
@@ -43,6 +44,9 @@ def undisturbed() -> Iterator[None]:
     Threads wait for each other here. An unexpected lack of memory, and a failure in the user's
     own network, become the errors that the commands report.
     """
+    if "torch" not in sys.modules:
+        with spinning_briefly():
+            import torch  # noqa: F401
     with (
         _ONE_AT_A_TIME,
         _known_errors(),

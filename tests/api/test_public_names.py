@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from systems import one_thread
 
 import mnist_cli as mnist
 from mnist_cli.api.key_types import Settings
@@ -72,3 +73,30 @@ def plain(hint: object) -> set[object]:
     if isinstance(hint, type) or get_origin(hint) is Literal:
         return {hint}
     return {part for one in get_args(hint) for part in plain(one)}
+
+
+def test_torch_is_imported_late_and_as_by_the_program() -> None:
+    """OpenMP reads the variable as torch is imported; the caller's environment stays."""
+    Path("empty.pt").touch()
+    script = (
+        "import builtins, os, sys; real, seen = builtins.__import__, []\n"
+        "def watched(name, *rest):\n"
+        "    if name == 'torch' and not seen: seen.append(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = watched\n"
+        "import mnist_cli as mnist\n"
+        "calls = [mnist.train, mnist.evaluate, mnist.load, mnist.predict, mnist.open_run]\n"
+        "assert 'torch' not in sys.modules\n"
+        "for call in calls[1:4]:\n"
+        "    try: call('x.png', 'missing.pt') if call is mnist.predict else call('missing.pt')\n"
+        "    except mnist.errors.CheckpointError: pass\n"
+        "    assert 'torch' not in sys.modules\n"
+        "try: mnist.load('empty.pt')\n"
+        "except mnist.errors.CheckpointError: pass\n"
+        "print(seen, os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, env=one_thread(PYTHONPATH=str(SOURCE.parent.parent)),
+    )  # fmt: skip
+    assert done.stdout == "['5000'] None\n"
