@@ -99,10 +99,9 @@ class Client(Recording):
 
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:
         self.record("get_metric_history", locals())
-        steps = [
-            m.step for name, sent in self.calls if name == "log_batch" for m in sent["metrics"]
-        ]
-        return [SimpleNamespace(step=step) for step in steps]
+        batches = [arguments for name, arguments in self.calls if name == "log_batch"]
+        logged = [metric for batch in batches for metric in batch["metrics"]]
+        return [SimpleNamespace(step=metric.step) for metric in logged if metric.key == key]
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
         self.record("log_batch", locals())
@@ -153,7 +152,7 @@ def stand_in(
         return WandbRun(calls, broken)
 
     packages = {
-        "wandb": {"init": begin, "login": login, "Settings": dict},
+        "wandb": {"init": begin, "login": login, "Settings": dict, "run": None},
         "mlflow": {"MlflowClient": lambda: Client(calls, broken)},
         "mlflow.entities": {"Metric": Metric, "Param": Param},
     }
@@ -206,9 +205,12 @@ def test_without_an_account_wandb_is_offline_and_never_asks(
     monkeypatch.setenv("WANDB_MODE", "disabled")
     train(tmp_path / "b", "wandb")  # a warning would be an error
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(sys.modules["wandb"], "login", lambda prompt, verify: not prompt)
+    monkeypatch.setattr(sys.modules["wandb"], "run", object())  # within a run of the caller's own
     train(tmp_path / "c", "wandb")
-    assert [one["mode"] for one in sent(calls, "init")] == ["offline", None, None]
+    monkeypatch.setattr(sys.modules["wandb"], "run", None)
+    monkeypatch.setattr(sys.modules["wandb"], "login", lambda prompt, verify: not prompt)
+    train(tmp_path / "d", "wandb")
+    assert [one["mode"] for one in sent(calls, "init")] == ["offline", None, None, None]
 
 
 @OFFLINE
@@ -232,6 +234,24 @@ def test_a_resumed_run_goes_on_in_the_same_log(
         metrics = [one["metrics"] for one in sent(calls, "log_batch") if one["metrics"]]
         steps = [one[0].step for one in metrics if not one[0].key.startswith("test/")]
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def test_what_mlflow_has_of_a_killed_run_is_not_logged_twice(
+    tmp_path: Path, stand_in: Any, calls: list[Any]
+) -> None:
+    """The log came to the end, and the checkpoint to the end of the first epoch."""
+
+    class Keep(Callback):
+        def on_epoch(self, run: ObservedRun, progress: Progress) -> None:
+            saved.append((run.path / "last.pt").read_bytes())
+
+    saved: list[bytes] = []
+    train(tmp_path, "mlflow", Keep())
+    (tmp_path / "last.pt").write_bytes(saved[0])
+    before = len(sent(calls, "log_batch"))
+    train(tmp_path, "mlflow", resume=True)
+    (last,) = sent(calls, "log_batch")[before:]
+    assert {metric.key for metric in last["metrics"]} == {"test/accuracy", "test/loss"}
 
 
 @OFFLINE

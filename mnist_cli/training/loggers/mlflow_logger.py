@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_cli.errors import Stopped
+from mnist_cli.runs.results import EPOCH, STEP
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loggers import keep_id, kept_id
 from mnist_cli.training.run_summary import Summary
@@ -25,18 +26,19 @@ class MlflowLogger(Callback):
     way_out = "Set MLFLOW_TRACKING_URI to a store that answers, such as sqlite:///mlflow.db"
     _client: Any
     _id: str
-    _logged: int
+    _logged: dict[str, int]
 
     def on_start(self, run: ObservedRun) -> None:
         """Begin the run, or go on with it."""
         from mlflow import MlflowClient
 
-        self._client, self._logged = MlflowClient(), 0
+        self._client, self._logged = MlflowClient(), {}
         self._id = kept_id(run, "mlflow")
         if self._id:
             self._ask("update_run", self._id, status="RUNNING")
-            history = self._ask("get_metric_history", self._id, "step/lr")
-            self._logged = max((metric.step for metric in history), default=0)
+            for kind in (STEP, EPOCH):
+                history = self._ask("get_metric_history", self._id, f"{kind}/lr")
+                self._logged[kind] = max((metric.step for metric in history), default=0)
         else:
             self._id = keep_id(run, "mlflow", self._new_run(run))
         run.note(f"mlflow: run {self._id} in {self._client.tracking_uri}")
@@ -71,13 +73,11 @@ class MlflowLogger(Callback):
         self._ask("log_batch", self._id, metrics=metrics)
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of steps that are not logged yet."""
-        if progress.step > self._logged:
+        """Log figures that are not logged yet: a killed run may have come further than its checkpoint."""
+        if progress.step > self._logged.get(progress.kind, 0):
             self._log(progress.figures(), progress.step)
 
-    def on_epoch(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of an epoch."""
-        self._log(progress.figures(), progress.step)
+    on_epoch = on_step
 
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Log the result on the test set."""

@@ -27,7 +27,8 @@ class WandbLogger(Callback):
         import wandb
 
         mode = os.environ.get("WANDB_MODE")
-        known = bool(mode) or wandb.login(prompt=False, verify=False)
+        inside = wandb.run is not None  # a run of the caller's own, which has logged in
+        known = bool(mode) or inside or wandb.login(prompt=False, verify=False)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "mnist"),
             name=run.name,
@@ -49,12 +50,10 @@ class WandbLogger(Callback):
             warnings.warn(f"{message}wandb sync {place}", Caution, stacklevel=2)
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of steps."""
+        """Log the figures of steps, or of an epoch."""
         self._run.log(progress.figures(), step=progress.step)
 
-    def on_epoch(self, run: ObservedRun, progress: Progress) -> None:
-        """Log the figures of an epoch."""
-        self._run.log(progress.figures(), step=progress.step)
+    on_epoch = on_step
 
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Log the result on the test set."""
