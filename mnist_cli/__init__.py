@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mnist_cli import autograd as autograd
     from mnist_cli import errors as errors
-    from mnist_cli.api.evaluating import Evaluation as Evaluation
     from mnist_cli.api.evaluating import evaluate as evaluate
+    from mnist_cli.api.evaluation_object import Evaluation as Evaluation
     from mnist_cli.api.loaded import Classifier as Classifier
     from mnist_cli.api.loading_call import load as load
     from mnist_cli.api.predicting import Prediction as Prediction
@@ -44,7 +44,8 @@ __version__ = "0.1.0"
 _HOME = {
     "api.loaded": ("Classifier",),
     "api.loading_call": ("load",),
-    "api.evaluating": ("Evaluation", "evaluate"),
+    "api.evaluating": ("evaluate",),
+    "api.evaluation_object": ("Evaluation",),
     "api.predicting": ("Prediction", "Predictions", "predict"),
     "api.run_object": ("Run", "list_runs", "open_run"),
     "api.train_call": ("train",),

@@ -204,7 +204,7 @@ def predict(
             ``nn.Module`` as for :func:`mnist_cli.evaluate`; None is the newest run.
         segment: find several digits in each picture, in reading order.
         network: the network's name, if the file does not state it; see :func:`mnist_cli.load`.
-        normalise: as for :func:`mnist_cli.evaluate`.
+        normalise: as for :func:`mnist_cli.evaluate`; MNIST's for a module that states none.
         device: where to compute; None is ``auto``, or where the module is.
         precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or else fp32.
         runs: folder of the run directories, for numbers and names.

@@ -61,7 +61,9 @@ def build(names: Sequence[str], *, dry_run: bool = False) -> tuple[Callback, ...
         names: as :func:`chosen` gives them.
         dry_run: whether nothing is kept: then only what goes into the run's folder is logged.
     """
+    kept = [name for name in names if name == "tensorboard" or not dry_run]
+    if not kept:
+        return ()
     from mnist_cli.training.loggers import logger
 
-    kept = [name for name in names if name == "tensorboard" or not dry_run]
     return tuple(logger(name) for name in kept)

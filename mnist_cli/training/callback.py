@@ -52,17 +52,26 @@ class ObservedRun:
 
     def note(self, message: str) -> None:
         """Show a message as the program's own notes are shown."""
-        assert self._note is not None
-        self._note(message)
+        if self._note is not None:
+            self._note(message)
 
     def model(self) -> nn.Module:
         """A copy of the network as it stands, in evaluation mode, on the run's device.
 
         It is the network that is validated: with averaged weights if the run averages them.
         Changing the copy does not change the run.
+
+        Raises:
+            RuntimeError: the run has ended.
         """
-        assert self._copy is not None
+        if self._copy is None:
+            raise RuntimeError(f"the run has ended; its network is in its folder, {self.path}")
         return self._copy()
+
+    def _end(self) -> None:
+        """Let go of the network and the terminal: a callback may keep this object."""
+        object.__setattr__(self, "_copy", None)
+        object.__setattr__(self, "_note", None)
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Callback:
 
     Attributes:
         every: number of steps between two calls of :meth:`on_step`, counted within each epoch and
-            at most an epoch. 0 takes those of the run's log (``log_every``: by default about 100
+            at most an epoch; read after :meth:`on_start`. 0 takes those of the run's log (``log_every``: by default about 100
             calls in a run). Each call waits for the device.
     """
 

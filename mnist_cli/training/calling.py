@@ -106,11 +106,7 @@ class Calls(Observer):
         self._started: list[Callback] = []
         self._run = _observed(session, group, note)
         self._note = note
-        paces: dict[int, _Pace] = {}
-        for one in callbacks:
-            if _listens(one, "on_step"):
-                paces.setdefault(one.every, _Pace(one.every, [])).callbacks.append(one)
-        self._paces = list(paces.values())
+        self._paces: list[_Pace] = []
         self._hears_epochs = any(_listens(one, "on_epoch") for one in callbacks)
 
     @classmethod
@@ -137,11 +133,19 @@ class Calls(Observer):
         except BaseException as error:
             calls._tell(error)
             raise
+        finally:
+            calls._run._end()
 
     def _start(self) -> None:
         for one in self._callbacks:
             self._started.append(one)
             self._call(one, "on_start")
+        check_callbacks(self._callbacks)  # one may have chosen its steps only now
+        paces: dict[int, _Pace] = {}
+        for one in self._callbacks:
+            if _listens(one, "on_step"):
+                paces.setdefault(one.every, _Pace(one.every, [])).callbacks.append(one)
+        self._paces = list(paces.values())
         for pace in self._paces:
             pace.begin(self._session)
 

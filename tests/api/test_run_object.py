@@ -32,6 +32,7 @@ def test_rows_are_those_of_the_file_and_share_their_keys(run: Run) -> None:
         written
     )
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
+    assert "norms" not in rows[0]
     assert {row["kind"] for row in rows} == {"step", "epoch"}
     flat = [(row["epoch"], row["parameter"], row["update"]) for row in run.norms]
     assert flat == [

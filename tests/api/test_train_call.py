@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from program import TINY as WORDS
-from recipe import TINY
+from recipe import TINY, bits, train
 from torch import nn
 
 import mnist_cli as mnist
-from mnist_cli import Callback, Caution, MnistError, Run, cli, errors
-from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.checkpoints.digest import digests
+from mnist_cli import Callback, Caution, MnistError, Run, errors
+from mnist_cli.report.training import LearningCurves
 
 NET = """
 from torch import nn
@@ -38,24 +36,10 @@ class Net(nn.Module):
 """
 
 
-def train(recipe: Any = "smoke", **settings: Any) -> Run:
-    return mnist.train(recipe, **{"progress": False, **TINY, **settings})
-
-
-def bits(run: Run) -> dict[str, str]:
-    return digests(checkpoints.read(run.path / "last.pt", run.network).document)
-
-
-def test_the_run_is_that_of_the_command(run: Run, tmp_path: Path) -> None:
-    assert cli.run([*WORDS, "--quiet"]) == 0
-    by_command = mnist.open_run(1)
-    assert bits(run) == bits(by_command)
-    names = [{path.name for path in one.path.iterdir()} for one in (run, by_command)]
-    assert names[0] == names[1]
-    assert run.path.name == by_command.path.name
-    assert run.config == by_command.config
-    assert run.record.recipe == by_command.record.recipe == "smoke"
-    assert run.test == by_command.test
+@pytest.fixture(autouse=True)
+def _without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To draw them takes longer than all else here."""
+    monkeypatch.setattr(LearningCurves, "finished", lambda *_: None)
 
 
 @contextlib.contextmanager
@@ -123,6 +107,9 @@ def on_meta() -> bool:
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_the_callers_settings_change_no_bit_and_stay(name: str, run: Run) -> None:
+    random.seed(name)
+    np.random.seed(len(name))
+    torch.manual_seed(len(name))
     with SURROUNDINGS[name]():
         before = state()
         other = train()
@@ -130,13 +117,6 @@ def test_the_callers_settings_change_no_bit_and_stay(name: str, run: Run) -> Non
         assert mnist.predict(np.zeros((28, 28), np.uint8), mnist.load(other))[0].probabilities
         assert state() == before
     assert bits(other) == bits(run)
-
-
-def test_what_matplotlib_draws_with_stays(run: Run) -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    with matplotlib.rc_context({"font.size": 23.0}):
-        train(epochs=1)
-        assert matplotlib.rcParams["font.size"] == 23
 
 
 @pytest.mark.parametrize(
@@ -276,7 +256,7 @@ def test_the_error_of_a_callback_is_raised_as_it_is() -> None:
 
 def test_signs_of_a_run_that_does_not_learn_are_python_warnings_at_the_callers_line() -> None:
     with pytest.warns(Caution) as caught:
-        train(batch_size=1000, epochs=1)
+        mnist.train("smoke", **TINY, batch_size=1000, epochs=1, progress=False)
     assert {one.filename for one in caught} == {__file__}
 
 

@@ -10,10 +10,11 @@ import pytest
 from program import TINY, Run
 
 from mnist_cli.base import packages
-from mnist_cli.commands import logging_options
+from mnist_cli.commands import logging_options, sweep
 from mnist_cli.config.choices import LOGGERS
 from mnist_cli.training import loggers
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
+from mnist_cli.training.run import RunRequest
 
 SMALL = [*TINY, "--quiet"]
 
@@ -108,11 +109,20 @@ def test_a_dry_run_is_not_logged_and_says_so(run: Run, heard: type[Heard]) -> No
     ],
 )
 def test_each_run_of_a_sweep_is_logged_in_its_group(
-    run: Run, heard: type[Heard], command: list[str], group: str
+    run: Run,
+    heard: type[Heard],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    group: str,
 ) -> None:
-    assert run(*command, "--logger", "wandb").code == 0
-    assert [one.group for one in heard.runs] == [group, group]
-    assert [one.name for one in heard.runs] == [f"000{n}-{group}.{n}" for n in (1, 2)]
+    requests: list[RunRequest] = []
+    monkeypatch.setattr(sweep, "_train", lambda _, make, say: requests.extend([make(), make()]))
+    monkeypatch.setattr(sweep, "_report", lambda *_, **__: None)
+    run(*command, "--logger", "wandb")
+    assert [one.group for one in requests] == [group, group]
+    first, second = (one.callbacks for one in requests)
+    assert isinstance(first[0], Heard)
+    assert first[0] is not second[0], "each run has a logger of its own"
 
 
 def test_the_hint_of_an_interrupted_run_continues_its_log(run: Run, heard: type[Heard]) -> None:

@@ -146,6 +146,10 @@ REFUSED = {
     "onnx": ["export", "--format", "onnx"],
     "safetensors": ["export", "--format", "safetensors"],
     "tensorboard": ["train", *SMALL, "--dataset", "own", "--tensorboard"],
+    **{
+        name: ["train", *SMALL, "--dataset", "own", "--logger", name]
+        for name in ("wandb", "mlflow")
+    },
     "httpx": ["data", "fetch", "mnist", "--data-dir", "none"],
 }
 TORCH = metadata.version("torch").partition("+")[0]

@@ -154,6 +154,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
     assert summary.stop_reason == "the callback Recorder returned True"
     assert json.loads((part / "summary.json").read_text())["stop_reason"] == summary.stop_reason
     assert stopping.names[-2:] == ["epoch", "end"], "what was trained is validated and tested"
+    assert stopping.of("epoch")[-1].epochs_done == pytest.approx(steps / 3)
     assert document(part)["position"]["step"] == steps
     record = read_run(part)
     assert (record.state, record.stop_reason) == ("finished", summary.stop_reason)
@@ -353,6 +354,28 @@ def test_what_is_no_callback_is_refused_before_the_run(tmp_path: Path, wrong: An
 def test_a_wrong_number_of_steps_is_refused_before_the_run(tmp_path: Path, every: Any) -> None:
     with pytest.raises(UsageError, match="the callback Recorder has every = "):
         RunRequest(tmp_path, tmp_path, callbacks=(Recorder(every=every),))
+
+
+def test_a_callback_may_choose_its_steps_when_the_run_starts(tmp_path: Path) -> None:
+    class Late(Recorder):
+        def on_start(self, run: ObservedRun) -> None:
+            self.every = wanted
+
+    for wanted, steps in ((1, 6), (99, 2)):
+        late = Late()
+        train(tmp_path / str(wanted), late)
+        assert len(late.of("step")) == steps
+    wanted = -1
+    with pytest.raises(UsageError, match="the callback Late has every = -1"):
+        train(tmp_path / "wrong", Late())
+
+
+def test_a_callback_that_keeps_the_run_does_not_keep_its_memory(tmp_path: Path) -> None:
+    seen = Recorder()
+    train(tmp_path, seen)
+    with pytest.raises(RuntimeError, match="the run has ended; its network is in its folder"):
+        seen.run.model()
+    seen.run.note("nobody listens")
 
 
 def test_the_model_is_the_one_that_is_validated(tmp_path: Path) -> None:

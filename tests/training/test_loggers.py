@@ -152,7 +152,7 @@ def stand_in(
         return WandbRun(calls, broken)
 
     packages = {
-        "wandb": {"init": begin, "login": login, "Settings": dict},
+        "wandb": {"init": begin, "login": login, "Settings": dict, "run": None},
         "mlflow": {"MlflowClient": lambda: Client(calls, broken)},
         "mlflow.entities": {"Metric": Metric, "Param": Param},
     }
@@ -205,9 +205,12 @@ def test_without_an_account_wandb_is_offline_and_never_asks(
     monkeypatch.setenv("WANDB_MODE", "disabled")
     train(tmp_path / "b", "wandb")  # a warning would be an error
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(sys.modules["wandb"], "login", lambda prompt, verify: not prompt)
+    monkeypatch.setattr(sys.modules["wandb"], "run", object())  # within a run of the caller's own
     train(tmp_path / "c", "wandb")
-    assert [one["mode"] for one in sent(calls, "init")] == ["offline", None, None]
+    monkeypatch.setattr(sys.modules["wandb"], "run", None)
+    monkeypatch.setattr(sys.modules["wandb"], "login", lambda prompt, verify: not prompt)
+    train(tmp_path / "d", "wandb")
+    assert [one["mode"] for one in sent(calls, "init")] == ["offline", None, None, None]
 
 
 @OFFLINE

@@ -123,7 +123,10 @@ def _id_file(run: ObservedRun, name: str) -> Path:
 def kept_id(run: ObservedRun, name: str) -> str:
     """The id of the run in another program, by which a resumed run goes on; empty if none is kept."""
     path = _id_file(run, name)
-    return path.read_text(encoding="utf-8").strip() if is_regular(path) else ""
+    if not is_regular(path):
+        return ""
+    with path.open(encoding="utf-8") as file:
+        return file.read(200).strip()
 
 
 def keep_id(run: ObservedRun, name: str, value: str) -> str:

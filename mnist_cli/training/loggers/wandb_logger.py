@@ -27,7 +27,8 @@ class WandbLogger(Callback):
         import wandb
 
         mode = os.environ.get("WANDB_MODE")
-        known = bool(mode) or wandb.login(prompt=False, verify=False)
+        inside = wandb.run is not None  # a run of the caller's own, which has logged in
+        known = bool(mode) or inside or wandb.login(prompt=False, verify=False)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "mnist"),
             name=run.name,
