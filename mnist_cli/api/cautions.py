@@ -13,8 +13,16 @@ _INSIDE = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 
 def caution(message: str) -> None:
-    """Warn with a :class:`Caution` at the first line outside this package."""
-    frame, level = inspect.currentframe(), 1
+    """Warn with a :class:`Caution` at the first line outside this package.
+
+    Each time anew: Python would show a warning of the same line once, and a cell that is run again
+    would say nothing.
+    """
+    frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, Caution, stacklevel=level)
+        frame = frame.f_back
+    if frame is None:
+        warnings.warn(message, Caution, stacklevel=2)
+    else:
+        place = frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__")
+        warnings.warn_explicit(message, Caution, *place, registry={})

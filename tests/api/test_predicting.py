@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ def test_arrays_may_be_masks(run: Run) -> None:
         mnist.predict(mask.astype(np.uint8), run)
     with pytest.warns(Caution, match="mostly light"):
         mnist.predict(~mask, run)
+
+
+def test_a_cell_that_is_run_again_warns_again(run: Run) -> None:
+    model = mnist.load(run)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            mnist.predict(255 - images(), model)
+    assert [one.filename for one in caught] == [__file__] * 3
 
 
 def test_modules_predict_as_their_run(run: Run) -> None:
