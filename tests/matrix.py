@@ -30,7 +30,7 @@ WORDS = (
     *(
         f"test_{name}.py"
         for name in (
-            *("asserting", "inspecting", "large_graphs", "module_calls", "notebook", "retention"),
+            *("asserting", "inspecting", "large_graphs", "module_calls", "retention"),
             *("summarizing", "torch_alone", "watching"),
         )
     ),

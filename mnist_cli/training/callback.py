@@ -68,8 +68,8 @@ class ObservedRun:
             raise RuntimeError(f"the run has ended; its network is in its folder, {self.path}")
         return self._copy()
 
-    def _end(self) -> None:
-        """Let go of the network and the terminal: a callback may keep this object."""
+    def let_go(self) -> None:
+        """Let go of the network and the terminal when the run ends: a callback may keep this."""
         object.__setattr__(self, "_copy", None)
         object.__setattr__(self, "_note", None)
 

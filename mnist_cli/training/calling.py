@@ -134,7 +134,7 @@ class Calls(Observer):
             calls._tell(error)
             raise
         finally:
-            calls._run._end()
+            calls._run.let_go()
 
     def _start(self) -> None:
         for one in self._callbacks:

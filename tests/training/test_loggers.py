@@ -23,7 +23,7 @@ from mnist_cli.errors import Caution, DependencyError, Interrupted, OutputError,
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loggers import logger
-from mnist_cli.training.loggers.tensorboard_logger import STEP_TAGS, TAGS, TensorboardLogger
+from mnist_cli.training.loggers.to_tensorboard import STEP_TAGS, TAGS, TensorboardLogger
 from mnist_cli.training.run import RunRequest, drive
 
 

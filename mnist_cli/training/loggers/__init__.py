@@ -36,7 +36,7 @@ def logger(name: str) -> Callback:
     if name not in LOGGERS:
         raise UsageError(f"no logger is called {name!r:.40}", f"Loggers: {', '.join(LOGGERS)}.")
     require(name, f"the logger {name}")
-    module = importlib.import_module(f"mnist_cli.training.loggers.{name}_logger")
+    module = importlib.import_module(f"mnist_cli.training.loggers.to_{name}")
     return Guarded(name, getattr(module, f"{name.capitalize()}Logger")())
 
 
