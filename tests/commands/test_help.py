@@ -13,7 +13,8 @@ import typer
 from program import Run, shell
 
 from mnist_cli import cli
-from mnist_cli.commands import browser, draw, help_pages, opening, options
+from mnist_cli.api import checkpoint_given
+from mnist_cli.commands import browser, draw, help_pages, options
 from mnist_cli.commands.help_pages import EXAMPLES, GROUPS
 from mnist_cli.config.keys import KEYS, flag
 
@@ -404,8 +405,8 @@ def test_an_unfinished_run_says_so() -> None:
     run = Path("runs/0003-digits-conv2")
     run.mkdir(parents=True)
     best = run / "best.pt"
-    assert opening.unfinished(best) == []
+    assert checkpoint_given.unfinished(best) == []
     (run / "config.toml").write_text("epochs = 2\n")
-    assert opening.unfinished(best) == [f"{run} is unfinished: 0 of 2 epochs"]
+    assert checkpoint_given.unfinished(best) == [f"{run} is unfinished: 0 of 2 epochs"]
     (run / "summary.json").write_text('{"test": {"accuracy": 0.9, "loss": 0.1, "count": 5}}')
-    assert opening.unfinished(best) == []
+    assert checkpoint_given.unfinished(best) == []
