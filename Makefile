@@ -12,7 +12,7 @@ TEST_ARGS ?=
 QUIET = $(filter -q --quiet --json,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-matrix gpu torture audit lint format docs bench clean
+.PHONY: help train test test-matrix gpu torture audit lint format docs site bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,14 @@ docs: $(VENV)/.dev ## rewrite the reference of every command, and the output tha
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/notebook.py
 	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py
+
+$(VENV)/.site: pyproject.toml constraints.txt | $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@touch $@
+
+site: $(VENV)/.site ## build README.md and docs/ as a website in build/site; a dead link fails
+	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs -d build/doctrees . build/site
+	@echo 'Open build/site/index.html'
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)
