@@ -11,7 +11,7 @@ from mnist_cli import catalogue
 from mnist_cli.base.packages import require
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import OutputError, UsageError
 
 app = typer.Typer(
     help="Data sets on disk: fetch, verify, show, path, convert.",
@@ -160,6 +160,7 @@ def show(
 
     if png is not None:
         require("matplotlib", "--out")
+        _check_folder(png)
     splits, data = load_samples(name, data_dir, note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
@@ -168,6 +169,13 @@ def show(
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
     datasets.show_samples(data.spec, chosen, png, as_json=as_json)
+
+
+def _check_folder(file: Path) -> None:
+    from mnist_cli.base.files import is_folder
+
+    if not is_folder(file.parent):
+        raise OutputError(f"cannot write {file}: {file.parent} is not a folder", "Make it first.")
 
 
 @app.command()
