@@ -16,7 +16,7 @@ PICTURES = {".svg", ".png"}
 
 # By heading, the pages in the order of the menu. A test compares it with the files.
 NAVIGATION: dict[str, list[str]] = {
-    "Use": ["docs/guide", "docs/reference", "docs/own", "docs/export"],
+    "Use": ["docs/guide", "docs/reference", "docs/own", "docs/export", "docs/docker"],
     "Learn": ["docs/learn/README"],
     "Gradients": ["docs/autograd", "docs/inspect", "docs/questions"],
     "Measurements": [
@@ -26,7 +26,7 @@ NAVIGATION: dict[str, list[str]] = {
         "docs/reliability",
         "docs/peers",
     ],
-    "Project": ["CHANGELOG", "CONTRIBUTING"],
+    "Project": ["CHANGELOG", "CONTRIBUTING", "SECURITY"],
 }
 BELOW: dict[str, list[str]] = {
     "docs/learn/README": [
