@@ -74,8 +74,8 @@ FactorsOption = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's")]
-DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's")]
+ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's", options.NETWORK)]
+DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's", options.DATA_SET)]
 OutOption = Annotated[
     Path | None,
     typer.Option(

@@ -29,9 +29,19 @@ NameArgument = Annotated[
 ]
 
 
+KnownArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help=f"One of {', '.join(catalogue.names())}.",
+        autocompletion=options.complete(catalogue.names()),
+    ),
+]
+
+
 @app.command()
 def fetch(
-    name: NameArgument = "mnist",
+    name: KnownArgument = "mnist",
     data_dir: options.DataDirOption = options.DATA_DIR,
     timeout: Annotated[
         float | None,

@@ -40,7 +40,7 @@ NOTES = {
     "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "
     "augment images, as in --set rotate=15.",
     "classes num_classes": "The number of classes is the data set's.",
-    "list list_presets list_models": "`mnist config list` lists the presets, `mnist model --list` "
+    "list list_presets list_models": "`mnist config list` lists the presets, `mnist train --help` "
     "the networks.",
     "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
 }

@@ -292,7 +292,6 @@ def test_threads_that_wait_sleep_soon_unless_the_user_says_otherwise(
         ("doctor --prove --device cuda:99 --out new/gpu.md", 2),
         ("bench nothing --out new/bench.png", 2),
         ("data convert empty --out new/idx", 3),
-        ("data show empty --out new/page.png", 3),
     ],
 )
 def test_a_command_that_refuses_leaves_no_folder(
