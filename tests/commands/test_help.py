@@ -322,6 +322,24 @@ def test_runs_complete_by_number_and_name() -> None:
     assert typed("inspect-grad --against b") == ["bf16"]
 
 
+COMPLETED = re.compile(r"RUN|CHECKPOINT|RECIPE|LIST|[a-z0-9]+\|[a-z0-9]+|\bNAME\b(?!=)")
+
+
+def test_whatever_takes_a_run_or_one_of_some_words_completes() -> None:
+    Path("runs", "0001-digits-conv2").mkdir(parents=True)
+    silent, tried = [], 0
+    for path, command in COMMANDS.items():
+        context = command.context_class(command, info_name=path)
+        for one in command.params:
+            metavar = str(one.metavar or "")
+            if COMPLETED.search(metavar) and not {"--name", "--node"} & {*one.opts}:  # known only later
+                tried += 1
+                if not one.shell_complete(context, ""):
+                    silent.append(f"{path} {one.opts[-1]} {metavar}")
+    assert tried > 50
+    assert silent == []
+
+
 def test_completion_of_runs_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     context = COMMANDS["mnist eval"].make_context("eval", [])
     assert options.complete_runs(context, "") == []
