@@ -332,7 +332,9 @@ def test_whatever_takes_a_run_or_one_of_some_words_completes() -> None:
         context = command.context_class(command, info_name=path)
         for one in command.params:
             metavar = str(one.metavar or "")
-            if COMPLETED.search(metavar) and not {"--name", "--node"} & {*one.opts}:  # known only later
+            if COMPLETED.search(metavar) and not {"--name", "--node"} & {
+                *one.opts
+            }:  # known only later
                 tried += 1
                 if not one.shell_complete(context, ""):
                     silent.append(f"{path} {one.opts[-1]} {metavar}")
