@@ -29,10 +29,9 @@ NAVIGATION: dict[str, list[str]] = {
     "Project": ["CHANGELOG", "CONTRIBUTING", "SECURITY"],
 }
 BELOW: dict[str, list[str]] = {
-    "docs/learn/README": [
-        f"docs/learn/{name}"
-        for name in ("1-load", "2-model", "3-backprop", "4-train", "5-visualise")
-    ],
+    "docs/learn/README": sorted(
+        f"docs/learn/{path.stem}" for path in (ROOT / "docs/learn").glob("[0-9]-*.md")
+    ),
 }
 
 project = "mnist_cli"
