@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PICTURES = {".svg", ".png"}
 
-# By heading, the pages in the order of the menu. A test compares it with the files.
+# By heading, the pages in the order of the menu. Pages that are missing here follow under "Use".
 NAVIGATION: dict[str, list[str]] = {
     "Use": ["docs/guide", "docs/reference", "docs/own", "docs/export", "docs/docker"],
     "Learn": ["docs/learn/README"],
@@ -33,6 +33,17 @@ BELOW: dict[str, list[str]] = {
         f"docs/learn/{path.stem}" for path in (ROOT / "docs/learn").glob("[0-9]-*.md")
     ),
 }
+
+
+def unlisted() -> list[str]:
+    """The pages of docs/ that the menu does not name."""
+    named = {page for pages in (*NAVIGATION.values(), *BELOW.values()) for page in pages}
+    pages = (path for path in (ROOT / "docs").rglob("*") if path.suffix in {".md", ".ipynb"})
+    names = {path.relative_to(ROOT).with_suffix("").as_posix() for path in pages}
+    return sorted(names - named)
+
+
+NAVIGATION["Use"] += unlisted()
 
 project = "mnist_cli"
 author = "The mnist_cli authors"
