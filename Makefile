@@ -92,8 +92,11 @@ docs: $(VENV)/.dev ## rewrite the reference of every command, and the output tha
 	$(BIN)/python docs/notebook.py
 	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py
 
+# The extra `site` alone, without torch, which the pages do not need.
 $(VENV)/.site: pyproject.toml constraints.txt | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*project["optional-dependencies"]["site"], sep="\n")' > $(VENV)/site.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(VENV)/site.txt
 	@touch $@
 
 site: $(VENV)/.site ## build README.md and docs/ as a website in build/site; a dead link fails
