@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -86,9 +87,15 @@ def dead_in_markdown(path: Path, text: str) -> list[str]:
     return dead
 
 
+@cache
+def pages_of(root: Path) -> dict[Path, Page]:
+    """The HTML pages of a folder, by path."""
+    return {path: Page(path.read_text(encoding="utf-8")) for path in root.rglob("*.html")}
+
+
 def dead_in_html(root: Path) -> list[str]:
     """In a folder of HTML pages, each target that does not exist there, with its page."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in root.rglob("*.html")}
+    pages = pages_of(root)
     dead = []
     for path, page in pages.items():
         for target in page.linked + page.loaded:
@@ -106,7 +113,7 @@ def elsewhere(root: Path) -> list[str]:
     """In a folder of HTML pages, what they load from another host, with the page."""
     return [
         f"{path.relative_to(root)}: {target}"
-        for path in root.rglob("*.html")
-        for target in Page(path.read_text(encoding="utf-8")).loaded
+        for path, page in pages_of(root).items()
+        for target in page.loaded
         if urlsplit(target).netloc
     ]
