@@ -1,3 +1,3 @@
 """Train, evaluate and look inside MNIST networks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
