@@ -12,7 +12,7 @@ TEST_ARGS ?=
 QUIET = $(filter -q --quiet --json,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-matrix gpu torture audit lint format docs bench clean
+.PHONY: help train test test-matrix gpu torture audit lint format docs site bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ help: ## list the targets
 # Stamps: what is installed is installed again only when these files change. Once they are there,
 # no target needs the network.
 $(VENV)/.python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -31,6 +31,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
+	@echo 'Installing torch, the other packages and those of the tests into $(VENV): about 3 GB, once'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
@@ -90,6 +91,17 @@ docs: $(VENV)/.dev ## rewrite the reference of every command, and the output tha
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/notebook.py
 	DOCS=rewrite $(BIN)/python -m pytest -q tests/test_learning_path.py tests/autograd/test_questions_page.py tests/api/test_api_page.py
+
+# The extra `site` alone, without torch, which the pages do not need.
+$(VENV)/.site: pyproject.toml constraints.txt | $(VENV)/.python
+	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*project["optional-dependencies"]["site"], sep="\n")' > $(VENV)/site.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(VENV)/site.txt
+	@touch $@
+
+site: $(VENV)/.site ## build README.md and docs/ as a website in build/site; a dead link fails
+	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs -d build/doctrees . build/site
+	@echo 'Open build/site/index.html'
 
 bench: $(VENV)/.run ## measure the presets side by side on this machine (ARGS=--help says what else)
 	$(BIN)/mnist bench $(ARGS)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mnist_cli.training.callback import ObservedRun as ObservedRun
     from mnist_cli.training.callback import Progress as Progress
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "api.loaded": ("Classifier",),

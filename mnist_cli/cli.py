@@ -216,15 +216,15 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a :class:`Caution` as the program's own warnings, any other as Python does."""
-    from mnist_cli.report.console import visible, warn
+    """Print a :class:`Caution` as the program's own warnings, any other as Python does, once."""
+    from mnist_cli.report.console import warn, write_once
 
     if issubclass(category, Caution):
         warn(str(message))
         return
     text = warnings.formatwarning(message, category, filename, lineno, line)
     with contextlib.suppress(OSError):
-        (file or sys.stderr).write(visible(text))
+        write_once(text, file or sys.stderr)
 
 
 def run(arguments: list[str]) -> int:

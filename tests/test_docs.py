@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from links import without_blocks
 
 from mnist_cli import cli, errors
 from mnist_cli.api import recipe_layers
@@ -139,10 +140,6 @@ def test_every_option_that_is_named_exists(path: Path) -> None:
             assert option in known, f"{path.name}: {code}"
 
 
-def without_blocks(text: str) -> str:
-    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-
-
 def all_options() -> dict[str, set[str]]:
     """By command, every option that it takes."""
     return {
@@ -153,24 +150,6 @@ def all_options() -> dict[str, set[str]]:
         }
         for name, command in all_commands().items()
     }
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(path: Path) -> None:
-    text = without_blocks(path.read_text(encoding="utf-8"))
-    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
-        if target.startswith(("https://", "http://")):
-            continue
-        there = (path.parent / target).resolve() if target else path
-        assert there.exists(), f"{path.name}: {target}"
-        if anchor:
-            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{path.name}: #{anchor}"
-
-
-def anchors(text: str) -> set[str]:
-    """The names that GitHub gives headings."""
-    headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.M)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_code_in_the_guide_runs_and_prints_what_it_says(

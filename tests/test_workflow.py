@@ -1,4 +1,4 @@
-"""The workflow of GitHub Actions, against the published schema and against what we support."""
+"""The workflows of GitHub Actions, against the published schema and against what we support."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ CHECKER = shutil.which("check-jsonschema", path=sysconfig.get_path("scripts")) o
     "check-jsonschema"
 )
 
+WORKFLOWS = sorted(WORKFLOW.parent.glob("*.yml"))
+
 pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="not in this copy of the source")
 
 
 @pytest.mark.skipif(CHECKER is None, reason="needs pip install check-jsonschema")
 @pytest.mark.parametrize(("old", "new", "code"), [("", "", 0), ("runs-on:", "run-on:", 1)])
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_the_workflow_fits_the_published_schema(
-    tmp_path: Path, old: str, new: str, code: int
+    tmp_path: Path, workflow: Path, old: str, new: str, code: int
 ) -> None:
-    path = tmp_path / "ci.yml"
-    path.write_text(WORKFLOW.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    path = tmp_path / workflow.name
+    path.write_text(workflow.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     words = [str(CHECKER), "--builtin-schema", "vendor.github-workflows", str(path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout
@@ -42,10 +45,11 @@ def test_the_workflow_tests_the_oldest_supported_python_and_torch() -> None:
         assert f"'{package}=={version}.*'" in text
 
 
-def test_the_workflow_uses_existing_make_targets() -> None:
+def test_the_workflows_use_existing_make_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.findall(r"run: make ([\w-]+)", WORKFLOW.read_text(encoding="utf-8"))
-    assert {"lint", "test", "test-matrix", "torture"} == set(targets)
+    text = "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS)
+    targets = re.findall(r"run: make ([\w-]+)", text)
+    assert {"lint", "test", "test-matrix", "torture", "site"} == set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 

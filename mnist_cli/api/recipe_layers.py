@@ -54,7 +54,16 @@ def recipe_layer(config: str | None, runs: Path = RUNS, place: str = FLAG) -> La
     if config is None:
         return None
     found = recipe_run(config, runs, place)
-    return configs.from_file(found / "config.toml" if found else configs.find_config(config, place))
+    try:
+        return configs.from_file(
+            found / "config.toml" if found else configs.find_config(config, place)
+        )
+    except UsageError as error:
+        if config.isdecimal():
+            from mnist_cli.runs.directory import known_runs
+
+            error.hint = f"{error.hint} {known_runs(runs)}".lstrip()
+        raise
 
 
 def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path | None:

@@ -107,10 +107,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
+def atomic_write(path: Path, data: bytes | str, *, parents: bool = False) -> None:
     """Replace the content of ``path`` by ``data`` in one step; see :func:`replacing`.
 
-    A character device, such as ``/dev/null``, is written to and remains a device.
+    A character device, such as ``/dev/null``, is written to and remains a device. With
+    ``parents``, missing folders are made.
 
     Raises:
         OutputError: it cannot be written. The file is the old one, whole, or the new one if only
@@ -118,6 +119,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     """
     content = data.encode() if isinstance(data, str) else data
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") if _is_device(path) else replacing(path) as file:
             file.write(content)
     except OSError as error:
@@ -247,19 +250,61 @@ def _runs_on_windows(pid: int) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Check that files can be written in ``folder``, which is made if it does not exist.
+    """Check that files can be written in ``folder``, or where it would be made; make no folder.
 
     Raises:
         OutputError: they cannot.
     """
-    probe = temporary_for(folder / "probe")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with probe.open("wb") as file:
-            file.write(b"\0" * 4096)
-            sync(file)
+        probe = temporary_for(_nearest(folder) / "probe")
+        try:
+            with probe.open("wb") as file:
+                file.write(b"\0" * 4096)
+                sync(file)
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
     except OSError as error:
         raise explain_os_error(error, folder, "write into") from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or else its nearest parent that exists."""
+    for one in (folder, *folder.absolute().parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            one.lstat()
+            return one
+    return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write into, with its parents.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, folder, "write into") from error
+    check_writable(folder)
+
+
+@contextlib.contextmanager
+def removing_empty(folder: Path, *, besides: str = "") -> Iterator[None]:
+    """Remove what the block made of a folder and its parents, as far as it is empty at the end.
+
+    Args:
+        folder: which the block makes.
+        besides: the name of a file of the folder that does not count, and goes with it.
+    """
+    made = [one for one in (folder, *folder.parents) if not is_there(one)]
+    try:
+        yield
     finally:
         with contextlib.suppress(OSError):
-            probe.unlink()
+            if made and [path.name for path in folder.iterdir()] == [besides]:
+                (folder / besides).unlink()
+        for one in made:
+            with contextlib.suppress(OSError):
+                one.rmdir()

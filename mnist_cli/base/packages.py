@@ -7,6 +7,9 @@ into a message.
 from __future__ import annotations
 
 import importlib.util
+import shlex
+import sys
+from pathlib import Path
 
 from mnist_cli.errors import DependencyError
 
@@ -104,8 +107,24 @@ def _how_to_install(package: str, *, broken: bool = False) -> str:
             "https://pytorch.org/get-started/previous-versions lists the pairs."
         )
     if broken:  # a plain install does not change an installed package
-        return f"Install it again with: pip install --force-reinstall --no-deps {package}"
-    return f"Install it with: pip install {package}"
+        return f"Install it again with: {installing(package, again=True)}"
+    return f"Install it with: {installing(package)}"
+
+
+def installing(*packages: str, again: bool = False) -> str:
+    """The command that installs packages beside this program: of pip, or of what installed it.
+
+    Args:
+        packages: their names.
+        again: install each again, without what it depends on.
+    """
+    place, names = Path(sys.prefix), " ".join(packages)
+    if (place / "pipx_metadata.json").is_file():
+        return f"pipx inject {'--force ' if again else ''}mnist-cli {names}"
+    if (place / "uv-receipt.toml").is_file():
+        options = "--reinstall --no-deps " if again else ""
+        return f"uv pip install --python {shlex.quote(sys.executable)} {options}{names}"
+    return f"pip install {'--force-reinstall --no-deps ' if again else ''}{names}"
 
 
 def _torch_version() -> str:

@@ -9,6 +9,7 @@ import typer
 
 from mnist_cli.benchmark import FACTORS
 from mnist_cli.commands import options
+from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
 
 WHAT = "What to measure"
@@ -34,6 +35,7 @@ RecipesArgument = Annotated[
         help=f"Presets or TOML files, each with its number of runs. Default: {RUNS} runs "
         f"(--scaling: {SCALING_RUNS}) of {' '.join(RECIPES)} "
         f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {' '.join(SCALING_RECIPES)}).",
+        autocompletion=options.complete(choices.preset_names()),
         show_default=False,
     ),
 ]
@@ -74,8 +76,8 @@ FactorsOption = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's")]
-DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's")]
+ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's", options.NETWORK)]
+DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's", options.DATA_SET)]
 OutOption = Annotated[
     Path | None,
     typer.Option(

@@ -12,7 +12,7 @@ from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
 from mnist_cli.commands import contradictions, options
 from mnist_cli.commands.contradictions import Excludes, Needs
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
@@ -33,9 +33,19 @@ NameArgument = Annotated[
 ]
 
 
+KnownArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help=f"One of {', '.join(catalogue.names())}.",
+        autocompletion=options.complete(catalogue.names()),
+    ),
+]
+
+
 @app.command()
 def fetch(
-    name: NameArgument = "mnist",
+    name: KnownArgument = "mnist",
     data_dir: options.DataDirOption = options.DATA_DIR,
     timeout: Annotated[
         float | None,
@@ -187,6 +197,7 @@ def show(
 
     if png is not None:
         require("matplotlib", "--out")
+        _check_folder(png)
     if augmented:
         typed = {"dataset": name} if "name" in contradictions.given(context) else {}
         recipe = recipe_layers.compose_config(config, assignments, {"seed": seed, **typed})
@@ -215,6 +226,13 @@ def _show_augmented(
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
     found = first_images(recipe, data, count)
     datasets.show_augmented(data.spec, found, recipe, png, as_json=as_json)
+
+
+def _check_folder(file: Path) -> None:
+    from mnist_cli.base.files import is_folder
+
+    if not is_folder(file.parent):
+        raise OutputError(f"cannot write {file}: {file.parent} is not a folder", "Make it first.")
 
 
 @app.command()

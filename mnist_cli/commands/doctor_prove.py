@@ -44,7 +44,7 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
                 report(row)
     result = document(known, rows, perf_counter() - started)
     if out is not None:
-        atomic_write(out, shown.markdown(result))
+        atomic_write(out, shown.markdown(result), parents=True)
     if as_json:
         print_json(result)
     else:

@@ -98,7 +98,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     does not change the run's bits.
     """
     from mnist_cli.autograd import dumps
-    from mnist_cli.base.files import atomic_write, check_writable
+    from mnist_cli.base.files import atomic_write
     from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch
     from mnist_cli.gradients.dump import make_dump
     from mnist_cli.inference.run_data import cut
@@ -123,7 +123,6 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
         source=session.run.last,
     )
     graph = make_dump(subject).graph.with_context(epoch=epoch, step=state.step)
-    check_writable(session.run.gradients)
     path = session.run.gradients / f"epoch-{epoch:04d}.json"
-    atomic_write(path, dumps(graph))
+    atomic_write(path, dumps(graph), parents=True)
     return path

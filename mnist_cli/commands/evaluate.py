@@ -71,7 +71,7 @@ def evaluate(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, worst mistakes.
+    """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, mistakes.
 
     Reads this program's checkpoints and run directories, and other programs' files: the network
     is recognised by its weights, under any key and prefix, and computed in fp32.

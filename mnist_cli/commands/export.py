@@ -146,7 +146,7 @@ def export(
     with _hinting(batch_size):
         exported = exports.make(used, chosen, taken)
         verified = exports.verify(exported, images) if images is not None else None
-    atomic_write(path, exported.data)
+    atomic_write(path, exported.data, parents=True)
     data = tested.data.spec if verify else None
     if as_json:
         print_json(report.export_document(exported, path, verified, data))

@@ -40,6 +40,8 @@ NOTES = {
     "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "
     "augment images, as in --set rotate=15.",
     "classes num_classes": "The number of classes is the data set's.",
+    "list list_presets list_models": "`mnist config list` lists the presets, `mnist train --help` "
+    "the networks.",
     "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
 }
 """By options of other programs, why ``mnist train`` has none."""
@@ -63,6 +65,7 @@ COMMANDS = {
     "data fetch": "fetch download get",
     "data verify": "verify",
     "data convert": "convert",
+    "data path": "path",
     "config": "preset presets recipe recipes cfg settings configs",
     "doctor": "info check checks env environment system devices gpu status health",
     "runs show": "show",

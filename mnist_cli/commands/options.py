@@ -38,12 +38,13 @@ def complete(words: Sequence[str]) -> Any:
     return matching
 
 
-def of_key(name: str, default: str) -> Any:
+def of_key(name: str, default: str, meaning: str = "") -> Any:
     """The Typer option of a configuration's key, as :mod:`mnist_cli.config.keys` declares it.
 
     Args:
         name: the key's.
         default: what applies if it is not given, as ``--help`` says it; empty says nothing.
+        meaning: its help; default, that of the key.
     """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
@@ -54,7 +55,7 @@ def of_key(name: str, default: str) -> Any:
     return typer.Option(
         *filter(None, spelled),
         metavar=None if truth else metavar,
-        help=f"{key.help} \\[default: {default}]" if default else key.help,
+        help=f"{meaning or key.help} \\[default: {default}]" if default else key.help,
         parser=_parser(name),
         autocompletion=complete_runs
         if name == "start"
@@ -120,8 +121,10 @@ THE_RUNS = "the run's"
 
 DeviceOption = Annotated[str | None, of_key("device", default_of("device"))]
 PrecisionOption = Annotated[str | None, of_key("precision", THE_RUNS)]
-ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS)]
-DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS)]
+NETWORK = "Network, or your own: path/to/net.py:Net. `mnist train --help` lists them."
+DATA_SET = "Data set, or a path to your own data. `mnist train --help` lists them."
+ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS, NETWORK)]
+DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS, DATA_SET)]
 ThreadsOption = Annotated[int | None, of_key("threads", default_of("threads"))]
 SeedOption = Annotated[int | None, of_key("seed", f"{THE_RUNS}, or 0")]
 DataDirOption = Annotated[

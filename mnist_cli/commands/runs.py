@@ -41,6 +41,7 @@ ShownArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run: a folder, its name under --runs, or its number, such as 12.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]
@@ -49,6 +50,7 @@ RemovedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Runs to delete: folders, their names under --runs, or their numbers, such as 12.",
+        autocompletion=options.complete_runs,
         show_default=False,
     ),
 ]

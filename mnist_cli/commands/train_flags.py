@@ -10,6 +10,8 @@ import typer
 from mnist_cli.commands import options
 from mnist_cli.config import keys
 
+PROCESSES = "Several processes"
+
 NprocFlag = Annotated[
     int,
     typer.Option(
@@ -17,7 +19,7 @@ NprocFlag = Annotated[
         metavar="N",
         min=1,
         max=1024,
-        rich_help_panel=options.COMPUTE,
+        rich_help_panel=PROCESSES,
         help="Processes on this machine that share each batch: one per GPU, or with the CPU's "
         "cores divided. For several machines, use torchrun … -m mnist_cli train.",
     ),
@@ -28,7 +30,7 @@ RankTimeoutFlag = Annotated[
         "--rank-timeout",
         metavar="SECONDS",
         min=1,
-        rich_help_panel=options.COMPUTE,
+        rich_help_panel=PROCESSES,
         help="Seconds to wait for a process that does not answer.",
     ),
 ]

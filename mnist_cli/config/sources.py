@@ -67,7 +67,9 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {text}: not of the form key=value")
+            raise UsageError(
+                f"--set {text}: not of the form key=value", "`mnist config show` lists the keys."
+            )
         values[key.strip().replace("-", "_")] = value.strip().strip("\"'")
     origin = {key: f"--set {key}={value}" for key, value in values.items()}
     return Layer(placed(values, Path()), origin, typed=True)

@@ -22,6 +22,7 @@ from mnist_cli.base.files import (
     explain_os_error,
     host_name,
     is_there,
+    removing_empty,
     sync,
     sync_folder,
     temporary_for,
@@ -135,18 +136,19 @@ class _Step:
 @contextlib.contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder that takes the name ``folder`` when the block ends without an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _clear_stale(folder)
-    place = temporary_for(folder)
-    place.mkdir()
-    try:
-        yield place
-        if is_there(folder):
-            folder.rmdir()
-        place.rename(folder)
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with removing_empty(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(folder)
+        place = temporary_for(folder)
+        place.mkdir()
+        try:
+            yield place
+            if is_there(folder):
+                folder.rmdir()
+            place.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _clear_stale(folder: Path) -> None:

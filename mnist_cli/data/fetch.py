@@ -22,7 +22,7 @@ from typing import Literal
 from filelock import Timeout
 
 from mnist_cli.base import locks
-from mnist_cli.base.files import clear_stale, explain_os_error, replacing
+from mnist_cli.base.files import clear_stale, explain_os_error, removing_empty, replacing
 from mnist_cli.catalogue.spec import Bundle, DatasetSpec, SourceFile
 from mnist_cli.data import idx, store
 from mnist_cli.data.mirrors import Mirrors
@@ -157,26 +157,14 @@ def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
 
 def _fetch_locked(job: _Job) -> dict[Path, str]:
     """Do the work as the only process that does; if it brings nothing, no new folder stays."""
-    made: list[Path] = []
     try:
-        made += (one for one in (job.folder, *job.folder.parents) if not one.exists())
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with _lock(job):
-            clear_stale(job.folder, alone=True)
-            return _fetch_all(job)
+        with removing_empty(job.folder, besides=LOCK):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with _lock(job):
+                clear_stale(job.folder, alone=True)
+                return _fetch_all(job)
     except OSError as error:
         raise explain_os_error(error, job.folder, "write to", _needed(job.spec)) from error
-    finally:
-        _remove_empty(made)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove new folders, the innermost first, as far as they hold nothing but our lock."""
-    with suppress(OSError):
-        if folders and [path.name for path in folders[0].iterdir()] == [LOCK]:
-            (folders[0] / LOCK).unlink()
-        for folder in folders:
-            folder.rmdir()
 
 
 def _needed(spec: DatasetSpec) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from mnist_cli.base.packages import installing
 from mnist_cli.errors import UsageError
 
 
@@ -78,7 +79,7 @@ def check_installed(chosen: Format) -> None:
         verb = "is" if len(missing) == 1 else "are"
         raise UsageError(
             f"{chosen.title} files need {' and '.join(missing)}, which {verb} not installed",
-            f"Install with: pip install {' '.join(missing)}",
+            f"Install with: {installing(*missing)}",
         )
 
 

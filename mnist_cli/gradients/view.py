@@ -91,7 +91,7 @@ def write_graphs(
         path = folder / f"graph.{one.extension}"
         content = graph if one.name == "json" else shown
         text = one.render(content, direction=direction, order=order, plan=plan, findings=findings)
-        atomic_write(path, text)
+        atomic_write(path, text, parents=True)
         written.append(path)
     return written
 

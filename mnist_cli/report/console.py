@@ -13,7 +13,8 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
@@ -98,6 +99,15 @@ def visible(text: str) -> str:
 def speaks_unicode(console: Console) -> bool:
     """Whether it can show more than ASCII."""
     return (console.encoding or "").lower().startswith("utf")
+
+
+@cache
+def write_once(text: str, file: TextIO) -> None:
+    """Write text, unless it was written to this file before.
+
+    Python writes a warning again after each ``warnings.catch_warnings``, of which torch has many.
+    """
+    file.write(visible(text))
 
 
 def report_error(error: MnistError, *, as_json: bool) -> None:

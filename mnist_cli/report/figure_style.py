@@ -197,7 +197,7 @@ def save(figure: Figure, *paths: Path) -> None:
         ending = check_format(path)
         with _styled(style()):
             figure.savefig(buffer, format=ending, bbox_inches="tight", metadata=_TIMES.get(ending))
-        atomic_write(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue(), parents=True)
 
 
 def check_format(path: Path) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from mnist_cli.base.files import (
     alive,
-    check_writable,
     clear_stale,
     explain_os_error,
     host_name,
     is_folder,
     is_regular,
     is_there,
+    make_folder,
 )
 from mnist_cli.config.names import ModelName, dataset_slug
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
@@ -174,7 +174,7 @@ def create(root: Path, dataset: str, model: str, name: str = "") -> RunDirectory
         UsageError: ``name`` cannot name a run.
     """
     named = check_name(name) if name else f"{dataset_slug(dataset)}-{ModelName(model).slug}"
-    check_writable(root)
+    make_folder(root)
     _clear_dead_runs(root)
     number = max((run_number(path) for path in root.iterdir()), default=0) + 1
     try:

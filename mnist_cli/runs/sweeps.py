@@ -16,10 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 
 from mnist_cli.base import locks
-from mnist_cli.base.files import atomic_write, check_writable, explain_os_error, is_regular
+from mnist_cli.base.files import (
+    atomic_write,
+    explain_os_error,
+    is_regular,
+    make_folder,
+    removing_empty,
+)
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import MnistError, NonFiniteError, OutputError, UsageError
 from mnist_cli.runs import directory
@@ -218,9 +224,19 @@ class Sweep:
         Raises:
             OutputError: another process is training it, or the folder cannot be written.
         """
-        check_writable(self.folder)
+        with removing_empty(self.folder):
+            lock = self._acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+                if not any(map(self.run_of, self.cells)):
+                    self._discard()
+
+    def _acquire(self) -> BaseFileLock:
+        make_folder(self.folder)
         try:
-            lock = locks.acquire(self.folder / "sweep.lock", timeout=0)
+            return locks.acquire(self.folder / "sweep.lock", timeout=0)
         except Timeout as error:
             raise OutputError(
                 f"another process is training the sweep {self.name}",
@@ -228,12 +244,6 @@ class Sweep:
             ) from error
         except OSError as error:
             raise explain_os_error(error, self.folder, "lock") from error
-        try:
-            yield
-        finally:
-            lock.release()
-            if not any(map(self.run_of, self.cells)):
-                self._discard()
 
     def _discard(self) -> None:
         """Remove the folder with the plan."""

@@ -132,6 +132,8 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
             raise UsageError(
                 f"{place}: a resumed run keeps {key} = {then}; another value would change "
                 "the meaning of the result",
-                f"Omit it, or train a new run. Keys that may change: {', '.join(sorted(free))}.",
+                "Omit it, or train a new run from these weights: "
+                f"mnist train --from {checkpoint.path}. "
+                f"Keys that may change: {', '.join(sorted(free))}.",
             )
     return wanted

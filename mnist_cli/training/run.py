@@ -112,6 +112,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
             own_network.network_class(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
         data = load_data(config.dataset, request)
+        config = _within(config, data)
         if request.dry_run:
             config, data = _shrink(config, data)
 
@@ -260,6 +261,19 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
         )
         warnings.warn(message, Caution, stacklevel=2)
     return data
+
+
+def _within(config: TrainConfig, data: LoadedData) -> TrainConfig:
+    """The configuration for a data set that stands in for MNIST, which may have fewer images."""
+    left = len(data.train) - validation_size(config.val_size, len(data.train))
+    if not data.fallback or config.train_size <= left:
+        return config
+    message = (
+        f"train_size = {config.train_size:,} is more than the bundled digits have: the run trains "
+        f"on all {left:,} images"
+    )
+    warnings.warn(message, Caution, stacklevel=2)
+    return config.model_copy(update={"train_size": 0})
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mnist_cli.base.files import is_regular, is_there
+from mnist_cli.base.packages import installing
 from mnist_cli.errors import DataError
 from mnist_cli.vision.not_pictures import CONVERT, is_heif, kind_of
 
@@ -194,7 +195,7 @@ def _prepare_heif() -> None:
     except ImportError as error:
         raise DataError(
             "is a HEIC photograph, and the package pillow-heif, which reads it, is not installed",
-            "Install it with: pip install pillow-heif. Or convert the picture to JPEG or PNG.",
+            f"Install it with: {installing('pillow-heif')}. Or convert the picture to JPEG or PNG.",
         ) from error
     pillow_heif.register_heif_opener()
 

@@ -24,6 +24,7 @@ from mnist_cli.base.files import (
     is_folder,
     is_regular,
     is_there,
+    make_folder,
     replacing,
     sync_folder,
     temporary_for,
@@ -246,8 +247,29 @@ def test_temporaries_of_another_machine_are_kept(
     assert not left.exists()
 
 
-def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
-    check_writable(tmp_path / "a" / "b")
+def test_check_writable_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("a/b"), Path(), tmp_path / "a" / "b"):
+        check_writable(folder)
+        assert entries(tmp_path) == []
+
+
+@needs_posix
+@pytest.mark.parametrize("name", ["file/a/b", "dangling/a", "x" * 300 + "/a"])
+def test_check_writable_refuses_a_folder_that_cannot_be_made(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    with pytest.raises(OutputError, match="cannot write into"):
+        check_writable(tmp_path / name)
+
+
+def test_missing_parents_are_made_on_request(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a" / "b" / "c", b"1", parents=True)
+    assert (tmp_path / "a" / "b" / "c").read_bytes() == b"1"
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
     assert entries(tmp_path / "a" / "b") == []
 
 

@@ -272,3 +272,34 @@ def test_threads_that_wait_sleep_soon_unless_the_user_says_otherwise(
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     spin_briefly()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("eval bad.pt --out new", 4),
+        ("eval RUN --dataset empty --out new", 3),
+        ("plot bad.pt --out new/plots", 4),
+        ("plot RUN --only confusion --dataset empty --out new", 3),
+        ("inspect-grad bad.pt --out new", 4),
+        ("inspect-grad RUN --dataset empty --format json --out new", 3),
+        ("export bad.pt --out new/net.onnx", 4),
+        ("export RUN --verify --dataset empty --out new/net.onnx", 3),
+        ("train --dataset empty --runs new", 3),
+        ("train --config smoke --device cuda:99 --runs new", 2),
+        ("train --dataset empty --find-lr --runs new/runs", 3),
+        ("sweep --dataset empty --set lr=0.1,0.2 --runs new", 3),
+        ("train --from bad.pt --config smoke --runs new", 4),
+        ("doctor --prove --device cuda:99 --out new/gpu.md", 2),
+        ("bench nothing --out new/bench.png", 2),
+        ("data convert empty --out new/idx", 3),
+    ],
+)
+def test_a_command_that_refuses_leaves_no_folder(
+    run: Run, trained: Path, words: str, code: int
+) -> None:
+    Path("bad.pt").write_bytes(b"nothing that torch wrote")
+    Path("empty").mkdir()
+    done = run(*(str(trained) if word == "RUN" else word for word in words.split()))
+    assert (done.code, done.err.count("error: ")) == (code, 1)
+    assert {path.name for path in Path().iterdir()} == {"bad.pt", "empty"}

@@ -170,6 +170,8 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("tarin", "`mnist train`"),
         ("download", "`mnist data fetch`"),
         ("presets", "`mnist config`"),
+        ("path", "`mnist data path`"),
+        ("convert digits --out x", "`mnist data convert`"),
         ("data download", "`mnist data fetch`"),
         ("runs list", "`mnist runs`"),
         ("config get fast", "`mnist config show`"),
@@ -197,6 +199,12 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("train --verbose", "--debug?"),
         ("train --amp", "--precision?"),
         ("eval --ckpt x.pt", "Name the checkpoint without an option: x.pt."),
+        ("eval -k 1", "Name the checkpoint without an option: 1."),
+        ("export --checkpoint 1", "Name the checkpoint without an option: 1."),
+        ("predict -c 1", "--checkpoint?"),
+        ("train -m conv2", "--model?"),
+        ("train --list", "`mnist config list` lists the presets"),
+        ("train --set help", "`mnist config show` lists the keys"),
         ("plot --output x", "--out?"),
         ("train --dropout 0.5", "Dropout is part of a network"),
         ("train --log-interval 10", "--log-every?"),
@@ -313,6 +321,26 @@ def test_runs_complete_by_number_and_name() -> None:
     assert typed("eval --runs elsewhere ") == everything
     assert typed("train --runs elsewhere --resume 1") == ["12", "1"]
     assert typed("inspect-grad --against b") == ["bf16"]
+
+
+COMPLETED = re.compile(r"RUN|CHECKPOINT|RECIPE|LIST|[a-z0-9]+\|[a-z0-9]+|\bNAME\b(?!=)")
+
+
+def test_whatever_takes_a_run_or_one_of_some_words_completes() -> None:
+    Path("runs", "0001-digits-conv2").mkdir(parents=True)
+    silent, tried = [], 0
+    for path, command in COMMANDS.items():
+        context = command.context_class(command, info_name=path)
+        for one in command.params:
+            metavar = str(one.metavar or "")
+            if COMPLETED.search(metavar) and not {"--name", "--node"} & {
+                *one.opts
+            }:  # known only later
+                tried += 1
+                if not one.shell_complete(context, ""):
+                    silent.append(f"{path} {one.opts[-1]} {metavar}")
+    assert tried > 50
+    assert silent == []
 
 
 def test_completion_of_runs_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -471,3 +471,22 @@ def test_a_network_that_gives_nan_is_inspected_but_not_trained(run: Run, tmp_pat
 
 
 DEEP = "        self.fc2 = nn.Linear(784, 784)\n"
+
+
+def test_a_warning_of_a_network_is_printed_once(tmp_path: Path) -> None:
+    """The checks before a run, training and evaluation call it; torch resets Python's register."""
+    (tmp_path / "net.py").write_text(
+        "import warnings\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc = nn.Linear(784, 10)\n"
+        "        warnings.warn('made')\n"
+        "    def forward(self, x):\n"
+        "        warnings.warn('called')\n"
+        "        return self.fc(x.flatten(1))\n"
+    )
+    done = finish(start(*TINY, "--model", tmp_path / "net.py:Net", "--runs", tmp_path))
+    assert done.code == 0
+    assert [done.err.count(f"UserWarning: {word}") for word in ("made", "called")] == [1, 1]

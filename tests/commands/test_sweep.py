@@ -128,6 +128,7 @@ def test_ctrl_c_saves_the_run_and_says_how_to_go_on(
         (["train", "--resume"], 4, "no unfinished run under runs/\nTrain one with `mnist train`."),
         (["train", "--resume", "7"], 4, "no checkpoint or run 7\nruns/ holds no runs."),
         (["train", "--config", "7"], 2, "--config 7: no preset of that name and no such file"),
+        (["train", "--config", "7"], 2, "runs/ holds no runs."),
     ],
 )
 def test_what_is_refused_leaves_nothing_behind(

@@ -91,6 +91,20 @@ def test_without_mnist_the_bundled_digits_with_a_warning(
     assert record["fallback"] == outcome.document["fallback"]
 
 
+def test_without_mnist_the_fast_preset_trains_on_all_bundled_digits(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_cli.data.fetch.fetch", no_mnist)
+    words = ["train", "--config", "fast", "--set", "threads=1", "--precision", "fp32", "--json"]
+    with pytest.warns(Caution) as warned:
+        outcome = run(*words)
+    assert "28,000 is more than the bundled digits have" in str(warned.list[-1].message)
+    assert (outcome.code, outcome.document["steps"]) == (0, 5)
+    assert "train_size = 0\n" in Path(outcome.document["run"], "config.toml").read_text()
+    named = run(*words, "--dataset", "digits")
+    assert (named.code, named.err.count("exceed the 1415 training images")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     "words", [["--cuda-graph"], ["--set", "cuda_graph=true"], ["--cuda-graph", "--dry-run"]]
 )

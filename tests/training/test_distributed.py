@@ -334,6 +334,7 @@ def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> N
     [
         (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
         (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
+        (["--accumulate", "2"], "accumulate = 2 is for one process, not for 2 ranks"),
         (["--compile"], "compile = true is for one process, not for 2 ranks"),
         (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
         (["--nproc", "0"], "--nproc"),

@@ -20,6 +20,7 @@ from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.history import read_metrics
 from mnist_cli.runs.results import EpochResult
+from mnist_cli.training import step_log
 from mnist_cli.training.loop import fit
 from mnist_cli.training.step_log import interval
 
@@ -92,6 +93,27 @@ def test_a_run_that_a_limit_stopped_goes_on_to_the_same_bits(
     for kind in ("step", "epoch"):
         of = [rows(tmp_path / run, kind) for run in ("whole", "part")]
         assert differences(*of, ignore=SECONDS) == []
+
+
+def test_a_longer_run_keeps_its_rows_and_goes_on_in_its_own_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three steps per epoch: a row each 2 steps in one epoch, each 3 in two."""
+    monkeypatch.setattr(step_log, "POINTS", 2)
+    short, long = tmp_path / "short", tmp_path / "long"
+    finish(short, epochs=1)
+    before = rows(short, "step")
+    assert [row["step"] for row in before] == [2]
+    for folder in (short, long):
+        finish(folder, epochs=2)
+    assert [row["step"] for row in rows(long, "step")] == [3, 6]
+    assert [row["step"] for row in rows(short, "step")] == [2, 6]
+    assert differences(rows(short, "step")[0], before[0]) == []
+    assert differences(rows(short), rows(long), ignore=SECONDS) == []
+    last = [torch.load(run / "last.pt", weights_only=True) for run in (short, long)]
+    for one in last:
+        del one["steps"]
+    assert differences(*last, ignore=SECONDS) == []
 
 
 @pytest.mark.parametrize("extra", [{}, {"label_smoothing": 0.1}, {"optimizer": "adam"}])

@@ -29,7 +29,7 @@ StepFlag = Annotated[
     typer.Option(
         "--step",
         help="Step through the replay node by node: inputs, call, results and their targets. "
-        "With keys in a terminal, else as text.",
+        "Interactive in a terminal, plain text otherwise.",
     ),
 ]
 ExprFlag = Annotated[
@@ -66,7 +66,6 @@ NodeFlag = Annotated[
         "--node",
         metavar="ID|NAME",
         help="Describe this node of the network in full and call it.",
-        rich_help_panel=EXPERIMENT,
     ),
 ]
 GradFlag = Annotated[
@@ -105,7 +104,6 @@ PathFlag = Annotated[
         "--path",
         metavar="PARAMETER",
         help="Show only the path from the loss to this parameter, with the norm at each step.",
-        rich_help_panel=SHOWN,
     ),
 ]
 ModuleFlag = Annotated[
