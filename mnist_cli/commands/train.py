@@ -149,7 +149,13 @@ def train(
         if tensorboard:
             require("tensorboard", "--tensorboard")
 
+        from mnist_cli.report import curve_process
         from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
+
+        draws = not dry_run and not verify_resume and not find_lr and place is None
+        drawing = curve_process.begin() if draws else None
+        if settings is not None and place is None:
+            early.begin_reading(settings.dataset, data_dir)
         from mnist_cli.training.resuming import resume as resumed
         from mnist_cli.training.run import RunRequest, begin, drive
         from mnist_cli.training.tensorboard import EventLog
@@ -157,7 +163,7 @@ def train(
         guide = RunGuide(place, data_dir)
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
         shown = [report, *([EventLog()] if tensorboard else []), dumps]
-        curves = Postponed(LearningCurves(report))
+        curves = Postponed(LearningCurves(report, drawing))
         shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,
