@@ -1,4 +1,4 @@
-"""What is wrong with a command line and can be seen without torch, said before it is imported.
+"""What needs no torch and is done before it is imported: checks of the command line, reading data.
 
 Each check raises what the code that does the work would raise later.
 """
@@ -52,6 +52,17 @@ def check_dataset(name: str) -> None:
         check_exists(own)
     elif name != "auto":
         catalogue.get(name)
+
+
+def begin_reading(name: str, root: Path) -> None:
+    """Read a known data set's training images in another thread, while torch is imported."""
+    from mnist_cli import catalogue
+    from mnist_cli.base.cores import usable_cores
+    from mnist_cli.data import store
+    from mnist_cli.data.own_data import path_of
+
+    if usable_cores() > 1 and path_of(name) is None:
+        store.begin_reading(catalogue.get("mnist" if name == "auto" else name), root)
 
 
 def check_checkpoint(target: Path | None, runs: Path) -> None:

@@ -152,15 +152,21 @@ def train(
             launch(context.obj, nproc)
             return
 
-        from mnist_cli.api.train_call import Order, carry_out, session_of
+        from mnist_cli.report import curve_process
         from mnist_cli.report.training import LearningCurves, Postponed, TrainingReport
+
+        draws = not dry_run and not verify_resume and not find_lr and place is None
+        drawing = curve_process.begin() if draws else None
+        if settings is not None and place is None:
+            early.begin_reading(settings.dataset, data_dir)
+        from mnist_cli.api.train_call import Order, carry_out, session_of
         from mnist_cli.training.run import RunRequest
 
         guide = RunGuide(place, data_dir, loggers)
         leads = place is None or place.rank == 0
         report = TrainingReport(silent=as_json or quiet, ranks=place.local_size if place else 1)
         shown = [report, dumps]
-        curves = Postponed(LearningCurves(report))
+        curves = Postponed(LearningCurves(report, drawing))
         shown += [] if dry_run else [curves]
         request = RunRequest(
             data_dir=data_dir,

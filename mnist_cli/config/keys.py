@@ -264,6 +264,12 @@ class Keys:
         Option(COMPUTE),
     )
     threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
+    halves: bool = key(
+        False,
+        "Compute the two halves of each batch at the same time, each in a thread of its own, best "
+        "with threads = 1. CPU only, and only for conv2 and oriented, whose images do not "
+        "influence each other; elsewhere it has no effect.",
+    )
     checkpoint_every: int = key(
         0,
         "Steps between checkpoints, in addition to one per epoch; 0 is off.",

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli import catalogue
+from mnist_cli.base.ahead import begin
 from mnist_cli.base.files import is_regular
 from mnist_cli.catalogue.spec import HEIGHT, WIDTH, DatasetSpec, SourceFile, SplitName
 from mnist_cli.data import bundled, idx
@@ -34,6 +37,9 @@ CHECKSUMS = "checksums.json"
 CHECKSUMS_FORMAT = "mnist-cli/checksums"
 
 Verdict = Literal["ok", "bad", "unknown"]
+
+_begun: dict[Path, Future[idx.Content]] = {}
+"""The files that are being read ahead."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,23 @@ def read(spec: DatasetSpec, split: SplitName, root: Path | str) -> Arrays:
     located = locate(spec, root)
     files = spec.file(split, "images"), spec.file(split, "labels")
     _require(located, *files)
-    images, labels = (_read_file(spec, file, located.found[file][0]) for file in files)
+    images, labels = (_content(spec, file, located.found[file][0]) for file in files)
     pixels = images.array
     if spec.transposed:  # EMNIST stores each image column by column
         pixels = np.ascontiguousarray(pixels.transpose(0, 2, 1))
     return Arrays(pixels, _labels(spec, labels))
+
+
+def begin_reading(spec: DatasetSpec, root: Path) -> None:
+    """Begin to read the training images in another thread; :func:`read` then waits for it.
+
+    Decompressing MNIST's takes 0.12 s.
+    """
+    if spec.bundled:
+        return
+    file = spec.file("train", "images")
+    for path in locate(spec, root).found.get(file, ())[:1]:
+        _begun[path] = begin(partial(_read_file, spec, file, path))
 
 
 def verify(spec: DatasetSpec, root: Path | str) -> list[FileReport]:
@@ -224,6 +242,12 @@ def _require(located: Located, *files: SourceFile) -> None:
         f"Download it with `mnist data fetch {spec.name}`, or set MNIST_DATA_DIR to a directory "
         "that has the files.",
     )
+
+
+def _content(spec: DatasetSpec, file: SourceFile, path: Path) -> idx.Content:
+    """What :func:`begin_reading` has read, once, else :func:`_read_file`."""
+    begun = _begun.pop(path, None)
+    return begun.result() if begun else _read_file(spec, file, path)
 
 
 def _read_file(spec: DatasetSpec, file: SourceFile, path: Path) -> idx.Content:

@@ -2,7 +2,8 @@
 
 Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, classes). Networks
 with ``log_probabilities = True`` end in a log-softmax, as their originals do; their loss is the
-negative log-likelihood. The loss of the others is the cross-entropy.
+negative log-likelihood. The loss of the others is the cross-entropy. In training, networks with
+``images_independent = True`` neither draw random numbers nor mix images, as batch norm does.
 
 This module knows nothing about data or training. :mod:`mnist_cli.networks.own_network` has the
 networks in files of the user's own.
@@ -35,6 +36,7 @@ class Conv2(nn.Module):
     """
 
     log_probabilities = False
+    images_independent = True
 
     def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class Oriented(nn.Module):
     """
 
     log_probabilities = False
+    images_independent = True
 
     def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from mnist_cli.training.observer import Observer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mnist_cli.report.curve_process import CurveProcess
     from mnist_cli.runs.results import EpochResult
     from mnist_cli.training.loop import StepResult
     from mnist_cli.training.run_summary import Summary
@@ -162,10 +163,16 @@ class Postponed(Observer):
 
 
 class LearningCurves(Observer):
-    """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``."""
+    """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``.
 
-    def __init__(self, report: Observer) -> None:
+    Args:
+        report: gets the notes.
+        process: draws them; None draws them here.
+    """
+
+    def __init__(self, report: Observer, process: CurveProcess | None = None) -> None:
         self._report = report
+        self._process = process
 
     def finished(self, session: Session) -> None:
         """Draw the curves."""
@@ -175,17 +182,20 @@ class LearningCurves(Observer):
         if len(history) + len(steps) < 2:
             self._report.note(f"{run.curves.name} is not drawn: a single point is no curve")
             return
-        try:
-            from mnist_cli.report.figures import save_learning_curves
-        except ImportError as error:
-            self._report.note(f"{run.curves.name} is not drawn: {import_failure(error)}")
-            return
         rates = learning_rates(session.config, history, steps)
         title = f"Learning curves of {run.path.name}"
         augmented = session.config.augments
-        save_learning_curves(
-            history, rates, run.curves, title=title, steps=steps, augmented=augmented
-        )
+        if self._process is None or not self._process.draw(
+            run.path, rates, title, augmented=augmented
+        ):
+            try:
+                from mnist_cli.report.figures import save_learning_curves
+            except ImportError as error:
+                self._report.note(f"{run.curves.name} is not drawn: {import_failure(error)}")
+                return
+            save_learning_curves(
+                history, rates, run.curves, title=title, steps=steps, augmented=augmented
+            )
         self._report.note(f"{run.curves}: {_drawn(session)}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
@@ -54,6 +55,7 @@ class Stepper:
         self.ranks = state.ranks
         self.own = state.config.model.is_own
         self.copied = unaveraged(state.model) if self.own and state.ema else frozenset()
+        self.second = ThreadPoolExecutor(1) if computes_halves(state) else None
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -110,8 +112,13 @@ class Stepper:
             NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
-        parts = self._parts(images, labels)
-        found = [self._learn(*part, len(labels), total, first=part is parts[0]) for part in parts]
+        if self.second is not None and len(labels) > 1:
+            found = self._learn_halves(self.second, images, labels)
+        else:
+            parts = self._parts(images, labels)
+            found = [
+                self._learn(*part, len(labels), total, first=part is parts[0]) for part in parts
+            ]
         loss, plain, correct = found[0]
         if len(found) > 1:
             loss, plain, correct = (torch.stack(of).sum(0) for of in zip(*found, strict=True))
@@ -143,6 +150,22 @@ class Stepper:
             return [(images, labels)]
         size = config.batch_size
         return list(zip(images.split(size), labels.split(size), strict=True))
+
+    def _learn_halves(
+        self, second: ThreadPoolExecutor, images: Tensor, labels: Tensor
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """:meth:`_learn` on both halves at the same time.
+
+        Either may add its gradients first: the sum of two has the same bits.
+        """
+        count, cut = len(labels), (len(labels) + 1) // 2
+        self._forget_gradients()
+        other = second.submit(self._learn, images[cut:], labels[cut:], count, count, first=False)
+        try:
+            mine = self._learn(images[:cut], labels[:cut], count, count, first=False)
+        finally:  # it must not go on into the next step
+            wait([other])
+        return [mine, other.result()]
 
     def _learn(
         self, images: Tensor, labels: Tensor, count: int, total: int, *, first: bool
@@ -196,10 +219,13 @@ class Stepper:
 
     def _backward(self, loss: Tensor, *, first: bool) -> None:
         """Add to the gradients; the ``first`` time in a step, forget those of before."""
-        state = self.state
-        for optimizer in state.optimizers if first else ():
+        if first:
+            self._forget_gradients()
+        self.state.scaler.scale(loss).backward()
+
+    def _forget_gradients(self) -> None:
+        for optimizer in self.state.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()
 
     def _gradient_norms(self) -> Tensor:
         """The gradient's 2-norm () or, of an ensemble, its members' (N,).
@@ -268,6 +294,22 @@ class Stepper:
         if any(gradient.layout != torch.strided for gradient in self._present_gradients()):
             return "Its gradients are sparse: build its embedding with sparse=False."
         return "Choose another one (optimizer), or give all weights one real dtype."
+
+
+def computes_halves(state: TrainState) -> bool:
+    """Whether a run's steps compute the halves of a batch at the same time.
+
+    Not on a GPU, nor with what adds up gradients in its own way: several ranks, an ensemble,
+    accumulation, or torch.compile.
+    """
+    config = state.config
+    return (
+        config.halves
+        and state.device.type == "cpu"
+        and bool(getattr(state.model, "images_independent", False))
+        and state.ranks.size == config.accumulate == config.ensemble == 1
+        and not config.compile
+    )
 
 
 def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None:

@@ -62,7 +62,9 @@ def test_answers_import_nothing_that_they_do_not_need(tmp_path: Path) -> None:
     ]
     ends = imported(tmp_path, [*light, *later], *needless, "matplotlib")
     assert ends[: len(light)] == [[0, []]] * len(light)
-    assert ends[len(light) :] == [[0, ["matplotlib"]]] * len(later)
+    # With a second core, another process draws the curves.
+    assert all(end in ([0, []], [0, ["matplotlib"]]) for end in ends[len(light) :])
+    assert ends[-1] == [0, ["matplotlib"]]
 
 
 def test_images_are_shown_without_torch(tmp_path: Path) -> None:

@@ -261,3 +261,25 @@ def test_a_glance_notices_images_of_the_wrong_size(made: Made, tmp_path: Path) -
     lay(tmp_path, made.raw | {name: made.raw[name][:-1]})
     problem = store.glance(store.locate(made.spec, tmp_path))
     assert problem == f"{tmp_path / name} holds 31,375 bytes, not 31,376"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_reading_ahead_reads_the_same_once(made: Made, tmp_path: Path, packed: bool) -> None:
+    lay(tmp_path, made.archives if packed else made.raw)
+    store.begin_reading(made.spec, tmp_path)
+    assert len(store._begun) == 1
+    assert is_whole(made, tmp_path)
+    assert not store._begun
+    assert is_whole(made, tmp_path)
+
+
+def test_what_is_wrong_is_said_when_it_is_read(made: Made, tmp_path: Path) -> None:
+    lay(tmp_path, made.archives)
+    damaged = tmp_path / "train-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    store.begin_reading(made.spec, tmp_path)
+    with pytest.raises(DataError, match="cut off"):
+        store.read(made.spec, "train", tmp_path)
+    store.begin_reading(catalogue.get("digits"), tmp_path)
+    store.begin_reading(made.spec, tmp_path / "nowhere")
+    assert not store._begun

@@ -1,0 +1,101 @@
+"""Draws a run's ``curves.png`` in another process, which imports matplotlib while the run trains.
+
+The import takes longer than drawing does, and holds Python's lock, so that a thread would stop the
+training. The process imports no torch. It ends without a word if its parent ends.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from mnist_cli.base.cores import usable_cores
+from mnist_cli.base.process import again
+from mnist_cli.report import themes
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.history import read_metrics
+
+MODULE = "mnist_cli.report.curve_process"
+
+
+class CurveProcess:
+    """A process that waits for a run to draw."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            again(module=MODULE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def draw(
+        self, run: Path, rates: Sequence[tuple[float, float]], title: str, *, augmented: bool
+    ) -> bool:
+        """Draw the run's curves, and wait for it.
+
+        Args:
+            run: its directory.
+            rates: pairs of epochs done and the learning rate then.
+            title: of the figure.
+            augmented: whether the recipe augments images.
+
+        Returns:
+            Whether they are drawn. If not, drawing them in this process says why.
+        """
+        request = {
+            "run": str(run),
+            "rates": list(rates),
+            "title": title,
+            "augmented": augmented,
+            "dark": themes.colours() is themes.DARK,
+        }
+        try:
+            self._process.communicate(json.dumps(request).encode())
+        except OSError:  # it has ended
+            return False
+        finally:
+            self._process.kill()
+        return self._process.wait() == 0
+
+
+def begin() -> CurveProcess | None:
+    """Start the process, unless it would gain nothing: on one core, or with matplotlib imported."""
+    if usable_cores() < 2 or "matplotlib" in sys.modules:
+        return None
+    try:
+        return CurveProcess()
+    except OSError:  # too many processes, or too little memory: this one draws
+        return None
+
+
+def main(stdin: IO[str]) -> None:
+    """Draw the run that stdin names; nothing if it is closed before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's to answer
+    from mnist_cli.report.figures import save_learning_curves
+
+    asked = stdin.read()
+    if not asked:
+        return
+    request = json.loads(asked)
+    run = RunDirectory(Path(request["run"]))
+    metrics = read_metrics(run)
+    rates = cast("list[tuple[float, float]]", request["rates"])
+    with themes.figures(dark=request["dark"]):
+        save_learning_curves(
+            metrics.epochs,
+            rates,
+            run.curves,
+            title=request["title"],
+            steps=metrics.steps,
+            augmented=request["augmented"],
+        )
+
+
+if __name__ == "__main__":
+    main(sys.stdin)
