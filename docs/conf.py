@@ -16,7 +16,10 @@ PICTURES = {".svg", ".png"}
 
 # By heading, the pages in the order of the menu. Pages that are missing here follow under "Use".
 NAVIGATION: dict[str, list[str]] = {
-    "Use": ["docs/guide", "docs/reference", "docs/own", "docs/export", "docs/docker"],
+    "Use": [
+        *("docs/guide", "docs/api", "docs/training", "docs/reference"),
+        *("docs/own", "docs/export", "docs/docker"),
+    ],
     "Learn": ["docs/learn/README"],
     "Gradients": ["docs/autograd", "docs/inspect", "docs/questions"],
     "Measurements": [
@@ -52,7 +55,7 @@ release = re.findall(r'__version__ = "(.*)"', (ROOT / "mnist_cli/__init__.py").r
 extensions = ["myst_nb"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/**"]
-exclude_patterns = [".*", "build", "runs", "data", "dist"]
+exclude_patterns = [".*", "build", "runs", "data", "dist", "gpu.md"]  # `make gpu` writes gpu.md
 
 myst_heading_anchors = 6
 nb_execution_mode = "off"

@@ -1,6 +1,6 @@
 """Writes the outputs of the notebooks in docs/ anew: ``python docs/notebook.py``.
 
-Needs nbclient and ipykernel; docs/api.ipynb also needs scikit-learn and matplotlib.
+Needs nbclient and ipykernel; docs/training.ipynb also needs scikit-learn and matplotlib.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
-NOTEBOOKS = ("inspect.ipynb", "api.ipynb")
+NOTEBOOKS = ("inspect.ipynb", "training.ipynb")
 
 
 def executed(folder: Path, name: str) -> Any:

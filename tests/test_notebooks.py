@@ -64,9 +64,9 @@ def test_every_cell_of_the_training_shows_what_is_stored(
     """What depends on the machine is left out: its name and precision, and counts of mistakes."""
     for package in ("sklearn", "matplotlib"):
         pytest.importorskip(package)
-    stored, now = run("api.ipynb")
+    stored, now = run("training.ipynb")
     assert [kinds(cell) for cell in now.cells] == [kinds(cell) for cell in stored.cells], old(
-        "api.ipynb"
+        "training.ipynb"
     )
     assert [path.name for path in reader.iterdir()] == ["runs"]
     texts = [words(output) for cell in now.cells for output in cell.get("outputs", [])]
