@@ -18,7 +18,7 @@ def main() -> None:
         restart_in_utf8()
         from mnist_cli.cli import main as run
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
+        sys.stderr.write("interrupted\n")
         sys.exit(130)
     run()
 

@@ -5,7 +5,7 @@ block, its files in one folder::
 
     ```console
     $ mnist data path digits
-    scikit-learn's digits come with the program and have no files
+    digits come with the program and have no files; they are …
     ```
 
     ```pycon
@@ -17,13 +17,15 @@ Below a command is its output, stdout and stderr, as in a pipe. ``…`` stands f
 its line; alone in a line it stands for any number of lines. It replaces seconds, names of machines,
 and digits that another processor computes otherwise. In a line with ``…``, a blank stands for any
 number of blanks, because a column is as wide as its figures. A command that should fail says so
-after ``console``: ``fails=2``. Blocks of any other kind are not run.
+after ``console``: ``fails=2``. A block that begins with ``python title="net.py"`` is saved as that
+file. Blocks of any other kind are not run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import io
 import re
 import shlex
@@ -35,21 +37,23 @@ from program import shell
 
 from mnist_cli import cli
 
-FENCE = re.compile(r"^```(\w*)(?: fails=(\d+))?$")
+FENCE = re.compile(r'^```(\w*)(?: fails=(\d+)| title="([\w.]+)")?$')
+INDENTED = re.compile(r"\s+```(console|pycon)")
 PROMPTS = {"console": ("$ ", "> "), "pycon": (">>> ", "... ")}
 ANYTHING = "…"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command or statement of a page.
+    """One command, statement or file of a page.
 
     Attributes:
-        kind: ``console`` or ``pycon``.
-        source: what is typed, without prompts.
+        kind: ``console``, ``pycon`` or ``python``.
+        source: what is typed, without prompts; of a file, what it holds.
         output: the lines that the page shows beneath it.
         start: the number of the first of them in the page, from 0.
         code: the exit code that it should have.
+        file: the name to save ``source`` under, of a block that has one.
     """
 
     kind: str
@@ -57,6 +61,7 @@ class Step:
     output: list[str]
     start: int
     code: int = 0
+    file: str = ""
 
 
 def steps(page: str) -> Iterator[Step]:
@@ -67,10 +72,13 @@ def steps(page: str) -> Iterator[Step]:
         fence = FENCE.match(lines[number])
         number += 1
         if fence is None:
+            assert not INDENTED.match(lines[number - 1]), f"line {number}: would not be run"
             continue
         end = lines.index("```", number)
         if fence[1] in PROMPTS:
             yield from _block(fence[1], lines, number, end, int(fence[2] or 0))
+        elif fence[3]:
+            yield Step(fence[1], "\n".join(lines[number:end]), [], end, file=fence[3])
         number = end + 1
 
 
@@ -105,7 +113,11 @@ class Session:
         Raises:
             AssertionError: it ends with another exit code than the page says.
         """
-        if step.kind == "pycon":
+        if step.file:
+            Path(step.file).write_text(step.source + "\n", encoding="utf-8")
+            importlib.invalidate_caches()  # the folder has just been looked through
+            printed = ""
+        elif step.kind == "pycon":
             printed = self._python(step.source)
         else:
             printed, code = _command(step.source)

@@ -65,6 +65,24 @@ def test_what_differs_is_found_and_renewed(page: Path, right: str, wrong: str) -
         assert renewed == PAGE
 
 
+def test_a_block_with_a_title_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        '```python title="net.py"\nwide = 3\n```\n\n```console\n$ cat net.py\nwide = 3\n```\n'
+    )
+    assert pages.run_page(page, renew=False) == []
+    page.write_text(page.read_text().replace("\nwide = 3\n```\n\n", "\nwide = 4\n```\n\n"))
+    assert len(pages.run_page(page, renew=False)) == 1
+
+
+def test_a_block_in_a_list_is_refused(page: Path) -> None:
+    """It would be shown as code and never run."""
+    page.write_text("1. Two:\n\n   ```pycon\n   >>> 1 + 1\n   3\n   ```\n")
+    with pytest.raises(AssertionError, match="line 3: would not be run"):
+        pages.run_page(page, renew=False)
+
+
 def test_a_command_that_fails_has_to_say_so(page: Path) -> None:
     page.write_text("```console\n$ mnist train --epochs none\n```\n")
     with pytest.raises(AssertionError, match="ends with 2"):

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import compare as compare
     from mnist_cli.autograd.diagnosing import Diagnosis as Diagnosis
     from mnist_cli.autograd.diagnosing import diagnose as diagnose
-    from mnist_cli.autograd.diagnosing import gradient_flow as gradient_flow
     from mnist_cli.autograd.diagnosing import parameter_table as parameter_table
     from mnist_cli.autograd.document import dump as dump
     from mnist_cli.autograd.document import dumps as dumps
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
     from mnist_cli.autograd.error_tree import UsageError as UsageError
     from mnist_cli.autograd.experimenting import experiment as experiment
+    from mnist_cli.autograd.flowing import gradient_flow as gradient_flow
     from mnist_cli.autograd.folding import fold as fold
     from mnist_cli.autograd.graph import GradGraph as GradGraph
     from mnist_cli.autograd.inspecting import Report as Report
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 _HOME = {
     "asserting": ("assert_gradients_finite",),
     "comparing": ("GraphComparison", "compare"),
-    "diagnosing": ("Diagnosis", "diagnose", "gradient_flow", "parameter_table"),
+    "diagnosing": ("Diagnosis", "diagnose", "parameter_table"),
     "document": ("dump", "dumps", "load", "loads"),
     "error_tree": (
         "DataError",
@@ -90,6 +90,7 @@ _HOME = {
         "UsageError",
     ),
     "experimenting": ("experiment",),
+    "flowing": ("gradient_flow",),
     "folding": ("fold",),
     "graph": ("GradGraph",),
     "inspecting": ("Report", "inspect"),

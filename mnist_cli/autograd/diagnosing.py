@@ -1,4 +1,4 @@
-"""The health of a network by its recorded graph: a table, a flow, and diagnoses in sentences.
+"""The health of a network by its recorded graph: a table, and diagnoses in sentences.
 
 Works on plain data, such as a dump read back. Imports no torch and prints nothing.
 """
@@ -21,8 +21,8 @@ from mnist_cli.autograd.blocking import (
     saturated_share,
 )
 from mnist_cli.autograd.brief import Brief
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, joint_norm
-from mnist_cli.autograd.order import backward_order, operations
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.order import backward_order
 
 VANISHING = 1e-4
 """Least root mean square of a weight's gradient, as a share of the largest one in the network.
@@ -50,21 +50,6 @@ class ParameterRow:
     ratio: float | None
     rms: float | None
     dead: float | None
-
-
-@dataclass(frozen=True)
-class FlowPoint:
-    """One module on the gradient's way, in forward order.
-
-    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it, None if
-    there are none; ``weights`` is the norm of its own parameters' gradients.
-    """
-
-    module: str
-    nodes: int
-    arriving: float | None
-    leaving: float | None
-    weights: float | None
 
 
 @dataclass(frozen=True)
@@ -113,39 +98,6 @@ def parameter_row(one: Parameter) -> ParameterRow:
         rms=_rms(grad) if grad else None,
         dead=grad.zeros if grad else None,
     )
-
-
-def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
-    """Every module in the order in which its forward began; for the figure of the flow."""
-    members: dict[str, list[Node]] = {}
-    for node in operations(graph):
-        members.setdefault(node.module, []).append(node)
-    module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
-    return Brief(_point(graph, name, nodes, module_of) for name, nodes in members.items())
-
-
-def _point(
-    graph: GradGraph, module: str, nodes: list[Node], module_of: Mapping[int, str]
-) -> FlowPoint:
-    entered = {
-        (edge.node, edge.input_nr)
-        for node, _, edge in graph.edges()
-        if module_of.get(edge.node) == module and module_of.get(node.id) != module
-    }
-    arriving = [
-        stats
-        for node in nodes
-        for nr, stats in enumerate(node.grad_in)
-        if (node.id, nr) in entered or node.id == graph.root
-    ]
-    leaving = [
-        stats
-        for node in nodes
-        for edge, stats in zip(node.next, node.grad_out, strict=False)
-        if edge is not None and module_of.get(edge.node, module) != module
-    ]
-    own = [p.grad for p in graph.parameters if p.name.rpartition(".")[0] == module]
-    return FlowPoint(module, len(nodes), joint_norm(arriving), joint_norm(leaving), joint_norm(own))
 
 
 @dataclass(frozen=True)

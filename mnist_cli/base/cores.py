@@ -69,6 +69,26 @@ def excess_threads(threads: int) -> str:
     return f"{threads} threads on {there} can be many times slower; use {available} or fewer"
 
 
+BUSY = 0.5
+"""Share of the cores in use by other programs from which measurements suffer."""
+
+
+def load_warning() -> str:
+    """The warning about other programs on a machine to measure on; empty if it is idle enough."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows
+        return ""
+    available = usable_cores()
+    if load <= BUSY * available:
+        return ""
+    there = "1 core" if available == 1 else f"{available} cores"
+    return (
+        f"the machine is busy: its load average is {load:.1f} on {there}, so seconds will be too "
+        "long and vary; measure when it is idle"
+    )
+
+
 def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
     """The process's control group and those above it, in the tree of either version."""
     for line in _text(proc / "self/cgroup").splitlines():

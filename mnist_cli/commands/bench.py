@@ -26,6 +26,7 @@ RULES = (
 )
 
 
+@options.with_figures
 def bench(
     context: typer.Context,
     recipes: flags.RecipesArgument = None,
@@ -57,7 +58,7 @@ def bench(
     """
     contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
-    from mnist_cli.base.cores import excess_threads
+    from mnist_cli.base.cores import excess_threads, load_warning
     from mnist_cli.benchmark.inference import InferenceBenchmark
     from mnist_cli.benchmark.recipes import RecipeBenchmark
     from mnist_cli.benchmark.scaling import ScalingBenchmark
@@ -68,6 +69,8 @@ def bench(
     named = _recipes(recipes or flags.default_recipes(inference, scaling), sets, flagged, scaling)
     if too_many := excess_threads(max(int(one.settings.get("threads", 0)) for one in named)):
         warn(too_many)  # the workers' own warnings are not shown
+    if busy := load_warning():
+        warn(busy)
     benchmark: Benchmark
     if scaling:
         chosen = options.parse_words("--factors", factors, FACTORS)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mnist_cli import catalogue
+from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
 from mnist_cli.commands import contradictions, options
-from mnist_cli.commands.contradictions import Excludes
+from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_cli.config.schema import TrainConfig
 
 app = typer.Typer(
     help="Data sets on disk: fetch, verify, show, path, convert.",
@@ -114,7 +118,18 @@ def _fetch_it(name: str, data_dir: Path) -> str:
     return f"Download it with: mnist data fetch {name} --data-dir {data_dir}"
 
 
+SHOW_RULES = (
+    Excludes(("count",), ("indices",)),
+    Excludes(("augmented",), ("indices",), "Training draws the images: --seed draws others."),
+    Excludes(
+        ("augmented",), ("--split test",), "Only training images are augmented: omit --split."
+    ),
+    Needs(("config", "assignments", "seed"), ("augmented",)),
+)
+
+
 @app.command()
+@options.with_figures
 def show(
     context: typer.Context,
     name: Annotated[
@@ -142,24 +157,41 @@ def show(
         str | None,
         typer.Option("--indices", metavar="I,J,…", help="Images to show, by number."),
     ] = None,
+    augmented: Annotated[
+        bool,
+        typer.Option(
+            "--augmented",
+            help="Show the first training images of a recipe, before and after augmentation.",
+        ),
+    ] = False,
+    config: options.ConfigOption = None,
+    assignments: options.SetOption = None,
+    seed: options.SeedOption = None,
     png: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write a PNG file instead."),
+        typer.Option("--out", "-o", metavar="FILE", help="Write a picture to this file instead."),
     ] = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
 ) -> None:
     """Show samples of a data set: as half blocks in the terminal, or as a picture with --out.
 
-    Without --indices the samples are spread evenly over the file.
+    Without --indices the samples are spread evenly over the file. --augmented shows what a
+    network is trained on: the first images of the first epoch with this --config, --set and
+    --seed, changed by the training's own code, as on the CPU.
     """
-    contradictions.refuse(context, [Excludes(("count",), ("indices",))])
+    contradictions.refuse(context, SHOW_RULES, **{"--split test": split == "test"})
     from mnist_cli.data.load import load_samples
     from mnist_cli.report import datasets
     from mnist_cli.report.console import note
 
     if png is not None:
         require("matplotlib", "--out")
+    if augmented:
+        typed = {"dataset": name} if "name" in contradictions.given(context) else {}
+        recipe = recipe_layers.compose_config(config, assignments, {"seed": seed, **typed})
+        _show_augmented(recipe, count, data_dir, png, as_json=as_json)
+        return
     splits, data = load_samples(name, data_dir, note)
     if data.fallback:
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
@@ -168,6 +200,21 @@ def show(
         images.spread(count) if indices is None else images.pick(options.parse_indices(indices))
     )
     datasets.show_samples(data.spec, chosen, png, as_json=as_json)
+
+
+def _show_augmented(
+    recipe: TrainConfig, count: int, data_dir: Path, png: Path | None, *, as_json: bool
+) -> None:
+    from mnist_cli.data.first_images import first_images
+    from mnist_cli.data.load import load
+    from mnist_cli.report import datasets
+    from mnist_cli.report.console import note
+
+    data = load(recipe.dataset, data_dir, say=note)
+    if data.fallback:
+        note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
+    found = first_images(recipe, data, count)
+    datasets.show_augmented(data.spec, found, recipe, png, as_json=as_json)
 
 
 @app.command()

@@ -53,6 +53,7 @@ PlotsFlag = Annotated[
 RULES = (Needs(("open_plots",), ("plots",), "Add --out DIR, which writes pictures to show."),)
 
 
+@options.with_figures
 def evaluate(
     context: typer.Context,
     checkpoint: options.CheckpointArgument = None,
@@ -83,6 +84,7 @@ def evaluate(
     from mnist_cli.base.files import check_writable
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.report import evaluation as report
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import note, print_json, warn
 
     if plots is not None:
@@ -118,7 +120,16 @@ def evaluate(
     if as_json:
         print_json(found.to_plain())
     else:
-        report.print_evaluation(found.figures, found.classes, found.files, tables=not quiet)
+        config = opened.checkpoint.config
+        report.print_evaluation(
+            found.figures,
+            found.classes,
+            found.files,
+            tables=not quiet,
+            smoothing=config.label_smoothing if config else 0.0,
+        )
+        if not quiet:
+            lessons.point_to("eval")
 
 
 def _as_flag(key: str, value: str) -> str:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 PICTURE = "find-lr.png"
 
 
-def find_lr(settings: TrainConfig, request: RunRequest, *, as_json: bool) -> None:
+def find_lr(settings: TrainConfig, request: RunRequest, *, as_json: bool, quiet: bool) -> None:
     """Try rising learning rates, draw the losses, and print the proposal."""
     from mnist_cli.base.files import check_writable
     from mnist_cli.base.signals import stop_on_signals
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, stdout, warn
     from mnist_cli.training.rate_finder import try_rates
     from mnist_cli.training.run import begin
@@ -49,6 +50,8 @@ def find_lr(settings: TrainConfig, request: RunRequest, *, as_json: bool) -> Non
         out.print(f"to use it   mnist train … --lr {trial.proposal:.2g}")
     if picture is not None:
         out.print(f"picture     {picture}")
+    if not quiet:
+        lessons.point_to("find-lr")
 
 
 def _draw(trial: RateTrial, settings: TrainConfig, request: RunRequest) -> Path | None:

@@ -131,9 +131,9 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("mnist data path --json", "for a script"),
     ),
     "mnist data show": (
-        ("mnist data show digits", "in the terminal"),
         ("mnist data show digits --split test --indices 3,14", "two images"),
         ("mnist data show digits -n 50 --out digits.png", "fifty, as a picture"),
+        ("mnist data show --augmented --set rotate=30", "what training sees"),
     ),
     "mnist data convert": (
         ("mnist data convert digits --out digits-idx", "as IDX files"),

@@ -12,6 +12,7 @@ from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import UsageError
 
 
+@options.with_figures
 def inspect_grad(
     context: typer.Context,
     checkpoint: options.CheckpointArgument = None,

@@ -82,6 +82,7 @@ def model(
 
     from mnist_cli.devices.memory import explain_out_of_memory
     from mnist_cli.insight.flow import follow
+    from mnist_cli.report import lessons
     from mnist_cli.report import network as report
     from mnist_cli.report.console import note, print_json, warn
 
@@ -96,6 +97,8 @@ def model(
         print_json(report.network_document(flow, shown))
     else:
         report.print_network(flow, shown, table=not quiet)
+        if not quiet:
+            lessons.point_to("model")
 
 
 def _meant(target: str | None, name: ModelName | None) -> tuple[str | None, ModelName | None]:

@@ -22,6 +22,7 @@ from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
+from mnist_cli.report import themes
 
 Command = Callable[..., None]
 
@@ -218,6 +219,28 @@ DebugOption = Annotated[
         "--debug", help="Show the traceback of an expected failure.", rich_help_panel=OUTPUT
     ),
 ]
+
+
+DarkOption = Annotated[
+    bool,
+    typer.Option(
+        "--dark/--light",
+        envvar="MNIST_DARK",
+        help="Draw figures on a dark background.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+def with_figures(command: Command) -> Command:
+    """Give a command that draws figures the option ``--dark``, which holds for all of them."""
+
+    @wraps(command)
+    def coloured(*values: Any, dark: bool = False, **named: Any) -> None:
+        with themes.figures(dark=dark):
+            command(*values, **named)
+
+    return _declare(coloured, {"dark": (DarkOption, False)})
 
 
 def with_keys(after: str) -> Callable[[Command], Command]:

@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from mnist_cli.api.picture_names import PICTURES
-from mnist_cli.commands import browser, early, options
+from mnist_cli.commands import browser, contradictions, early, options
+from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
+
+ON_REQUEST = ("embedding",)
+"""Pictures that take longer than all others together: t-SNE."""
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -29,10 +33,14 @@ OnlyOption = Annotated[
     typer.Option(
         "--only",
         metavar="NAME,…",
-        help="Pictures to draw: "
+        help="Pictures to draw. Default: all but embedding. "
         + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
         autocompletion=options.complete_list(list(PICTURES)),
     ),
+]
+AllOption = Annotated[
+    bool,
+    typer.Option("--all", help="Draw the embedding too, which takes longer than all others."),
 ]
 ImageOption = Annotated[
     int,
@@ -66,9 +74,12 @@ OutOption = Annotated[
 ]
 
 
+@options.with_figures
 def plot(
+    context: typer.Context,
     targets: RunsArgument = None,
     only: OnlyOption = None,
+    everything: AllOption = False,
     image: ImageOption = 0,
     model: options.ModelOption = None,
     dataset: options.DatasetOption = None,
@@ -84,17 +95,19 @@ def plot(
 ) -> None:
     """Draw a run: curves, filters, activations, saliency, mistakes, a map of the test set.
 
-    Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
+    The map (embedding) is drawn only with --all or --only embedding: t-SNE takes longer than the
+    other pictures together. Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
     names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
+    contradictions.refuse(context, [Excludes(("only",), ("everything",))])
     several = bool(targets and len(targets) > 1)
-    everything = only is not None or not several
-    names = options.parse_words("--only", only, tuple(PICTURES)) if everything else ["curves"]
+    names, unasked = _chosen(only, everything=everything, several=several)
     endings = options.parse_words("--format", formats, tuple(FORMATS))
     if not several:
         early.check_checkpoint(targets[0] if targets else None, runs)
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
+    from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, warn
     from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
     from mnist_cli.report.plots import print_pictures
@@ -125,6 +138,7 @@ def plot(
             required=only is not None,
             folder=out or curves.folder,
             endings=endings,
+            unasked={} if quiet and not as_json else unasked,
         )
     for text in views.opened.warnings if views else ():
         warn(text)
@@ -135,8 +149,26 @@ def plot(
         print_json(outcome.to_plain() | {"normalisation": scale and scale.to_plain()})
     else:
         print_pictures(outcome.drawn, outcome.left_out, [] if quiet else outcome.previews)
+        if not quiet:
+            lessons.point_to("plot")
     if open_pictures and outcome.drawn:
         browser.show([files[0] for files in outcome.drawn.values()])
+
+
+def _chosen(
+    only: str | None, *, everything: bool, several: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The pictures to draw, and those that must be asked for, with the reason."""
+    if several and only is None:
+        return ["curves"], {}
+    names = options.parse_words("--only", only, tuple(PICTURES))
+    if only is not None or everything:
+        return names, {}
+    reason = "it takes longer than all others. Draw it with --all or --only"
+    return (
+        [name for name in names if name not in ON_REQUEST],
+        {name: f"{reason} {name}." for name in ON_REQUEST},
+    )
 
 
 def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:

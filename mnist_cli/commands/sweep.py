@@ -53,6 +53,7 @@ SweepNameOption = Annotated[
 ]
 
 
+@options.with_figures
 @options.with_keys(after="assignments")
 def sweep(
     context: typer.Context,

@@ -87,6 +87,7 @@ RULES = (
 )
 
 
+@options.with_figures
 @options.with_keys(after="assignments")
 def train(
     context: typer.Context,
@@ -186,7 +187,7 @@ def train(
             from mnist_cli.commands.find_lr import find_lr as propose_rate
 
             with guide.hints():
-                propose_rate(settings, request, as_json=as_json)
+                propose_rate(settings, request, as_json=as_json, quiet=quiet)
             return
         else:
             order = Order(settings, typed, repeats=recipe_layers.recipe_run(config, runs))
@@ -201,6 +202,10 @@ def train(
             report.note("dry run: one batch passed through every stage; nothing was kept")
             if left := [name for name in loggers if name != "tensorboard"]:
                 report.note(f"dry run: nothing was logged with {' and '.join(left)}")
+        elif summary is not None and not (quiet or as_json):
+            from mnist_cli.report import lessons
+
+            lessons.point_to("train")
 
 
 def _train_seeds(

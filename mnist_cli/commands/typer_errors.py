@@ -78,6 +78,15 @@ def refuse_empty(arguments: Sequence[str]) -> None:
         before = word
 
 
+def _named(option: Any, error: Any) -> str:
+    """The option's flag, or the environment's variable if the value comes from there."""
+    context = getattr(error, "ctx", None)
+    source = context and context.get_parameter_source(option.name)
+    if getattr(source, "name", "") == "ENVIRONMENT":
+        return str(option.envvar)
+    return str(max(option.opts, key=len))
+
+
 def _path(command: object, arguments: list[str]) -> str:
     """The command that was called, as ``mnist data show``."""
     words = ["mnist"]
@@ -103,7 +112,7 @@ def _bad_value(error: Exception) -> str:
     option, cause = getattr(error, "param", None), error.__cause__
     if option is None or not isinstance(cause, ValidationError):
         return ""
-    flag, first = max(option.opts, key=len), cause.errors(include_url=False)[0]
+    flag, first = _named(option, error), cause.errors(include_url=False)[0]
     kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)
     if get_origin(kind) is Literal:
         words, value = get_args(kind), str(first["input"])

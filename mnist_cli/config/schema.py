@@ -125,6 +125,11 @@ class TrainConfig(Keys, BaseModel):
         """Images of one optimisation step: of all batches whose gradients it averages."""
         return self.batch_size * self.accumulate
 
+    @property
+    def augments(self) -> bool:
+        """Whether training images are changed at random."""
+        return any(getattr(self, key) for key in AUGMENTATIONS)
+
     def setting(self, key: str) -> Any:
         """The value of ``key``, or its optimiser's or schedule's default, or None if foreign."""
         value = getattr(self, key)

@@ -104,6 +104,11 @@ class RunCurves:
         config = self.course.config if self.course else TrainConfig()
         return learning_rates(config, self.history, self.metrics.steps)
 
+    @property
+    def augmented(self) -> bool | None:
+        """Whether the run augments its images; None if that is not known."""
+        return self.course.config.augments if self.course else None
+
     @cached_property
     def norms(self) -> dict[str, list[tuple[int, Norms]]]:
         """For each layer, its norms in the middle step of each epoch that has them.

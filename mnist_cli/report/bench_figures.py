@@ -17,15 +17,8 @@ from mnist_cli.benchmark.recipes import RecipeResult
 from mnist_cli.benchmark.scaling import Growth, ScalingResult
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report.bench_tables import FACTOR_NAMES, Result
-from mnist_cli.report.figure_style import (
-    MARKERS,
-    PALETTE,
-    RATE,
-    TRAIN,
-    VALIDATION,
-    logarithmic,
-    new_figure,
-)
+from mnist_cli.report.figure_style import MARKERS, logarithmic, new_figure
+from mnist_cli.report.themes import colours
 
 
 @singledispatch
@@ -49,17 +42,17 @@ def _(result: RecipeResult, path: Path) -> None:
                 axes.plot(
                     seconds,
                     accuracies,
-                    color=PALETTE[position % len(PALETTE)],
+                    color=colours().lines[position % len(colours().lines)],
                     marker=MARKERS[position % len(MARKERS)],
                     ms=5,
                     lw=1,
                     alpha=0.75,
                     label=f"{name} ({len(of_recipe)})" if number == 0 else None,
                 )
-        axes.axhline(result.target, color=RATE, lw=1, ls="--", zorder=0)
+        axes.axhline(result.target, color=colours().quiet, lw=1, ls="--", zorder=0)
         axes.annotate(
             f"{result.target:.1%}", (1, result.target), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-            textcoords="offset points", ha="right", color=RATE, fontsize=8,
+            textcoords="offset points", ha="right", color=colours().quiet, fontsize=8,
         )  # fmt: skip
         logarithmic(axes, x=True)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -82,7 +75,7 @@ def _(result: InferenceResult, path: Path) -> None:
                 [batch.batch_size for batch in one.batches],
                 [batch.images_per_second for batch in one.batches],
                 label=label,
-                color=PALETTE[position % len(PALETTE)],
+                color=colours().lines[position % len(colours().lines)],
                 fmt=MARKERS[position % len(MARKERS)] + "-",
             )
         logarithmic(axes, x=True, y=True)
@@ -115,10 +108,13 @@ def _draw_seconds(axes: Axes, growth: Growth) -> None:
     axes.set_title(name)
     if growth.law is not None:
         law = [growth.law(value) for value in values]
-        power = f"least squares:\npower {growth.law.exponent:.2f}"
-        axes.plot(values, law, "--", lw=1, color=RATE, label=power, zorder=1)
+        how = "least squares" if len(points) > 2 else "through two points"
+        power = f"{how}:\npower {growth.law.exponent:.2f}"
+        axes.plot(values, law, "--", lw=1, color=colours().quiet, label=power, zorder=1)
         axes.legend()
-    _spreads(axes, values, [point.train_seconds for point in points], color=TRAIN, fmt="o-")
+    _spreads(
+        axes, values, [point.train_seconds for point in points], color=colours().train, fmt="o-"
+    )
     logarithmic(axes, x=True, y=True)
     if len(values) < 6:  # as many as fit below a small panel
         axes.xaxis.set_major_locator(FixedLocator(values))
@@ -131,7 +127,9 @@ def _draw_memory(axes: Axes, growth: Growth) -> None:
         "process": [point.peak_bytes / 2**20 for point in points],
         "GPU": [point.peak_device_bytes / 2**20 for point in points],
     }
-    for (name, mebibytes), colour in zip(lines.items(), (TRAIN, VALIDATION), strict=True):
+    for (name, mebibytes), colour in zip(
+        lines.items(), (colours().train, colours().validation), strict=True
+    ):
         if any(mebibytes):
             axes.plot(values, mebibytes, "s-", ms=4, lw=1, color=colour, label=name)
     if any(lines["GPU"]):
@@ -155,5 +153,5 @@ def _sign(figure: Figure, machine: Mapping[str, Any]) -> None:
         f"{machine['precision']}, {machine['dataset']}, torch {machine['torch']}, "
         f"{machine['date']}",
         fontsize=7,
-        color=RATE,
+        color=colours().quiet,
     )

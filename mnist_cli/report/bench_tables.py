@@ -178,9 +178,12 @@ def sentences(growth: Growth) -> Iterable[str]:
     if growth.law is None:
         yield f"{name}: only one value, which shows no growth"
         return
+    how = f"least squares over {len(points)} values"
+    if len(points) == 2:  # any two points lie on such a law
+        how = "through two values only, so without an error"
     yield (
         f"{name}: seconds grow with the power {growth.law.exponent:.2f} of it "
-        f"(least squares over {len(points)} values; {MEANING[growth.factor]})"
+        f"({how}; {MEANING[growth.factor]})"
     )
     if growth.factor == "images":
         yield f"the last is {PASSES} passes over all images, each augmented differently"

@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mnist_cli.errors import MnistError
+from mnist_cli.errors import MnistError, Stopped
 
 
 class _Console(Console):
@@ -101,9 +101,15 @@ def speaks_unicode(console: Console) -> bool:
 
 
 def report_error(error: MnistError, *, as_json: bool) -> None:
-    """Print an error's message and hint on stderr, and with ``--json`` a document too."""
+    """Print an error's message and hint on stderr, and with ``--json`` a document too.
+
+    Being stopped by Ctrl-C or a signal is no error.
+    """
     with contextlib.suppress(OSError):
-        _say(error.message, label="error", style="bold red")
+        if isinstance(error, Stopped):
+            _say(error.message, style="bold yellow")
+        else:
+            _say(error.message, label="error", style="bold red")
         if error.hint:
             # Not wrapped, so that a command in it can be copied whole.
             stderr().print(escape(error.hint))

@@ -21,12 +21,20 @@ from mnist_cli.report.console import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from mnist_cli.catalogue.spec import DatasetSpec
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.data.converting import Converted
     from mnist_cli.data.fetch import FetchReport, Progress
+    from mnist_cli.data.first_images import FirstImages
     from mnist_cli.data.own_data import OwnData
     from mnist_cli.data.samples import Samples
     from mnist_cli.data.store import FileReport
+
+ENLARGED = "8×8 pixels with 17 grey levels, enlarged to 28×28"
+"""What the bundled digits are: nobody should take their blur for MNIST's."""
 
 
 def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
@@ -154,7 +162,7 @@ def print_fetched(spec: DatasetSpec, report: FetchReport, *, as_json: bool) -> N
 
 
 def _note_bundled(title: str) -> None:
-    note(f"{title} come with the program and have no files")
+    note(f"{title} come with the program and have no files; they are {ENLARGED}")
 
 
 def print_verified(
@@ -211,6 +219,67 @@ def print_paths(name: str, paths: Iterable[Path], *, as_json: bool) -> None:
         stdout().print(file, markup=False)
 
 
+def augmentation_in_words(config: TrainConfig) -> str:
+    """The largest random changes of a training image."""
+    changes = {
+        "shift": f"±{config.shift:g} pixels",
+        "rotate": f"±{config.rotate:g}°",
+        "scale": f"±{config.scale:.0%}",
+        "shear": f"±{config.shear:g}°",
+        "erase": f"a rectangle of {config.erase:.0%} of the images",
+    }
+    words = [f"{key} {amount}" for key, amount in changes.items() if getattr(config, key)]
+    return ", ".join(words) or "none, so that both are the same"
+
+
+def show_augmented(
+    spec: DatasetSpec, found: FirstImages, config: TrainConfig, png: Path | None, *, as_json: bool
+) -> None:
+    """Show each image above the same image after augmentation, as :func:`show_samples` does.
+
+    Args:
+        spec: the data set.
+        found: the images.
+        config: the recipe that draws and changes them.
+        png: the picture to write; None shows them in the terminal.
+        as_json: print numbers and labels as JSON.
+    """
+    before = found.before
+    words = augmentation_in_words(config)
+    which = f"the first images of epoch 1, seed {config.seed}"
+    pairs = list(zip(before.indices.tolist(), before.labels.tolist(), strict=True))
+    if png is not None:
+        from mnist_cli.report.figures import save_samples
+
+        titles = [f"{spec.classes[label]} · #{index}" for index, label in pairs]
+        title = f"{spec.title}, {which}: in the file (above) and augmented (below)\n{words}"
+        save_samples(_stacked(found), titles, png, title=title, own=spec.own)
+        note(f"wrote {png}")
+    if as_json:
+        samples = [
+            {"index": index, "label": label, "class": spec.classes[label]} for index, label in pairs
+        ]
+        from mnist_cli.config.schema import AUGMENTATIONS
+
+        amounts = {key: getattr(config, key) for key in AUGMENTATIONS}
+        document = {"dataset": spec.name, "split": "train", "samples": samples}
+        print_json(document | {"augmentation": amounts, "seed": config.seed})
+        return
+    note(f"{which}: in the file (above) and augmented (below); augmentation: {words}")
+    if png is None:
+        captions = [f"#{index} {spec.classes[label]}" for index, label in pairs]
+        print_images(list(_stacked(found)), captions)
+
+
+def _stacked(found: FirstImages) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W) above those after augmentation, with a grey line between: (N, 2 H + 2, W)."""
+    import numpy as np
+
+    before = found.before.images
+    line = np.full((len(before), 2, before.shape[2]), 128, np.uint8)
+    return np.concatenate([before, line, found.after], axis=1)
+
+
 def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json: bool) -> None:
     """Show images: in the terminal, in a picture, as JSON."""
     numbers = list(zip(split.indices.tolist(), split.labels.tolist(), strict=True))
@@ -221,6 +290,9 @@ def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json
         titles = [f"{spec.classes[label]} · #{index}" for index, label in numbers]
         title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
         save_samples(images, titles, png, title=title, own=spec.own)
+    if spec.bundled and not as_json:
+        note(f"{spec.title} are {ENLARGED}")
+    if png is not None:
         note(f"wrote {png}")
     if as_json:
         samples = [

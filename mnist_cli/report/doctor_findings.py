@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
-from mnist_cli.report.console import print_facts, speaks_unicode, stdout, warn
+from mnist_cli.report.console import speaks_unicode, stdout, warn
 
 if TYPE_CHECKING:
     from mnist_cli.proving.diagnosis import Diagnosis, Gpu, Verdict
@@ -22,13 +22,13 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     for gpu in diagnosis.gpus:
         _facts(console, f"cuda:{gpu.index}", _gpu(console, gpu))
     _facts(console, "driver and build", diagnosis.cuda)
-    _facts(console, "devices", diagnosis.devices)
+    _facts(console, "devices", diagnosis.devices, _state)
     _facts(console, "chosen", diagnosis.chosen)
     _facts(console, "cpu", diagnosis.cpu)
     _facts(console, "versions", diagnosis.versions)
     title = "data (sizes and labels checked; `mnist data verify NAME` reads every byte)"
-    _facts(console, title, diagnosis.data)
-    _facts(console, "folders", diagnosis.folders)
+    _facts(console, title, diagnosis.data, _state)
+    _facts(console, "folders", diagnosis.folders, _state)
     for problem in diagnosis.problems:
         warn(problem)
 
@@ -60,10 +60,42 @@ def _gpu(console: Console, gpu: Gpu) -> dict[str, str]:
     }
 
 
-def _facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
-    """A titled list; on a terminal, long values wrap between words."""
-    indent = max(map(len, facts), default=0) + 4
-    print_facts(title, {name: _wrap(console, value, indent) for name, value in facts.items()})
+def _state(value: str) -> bool | None:
+    """Whether a fact is good; None if something is only absent, such as a data set."""
+    if value.startswith(("no:", "not under")) or value.endswith("not installed"):
+        return None
+    return not value.startswith("cannot")
+
+
+def _facts(
+    console: Console,
+    title: str,
+    facts: Mapping[str, str],
+    state: Callable[[str], bool | None] | None = None,
+) -> None:
+    """A titled list; on a terminal, long values wrap between words, and states have marks.
+
+    Args:
+        console: for the results.
+        title: of the list.
+        facts: values by name.
+        state: whether a value is good, for its mark; None has no marks.
+    """
+    width = max(map(len, facts), default=0)
+    console.print(f"[bold]{escape(_wrap(console, title, 0))}[/]")
+    for name, value in facts.items():
+        mark = _coloured_mark(console, state(value)) if state else "  "
+        text = escape(_wrap(console, value, width + 4))
+        console.print(f"{mark}{escape(name):<{width}}  {text}")
+
+
+def _coloured_mark(console: Console, good: bool | None) -> str:
+    """Two characters before a name: a green tick, a red cross, or a pale dash for what is absent."""
+    if not console.is_terminal:
+        return "  "
+    if good is None:
+        return "[dim]-[/] "
+    return f"[{'green' if good else 'bold red'}]{_mark(console, good)}[/]"
 
 
 def _wrap(console: Console, text: str, indent: int = 2) -> str:

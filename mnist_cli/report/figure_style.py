@@ -1,8 +1,4 @@
-"""The style of every figure, and how figures are written to files.
-
-Dark on white, so that a page of any colour shows a figure as it prints. Colours are distinct to
-colour-blind eyes too, and never the only mark: each has a marker, a line style or a word as well.
-"""
+"""The style of every figure, and how figures are written to files; the colours are in ``themes``."""
 
 from __future__ import annotations
 
@@ -13,10 +9,10 @@ from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, cast
 
-from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib import colormaps, rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -24,41 +20,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from mnist_cli.base.files import atomic_write
 from mnist_cli.errors import UsageError
 from mnist_cli.report.console import visible
-
-TRAIN, VALIDATION, RATE = "#0072b2", "#d55e00", "#555555"
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, Color Universal Design, 2008."""
-
-DIGITS = (
-    "#cc6677", "#332288", "#bfa93a", "#117733", "#66b3dd",
-    "#882255", "#44aa99", "#7a7a1e", "#aa4499", "#555555",
-)  # fmt: skip
-"""Ten classes: Paul Tol's muted scheme, 2021, its palest colours darkened for white paper."""
+from mnist_cli.report.themes import LIGHT, ColourMap, colours
 
 MARKERS = "osD^vP"
 SINGLE = 7.0
 """Marker size for a single epoch."""
-INK, PLAIN, GAP = "gray_r", "gray", "#d4d4d4"
-"""Colour maps: a data set's bright strokes are drawn as ink, the user's own images unchanged."""
-
-SIGNED, AMOUNT = "RdBu_r", "BuPu"  # colour maps: around 0 white, red above; from 0 white on
-
-DEPTH = "viridis"
-"""Colour map of layers in order; dark enough for white paper up to :data:`DEEPEST`."""
-
-DEEPEST = 0.85
-
-AS_TRAINED = (
-    "training figures are measured during the epoch, with the recipe's augmentation, dropout and "
-    "label smoothing"
-)
-"""A note under curves: why training may look worse than validation."""
-
-WITHOUT_SMOOTHING = (
-    "training figures are measured during the epoch, with the recipe's augmentation and dropout, "
-    "and without label smoothing"
-)
-"""The same for losses that leave label smoothing out."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -69,18 +35,38 @@ STYLE: dict[Any, Any] = {
     "figure.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": True,
     "grid.alpha": 0.3,
     "legend.frameon": False,
     "figure.dpi": 150,
-    "savefig.facecolor": "white",
     "image.interpolation": "nearest",
     # Ids inside an SVG derive from this rather than at random: the same run gives the same bytes.
     "svg.hashsalt": "mnist_cli",
 }
-IMAGES = STYLE | {"axes.grid": False}
+_INKED = (
+    "text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color",
+    "ytick.color", "legend.labelcolor",
+)  # fmt: skip
+_PAPERED = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
 
 _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def measured_in_training(*, augmented: bool | None, plain: bool, smoothed: bool) -> str:
+    """A note under curves: why training figures may look worse than those of validation.
+
+    Args:
+        augmented: whether the recipe augments images; None if some of the runs do.
+        plain: whether the training loss leaves label smoothing out.
+        smoothed: whether the recipe smooths labels.
+    """
+    parts = ["training figures are measured during the epoch, in training mode"]
+    if augmented is not False:
+        parts.append("on augmented images" + (" where the recipe augments" * (augmented is None)))
+    if not plain:
+        parts.append("with the recipe's label smoothing")
+    elif smoothed:
+        parts.append("without label smoothing")
+    return ", ".join(parts)
 
 
 def long_names(classes: Sequence[str]) -> bool:
@@ -88,9 +74,27 @@ def long_names(classes: Sequence[str]) -> bool:
     return max(map(len, classes)) > 3
 
 
-def shading(own: bool) -> str:
-    """The colour map of images; ``own`` are the user's own."""
-    return PLAIN if own else INK
+def style(*, images: bool = False) -> dict[Any, Any]:
+    """Matplotlib's settings in the colours of now; a figure of ``images`` has no grid."""
+    now = colours()
+    return (
+        STYLE
+        | {"axes.grid": not images}
+        | dict.fromkeys(_INKED, now.ink)
+        | dict.fromkeys(_PAPERED, now.paper)
+    )
+
+
+def colour_map(which: ColourMap) -> Colormap:
+    """The colour map of matplotlib's name, or between the given colours."""
+    if isinstance(which, str):
+        return colormaps[which]
+    return LinearSegmentedColormap.from_list("own", which)
+
+
+def shading(own: bool) -> Colormap:
+    """The colour map of images: a data set's as ink on paper, the user's ``own`` unchanged."""
+    return colour_map("gray" if own else colours().strokes)
 
 
 MOST_LETTERS = 16
@@ -115,11 +119,30 @@ def _printable(text: str) -> str:
 
 
 def class_colours(count: int) -> list[str]:
-    """A colour for each class: of :data:`DIGITS`, or hues all around for more classes."""
-    if count <= len(DIGITS):
-        return list(DIGITS[:count])
-    shades = (0.85, 0.55, 0.7)  # neighbours in hue differ in brightness
+    """A colour for each class; hues all around for more classes than a theme has colours."""
+    now = colours()
+    if count <= len(now.classes):
+        return list(now.classes[:count])
+    # Neighbours in hue differ in brightness.
+    shades = (0.85, 0.55, 0.7) if now is LIGHT else (0.95, 0.7, 0.82)
     return [to_hex(hsv_to_rgb(i / count, 0.75, shades[i % 3])) for i in range(count)]
+
+
+def ordered_colours(count: int) -> list[str]:
+    """A colour for each of several lines in order: hues from blue to red, legible on the paper."""
+    now, ends = colours(), max(count - 1, 1)
+    found = []
+    for place in range(count):
+        red, green, blue, _ = colormaps["turbo"](0.04 + 0.9 * place / ends)
+        bright = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        target = min(max(bright, now.darkest), now.brightest)
+        if target < bright:
+            red, green, blue = (part * target / bright for part in (red, green, blue))
+        else:
+            share = (target - bright) / (1 - bright)
+            red, green, blue = (part + share * (1 - part) for part in (red, green, blue))
+        found.append(to_hex((red, green, blue)))
+    return found
 
 
 def marker_size(usual: float, epochs: int) -> float:
@@ -142,7 +165,7 @@ def new_figure(
     size: tuple[float, float],
     title: str = "",
     *,
-    style: dict[Any, Any] = STYLE,
+    images: bool = False,
 ) -> Iterator[Figure]:
     """A figure to draw on, which is written to each path at the end of the block.
 
@@ -150,9 +173,9 @@ def new_figure(
         paths: files to write; see :func:`save`.
         size: width and height in inches.
         title: of the figure.
-        style: :data:`STYLE` or :data:`IMAGES`.
+        images: whether it shows images, which need no grid.
     """
-    with _styled(style):
+    with _styled(style(images=images)):
         figure = Figure(figsize=size, layout="constrained")
         if title:
             figure.suptitle(title)
@@ -172,7 +195,7 @@ def save(figure: Figure, *paths: Path) -> None:
     for path in paths:
         buffer = io.BytesIO()
         ending = check_format(path)
-        with _styled(STYLE):
+        with _styled(style()):
             figure.savefig(buffer, format=ending, bbox_inches="tight", metadata=_TIMES.get(ending))
         atomic_write(path, buffer.getvalue())
 
@@ -205,10 +228,10 @@ def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
 
 def _plain_numbers(axis: Axis) -> None:
     """Show at least a decade, so that small changes look small, and 1, 2 and 5 of few decades."""
-    low, high = axis.get_view_interval()
-    if high / low < 10:
+    low, high = map(float, axis.get_view_interval())
+    if high < 10 * low:
         middle = (low * high) ** 0.5
         axis.set_view_interval(middle / 10**0.5, middle * 10**0.5, ignore=True)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 500 else (1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 500 * low else (1.0, 2.0, 5.0)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

@@ -1,4 +1,4 @@
-"""Figures of learning curves, evaluations, images and gradients, drawn with matplotlib.
+"""Figures of learning curves, evaluations and images, drawn with matplotlib.
 
 They use matplotlib's objects rather than pyplot, which has global state and opens windows.
 """
@@ -13,32 +13,24 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import (
-    FuncFormatter,
-    LogLocator,
     MaxNLocator,
-    NullLocator,
     PercentFormatter,
 )
 
-from mnist_cli.report.console import visible
 from mnist_cli.report.figure_style import (
-    AS_TRAINED,
     ASLANT,
-    IMAGES,
     MOST_LETTERS,
-    RATE,
-    TRAIN,
-    VALIDATION,
-    WITHOUT_SMOOTHING,
+    colour_map,
     long_names,
     marker_size,
+    measured_in_training,
     new_figure,
     shading,
     short_names,
 )
+from mnist_cli.report.themes import colours
 
 if TYPE_CHECKING:
-    from mnist_cli.autograd.diagnosing import FlowPoint
     from mnist_cli.runs.results import EpochResult, StepRow
     from mnist_cli.training.scoring import Evaluation, Mistake
 
@@ -56,6 +48,7 @@ def save_learning_curves(
     *paths: Path,
     title: str,
     steps: Sequence[StepRow] = (),
+    augmented: bool | None = None,
 ) -> None:
     """Draw loss, accuracy and learning rate over one run, with the training figures of its steps.
 
@@ -65,6 +58,7 @@ def save_learning_curves(
         paths: files to write.
         title: of the figure.
         steps: the figures every few steps; of an older program's run there are none.
+        augmented: whether the recipe augments images; None if that is not known.
     """
     with new_figure(paths, (10, 3.2), title) as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
@@ -72,9 +66,9 @@ def save_learning_curves(
         for axes, train, val, of_step in (
             (
                 loss,
-                [training_loss(r) for r in history],
+                [plain_loss(r) for r in history],
                 [r.val.loss if r.val else np.nan for r in history],
-                [s.loss if s.plain_loss is None else s.plain_loss for s in steps],
+                [plain_loss(s) for s in steps],
             ),
             (
                 accuracy,
@@ -84,7 +78,9 @@ def save_learning_curves(
             ),
         ):
             if steps:
-                axes.plot([s.done for s in steps], of_step, lw=0.8, color=TRAIN, alpha=0.5)
+                axes.plot(
+                    [s.done for s in steps], of_step, lw=0.8, color=colours().train, alpha=0.5
+                )
             _curve(axes, places, train, val)
         if plain and _smoothed(history):
             trained = [r.loss for r in history]
@@ -94,21 +90,24 @@ def save_learning_curves(
                 trained,
                 "o:",
                 ms=size,
-                mfc="white",
-                color=TRAIN,
+                mfc=colours().paper,
+                color=colours().train,
                 label="training, with label smoothing",
             )
         for axes in (loss, accuracy):
             axes.legend()
-        rate.plot(*zip(*rates, strict=True), color=RATE)
+        rate.plot(*zip(*rates, strict=True), color=colours().quiet)
         finish_curves(loss, accuracy, rate, len(history))
         if steps:
             for axes in (loss, accuracy):
                 axes.set_xlim(0, len(history) * 1.02)
-        figure.supxlabel(WITHOUT_SMOOTHING if plain else AS_TRAINED, fontsize=7, color=RATE)
+        note = measured_in_training(
+            augmented=augmented, plain=plain, smoothed=not plain or _smoothed(history)
+        )
+        figure.supxlabel(note, fontsize=7, color=colours().quiet)
 
 
-def training_loss(result: EpochResult) -> float:
+def plain_loss(result: EpochResult | StepRow) -> float:
     """The training loss to compare with the validation loss: without label smoothing if known."""
     return result.loss if result.plain_loss is None else result.plain_loss
 
@@ -153,9 +152,9 @@ def _curve(
     axes: Axes, places: Sequence[float], training: Sequence[float], validation: Sequence[float]
 ) -> None:
     size = marker_size(3, len(places))
-    axes.plot(places, training, "o-", ms=size, color=TRAIN, label="training")
+    axes.plot(places, training, "o-", ms=size, color=colours().train, label="training")
     if not np.isnan(validation).all():
-        axes.plot(places, validation, "s-", ms=size, color=VALIDATION, label="validation")
+        axes.plot(places, validation, "s-", ms=size, color=colours().validation, label="validation")
 
 
 def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path, name: str) -> None:
@@ -167,11 +166,13 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
     mistakes = counts.astype(float)
     np.fill_diagonal(mistakes, np.nan)
     side = min(max(5.6, 0.4 * len(classes) + 1.6), LARGEST)
-    with new_figure(paths, (side + 0.8, side), style=IMAGES) as figure:
-        axes = figure.subplots()
-        image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(np.nanmax(mistakes), 1))
+    with new_figure(paths, (side + 0.8, side), images=True) as figure:
+        axes, now = figure.subplots(), colours()
+        image = axes.imshow(
+            mistakes, cmap=colour_map(now.mistakes), vmin=0, vmax=max(np.nanmax(mistakes), 1)
+        )
         for (row, column), count in np.ndenumerate(counts if len(counts) <= MOST_COUNTED else []):
-            dark = row != column and count > 0.65 * np.nanmax(mistakes)
+            strong = row != column and count > 0.65 * np.nanmax(mistakes)
             axes.text(
                 column,
                 row,
@@ -180,7 +181,7 @@ def save_confusion(evaluation: Evaluation, classes: Sequence[str], *paths: Path,
                 va="center",
                 fontsize=8,
                 fontweight="bold" if row == column else "normal",
-                color="white" if dark else "#333333" if count else "#bbbbbb",
+                color=now.paper if strong else now.ink if count else now.faint,
             )
         names = short_names(classes)
         axes.set_xticks(range(len(names)), names, **(ASLANT if long_names(names) else {}))
@@ -222,10 +223,12 @@ def save_mistakes(
         taken, height = "predicted\n", 1.8
     titles = [
         f"{classes[one.label]}{comma}{taken}{classes[one.predicted]}\n"
-        f"{one.confidence:.0%} confident · #{one.index}"
+        f"{one.confidence:.0%} · #{one.index}"
         for one in mistakes
     ]
-    title = f"The {len(mistakes)} most confident mistakes of {name}"
+    title = (
+        f"The {len(mistakes)} most confident mistakes of {name} (confidence · number of the image)"
+    )
     if not mistakes:
         title = f"No mistakes of {name}"
     _save_grid(images, titles, *paths, title=title, own=own, columns=8, size=(1.15, height))
@@ -248,7 +251,8 @@ def save_samples(
         own: whether the images are the user's own.
     """
     columns = min(10, max(1, len(images)))
-    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, 1.15))
+    height = 0.25 + 0.9 * images.shape[1] / images.shape[2]
+    _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, height))
 
 
 def _save_grid(
@@ -263,31 +267,10 @@ def _save_grid(
     """Draw images in rows; ``size`` is the width and the height of each, in inches."""
     rows = max(1, -(-len(images) // columns))
     figsize = (columns * size[0], rows * size[1] + 0.45)
-    with new_figure(paths, figsize, title, style=IMAGES) as figure:
+    with new_figure(paths, figsize, title, images=True) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, text in zip(grid.flat, images, titles, strict=False):
             axes.imshow(image, cmap=shading(own), vmin=0, vmax=255)
             axes.set_title(text, fontsize=6.5, fontweight="normal")
-
-
-def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
-    """Draw gradient norms by module in forward order, on a logarithmic scale."""
-    points = [point for point in flow if point.module and point.arriving]
-    names = [visible(point.module) for point in points]
-    with new_figure(paths, (max(4.5, 0.55 * len(points) + 2), 3.6)) as figure:
-        axes = figure.subplots()
-        positions = np.arange(len(points))
-        weights = [np.nan if point.weights is None else point.weights for point in points]
-        arriving = [np.nan if point.arriving is None else point.arriving for point in points]
-        axes.bar(positions, weights, width=0.55, color=TRAIN, alpha=0.85, label="of its weights")
-        axes.plot(positions, arriving, "o-", ms=4, color=VALIDATION, label="arriving from the loss")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(positions, names, **ASLANT)
-        axes.set(title=title, xlabel="module, in forward order", ylabel="gradient's 2-norm")
-        axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside lower center", ncols=2)

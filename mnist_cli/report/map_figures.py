@@ -18,6 +18,7 @@ from mnist_cli.report.figure_style import (
     new_figure,
     short_names,
 )
+from mnist_cli.report.themes import colours
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,12 +56,12 @@ def save_map(panels: Sequence[Panel], classes: Sequence[str], *paths: Path, titl
 def _scatter(axes: Axes, panel: Panel, classes: Sequence[str]) -> None:
     points, labels = panel.points, panel.labels
     size = 9 if len(points) < 3000 else 4
-    colours = class_colours(len(classes))
+    shades = class_colours(len(classes))
     for number, name in enumerate(classes):
         mine = points[labels == number]
         # Points as pixels, even in an SVG: ten thousand circles would be megabytes.
         axes.scatter(
-            mine[:, 0], mine[:, 1], s=size, lw=0, alpha=0.6, color=colours[number],
+            mine[:, 0], mine[:, 1], s=size, lw=0, alpha=0.6, color=shades[number],
             label=name, rasterized=True,
         )  # fmt: skip
     for number, name in enumerate(short_names(classes)):
@@ -72,4 +73,4 @@ def _scatter(axes: Axes, panel: Panel, classes: Sequence[str]) -> None:
                 across, up, name, ha="center", va="center", fontweight="bold",
                 fontsize=9 if long_names(classes) else 13,
             )  # fmt: skip
-            text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
+            text.set_path_effects([patheffects.withStroke(linewidth=3, foreground=colours().paper)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mnist_cli.base.files import check_writable
@@ -60,6 +61,7 @@ def draw(
     required: bool,
     folder: Path,
     endings: Sequence[str],
+    unasked: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Draw plots by name; skip those that are not available, unless they are ``required``.
 
@@ -70,6 +72,7 @@ def draw(
         required: fail if a plot is not available.
         folder: where to write.
         endings: formats of the files.
+        unasked: plots that are not drawn, each with the reason.
 
     Raises:
         MnistError: a plot that is required is not available, or nothing can be written.
@@ -77,7 +80,7 @@ def draw(
     """
     check_writable(folder)
     drawn: dict[str, list[Path]] = {}
-    left_out: dict[str, str] = {}
+    left_out = dict(unasked)
     previews: list[Preview] = []
     missing: ImportError | None = None
     for name in names:
@@ -127,9 +130,20 @@ def draw_overlay(
     rates = {name: of.rates for name, of in zip(names, found, strict=True)}
     check_writable(folder)
     paths = [folder / f"curves.{ending}" for ending in endings]
-    run_figures.save_overlay(histories, rates, *paths)
+    run_figures.save_overlay(
+        histories,
+        rates,
+        *paths,
+        steps={name: of.metrics.steps for name, of in zip(names, found, strict=True)},
+        augmented=_agreed([of.augmented for of in found]),
+    )
     previews = [_curve(name, history) for name, history in histories.items()]
     return Outcome(", ".join(histories), {"curves": paths}, {}, previews)
+
+
+def _agreed(answers: Sequence[bool | None]) -> bool | None:
+    """The answer that all give; None if they differ."""
+    return answers[0] if len(set(answers)) == 1 else None
 
 
 def _overlaid(target: Path, runs: Path) -> RunCurves:
@@ -157,7 +171,7 @@ def save_evaluation(
 
 
 def _curve(name: str, history: Sequence[EpochResult]) -> Preview:
-    curves = {"training loss": [figures.training_loss(one) for one in history]}
+    curves = {"training loss": [figures.plain_loss(one) for one in history]}
     judged = [one.val for one in history if one.val]
     if judged:
         curves["validation loss"] = [val.loss for val in judged]
@@ -172,7 +186,9 @@ def _curves(run: RunCurves, paths: Paths) -> Preview:
     history = run.history
     title = f"Learning curves of {run.name}"
     steps = run.metrics.steps
-    figures.save_learning_curves(history, run.rates, *paths, title=title, steps=steps)
+    figures.save_learning_curves(
+        history, run.rates, *paths, title=title, steps=steps, augmented=run.augmented
+    )
     return _curve("curves", history)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from mnist_cli.report.console import note, print_facts, speaks_unicode, stdout
 from mnist_cli.report.datasets import print_images
-from mnist_cli.report.evaluation import confusion_table
+from mnist_cli.report.evaluation import confusion_tables
 
 if TYPE_CHECKING:
     from mnist_cli.report.previews import Preview
@@ -49,8 +49,10 @@ def _show(preview: Preview) -> None:
         console.print(f"  {escape(name):<{width}}  {line}  {ends}")
     if preview.images:
         print_images(preview.images, preview.captions or [""] * len(preview.images))
-    if preview.confusion and 6 * len(preview.confusion[1]) + 16 <= console.width:
-        console.print(confusion_table(*preview.confusion))
+    if preview.confusion:
+        tables = confusion_tables(*preview.confusion, console.width)
+        if len(tables) == 1:
+            console.print(tables[0])
     for text in preview.chart:
         console.print(escape(text))
 

@@ -4,50 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mnist_cli.report.figure_style import (
-    AS_TRAINED,
-    DEEPEST,
-    DEPTH,
     MARKERS,
-    PALETTE,
-    RATE,
-    WITHOUT_SMOOTHING,
     logarithmic,
     marker_size,
+    measured_in_training,
     new_figure,
+    ordered_colours,
 )
-from mnist_cli.report.figures import finish_curves, over_epochs, training_loss
-from mnist_cli.runs.results import EpochResult, Norms
+from mnist_cli.report.figures import finish_curves, over_epochs, plain_loss
+from mnist_cli.report.themes import colours
+from mnist_cli.runs.results import EpochResult, Norms, StepRow
+
+LEGEND_ROWS = 20
+MOST_OF_NAME = 26
 
 
 def save_overlay(
     runs: Mapping[str, Sequence[EpochResult]],
     rates: Mapping[str, Sequence[tuple[float, float]]],
     *paths: Path,
+    steps: Mapping[str, Sequence[StepRow]] = MappingProxyType({}),
+    augmented: bool | None = None,
 ) -> None:
-    """Draw loss, accuracy and learning rate of several runs, by name, each with its colour and marker.
+    """Draw loss, accuracy and learning rate of several runs, each with its colour and marker.
 
-    Validation lines are solid, training lines dashed with hollow markers. ``rates`` are pairs of
-    epochs done and the learning rate then.
+    Validation lines are solid, training lines dashed with hollow markers.
+
+    Args:
+        runs: epochs by name of the run.
+        rates: by name pairs of epochs done and the learning rate then.
+        paths: files to write.
+        steps: by name the figures every few steps, drawn as thin lines.
+        augmented: whether all recipes augment images; None if some do.
     """
-    with new_figure(paths, (10, 3.9), f"Learning curves of {len(runs)} runs") as figure:
+    columns = -(-(len(runs) + 2) // LEGEND_ROWS)
+    with new_figure(paths, (10 + columns, 3.6), f"Learning curves of {len(runs)} runs") as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         for place, (name, history) in enumerate(runs.items()):
             style = {
-                "color": PALETTE[place % len(PALETTE)],
+                "color": colours().lines[place % len(colours().lines)],
                 "marker": MARKERS[place % len(MARKERS)],
                 "ms": marker_size(3.5, len(history)),
                 "lw": 1.3,
             }
-            training = style | {"ls": "--", "mfc": "white"}
+            training = style | {"ls": "--", "mfc": colours().paper}
+            if of_steps := steps.get(name):
+                _thin(loss, of_steps, [plain_loss(one) for one in of_steps], style)
+                _thin(accuracy, of_steps, [one.accuracy for one in of_steps], style)
             epochs = [one.epoch for one in history]
-            loss.plot(epochs, [training_loss(one) for one in history], **training)
+            loss.plot(epochs, [plain_loss(one) for one in history], **training)
             loss.plot(epochs, [one.val.loss if one.val else np.nan for one in history], **style)
             accuracy.plot(epochs, [one.accuracy for one in history], **training)
             judged = [one.val.accuracy if one.val else np.nan for one in history]
@@ -55,31 +68,47 @@ def save_overlay(
             rate.plot(*zip(*rates[name], strict=True), **(style | {"marker": ""}))
         longest = max((len(history) for history in runs.values()), default=1)
         finish_curves(loss, accuracy, rate, longest)
-        figure.legend(
-            handles=_legend(runs), loc="outside lower center", ncols=4,
-            title=_note(runs), title_fontsize=7,
-        )  # fmt: skip
+        if any(steps.values()):
+            for axes in (loss, accuracy):
+                axes.set_xlim(0, longest * 1.02)
+        note = measured_in_training(augmented=augmented, **_smoothing(runs))
+        figure.supxlabel(note, fontsize=7, color=colours().quiet)
+        handles = _legend(runs)
+        figure.legend(handles=handles, loc="outside right upper", fontsize=8, ncols=columns)
 
 
-def _note(runs: Mapping[str, Sequence[EpochResult]]) -> str:
-    """What the training figures hold; label smoothing too if a run did not record the plain loss."""
+def _thin(
+    axes: Axes, steps: Sequence[StepRow], values: Sequence[float], style: Mapping[str, Any]
+) -> None:
+    axes.plot([one.done for one in steps], values, lw=0.7, alpha=0.4, color=style["color"])
+
+
+def _smoothing(runs: Mapping[str, Sequence[EpochResult]]) -> dict[str, bool]:
+    """Whether all training losses leave label smoothing out, and whether some recipe smooths."""
     results = [one for history in runs.values() for one in history]
-    return AS_TRAINED if any(one.plain_loss is None for one in results) else WITHOUT_SMOOTHING
+    plain = all(one.plain_loss is not None for one in results)
+    smoothed = any(one.plain_loss != one.loss for one in results)
+    return {"plain": plain, "smoothed": smoothed}
 
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
     names = [
         Line2D(
-            [], [], color=PALETTE[place % len(PALETTE)], marker=MARKERS[place % len(MARKERS)],
-            ms=4, label=name,
+            [], [], color=colours().lines[place % len(colours().lines)], marker=MARKERS[place % len(MARKERS)],
+            ms=4, label=_short(name),
         )
         for place, name in enumerate(runs)
     ]  # fmt: skip
-    kinds = [("-", RATE, "validation"), ("--", "white", "training")]
+    kinds = [("-", colours().quiet, "validation"), ("--", colours().paper, "training")]
     return names + [
-        Line2D([], [], color=RATE, ls=ls, marker="o", ms=4, mfc=inside, label=label)
+        Line2D([], [], color=colours().quiet, ls=ls, marker="o", ms=4, mfc=inside, label=label)
         for ls, inside, label in kinds
     ]
+
+
+def _short(name: str) -> str:
+    """A run's name for the legend; a long one loses its middle."""
+    return name if len(name) <= MOST_OF_NAME else f"{name[:14]}…{name[-11:]}"
 
 
 def save_norms(
@@ -105,12 +134,20 @@ def save_norms(
             _norm_lines(axes, layers, figure_of)
             axes.set(title=name, ylabel="2-norm" if name == "Gradient" else "ratio of 2-norms")
             over_epochs(axes, epochs)
-            axes.set_xlabel("epoch, its middle step")
-        panels[2].axhline(healthy, color=RATE, lw=1, ls=":", label=f"{healthy:g}: rule of thumb")
+            axes.set_xlabel("epoch (measured at its middle step)")
+        panels[2].axhline(healthy, color=colours().quiet, lw=1, ls=":")
         for axes in panels:
             logarithmic(axes, y=True)
-        handles, names = panels[2].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 7))
+        figure.legend(
+            *panels[2].get_legend_handles_labels(), loc="outside right upper", fontsize=8,
+            title="layer", ncols=-(-len(layers) // LEGEND_ROWS),
+        )  # fmt: skip
+        figure.supxlabel(
+            f"dotted: an update of {healthy:g} of the weights per step is a usual value; far above, "
+            "the learning rate is high for the layer, far below, low",
+            fontsize=7,
+            color=colours().quiet,
+        )
 
 
 def _norm_lines(
@@ -119,6 +156,7 @@ def _norm_lines(
     figure_of: Callable[[Norms], float],
 ) -> None:
     """A value of every layer, coloured by its depth; zeros, which have no logarithm, are gaps."""
+    shades = ordered_colours(len(layers))
     for depth, (name, points) in enumerate(layers.items()):
         epochs, values = [], []
         for epoch, norms in points:
@@ -127,7 +165,7 @@ def _norm_lines(
         axes.plot(
             epochs,
             values,
-            color=colormaps[DEPTH](DEEPEST * depth / max(len(layers) - 1, 1)),
+            color=shades[depth],
             marker=MARKERS[depth % len(MARKERS)],
             ms=marker_size(4, len(points)),
             lw=1.2,

@@ -19,11 +19,23 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.replayed import ReplayStep
 
 HELPS = (
-    "n next · b back · g go to a node, module or parameter · PgUp, PgDn · home, end · q quit",
-    "n next · b back · g go to · q quit",
-    "n b g q",
+    "n next · b back · g go to a node, module or parameter · PgUp, PgDn · ? keys · q quit",
+    "n next · b back · g go to · PgUp, PgDn · ? keys · q quit",
+    "n next · b back · ? keys · q quit",
+    "n b g ? q",
 )
 """The help line; the longest that fits the window is shown."""
+
+KEYS = (
+    "n, Space, Enter, right   next step",
+    "b, p, left               step before",
+    "g, /, :                  go to a number, node, module or parameter",
+    "Home, End                first step, last step",
+    "PgUp, PgDn               scroll a step that is larger than the window",
+    "?                        these keys",
+    "q, Esc                   quit",
+)
+"""What ``?`` shows."""
 
 PAGE = 5
 """Lines that PgUp and PgDn move a step that is larger than the window."""
@@ -36,6 +48,7 @@ _KEYS = {
     **dict.fromkeys(["\x1b[5~", "["], "up"),
     **dict.fromkeys(["0", "\x1b[H", "\x1b[1~", "\x1bOH"], "first"),
     **dict.fromkeys(["G", "\x1b[F", "\x1b[4~", "\x1bOF"], "last"),
+    **dict.fromkeys(["?", "h"], "keys"),
     **dict.fromkeys(["q", "Q", "\x04", "\x1b"], "quit"),
 }
 
@@ -44,7 +57,8 @@ _KEYS = {
 class Stepper:
     """The position of the reader. Knows keys and lines, not terminals.
 
-    ``top`` is the first line shown of a step that is larger than the window.
+    ``top`` is the first line shown of a step that is larger than the window. While ``helping``,
+    the keys are shown in place of the step.
     """
 
     graph: GradGraph
@@ -54,6 +68,7 @@ class Stepper:
     message: str = ""
     prompt: str | None = None
     done: bool = False
+    helping: bool = False
 
     def press(self, key: str) -> None:
         """React to one key; an empty one does nothing. While a place is typed, keys are its letters.
@@ -70,6 +85,9 @@ class Stepper:
             raise KeyboardInterrupt
         self.message = ""
         action = _KEYS.get(key, "")
+        if self.helping and action != "quit":
+            self.helping = False
+            return
         last = len(self.steps) - 1
         if action == "next":
             self._go(self.index + 1, "this is the last step")
@@ -81,8 +99,10 @@ class Stepper:
             self.prompt = ""
         elif action in {"up", "down"}:
             self.top = max(self.top + (PAGE if action == "down" else -PAGE), 0)
+        elif action == "keys":
+            self.helping = True
         elif action == "quit":
-            self.done = True
+            self.done, self.helping = not self.helping, False
 
     def _go(self, index: int, beyond: str = "") -> None:
         """Go to a step; beyond either end, stay and show a message."""
@@ -111,8 +131,9 @@ class Stepper:
         The last two lines are always there. A step that does not fit is cut, with a line that
         says so; PgDn shows its rest.
         """
-        step = self.steps[self.index]
-        whole = step_lines(step, self.graph, len(self.steps), glyphs)
+        whole: Sequence[str] = (*KEYS, "", "any key goes back")
+        if not self.helping:
+            whole = step_lines(self.steps[self.index], self.graph, len(self.steps), glyphs)
         body = [part for line in whole for part in _wrapped(line, width)]
         room = max(height - 3, 1)
         if len(body) > room:

@@ -8,8 +8,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from mnist_cli.report.figure_style import ASLANT, MARKERS, PALETTE, new_figure
+from mnist_cli.report.figure_style import ASLANT, MARKERS, new_figure
 from mnist_cli.report.sweep_table import short, words
+from mnist_cli.report.themes import colours
 from mnist_cli.runs.sweep_results import Setting, SweepResult
 
 MOST_LINES = 12
@@ -70,7 +71,7 @@ def _draw(
         label: of the line.
         number: of the line, for its colour and marker.
     """
-    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    colour, marker = colours().lines[number % len(colours().lines)], MARKERS[number % len(MARKERS)]
     points = []
     for setting in settings:
         place = places[next(iter(setting.values.values()), None)]

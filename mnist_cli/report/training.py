@@ -182,7 +182,10 @@ class LearningCurves(Observer):
             return
         rates = learning_rates(session.config, history, steps)
         title = f"Learning curves of {run.path.name}"
-        save_learning_curves(history, rates, run.curves, title=title, steps=steps)
+        augmented = session.config.augments
+        save_learning_curves(
+            history, rates, run.curves, title=title, steps=steps, augmented=augmented
+        )
         self._report.note(f"{run.curves}: {_drawn(session)}")
 
 
@@ -194,11 +197,10 @@ def _drawn(session: Session) -> str:
         losses = (
             f"loss (with and without label smoothing of {config.label_smoothing:g}) and accuracy"
         )
-    return (
-        f"training {losses} by step, with augmentation and dropout; validation by epoch, without"
-        if session.val
-        else f"training {losses} by step; no validation set"
-    )
+    if not session.val:
+        return f"training {losses} by step; no validation set"
+    how = "in training mode" + (" on augmented images" if config.augments else "")
+    return f"training {losses} by step, {how}; validation by epoch, in evaluation mode"
 
 
 def _plain(result: EpochResult) -> str:
@@ -241,7 +243,7 @@ def _bar(console: Console, epochs: int) -> Progress:
         columns.append(progress.TextColumn("loss {task.fields[loss]} acc {task.fields[accuracy]}"))
     if console.width >= 72:
         columns.append(progress.TextColumn("{task.fields[speed]} img/s"))
-    columns.append(progress.TimeRemainingColumn(compact=True))
+    columns += [progress.TimeRemainingColumn(compact=True), progress.TextColumn("left")]
     bar = progress.Progress(
         *columns, console=console, transient=True, refresh_per_second=UPDATES_PER_SECOND
     )

@@ -16,20 +16,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mnist_cli.insight.layers import Layer
 from mnist_cli.insight.pixels import Maximised, Saliency
 from mnist_cli.report.figure_style import (
-    AMOUNT,
     ASLANT,
-    DIGITS,
-    GAP,
-    IMAGES,
     MOST_NAMED,
-    RATE,
-    SIGNED,
-    TRAIN,
+    colour_map,
     long_names,
     new_figure,
     shading,
     short_names,
 )
+from mnist_cli.report.themes import colours
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,7 +35,7 @@ ROW = 16
 """The most channels of a layer that are drawn."""
 
 OWN_SCALES = (
-    "colour is a unit's activation: white is 0, and each layer has its own scale; "
+    "colour is a unit's activation: {zero} is 0, and each layer has its own scale; "
     "numbers below maps are their channels"
 )
 """A note below activations."""
@@ -63,7 +58,7 @@ def mosaic(tiles: Floats, columns: int) -> Floats:
 def save_filters(layers: Sequence[Layer], *paths: Path, title: str) -> None:
     """Draw the first convolution's filters, and the second's by input and output channel."""
     convolutions = [layer for layer in layers if layer.weight.ndim == 4][:2]
-    with new_figure(paths, (5.2 * len(convolutions), 5.2), title, style=IMAGES) as figure:
+    with new_figure(paths, (5.2 * len(convolutions), 4.7), title, images=True) as figure:
         panels = figure.subplots(1, len(convolutions), squeeze=False)[0]
         _first_filters(figure, panels[0], convolutions[0])
         for axes, layer in zip(panels[1:], convolutions[1:], strict=True):
@@ -107,19 +102,19 @@ def _second_filters(figure: Figure, axes: Axes, layer: Layer) -> None:
 
 
 def _leave_blank(axes: Axes, tiles: Floats, columns: int) -> None:
-    """Cover the empty end of a mosaic's last row with white; grey is the gap between tiles."""
+    """Cover the empty end of a mosaic's last row with the background's colour."""
     count, height, width = tiles.shape
     rows, used = -(-count // columns), (count - 1) % columns + 1
     corner = (used * (width + 1) - 1.5, (rows - 1) * (height + 1) - 0.5)
     rest = (columns - used) * (width + 1)
-    axes.add_patch(Rectangle(corner, rest, height + 1, facecolor="white", lw=0))
+    axes.add_patch(Rectangle(corner, rest, height + 1, facecolor=colours().paper, lw=0))
 
 
 def _signed(figure: Figure, axes: Axes, sheet: Floats, label: str = "weight") -> None:
-    """Draw signed values as an image in which white is 0, with a colour bar."""
+    """Draw signed values as an image in which 0 has the background's colour, with a colour bar."""
     most = float(np.nanmax(np.abs(sheet))) or 1.0
-    image = axes.imshow(sheet, cmap=SIGNED, vmin=-most, vmax=most)
-    axes.set_facecolor(GAP)  # seen between tiles, where the sheet holds NaN
+    image = axes.imshow(sheet, cmap=colour_map(colours().signed), vmin=-most, vmax=most)
+    axes.set_facecolor(colours().gap)  # seen between tiles, where the sheet holds NaN
     figure.colorbar(image, ax=axes, label=label, shrink=0.75, fraction=0.05)
 
 
@@ -148,7 +143,7 @@ def save_activations(
     """
     hidden = layers[:-1] if not layers or layers[-1].output.ndim == 2 else layers
     heights = [0.62 if layer.output.ndim == 2 else 1.0 for layer in hidden]
-    with new_figure(paths, (9.5, sum(heights) + 3.5), title, style=IMAGES) as figure:
+    with new_figure(paths, (9.5, sum(heights) + 3.5), title, images=True) as figure:
         ratios = [2.0, max(sum(heights) + 0.4 * bool(hidden), 0.1)]
         top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
         _ends(top, image, probabilities, short_names(classes), own)
@@ -156,7 +151,9 @@ def save_activations(
             rows = below.subplots(len(hidden), 1, squeeze=False, height_ratios=heights)[:, 0]
             for axes, layer in zip(rows, hidden, strict=True):
                 _answers(below, axes, layer)
-            below.supxlabel(OWN_SCALES, fontsize=7, color=RATE)
+            below.supxlabel(
+                OWN_SCALES.format(zero=colours().zero), fontsize=7, color=colours().quiet
+            )
 
 
 def _ends(
@@ -170,8 +167,9 @@ def _ends(
     first, last = figure.subplots(1, 2, width_ratios=[1, 2.6])
     _image(first, image, "the image", own)
     best = int(probabilities.argmax())
-    colours = [DIGITS[0] if place == best else TRAIN for place in range(len(classes))]
-    bars = last.bar(range(len(classes)), probabilities, color=colours, width=0.7)
+    chosen, other = colours().classes[0], colours().train
+    shades = [chosen if place == best else other for place in range(len(classes))]
+    bars = last.bar(range(len(classes)), probabilities, color=shades, width=0.7)
     few = len(classes) <= MOST_NAMED
     named = range(len(classes)) if few else np.argsort(-probabilities)[:LIKELIEST].tolist()
     shares = [f"{p:.1%}" if p >= 0.0005 and i in named else "" for i, p in enumerate(probabilities)]
@@ -186,7 +184,7 @@ def _ends(
     )
     last.set_title("Prediction", loc="left")
     last.set_yticks([0, 0.5, 1])
-    kinds = {"the predicted class": DIGITS[0], "the other classes": TRAIN}
+    kinds = {"the predicted class": chosen, "the other classes": other}
     last.legend(
         handles=[Patch(color=colour, label=kind) for kind, colour in kinds.items()],
         loc="lower right",
@@ -218,7 +216,7 @@ def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
         axes.set_xticks(places, [f"{number}" for number in strongest], fontsize=7)
         axes.tick_params(length=0, pad=1)
         axes.set_yticks([])
-    axes.set_facecolor(GAP)
+    axes.set_facecolor(colours().gap)
     axes.spines[:].set_visible(False)
     axes.set_title(f"{layer.name}: {', '.join(layer.operations)}; {what}", fontsize=9, loc="left")
     figure.colorbar(
@@ -227,18 +225,18 @@ def _answers(figure: SubFigure, axes: Axes, layer: Layer) -> None:
 
 
 def _colours(sheet: Floats) -> dict[str, Any]:
-    """The colour scale of activations: from white at 0, or around white for signed values."""
+    """The colour scale of activations: from the background at 0, or around it for signed values."""
     most = float(np.nanmax(np.abs(sheet))) or 1.0
     if np.nanmin(sheet) < 0:
-        return {"cmap": SIGNED, "vmin": -most, "vmax": most}
-    return {"cmap": AMOUNT, "vmin": 0, "vmax": most}
+        return {"cmap": colour_map(colours().signed), "vmin": -most, "vmax": most}
+    return {"cmap": colour_map(colours().amount), "vmin": 0, "vmax": most}
 
 
 def _image(axes: Axes, image: npt.NDArray[Any], title: str, own: bool, most: float = 255) -> None:
     axes.imshow(image, cmap=shading(own), vmin=0, vmax=most)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
-    axes.spines[:].set_color("#cccccc")
+    axes.spines[:].set_color(colours().edge)
 
 
 # --- pixels
@@ -263,7 +261,7 @@ def save_saliency(
         own: whether the image is the user's own.
     """
     said, rival = classes[found.predicted], classes[found.rival]
-    with new_figure(paths, (9.5, 3.6), title, style=IMAGES) as figure:
+    with new_figure(paths, (9.5, 3.6), title, images=True) as figure:
         first, *others = figure.subplots(1, 3)
         _image(first, image, f"predicted {said}", own)
         for axes, values, name, change in (
@@ -277,10 +275,10 @@ def save_saliency(
         ):
             _signed(figure, axes, values.numpy(), f"d({change}) / d(brightness)")
             # The digit's outline shows where a pixel is.
-            axes.contour(image, levels=[127], colors="black", linewidths=0.6, alpha=0.7)
+            axes.contour(image, levels=[127], colors=colours().ink, linewidths=0.6, alpha=0.7)
             axes.set(title=name, xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
-            axes.spines[:].set_color("#cccccc")
+            axes.spines[:].set_color(colours().edge)
 
 
 def save_maximised(
@@ -298,7 +296,7 @@ def save_maximised(
     classes, columns = short_names(classes), 5
     rows = -(-len(classes) // columns)
     between = "\n" if long_names(classes) else " "
-    with new_figure(paths, (8.5, 1.95 * rows + 0.6), title, style=IMAGES) as figure:
+    with new_figure(paths, (8.5, 1.95 * rows + 0.6), title, images=True) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(classes) :]:
             axes.set_axis_off()

@@ -34,6 +34,10 @@ STEPS = 140
 MEMORY = 0.9
 """Share of the smoothed loss that each step keeps."""
 
+UNSETTLED = round(1 / (1 - MEMORY))
+"""First steps that are not judged: their smoothed loss is the mean of a few batches, whose chance
+differences are steeper than a fall."""
+
 BEYOND = 4.0
 """The trial ends when the smoothed loss exceeds its lowest value this many times."""
 
@@ -129,7 +133,11 @@ def smooth(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def propose(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """The rate at which the loss falls most steeply over the rate's logarithm, up to its minimum."""
+    """The rate at which the loss falls most steeply over the rate's logarithm, up to its minimum.
+
+    The first :data:`UNSETTLED` steps do not count.
+    """
+    rates, smoothed = rates[UNSETTLED:], smoothed[UNSETTLED:]
     if len(rates) < 3 or not min(smoothed) < FALLS * smoothed[0]:
         return None
     lowest = int(np.argmin(smoothed))

@@ -14,9 +14,9 @@ from mnist_cli.autograd.diagnosing import (
     Diagnosis,
     blocked_share,
     diagnose,
-    gradient_flow,
     parameter_table,
 )
+from mnist_cli.autograd.flowing import gradient_flow
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.units import dead_units, first_not_finite
@@ -194,6 +194,38 @@ def test_the_flow_has_every_module_in_forward_order() -> None:
     assert by_module["fc"].weights == pytest.approx(math.hypot(*weights))
     assert by_module["act"].weights is None
     assert by_module["act"].leaving == by_module["norm"].arriving
+
+
+class Detached(nn.Module):
+    """Cuts off its first layer; the middle one is frozen, and part of the last has no use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut, self.fixed, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.fixed.requires_grad_(False)
+        self.last.register_parameter("idle", nn.Parameter(torch.ones(1)))
+        self.unused = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.fixed(self.cut(x).detach()).relu())
+
+
+def test_the_flow_has_modules_that_get_no_gradient() -> None:
+    torch.manual_seed(0)
+    model = Detached()
+    inputs = torch.randn(8, 4)
+    with trace_modules(model) as modules:
+        loss = model(inputs).square().mean()
+    flow = gradient_flow(record(walk(loss, model, modules=modules)).graph)
+    assert [(one.module, one.silent) for one in flow if one.module] == [
+        *(("cut", True), ("last", True), ("unused", True))
+    ]
+    cut, last = (one for one in flow if one.module in ("cut", "last"))
+    assert (cut.nodes, cut.arriving, cut.weights) == (0, None, None)
+    model(inputs).square().mean().backward()
+    norms = [float(p.grad.norm()) for p in (model.last.weight, model.last.bias)]
+    assert last.weights == pytest.approx(math.hypot(*norms))
+    assert not any(one.silent for one in gradient_flow(sound().graph))
 
 
 def kinds_of(loss: Tensor, model: nn.Module) -> set[str]:

@@ -86,3 +86,22 @@ def test_affinity_counts() -> None:
     finally:
         os.sched_setaffinity(0, before)
     assert cores.cores() == len(before)
+
+
+@pytest.mark.parametrize(
+    ("load", "available", "busy"),
+    [(0.1, 2, False), (1.0, 2, False), (1.1, 2, True), (5, 64, False)],
+)
+def test_a_busy_machine_is_told(
+    monkeypatch: pytest.MonkeyPatch, load: float, available: int, busy: bool
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
+    monkeypatch.setattr(cores, "usable_cores", lambda: available)
+    warning = cores.load_warning()
+    assert bool(warning) == busy
+    assert not busy or f"load average is {load:.1f} on {available} cores" in warning
+
+
+def test_a_system_without_a_load_average_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert cores.load_warning() == ""

@@ -227,7 +227,8 @@ def test_every_expected_error_is_one_message(
     fail_with(monkeypatch, kind("the [bold]cause[/]", "The way out."))
     outcome = run("data", "path", "--json")
     assert outcome.code == kind.code
-    assert outcome.err == "error: the [bold]cause[/]\nThe way out.\n"
+    label = "" if issubclass(kind, errors.Stopped) else "error: "  # to be stopped is no error
+    assert outcome.err == f"{label}the [bold]cause[/]\nThe way out.\n"
     error = {"code": kind.code, "kind": kind.kind, "message": "the [bold]cause[/]. The way out."}
     assert outcome.document == {"error": error}
 

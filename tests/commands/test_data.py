@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 from program import Run
 from sklearn.datasets import load_digits
 
 from mnist_cli import catalogue
+from mnist_cli.config import schema as configs
+from mnist_cli.data import store
+from mnist_cli.data.first_images import first_images
+from mnist_cli.data.load import load
 from mnist_cli.report import blocks
 
 FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
@@ -92,6 +97,7 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
     outcome = run("data", command, "digits")
     assert (outcome.code, outcome.out) == (0, "")
     assert "come with the program" in outcome.err
+    assert "8×8 pixels with 17 grey levels, enlarged to 28×28" in outcome.err
     document = run("data", command, "digits", "--json").document
     assert (document.get("folder"), document["files"]) == (None, [])
 
@@ -99,6 +105,7 @@ def test_bundled_digits_have_no_files(run: Run, command: str) -> None:
 def test_show_prints_the_image_in_shades(run: Run) -> None:
     outcome = run("data", "show", "digits", "--indices", "0,7")
     assert outcome.code == 0
+    assert "8×8 pixels with 17 grey levels, enlarged to 28×28" in outcome.err
     lines = outcome.out.splitlines()
     assert len(lines) == 14 + 1
     drawn = np.array([[c != " " for c in line.ljust(57)] for line in lines[:-1]])
@@ -136,6 +143,78 @@ def test_show_as_a_picture(run: Run) -> None:
     height, width, _channels = imread("grid.png").shape
     assert 800 < width < 2500
     assert 200 < height < 1000
+
+
+RECORDER = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images):
+        if self.training and len(images) == 24:
+            torch.save(images.detach(), "first.pt")
+        return super().forward(images)
+"""
+
+
+@pytest.mark.parametrize("loader", ["device", "dataloader"])
+def test_the_augmented_images_are_those_that_training_sees(run: Run, loader: str) -> None:
+    if loader == "dataloader":
+        pytest.importorskip("torchvision")
+    Path("net.py").write_text(RECORDER)
+    recipe = ["--set", f"loader={loader}", "--set", "rotate=30", "--set", "erase=0.5"]
+    recipe += ["--seed", "3", "--set", "batch_size=24"]
+    words = ["train", "--dataset", "digits", "--model", "net.py:Net", "--max-steps", "1"]
+    trained = run(*words, *recipe, "--precision", "fp32", "-q")
+    assert trained.code == 0, trained.err
+    seen = torch.load("first.pt", weights_only=True).squeeze(1)
+    data = load("digits", Path("data"))
+    spec, config = data.spec, configs.compose([configs.from_assignments(recipe[1:6:2])])
+    config = config.model_copy(update={"dataset": "digits", "seed": 3, "batch_size": 24})
+    found = first_images(config, data, 24)
+    pixels = 255 * (seen * spec.std + spec.mean)
+    assert np.abs(found.after - pixels.numpy()).max() <= 0.51
+    assert np.abs(found.after.astype(int) - found.before.images).max() > 50
+    shown = run("data", "show", "digits", "--augmented", "-n", "24", *recipe, "--json").document
+    numbers = [one["index"] for one in shown["samples"]]
+    assert numbers == found.before.indices.tolist()
+    assert (shown["augmentation"]["rotate"], shown["seed"]) == (30, 3)
+    in_file = store.read(spec, "train", Path("nowhere"))
+    assert np.array_equal(found.before.images, in_file.images[numbers])
+    assert [one["label"] for one in shown["samples"]] == in_file.labels[numbers].tolist()
+
+
+def test_augmented_images_are_shown_below_the_others(run: Run) -> None:
+    words = ["data", "show", "digits", "--augmented", "--count", "2"]
+    outcome = run(*words)
+    assert "shift ±2 pixels, rotate ±10°" in outcome.err
+    lines = outcome.out.splitlines()
+    assert len(lines) == 14 + 1 + 14 + 1
+    assert set(lines[14]) == {"=", " "}
+    none = [f"--set={key}=0" for key in ("shift", "rotate", "scale", "shear")]
+    still = run(*words, *none)
+    assert "augmentation: none" in still.err
+    assert still.out.splitlines()[:14] == still.out.splitlines()[15:29]
+    assert run(*words, "--out", "pairs.png", "--dark").code == 0
+    assert imread("pairs.png")[0, 0, :3].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--augmented", "--split", "test"], "Only training images are augmented"),
+        (["--augmented", "--indices", "1"], "--augmented and --indices contradict each other"),
+        (["--seed", "1"], "--seed has no effect without --augmented"),
+        (["--augmented", "--set", "rotate=900"], "rotate"),
+    ],
+)
+def test_what_augmented_refuses(run: Run, words: list[str], message: str) -> None:
+    outcome = run("data", "show", "digits", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
 
 
 @pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])

@@ -147,7 +147,7 @@ def test_drawing_with_keys_alone(page: Page) -> None:
     assert page.browser.evaluate("document.activeElement.id") == "drawing"
     for key in 9 * ["ArrowUp"] + 6 * ["ArrowLeft"] + [" "]:
         press(key)
-    assert page.text("#pen-state") == "Pen down"
+    assert page.text("#pen-state").startswith("The pen is down")
     for key in 12 * ["ArrowRight"] + 2 * ["ArrowDown"]:
         press(key)
     page.browser.key_down("ArrowDown")
@@ -159,7 +159,7 @@ def test_drawing_with_keys_alone(page: Page) -> None:
         press("ArrowDown")
     press("Enter")
     page.settle()
-    assert page.text("#pen-state") == "Pen up"
+    assert page.text("#pen-state").startswith("The pen is up")
     assert page.said() == "7"
     wait_until(lambda: "predicts 7" in page.text("#spoken"))
     press("ArrowUp")  # the pen is up: nothing more is drawn
@@ -172,7 +172,18 @@ def test_drawing_with_keys_alone(page: Page) -> None:
     assert page.state() == "answered"
     press("Escape")
     assert page.state() == "blank"
-    assert page.text("#pen-state") == "Pen up"
+    assert page.text("#pen-state").startswith("The pen is up")
+
+
+def test_an_empty_canvas_says_draw_here(page: Page) -> None:
+    shown = "document.getElementById('invitation').checkVisibility()"
+    assert page.text("#pen-state").startswith("Draw with the mouse")
+    assert page.browser.evaluate(shown)
+    page.draw(DIGITS["3"])
+    assert not page.browser.evaluate(shown)
+    assert page.text("#pen-state").startswith("Draw with the mouse")
+    page.browser.key("Escape")
+    assert page.browser.evaluate(shown)
 
 
 def test_everything_that_can_be_pressed_has_a_name_and_shows_its_focus(page: Page) -> None:

@@ -71,7 +71,7 @@ def test_a_signal_that_the_shell_has_set_to_be_ignored(
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "error: terminated\n")],
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")],
 )
 def test_a_signal_while_torch_is_imported_is_not_lost(
     tmp_path: Path, number: int, code: int, words: str

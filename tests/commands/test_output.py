@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from program import TINY, Run, finish, one_thread, start
+from rich.console import Console
 from systems import needs_posix
 
 from mnist_cli.report import console, figure_style, figures, training
@@ -119,6 +121,18 @@ def test_an_epochs_line_fits_the_terminal(width: int) -> None:
     assert set(line.split("  ")) <= set(whole.split("  "))
     assert line.startswith("epoch 1/3")
     assert "val accuracy 80.00%" in line or width < 40
+
+
+@pytest.mark.parametrize("width", [56, 60, 80, 120])
+def test_the_bar_says_what_its_time_is(width: int) -> None:
+    screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    bar = training._bar(screen, 3)
+    bar.update(bar.tasks[0].id, completed=1, speed="12,345", loss="0.123", accuracy="98.76%")
+    screen.print(bar)
+    assert isinstance(screen.file, io.StringIO)
+    (line,) = screen.file.getvalue().splitlines()
+    assert re.fullmatch(r"epoch 1/3 .* 33% .*[-:0-9]+ left", line)
+    assert len(line) <= width
 
 
 def test_an_epochs_line_shows_everything_where_there_is_room() -> None:

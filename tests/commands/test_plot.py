@@ -29,7 +29,7 @@ def copy(trained: Path) -> Path:
 
 
 def test_everything_is_drawn_into_the_run(run: Run, copy: Path) -> None:
-    outcome = run("plot", copy, "--json")
+    outcome = run("plot", copy, "--all", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.document["left_out"] == {}
     assert list(outcome.document["pictures"]) == list(PICTURES)
@@ -41,6 +41,26 @@ def test_everything_is_drawn_into_the_run(run: Run, copy: Path) -> None:
         assert ElementTree.parse(files[1]).getroot().tag.endswith("svg")
     left = [path.name for path in (copy / "plots").iterdir() if path.suffix not in (".png", ".svg")]
     assert left == []
+
+
+def test_figures_are_dark_by_an_option_or_by_the_environment(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corner(*words: str) -> float:
+        assert run("plot", copy, "--only", "curves", "--format", "png", *words).code == 0
+        picture = imread(copy / "plots" / "curves.png")
+        return float(picture[0, 0, :3].mean())
+
+    assert corner("--dark") < 0.2
+    assert corner() == 1.0
+    monkeypatch.setenv("MNIST_DARK", "1")
+    assert corner() < 0.2
+    assert corner("--light") == 1.0
+    monkeypatch.setenv("MNIST_DARK", "midnight")
+    refused = run("plot", copy)
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        *(2, "error: MNIST_DARK: should be true or false, not 'midnight'"),
+    )
 
 
 def test_every_picture_has_a_way_to_draw_it() -> None:
@@ -89,11 +109,13 @@ def test_without_data_only_plots_that_need_none_are_drawn(run: Run, copy: Path) 
     outcome = run("plot", copy, "--format", "png", "--json")
     assert outcome.code == 0
     assert set(outcome.document["pictures"]) == {"curves", "ratios", "filters", "maximised"}
-    reasons = set(outcome.document["left_out"].values())
+    left_out = outcome.document["left_out"]
+    assert "--all" in left_out.pop("embedding")  # t-SNE is not drawn unless asked for
+    reasons = set(left_out.values())
     assert len(reasons) == 1
     assert "MNIST is not on disk" in reasons.pop()
     told = run("plot", copy, "--format", "png")
-    assert told.err.count("skipped") == 1
+    assert told.err.count("skipped") == 2
     assert not Path("data").exists()
     asked = run("plot", copy, "--only", "saliency", "--json")
     assert (asked.code, asked.document["error"]["kind"]) == (3, "data")

@@ -60,6 +60,20 @@ def test_typed_letters_are_not_keys(stepper: Stepper) -> None:
     assert stepper.done
 
 
+def test_a_question_mark_shows_the_keys(stepper: Stepper) -> None:
+    press(stepper, "n", "?")
+    shown = "\n".join(stepper.screen(Glyphs.ascii(), 79, 24))
+    for key in ("Enter", "PgUp", "Home", "quit", "module or parameter"):
+        assert key in shown
+    assert "step 2 of" not in shown
+    assert press(stepper, "n") == 1  # any key goes back to the step
+    assert "step 2 of" in "\n".join(stepper.screen(Glyphs.ascii(), 79, 24))
+    press(stepper, "?", "q")
+    assert not stepper.done
+    press(stepper, "q")
+    assert stepper.done
+
+
 def test_ctrl_c_is_an_interruption(stepper: Stepper) -> None:
     with pytest.raises(KeyboardInterrupt):
         stepper.press("\x03")

@@ -114,6 +114,7 @@ def test_each_factor_has_its_seconds_above_its_memory(drawn: list[Figure]) -> No
     assert np.asarray(medians.get_xydata()).tolist() == [[10, 20], [1000, 2000], [60e3, 120e3]]
     assert law.get_ydata() == pytest.approx(medians.get_ydata())
     assert labels(above["images"]) == ["least squares:\npower 1.00"]
+    assert labels(above["threads"]) == ["through two points:\npower 1.00"]
     images, threads = drawn[0].axes[2:]
     assert [list(line.get_ydata()) for line in images.lines] == [[512.0] * 3]
     assert [list(line.get_ydata()) for line in threads.lines] == [[512.0] * 2, [256.0] * 2]

@@ -13,7 +13,7 @@ from small_runs import config, session_in
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.runs.results import EpochResult, Norms, Score
 from mnist_cli.training import checks
-from mnist_cli.training.rate_finder import HIGH, LOW, propose, smooth, try_rates
+from mnist_cli.training.rate_finder import HIGH, LOW, STEPS, UNSETTLED, propose, smooth, try_rates
 
 
 def result(accuracy: float = 0.9, val: Score | None = None, **gradients: float) -> EpochResult:
@@ -72,8 +72,18 @@ def test_rates_rise_until_the_loss_explodes(tmp_path: Path) -> None:
 
 
 def test_the_steepest_descent_is_proposed() -> None:
-    rates = [10.0**power for power in range(-6, 0)]
-    assert propose(rates, [2.3, 2.3, 2.2, 1.0, 0.9, 5.0]) == pytest.approx(1e-4, rel=9.1)
-    assert propose(rates, [2.3, 2.3, 2.3, 2.3, 2.3, 5.0]) is None
-    assert propose(rates[:1], [2.3]) is None
+    rates = [1e-7] * UNSETTLED + [10.0**power for power in range(-6, 0)]
+    start = [2.3] * UNSETTLED
+    assert propose(rates, [*start, 2.3, 2.3, 2.2, 1.0, 0.9, 5.0]) == pytest.approx(1e-4, rel=9.1)
+    assert propose(rates, [*start, 2.3, 2.3, 2.3, 2.3, 2.3, 5.0]) is None
+    assert propose(rates[: UNSETTLED + 1], [*start, 2.3]) is None
     assert smooth([1.0, 1.0, 1.0]) == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_chance_in_the_first_batches_is_no_descent() -> None:
+    """SGD at rates near 0 changes nothing: batches of 2.4, 2.2 and 2.3 look like a steep fall."""
+    rates = [LOW * (HIGH / LOW) ** (step / (STEPS - 1)) for step in range(STEPS)]
+    losses = [2.4, 2.2] + [2.3] * (STEPS // 2) + [2.3 - 0.02 * step for step in range(STEPS // 2)]
+    proposal = propose(rates, smooth(losses[:STEPS]))
+    assert proposal is not None
+    assert proposal > rates[STEPS // 2]

@@ -49,6 +49,9 @@ def _entries(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[_En
         yield _Entry(27, card("group", 5), "several operations")
     if any(map(labels.is_leaf, graph.nodes)):
         yield _Entry(27, card("parameter", 7), "parameter")
+    if plan.frames:
+        ground = '<rect class="ground" x=".5" y="1.5" width="26" height="17" rx="5"/>'
+        yield _Entry(27, f'<g class="frame">{ground}</g>', "module")
     if any(node.saved for node in graph.nodes):
         chip = '<g class="chip"><rect x=".5" y="4" width="26" height="12" rx="6"/></g>'
         yield _Entry(27, chip, "kept for backward")

@@ -38,7 +38,8 @@ DARK = {
 }  # fmt: skip
 
 
-def _block(selector: str, palette: dict[str, str]) -> str:
+def block(selector: str, palette: dict[str, str]) -> str:
+    """A palette as CSS custom properties of a selector."""
     scheme = "dark" if palette is DARK else "light"
     colours = "".join(f"--{name}:{colour};" for name, colour in palette.items())
     return f"{selector}{{color-scheme:{scheme};{colours}}}"
@@ -51,13 +52,13 @@ def variables(*, themes: bool = False) -> str:
         themes: also let ``data-theme`` on the root element choose one of them.
     """
     dark = ":root:not([data-theme=light])" if themes else ":root"
-    chosen = _block(":root[data-theme=dark]", DARK) if themes else ""
+    chosen = block(":root[data-theme=dark]", DARK) if themes else ""
     printed = ":root:root,:root:root[data-theme]" if themes else ":root"
     return (
-        _block(":root", LIGHT)
-        + f"@media (prefers-color-scheme:dark){{{_block(dark, DARK)}}}"
+        block(":root", LIGHT)
+        + f"@media (prefers-color-scheme:dark){{{block(dark, DARK)}}}"
         + chosen
-        + f"@media print{{{_block(printed, LIGHT)}}}"
+        + f"@media print{{{block(printed, LIGHT)}}}"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Literal
 
 from mnist_cli.autograd.error_tree import UsageError
@@ -100,9 +101,10 @@ def render(
 def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> Iterator[Line]:
     """The tree line by line, in spans that say what they are."""
     glyphs = _ASCII if ascii_only else _UNICODE
-    for phrase in _header(graph, glyphs.dot):
-        yield (Span(phrase, "title"),)
     width = max(width, 40)
+    for phrases in _header(graph):
+        for text in _joined(phrases, glyphs.dot, width):
+            yield (Span(text, "title"),)
     rows = list(_Walk(graph, glyphs, width).rows())
     if not rows:
         return
@@ -112,21 +114,32 @@ def lines(graph: GradGraph, *, ascii_only: bool = False, width: int = 100) -> It
     for row in rows:
         yield columns.line(row)
     yield ()
-    yield (Span(_key(rows, glyphs), "note"),)
+    for text in _joined(_key(rows, glyphs), "   ", width):
+        yield (Span(text, "note"),)
 
 
-def _header(graph: GradGraph, dot: str) -> Iterator[str]:
-    yield dot.join(["backward graph", *labels.counts(graph.totals())])
-    origin = labels.origin(graph)
-    if origin:
-        yield dot.join(origin)
+def _header(graph: GradGraph) -> Iterator[list[str]]:
+    yield ["backward graph", *labels.counts(graph.totals())]
+    yield labels.origin(graph)
     if graph.replay is not None:
-        yield labels.verdict(graph)
+        yield [labels.verdict(graph)]
     for phrase in graph.unreadable:
-        yield f"not readable here: {labels.visible(phrase)}"
+        yield [f"not readable here: {labels.visible(phrase)}"]
 
 
-def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> str:
+def _joined(phrases: Sequence[str], between: str, width: int) -> Iterator[str]:
+    """Phrases in as many lines as they need; a line breaks inside a phrase only if that is longer."""
+    line = ""
+    for phrase in phrases:
+        longer = f"{line}{between}{phrase}" if line else phrase
+        if line and len(longer) > width:
+            yield from wrap(line, width, break_long_words=False, break_on_hyphens=False)
+            longer = phrase
+        line = longer
+    yield from wrap(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> list[str]:
     used = {row.glyph for row in rows}
     meanings = {
         glyphs.node: "operation",
@@ -137,7 +150,7 @@ def _key(rows: Sequence[_Row], glyphs: _Glyphs) -> str:
     }
     slots = ["[i] input i"] if any(row.slot for row in rows) else []
     numbers = [":n result n of that node"] if any(row.input_nr for row in rows) else []
-    return "   ".join([*(f"{g} {m}" for g, m in meanings.items() if g in used), *slots, *numbers])
+    return [*(f"{g} {m}" for g, m in meanings.items() if g in used), *slots, *numbers]
 
 
 class _Walk:
@@ -248,6 +261,7 @@ class _Columns:
     def __init__(self, rows: Sequence[_Row], glyphs: _Glyphs, width: int) -> None:
         self.glyphs = glyphs
         self.ascii_only = glyphs is _ASCII
+        self.width = width
         known = [row.node for row in rows if row.node is not None and not row.again]
         longest_module = max((len(self._text(n.module)) for n in known), default=0)
         self.module = min(max(longest_module, 6), width // 4) if longest_module else 0
@@ -260,8 +274,9 @@ class _Columns:
     def heading(self) -> Line:
         cells = ["node".ljust(self.left)]
         cells += ["module".ljust(self.module)] if self.module else []
-        cells += ["shape".ljust(self.shape), "gradient norm"]
-        return (Span("  ".join(cells), "note"),)
+        cells += ["shape".ljust(self.shape)]
+        text = "  ".join([*cells, "gradient norm"])
+        return (Span(text if len(text) <= self.width else "  ".join([*cells, "norm"]), "note"),)
 
     def line(self, row: _Row) -> Line:
         left = self._fit(self._left(row))

@@ -21,6 +21,7 @@ from mnist_cli.gradients.batch_loss import BatchLoss
 from mnist_cli.gradients.dump import Dump, make_dump, path_document
 from mnist_cli.gradients.view import View, has_pictures, write_graphs
 from mnist_cli.report import gradients as report
+from mnist_cli.report import lessons
 from mnist_cli.report.console import note, print_json
 from mnist_cli.report.node_calls import called_node_lines, experiment_lines
 from mnist_cli.report.stepping import step_through
@@ -156,11 +157,12 @@ def dump(
     """
     made = make_dump(batch, replay=replay)
     shown, whole = view.of(made.graph)
+    findings = made.findings_in(view.module or "")
     if not as_json:
         if "text" in formats and not quiet:
             report.print_dump(
                 shown,
-                made.findings_in(view.module or ""),
+                findings,
                 renumbered=not whole,
                 forward=view.forward,
             )
@@ -183,6 +185,7 @@ def dump(
     if not (quiet or as_json):
         for file in written:
             note(f"wrote {file}")
+        lessons.point_to(findings[0].kind if findings else "gradients")
     if made.graph.replay is not None:
         require_exact(made.graph.replay)
     if as_json:
@@ -198,7 +201,7 @@ def _own_folder(batch: BatchLoss) -> Path:
 
 def _draw_flow(made: Dump, folder: Path) -> list[Path]:
     try:
-        from mnist_cli.report.figures import save_gradient_flow
+        from mnist_cli.report.flow_figure import save_gradient_flow
 
         file = folder / "flow.png"
         title = f"Gradient flow of {made.graph.context.get('model', 'the graph')}"

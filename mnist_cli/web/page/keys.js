@@ -14,12 +14,12 @@ export const listenToKeys = (drawing, { onPen, clear, undo }) => {
   const show = () => {
     drawing.cursor = pen;
     drawing.paint();
-    onPen(pen.down);
+    onPen(pen.down, true);
   };
 
   const lift = () => {
     pen = { ...pen, down: false };
-    onPen(false);
+    onPen(false, false);
     if (drawing.cursor) show();
   };
 
@@ -57,6 +57,7 @@ export const listenToKeys = (drawing, { onPen, clear, undo }) => {
     lift();
     drawing.cursor = null;
     drawing.paint();
+    onPen(false, false);
   });
 
   document.addEventListener('keydown', (event) => {

@@ -10,6 +10,11 @@ const byId = (id) => document.getElementById(id);
 const setState = (state) => { document.body.dataset.state = state; };
 
 const GONE = 'The program does not answer. If it has been stopped, start it again and open the address that it prints.';
+const HINTS = {
+  pointer: 'Draw with the mouse, a finger or the arrow keys.',
+  up: 'The pen is up: arrow keys move it, Space puts it down.',
+  down: 'The pen is down: arrow keys draw, Space lifts it.',
+};
 
 const setUp = (about) => {
   let shown = null, frame = 0;
@@ -53,8 +58,8 @@ const setUp = (about) => {
   const drawing = new Drawing(byId('drawing'), about.side, onChange);
   const clear = () => { drawing.clear(); speak('Cleared'); };
   const undo = () => drawing.undo();
-  const onPen = (down) => {
-    const text = down ? 'Pen down' : 'Pen up';
+  const onPen = (down, byKeys) => {
+    const text = down ? HINTS.down : byKeys ? HINTS.up : HINTS.pointer;
     if (byId('pen-state').textContent !== text) byId('pen-state').textContent = text;
   };
 

@@ -81,6 +81,23 @@ def test_no_line_of_the_table_is_wider_than_asked(width: int, ascii_only: bool) 
         assert max(map(len, rows)) <= width
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_header_and_the_key_break_between_words(width: int) -> None:
+    """At 80 columns a terminal cut "kept for back/ward"."""
+    graph = render_graphs.replayed(render_graphs.network()).with_context(
+        model="conv4", dataset="Fashion-MNIST", device="cpu", precision="bf16",
+        batch=list(range(128)), loss=2.3456, torch="2.14.1+cu130",
+    )  # fmt: skip
+    text = tree.render(graph, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    whole = tree.render(graph, width=1000)
+    assert text.split("\n\n")[0].replace("·", "").split() == (
+        whole.split("\n\n")[0].replace("·", "").split()
+    )
+    for words in ("3 saved tensors, 60 B kept for backward", "128 examples", "needs no gradient"):
+        assert words in (text if width > 40 else text.replace("\n", " "))
+
+
 def test_ascii_only_means_ascii() -> None:
     text = tree.render(render_graphs.hostile(), ascii_only=True)
     assert text.isascii()
