@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.global_state import settings_kept
@@ -25,9 +26,18 @@ from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.session import Session
 from mnist_cli.training.step_log import Mark, due, rows_between
 
+ELSEWHERE = {
+    "on_start": "on_train_start on_train_begin on_fit_start on_fit_begin",
+    "on_step": "on_train_batch_end on_batch_end on_step_end on_train_step_end",
+    "on_epoch": "on_epoch_end on_train_epoch_end on_validation_epoch_end on_validation_end",
+    "on_end": "on_train_end on_fit_end on_test_end on_finish",
+    "on_error": "on_exception on_failure on_interrupt on_keyboard_interrupt",
+}
+"""What Keras, Lightning and others call methods that are called at about these moments."""
+
 
 def check_callbacks(callbacks: Sequence[object]) -> None:
-    """Refuse what is not a callback, before a run begins.
+    """Refuse what is not a callback, or has methods that nothing calls, before a run begins.
 
     Raises:
         UsageError: names the object.
@@ -36,12 +46,24 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
         if not isinstance(one, Callback):
             hint = "a class derived from mnist_cli.Callback; give an instance of it."
             raise UsageError(f"{one!r:.80} is not a callback", f"A callback's class is {hint}")
+        for name in dir(type(one)):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                raise _unknown_method(type(one).__name__, name)
         if type(one.every) is not int or one.every < 0:
             name = type(one).__name__
             raise UsageError(
                 f"the callback {name} has every = {one.every!r:.40}",
                 "Give a number of steps, or 0 for those of the run's log.",
             )
+
+
+def _unknown_method(kind: str, name: str) -> UsageError:
+    known = next((ours for ours, theirs in ELSEWHERE.items() if name in theirs.split()), "")
+    hint = f"Here it is called {known}." if known else did_you_mean(name, ELSEWHERE)
+    return UsageError(
+        f"the callback {kind} has a method {name}, which nothing calls",
+        hint or f"Methods that are called: {', '.join(ELSEWHERE)}. Give others another name.",
+    )
 
 
 @dataclass

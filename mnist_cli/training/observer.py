@@ -1,4 +1,8 @@
-"""What may follow a run: a base class whose methods do nothing."""
+"""What the program's own reports follow a run with: they see the session itself.
+
+What users write is a :class:`mnist_cli.training.callback.Callback`, which gets plain values; one
+observer, :class:`mnist_cli.training.calling.Calls`, calls all callbacks of a run.
+"""
 
 from __future__ import annotations
 

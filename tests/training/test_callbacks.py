@@ -356,6 +356,23 @@ def test_a_wrong_number_of_steps_is_refused_before_the_run(tmp_path: Path, every
         RunRequest(tmp_path, tmp_path, callbacks=(Recorder(every=every),))
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("on_train_batch_end", "Here it is called on_step."),
+        ("on_epoch_end", "Here it is called on_epoch."),
+        ("on_exception", "Here it is called on_error."),
+        ("on_stepp", "Did you mean 'on_step'?"),
+        ("on_plateau", "Methods that are called: on_start, on_step, on_epoch, on_end, on_error."),
+    ],
+)
+def test_a_method_that_nothing_would_call_is_refused(tmp_path: Path, name: str, hint: str) -> None:
+    other = type("Other", (Callback,), {name: lambda *_: None})
+    with pytest.raises(UsageError, match=f"Other has a method {name}, which nothing calls") as seen:
+        RunRequest(tmp_path, tmp_path, callbacks=(other(),))
+    assert hint in seen.value.hint
+
+
 def test_a_callback_may_choose_its_steps_when_the_run_starts(tmp_path: Path) -> None:
     class Late(Recorder):
         def on_start(self, run: ObservedRun) -> None:
