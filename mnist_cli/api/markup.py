@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from mnist_cli.autograd.render.labels import visible
+from mnist_cli.report.console import visible
 
 _LEFT = ' style="text-align:left"'
 _RIGHT = ' style="text-align:right"'

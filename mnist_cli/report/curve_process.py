@@ -6,6 +6,7 @@ training. The process imports no torch. It ends without a word if its parent end
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -27,6 +28,7 @@ class CurveProcess:
     """A process that waits for a run to draw."""
 
     def __init__(self) -> None:
+        self._asked = False
         self._process = subprocess.Popen(
             again(module=MODULE),
             stdin=subprocess.PIPE,
@@ -34,19 +36,16 @@ class CurveProcess:
             stderr=subprocess.DEVNULL,
         )
 
-    def draw(
-        self, run: Path, rates: Sequence[tuple[float, float]], title: str, *, augmented: bool
-    ) -> bool:
-        """Draw the run's curves, and wait for it.
+    def ask(
+        self, run: Path, *, rates: Sequence[tuple[float, float]], title: str, augmented: bool
+    ) -> None:
+        """Let the process draw the run's curves; see :func:`.figures.save_learning_curves`.
 
         Args:
-            run: its directory.
+            run: its directory, whose ``metrics.jsonl`` is whole.
             rates: pairs of epochs done and the learning rate then.
             title: of the figure.
             augmented: whether the recipe augments images.
-
-        Returns:
-            Whether they are drawn. If not, drawing them in this process says why.
         """
         request = {
             "run": str(run),
@@ -55,13 +54,19 @@ class CurveProcess:
             "augmented": augmented,
             "dark": themes.colours() is themes.DARK,
         }
-        try:
-            self._process.communicate(json.dumps(request).encode())
-        except OSError:  # it has ended
-            return False
-        finally:
-            self._process.kill()
-        return self._process.wait() == 0
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(OSError):  # it has ended
+            stdin.write(json.dumps(request).encode())
+            stdin.close()
+            self._asked = True
+
+    def has_drawn(self) -> bool:
+        """Wait for the curves. If they are not drawn, drawing them in this process says why."""
+        with self._process as process:  # closes the pipe, and waits
+            if not self._asked:
+                process.kill()
+        return process.returncode == 0
 
 
 def begin() -> CurveProcess | None:
@@ -89,8 +94,8 @@ def main(stdin: IO[str]) -> None:
     with themes.figures(dark=request["dark"]):
         save_learning_curves(
             metrics.epochs,
-            rates,
             run.curves,
+            rates=rates,
             title=request["title"],
             steps=metrics.steps,
             augmented=request["augmented"],

@@ -44,8 +44,8 @@ MOST_COUNTED = 30
 
 def save_learning_curves(
     history: Sequence[EpochResult],
-    rates: Sequence[tuple[float, float]],
     *paths: Path,
+    rates: Sequence[tuple[float, float]],
     title: str,
     steps: Sequence[StepRow] = (),
     augmented: bool | None = None,
@@ -54,8 +54,8 @@ def save_learning_curves(
 
     Args:
         history: the epochs.
-        rates: pairs of epochs done and the learning rate then.
         paths: files to write.
+        rates: pairs of epochs done and the learning rate then.
         title: of the figure.
         steps: the figures every few steps; of an older program's run there are none.
         augmented: whether the recipe augments images; None if that is not known.

@@ -187,7 +187,7 @@ def _curves(run: RunCurves, paths: Paths) -> Preview:
     title = f"Learning curves of {run.name}"
     steps = run.metrics.steps
     figures.save_learning_curves(
-        history, run.rates, *paths, title=title, steps=steps, augmented=run.augmented
+        history, *paths, rates=run.rates, title=title, steps=steps, augmented=run.augmented
     )
     return _curve("curves", history)
 

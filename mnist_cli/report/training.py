@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -151,6 +151,10 @@ class Postponed(Observer):
         self._observer = observer
         self._ended: Session | None = None
 
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Pass the epoch on."""
+        return self._observer.epoch(session, result)
+
     def finished(self, session: Session) -> None:
         """Keep the session."""
         self._ended = session
@@ -167,36 +171,50 @@ class LearningCurves(Observer):
 
     Args:
         report: gets the notes.
-        process: draws them; None draws them here.
+        process: draws them while the test set is read; None draws them here.
     """
 
     def __init__(self, report: Observer, process: CurveProcess | None = None) -> None:
         self._report = report
         self._process = process
 
+    def epoch(self, session: Session, result: EpochResult) -> bool:
+        """Let the process begin after the last epoch."""
+        if self._process is not None and session.state.finished and _has_curves(session):
+            self._process.ask(session.run.path, **_figure(session))
+        return False
+
     def finished(self, session: Session) -> None:
         """Draw the curves."""
-        from mnist_cli.training.optim import learning_rates
-
-        run, history, steps = session.run, session.state.history, session.steps
-        if len(history) + len(steps) < 2:
+        run = session.run
+        if not _has_curves(session):
             self._report.note(f"{run.curves.name} is not drawn: a single point is no curve")
             return
-        rates = learning_rates(session.config, history, steps)
-        title = f"Learning curves of {run.path.name}"
-        augmented = session.config.augments
-        if self._process is None or not self._process.draw(
-            run.path, rates, title, augmented=augmented
-        ):
+        if self._process is None or not self._process.has_drawn():
             try:
                 from mnist_cli.report.figures import save_learning_curves
             except ImportError as error:
                 self._report.note(f"{run.curves.name} is not drawn: {import_failure(error)}")
                 return
             save_learning_curves(
-                history, rates, run.curves, title=title, steps=steps, augmented=augmented
+                session.state.history, run.curves, steps=session.steps, **_figure(session)
             )
         self._report.note(f"{run.curves}: {_drawn(session)}")
+
+
+def _has_curves(session: Session) -> bool:
+    return len(session.state.history) + len(session.steps) > 1
+
+
+def _figure(session: Session) -> dict[str, Any]:
+    """What ``curves.png`` needs beside the figures in ``metrics.jsonl``."""
+    from mnist_cli.training.optim import learning_rates
+
+    return {
+        "rates": learning_rates(session.config, session.state.history, session.steps),
+        "title": f"Learning curves of {session.run.path.name}",
+        "augmented": session.config.augments,
+    }
 
 
 def _drawn(session: Session) -> str:

@@ -196,7 +196,7 @@ def lines_of(figure: Figure) -> list[dict[str, Sequence[float]]]:
 
 def test_learning_curves_show_the_history(drawn: list[Figure]) -> None:
     rates = [(0.0, 0.1), (1.5, 0.3), (3.0, 0.0)]
-    figures.save_learning_curves(HISTORY, rates, Path("curves.png"), title="a run")
+    figures.save_learning_curves(HISTORY, Path("curves.png"), rates=rates, title="a run")
     loss, accuracy, rate = lines_of(drawn[0])
     assert loss == {"training": [1, 1 / 2, 1 / 3], "validation": [2, 1, 2 / 3]}
     assert accuracy == {"training": [0.9] * 3, "validation": [0.8] * 3}
@@ -209,7 +209,9 @@ def test_learning_curves_show_the_history(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_epochs_are_ticked_in_whole_numbers(drawn: list[Figure], epochs: int) -> None:
     history = [result(epoch, None) for epoch in range(1, epochs + 1)]
-    figures.save_learning_curves(history, [(0, 1), (epochs, 0)], Path("curves.png"), title="a run")
+    figures.save_learning_curves(
+        history, Path("curves.png"), rates=[(0, 1), (epochs, 0)], title="a run"
+    )
     for axes, first in zip(drawn[0].axes, (1, 1, 0), strict=True):
         low, high = axes.get_xlim()
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]

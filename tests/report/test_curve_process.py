@@ -27,20 +27,26 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
+def drawn(process: CurveProcess, run: Path) -> bool:
+    process.ask(run, rates=RATES, title="a run", augmented=True)
+    return process.has_drawn()
+
+
 def test_it_draws_what_this_process_would_draw(run: RunDirectory, tmp_path: Path) -> None:
     here = tmp_path / "here.png"
     with themes.figures(dark=True):
-        save_learning_curves(EPOCHS, RATES, here, title="a run", steps=STEPS, augmented=True)
-        assert CurveProcess().draw(run.path, RATES, "a run", augmented=True)
+        save_learning_curves(EPOCHS, here, rates=RATES, title="a run", steps=STEPS, augmented=True)
+        assert drawn(CurveProcess(), run.path)
     assert Image.open(run.curves).tobytes() == Image.open(here).tobytes()
 
 
 def test_it_says_that_it_could_not_draw(tmp_path: Path) -> None:
-    assert not CurveProcess().draw(tmp_path / "no run", RATES, "a run", augmented=False)
+    assert not drawn(CurveProcess(), tmp_path / "no run")
+    assert not CurveProcess().has_drawn()  # it was not asked
     ended = CurveProcess()
     ended._process.kill()
     ended._process.wait()
-    assert not ended.draw(tmp_path, RATES, "a run", augmented=False)
+    assert not drawn(ended, tmp_path)
 
 
 def test_it_ends_when_its_parent_has_nothing_to_draw() -> None:

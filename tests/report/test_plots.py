@@ -124,7 +124,9 @@ def test_the_steps_are_drawn_and_the_plain_loss_stands_beside_the_smoothed(
 ) -> None:
     steps = [StepRow(1, n, n / 2, 3.0 / n, 2.0 / n, 0.5, 1.0, 0.1) for n in (1, 2)]
     one = replace(epoch(1, 0.5), plain_loss=0.25)
-    figures.save_learning_curves([one], [(0.0, 0.1)], Path("x.png"), title="a run", steps=steps)
+    figures.save_learning_curves(
+        [one], Path("x.png"), rates=[(0.0, 0.1)], title="a run", steps=steps
+    )
     loss, accuracy, _ = kept[0].axes
     drawn = [[list(line.get_xdata()), list(line.get_ydata())] for line in loss.lines]
     assert drawn[:2] == [[[0.5, 1.0], [2.0, 1.0]], [[1.0], [0.25]]]
@@ -151,7 +153,7 @@ def test_the_note_says_what_the_recipe_does(
     kept: list[Figure], augmented: bool, plain: float | None, note: str
 ) -> None:
     one = replace(epoch(1, 0.5), plain_loss=plain)
-    figures.save_learning_curves([one], [(0, 1)], title="a run", augmented=augmented)
+    figures.save_learning_curves([one], rates=[(0, 1)], title="a run", augmented=augmented)
     run_figures.save_overlay({"a": [one]}, {"a": [(0, 1)]}, augmented=augmented)
     assert [figure.get_supxlabel().endswith(note) for figure in kept] == [True, True]
 
@@ -160,7 +162,7 @@ def test_a_single_epoch_has_large_markers_of_two_kinds(kept: list[Figure]) -> No
     """It has no line, so its markers are larger, and inside the axes."""
     history = {count: [epoch(number, 0.5) for number in range(1, count + 1)] for count in (1, 2)}
     for one in history.values():
-        figures.save_learning_curves(one, [(0.0, 0.1)], Path("x.png"), title="a run")
+        figures.save_learning_curves(one, Path("x.png"), rates=[(0.0, 0.1)], title="a run")
     run_figures.save_overlay({"a": history[1]}, {"a": [(0.0, 0.1)]}, Path("x.png"))
     norms = {"fc": [(1, Norms(1.0, 10.0, 0.1))]}
     run_figures.save_norms(norms, 1e-3, Path("x.png"), title="a run")
