@@ -40,6 +40,8 @@ def _plain(key: str, value: Any) -> Any:
     """A value as a configuration file could hold it."""
     if key == "model":
         return network_name(value)
+    if key == "device":
+        return str(value)  # as torch's own functions, also a torch.device
     if key == "start":
         return str(target_of(value))
     if isinstance(value, os.PathLike):

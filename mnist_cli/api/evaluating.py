@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 from mnist_cli.api.cautions import caution
@@ -75,8 +76,7 @@ def evaluate(
         OutOfMemory: the device has too little memory.
     """
     name = _split_name(split)
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise UsageError(f"batch_size: should be a whole number from 1 on, not {batch_size!r}")
+    size = _batch_size(batch_size)
     check_given(what, runs)
     with undisturbed():
         from torch import nn
@@ -92,7 +92,7 @@ def evaluate(
                 source,
                 normalise=normalise,
                 precision=precision,
-                batch_size=batch_size,
+                batch_size=size,
             )
         opened = open_given(
             what,
@@ -108,13 +108,21 @@ def evaluate(
             name,
             opened.split(name),
             _as_argument,
-            batch_size=batch_size,
+            batch_size=size,
             option="batch_size",
         )
         misfit = found.origin["misfit"]
         for text in (*opened.warnings, *([misfit["message"]] if misfit else [])):
             caution(text)
         return found
+
+
+def _batch_size(given: object) -> int | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise UsageError(f"batch_size: should be a whole number from 1 on, not {given!r:.60}")
+    return int(given)
 
 
 def _split_name(split: object) -> SplitName:
@@ -247,13 +255,13 @@ def _of_module(
     precision: str | None,
     batch_size: int | None,
 ) -> Evaluation:
-    from mnist_cli.api.guest import visiting, width_of
-    from mnist_cli.api.loaded import Classifier
+    from mnist_cli.api.guest import classifier_in, visiting, width_of
     from mnist_cli.config.normalisations import MeanStd
     from mnist_cli.data.load import load
     from mnist_cli.inference.run_data import choose_split
 
-    dataset = source.name or (module.dataset if isinstance(module, Classifier) else "auto")
+    loaded = classifier_in(module)
+    dataset = source.name or (loaded.dataset if loaded is not None else "auto")
     data = load(dataset, source.folder, whole=False)
     if data.fallback:
         caution(f"MNIST is not available; using scikit-learn's bundled digits ({data.fallback})")
@@ -275,7 +283,7 @@ def _of_module(
         "model": scorer.name,
         "dataset": data.spec.name,
         "split": name,
-        "notes": list(module.notes) if isinstance(module, Classifier) else [],
+        "notes": list(loaded.notes) if loaded is not None else [],
         "normalisation": {"mean": scaled.mean, "std": scaled.std, "reason": ""},
         "precision": scorer.precision.name,
         "misfit": None,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.api.loaded import Classifier
-from mnist_cli.config.normalisations import MeanStd
+from mnist_cli.config import choices
+from mnist_cli.config.normalisations import NAMED, MeanStd
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import resolve_precision
@@ -72,14 +73,19 @@ def visiting(
         precision: None is that of a :class:`Classifier`, or else the module's own.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        raise UsageError(f"{type(module).__name__} is on the device meta, so it has no weights")
     network = Guest(module)
     plain = network.dtype == torch.float32
     own = normalise or stated_by(type(module), type(module).__name__) or usual
-    name = precision or "fp32"
+    name = "fp32" if precision is None else str(precision).lower()
+    choices.check_precision(name)
+    if classifier_in(module) is not None:  # wrapped: it normalises by itself
+        own = normalise or NAMED["none"]
     if isinstance(module, Classifier):
         network = Guest(module.network)
         own = normalise or MeanStd(module.normalisation.mean, module.normalisation.std)
-        name = precision or module.precision
+        name = module.precision if precision is None else name
     with _kept(module):
         yield Scorer(
             network.guest if plain and isinstance(module, Classifier) else network,
@@ -89,6 +95,11 @@ def visiting(
             TrainConfig().eval_batch_size,
             type(module).__name__,
         )
+
+
+def classifier_in(module: nn.Module) -> Classifier | None:
+    """The network that :func:`mnist_cli.load` has made: the module, or in it, as in torch.compile's."""
+    return next((part for part in module.modules() if isinstance(part, Classifier)), None)
 
 
 @contextlib.contextmanager

@@ -212,10 +212,11 @@ def forms_of(given: Any, source: str) -> Forms:
 
 
 def _array(given: Any, source: str) -> npt.NDArray[Any]:
-    if hasattr(given, "detach"):
-        given = given.detach().cpu()
-        given = given.float() if given.dtype.itemsize == 2 and given.is_floating_point() else given
     try:
+        if hasattr(given, "detach"):
+            given = given.detach().cpu()
+            if given.dtype.itemsize == 2 and given.is_floating_point():
+                given = given.float()
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{source} is no array of numbers: {error!s:.120}") from error

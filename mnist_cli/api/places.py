@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mnist_cli.errors import UsageError
+
 DATA_DIR = Path("data")
 RUNS = Path("runs")
 DATA_VARIABLE = "MNIST_DATA_DIR"
@@ -12,6 +14,18 @@ DATA_VARIABLE = "MNIST_DATA_DIR"
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the data sets: the given one, or ``MNIST_DATA_DIR``, or ``data``."""
-    if given:
-        return Path(given).expanduser()
+    if given is not None and given != "":
+        return named_path(given)
     return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
+
+
+def named_path(path: object) -> Path:
+    """A path that the caller has named.
+
+    Raises:
+        UsageError: it is of another type, empty, or holds a null character.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UsageError(f"{path!r:.60} is not a path", "Give a text or a pathlib.Path.")
+    return Path(text).expanduser()

@@ -285,13 +285,14 @@ def _opened(
         yield _Opened(str(opened.path), opened.classes, opened.whole_pictures, opened.probabilities)
         return
     from mnist_cli.api.evaluating import refuse_for_modules
-    from mnist_cli.api.guest import visiting, width_of
-    from mnist_cli.api.loaded import Classifier
+    from mnist_cli.api.guest import classifier_in, visiting, width_of
     from mnist_cli.config.normalisations import NAMED
 
     refuse_for_modules(device=device, network=network)
-    whole = isinstance(model, Classifier) and model.whole_pictures
+    loaded = classifier_in(model)
+    whole = loaded is not None and loaded.whole_pictures
     with visiting(model, normalisation_given(normalise), NAMED["mnist"], precision) as scorer:
         numbers = tuple(map(str, range(width_of(scorer))))
-        classes = model.classes if isinstance(model, Classifier) else numbers
+        known = loaded is not None and len(loaded.classes) == len(numbers)
+        classes = loaded.classes if loaded is not None and known else numbers
         yield _Opened(scorer.name, classes, whole, scorer.probabilities)

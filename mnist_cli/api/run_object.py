@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
 from mnist_cli.api.markup import percent
-from mnist_cli.api.places import RUNS
+from mnist_cli.api.places import RUNS, named_path
 from mnist_cli.api.surroundings import briefly
+from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import listing
 from mnist_cli.runs.directory import RunDirectory, run_name, run_number
@@ -39,6 +41,19 @@ class Run:
     path: Path
     network: ModelName | None = None
 
+    def __post_init__(self) -> None:
+        """Keep the whole path: a notebook may change its working directory."""
+        object.__setattr__(self, "path", Path(self.path).absolute())
+
+    @property
+    def shown(self) -> Path:
+        """The path as the commands show it: from the working directory, if the folder is below it."""
+        try:
+            here = Path.cwd()
+        except OSError:  # it is gone
+            return self.path
+        return self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+
     @property
     def number(self) -> int:
         """The run's number; 0 if the folder's name has none."""
@@ -56,7 +71,7 @@ class Run:
         Raises:
             CheckpointError: the folder does not exist, or is no run.
         """
-        return listing.open_run(self.path, self.path.parent)
+        return listing.open_run(self.shown, self.path.parent)
 
     @property
     def state(self) -> str:
@@ -138,7 +153,7 @@ class Run:
         seed = f"seed {record.config['seed']}" if "seed" in record.config else ""
         what = f"{_label(record.model)} on {record.dataset or 'unknown data'}"
         return (
-            f"Run {self.number}: {self.path} ({record.state})",
+            f"Run {self.number}: {self.shown} ({record.state})",
             ", ".join(filter(None, (what, done, seconds, where, seed))),
             _result(record),
         )
@@ -147,13 +162,13 @@ class Run:
         try:
             return markup.lines_of(*self._lines())
         except CheckpointError as error:
-            return markup.lines_of(f"Run {self.number}: {self.path}", error.message)
+            return markup.lines_of(f"Run {self.number}: {self.shown}", error.message)
 
     def _repr_html_(self) -> str:
         try:
             title, what, result = self._lines()
         except CheckpointError as error:
-            return markup.facts(f"Run {self.number}: {self.path}", [("problem", error.message)])
+            return markup.facts(f"Run {self.number}: {self.shown}", [("problem", error.message)])
         return markup.facts(title, [("training", what), ("result", result)])
 
 
@@ -217,9 +232,7 @@ def folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         UsageError: it is of another type, or empty.
     """
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise UsageError(f"{path!r:.60} is not a path", "Give a text or a pathlib.Path.")
-    return Path(path).expanduser()
+    return named_path(path)
 
 
 def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
@@ -229,13 +242,13 @@ def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
         UsageError: it is of another type.
     """
     if isinstance(run, Run):
-        return run.path
-    if isinstance(run, bool) or not isinstance(run, (str, os.PathLike, int)) or run == "":
+        return run.shown
+    if isinstance(run, bool) or not isinstance(run, (str, os.PathLike, Integral)) or run == "":
         raise UsageError(
             f"{run!r:.60} names no run",
             "Give a Run, a path, or the run's number or name.",
         )
-    return Path(str(run) if isinstance(run, int) else run).expanduser()
+    return named_path(str(run) if isinstance(run, Integral) else run)
 
 
 @briefly
@@ -262,12 +275,16 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
 
     Raises:
         UsageError: it is a file.
+        CheckpointError: it cannot be read.
     """
     root = folder(runs)
-    if not root.exists():
-        return Runs()
-    if not root.is_dir():
-        raise UsageError(f"{root} is not a folder of runs")
+    try:
+        if not is_there(root):
+            return Runs()
+        if not is_folder(root):
+            raise UsageError(f"{root} is not a folder of runs")
+    except OSError as error:
+        raise CheckpointError(f"cannot look for runs in {root}: {error.strerror}") from error
     hidden = (listing.UNREADABLE, listing.FOREIGN)
     return Runs(
         Run(record.path) for record in listing.list_runs(root) if record.state not in hidden

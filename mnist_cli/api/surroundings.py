@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import random
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from mnist_cli.base.spinning import spinning_briefly
-from mnist_cli.errors import MnistError
+from mnist_cli.errors import MnistError, UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +48,7 @@ def undisturbed() -> Iterator[None]:
     if "torch" not in sys.modules:
         with spinning_briefly():
             import torch  # noqa: F401
+    _refuse_forks()
     with (
         _ONE_AT_A_TIME,
         _known_errors(),
@@ -57,6 +59,28 @@ def undisturbed() -> Iterator[None]:
         if outermost:  # a run that goes on keeps the code that it began with
             _renew_networks()
         yield
+
+
+_process = 0
+"""The process that has computed here; a fork of it is another."""
+
+
+def _refuse_forks() -> None:
+    """Refuse to compute where torch's first parallel loop would wait for ever.
+
+    Raises:
+        UsageError: this process was forked from one that has computed, and has none of its threads.
+    """
+    global _process
+    import torch
+
+    if _process not in (0, os.getpid()) and torch.get_num_threads() > 1:
+        raise UsageError(
+            "this process was forked from one that has computed with torch, without torch's threads",
+            "Start it with multiprocessing.get_context('spawn'), or call torch.set_num_threads(1) "
+            "in it first.",
+        )
+    _process = os.getpid()
 
 
 _calls = 0
@@ -100,12 +124,47 @@ def _usual_settings() -> Iterator[None]:
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
         settings.enter_context(torch.autograd.set_detect_anomaly(False))
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                settings.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":  # a mode that would slow every function
+        settings.enter_context(_outside_of_autocast())
+        if not _makes_tensors_on_the_cpu():  # a mode that would slow every function
             settings.enter_context(torch.device("cpu"))
         yield
+
+
+def _makes_tensors_on_the_cpu() -> bool:
+    import torch
+
+    try:
+        return torch.get_default_device().type == "cpu"
+    except RuntimeError:  # the caller has set one that this machine does not have
+        return False
+
+
+@contextlib.contextmanager
+def _outside_of_autocast() -> Iterator[None]:
+    """Leave the caller's autocast for a while.
+
+    Inside another autocast, even one that is switched off, the weights of the first step would stay
+    in autocast's cache and be used in all later steps.
+    """
+    import torch
+
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    cached = torch.is_autocast_cache_enabled()
+    levels = torch.autocast_increment_nesting() - 1
+    for _ in range(levels + 1):
+        torch.autocast_decrement_nesting()
+    for kind in kinds:
+        torch.set_autocast_enabled(kind, False)
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(True)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
+        for kind in kinds:
+            torch.set_autocast_enabled(kind, True)
+        for _ in range(levels):
+            torch.autocast_increment_nesting()
 
 
 @contextlib.contextmanager

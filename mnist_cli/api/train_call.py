@@ -134,7 +134,7 @@ def train(
             observers=(companion, shown, LearningCurves(shown)),
             callbacks=_callbacks(callbacks),
             model_named=any("model" in layer.values for layer in order.typed),
-            name=name,
+            name=str(name or ""),
             recipe=recipe_layers.recipe_name(text, root) if text else "",
             insist=_interrupt,
         )
@@ -159,7 +159,7 @@ def _order(recipe: object, runs: Path, name: str, resume: object, settings: Sett
         target = None if resume is True else target_of(resume)  # type: ignore[arg-type]
         return Order(None, [typed], target)
     if name:
-        check_name(name)
+        check_name(str(name))
     typed, text = (
         settings_layer({**named_network(recipe), **settings}, ARGUMENTS),
         recipe_text(recipe),

@@ -80,6 +80,8 @@ def find_cause(evidence: Evidence) -> Cause:
         return _of_missing(evidence, no_driver="no NVIDIA driver" in answer)
     known = (cause for cause, signs in _SIGNS.items() if any(sign in answer for sign in signs))
     cause = next(known, Cause.UNKNOWN)
+    if cause is Cause.FORKED and not evidence.driver.loaded:
+        return _of_missing(evidence, no_driver=True)  # torch refuses forks without a GPU too
     return _of_card(cause, evidence) if cause is Cause.CARD_TOO_OLD else cause
 
 

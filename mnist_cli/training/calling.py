@@ -44,8 +44,8 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
     """
     for one in callbacks:
         if not isinstance(one, Callback):
-            hint = "a class derived from mnist_cli.Callback; give an instance of it."
-            raise UsageError(f"{one!r:.80} is not a callback", f"A callback's class is {hint}")
+            hint = "Give an instance of a class that is derived from mnist_cli.Callback."
+            raise UsageError(f"{one!r:.80} is not a callback", hint)
         for name in dir(type(one)):
             if name.startswith("on_") and not hasattr(Callback, name):
                 raise _unknown_method(type(one).__name__, name)

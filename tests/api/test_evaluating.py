@@ -151,12 +151,40 @@ def test_scores_that_are_not_finite() -> None:
         mnist.evaluate(model, dataset="digits")
 
 
+def _compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+@pytest.mark.parametrize("wrap", [nn.Sequential, nn.DataParallel, _compiled])
+def test_a_loaded_network_in_a_wrapper_normalises_by_itself(wrap: Any, run: Run) -> None:
+    wrapped = wrap(mnist.load(run))
+    found, expected = mnist.evaluate(wrapped), mnist.evaluate(run)
+    assert found.accuracy == expected.accuracy
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)  # a second log-softmax
+    image = np.eye(28, dtype=np.uint8) * 255
+    given, known = (mnist.predict(image, model)[0].probabilities for model in (wrapped, run))
+    assert given == pytest.approx(known, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [7, np.int64(7), np.uint8(7)])
+def test_batch_sizes_are_whole_numbers_of_any_library(size: Any, run: Run) -> None:
+    assert mnist.evaluate(run, batch_size=size).count == 382
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"split": "tset"}, errors.UsageError, "Did you mean 'test'?"),
         ({"split": 3}, errors.UsageError, "there is no split 3"),
         ({"batch_size": 0}, errors.UsageError, "batch_size"),
+        ({"batch_size": 1.5}, errors.UsageError, "whole number from 1 on, not 1.5"),
+        ({"batch_size": "8"}, errors.UsageError, "whole number from 1 on, not '8'"),
+        ({"data_dir": 3}, errors.UsageError, "3 is not a path"),
+        (
+            {"what": nn.Linear(1, 1, device="meta"), "dataset": "digits"},
+            errors.UsageError,
+            "on the device meta",
+        ),
         ({"dataset": "fashion"}, errors.UsageError, "Did you mean 'fashion-mnist'?"),
         ({"dataset": 3}, errors.UsageError, "3 names no data set"),
         ({"dataset": "missing/x.csv"}, errors.DataError, "missing"),

@@ -166,6 +166,8 @@ def test_rows_of_a_data_file(run: Run) -> None:
         (np.full((28, 28), "x"), errors.UsageError, "not of grey levels"),
         (np.full((28, 28), None), errors.UsageError, "array of object"),
         (np.ma.masked_all((28, 28)), errors.DataError, "masked values"),
+        (torch.zeros(28, 28, device="meta"), errors.UsageError, "is no array of numbers"),
+        (torch.zeros(28, 28).to_sparse(), errors.UsageError, "is no array of numbers"),
         ([np.zeros((28, 28), np.uint8), 3], errors.UsageError, "3 is no image (int)"),
         ([[0] * 28] * 28, errors.UsageError, "is no image (list)"),
         (3, errors.UsageError, "3 is no image"),

@@ -7,7 +7,9 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from systems import needs_posix
 
 import mnist_cli as mnist
 from mnist_cli import Run, errors
@@ -51,7 +53,7 @@ def test_rows_become_a_table_of_pandas(run: Run) -> None:
 
 def test_runs_are_opened_and_listed(run: Run) -> None:
     root = run.path.parent
-    for name in (1, "1", "digits-conv2", run.path.name, run.path, run):
+    for name in (1, np.int64(1), "1", "digits-conv2", run.path.name, run.path, run):
         assert mnist.open_run(name, runs=root) == run
     (root / "notes").mkdir(exist_ok=True)
     assert list(mnist.list_runs(root)) == [run]
@@ -78,7 +80,7 @@ def test_a_run_of_the_first_release_is_read(tmp_path: Path) -> None:
     assert run.metrics[0]["train_plain_loss"] is None
     assert (run.test, run.state) == (None, "unfinished")
     assert repr(run).splitlines() == [
-        f"Run 3: {folder} (unfinished)",
+        f"Run 3: {folder.name} (unfinished)",
         "conv2 on unknown data, 1 of 2 epochs, 0.5 s, seed 5",
         "no test result yet; best validation accuracy 62.50%",
     ]
@@ -134,3 +136,27 @@ def test_a_long_list_shows_the_newest(run: Run) -> None:
     lines = repr(runs).splitlines()
     assert lines[0] == f"500 runs, the newest {MOST_SHOWN}:"
     assert len(lines) == MOST_SHOWN + 1
+
+
+def test_a_run_is_found_from_another_working_directory(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path.parent)
+    here = mnist.open_run(run.path.name)
+    assert here == Run(Path(run.path.name)) == run
+    assert repr(here).startswith(f"Run 1: {run.path.name} (")
+    monkeypatch.chdir(tmp_path)
+    assert here.test == run.test
+    assert mnist.evaluate(here).count == 382
+    assert repr(here).startswith(f"Run 1: {run.path} (")
+
+
+@needs_posix
+def test_a_run_is_found_when_the_working_directory_is_gone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert repr(run).startswith(f"Run 1: {run.path} (")
+    assert mnist.load(run).classes[0] == "0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -119,6 +120,40 @@ def test_the_callers_settings_change_no_bit_and_stay(name: str, run: Run) -> Non
     assert bits(other) == bits(run)
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_bf16_inside_of_the_callers_autocast(cached: bool) -> None:
+    """Autocast keeps weights that it has cast until the outermost one ends."""
+    with torch.autocast("cpu", torch.float16, cache_enabled=cached):
+        inside = train(precision="bf16")
+        after = torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()
+        assert (*after, torch.get_autocast_dtype("cpu")) == (True, cached, torch.float16)
+    assert torch.autocast_increment_nesting() == 1
+    torch.autocast_decrement_nesting()
+    assert bits(inside) == bits(train(precision="bf16"))
+
+
+def test_a_default_device_that_the_machine_lacks(run: Run) -> None:
+    torch.set_default_device("cuda:99")
+    try:
+        other = train()
+    finally:
+        torch.set_default_device("cpu")
+    assert bits(other) == bits(run)
+
+
+def test_a_fork_of_a_process_that_has_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_cli.api import surroundings
+
+    monkeypatch.setattr(surroundings, "_process", os.getpid() + 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(errors.UsageError, match="was forked") as refused:
+        mnist.predict(np.zeros((28, 28)), nn.Flatten())
+    assert "spawn" in refused.value.hint
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    with surroundings.undisturbed():
+        pass
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
@@ -141,7 +176,11 @@ def test_the_callers_settings_change_no_bit_and_stay(name: str, run: Run) -> Non
         ({"model": nn.Linear(2, 2)}, "names no network", "or a class"),
         ({"device": "gpu0"}, "device", ""),
         ({"name": "a/b"}, "'a/b' cannot name a run", ""),
+        ({"name": 3}, "'3' cannot name a run", ""),
         ({"runs": 3}, "3 is not a path", ""),
+        ({"runs": "a\0b"}, "is not a path", ""),
+        ({"data_dir": 3}, "3 is not a path", ""),
+        ({"data_dir": b"data"}, "b'data' is not a path", ""),
         ({"callbacks": 3}, "3 is not a callback", ""),
         ({"callbacks": "wand"}, "no logger is called 'wand'", "Loggers: "),
         ({"resume": True, "recipe": "fast"}, "keeps its own recipe", "Omit"),

@@ -209,6 +209,7 @@ CASES: dict[str, tuple[Evidence, Cause, list[str]]] = {
     "NVSwitch": (at(UNEXPECTED.format("802: system not yet initialized")),
                  Cause.NOT_INITIALIZED, ["NVSwitch fabric is not", "nvidia-fabricmanager"]),
     "fork": (at(FORKED, index=0), Cause.FORKED, ["spawn"]),
+    "fork, no GPU": (at(FORKED, Driver(cards=0)), Cause.NO_GPU, ["no NVIDIA GPU"]),
     "fork, seen by CUDA": (at("CUDA error: initialization error", index=0), Cause.START_FAILED, ["nvidia-smi"]),
     "initialization": (at(INITIALIZATION), Cause.START_FAILED, ["initialization failed", "nvidia_uvm"]),
     "unknown error": (at(UNKNOWN), Cause.START_FAILED, ["e.g. changing env variable CUDA_VISIBLE_DEVICES after program start.",
