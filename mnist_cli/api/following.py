@@ -44,7 +44,10 @@ def progress_shown(wanted: bool) -> Observer:
     """What shows the progress: nothing, a bar in a terminal, or one in a notebook."""
     if not wanted:
         return Observer()
-    return NotebookProgress() if in_notebook() else TerminalProgress()
+    if in_notebook():
+        return NotebookProgress()
+    # A program without a console has no stderr, and somebody's own may only write.
+    return TerminalProgress() if hasattr(sys.stderr, "isatty") else Observer()
 
 
 def in_notebook() -> bool:

@@ -71,6 +71,10 @@ def visiting(
         normalise: of the images; None is what the module's class states, or else ``usual``.
         usual: of the data set.
         precision: None is that of a :class:`Classifier`, or else the module's own.
+
+    Raises:
+        UsageError: the module is on the device meta.
+        DeviceError: there is no such precision.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     if device.type == "meta":

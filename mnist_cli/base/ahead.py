@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def begin(call: Callable[[], T]) -> Future[T]:
-    """Call a function in another thread, which does not keep the process from ending."""
+    """Call a function in another thread, which does not keep the process from ending.
+
+    If the system has no thread to give, it is called here.
+    """
     from concurrent.futures import Future
 
     future: Future[T] = Future()
@@ -24,5 +27,8 @@ def begin(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # result() raises it
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        run()
     return future

@@ -359,6 +359,14 @@ def test_nothing_is_printed_without_progress(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("stderr", [None, types.SimpleNamespace(write=len)])
+def test_no_progress_where_there_is_no_console(
+    stderr: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert bits(train(progress=True)) == bits(run)
+
+
 def test_progress_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     train(epochs=1, progress=True)
     printed = capsys.readouterr()

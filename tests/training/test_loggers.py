@@ -18,6 +18,7 @@ import torch
 from bits import SECONDS, differences
 from small_runs import config, session_in
 
+import mnist_cli as mnist
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.errors import Caution, DependencyError, Interrupted, OutputError, UsageError
 from mnist_cli.runs.directory import RunDirectory
@@ -325,6 +326,19 @@ def test_a_logger_that_cannot_begin_ends_the_run_before_it_trains(
     ] in caught.value.hint
     assert list(tmp_path.iterdir()) == []
     assert not {"finish", "set_terminated"} & {called for called, _ in calls}
+
+
+class FailsAtTheStart(Callback):
+    def on_start(self, run: ObservedRun) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_run_that_another_callback_keeps_from_beginning_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    callbacks = ["tensorboard", FailsAtTheStart()]
+    with pytest.raises(ZeroDivisionError):
+        mnist.train("smoke", callbacks=callbacks, runs=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path, stand_in: Any) -> None:

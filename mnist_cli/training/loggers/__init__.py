@@ -89,6 +89,7 @@ class Guarded(Callback):
     def on_error(self, run: ObservedRun, error: BaseException) -> None:
         """Mark the logged run as failed, and close the log."""
         self._try(lambda: self._inner.on_error(run, error), "at the end")
+        self._leave_nothing(run)  # another callback may have failed at the start
 
     def _leave_nothing(self, run: ObservedRun) -> None:
         """Remove the logger's files from the folder of a run that has not begun."""
