@@ -135,7 +135,7 @@ def network_name(network: object) -> ModelName:
         return class_name(network)
     if not isinstance(network, str):
         raise UsageError(
-            f"{network!r:.60} names no network",
+            f"{network!r:.60} is not a network",
             f"Give a name, such as 'conv2' or '{EXAMPLE}', or a class.",
         )
     name = choices.plain_model(ModelName.typed(network))

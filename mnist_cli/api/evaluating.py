@@ -45,7 +45,7 @@ def evaluate(
     batch_size: int | None = None,
     runs: str | os.PathLike[str] = RUNS,
 ) -> Evaluation:
-    """Evaluate a trained network: the figures of ``mnist eval``.
+    """Evaluate a trained network, as ``mnist eval`` does.
 
     A module is evaluated where it is. Afterwards, its mode, parameters and buffers are as before.
     It maps normalised images (N, 1, 28, 28) to logits or log-probabilities (N, classes).
@@ -150,7 +150,7 @@ def dataset_name(dataset: object) -> str | None:
     if dataset is None:
         return None
     if not isinstance(dataset, (str, os.PathLike)) or not str(dataset):
-        raise UsageError(f"{dataset!r:.60} names no data set", "Give a name or a path.")
+        raise UsageError(f"{dataset!r:.60} is not a data set", "Give a name or a path.")
     from pathlib import Path
 
     return str(absolute_dataset(os.fspath(dataset), Path()))

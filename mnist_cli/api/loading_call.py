@@ -27,7 +27,7 @@ def load(
     normalise: str | tuple[float, float] | None = None,
     runs: str | os.PathLike[str] = RUNS,
 ) -> Classifier:
-    """A trained network as a module, in evaluation mode.
+    """Load a trained network as a module, in evaluation mode.
 
     Args:
         what: a :class:`Run`, the path of a run or a checkpoint, or a run's number or name; None

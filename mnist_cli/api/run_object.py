@@ -1,4 +1,4 @@
-"""A run as an object: what its folder holds, read anew at each look. Imports no torch."""
+"""A run as an object: each property reads the run's folder again. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
     """A training run. Its properties read the run's folder, also while it is being trained.
 
     :func:`mnist_cli.train` returns one; :func:`mnist_cli.open_run` and
-    :func:`mnist_cli.list_runs` find those of before.
+    :func:`mnist_cli.list_runs` find earlier ones.
 
     Attributes:
         path: the run's folder.
@@ -232,7 +232,7 @@ def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
         return run.path
     if isinstance(run, bool) or not isinstance(run, (str, os.PathLike, int)) or run == "":
         raise UsageError(
-            f"{run!r:.60} names no run",
+            f"{run!r:.60} is not a run",
             "Give a Run, a path, or the run's number or name.",
         )
     return Path(str(run) if isinstance(run, int) else run).expanduser()
@@ -261,7 +261,7 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
     """The runs in a folder, by number: a list of :class:`Run`, empty if there is no such folder.
 
     Raises:
-        UsageError: it is a file.
+        UsageError: ``runs`` is a file.
     """
     root = folder(runs)
     if not root.exists():

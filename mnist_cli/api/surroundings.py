@@ -74,7 +74,7 @@ def _outermost() -> Iterator[bool]:
 
 
 def _renew_networks() -> None:
-    """See that a file which the user has edited in the meantime is run anew."""
+    """Run a file of the user's again if it was edited in the meantime."""
     if "mnist_cli.networks.own_network" in sys.modules:
         from mnist_cli.checkpoints.network_fits import weight_names
         from mnist_cli.networks.own_network import renew

@@ -188,7 +188,7 @@ class LearningCurves(Observer):
         """Draw the curves."""
         run = session.run
         if not _has_curves(session):
-            self._report.note(f"{run.curves.name} is not drawn: a single point is no curve")
+            self._report.note(f"{run.curves.name} is not drawn: a curve needs more than one point")
             return
         if self._process is None or not self._process.has_drawn():
             try:

@@ -158,7 +158,7 @@ def test_scores_that_are_not_finite() -> None:
         ({"split": 3}, errors.UsageError, "there is no split 3"),
         ({"batch_size": 0}, errors.UsageError, "batch_size"),
         ({"dataset": "fashion"}, errors.UsageError, "Did you mean 'fashion-mnist'?"),
-        ({"dataset": 3}, errors.UsageError, "3 names no data set"),
+        ({"dataset": 3}, errors.UsageError, "3 is not a data set"),
         ({"dataset": "missing/x.csv"}, errors.DataError, "missing"),
         ({"what": nn.Linear(1, 1), "device": "cpu"}, errors.UsageError, "device has no effect"),
         ({"what": "missing.pt"}, errors.CheckpointError, "no checkpoint or run missing.pt"),
