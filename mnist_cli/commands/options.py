@@ -208,7 +208,7 @@ CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A checkpoint, a run directory or a run's number. Default: the newest run under "
+        help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs.",
         autocompletion=complete_runs,
         show_default=False,
