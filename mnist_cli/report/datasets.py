@@ -229,7 +229,7 @@ def augmentation_in_words(config: TrainConfig) -> str:
         "erase": f"a rectangle of {config.erase:.0%} of the images",
     }
     words = [f"{key} {amount}" for key, amount in changes.items() if getattr(config, key)]
-    return ", ".join(words) or "none, so that both are the same"
+    return ", ".join(words) or "none, so both are the same"
 
 
 def show_augmented(

@@ -59,7 +59,7 @@ def measured_in_training(*, augmented: bool | None, plain: bool, smoothed: bool)
         plain: whether the training loss leaves label smoothing out.
         smoothed: whether the recipe smooths labels.
     """
-    parts = ["training figures are measured during the epoch, in training mode"]
+    parts = ["training metrics are measured during the epoch, in training mode"]
     if augmented is not False:
         parts.append("on augmented images" + (" where the recipe augments" * (augmented is None)))
     if not plain:

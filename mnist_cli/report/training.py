@@ -137,7 +137,7 @@ def run_notes(session: Session) -> Iterator[str]:
     yield from session.start_notes
     if config.ensemble > 1:
         yield (
-            f"an ensemble of {config.ensemble}: training figures are the members' mean, "
+            f"an ensemble of {config.ensemble}: training metrics are the members' mean, "
             "validation and test figures are their vote's"
         )
     if session.state.finished:
