@@ -1,4 +1,4 @@
-"""Evaluates what names a trained network, or a module: ``mnist.evaluate`` and ``mnist eval``."""
+"""Evaluates a checkpoint, a run or a module: ``mnist.evaluate`` and ``mnist eval``."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def advice(opened: OpenCheckpoint, misfit: Misfit, spelled: Spelling) -> str:
 
 
 def _order(opened: OpenCheckpoint, order: Sequence[int]) -> str:
-    """Which class each output stands for."""
+    """A sentence that gives the class of each output."""
     names = [opened.classes[one] for one in order]
     return f"outputs {', '.join(map(str, range(len(names))))} stand for {', '.join(names)}"
 

@@ -57,7 +57,7 @@ def session_of(order: Order, request: RunRequest) -> AbstractContextManager[Sess
 
 
 def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | None:
-    """Train to the end and read the test set; say what is resumed, and what may not repeat.
+    """Train to the end and read the test set; note what is resumed, and why bits may differ.
 
     Returns:
         How the run ended; None if another rank leads.
@@ -201,7 +201,7 @@ def _train(order: Order, request: RunRequest) -> Stopped | None:
 
 
 def _interrupt() -> NoReturn:
-    """What a second Ctrl-C does: the run stays as it was last saved."""
+    """Handle a second Ctrl-C: the last checkpoint remains."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""What follows a training run: a bar on a terminal, a line per epoch, the curves, the summary."""
+"""Follows a training run: a bar on a terminal, a line per epoch, the curves, the summary."""
 
 from __future__ import annotations
 

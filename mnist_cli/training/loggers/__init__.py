@@ -120,7 +120,7 @@ def _id_file(run: ObservedRun, name: str) -> Path:
 
 
 def kept_id(run: ObservedRun, name: str) -> str:
-    """The id of the run in another program, by which a resumed run goes on; empty if none is kept."""
+    """The id of the run in another program, with which a resumed run continues; empty if none is kept."""
     path = _id_file(run, name)
     if not is_regular(path):
         return ""
