@@ -10,7 +10,7 @@ From Python and in notebooks::
     mnist.predict(["a.png", "b.png"], run)
     report = mnist.inspect(loss, model)
 
-Names are fetched on first use, so that the import itself is fast and changes nothing.
+Names are imported on first use, so this import is fast and changes nothing.
 """
 
 from __future__ import annotations

@@ -95,10 +95,7 @@ class Terminated(Stopped):
 
 
 class Caution(UserWarning):
-    """A warning for the user from library code, which must not print: for ``warnings.warn``.
-
-    The command line prints it in one line.
-    """
+    """A warning of this program, a Python warning. The command line prints it in one line."""
 
 
 def error_class(kind: str) -> type[MnistError]:

@@ -86,6 +86,19 @@ def _x86() -> Sequence[str]:
     return (sys.executable,)
 
 
+def _with(feature: str) -> Callable[[], Sequence[str]]:
+    """Python on a processor that has a feature to hide; on others a row would change nothing."""
+
+    def python() -> Sequence[str]:
+        _x86()
+        info = Path("/proc/cpuinfo")
+        if info.exists() and feature not in info.read_text(encoding="utf-8", errors="replace"):
+            raise NotHere(f"this processor has no {feature} to hide")
+        return (sys.executable,)
+
+    return python
+
+
 def _one_core() -> Sequence[str]:
     if shutil.which("taskset") is None:
         raise NotHere("taskset is not installed")
@@ -94,7 +107,7 @@ def _one_core() -> Sequence[str]:
 
 def _no_bf16() -> Sequence[str]:
     """Python in a mount namespace in which /proc/cpuinfo does not list bf16."""
-    _x86()
+    _with("bf16")()
     hidden = Path(tempfile.gettempdir()) / f"cpuinfo-without-bf16-{os.getpid()}"
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     atexit.register(hidden.unlink, missing_ok=True)
@@ -159,8 +172,14 @@ PROCESSORS = {
 }
 """What makes torch, oneDNN and MKL compute as on another x86-64 processor."""
 
+FEATURES = {"AVX2": "avx512", "no AVX": "avx", "no AMX": "amx"}
+"""What a row hides, as /proc/cpuinfo spells it."""
+
 ROWS = (
-    *(Row(name, settings, _x86, processor=True) for name, settings in PROCESSORS.items()),
+    *(
+        Row(name, settings, _with(FEATURES.get(name, "")), processor=True)
+        for name, settings in PROCESSORS.items()
+    ),
     Row("no bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, _no_bf16, processor=True),
     Row("one core", {}, _one_core),
     Row("two threads", {"TEST_THREADS": "2"}),

@@ -29,7 +29,7 @@ def settings_layer(settings: Mapping[str, Any], arguments: tuple[str, ...]) -> L
         if key not in KEYS:
             guess = did_you_mean(key, [*KEYS, *arguments])
             raise UsageError(
-                f"train has no argument and the configuration no key '{key}'",
+                f"'{key}' is neither an argument of train nor a key of the configuration",
                 guess or f"The keys are {', '.join(KEYS)}.",
             )
     values = {key: _plain(key, one) for key, one in settings.items() if one is not None}
@@ -62,7 +62,7 @@ def recipe_text(recipe: object) -> str:
     if isinstance(recipe, (str, os.PathLike)) and str(recipe):
         return os.fspath(recipe)
     raise UsageError(
-        f"{recipe!r:.60} is no recipe",
+        f"{recipe!r:.60} is not a recipe",
         "Give a preset such as 'fast', a TOML file, or a run; single keys by name, as in lr=0.03.",
     )
 

@@ -15,7 +15,7 @@ _INSIDE = (str(Path(__file__).parent.parent), contextlib.__file__)
 def caution(message: str) -> None:
     """Warn with a :class:`Caution` at the first line outside this package.
 
-    Each time anew: Python would show a warning of the same line once, and a cell that is run again
+    Python alone would show a warning of the same line once, and a cell that is run again
     would say nothing.
     """
     frame = inspect.currentframe()

@@ -1,4 +1,4 @@
-"""Opens what names a trained network, for the commands and for calls."""
+"""Opens a trained network by path, number or name, for the commands and for calls."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def unfinished(path: Path) -> list[str]:
 
 
 def check_given(what: Any, runs: str | os.PathLike[str]) -> None:
-    """Refuse what names no checkpoint, before torch is imported; what may be a module passes.
+    """Refuse a missing checkpoint before torch is imported; a possible module passes.
 
     Raises:
         UsageError: ``what`` is of another type.
@@ -135,7 +135,7 @@ def network_name(network: object) -> ModelName:
         return class_name(network)
     if not isinstance(network, str):
         raise UsageError(
-            f"{network!r:.60} names no network",
+            f"{network!r:.60} is not a network",
             f"Give a name, such as 'conv2' or '{EXAMPLE}', or a class.",
         )
     name = choices.plain_model(ModelName.typed(network))

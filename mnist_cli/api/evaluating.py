@@ -1,4 +1,4 @@
-"""Evaluates what names a trained network, or a module: ``mnist.evaluate`` and ``mnist eval``."""
+"""Evaluates a checkpoint, a run or a module: ``mnist.evaluate`` and ``mnist eval``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def evaluate(
     batch_size: int | None = None,
     runs: str | os.PathLike[str] = RUNS,
 ) -> Evaluation:
-    """Evaluate a trained network: the figures of ``mnist eval``.
+    """Evaluate a trained network, as ``mnist eval`` does.
 
     A module is evaluated where it is. Afterwards, its mode, parameters and buffers are as before.
     It maps normalised images (N, 1, 28, 28) to logits or log-probabilities (N, classes).
@@ -158,7 +158,7 @@ def dataset_name(dataset: object) -> str | None:
     if dataset is None:
         return None
     if not isinstance(dataset, (str, os.PathLike)) or not str(dataset):
-        raise UsageError(f"{dataset!r:.60} names no data set", "Give a name or a path.")
+        raise UsageError(f"{dataset!r:.60} is not a data set", "Give a name or a path.")
     from pathlib import Path
 
     return str(absolute_dataset(os.fspath(dataset), Path()))
@@ -241,7 +241,7 @@ def advice(opened: OpenCheckpoint, misfit: Misfit, spelled: Spelling) -> str:
 
 
 def _order(opened: OpenCheckpoint, order: Sequence[int]) -> str:
-    """Which class each output stands for."""
+    """A sentence that gives the class of each output."""
     names = [opened.classes[one] for one in order]
     return f"outputs {', '.join(map(str, range(len(names))))} stand for {', '.join(names)}"
 

@@ -1,4 +1,4 @@
-"""What a network scores on a split, as an object that a notebook shows as tables."""
+"""The results of a network on a split, as an object that a notebook shows as tables."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MOST_ROWS, MOST_COLUMNS = 50, 26
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What a network scores on a split. A notebook shows it as tables.
+    """The results of a network on a split. A notebook shows them as tables.
 
     Attributes:
-        figures: all figures as the program computes them.
+        figures: all results as the program computes them.
         classes: names of the classes.
         origin: what was evaluated and how: checkpoint, model, dataset, split, notes,
             normalisation, precision, misfit.
@@ -64,14 +64,14 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:
-        """Counts of images (classes, classes), int64: the row is the label, the column the answer."""
+        """Counts of images (classes, classes), int64: rows are labels, columns are predictions."""
         import numpy as np
 
         return np.array(self.figures.confusion, dtype=np.int64)
 
     @property
     def mistakes(self) -> list[dict[str, Any]]:
-        """A row per wrong answer, the surest first: index, label, predicted, confidence, path.
+        """A row per mistake, the most confident first: index, label, predicted, confidence, path.
 
         The index is the image's number in its file; only images with a file each have a path.
         """
@@ -87,7 +87,7 @@ class Evaluation:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on what the figures do not say, such as how another program's file was read."""
+        """Sentences on what the results do not show, such as how another program's file was read."""
         found: list[str] = self.origin["notes"]
         return found
 

@@ -1,4 +1,4 @@
-"""What follows a run that a call trains: Python warnings, and a bar in a terminal or a notebook."""
+"""Follows a run that a call trains: Python warnings, and a bar in a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class NotebookProgress(Observer):
         self._show()
 
     def following(self, session: Session) -> AbstractContextManager[object]:
-        """Say what is trained."""
+        """Show the data set and the network."""
         for message in run_notes(session):
             self.note(message)
         return nullcontext()

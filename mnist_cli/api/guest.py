@@ -1,4 +1,4 @@
-"""Somebody's module, used as it is: in evaluation mode for a while, and then as it was."""
+"""A caller's module, switched to evaluation mode and restored afterwards."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class Given:
         source: its path, or its place among the arguments, such as ``image 3``.
         form: (28, 28), uint8 or float32, 0 is black and 255 is white.
         box: of the digit in its picture; None for an array, which is used whole.
-        remarks: what of the picture was not read, or not as it stands there.
-        left_out: ink of the picture that is taken for no digit.
+        remarks: sentences on parts of the picture that were ignored or changed.
+        left_out: ink that is not part of a digit.
     """
 
     source: str
@@ -53,7 +53,7 @@ def prepared(images: object, *, segment: bool, whole: bool) -> list[Given]:
         whole: use pictures whole, as the images of the training were.
 
     Raises:
-        UsageError: something is no image, or an array of another form.
+        UsageError: something is not an image, or an array of another form.
         DataError: pictures that cannot be used; all are named.
     """
     found: list[Given] = []
@@ -103,7 +103,7 @@ def _is_array(value: object) -> bool:
 
 def _no_image(value: object) -> UsageError:
     return UsageError(
-        f"{value!r:.60} is no image ({type(value).__name__})",
+        f"{value!r:.60} is not an image ({type(value).__name__})",
         "Give paths, PIL pictures, numpy arrays or tensors.",
     )
 
@@ -219,7 +219,7 @@ def _array(given: Any, source: str) -> npt.NDArray[Any]:
                 given = given.float()
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{source} is no array of numbers: {error!s:.120}") from error
+        raise UsageError(f"{source} is not an array of numbers: {error!s:.120}") from error
     if array.dtype.kind not in "biuf":
         raise UsageError(
             f"{source} is an array of {array.dtype}, not of grey levels",

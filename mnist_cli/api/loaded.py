@@ -89,7 +89,7 @@ class Classifier(nn.Module):
         return images.to(kind) * 255
 
     def extra_repr(self) -> str:
-        """What is not a layer."""
+        """The normalisation and the precision, for ``repr``."""
         scaled = in_words(self.normalisation.mean, self.normalisation.std)
         return f"images from 0 to 1, normalised with {scaled}, computed in {self.precision}"
 

@@ -1,4 +1,4 @@
-"""Loads what names a trained network: ``mnist.load``. Imports no torch until it is called."""
+"""Loads a checkpoint or a run: ``mnist.load``. Imports no torch until it is called."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(
     normalise: str | tuple[float, float] | None = None,
     runs: str | os.PathLike[str] = RUNS,
 ) -> Classifier:
-    """A trained network as a module, in evaluation mode.
+    """Load a trained network as a module, in evaluation mode.
 
     Args:
         what: a :class:`Run`, the path of a run or a checkpoint, or a run's number or name; None
@@ -38,7 +38,7 @@ def load(
         precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or fp32 for
             another program's weights.
         normalise: mean and standard deviation as fractions of 255, or ``mnist``, ``none`` or
-            ``half``; None is what is known, or else MNIST's.
+            ``half``; None is that of the training if it is known, or else MNIST's.
         runs: folder of the run directories, for numbers and names.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Refuses names given as pictures that mean something else: runs, checkpoints, plots."""
+"""Refuses runs, checkpoints and plots that are given as pictures."""
 
 from __future__ import annotations
 

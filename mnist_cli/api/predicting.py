@@ -40,14 +40,14 @@ class Prediction:
     """A digit, and the probability of each class. A notebook shows it with its image.
 
     Attributes:
-        digit: number of the most likely class; of MNIST's networks, the digit itself.
+        digit: number of the most likely class; for MNIST, the digit itself.
         name: name of that class.
-        probabilities: of each class.
+        probabilities: the probability of each class.
         source: path of the picture, or the place of the array among the arguments.
         image: (28, 28), uint8 or float32 from 0 to 255, as the network got it.
-        box: of the digit in the upright picture, in pixels; None for an array.
-        remarks: what of the picture was not read, or not as it stands there.
-        left_out: ink of the picture that is taken for no digit; only with ``segment``.
+        box: the digit's box in the upright picture, in pixels; None for an array.
+        remarks: sentences on parts of the picture that were ignored or changed.
+        left_out: ink that is not part of a digit; only with ``segment``.
     """
 
     digit: int
@@ -81,7 +81,7 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """Of the digit."""
+        """The probability of the digit."""
         return self.probabilities[self.digit]
 
     @property
@@ -115,7 +115,7 @@ class Prediction:
         return plain
 
     def line(self) -> str:
-        """The classes that are most likely, with their probabilities."""
+        """The three most likely classes with their probabilities, as text."""
         likely = (f"{self.classes[one]} {percent(self.probabilities[one])}" for one in self.best)
         return ", ".join(likely) + (" (unsure)" if self.unsure else "")
 

@@ -1,4 +1,4 @@
-"""A run as an object: what its folder holds, read anew at each look. Imports no torch."""
+"""A run as an object: each property reads the run's folder again. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Run:
     """A training run. Its properties read the run's folder, also while it is being trained.
 
     :func:`mnist_cli.train` returns one; :func:`mnist_cli.open_run` and
-    :func:`mnist_cli.list_runs` find those of before.
+    :func:`mnist_cli.list_runs` find earlier ones.
 
     Attributes:
         path: the run's folder.
@@ -245,7 +245,7 @@ def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
         return run.shown
     if isinstance(run, bool) or not isinstance(run, (str, os.PathLike, Integral)) or run == "":
         raise UsageError(
-            f"{run!r:.60} names no run",
+            f"{run!r:.60} is not a run",
             "Give a Run, a path, or the run's number or name.",
         )
     return named_path(str(run) if isinstance(run, Integral) else run)
@@ -274,8 +274,8 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
     """The runs in a folder, by number: a list of :class:`Run`, empty if there is no such folder.
 
     Raises:
-        UsageError: it is a file.
-        CheckpointError: it cannot be read.
+        UsageError: ``runs`` is a file.
+        CheckpointError: ``runs`` cannot be read.
     """
     root = folder(runs)
     try:

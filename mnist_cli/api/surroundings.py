@@ -1,4 +1,4 @@
-"""Calls from somebody's program or notebook: they compute as a command does, and change nothing.
+"""Calls from a caller's program or notebook: they compute as commands do, and change nothing.
 
 A command has a process of its own. A call finds the settings of torch as the caller left them:
 another default dtype or device, no gradients, an autocast around it, seeds that matter.
@@ -56,7 +56,7 @@ def undisturbed() -> Iterator[None]:
         _usual_settings(),
         _outermost() as outermost,
     ):
-        if outermost:  # a run that goes on keeps the code that it began with
+        if outermost:  # a run keeps the code that it began with
             _renew_networks()
         yield
 
@@ -98,7 +98,7 @@ def _outermost() -> Iterator[bool]:
 
 
 def _renew_networks() -> None:
-    """See that a file which the user has edited in the meantime is run anew."""
+    """Run a file of the user's again if it was edited in the meantime."""
     if "mnist_cli.networks.own_network" in sys.modules:
         from mnist_cli.checkpoints.network_fits import weight_names
         from mnist_cli.networks.own_network import renew

@@ -57,7 +57,7 @@ def session_of(order: Order, request: RunRequest) -> AbstractContextManager[Sess
 
 
 def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | None:
-    """Train to the end and read the test set; say what is resumed, and what may not repeat.
+    """Train to the end and read the test set; note what is resumed, and why bits may differ.
 
     Returns:
         How the run ended; None if another rank leads.
@@ -104,7 +104,7 @@ def train(
         progress: show a bar, in a terminal on stderr or below the cell of a notebook.
         runs: folder of the run directories.
         data_dir: folder of the data sets; None is ``MNIST_DATA_DIR``, or ``data``.
-        name: of the run, for its folder; empty is by data set and network.
+        name: the run's name, for its folder; if empty, the data set and the network.
         resume: a run or a checkpoint to continue, to the same bits; True is the newest
             unfinished run.
         settings: any keys of the configuration, which override the recipe. ``model`` may be a
@@ -117,7 +117,7 @@ def train(
         OutputError: the run directory cannot be written.
         NonFiniteError: the loss is no longer finite.
         OutOfMemory: the device has too little memory.
-        KeyboardInterrupt: by Ctrl-C; the run is saved.
+        KeyboardInterrupt: Ctrl-C; the run is saved.
     """
     root, data = folder(runs), data_folder(data_dir)
     order = _order(recipe, root, name, resume, settings)
@@ -201,7 +201,7 @@ def _train(order: Order, request: RunRequest) -> Stopped | None:
 
 
 def _interrupt() -> NoReturn:
-    """What a second Ctrl-C does: the run stays as it was last saved."""
+    """Handle a second Ctrl-C: the last checkpoint remains."""
     raise KeyboardInterrupt
 
 

@@ -123,7 +123,7 @@ def installing(*packages: str, again: bool = False) -> str:
         return f"pipx inject {'--force ' if again else ''}mnist-cli {names}"
     if (place / "uv-receipt.toml").is_file():
         options = "--reinstall --no-deps " if again else ""
-        return f"uv pip install --python {shlex.quote(sys.executable)} {options}{names}"
+        return f"uv pip install --python {shlex.quote(sys.prefix)} {options}{names}"
     return f"pip install {'--force-reinstall --no-deps ' if again else ''}{names}"
 
 

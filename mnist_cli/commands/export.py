@@ -191,7 +191,7 @@ def _choose_format(name: str | None, out: Path | None) -> formats.Format:
             return implied
         suffixes = ", ".join(known.suffix for known in formats.FORMATS.values())
         raise UsageError(
-            f"--out {out}: the suffix names no format",
+            f"--out {out}: no format has this suffix",
             f"End it with {suffixes}, or give --format {'|'.join(formats.FORMATS)}.",
         )
     if implied is not None and implied.name != name:

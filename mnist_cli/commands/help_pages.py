@@ -102,7 +102,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     ),
     "mnist runs rm": (
         ("mnist train --config smoke --name scratch", "a run to delete"),
-        ("mnist runs rm scratch --yes", "without a question"),
+        ("mnist runs rm scratch --yes", "without asking"),
         ("mnist runs", "what is left"),
     ),
     "mnist runs compare": (
@@ -127,7 +127,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     ),
     "mnist data path": (
         ("mnist data path", "MNIST"),
-        ("mnist data path --data-dir data", "in another folder"),
+        ("mnist data path --data-dir data", "in this folder"),
         ("mnist data path --json", "for a script"),
     ),
     "mnist data show": (

@@ -21,7 +21,7 @@ LoggerOption = Annotated[
         "--logger",
         metavar="|".join(LOGGERS),
         rich_help_panel=options.OUTPUT,
-        help="Log the run with another program too: its configuration and figures, no data and no "
+        help="Log the run with another program too: its configuration and metrics, no data and no "
         "code. Repeatable.",
         show_default=False,
         autocompletion=options.complete(LOGGERS),

@@ -208,7 +208,7 @@ CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A checkpoint, a run directory or a run's number. Default: the newest run under "
+        help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs.",
         autocompletion=complete_runs,
         show_default=False,
@@ -229,14 +229,14 @@ DarkOption = Annotated[
     typer.Option(
         "--dark/--light",
         envvar="MNIST_DARK",
-        help="Draw figures on a dark background.",
+        help="Draw pictures on a dark background.",
         rich_help_panel=OUTPUT,
     ),
 ]
 
 
 def with_figures(command: Command) -> Command:
-    """Give a command that draws figures the option ``--dark``, which holds for all of them."""
+    """Give a command that draws pictures the option ``--dark``, which holds for all of them."""
 
     @wraps(command)
     def coloured(*values: Any, dark: bool = False, **named: Any) -> None:

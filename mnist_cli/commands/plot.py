@@ -22,8 +22,8 @@ RunsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="RUN",
-        help="A run directory or a checkpoint. Default: the newest run under --runs. "
-        "For several runs, their curves are drawn in one figure.",
+        help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
+        "--runs. For several runs, their curves are drawn in one figure.",
         autocompletion=options.complete_runs,
         show_default=False,
     ),

@@ -36,7 +36,8 @@ CheckpointOption = Annotated[
         "--checkpoint",
         "-k",
         metavar="CHECKPOINT",
-        help="A checkpoint or a run directory. Default: the newest run under --runs.",
+        help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
+        "--runs.",
         autocompletion=options.complete_runs,
     ),
 ]

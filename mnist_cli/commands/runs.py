@@ -54,7 +54,7 @@ RemovedArgument = Annotated[
         show_default=False,
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 
 NOT_A_DIFFERENCE = ("command", "recipe")
 """Entries of an environment that no result depends on."""
@@ -207,7 +207,7 @@ def remove(
     yes: YesOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Delete runs with their checkpoints, after a question.
+    """Ask for confirmation, then delete runs with their checkpoints.
 
     A run that a process is writing is never deleted.
     """

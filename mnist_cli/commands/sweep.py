@@ -203,8 +203,9 @@ def _train(sweep: Sweep, request: Callable[[], RunRequest], say: Callable[[str],
 
     count = len(sweep.cells)
     left = [c for c in sweep.cells if c.number not in sweep.failures and not sweep.finished(c)]
-    done = f"; {count - len(left)} are done" if len(left) < count else ""
-    say(f"{sweep.name}: {count} runs under {sweep.root}/{done}; the same command continues it")
+    done = f", {count - len(left)} of them done" if len(left) < count else ""
+    resuming = "; after an interruption, the same command continues the sweep" if left else ""
+    say(f"{sweep.name}: {count} runs under {sweep.root}/{done}{resuming}")
     for cell in (cell for cell in sweep.cells if cell.number in sweep.failures):
         message = sweep.failures[cell.number]["message"]
         warn(f"run {cell.number} of {count}, {cell.label}, has failed before: {message}")

@@ -105,7 +105,7 @@ def _tried(model_name: ModelName, classes: int | None) -> Trial:
 
 
 def renew() -> None:
-    """Run files anew that have changed, for a process that goes on while its user edits them.
+    """Run files that have changed again, for a process that stays alive while its user edits them.
 
     What a file imports from beside it stays as Python has imported it.
     """

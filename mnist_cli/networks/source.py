@@ -63,12 +63,12 @@ def load(path: Path) -> Source:
 
 
 def changed() -> list[Path]:
-    """The files that hold something else now than when they were run."""
+    """The files that have changed since they were run."""
     return [path for path, sha256 in _RUN.items() if _differs(path, sha256)]
 
 
 def changed_beside() -> list[Path]:
-    """The files that those files import, and that hold something else now than then."""
+    """The files that those files import and that have changed since."""
     return [
         path.parent / name
         for path in _RUN

@@ -68,6 +68,7 @@ def _shortened(preset: str) -> TrainConfig:
         "train_size": BATCHES * BATCH_SIZE,
         "val_size": 0,
         "loader": "device",
+        "halves": False,  # as on a GPU
         "cuda_graph": True,  # a step that is not captured is an error, not a notice
     }
     return config.model_copy(update=short)

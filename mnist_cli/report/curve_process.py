@@ -1,7 +1,7 @@
 """Draws a run's ``curves.png`` in another process, which imports matplotlib while the run trains.
 
 The import takes longer than drawing does, and holds Python's lock, so that a thread would stop the
-training. The process imports no torch. It ends without a word if its parent ends.
+training. The process imports no torch. It ends without output if its parent ends.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
@@ -25,7 +26,7 @@ MODULE = "mnist_cli.report.curve_process"
 
 
 class CurveProcess:
-    """A process that waits for a run to draw."""
+    """A process that waits for a run to draw. It ends with this object, such as after Ctrl-C."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -35,6 +36,7 @@ class CurveProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        weakref.finalize(self, _end, self._process)
 
     def ask(
         self, run: Path, *, rates: Sequence[tuple[float, float]], title: str, augmented: bool
@@ -63,10 +65,16 @@ class CurveProcess:
 
     def has_drawn(self) -> bool:
         """Wait for the curves. If they are not drawn, drawing them in this process says why."""
+        if not self._asked:
+            self._process.kill()
         with self._process as process:  # closes the pipe, and waits
-            if not self._asked:
-                process.kill()
+            pass
         return process.returncode == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError), process:
+        process.kill()
 
 
 def begin() -> CurveProcess | None:

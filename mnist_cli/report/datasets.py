@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mnist_cli.data.store import FileReport
 
 ENLARGED = "8×8 pixels with 17 grey levels, enlarged to 28×28"
-"""What the bundled digits are: nobody should take their blur for MNIST's."""
+"""A description of the bundled digits: their blur is not MNIST's."""
 
 
 def print_images(images: Sequence[Any], captions: Sequence[str]) -> None:
@@ -229,7 +229,7 @@ def augmentation_in_words(config: TrainConfig) -> str:
         "erase": f"a rectangle of {config.erase:.0%} of the images",
     }
     words = [f"{key} {amount}" for key, amount in changes.items() if getattr(config, key)]
-    return ", ".join(words) or "none, so that both are the same"
+    return ", ".join(words) or "none, so both are the same"
 
 
 def show_augmented(

@@ -59,7 +59,7 @@ def measured_in_training(*, augmented: bool | None, plain: bool, smoothed: bool)
         plain: whether the training loss leaves label smoothing out.
         smoothed: whether the recipe smooths labels.
     """
-    parts = ["training figures are measured during the epoch, in training mode"]
+    parts = ["training metrics are measured during the epoch, in training mode"]
     if augmented is not False:
         parts.append("on augmented images" + (" where the recipe augments" * (augmented is None)))
     if not plain:
@@ -75,7 +75,7 @@ def long_names(classes: Sequence[str]) -> bool:
 
 
 def style(*, images: bool = False) -> dict[Any, Any]:
-    """Matplotlib's settings in the colours of now; a figure of ``images`` has no grid."""
+    """Matplotlib's settings in the current colours; a figure of ``images`` has no grid."""
     now = colours()
     return (
         STYLE
@@ -152,7 +152,7 @@ def marker_size(usual: float, epochs: int) -> float:
 
 @contextlib.contextmanager
 def _styled(style: dict[Any, Any]) -> Iterator[None]:
-    """Draw in this style: the caller's own settings and matplotlibrc do not apply meanwhile."""
+    """Draw in this style: the caller's own settings and matplotlibrc do not apply."""
     with rc_context():
         rcdefaults()
         rcParams.update(style)

@@ -28,7 +28,7 @@ HELPS = (
 
 KEYS = (
     "n, Space, Enter, right   next step",
-    "b, p, left               step before",
+    "b, p, left               previous step",
     "g, /, :                  go to a number, node, module or parameter",
     "Home, End                first step, last step",
     "PgUp, PgDn               scroll a step that is larger than the window",

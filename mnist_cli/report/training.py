@@ -1,4 +1,4 @@
-"""What follows a training run: a bar on a terminal, a line per epoch, the curves, the summary."""
+"""Follows a training run: a bar on a terminal, a line per epoch, the curves, the summary."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def run_notes(session: Session) -> Iterator[str]:
     yield from session.start_notes
     if config.ensemble > 1:
         yield (
-            f"an ensemble of {config.ensemble}: training figures are the members' mean, "
+            f"an ensemble of {config.ensemble}: training metrics are the members' mean, "
             "validation and test figures are their vote's"
         )
     if session.state.finished:
@@ -188,7 +188,7 @@ class LearningCurves(Observer):
         """Draw the curves."""
         run = session.run
         if not _has_curves(session):
-            self._report.note(f"{run.curves.name} is not drawn: a single point is no curve")
+            self._report.note(f"{run.curves.name} is not drawn: a curve needs more than one point")
             return
         if self._process is None or not self._process.has_drawn():
             try:

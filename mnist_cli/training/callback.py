@@ -1,6 +1,6 @@
-"""The public callback: a class whose methods are called while a run trains. Imports no torch.
+"""The public callback: a class whose methods a run calls while it trains. Imports no torch.
 
-:mod:`mnist_cli.training.calling` calls them. The program's own reports see more of a run: they are
+:mod:`mnist_cli.training.calling` calls them. The program's own reports see more of a run: see
 :class:`mnist_cli.training.observer.Observer`.
 """
 
@@ -51,12 +51,12 @@ class ObservedRun:
     _note: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
     def note(self, message: str) -> None:
-        """Show a message as the program's own notes are shown."""
+        """Show a message in the way that the program shows its own notes."""
         if self._note is not None:
             self._note(message)
 
     def model(self) -> nn.Module:
-        """A copy of the network as it stands, in evaluation mode, on the run's device.
+        """A copy of the network in its present state, in evaluation mode, on the run's device.
 
         It is the network that is validated: with averaged weights if the run averages them.
         Changing the copy does not change the run.
@@ -69,14 +69,14 @@ class ObservedRun:
         return self._copy()
 
     def let_go(self) -> None:
-        """Let go of the network and the terminal when the run ends: a callback may keep this."""
+        """Release the network and the terminal at the end of the run. The program calls this."""
         object.__setattr__(self, "_copy", None)
         object.__setattr__(self, "_note", None)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Figures of some steps or of an epoch: plain numbers, named as in ``metrics.jsonl``.
+    """Metrics of some steps or of an epoch: plain numbers, named as in ``metrics.jsonl``.
 
     Attributes:
         kind: ``step`` or ``epoch``.
@@ -109,7 +109,7 @@ class Progress:
     norms: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
 
     def figures(self) -> dict[str, float]:
-        """The figures that are known, for a logger: such as ``step/train_loss`` or ``epoch/val_loss``."""
+        """The metrics that are not None, for a logger: such as ``epoch/val_loss``."""
         apart = ("kind", "epoch", "step", "norms")
         values = {name: value for name, value in vars(self).items() if name not in apart}
         return {f"{self.kind}/{name}": value for name, value in values.items() if value is not None}
@@ -118,9 +118,10 @@ class Progress:
 class Callback:
     """Follows a run. Override the methods you need; those of this class do nothing.
 
-    Only the leading process of several calls them. A callback does not change the run's bits: after
-    each call, the random generators and torch's settings are restored, with a warning about a
-    setting, and :meth:`ObservedRun.model` gives a copy. Its time does not count as training time.
+    If several processes train a run, only the leading one calls them. A callback does not change
+    the run's bits: after each call, the random generators and torch's settings are restored, with
+    a warning if a setting had changed. :meth:`ObservedRun.model` gives a copy. Time in callbacks
+    does not count as training time.
 
     If a method raises, the run ends with that exception: its checkpoint is saved, and the other
     callbacks' :meth:`on_error` is called. For each :meth:`on_start`, either :meth:`on_end` or
@@ -128,8 +129,8 @@ class Callback:
 
     Attributes:
         every: number of steps between two calls of :meth:`on_step`, counted within each epoch and
-            at most an epoch; read after :meth:`on_start`. 0 takes those of the run's log (``log_every``: by default about 100
-            calls in a run). Each call waits for the device.
+            at most an epoch; read after :meth:`on_start`. 0 is as often as the run logs
+            (``log_every``: by default about 100 times per run). Each call waits for the device.
     """
 
     every: int = 0
@@ -138,16 +139,16 @@ class Callback:
         """Called before the first step, also of a resumed run; an error here ends the run."""
 
     def on_step(self, run: ObservedRun, progress: Progress) -> bool | None:
-        """Called after each :attr:`every` steps; True stops the run after this step.
+        """Called after every :attr:`every` steps; if it returns True, the run stops.
 
-        On CUDA one call may follow the several steps of a replayed graph.
+        On CUDA, one replayed graph may take several steps; then one call follows all of them.
         """
 
     def on_epoch(self, run: ObservedRun, progress: Progress) -> bool | None:
-        """Called after each epoch, once it is validated and saved; True stops the run."""
+        """Called after each epoch is validated and saved; if it returns True, the run stops."""
 
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Called at the end, with the score on the test set, also if a callback stopped the run."""
 
     def on_error(self, run: ObservedRun, error: BaseException) -> None:
-        """Called if the run fails or is interrupted; it ends with ``error`` afterwards."""
+        """Called if the run fails or is interrupted; afterwards, the run ends with ``error``."""

@@ -44,7 +44,7 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
     """
     for one in callbacks:
         if not isinstance(one, Callback):
-            hint = "Give an instance of a class that is derived from mnist_cli.Callback."
+            hint = "Give an instance of a class that derives from mnist_cli.Callback."
             raise UsageError(f"{one!r:.80} is not a callback", hint)
         for name in dir(type(one)):
             if name.startswith("on_") and not hasattr(Callback, name):
@@ -53,7 +53,7 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
             name = type(one).__name__
             raise UsageError(
                 f"the callback {name} has every = {one.every!r:.40}",
-                "Give a number of steps, or 0 for those of the run's log.",
+                "Give a number of steps, or 0 to follow the run's log.",
             )
 
 
@@ -62,7 +62,7 @@ def _unknown_method(kind: str, name: str) -> UsageError:
     hint = f"Here it is called {known}." if known else did_you_mean(name, ELSEWHERE)
     return UsageError(
         f"the callback {kind} has a method {name}, which nothing calls",
-        hint or f"Methods that are called: {', '.join(ELSEWHERE)}. Give others another name.",
+        hint or f"The methods are {', '.join(ELSEWHERE)}. Rename it if it is for your own use.",
     )
 
 

@@ -252,7 +252,7 @@ def compute_for(
 
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:
-    """Load the data set, with a warning if another one stands in for it."""
+    """Load the data set, with a warning if another one replaces it."""
     data = load(dataset, request.data_dir, say=request.note)
     if data.fallback:
         message = (
@@ -264,7 +264,7 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
 
 
 def _within(config: TrainConfig, data: LoadedData) -> TrainConfig:
-    """The configuration for a data set that stands in for MNIST, which may have fewer images."""
+    """The configuration for a data set that replaces MNIST, which may have fewer images."""
     left = len(data.train) - validation_size(config.val_size, len(data.train))
     if not data.fallback or config.train_size <= left:
         return config

@@ -267,7 +267,7 @@ class Session:
 
         Raises:
             NonFiniteError: a step was skipped since the loss was no longer finite.
-            OutputError: the disk is full or read-only; the files of before are whole.
+            OutputError: the disk is full or read-only; the earlier files are intact.
         """
         with self.state.clock.paused():
             report(self.state, self.loader)

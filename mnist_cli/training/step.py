@@ -177,7 +177,7 @@ class Stepper:
             labels: (B,), int64.
             count: number of the step's images on this rank; the gradients are of their mean loss.
             total: number of the step's images on all ranks.
-            first: whether they are the first of the step: gradients of before are forgotten.
+            first: whether they are the first of the step: earlier gradients are cleared.
 
         Returns:
             The loss, the loss without label smoothing (the same tensor if there is none), each
@@ -218,7 +218,7 @@ class Stepper:
             state.ema.n_averaged += steps
 
     def _backward(self, loss: Tensor, *, first: bool) -> None:
-        """Add to the gradients; the ``first`` time in a step, forget those of before."""
+        """Add to the gradients; the ``first`` time in a step, clear earlier ones."""
         if first:
             self._forget_gradients()
         self.state.scaler.scale(loss).backward()

@@ -26,8 +26,8 @@ from mnist_cli.vision.segmenting import Cut, LeftOut, cut_apart
 class Digit:
     """A digit in MNIST's form (28, 28), uint8, light on dark, and its box in the upright picture.
 
-    ``remarks`` say what of the file was not read, or not as it stands there. ``left_out`` is the
-    ink of the picture that is taken for no digit; the first digit of a picture has it.
+    ``remarks`` are sentences on parts of the file that were ignored or changed. ``left_out`` is the
+    ink of the picture that is not a digit; the first digit of a picture has it.
     """
 
     path: str

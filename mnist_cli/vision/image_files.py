@@ -55,7 +55,7 @@ class Picture:
         grey: (H, W), float32, from 0 for black to 255 for white.
         scale: the width of one of these pixels in pixels of the file.
         colour: (H, W, 3), uint8, red, green and blue; none in a grey file.
-        remarks: what of the file is not read, or not as it stands there.
+        remarks: sentences on parts of the file that are ignored or changed.
     """
 
     grey: npt.NDArray[np.float32]

@@ -186,7 +186,7 @@ def test_batch_sizes_are_whole_numbers_of_any_library(size: Any, run: Run) -> No
             "on the device meta",
         ),
         ({"dataset": "fashion"}, errors.UsageError, "Did you mean 'fashion-mnist'?"),
-        ({"dataset": 3}, errors.UsageError, "3 names no data set"),
+        ({"dataset": 3}, errors.UsageError, "3 is not a data set"),
         ({"dataset": "missing/x.csv"}, errors.DataError, "missing"),
         ({"what": nn.Linear(1, 1), "device": "cpu"}, errors.UsageError, "device has no effect"),
         ({"what": "missing.pt"}, errors.CheckpointError, "no checkpoint or run missing.pt"),

@@ -125,7 +125,7 @@ def test_wrong_images(wrong: Tensor, message: str, run: Run) -> None:
     [
         ({"what": "missing.pt"}, errors.CheckpointError, "no checkpoint or run missing.pt"),
         ({"what": None}, errors.CheckpointError, "no run with a checkpoint"),
-        ({"what": []}, errors.UsageError, "names no run"),
+        ({"what": []}, errors.UsageError, "is not a run"),
         ({"device": "cude"}, errors.DeviceError, "unknown device"),
         ({"precision": "fp8"}, errors.DeviceError, "unknown precision"),
         ({"normalise": "imagenet"}, errors.UsageError, "'imagenet' is not a normalisation"),

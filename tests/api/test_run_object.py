@@ -60,7 +60,7 @@ def test_runs_are_opened_and_listed(run: Run) -> None:
     assert mnist.list_runs("nothing") == []
     with pytest.raises(errors.CheckpointError, match=r"no such run: 7"):
         mnist.open_run(7, runs=root)
-    with pytest.raises(errors.UsageError, match="True names no run"):
+    with pytest.raises(errors.UsageError, match="True is not a run"):
         mnist.open_run(True, runs=root)
     with pytest.raises(errors.UsageError, match="is not a folder of runs"):
         mnist.list_runs(__file__)

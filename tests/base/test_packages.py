@@ -21,8 +21,8 @@ from mnist_cli.base.packages import explain_import, installing
         ),
         (
             "uv-receipt.toml",
-            "uv pip install --python '/an env/python' scipy",
-            "uv pip install --python '/an env/python' --reinstall --no-deps scipy",
+            "uv pip install --python {prefix} scipy",
+            "uv pip install --python {prefix} --reinstall --no-deps scipy",
         ),
     ],
 )
@@ -30,9 +30,11 @@ def test_the_command_is_that_of_what_installed_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marker: str, plain: str, again: str
 ) -> None:
     """pipx and uv leave these files in the environment of a tool, which has no pip of its own."""
-    (tmp_path / (marker or "pyvenv.cfg")).touch()
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", "/an env/python")
+    prefix = tmp_path / "an env"
+    prefix.mkdir()
+    (prefix / (marker or "pyvenv.cfg")).touch()
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    plain, again = (text.format(prefix=f"'{prefix}'") for text in (plain, again))
     assert installing("scipy") == plain
     assert installing("scipy", again=True) == again
     known = explain_import(ModuleNotFoundError("no", name="scipy.ndimage"))

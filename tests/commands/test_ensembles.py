@@ -24,7 +24,7 @@ def voting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_says_what_its_results_are_of(run: Run) -> None:
     outcome = run(*TINY, "--ensemble", 2, "--epochs", 1)
     assert outcome.code == 0
-    assert "an ensemble of 2: training figures are the members' mean" in outcome.err
+    assert "an ensemble of 2: training metrics are the members' mean" in outcome.err
     assert "trained 2 networks for 1 epoch in" in outcome.out
     summary = json.loads(Path("runs/0001-digits-conv2/summary.json").read_text())
     assert summary["ensemble"] == 2

@@ -179,7 +179,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
     [
         (["--format", "tflite"], 2, "--format: should be one of onnx, torch, safetensors"),
         (["--out", "net.h5"], 2, "End it with .onnx, .pt2, .safetensors"),
-        (["--out", "net"], 2, "the suffix names no format"),
+        (["--out", "net"], 2, "no format has this suffix"),
         (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
         (["--dataset", "digits"], 2, "--dataset has no effect without --verify"),
         (

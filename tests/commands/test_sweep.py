@@ -61,7 +61,7 @@ def test_a_grid_of_ordinary_runs_one_of_which_diverges(run: Run) -> None:
 
     again = run("sweep", *TINY[1:], *grid)  # nothing is trained: the result alone
     assert again.code == 6
-    assert "rates: 4 runs under runs/; 4 are done" in again.err
+    assert "rates: 4 runs under runs/, 4 of them done\n" in again.err
     assert "run 3 of 4, lr 1e+30, seed 0, has failed before: the loss is" in again.err
     assert again.out.splitlines()[1].split()[:2] == ["0.01", "2"]
     assert len(list(Path("runs").glob("0*"))) == 5

@@ -56,6 +56,15 @@ def test_it_ends_when_its_parent_has_nothing_to_draw() -> None:
     assert process._process.wait() == 0
 
 
+def test_it_ends_with_the_run_that_no_longer_needs_it() -> None:
+    process = CurveProcess()
+    started = process._process
+    del process
+    assert started.returncode is not None
+    assert started.stdin is not None
+    assert started.stdin.closed
+
+
 def test_it_is_not_started_where_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert curve_process.begin() is None  # this process has imported matplotlib
     monkeypatch.setattr(curve_process.sys, "modules", {})

@@ -363,7 +363,7 @@ def test_a_wrong_number_of_steps_is_refused_before_the_run(tmp_path: Path, every
         ("on_epoch_end", "Here it is called on_epoch."),
         ("on_exception", "Here it is called on_error."),
         ("on_stepp", "Did you mean 'on_step'?"),
-        ("on_plateau", "Methods that are called: on_start, on_step, on_epoch, on_end, on_error."),
+        ("on_plateau", "The methods are on_start, on_step, on_epoch, on_end, on_error."),
     ],
 )
 def test_a_method_that_nothing_would_call_is_refused(tmp_path: Path, name: str, hint: str) -> None:

@@ -1,6 +1,6 @@
-"""Loggers: callbacks that send a run's figures to other programs, each about ten lines.
+"""Loggers: callbacks that send a run's metrics to other programs.
 
-They send the configuration and the figures, and neither data, weights nor code.
+They send the configuration and the metrics, and neither data, weights nor code.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Guarded(Callback):
     """Keeps the failures of a logger from the run once it trains.
 
     Args:
-        name: of the logger, for messages.
+        name: the logger's name, for messages.
         inner: the logger.
     """
 
@@ -71,7 +71,7 @@ class Guarded(Callback):
             if isinstance(error, ImportError):
                 again = f"Install it again with: pip install --upgrade {self._name}"
                 raise DependencyError(f"{self._name} cannot be imported: {error}", again) from error
-            hint = f"{getattr(self._inner, 'way_out', 'Mend the cause')}, or train without it."
+            hint = f"{getattr(self._inner, 'way_out', 'Fix the cause')}, or train without it."
             raise OutputError(f"{self._name} cannot log the run: {_words(error)}", hint) from error
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
@@ -105,8 +105,7 @@ class Guarded(Callback):
         except Exception as error:
             self._off = True
             warnings.warn(
-                f"{self._name} failed {when} and logs no more of this run, which goes on: "
-                f"{_words(error)}",
+                f"{self._name} failed {when}: {_words(error)}; it is turned off, and the run goes on",
                 Caution,
                 stacklevel=2,
             )
@@ -122,7 +121,7 @@ def _id_file(run: ObservedRun, name: str) -> Path:
 
 
 def kept_id(run: ObservedRun, name: str) -> str:
-    """The id of the run in another program, by which a resumed run goes on; empty if none is kept."""
+    """The id of the run in another program, with which a resumed run continues; empty if none is kept."""
     path = _id_file(run, name)
     if not is_regular(path):
         return ""

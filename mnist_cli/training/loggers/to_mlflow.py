@@ -20,7 +20,7 @@ class MlflowLogger(Callback):
     """One run of MLflow, in the experiment ``MLFLOW_EXPERIMENT_NAME`` or ``mnist``.
 
     The store is MLflow's own choice: ``MLFLOW_TRACKING_URI``, or a file in the working directory.
-    A resumed run goes on where its log ends.
+    A resumed run continues its log.
     """
 
     way_out = "Set MLFLOW_TRACKING_URI to a store that answers, such as sqlite:///mlflow.db"
@@ -29,7 +29,7 @@ class MlflowLogger(Callback):
     _logged: dict[str, int]
 
     def on_start(self, run: ObservedRun) -> None:
-        """Begin the run, or go on with it."""
+        """Begin the run, or continue it."""
         from mlflow import MlflowClient
 
         self._client, self._logged = MlflowClient(), {}

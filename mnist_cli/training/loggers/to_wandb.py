@@ -16,14 +16,14 @@ from mnist_cli.training.run_summary import Summary
 class WandbLogger(Callback):
     """One run of Weights & Biases, in the project ``WANDB_PROJECT`` or ``mnist``.
 
-    A resumed run goes on under its id. Without an account, the run is logged offline.
+    A resumed run continues under its id. Without an account, the run is logged offline.
     """
 
     way_out = "Set WANDB_MODE=offline to log without a network"
     _run: Any
 
     def on_start(self, run: ObservedRun) -> None:
-        """Begin the run, or go on with it; never asks for a key."""
+        """Begin the run, or continue it; never asks for a key."""
         import wandb
 
         mode = os.environ.get("WANDB_MODE")
