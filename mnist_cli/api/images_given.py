@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,12 @@ def _is_one(images: object) -> bool:
 
 
 def _is_array(value: object) -> bool:
-    return any(hasattr(value, name) for name in ("__array__", "__array_interface__"))
+    # PIL's is a property that decodes the picture, and raises if it cannot.
+    absent = object()
+    return any(
+        getattr_static(value, name, absent) is not absent
+        for name in ("__array__", "__array_interface__")
+    )
 
 
 def _no_image(value: object) -> UsageError:

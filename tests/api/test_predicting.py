@@ -221,3 +221,14 @@ def test_the_image_in_the_table_is_the_image() -> None:
     image = images()[0]
     data = base64.b64decode(_picture(image).partition(",")[2])
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
+
+
+def test_pictures_that_cannot_be_decoded_are_named(drawn: list[str], run: Run) -> None:
+    cut = Path("cut.png")
+    cut.write_bytes(Path(drawn[0]).read_bytes()[:60])
+    with Image.open(drawn[0]) as closed:
+        pass
+    with Image.open(cut) as opened:
+        for picture in (opened, closed):
+            with pytest.raises(errors.DataError, match="cannot be read as a picture"):
+                mnist.predict(picture, run)
