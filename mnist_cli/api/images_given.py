@@ -177,8 +177,10 @@ def _of_picture(picture: Any, source: str, *, segment: bool, whole: bool) -> lis
     try:
         shown = picture.convert("RGB") if picture.mode in ("LAB", "HSV", "YCbCr") else picture
         shown.save(buffer, format=kind, exif=picture.getexif())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read as a picture: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, AssertionError) as error:  # as PIL raises
+        raise DataError(
+            f"{source} cannot be read as a picture: {str(error) or 'its file is closed'}"
+        ) from error
     name = str(getattr(picture, "filename", "") or source)
     digits = digits_in(decode(buffer.getvalue(), name), name, segment=segment, as_it_is=whole)
     return [_of_digit(one) for one in digits]
