@@ -257,7 +257,10 @@ def _invoke(arguments: list[str]) -> int:
     answer the shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
-        _needed(_being_completed())(args=arguments, prog_name="mnist")
+        from mnist_cli.commands.completing import completed_words, join_assignments
+
+        join_assignments()
+        _needed(completed_words())(args=arguments, prog_name="mnist")
     command = typer.main.get_command(_needed(arguments))
     try:
         # A command that starts the program again, as several processes, needs what was typed.
@@ -285,16 +288,6 @@ def _needed(words: Sequence[str]) -> typer.Typer:
         return build(words[0])
     listed = {"", "--help", "-h", "--version", "-V"}
     return outline() if len(words) < 2 and listed.issuperset(words) else build()
-
-
-def _being_completed() -> list[str]:
-    """The whole words of the command line that a shell completes, without the program's name.
-
-    Shells hand it over in one of Typer's two variables.
-    """
-    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
-    words = line.split()[1:]
-    return words if len(words) > 1 or line[-1:].isspace() else []
 
 
 def _asked(flag: str, arguments: list[str]) -> bool:

@@ -128,8 +128,9 @@ def about_command(word: str, path: str, commands: Iterable[str]) -> str:
     found = _replaced(word.lower(), usual)
     if found is not None and (not found or found.split()[0] in known):
         return f"Did you mean `{f'{path} {found}'.strip()}`?"
-    if word.isdecimal() and path == "mnist runs" and "show" in known:
-        return f"Did you mean `mnist runs show {word}`?"
+    shown = {"mnist runs": word.isdecimal(), "mnist config": word.lower() in preset_names()}
+    if shown.get(path) and "show" in known:
+        return f"Did you mean `{path} show {word}`?"
     near = nearest(word, known)
     return f"Did you mean `{path} {near}`?" if near else ""
 

@@ -96,15 +96,18 @@ def complete_list(words: Sequence[str]) -> Any:
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
     """Shell completion of runs by number or name, newest first; the shell itself completes paths.
 
-    The runs are those under ``--runs``, if it comes before, or else of the default folder.
+    The runs are those under ``--runs``, if it comes before, or else of the default folder. A name
+    stands with its number; without it only once its first letters are typed.
     """
-    from mnist_cli.runs.directory import run_number
+    from mnist_cli.runs.directory import run_name, run_number
 
     with contextlib.suppress(OSError):
         found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
         visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
         runs = sorted(visible, key=run_number, reverse=True)
         names = [word for path in runs for word in (str(run_number(path)), path.name)]
+        if incomplete:
+            names += dict.fromkeys(run_name(path) for path in runs)
         return [name for name in names if name.startswith(incomplete)]
     return []
 

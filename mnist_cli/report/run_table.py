@@ -130,8 +130,8 @@ def print_run(run: RunRecord, files: Mapping[str, int]) -> None:
     known = {"data set": run.dataset, "network": _network(run), "recipe": run.recipe}
     print_facts(f"{run.path}", {**{key: text for key, text in known.items() if text}, **result})
     for title, table in (("configuration", run.config), ("environment", run.environment)):
-        if table:
-            print_facts(title, {key: _shown(value) for key, value in table.items()})
+        if known := {key: _shown(value) for key, value in table.items() if value not in ("", [])}:
+            print_facts(title, known)
     print_facts("files", {name: f"{size:,} bytes" for name, size in files.items()})
     if run.problem:
         note(f"{run.path}: {run.state}: {run.problem}")

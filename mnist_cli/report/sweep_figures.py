@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
@@ -35,8 +36,9 @@ def save_sweep(result: SweepResult, path: Path) -> None:
     with new_figure([path], (7, 4.2), title) as figure:
         axes = figure.subplots()
         places = _places(axes, key, result)
+        join = "-" if all(map(_is_number, places)) else ""  # between words there is nothing
         for number, (label, settings) in enumerate(lines.items()):
-            _draw(axes, places, settings, label, number)
+            _draw(axes, places, settings, label, number, join)
         axes.set(xlabel=key or "", ylabel="test accuracy: each run, mean ± standard error")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         if 1 < len(lines) <= MOST_LINES:
@@ -46,7 +48,7 @@ def save_sweep(result: SweepResult, path: Path) -> None:
 def _places(axes: Axes, key: str, result: SweepResult) -> dict[object, float]:
     """Where each value of the first key is on the x axis: numbers at themselves, words in order."""
     values = list(dict.fromkeys(one.values.get(key) for one in result.settings))
-    numeric = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    numeric = [value for value in values if _is_number(value)]
     if len(numeric) < len(values) or len(values) < 2:
         axes.xaxis.set_major_locator(FixedLocator(range(len(values))))
         axes.set_xticks(range(len(values)), [short(v) if key else "" for v in values], **ASLANT)
@@ -59,8 +61,17 @@ def _places(axes: Axes, key: str, result: SweepResult) -> dict[object, float]:
     return {value: float(value) for value in numeric}
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _draw(
-    axes: Axes, places: dict[object, float], settings: Sequence[Setting], label: str, number: int
+    axes: Axes,
+    places: dict[object, float],
+    settings: Sequence[Setting],
+    label: str,
+    number: int,
+    join: str,
 ) -> None:
     """One line: the runs as pale dots, the means with their standard errors.
 
@@ -70,6 +81,7 @@ def _draw(
         settings: the line's settings.
         label: of the line.
         number: of the line, for its colour and marker.
+        join: style of the line between the means; empty is none.
     """
     colour, marker = colours().lines[number % len(colours().lines)], MARKERS[number % len(MARKERS)]
     points = []
@@ -83,4 +95,12 @@ def _draw(
             points.append((place, mean.mean, mean.error or 0.0))
     if points:
         x, y, error = zip(*sorted(points), strict=True)
-        axes.errorbar(x, y, error, color=colour, marker=marker, ms=5, lw=1, capsize=3, label=label)
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "ms": 5,
+            "lw": 1,
+            "ls": join,
+            "elinewidth": 1,
+        }
+        axes.errorbar(x, y, error, capsize=3, label=label, **style)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -26,7 +26,16 @@ def print_sweep(result: SweepResult) -> None:
     if result.best is not None and result.keys:
         stdout(wide=True).print(
             f"best by validation accuracy: [bold]{escape(words(result.best.values))}[/]"
+            f"{escape(as_good(result.equals))}"
         )
+
+
+def as_good(others: Sequence[Setting]) -> str:
+    """In words that others are as good as the best; empty without any."""
+    if not others:
+        return ""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return f" (equal: {words(others[0].values)}{more})"
 
 
 def _named(result: SweepResult, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

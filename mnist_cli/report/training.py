@@ -141,7 +141,11 @@ def run_notes(session: Session) -> Iterator[str]:
             "validation and test figures are their vote's"
         )
     if session.state.finished:
-        yield f"{session.run.path} is already complete; only the test set is read again"
+        early = session.state.epoch < config.epochs
+        yield (
+            f"{session.run.path} {'has stopped early' if early else 'is already complete'}; "
+            "only the test set is read again"
+        )
 
 
 class Postponed(Observer):

@@ -149,10 +149,20 @@ class SweepResult:
     def best(self) -> Setting | None:
         """The setting with the highest mean accuracy on the validation set; None without any.
 
-        The test set chooses nothing.
+        The test set chooses nothing. Of equal ones the first; ``equals`` are the others.
         """
+        return next(iter(self._leaders), None)
+
+    @property
+    def equals(self) -> tuple[Setting, ...]:
+        """The settings that are as good as the best one."""
+        return self._leaders[1:]
+
+    @property
+    def _leaders(self) -> tuple[Setting, ...]:
         scored = [(mean.mean, one) for one in self.settings if (mean := one.mean("val_accuracy"))]
-        return max(scored, key=lambda pair: pair[0])[1] if len(scored) > 1 else None
+        highest = max((mean for mean, _ in scored), default=0.0)
+        return tuple(one for mean, one in scored if mean == highest) if len(scored) > 1 else ()
 
     @property
     def failed(self) -> tuple[SweptRun, ...]:

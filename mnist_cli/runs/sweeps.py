@@ -33,6 +33,10 @@ from mnist_cli.runs.directory import RunDirectory, run_name
 from mnist_cli.runs.listing import FINISHED, SWEEPS, RunRecord, read_run
 
 MOST_RUNS = 10_000
+RESOLVED = {"dataset", "model", "start", "threads", "train_size"}
+RESOLVED |= {"compile", "cuda_graph", "device", "halves", "precision"}
+"""Keys of which a run may write another value than was asked for, such as a path in full."""
+
 _AUTOMATIC = re.compile(r"sweep-(\d+)")
 
 
@@ -49,6 +53,16 @@ class Cell:
     number: int
     values: Mapping[str, Any]
     config: TrainConfig
+
+    def matches(self, config: Mapping[str, Any]) -> bool:
+        """Whether a run's configuration may be this one's; that of a run that has none may be."""
+        keys = {"seed", "epochs", "batch_size", "lr", *self.values} - RESOLVED
+        wanted = {key: getattr(self.config, key) for key in keys}
+        return all(
+            config.get(key, value) == value
+            for key, value in wanted.items()
+            if value not in ("auto", None)
+        )
 
     @property
     def label(self) -> str:
@@ -165,9 +179,10 @@ class Sweep:
         return f"{self.name}.{cell.number}"
 
     def run_of(self, cell: Cell) -> RunDirectory | None:
-        """The newest folder of the cell's run, one with a checkpoint first; None if none."""
+        """The newest folder of the cell's run and settings, one with a checkpoint first; or None."""
         name = self.run_name(cell)
-        found = [run for run in directory.numbered(self.root) if run_name(run.path) == name]
+        named = (run for run in directory.numbered(self.root) if run_name(run.path) == name)
+        found = [run for run in named if cell.matches(read_run(run.path).config)]
         begun = [run for run in found if is_regular(run.last)]
         return next(iter(begun + found), None)
 
@@ -279,6 +294,7 @@ def open_sweep(root: Path, name: str, cells: tuple[Cell, ...]) -> Sweep:
     """
     if name:
         sweep = Sweep(root, directory.check_name(name), cells)
+        directory.check_name(sweep.run_name(cells[-1]))
         known = _stored(sweep.folder)
         if known and known.get("plan") != digest(cells):
             raise UsageError(

@@ -22,10 +22,12 @@ def before_training(session: Session) -> Iterator[str]:
     """What the configuration alone shows."""
     images, size = session.train_images, session.config.images_per_step
     if images < size:
-        keys = "batch_size" if session.config.accumulate == 1 else "batch_size × accumulate"
+        keys, either = "batch_size", "batch_size"
+        if session.config.accumulate > 1:
+            keys, either = "batch_size × accumulate", "batch_size or accumulate"
         yield (
             f"{keys} = {size:,} is more than the {images:,} training images: an epoch is a single "
-            f"step, {session.config.epochs:,} in the whole run; choose a smaller batch_size"
+            f"step, {session.config.epochs:,} in the whole run; choose a smaller {either}"
         )
 
 
@@ -40,7 +42,8 @@ def after_epoch(session: Session, result: EpochResult) -> Iterator[str]:
             f"{'gets' if len(cut_off) == 1 else 'get'} no gradient (measured in the middle of "
             f"epoch {result.epoch}): `mnist inspect-grad {session.run.path}` shows where it stops"
         )
-    if chance := at_chance(session, result):
+    whole = not session.state.partial  # a few steps are no reason to doubt
+    if whole and (chance := at_chance(session, result)):
         yield chance
 
 

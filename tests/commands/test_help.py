@@ -175,6 +175,7 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("data download", "`mnist data fetch`"),
         ("runs list", "`mnist runs`"),
         ("config get fast", "`mnist config show`"),
+        ("config Fast", "`mnist config show Fast`"),
         ("train --learning-rate 0.1", "--lr?"),
         ("train --learning_rate=0.1", "--lr?"),
         ("train --gpu", "--device cuda?"),
@@ -196,6 +197,7 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("train --preset fast", "--config?"),
         ("train --fast", "--config fast?"),
         ("train --pretrained x.pt", "--from?"),
+        ("train --checkpoint x.pt", "--from?"),
         ("train --verbose", "--debug?"),
         ("train --amp", "--precision?"),
         ("eval --ckpt x.pt", "Name the checkpoint without an option: x.pt."),
@@ -320,7 +322,24 @@ def test_runs_complete_by_number_and_name() -> None:
     everything = ["12", "0012-digits-conv2", "1", "0001-mnist-conv4"]
     assert typed("eval --runs elsewhere ") == everything
     assert typed("train --runs elsewhere --resume 1") == ["12", "1"]
+    assert typed("eval --runs elsewhere m") == ["mnist-conv4"]
     assert typed("inspect-grad --against b") == ["bf16"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("train --config = fa", ["fast"]),
+        ("train --config = fast --optimizer = mu", ["muon"]),
+        ("train --optimizer =", ["sgd", "adam", "adamw", "adadelta", "muon"]),
+        ("plot --only = curves,fil", ["curves,filters"]),
+    ],
+)
+def test_a_value_after_an_equals_sign_completes_in_bash(words: str, found: list[str]) -> None:
+    # bash joins the words with line breaks, and splits them at each equals sign
+    line = "\n".join(["mnist", *words.split()])
+    script = f"_MNIST_COMPLETE=complete_bash COMP_WORDS={shlex.quote(line)}"
+    assert shell(f"{script} COMP_CWORD={line.count(chr(10))} mnist").out.split() == found
 
 
 COMPLETED = re.compile(r"RUN|CHECKPOINT|RECIPE|LIST|[a-z0-9]+\|[a-z0-9]+|\bNAME\b(?!=)")

@@ -150,12 +150,17 @@ def test_against_eval(run: Run, tmp_path: Path, name: str, structural: bool) -> 
 
 def test_against_the_same_device_and_file(run: Run, tmp_path: Path) -> None:
     weights = saved("example", tmp_path)
-    assert run("inspect-grad", weights, *SMALL, "--against", "cpu", "--json").document["same"]
+    same = run("inspect-grad", weights, *SMALL, "--against", "cpu", "--json")
+    assert same.document["same"]
+    assert "both sides are fp32 on cpu, train mode" in same.err
+    assert "both sides" not in run("inspect-grad", weights, *SMALL, "--against", "eval").err
     made = run("inspect-grad", weights, *SMALL, "-q", "--format", "json", "--out", tmp_path)
     assert made.code == 0
     against = ("--against", tmp_path / "graph.json")
     assert run("inspect-grad", weights, *SMALL, *against, "--json").document["same"]
-    text = run("inspect-grad", weights, *SMALL, *against).out
+    compared = run("inspect-grad", weights, *SMALL, *against)
+    assert "both sides" not in compared.err
+    text = compared.out
     assert "no node differs" in text
     assert "differs  " not in text
 

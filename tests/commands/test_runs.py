@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,6 +250,7 @@ def test_one_run_is_shown(run: Run, folder: Path) -> None:
     assert out.startswith("runs/0002-digits-conv2\n")
     for line in ("test accuracy", "momentum", "torch", "last.pt"):
         assert f"\n  {line}" in out
+    assert not re.search(r"^ +\w+ *$", out, re.MULTILINE)  # no name without a value
     document = run("runs", "show", "2", "--json").document
     assert document["config"]["momentum"] == 0.5
     assert document["recipe"] == "smoke"

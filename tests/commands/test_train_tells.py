@@ -42,6 +42,8 @@ def test_a_run_that_a_limit_stopped_is_a_run(run: Run) -> None:
     assert "stopped early: 4 steps are done" in outcome.out
     assert "trained 1 epoch and 1 step in" in outcome.out
     assert len(rows(Path("runs/0001-digits-conv2"))) == 2
+    again = run("train", "--resume", 1).err
+    assert "runs/0001-digits-conv2 has stopped early; only the test set is read again" in again
 
 
 def test_a_single_point_is_not_drawn(run: Run) -> None:

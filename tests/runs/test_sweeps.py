@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +97,29 @@ def test_a_named_sweep_stays_the_same(tmp_path: Path) -> None:
         open_sweep(tmp_path, "a/b", cells(0.1))
 
 
+def test_a_name_has_room_for_the_runs_number(tmp_path: Path) -> None:
+    assert open_sweep(tmp_path, "x" * 62, cells(0.1)).name == "x" * 62
+    for name, seeds in (("x" * 63, 2), ("x" * 62, 10)):
+        with pytest.raises(UsageError, match=rf"'{name}\.{seeds}' cannot name a run"):
+            open_sweep(tmp_path, name, cells(0.1, seeds=seeds))
+
+
+@pytest.mark.parametrize("other", [{"seed": 7}, {"lr": 0.3}, {"epochs": 9}])
+def test_a_run_of_other_settings_is_not_the_sweeps(tmp_path: Path, other: dict[str, Any]) -> None:
+    sweep = Sweep(tmp_path, "s", cells(0.1))
+    ours = ended(sweep, 1, 0.9)
+    theirs = tmp_path / "0009-s.1"
+    shutil.copytree(ours, theirs)
+    run = sweep.run_of(sweep.cells[0])
+    assert run is not None
+    assert run.path == theirs  # the newest one
+    config = sweep.cells[0].config.model_copy(update=other)
+    (theirs / "config.toml").write_text(config.to_toml())
+    run = sweep.run_of(sweep.cells[0])
+    assert run is not None
+    assert run.path == ours
+
+
 def test_an_edited_network_is_another_plan(tmp_path: Path) -> None:
     source = tmp_path / "net.py"
     source.write_text("one")
@@ -160,6 +185,28 @@ def test_mean_and_standard_error(tmp_path: Path) -> None:
     assert mean.error is not None
     assert math.isclose(mean.error, 0.04 / math.sqrt(3))
     assert alone == Mean(0.5, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "equals"),
+    [
+        ((0.9, 0.8, 0.7), {"lr": 0}, []),
+        ((0.8, 0.9, 0.9), {"lr": 1}, [{"lr": 2}]),
+        ((0.9, None, 0.9), {"lr": 0}, [{"lr": 2}]),
+        ((0.0, 0.0, 0.0), {"lr": 0}, [{"lr": 1}, {"lr": 2}]),
+        ((0.9, None, None), None, []),  # there is nothing to compare it with
+    ],
+)
+def test_the_best_setting_and_its_equals(
+    scores: tuple[float | None, ...], best: dict[str, Any] | None, equals: list[dict[str, Any]]
+) -> None:
+    def run(number: int, score: float | None) -> Any:
+        return SimpleNamespace(cell=SimpleNamespace(values={"lr": number}), figure=lambda _: score)
+
+    sweep: Any = SimpleNamespace()
+    found = SweepResult(sweep, tuple(run(*pair) for pair in enumerate(scores)))
+    assert (found.best.values if found.best else None) == best
+    assert [one.values for one in found.equals] == equals
 
 
 def test_the_document(tmp_path: Path) -> None:

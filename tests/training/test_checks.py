@@ -58,6 +58,31 @@ def test_accuracy_at_chance(accuracy: float, val: Score | None, said: str) -> No
     assert bool(said) == bool(checks.at_chance(session, result(accuracy, val)))
 
 
+def test_a_few_steps_raise_no_doubt(tmp_path: Path) -> None:
+    session = session_in(tmp_path, config(model="conv2", batch_size=16))
+    bad = result(0.1, session.val and Score(1.0, 0.0, 1000))
+    assert "at chance" in "".join(checks.after_epoch(session, bad))
+    session.state.history.append(bad)  # the epoch has a result, but is not done
+    assert session.state.partial
+    assert list(checks.after_epoch(session, bad)) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "way_out"),
+    [
+        ({"batch_size": 100}, "choose a smaller batch_size"),
+        ({"batch_size": 8, "accumulate": 10}, "choose a smaller batch_size or accumulate"),
+        ({"batch_size": 8}, ""),
+    ],
+)
+def test_steps_larger_than_the_training_set(
+    tmp_path: Path, keys: dict[str, int], way_out: str
+) -> None:
+    said = "".join(checks.before_training(session_in(tmp_path, config(**keys))))
+    assert said.endswith(way_out)
+    assert bool(said) == bool(way_out)
+
+
 def test_rates_rise_until_the_loss_explodes(tmp_path: Path) -> None:
     session = session_in(tmp_path, config(model="conv2", batch_size=16))
     trial = try_rates(session, StopRequest())

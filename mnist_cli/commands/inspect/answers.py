@@ -88,6 +88,11 @@ def against(batch: BatchLoss, other: str, asked: Asked, tolerance: float, *, as_
     context = graph.context
     own = f"{context['precision']} on {context['device']}, {context['mode']} mode"
     graphs = graph, _other_side(other, asked)
+    if not is_there(Path(other)) and not comparison.setting_differences(*graphs):
+        note(
+            f"both sides are {own}: this shows only that the result repeats; choose side A with "
+            "--precision, --device, --train or --eval"
+        )
     _report_comparison(graphs, (own, other), tolerance, as_json=as_json)
 
 
