@@ -75,9 +75,11 @@ BUSY = 0.5
 
 def load_warning() -> str:
     """The warning about other programs on a machine to measure on; empty if it is idle enough."""
+    if not hasattr(os, "getloadavg"):  # Windows
+        return ""
     try:
         load = os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows
+    except OSError:
         return ""
     available = usable_cores()
     if load <= BUSY * available:
