@@ -67,7 +67,7 @@ def test_pixels_that_become_indices(run: Run) -> None:
     """Four plots are drawn, three are left out with their reasons; one alone is refused."""
     named = ("--model", f"{ODD}:Indices")
     assert run(*TINY, "--quiet", *named).code == 0
-    outcome = run("plot", *named, "--format", "png", "--json")
+    outcome = run("plot", "--all", *named, "--format", "png", "--json")
     assert outcome.code == 0, outcome.err
     left_out = outcome.document["left_out"]
     assert set(left_out) == {"filters", "saliency", "maximised"}
