@@ -155,6 +155,7 @@ def _compiled(model: nn.Module) -> Any:
     return torch.compile(model, backend="eager")
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch's, on Python 3.13.0
 @pytest.mark.parametrize("wrap", [nn.Sequential, nn.DataParallel, _compiled])
 def test_a_loaded_network_in_a_wrapper_normalises_by_itself(wrap: Any, run: Run) -> None:
     wrapped = wrap(mnist.load(run))
