@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.api.cautions import caution
 from mnist_cli.api.run_object import Run, folder, target_of
 from mnist_cli.config import choices, normalisations
 from mnist_cli.config.names import EXAMPLE, ModelName
@@ -93,7 +94,7 @@ def open_given(
     normalise: object = None,
     source: DataSource | None = None,
 ) -> OpenCheckpoint:
-    """As :func:`open_target`, from the arguments of a call.
+    """As :func:`open_target`, from the arguments of a call; warns of what was guessed.
 
     Args:
         what: a run, a path, a number or a name; None is the newest run.
@@ -114,7 +115,7 @@ def open_given(
     if precision is not None:
         choices.check_precision(precision := str(precision).lower())
     with naming_the_argument():
-        return open_target(
+        opened = open_target(
             None if what is None else target_of(what),
             folder(runs),
             network=None if named is None else network_name(named),
@@ -123,6 +124,9 @@ def open_given(
             source=source,
             normalise=normalisation_given(normalise),
         )
+    for text in opened.warnings:
+        caution(text)
+    return opened
 
 
 def network_name(network: object) -> ModelName:

@@ -111,9 +111,8 @@ def evaluate(
             batch_size=size,
             option="batch_size",
         )
-        misfit = found.origin["misfit"]
-        for text in (*opened.warnings, *([misfit["message"]] if misfit else [])):
-            caution(text)
+        if misfit := found.origin["misfit"]:
+            caution(misfit["message"])
         return found
 
 

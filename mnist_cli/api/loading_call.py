@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mnist_cli.api.cautions import caution
 from mnist_cli.api.checkpoint_given import check_given, open_given
 from mnist_cli.api.places import RUNS
 from mnist_cli.api.surroundings import briefly, undisturbed
@@ -57,6 +56,4 @@ def load(
         )
         from mnist_cli.api.loaded import Classifier
 
-        for text in opened.warnings:
-            caution(text)
         return Classifier(opened).eval()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
-from mnist_cli.api.cautions import caution
 from mnist_cli.api.checkpoint_given import check_given, normalisation_given, open_given
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
@@ -280,8 +279,6 @@ def _opened(
             precision=precision,
             normalise=normalise,
         )
-        for text in opened.warnings:
-            caution(text)
         yield _Opened(str(opened.path), opened.classes, opened.whole_pictures, opened.probabilities)
         return
     from mnist_cli.api.evaluating import refuse_for_modules

@@ -37,7 +37,6 @@ TYPES: dict[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 MAX_DIMENSIONS = 4
-_LONGEST_HEADER = 4 + 4 * MAX_DIMENSIONS
 # The largest file of a known data set, EMNIST digits' training images, has 180 MiB.
 DEFAULT_LIMIT = 512 * 2**20
 HINT = "Fetch it again with `mnist data fetch`, or name another data directory."
@@ -46,7 +45,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack tighter than this (zlib's documentation, "Maximum Compression Factor").
 _DEFLATE_MAX_RATIO = 1032
 _CHUNK = 1 << 18
-_LONG_CHUNK = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,36 +166,6 @@ def _load(path: Path, limit: int) -> Content:
 
 def _gunzip(stored: npt.NDArray[np.uint8], limit: int) -> tuple[_Header, npt.NDArray[np.uint8]]:
     """The header, and the decompressed file up to the byte after those that it announces."""
-    return _gunzip_sound(stored, limit) or _gunzip_step_by_step(stored, limit)
-
-
-def _gunzip_sound(
-    stored: npt.NDArray[np.uint8], limit: int
-) -> tuple[_Header, npt.NDArray[np.uint8]] | None:
-    """As :func:`_gunzip`, in a few long calls without Python's lock; None if anything is unusual.
-
-    A thread that reads while another one imports modules waits for the lock after each call.
-    """
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        piece = stream.decompress(stored.data, _LONGEST_HEADER)
-        header = _read_header(io.BytesIO(piece), limit)
-        if header.total > len(stored) * _DEFLATE_MAX_RATIO:
-            return None
-        raw, filled = np.empty(header.total + 1, dtype=np.uint8), 0
-        while piece:
-            raw.data[filled : filled + len(piece)] = piece
-            filled += len(piece)
-            room = min(_LONG_CHUNK, len(raw) - filled)
-            piece = stream.decompress(stream.unconsumed_tail, room) if room else b""
-    except (zlib.error, _BadFileError, ValueError):
-        return None
-    return (header, raw[:filled]) if stream.eof and not stream.unused_data else None
-
-
-def _gunzip_step_by_step(
-    stored: npt.NDArray[np.uint8], limit: int
-) -> tuple[_Header, npt.NDArray[np.uint8]]:
     with gzip.GzipFile(fileobj=io.BytesIO(stored.data)) as file:
         header = _read_header(file, limit)
         if header.total > len(stored) * _DEFLATE_MAX_RATIO:
