@@ -70,6 +70,6 @@ class Settings(TypedDict, total=False):
     cuda_graph: Literal["auto"] | bool
     deterministic: bool
     threads: int
-    halves: bool
+    halves: Literal["auto"] | bool
     checkpoint_every: int
     log_every: int

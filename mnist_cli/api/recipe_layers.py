@@ -55,9 +55,9 @@ def recipe_layer(config: str | None, runs: Path = RUNS, place: str = FLAG) -> La
         return None
     found = recipe_run(config, runs, place)
     try:
-        return configs.from_file(
-            found / "config.toml" if found else configs.find_config(config, place)
-        )
+        if found:
+            return configs.from_file(found / "config.toml", recorded=True)
+        return configs.from_file(configs.find_config(config, place))
     except UsageError as error:
         if config.isdecimal():
             from mnist_cli.runs.directory import known_runs

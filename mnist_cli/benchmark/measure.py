@@ -56,7 +56,12 @@ class Measurement:
     details: Mapping[str, Any]
 
     def seconds_to(self, target: float) -> float | None:
-        """Seconds of training until the test accuracy reached ``target``; None if it did not."""
+        """Seconds of training until the test accuracy reached ``target``; None if it did not.
+
+        None too for a target of 0, which no run ends at.
+        """
+        if not target:
+            return None
         return next((seconds for seconds, accuracy in self.epochs if accuracy >= target), None)
 
 

@@ -75,6 +75,19 @@ def ratios(summaries: Sequence[RecipeSummary]) -> dict[str, float]:
     }
 
 
+def pareto(summaries: Sequence[RecipeSummary]) -> list[str]:
+    """The recipes that no other one beats in both seconds of training and accuracy, fastest first.
+
+    By the median of the seconds and the mean of the accuracies.
+    """
+    best, names = -1.0, []
+    for one in sorted(summaries, key=lambda one: (one.train_seconds.median, -one.accuracy_mean)):
+        if one.accuracy_mean > best:
+            best = one.accuracy_mean
+            names.append(one.name)
+    return names
+
+
 @dataclass(frozen=True)
 class RecipeResult:
     """All runs of all recipes, and what they come to on this machine."""
@@ -91,13 +104,14 @@ class RecipeResult:
             "machine": self.machine,
             "recipes": [asdict(one) for one in self.summaries],
             "slower_than_first": ratios(self.summaries),
+            "pareto": [] if self.target else pareto(self.summaries),
             "runs": [asdict(one) for one in self.runs],
         }
 
 
 @dataclass(frozen=True)
 class RecipeBenchmark:
-    """Recipes side by side, each run until its test accuracy reaches the target."""
+    """Recipes side by side, each run until its test accuracy reaches the target; 0 is off."""
 
     recipes: Sequence[Recipe]
     target: float

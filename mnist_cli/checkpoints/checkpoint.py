@@ -31,6 +31,7 @@ from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
+from mnist_cli.config.sources import OLDER
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -312,7 +313,7 @@ def _changes(source: object, model: str) -> tuple[str, ...]:
 def _config_of(plain: object) -> TrainConfig:
     if not isinstance(plain, dict):
         raise TypeError("the configuration is not a table")
-    return compose([Layer(plain, {})])
+    return compose([Layer({**OLDER, **plain}, {})])
 
 
 def _history_of(lines: Any) -> tuple[EpochResult, ...]:

@@ -88,7 +88,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "mnist bench": (
         ("mnist bench smoke:2 --target 0.85", "two runs of a recipe"),
         ("mnist bench fast:5 onecycle:5", "two recipes side by side"),
-        ("mnist bench --scaling --factors 1,2", "how the cost grows"),
+        ("mnist bench --scaling --factors threads", "how the cost grows"),
     ),
     "mnist runs": (
         ("mnist runs", "all runs"),

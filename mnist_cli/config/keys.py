@@ -113,7 +113,7 @@ class Keys:
         pattern=r"\S",
     )
     seed: int = key(0, "Seed of every random choice.", Option(GENERAL), ge=0, lt=2**63)
-    epochs: int = key(5, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
+    epochs: int = key(3, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
     train_size: int = key(0, "Number of training images; 0 is all.", ge=0)
     val_size: int | None = key(
         None,
@@ -144,7 +144,7 @@ class Keys:
         ge=0,
         le=256,
     )
-    batch_size: int = key(128, "Images per batch.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1)
+    batch_size: int = key(64, "Images per batch.", Option(RECIPE, "-b"), ge=1, le=2**31 - 1)
     accumulate: int = key(
         1,
         "Batches whose gradients are averaged for one step: a step on N times batch_size images, "
@@ -172,7 +172,7 @@ class Keys:
         "sgd", "Optimiser. muon: Muon for matrices, AdamW for the rest.", Option(RECIPE)
     )
     lr: float = key(
-        0.2, "Learning rate; the highest of the schedule.", Option(RECIPE, metavar="RATE"), gt=0
+        0.15, "Learning rate; the highest of the schedule.", Option(RECIPE, metavar="RATE"), gt=0
     )
     weight_decay: float = key(5e-4, "L2 penalty (adamw, muon: decoupled).", ge=0)
     momentum: float | None = key(None, "sgd, muon: momentum.", ge=0, lt=1)
@@ -263,12 +263,15 @@ class Keys:
         "CUDA: produce the same bits in each run, at lower speed. A CPU always does.",
         Option(COMPUTE),
     )
-    threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
-    halves: bool = key(
-        False,
-        "Compute the two halves of each batch at the same time, each in a thread of its own, best "
-        "with threads = 1. CPU only, and only for conv2 and oriented, whose images do not "
-        "influence each other; elsewhere it has no effect.",
+    threads: int = key(
+        0, "CPU threads; 0 is torch's choice, one per core.", Option(COMPUTE), ge=0, le=1024
+    )
+    halves: Literal["auto"] | bool = key(
+        "auto",
+        "CPU: compute the two halves of each batch at the same time, each with half of the "
+        "threads; batch norm then normalises each half by itself. auto does so wherever possible: "
+        "with conv2, conv4, oriented and example-2018, in one process, without ensemble, accumulate "
+        "and compile.",
     )
     checkpoint_every: int = key(
         0,

@@ -75,12 +75,15 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
     return Layer(placed(values, Path()), origin, typed=True)
 
 
+OLDER: Mapping[str, Any] = {"halves": False}
+"""What older programs computed with, whose runs and checkpoints do not name these keys."""
+
 MAX_BYTES = 1 << 20
 """The largest configuration file."""
 
 
-def from_file(path: Path) -> Layer:
-    """A layer from a TOML file.
+def from_file(path: Path, *, recorded: bool = False) -> Layer:
+    """A layer from a TOML file; ``recorded`` says that a run wrote it, perhaps an older program's.
 
     Raises:
         UsageError: the file cannot be read, is not TOML, or holds tables.
@@ -107,7 +110,8 @@ def from_file(path: Path) -> Layer:
                 "A configuration is flat: one key = value per line.",
             )
     origin = {key: f"{path}, line {_line_of(key, text)}" for key in values}
-    return Layer(placed(values, path.parent), origin)
+    older = OLDER if recorded else {}
+    return Layer({**older, **placed(values, path.parent)}, origin)
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

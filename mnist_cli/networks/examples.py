@@ -49,6 +49,7 @@ class Example2018(nn.Module):
     """
 
     log_probabilities = True
+    divisible = True
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

@@ -2,8 +2,9 @@
 
 Every network maps images (N, 1, 28, 28), float and normalised, to scores (N, classes). Networks
 with ``log_probabilities = True`` end in a log-softmax, as their originals do; their loss is the
-negative log-likelihood. The loss of the others is the cross-entropy. In training, networks with
-``images_independent = True`` neither draw random numbers nor mix images, as batch norm does.
+negative log-likelihood. The loss of the others is the cross-entropy. Networks with
+``divisible = True`` draw no random numbers in training, so that two threads can compute the halves
+of a batch.
 
 This module knows nothing about data or training. :mod:`mnist_cli.networks.own_network` has the
 networks in files of the user's own.
@@ -36,7 +37,7 @@ class Conv2(nn.Module):
     """
 
     log_probabilities = False
-    images_independent = True
+    divisible = True
 
     def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Oriented(nn.Module):
     """
 
     log_probabilities = False
-    images_independent = True
+    divisible = True
 
     def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
@@ -132,6 +133,7 @@ class Conv4(nn.Module):
     """
 
     log_probabilities = False
+    divisible = True
 
     def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
@@ -211,6 +213,14 @@ def build(name: str, classes: int = 10) -> nn.Module:
         return REGISTRY[name](classes)
     base, width = known
     return SCALED[base](classes, width)
+
+
+def is_divisible(name: str) -> bool:
+    """Whether two threads can compute the halves of a batch; not known of a user's own network."""
+    known = None if ModelName(name).is_own else width_of(name)
+    if known is None:
+        return False
+    return bool(getattr(REGISTRY[name if name in REGISTRY else known[0]], "divisible", False))
 
 
 def recognise(

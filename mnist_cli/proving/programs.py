@@ -116,6 +116,7 @@ ONE_STEP: Mapping[str, Any] = {
     "schedule": "constant",
     "lr": 1.0,
     "precision": "fp32",
+    "halves": False,  # as two processes, which share the statistics of batch norm
     "shift": 0.0,
     "rotate": 0.0,
     "scale": 0.0,

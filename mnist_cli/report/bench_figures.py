@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, PercentFormatter
 
 from mnist_cli.benchmark.inference import InferenceResult
 from mnist_cli.benchmark.measure import Measurement
-from mnist_cli.benchmark.recipes import RecipeResult
+from mnist_cli.benchmark.recipes import RecipeResult, pareto
 from mnist_cli.benchmark.scaling import Growth, ScalingResult
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report.bench_tables import FACTOR_NAMES, Result
@@ -29,7 +29,13 @@ def save_result(result: Result, path: Path) -> None:
 
 @save_result.register
 def _(result: RecipeResult, path: Path) -> None:
-    """Test accuracy against seconds of training: a line per run, a colour and marker per recipe."""
+    """Test accuracy against seconds of training: a line per run, a colour and marker per recipe.
+
+    Without a target, the test error of whole trainings instead.
+    """
+    if not result.target:
+        _save_errors(result, path)
+        return
     runs: dict[str, list[Measurement]] = {}
     for one in result.runs:
         runs.setdefault(one.recipe, []).append(one)
@@ -58,6 +64,54 @@ def _(result: RecipeResult, path: Path) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel="training (seconds)", ylabel="test accuracy at the end of each epoch")
         axes.legend(title="recipe (runs)", loc="lower right")
+        _sign(figure, result.machine)
+
+
+def _save_errors(result: RecipeResult, path: Path) -> None:
+    """Test error against seconds of training: a point per recipe, and the line of the best ones.
+
+    Thin lines are the runs' epochs.
+    """
+    summaries = {one.name: one for one in result.summaries}
+    title = "Test error against seconds of training"
+    with new_figure([path], (7, 4.2), title) as figure:
+        axes = figure.subplots()
+        for position, one in enumerate(summaries.values()):
+            colour = colours().lines[position % len(colours().lines)]
+            for run in result.runs:
+                if run.recipe == one.name and len(run.epochs) > 1:
+                    seconds, accuracies = zip(*run.epochs, strict=True)
+                    errors = [1 - accuracy for accuracy in accuracies]
+                    axes.plot(seconds, errors, color=colour, lw=0.8, alpha=0.35, zorder=1)
+            time = one.train_seconds
+            axes.errorbar(
+                [time.median],
+                [1 - one.accuracy_mean],
+                xerr=([time.median - time.low], [time.high - time.median]),
+                yerr=[one.accuracy_error or 0.0],
+                fmt=MARKERS[position % len(MARKERS)],
+                color=colour,
+                ms=7,
+                lw=1,
+                capsize=2,
+                zorder=3,
+                label=f"{one.name} ({one.runs}): {one.accuracy_mean:.2%}",
+            )
+        best = [summaries[name] for name in pareto(result.summaries)]
+        line = [(one.train_seconds.median, 1 - one.accuracy_mean) for one in best]
+        if len(summaries) > 1:
+            axes.plot(
+                *zip(*line, strict=True),
+                "--",
+                lw=1,
+                color=colours().quiet,
+                zorder=2,
+                label="Pareto line: none is faster and better",
+            )
+        logarithmic(axes, x=True, y=True)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set(xlabel="training (seconds)", ylabel="test error")
+        axes.legend(title="recipe (runs): accuracy")
         _sign(figure, result.machine)
 
 

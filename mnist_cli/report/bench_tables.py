@@ -11,7 +11,7 @@ from rich.markup import escape
 from mnist_cli.autograd.render.labels import counted
 from mnist_cli.benchmark.inference import InferenceBenchmark, InferenceResult, InferenceSummary
 from mnist_cli.benchmark.measure import Measurement
-from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, ratios
+from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, pareto, ratios
 from mnist_cli.benchmark.scaling import PASSES, PointRun, ScalingBenchmark, ScalingResult
 from mnist_cli.report.console import note, print_table, stdout
 
@@ -59,6 +59,11 @@ def line(one: Run, target: float) -> str:
 @line.register
 def _(one: Measurement, target: float) -> str:
     seconds = one.seconds_to(target)
+    if not target:
+        return (
+            f"{one.recipe} seed {one.seed}: {one.accuracy:.2%} after {one.train_seconds:.2f} s of "
+            f"training, process {one.process_seconds:.1f} s"
+        )
     reached = "not reached" if seconds is None else f"after {seconds:.2f} s of training"
     return (
         f"{one.recipe} seed {one.seed}: {one.accuracy:.2%}, {target:.1%} {reached}, "
@@ -90,29 +95,35 @@ def show(result: Result) -> None:
 def _(result: RecipeResult) -> None:
     """A row per recipe: medians, with the smallest and largest in brackets."""
     summaries, target = result.summaries, result.target
+    reached = (f"reached {target:.1%}", "train s to it") if target else ()
     print_table(
         (
-            *("recipe", "runs", f"reached {target:.1%}", "train s to it", "train s"),
+            *("recipe", "runs", *reached, "train s"),
             *("process s", "images/s", "accuracy (mean)", "lowest"),
             *_memory_columns(summaries),
         ),
-        [(*_row(one), *_memory(one, summaries)) for one in summaries],
+        [(*_row(one, target), *_memory(one, summaries)) for one in summaries],
     )
     first = escape(summaries[0].name if summaries else "")
     for name, ratio in ratios(summaries).items():
         stdout(wide=True).print(
             f"[bold]{first}[/] reaches {target:.1%} {ratio:.1f} times as fast as {escape(name)}"
         )
+    if not target and len(summaries) > 1:
+        names = [f"[bold]{escape(name)}[/]" for name in pareto(summaries)]
+        stdout(wide=True).print(
+            f"no other recipe is both faster and more accurate: {', '.join(names)}"
+        )
     _print_machine(result.machine)
 
 
-def _row(one: RecipeSummary) -> tuple[str, ...]:
+def _row(one: RecipeSummary, target: float) -> tuple[str, ...]:
     error = "" if one.accuracy_error is None else f" ± {100 * one.accuracy_error:.2f}"
+    to_target = "-" if one.to_target is None else _seconds(one.to_target)
     return (
         one.name,
         str(one.runs),
-        f"{one.reached} of {one.runs}",
-        "-" if one.to_target is None else _seconds(one.to_target),
+        *((f"{one.reached} of {one.runs}", to_target) if target else ()),
         _seconds(one.train_seconds),
         _seconds(one.process_seconds),
         f"{one.images_per_second.median:,.0f}",

@@ -103,12 +103,14 @@ def run_warnings(session: Session, ranks: int = 1) -> Iterator[str]:
     """What may make the run slower, or its bits differ."""
     import torch
 
+    from mnist_cli.training.halving import threads_in_all
+
     config, available = session.config, usable_cores()
-    threads = config.threads
+    threads = threads_in_all(config, session.compute.pair)
     if not threads and session.compute.device.type == "cpu":
         threads = torch.get_num_threads()  # a container may be allowed less than torch sees
-    if too_many := excess_threads(threads * ranks):  # 64 on two cores: over 100 s in place of 2 s
-        yield too_many
+    if excess_threads(threads * ranks):  # 64 on two cores: over 100 s in place of 2 s
+        yield excess_threads(max(threads, config.threads) * ranks)
     if config.workers > available:
         yield (
             f"workers = {config.workers} is more than the {available} CPU "

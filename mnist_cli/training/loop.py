@@ -135,6 +135,7 @@ def validate(state: TrainState, val: Split | None, normalisation: Normalisation)
         batch_size=state.config.eval_batch_size,
         precision=state.precision,
         ranks=state.ranks,
+        pair=state.pair,
     )
     if state.config.model.is_own:
         state.ranks.unite(state.eval_model)

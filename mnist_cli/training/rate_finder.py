@@ -23,6 +23,7 @@ from mnist_cli.devices.device import compute_settings
 from mnist_cli.devices.memory import explain_out_of_memory
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.runs.results import MEANS
+from mnist_cli.training.halving import threads_of_each
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.session import Session
 from mnist_cli.training.step import Stepper
@@ -82,7 +83,9 @@ def try_rates(session: Session, stop: StopRequest) -> RateTrial:
     """
     config = session.config
     settings = compute_settings(
-        session.compute.device, threads=config.threads, deterministic=config.deterministic
+        session.compute.device,
+        threads=threads_of_each(config, session.compute.pair),
+        deterministic=config.deterministic,
     )
     rates: list[float] = []
     losses: list[float] = []

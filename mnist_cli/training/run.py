@@ -28,7 +28,7 @@ from mnist_cli.errors import Caution
 from mnist_cli.networks import own_network
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import checks, graphed, rank_agreement, starting
+from mnist_cli.training import checks, graphed, halving, rank_agreement, starting
 from mnist_cli.training.callback import Callback
 from mnist_cli.training.calling import Calls, check_callbacks
 from mnist_cli.training.compute import Compute
@@ -237,7 +237,7 @@ def compute_for(
         precision: replaces ``auto`` in the configuration: a resumed run keeps its own.
 
     Raises:
-        UsageError: the device, the precision or a CUDA graph is not available.
+        UsageError: the device, the precision, a CUDA graph or ``halves`` is not available.
     """
     if place is None:
         device = resolve_device(config.device)
@@ -248,7 +248,8 @@ def compute_for(
     chosen = precision if config.precision == "auto" else config.precision
     resolved = resolve_precision(chosen, device)
     captured = graphed.captures(config, device, resolved, ranks.size)
-    return Compute(device, resolved, captured, ranks)
+    pair = halving.pair_of(config, device, ranks.size)
+    return Compute(device, resolved, captured, ranks, pair)
 
 
 def load_data(dataset: str, request: RunRequest) -> LoadedData:

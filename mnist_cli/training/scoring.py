@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.memory import EVALUATION, explain_out_of_memory
@@ -72,6 +76,7 @@ def predict(
     precision: Precision,
     option: str = EVALUATION,
     ranks: Ranks = ALONE,
+    pair: Pair | None = None,
     by_member: bool = False,
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
@@ -86,11 +91,16 @@ def predict(
         precision: of the network.
         option: the key or option that sets the batch size; empty if none does.
         ranks: they take the batches in turn, and all of them get the whole.
+        pair: two threads that take the batches in turn; None takes all in this one.
         by_member: return those of each of M members (M, N, classes); of one network M is 1.
 
     Raises:
         OutOfMemory: the device has too little for such a batch; names one that fits.
     """
+
+    @torch.no_grad()  # each thread has its own switch
+    def scores_of(batches: Sequence[Tensor]) -> list[Tensor]:
+        return [_scores(model, images, normalisation, precision) for images in batches]
 
     def first(count: int) -> Tensor:
         return _scores(model, split.images[:count], normalisation, precision)
@@ -100,7 +110,15 @@ def predict(
     batches = split.images.split(batch_size)[ranks.rank :: ranks.size]
     try:
         with explain_out_of_memory(min(batch_size, len(split)), option, first):
-            scores = [_scores(model, images, normalisation, precision) for images in batches]
+            if pair is None:
+                scores = scores_of(batches)
+            else:
+                first_ones, rest = pair.both(
+                    partial(scores_of, batches[::2]), partial(scores_of, batches[1::2])
+                )
+                scores = [
+                    one for two in zip_longest(first_ones, rest) for one in two if one is not None
+                ]
             if not scores:  # more ranks than batches; a network may not bear 0 images
                 scores = [first(1)[:, :0]]
     finally:

@@ -33,6 +33,7 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
+from mnist_cli.training.halving import threads_of_each
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import HALT
@@ -112,7 +113,7 @@ class Session:
     def _settings(self) -> AbstractContextManager[None]:
         return compute_settings(
             self.compute.device,
-            threads=self.config.threads,
+            threads=threads_of_each(self.config, self.compute.pair),
             deterministic=self.config.deterministic,
         )
 
@@ -241,8 +242,10 @@ class Session:
         if not self.data.spec.own:
             plain["dataset"] = self.data.spec.name
         if kind == "cpu":
-            with self._settings():
-                plain["threads"] = torch.get_num_threads()
+            plain["threads"] = self.config.threads or torch.get_num_threads()
+            plain["halves"] = compute.pair is not None
+        elif self.config.halves == "auto":  # has no effect here
+            del plain["halves"]
         if kind == "cuda":
             plain["cuda_graph"] = compute.captured
         elif self.config.cuda_graph == "auto":  # has no effect here
@@ -311,6 +314,7 @@ class Session:
                 self.normalisation,
                 batch_size=self.config.eval_batch_size,
                 precision=self.compute.precision,
+                pair=self.compute.pair,
             )
         return score(log_probabilities, self.data.test.labels)
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.base.seeding import derive
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.schema import TrainConfig
@@ -95,6 +96,7 @@ class TrainState:
     out_of_time: bool = False
     halted: str = ""
     ranks: Ranks = ALONE
+    pair: Pair | None = None
     start: Mapping[str, str] | None = None
 
     @property
@@ -196,6 +198,7 @@ def fresh_state(
         running=Running.on(device),
         clock=Clock(device),
         ranks=compute.ranks,
+        pair=compute.pair,
         start=start.record if start is not None else None,
     )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.base.seeding import derive
 from mnist_cli.data.batches import Loader
 from mnist_cli.devices.kinds import kind_of, rate_dtype
@@ -27,6 +27,7 @@ from mnist_cli.networks.global_state import seed_others
 from mnist_cli.training.averaging import average, unaveraged
 from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.guard import build_guard, where_it_began
+from mnist_cli.training.halving import Shadow
 from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import Forward
@@ -55,7 +56,8 @@ class Stepper:
         self.ranks = state.ranks
         self.own = state.config.model.is_own
         self.copied = unaveraged(state.model) if self.own and state.ema else frozenset()
-        self.second = ThreadPoolExecutor(1) if computes_halves(state) else None
+        self.pair = state.pair
+        self.shadow = Shadow(state.model) if self.pair is not None else None
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -112,8 +114,8 @@ class Stepper:
             NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
-        if self.second is not None and len(labels) > 1:
-            found = self._learn_halves(self.second, images, labels)
+        if self.pair is not None and self.shadow is not None and len(labels) > 1:
+            found = self._learn_halves(self.pair, self.shadow, images, labels)
         else:
             parts = self._parts(images, labels)
             found = [
@@ -152,7 +154,7 @@ class Stepper:
         return list(zip(images.split(size), labels.split(size), strict=True))
 
     def _learn_halves(
-        self, second: ThreadPoolExecutor, images: Tensor, labels: Tensor
+        self, pair: Pair, shadow: Shadow, images: Tensor, labels: Tensor
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """:meth:`_learn` on both halves at the same time.
 
@@ -160,15 +162,25 @@ class Stepper:
         """
         count, cut = len(labels), (len(labels) + 1) // 2
         self._forget_gradients()
-        other = second.submit(self._learn, images[cut:], labels[cut:], count, count, first=False)
-        try:
-            mine = self._learn(images[:cut], labels[:cut], count, count, first=False)
-        finally:  # it must not go on into the next step
-            wait([other])
-        return [mine, other.result()]
+        shadow.begin()
+        found = pair.both(
+            lambda: self._learn(images[:cut], labels[:cut], count, count, first=False),
+            lambda: self._learn(
+                images[cut:], labels[cut:], count, count, first=False, forward=shadow.model
+            ),
+        )
+        shadow.end()
+        return list(found)
 
     def _learn(
-        self, images: Tensor, labels: Tensor, count: int, total: int, *, first: bool
+        self,
+        images: Tensor,
+        labels: Tensor,
+        count: int,
+        total: int,
+        *,
+        first: bool,
+        forward: Forward | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of some of a step's images to the parameters'.
 
@@ -178,6 +190,7 @@ class Stepper:
             count: number of the step's images on this rank; the gradients are of their mean loss.
             total: number of the step's images on all ranks.
             first: whether they are the first of the step: earlier gradients are cleared.
+            forward: the network to compute with; None is the one that trains.
 
         Returns:
             The loss, the loss without label smoothing (the same tensor if there is none), each
@@ -185,7 +198,7 @@ class Stepper:
         """
         state = self.state
         with state.precision.autocast(), self._blaming("fails in a training step", self._alone):
-            scores = self.forward(images)
+            scores = (forward or self.forward)(images)
         loss = self._loss(scores, labels, state.config.label_smoothing)
         whole = len(labels) == count
         loss = loss if whole else loss * (len(labels) / count)
@@ -294,22 +307,6 @@ class Stepper:
         if any(gradient.layout != torch.strided for gradient in self._present_gradients()):
             return "Its gradients are sparse: build its embedding with sparse=False."
         return "Choose another one (optimizer), or give all weights one real dtype."
-
-
-def computes_halves(state: TrainState) -> bool:
-    """Whether a run's steps compute the halves of a batch at the same time.
-
-    Not on a GPU, nor with what adds up gradients in its own way: several ranks, an ensemble,
-    accumulation, or torch.compile.
-    """
-    config = state.config
-    return (
-        config.halves
-        and state.device.type == "cpu"
-        and bool(getattr(state.model, "images_independent", False))
-        and state.ranks.size == config.accumulate == config.ensemble == 1
-        and not config.compile
-    )
 
 
 def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None:

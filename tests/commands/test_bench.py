@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from mnist_cli.benchmark.measure import Measurement, Recipe
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.benchmark.worker_process import Answer
 from mnist_cli.commands.bench_flags import WORKER
+from mnist_cli.commands.help_pages import EXAMPLES
+from mnist_cli.report import bench_tables
 
 
 def recipes(*counts: int) -> list[Recipe]:
@@ -90,6 +93,37 @@ def test_a_recipe_that_never_reaches_the_target_has_no_ratio() -> None:
     assert summaries[0].to_target is None
     assert summary.ratios(summaries) == {}
     assert "slow" not in summary.ratios(list(reversed(summary.summarise(RUNS, 0.9935))))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=8))
+def test_recipes_on_the_pareto_line_are_beaten_by_none(points: list[tuple[int, int]]) -> None:
+    """Against the definition: none is at least as good in both and better in one."""
+    runs = [
+        measured(str(place), 0, [(float(seconds), accuracy / 10)], 9.0)
+        for place, (seconds, accuracy) in enumerate(points)
+    ]
+    found = {points[int(name)] for name in summary.pareto(summary.summarise(runs, 0.0))}
+    assert found == {
+        one
+        for one in points
+        if not any(other != one and other[0] <= one[0] and other[1] >= one[1] for other in points)
+    }
+
+
+def test_without_a_target_the_table_names_the_recipes_that_none_beats(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = [*RUNS, measured("worse", 0, [(11.0, 0.99)], 20.0)]
+    result = summary.RecipeResult(0.0, {}, summary.summarise(runs, 0.0), runs)
+    assert result.to_plain()["pareto"] == ["quick", "slow"]
+    assert [one["reached"] for one in result.to_plain()["recipes"]] == [0, 0, 0]
+    bench_tables.show(result)
+    printed = capsys.readouterr().out
+    assert "reached" not in printed
+    assert "train s to it" not in printed
+    assert "no other recipe is both faster and more accurate: quick, slow" in printed
+    assert bench_tables.line(runs[0], 0.0).startswith("quick seed 0: 99.20% after 1.00 s of")
 
 
 def test_a_small_benchmark(run: Run, tmp_path: Path) -> None:
@@ -210,6 +244,12 @@ def test_scaling_tries_every_factor(run: Run, orders: Orders) -> None:
     assert [run["value"] for run in document["runs"][:2]] == [1000, 3000]
 
 
+def test_the_examples_of_help_run_as_typed(run: Run, orders: Orders) -> None:
+    for typed, _ in EXAMPLES["mnist bench"]:
+        outcome = run(*shlex.split(typed)[1:])
+        assert outcome.code == 0, outcome.err
+
+
 def test_scaling_goes_to_all_images_unless_fewer_are_typed(run: Run, orders: Orders) -> None:
     run("bench", "fast", "--scaling", "--factors", "threads", "--json")
     run("bench", "fast", "--scaling", "--factors", "threads", "--set", "train_size=99", "--json")
@@ -230,7 +270,7 @@ def test_scaling_in_words(run: Run, orders: Orders) -> None:
     assert "600,000" in words
     assert outcome.err.count("images 600,000:") == 1  # once where no runs are named
     assert "11 trainings" in outcome.err
-    assert "batch size 4,096: 1.00 s, 10,000 images/s" in outcome.err
+    assert "batch size 4,096: 0.50 s, 20,000 images/s" in outcome.err  # on two threads
     assert imread("grows.png").shape[1] > 600
 
 

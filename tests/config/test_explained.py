@@ -46,7 +46,7 @@ def test_every_key_has_its_meaning_above_it() -> None:
     for name in tomllib.loads(text):
         meaning = text.split(f"\n{name} = ")[0].rsplit("\n\n", 1)[-1].replace("\n# ", " ")
         assert meaning.removeprefix("# ") == KEYS[name].help
-    assert "lr = 0.2  # --lr\n" in text
+    assert "lr = 0.15  # --lr\n" in text
     assert "# val_size is not set" in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mnist_cli.benchmark.inference import BatchSummary, InferenceResult, InferenceSummary
 from mnist_cli.benchmark.measure import Measurement
-from mnist_cli.benchmark.recipes import RecipeResult
+from mnist_cli.benchmark.recipes import RecipeResult, summarise
 from mnist_cli.benchmark.scaling import Growth, PointSummary, PowerLaw, ScalingResult
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report import bench_figures, figure_style
@@ -77,6 +77,26 @@ def test_every_run_is_a_line_and_every_recipe_a_colour(drawn: list[Figure]) -> N
     assert ticks(axes) == ["1", "2", "5", "10"]
     assert "Abacus" in drawn[0].get_supxlabel()
     assert "2026-11-24" in drawn[0].get_supxlabel()
+
+
+def test_without_a_target_the_errors_of_whole_trainings_are_drawn(drawn: list[Figure]) -> None:
+    runs = [
+        measured("quick", (1.0, 0.99)),
+        measured("slow", (5.0, 0.97), (10.0, 0.996)),
+        measured("quick", (3.0, 0.992)),
+        measured("worse", (20.0, 0.98)),
+    ]
+    result = RecipeResult(0.0, MACHINE, summarise(runs, 0.0), runs)
+    bench_figures.save_result(result, Path("x.png"))
+    (axes,) = drawn[0].axes
+    lines = [np.asarray(line.get_xydata()) for line in axes.lines]
+    best = next(line for line in axes.lines if line.get_linestyle() == "--")
+    np.testing.assert_allclose(np.asarray(best.get_xydata()), [[2.0, 0.009], [10.0, 0.004]])
+    assert any(np.allclose(line, [[5.0, 0.03], [10.0, 0.004]]) for line in lines)
+    *recipes, line = sorted(labels(axes), key=lambda text: "Pareto" in text)
+    assert recipes == ["quick (2): 99.10%", "slow (1): 99.60%", "worse (1): 98.00%"]
+    assert line.startswith("Pareto line")
+    assert axes.get_xscale() == axes.get_yscale() == "log"
 
 
 def test_inference_has_a_line_a_network(drawn: list[Figure]) -> None:

@@ -23,6 +23,7 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.training import snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.graphed import Capturer
+from mnist_cli.training.halving import pair_of
 from mnist_cli.training.loop import fit
 from mnist_cli.training.session import Session
 from mnist_cli.training.state import TrainState, fresh_model, fresh_state
@@ -59,6 +60,7 @@ def config(**values: Any) -> TrainConfig:
         "schedule": "constant",
         "precision": "fp32",
         "device": "cpu",
+        "halves": False,
         "seed": 5,
     }
     return TrainConfig(**{**small, **values})
@@ -74,8 +76,12 @@ def loader_of(settings: TrainConfig, count: int = 23) -> Loader:
     return build_loader(Batching.of(settings), split(count), NORMALISATION)
 
 
+def compute_of(settings: TrainConfig, precision: Precision = FP32) -> Compute:
+    return Compute(CPU, precision, pair=pair_of(settings, CPU))
+
+
 def state_of(settings: TrainConfig, precision: Precision = FP32) -> TrainState:
-    return fresh_state(settings, Compute(CPU, precision), 10)
+    return fresh_state(settings, compute_of(settings, precision), 10)
 
 
 def in_float64(state: TrainState) -> TrainState:
@@ -108,8 +114,9 @@ class Run:
 
     def __init__(self, settings: TrainConfig, images: int = 23, device: torch.device = CPU) -> None:
         precision = Precision(settings.precision, device.type)
+        compute = Compute(device, precision, pair=pair_of(settings, device))
         self.loader = build_loader(Batching.of(settings), split(images).to(device), NORMALISATION)
-        self.state = fresh_state(settings, Compute(device, precision), 10)
+        self.state = fresh_state(settings, compute, 10)
         self.val = split(6, 2, "val").to(device)
         self.capturer: Capturer | None = None
 
@@ -136,4 +143,4 @@ def validation(settings: TrainConfig) -> Split | None:
 def session_in(folder: Path, settings: TrainConfig, **values: Any) -> Session:
     folder.mkdir(parents=True, exist_ok=True)
     data = values.pop("data", None) or loaded()
-    return Session(settings, data, Compute(CPU, FP32), RunDirectory(folder), **values)
+    return Session(settings, data, compute_of(settings), RunDirectory(folder), **values)

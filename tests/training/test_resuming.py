@@ -41,6 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
     "accumulated, smoothed": {"accumulate": 2, "batch_size": 4, "label_smoothing": 0.1},
     "halves at once": {"model": "conv2", "halves": True, "optimizer": "muon", "lr": 0.01},
+    "halves with batch norm": {"model": "conv4", "halves": True, "ema": 0.5, **MOVED},
     "an ensemble, averaged": {
         **{"model": "conv4", "ensemble": 2, "optimizer": "adam", "lr": 0.01, "ema": 0.9},
         **MOVED,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from small_runs import MOVED, NORMALISATION, Run, config, loader_of, session_in,
 
 from mnist_cli.base.signals import StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
-from mnist_cli.devices.device import Precision
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.history import read_metrics
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training import step_log
 from mnist_cli.training.loop import fit
-from mnist_cli.training.step import computes_halves
 from mnist_cli.training.step_log import interval
 
 
@@ -132,49 +129,6 @@ def test_accumulated_batches_take_the_step_of_one_large_batch(extra: dict[str, A
         assert relative_error(one, other) < 1e-4
     for one, other in zip(small.log.rows, large.log.rows, strict=True):
         assert astuple(one) == pytest.approx(astuple(other), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    "extra", [{}, {"label_smoothing": 0.1, "optimizer": "muon"}, {"precision": "bf16"}]
-)
-@pytest.mark.parametrize("model", ["conv2", "oriented"])
-def test_halves_take_the_step_of_accumulated_batches(model: str, extra: dict[str, Any]) -> None:
-    """The same bits, whichever half ends first; the last batch has 7 images."""
-    recipe = {"model": model, "lr": 0.01, **extra}
-    precision = Precision(str(extra.get("precision", "fp32")), "cpu")
-    by_turns = state_of(config(batch_size=4, accumulate=2, **recipe), precision)
-    at_once = state_of(config(batch_size=8, halves=True, **recipe), precision)
-    assert computes_halves(at_once)
-    train(by_turns), train(at_once)
-    for one, other in zip(at_once.model.parameters(), by_turns.model.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert at_once.log.rows == by_turns.log.rows
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"model": "conv4"}, {"model": "notebook"}, {"ensemble": 2}, {"accumulate": 2}, {}],
-    ids=["batch norm", "dropout", "ensemble", "accumulate", "not asked for"],
-)
-def test_halves_are_computed_only_where_images_do_not_matter_to_each_other(
-    values: dict[str, Any],
-) -> None:
-    asked = {"model": "conv2", "halves": bool(values), **values}
-    assert not computes_halves(state_of(config(**asked)))
-
-
-def test_an_error_in_the_second_half_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    state = state_of(config(model="conv2", halves=True))
-    run = type(state.model).forward
-
-    def forward(model: Any, images: torch.Tensor) -> torch.Tensor:
-        if threading.current_thread() is not threading.main_thread():
-            raise MemoryError("the second half")
-        return run(model, images)
-
-    monkeypatch.setattr(type(state.model), "forward", forward)
-    with pytest.raises(MemoryError, match="the second half"):
-        train(state)
 
 
 def test_rows_of_older_programs_have_no_kind(tmp_path: Path) -> None:

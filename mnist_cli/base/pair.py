@@ -1,0 +1,42 @@
+"""Two threads that compute the two halves of something at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Pair:
+    """This thread and a second one, which starts with the first call and ends with this object.
+
+    Args:
+        parallel: False makes every call in this thread, one after the other: for a single core.
+    """
+
+    def __init__(self, *, parallel: bool = True) -> None:
+        self.parallel = parallel
+        self._second: ThreadPoolExecutor | None = None
+
+    def both(self, first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+        """Make the first call in this thread and the second one in the other.
+
+        Neither goes on after this method ends. If both raise, the first one's error is raised.
+        """
+        if not self.parallel:
+            return first(), second()
+        if self._second is None:
+            self._second = ThreadPoolExecutor(1)
+        other = self._second.submit(second)
+        try:
+            mine = first()
+        finally:
+            wait([other])
+        return mine, other.result()
+
+    def __deepcopy__(self, memo: object) -> Pair:
+        """The same pair: a thread is not copied."""
+        return self
