@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of glibc's malloc.h."""
@@ -16,7 +17,7 @@ _LARGE_ONCE = 1 << 25
 """The largest such block that older versions allow."""
 
 
-def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
+def settle_allocator() -> None:
     """Keep freed memory for the next batch, unless address space is limited (``ulimit -v``).
 
     Each batch frees what the next one needs. By default glibc returns much of it, and the system
@@ -30,13 +31,19 @@ def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
     Does nothing if the environment configures it (``MALLOC_…_``, ``GLIBC_TUNABLES``), or with
     another C library.
     """
-    if sys.platform != "linux" or _settled(environment):
-        return
-    import resource
+    if sys.platform == "linux":
+        import resource
 
+        _settle(limited=resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
+
+
+@lru_cache(maxsize=1)  # glibc keeps what it was told last
+def _settle(*, limited: bool) -> None:
+    if _configured(os.environ):
+        return
     with contextlib.suppress(AttributeError, OSError):  # another C library
         set_to = ctypes.CDLL(None).mallopt
-        if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        if limited:
             set_to(_MMAP_THRESHOLD, 1 << 20)
             return
         set_to(_MMAP_THRESHOLD, LARGE) or set_to(_MMAP_THRESHOLD, _LARGE_ONCE)
@@ -44,6 +51,6 @@ def settle_allocator(environment: Mapping[str, str] = os.environ) -> None:
         set_to(_TOP_PAD, AHEAD)
 
 
-def _settled(environment: Mapping[str, str]) -> bool:
+def _configured(environment: Mapping[str, str]) -> bool:
     named = any(name.startswith("MALLOC_") and name.endswith("_") for name in environment)
     return named or "glibc.malloc" in environment.get("GLIBC_TUNABLES", "")

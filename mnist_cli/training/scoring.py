@@ -98,9 +98,9 @@ def predict(
         OutOfMemory: the device has too little for such a batch; names one that fits.
     """
 
-    @torch.no_grad()  # each thread has its own switch
     def scores_of(batches: Sequence[Tensor]) -> list[Tensor]:
-        return [_scores(model, images, normalisation, precision) for images in batches]
+        with torch.no_grad():  # each thread has its own switch
+            return [_scores(model, images, normalisation, precision) for images in batches]
 
     def first(count: int) -> Tensor:
         return _scores(model, split.images[:count], normalisation, precision)
