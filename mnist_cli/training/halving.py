@@ -8,7 +8,8 @@ as it does on each device of several; its running figures get the mean of both.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from mnist_cli.base.pair import Pair
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.networks import registry
+
+T = TypeVar("T")
 
 
 def obstacle(config: TrainConfig, device: torch.device, ranks: int = 1) -> str:
@@ -73,29 +76,41 @@ def threads_in_all(config: TrainConfig, pair: Pair | None) -> int:
     return 2 * each if pair is not None and pair.parallel else each
 
 
-class Shadow:
-    """A network with the parameters of another one and buffers of its own, to train beside it.
+class Halves:
+    """Computes with a network on both halves of a batch.
+
+    The second thread has a network of its own, with the same parameters and other buffers.
 
     Args:
-        model: the other network.
+        pair: the two threads.
+        model: the network, which is to train.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, pair: Pair, model: nn.Module) -> None:
+        self._pair = pair
+        self._model = model
         shared = {id(parameter): parameter for parameter in model.parameters()}
-        self.model = copy.deepcopy(model, shared)
-        self._pairs = list(zip(_running(self.model), _running(model), strict=True))
+        self._second = copy.deepcopy(model, shared).train()
+        self._running = list(zip(_running(model), _running(self._second), strict=True))
 
-    @torch.no_grad()
-    def begin(self) -> None:
-        """Before a step: take the original's running figures."""
-        for mine, original in self._pairs:
-            mine.copy_(original)
+    def both(self, count: int, compute: Callable[[nn.Module, slice], T]) -> tuple[T, T]:
+        """Compute with a network on each half of ``count`` images, given as a slice.
 
-    @torch.no_grad()
-    def end(self) -> None:
-        """After both have computed: give the original the mean of both running figures."""
-        for mine, original in self._pairs:
-            original.lerp_(mine, 0.5)
+        Both add their gradients to the same parameters. Either may be first: the sum of two has
+        the same bits.
+        """
+        cut = (count + 1) // 2
+        with torch.no_grad():
+            for original, other in self._running:
+                other.copy_(original)
+        found = self._pair.both(
+            lambda: compute(self._model, slice(0, cut)),
+            lambda: compute(self._second, slice(cut, count)),
+        )
+        with torch.no_grad():
+            for original, other in self._running:
+                original.lerp_(other, 0.5)
+        return found
 
 
 def _running(model: nn.Module) -> Iterator[Tensor]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +89,7 @@ def predict(
         precision: of the network.
         option: the key or option that sets the batch size; empty if none does.
         ranks: they take the batches in turn, and all of them get the whole.
-        pair: two threads that take the batches in turn; None takes all in this one.
+        pair: two threads that take half of the batches each; None takes all in this one.
         by_member: return those of each of M members (M, N, classes); of one network M is 1.
 
     Raises:
@@ -110,15 +108,7 @@ def predict(
     batches = split.images.split(batch_size)[ranks.rank :: ranks.size]
     try:
         with explain_out_of_memory(min(batch_size, len(split)), option, first):
-            if pair is None:
-                scores = scores_of(batches)
-            else:
-                first_ones, rest = pair.both(
-                    partial(scores_of, batches[::2]), partial(scores_of, batches[1::2])
-                )
-                scores = [
-                    one for two in zip_longest(first_ones, rest) for one in two if one is not None
-                ]
+            scores = pair.divide(scores_of, batches) if pair else scores_of(batches)
             if not scores:  # more ranks than batches; a network may not bear 0 images
                 scores = [first(1)[:, :0]]
     finally:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.base.pair import Pair
 from mnist_cli.base.seeding import derive
 from mnist_cli.data.batches import Loader
 from mnist_cli.devices.kinds import kind_of, rate_dtype
@@ -27,7 +26,7 @@ from mnist_cli.networks.global_state import seed_others
 from mnist_cli.training.averaging import average, unaveraged
 from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.guard import build_guard, where_it_began
-from mnist_cli.training.halving import Shadow
+from mnist_cli.training.halving import Halves
 from mnist_cli.training.norms import measure, trained
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import Forward
@@ -40,6 +39,9 @@ class Stepper:
     Each member of an ensemble takes the step that it would take alone; the guard and the sums get
     the members' means. Several ranks take one step together, each with its part of the batch; the
     guard and the sums get the whole batch's figures.
+
+    Attributes:
+        careful: whether a forward pass asks for the memory of the backward pass.
     """
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
@@ -56,8 +58,8 @@ class Stepper:
         self.ranks = state.ranks
         self.own = state.config.model.is_own
         self.copied = unaveraged(state.model) if self.own and state.ema else frozenset()
-        self.pair = state.pair
-        self.shadow = Shadow(state.model) if self.pair is not None else None
+        self.halves = Halves(state.pair, state.model) if state.pair is not None else None
+        self.careful = False
         self.forward: Forward = (
             torch.compile(state.model)
             if state.config.compile
@@ -114,13 +116,18 @@ class Stepper:
             NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
         """
         state, ranks = self.state, self.ranks
-        if self.pair is not None and self.shadow is not None and len(labels) > 1:
-            found = self._learn_halves(self.pair, self.shadow, images, labels)
+        count, found = len(labels), list[tuple[Tensor, Tensor, Tensor]]()
+        if self.halves is not None and count > 1:
+            self._forget_gradients()
+            found += self.halves.both(
+                count,
+                lambda model, half: self._learn(
+                    images[half], labels[half], count, total, first=False, forward=model
+                ),
+            )
         else:
             parts = self._parts(images, labels)
-            found = [
-                self._learn(*part, len(labels), total, first=part is parts[0]) for part in parts
-            ]
+            found += (self._learn(*part, count, total, first=part is parts[0]) for part in parts)
         loss, plain, correct = found[0]
         if len(found) > 1:
             loss, plain, correct = (torch.stack(of).sum(0) for of in zip(*found, strict=True))
@@ -153,25 +160,6 @@ class Stepper:
         size = config.batch_size
         return list(zip(images.split(size), labels.split(size), strict=True))
 
-    def _learn_halves(
-        self, pair: Pair, shadow: Shadow, images: Tensor, labels: Tensor
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """:meth:`_learn` on both halves at the same time.
-
-        Either may add its gradients first: the sum of two has the same bits.
-        """
-        count, cut = len(labels), (len(labels) + 1) // 2
-        self._forget_gradients()
-        shadow.begin()
-        found = pair.both(
-            lambda: self._learn(images[:cut], labels[:cut], count, count, first=False),
-            lambda: self._learn(
-                images[cut:], labels[cut:], count, count, first=False, forward=shadow.model
-            ),
-        )
-        shadow.end()
-        return list(found)
-
     def _learn(
         self,
         images: Tensor,
@@ -196,9 +184,11 @@ class Stepper:
             The loss, the loss without label smoothing (the same tensor if there is none), each
             weighted by the share B / count, and the number of correct answers; each ().
         """
-        state = self.state
+        state, forward = self.state, forward or self.forward
+        if self.careful:
+            forward = with_room_for_backward(forward)
         with state.precision.autocast(), self._blaming("fails in a training step", self._alone):
-            scores = (forward or self.forward)(images)
+            scores = forward(images)
         loss = self._loss(scores, labels, state.config.label_smoothing)
         whole = len(labels) == count
         loss = loss if whole else loss * (len(labels) / count)
@@ -329,8 +319,7 @@ def rehearse_step(state: TrainState, schedule: LearningRate, size: int) -> None:
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
     stepper = Stepper(state, schedule).twin()
-    if device.type == "cpu":
-        stepper.forward = with_room_for_backward(stepper.forward)
+    stepper.careful = device.type == "cpu"
     images = torch.zeros(size, 1, 28, 28, device=device)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     with suppress(NonFiniteError):

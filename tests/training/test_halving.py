@@ -34,8 +34,9 @@ from mnist_cli.config.schema import TrainConfig, compose
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.registry import REGISTRY, is_divisible
-from mnist_cli.training import halving
+from mnist_cli.training import halving, step
 from mnist_cli.training.halving import pair_of, threads_in_all, threads_of_each
+from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict
 
 
@@ -197,6 +198,28 @@ def test_the_threads_are_divided(
     assert threads_of_each(settings, pair) == each
     assert threads_in_all(settings, pair) == together
     assert threads_in_all(settings, None) == threads
+
+
+def test_a_rehearsed_step_asks_for_the_memory_of_both_backward_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    careful: list[torch.nn.Module] = []
+    monkeypatch.setattr(step, "with_room_for_backward", lambda net: careful.append(net) or net)
+    settings = config(**RECIPE)
+    state = state_of(settings)
+    step.rehearse_step(state, LearningRate(settings, 3), 8)
+    assert len({id(net) for net in careful}) == 2
+    train(state)
+    assert len(careful) == 2
+
+
+def test_the_second_network_trains_even_if_the_first_one_is_being_evaluated() -> None:
+    state = state_of(config(**RECIPE))
+    state.model.eval()
+    seen: list[bool] = []
+    halves = halving.Halves(Pair(), state.model)
+    halves.both(8, lambda net, _half: seen.append(net.training))
+    assert sorted(seen) == [False, True]
 
 
 def test_an_error_in_the_second_half_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
