@@ -204,7 +204,12 @@ def test_a_rehearsed_step_asks_for_the_memory_of_both_backward_passes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     careful: list[torch.nn.Module] = []
-    monkeypatch.setattr(step, "with_room_for_backward", lambda net: careful.append(net) or net)
+
+    def asking(net: torch.nn.Module) -> torch.nn.Module:
+        careful.append(net)
+        return net
+
+    monkeypatch.setattr(step, "with_room_for_backward", asking)
     settings = config(**RECIPE)
     state = state_of(settings)
     step.rehearse_step(state, LearningRate(settings, 3), 8)
