@@ -188,12 +188,14 @@ def _peaks(compute: Compute) -> dict[str, int]:
     return {"peak_bytes": peak_bytes(), "peak_device_bytes": peak_memory(compute.device)}
 
 
-def main(*observers: Observer) -> None:
-    """Read the order from stdin, do the task, and print its result or its expected failure.
+def main(task: str, order: Order, *observers: Observer) -> None:
+    """Do a task, and print its result or its expected failure.
 
     An unexpected one leaves its traceback on stderr, and exit code 1.
 
     Args:
+        task: its name.
+        order: its arguments.
         observers: what follows a whole run, as ``mnist train`` is followed.
     """
     tasks: Mapping[str, Callable[[Order], dict[str, Any]]] = {
@@ -203,7 +205,7 @@ def main(*observers: Observer) -> None:
         "inference": inference,
     }
     try:
-        result = tasks[sys.argv[1]](json.load(sys.stdin))
+        result = tasks[task](order)
     except Exception as error:
         known = expected(error)
         if known is None:
