@@ -29,11 +29,11 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 MODELS = (
     *("notebook", "example-2018", "example-2019", "example"),
-    *("conv2", "oriented", "conv4", "conv4-wide", "conv6"),
+    *("conv2", "oriented", "conv4", "conv4-wide"),
 )
 """Names of the registered networks; :mod:`mnist_cli.networks.registry` holds the modules themselves."""
 
-SCALABLE = ("conv2", "oriented", "conv4", "conv6")
+SCALABLE = ("conv2", "oriented", "conv4")
 """Networks that accept a width factor: ``conv2x0.5`` has half of each layer's channels."""
 
 WIDTHS = (0.125, 8.0)

@@ -270,7 +270,7 @@ class Keys:
         "auto",
         "CPU: compute the two halves of each batch at the same time, each with half of the "
         "threads; batch norm then normalises each half by itself. auto does so wherever possible: "
-        "with conv2, conv4, conv6, oriented and example-2018, in one process, without ensemble, "
+        "with conv2, conv4, oriented and example-2018, in one process, without ensemble, "
         "accumulate and compile.",
     )
     checkpoint_every: int = key(

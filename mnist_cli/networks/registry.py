@@ -159,51 +159,10 @@ class Conv4(nn.Module):
 
 
 class Conv4Wide(Conv4):
-    """The default network at twice the width; 462,000 parameters."""
+    """The default network at twice the width, for the ``accurate`` preset; 462,000 parameters."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__(classes, width=2)
-
-
-class Conv6(nn.Module):
-    """The network of the ``accurate`` preset: six convolutions with batch norm and one linear layer.
-
-    5×5 to 32 channels, pool; 3×3 to 64, padded; 3×3 to 64; 3×3 to 64, padded, pool; 3×3 to 96,
-    padded; 3×3 to 96; each with batch norm and ReLU; 864 to 10. Pooling comes before the norm, as in
-    :class:`Conv4`, which has one convolution less at each of the two lower resolutions. 241,000
-    parameters. ``width`` multiplies the channels between the image and the classes.
-    """
-
-    log_probabilities = False
-    divisible = True
-
-    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
-        super().__init__()
-        base = round(32 * width)
-        self.conv1 = nn.Conv2d(1, base, 5, bias=False)
-        self.norm1 = nn.BatchNorm2d(base)
-        self.conv2 = nn.Conv2d(base, 2 * base, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(2 * base)
-        self.conv3 = nn.Conv2d(2 * base, 2 * base, 3, bias=False)
-        self.norm3 = nn.BatchNorm2d(2 * base)
-        self.conv4 = nn.Conv2d(2 * base, 2 * base, 3, padding=1, bias=False)
-        self.norm4 = nn.BatchNorm2d(2 * base)
-        self.conv5 = nn.Conv2d(2 * base, 3 * base, 3, padding=1, bias=False)
-        self.norm5 = nn.BatchNorm2d(3 * base)
-        self.conv6 = nn.Conv2d(3 * base, 3 * base, 3, bias=False)
-        self.norm6 = nn.BatchNorm2d(3 * base)
-        self.fc = nn.Linear(27 * base, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 1, 28, 28) to logits (N, classes)."""
-        x = F.relu(self.norm1(F.max_pool2d(self.conv1(images), 2)))
-        x = F.relu(self.norm2(self.conv2(x)))
-        x = F.relu(self.norm3(self.conv3(x)))
-        x = F.relu(self.norm4(F.max_pool2d(self.conv4(x), 2)))
-        x = F.relu(self.norm5(self.conv5(x)))
-        x = F.relu(self.norm6(self.conv6(x)))
-        out: Tensor = self.fc(x.flatten(1))
-        return out
 
 
 MAX_CLASSES = 100_000
@@ -219,7 +178,6 @@ REGISTRY: Mapping[str, Builder] = {
     "oriented": Oriented,
     "conv4": Conv4,
     "conv4-wide": Conv4Wide,
-    "conv6": Conv6,
 }
 
 ALIKE: Mapping[str, str] = {"example": "example-2019"}
@@ -232,7 +190,6 @@ SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
     "conv2": Conv2,
     "oriented": Oriented,
     "conv4": Conv4,
-    "conv6": Conv6,
 }
 """The networks of :data:`mnist_cli.config.choices.SCALABLE`, which also take a width."""
 

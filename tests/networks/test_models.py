@@ -167,7 +167,6 @@ def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
         ("oriented", 72),
         ("conv4", 120),
         ("conv4-wide", 462),
-        ("conv6", 241),
     ],
 )
 def test_parameter_counts_are_those_of_the_docstrings(name: str, thousands: int) -> None:

@@ -122,7 +122,7 @@ def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_presets_gradient_holds(subject: Subject) -> None:
     claims = preset_gradients.claims(subject)
     assert {claim.split()[2] for claim in claims} == {
-        *("conv4", "conv6x1.5", "oriented", "example", "notebook", "conv2"),
+        *("conv4", "conv4-wide", "oriented", "example", "notebook", "conv2"),
     }
     assert failed(claims) == []
 
