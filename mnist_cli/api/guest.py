@@ -84,7 +84,7 @@ def visiting(
     own = normalise or stated_by(type(module), type(module).__name__) or usual
     name = "fp32" if precision is None else str(precision).lower()
     choices.check_precision(name)
-    if classifier_in(module) is not None:  # wrapped: it normalises by itself
+    if any(map(_normalises, module.modules())):  # wrapped or traced
         own = normalise or NAMED["none"]
     if isinstance(module, Classifier):
         network = Guest(module.network)
@@ -106,10 +106,23 @@ def classifier_in(module: nn.Module) -> Classifier | None:
     return next((part for part in module.modules() if isinstance(part, Classifier)), None)
 
 
+def _normalises(part: nn.Module) -> bool:
+    """Whether a part is a :class:`Classifier`, or TorchScript of one, which keeps its class's name."""
+    if not isinstance(part, torch.jit.ScriptModule):
+        return isinstance(part, Classifier)
+    try:
+        name = str(next(part.graph.inputs()).type())
+    except (AttributeError, RuntimeError, StopIteration):  # it has no forward
+        return False
+    return [word for word in name.split(".") if not word.startswith("___torch_mangle_")] == [
+        *("__torch__", *Classifier.__module__.split("."), Classifier.__qualname__)
+    ]
+
+
 @contextlib.contextmanager
 def _kept(module: nn.Module) -> Iterator[None]:
     """Put back every part's mode and buffers."""
-    modes = [(part, part.training) for part in module.modules()]
+    modes = [(part, getattr(part, "training", None)) for part in module.modules()]
     buffers = [
         (part, name, buffer, buffer.detach().clone())
         for part in module.modules()
@@ -119,7 +132,10 @@ def _kept(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part, training in modes:
-            part.training = training
+            if training is not None:
+                part.training = training
+            else:  # TorchScript that was frozen has no mode
+                vars(part).pop("training", None)
         with torch.no_grad():
             for part, name, buffer, value in buffers:
                 if not torch.equal(buffer, value):
@@ -132,12 +148,19 @@ def width_of(scorer: Scorer) -> int:
     """The number of a module's classes.
 
     Raises:
-        UsageError: the module does not take images (N, 1, 28, 28).
+        UsageError: the module does not take images (N, 1, 28, 28), or has no evaluation mode.
     """
     images = torch.zeros(2, 1, 28, 28, device=scorer.device)
     was_training = scorer.model.training
     try:
+        scorer.model.eval()
+    except NotImplementedError as error:
+        raise UsageError(
+            f"{scorer.name} has no evaluation mode: {reason(error)}",
+            "Evaluate the module that it was exported from.",
+        ) from error
+    try:
         with torch.no_grad(), scorer.precision.autocast():
-            return cast(int, scorer.model.eval()(images).shape[1])
+            return cast(int, scorer.model(images).shape[1])
     finally:
         scorer.model.train(was_training)

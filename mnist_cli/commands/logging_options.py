@@ -22,9 +22,9 @@ LoggerOption = Annotated[
         metavar="|".join(LOGGERS),
         rich_help_panel=options.OUTPUT,
         help="Log the run with another program too: its configuration and metrics, no data and no "
-        "code. Repeatable.",
+        "code. One, or a comma-separated list; repeatable.",
         show_default=False,
-        autocompletion=options.complete(LOGGERS),
+        autocompletion=options.complete_list(LOGGERS),
     ),
 ]
 
@@ -33,7 +33,7 @@ def chosen(names: Sequence[str] | None, *, tensorboard: bool = False) -> tuple[s
     """The loggers that were asked for, each once, checked to be installed.
 
     Args:
-        names: those of ``--logger``.
+        names: those of ``--logger``, each one name or several between commas.
         tensorboard: whether ``--tensorboard`` was given.
 
     Raises:
@@ -42,7 +42,9 @@ def chosen(names: Sequence[str] | None, *, tensorboard: bool = False) -> tuple[s
     """
     from mnist_cli.base.packages import require
 
-    found = dict.fromkeys(name.lower() for name in names or ())
+    found = dict.fromkeys(
+        name.strip().lower() for listed in names or () for name in listed.split(",")
+    )
     for name in found:
         if name not in LOGGERS:
             hint = did_you_mean(name, LOGGERS) or f"Loggers: {', '.join(LOGGERS)}."

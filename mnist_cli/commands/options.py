@@ -18,6 +18,7 @@ from mnist_cli import catalogue
 from mnist_cli.api.places import DATA_DIR as DATA_DIR
 from mnist_cli.api.places import RUNS as RUNS
 from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.commands import completing
 from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.normalisations import MeanStd
@@ -112,6 +113,49 @@ def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def complete_assignments(*, several: bool = False) -> Any:
+    """Shell completion of ``KEY=VALUE``: of the key, then among the words that its value may be.
+
+    Where one key is left that has words, they are offered with it, so that no shell ends the word
+    after the equals sign.
+
+    Args:
+        several: whether the value may be several ones between commas.
+    """
+
+    def matching(context: typer.Context, incomplete: str) -> list[str]:
+        if split_off := completing.key_typed():
+            return _values(context, split_off, incomplete, several=several)
+        typed, equals, value = incomplete.partition("=")
+        if equals:
+            found = _values(context, typed, value, several=several)
+            return [f"{typed}={word}" for word in found]
+        names = [name for name in keys.KEYS if name.startswith(typed)]
+        if len(names) == 1 and names[0] != "start":
+            words = _words(names[0])
+            return [f"{names[0]}={word}" for word in words or ("",)]
+        return [f"{name}=" for name in names]
+
+    return matching
+
+
+def _values(context: typer.Context, typed: str, value: str, *, several: bool) -> list[str]:
+    """What completes the value of a key, as it was typed."""
+    name = typed.replace("-", "_")
+    if name not in keys.KEYS:
+        return []
+    if name == "start":
+        return complete_runs(context, value)
+    found: list[str] = (complete_list if several else complete)(_words(name))(value)
+    return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The words that a key's value may be."""
+    truths = ("true", "false") if _is_truth(name) else ()
+    return (*_COMPLETIONS.get(name, keys.words(name)), *truths)
+
+
 def default_of(name: str) -> str:
     """The default of a key as TOML has it; empty for None, whose meaning the key's help says."""
     default = keys.KEYS[name].default
@@ -192,7 +236,7 @@ SetOption = Annotated[
         "-s",
         metavar="KEY=VALUE",
         help="Set any key of the configuration; repeatable.",
-        autocompletion=complete([f"{key}=" for key in keys.KEYS]),
+        autocompletion=complete_assignments(),
     ),
 ]
 JsonOption = Annotated[

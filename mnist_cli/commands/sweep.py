@@ -28,7 +28,7 @@ SweptOption = Annotated[
         metavar="KEY=A,B,C",
         help="Values of a key of the configuration to try; repeatable, for every combination. "
         "A single value holds for all runs.",
-        autocompletion=options.complete([f"{key}=" for key in keys.KEYS]),
+        autocompletion=options.complete_assignments(several=True),
     ),
 ]
 SeedsOption = Annotated[

@@ -63,7 +63,8 @@ ResumeFlag = Annotated[
         metavar="[RUN|FILE]",
         rich_help_panel=keys.STOPPING,
         help="Continue a run where it stopped, to the same bits. Without a value: the newest "
-        "unfinished run.",
+        "unfinished run. A run that a limit has stopped counts as finished: name it, and raise the "
+        "limit.",
         autocompletion=options.complete_runs,
     ),
 ]

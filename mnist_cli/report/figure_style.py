@@ -51,15 +51,19 @@ _PAPERED = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
 _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def measured_in_training(*, augmented: bool | None, plain: bool, smoothed: bool) -> str:
+def measured_in_training(
+    *, augmented: bool | None, plain: bool, smoothed: bool, steps: bool = False
+) -> str:
     """A note under curves: why training figures may look worse than those of validation.
 
     Args:
         augmented: whether the recipe augments images; None if some of the runs do.
         plain: whether the training loss leaves label smoothing out.
         smoothed: whether the recipe smooths labels.
+        steps: whether steps are drawn as thin lines.
     """
-    parts = ["training metrics are measured during the epoch, in training mode"]
+    thin = " (thin lines: over a few steps)" if steps else ""
+    parts = [f"training metrics are means over the epoch{thin}, in training mode"]
     if augmented is not False:
         parts.append("on augmented images" + (" where the recipe augments" * (augmented is None)))
     if not plain:

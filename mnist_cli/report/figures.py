@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import (
-    MaxNLocator,
-    PercentFormatter,
-)
+from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mnist_cli.report.figure_style import (
     ASLANT,
@@ -37,6 +34,9 @@ if TYPE_CHECKING:
 
 LARGEST = 14.0
 """Inches of the side of a confusion matrix, at most."""
+
+OVER = 0.03
+"""Share of an axis beyond its ends, for half of a marker."""
 
 MOST_COUNTED = 30
 """Up to this number of classes, counts are written into the matrix."""
@@ -79,7 +79,12 @@ def save_learning_curves(
         ):
             if steps:
                 axes.plot(
-                    [s.done for s in steps], of_step, lw=0.8, color=colours().train, alpha=0.5
+                    [s.done for s in steps],
+                    of_step,
+                    lw=0.8,
+                    color=colours().train,
+                    alpha=0.5,
+                    label="training, a few steps",
                 )
             _curve(axes, places, train, val)
         if plain and _smoothed(history):
@@ -97,12 +102,12 @@ def save_learning_curves(
         for axes in (loss, accuracy):
             axes.legend()
         rate.plot(*zip(*rates, strict=True), color=colours().quiet)
-        finish_curves(loss, accuracy, rate, len(history))
-        if steps:
-            for axes in (loss, accuracy):
-                axes.set_xlim(0, len(history) * 1.02)
+        finish_curves(loss, accuracy, rate, len(history), steps=bool(steps))
         note = measured_in_training(
-            augmented=augmented, plain=plain, smoothed=not plain or _smoothed(history)
+            augmented=augmented,
+            plain=plain,
+            smoothed=not plain or _smoothed(history),
+            steps=bool(steps),
         )
         figure.supxlabel(note, fontsize=7, color=colours().quiet)
 
@@ -126,8 +131,18 @@ def _places(history: Sequence[EpochResult], steps: Sequence[StepRow]) -> list[fl
     return [ends.get(one.epoch, one.epoch) if one is history[-1] else one.epoch for one in history]
 
 
-def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
-    """Set titles, axes and limits of learning curves."""
+def finish_curves(
+    loss: Axes, accuracy: Axes, rate: Axes, epochs: int, *, steps: bool = False
+) -> None:
+    """Set titles, axes and limits of learning curves.
+
+    Args:
+        loss: the axes of the loss.
+        accuracy: those of the accuracy.
+        rate: those of the learning rate.
+        epochs: of the longest run.
+        steps: whether loss and accuracy are drawn by steps too.
+    """
     loss.set(title="Loss", ylabel="cross-entropy (nats)")
     accuracy.set(title="Accuracy", ylabel="share classified correctly")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -135,11 +150,18 @@ def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int) -> None:
     if epochs == 1:  # its markers are large
         loss.margins(y=0.2)
         accuracy.margins(y=0.2)
+    low, high = accuracy.get_ylim()
+    accuracy.set_ylim(max(low, -OVER), min(high, 1 + OVER))
     for axes in (loss, rate):
         axes.set_ylim(bottom=0)
     for axes in (loss, accuracy, rate):
         over_epochs(axes, epochs)
     rate.set(xlabel="epochs done", xlim=(0, max(epochs, 1)))
+    for axes in (loss, accuracy, rate) if steps else (rate,):
+        if axes is not rate:
+            axes.set_xlim(0, max(epochs, 1) * (1 + OVER))
+        if epochs <= 1:  # whole epochs would be its two ends alone
+            axes.xaxis.set_major_locator(MultipleLocator(0.25))
 
 
 def over_epochs(axes: Axes, count: int) -> None:

@@ -45,7 +45,7 @@ def save_overlay(
         steps: by name the figures every few steps, drawn as thin lines.
         augmented: whether all recipes augment images; None if some do.
     """
-    columns = -(-(len(runs) + 2) // LEGEND_ROWS)
+    columns = -(-(len(runs) + 3) // LEGEND_ROWS)
     with new_figure(paths, (10 + columns, 3.6), f"Learning curves of {len(runs)} runs") as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
         for place, (name, history) in enumerate(runs.items()):
@@ -67,13 +67,11 @@ def save_overlay(
             accuracy.plot(epochs, judged, **style)
             rate.plot(*zip(*rates[name], strict=True), **(style | {"marker": ""}))
         longest = max((len(history) for history in runs.values()), default=1)
-        finish_curves(loss, accuracy, rate, longest)
-        if any(steps.values()):
-            for axes in (loss, accuracy):
-                axes.set_xlim(0, longest * 1.02)
-        note = measured_in_training(augmented=augmented, **_smoothing(runs))
+        by_step = any(steps.values())
+        finish_curves(loss, accuracy, rate, longest, steps=by_step)
+        note = measured_in_training(augmented=augmented, **_smoothing(runs), steps=by_step)
         figure.supxlabel(note, fontsize=7, color=colours().quiet)
-        handles = _legend(runs)
+        handles = _legend(runs, steps=by_step)
         figure.legend(handles=handles, loc="outside right upper", fontsize=8, ncols=columns)
 
 
@@ -91,7 +89,7 @@ def _smoothing(runs: Mapping[str, Sequence[EpochResult]]) -> dict[str, bool]:
     return {"plain": plain, "smoothed": smoothed}
 
 
-def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
+def _legend(runs: Mapping[str, Sequence[EpochResult]], *, steps: bool) -> list[Line2D]:
     names = [
         Line2D(
             [], [], color=colours().lines[place % len(colours().lines)], marker=MARKERS[place % len(MARKERS)],
@@ -100,10 +98,12 @@ def _legend(runs: Mapping[str, Sequence[EpochResult]]) -> list[Line2D]:
         for place, name in enumerate(runs)
     ]  # fmt: skip
     kinds = [("-", colours().quiet, "validation"), ("--", colours().paper, "training")]
-    return names + [
+    lines = [
         Line2D([], [], color=colours().quiet, ls=ls, marker="o", ms=4, mfc=inside, label=label)
         for ls, inside, label in kinds
     ]
+    thin = Line2D([], [], color=colours().quiet, lw=0.7, alpha=0.4, label="training, a few steps")
+    return [*names, *lines, *([thin] if steps else [])]
 
 
 def _short(name: str) -> str:

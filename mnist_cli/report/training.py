@@ -60,7 +60,7 @@ class TrainingReport(Observer):
         """Announce what is trained, and show the bar while the context lasts."""
         for warning in run_warnings(session, self._ranks):
             self.warn(warning)
-        for note in run_notes(session):
+        for note in (*run_notes(session), *_ways_on(session)):
             self.note(note)
         if self._silent or not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
@@ -148,6 +148,14 @@ def run_notes(session: Session) -> Iterator[str]:
             f"{session.run.path} {'has stopped early' if early else 'is already complete'}; "
             "only the test set is read again"
         )
+
+
+def _ways_on(session: Session) -> Iterator[str]:
+    """The command that trains a run further that a limit stops again at once."""
+    if session.state.finished and session.state.epoch < session.config.epochs:
+        from mnist_cli.runs.listing import way_on
+
+        yield f"continue it with: {way_on(session.run.path, session.config.to_plain())}"
 
 
 class Postponed(Observer):

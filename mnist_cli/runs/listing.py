@@ -26,6 +26,9 @@ from pydantic import (
 )
 
 from mnist_cli.base.files import is_regular, is_there
+from mnist_cli.base.process import command_line
+from mnist_cli.config import keys
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import LOCK, RunDirectory, find_run, known_runs, run_number
 from mnist_cli.runs.history import read_history
@@ -280,6 +283,24 @@ def open_run(target: Path, root: Path) -> RunRecord:
             f"{folder} cannot be read as a run: {run.problem}", "Name another run."
         )
     return run
+
+
+LIMITS = ("max_steps", "max_time", "early_stopping", "target_accuracy")
+"""Keys that stop a run before its last epoch; 0 is off."""
+
+
+def way_on(path: Path, config: Figures) -> str:
+    """The command that continues a run that has stopped early, without the limits it was given.
+
+    Args:
+        path: the run's folder.
+        config: its configuration.
+    """
+    words = ["mnist", "train", "--resume", str(path)]
+    for key in LIMITS:
+        words += [keys.flag(key), "0"] if config.get(key) else []
+    network = str(config.get("model", ""))
+    return command_line([*words, *(["--model", network] if ModelName(network).is_own else [])])
 
 
 SHOWN_APART = frozenset(

@@ -14,7 +14,7 @@ from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.listing import read_run
+from mnist_cli.runs.listing import read_run, way_on
 from mnist_cli.training import rank_agreement
 from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
 from mnist_cli.training.session import Session
@@ -78,7 +78,7 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
 def _file_of(target: Path | None, runs: Path) -> Path:
     """The file to resume from: of a run, ``last.pt``."""
     if target is None:
-        return directory.newest_unfinished(runs).last
+        return _newest_unfinished(runs).last
     folder = directory.find_run(target, runs)
     if folder is None and not is_there(target):
         raise CheckpointError(f"no checkpoint or run {target}", directory.known_runs(runs))
@@ -88,6 +88,25 @@ def _file_of(target: Path | None, runs: Path) -> Path:
     if path.is_file():
         return path
     raise CheckpointError(f"the run {folder} has no last.pt to resume from")
+
+
+def _newest_unfinished(runs: Path) -> RunDirectory:
+    """The newest run that is not finished.
+
+    Raises:
+        CheckpointError: there is none; if the newest run has stopped early, how to continue it.
+    """
+    try:
+        return directory.newest_unfinished(runs)
+    except CheckpointError as error:
+        newest = next((run for run in directory.numbered(runs) if run.last.is_file()), None)
+        record = read_run(newest.path) if newest is not None else None
+        if record is not None and record.stop_reason:
+            error.hint = (
+                f"The newest, {record.path}, has stopped early: {record.stop_reason}. Continue it "
+                f"with: {way_on(record.path, record.config)}"
+            )
+        raise
 
 
 def _run_of(path: Path) -> RunDirectory | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import types
 import warnings
@@ -165,6 +166,59 @@ def test_a_loaded_network_in_a_wrapper_normalises_by_itself(wrap: Any, run: Run)
     image = np.eye(28, dtype=np.uint8) * 255
     given, known = (mnist.predict(image, model)[0].probabilities for model in (wrapped, run))
     assert given == pytest.approx(known, rel=1e-6)
+
+
+def reread(module: Any) -> Any:
+    """The TorchScript of a module, saved and loaded."""
+    file = io.BytesIO()
+    torch.jit.save(module, file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
+def traced(module: nn.Module) -> Any:
+    return torch.jit.trace(module, torch.rand(2, 1, 28, 28))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "script",
+    [
+        traced,
+        lambda module: reread(traced(module)),
+        lambda module: traced(nn.Sequential(module)),
+        lambda module: nn.Sequential(reread(traced(module))),
+        lambda module: reread(torch.jit.freeze(traced(module))),
+    ],
+)
+def test_the_script_of_a_loaded_network_normalises_by_itself(script: Any, run: Run) -> None:
+    model = mnist.load(run, precision="fp32")
+    module = script(model)
+    found = mnist.evaluate(module, dataset="digits")
+    assert found.to_plain()["normalisation"]["std"] == 1
+    assert found.loss == pytest.approx(mnist.evaluate(model).loss, rel=1e-5)
+    assert found.confusion.tolist() == mnist.evaluate(model).confusion.tolist()
+    again = mnist.evaluate(module, dataset="digits")
+    assert again.loss == found.loss
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_script_of_another_class_of_this_name_gets_normalised_images(run: Run) -> None:
+    class Classifier(Counts):
+        """Only its name is that of a loaded network."""
+
+    name = traced(Classifier().eval()).original_name
+    found = mnist.evaluate(traced(Classifier().eval()), dataset="digits")
+    assert name == "Classifier"
+    assert found.to_plain()["normalisation"]["std"] != 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_is_refused(run: Run) -> None:
+    model = mnist.load(run, precision="fp32")
+    module = torch.export.export(model, (torch.rand(2, 1, 28, 28),)).module()
+    with pytest.raises(errors.UsageError, match="has no evaluation mode"):
+        mnist.evaluate(module, dataset="digits")
 
 
 @pytest.mark.parametrize("size", [7, np.int64(7), np.uint8(7)])

@@ -16,7 +16,7 @@ from mnist_cli import cli
 from mnist_cli.api import checkpoint_given
 from mnist_cli.commands import browser, draw, help_pages, options
 from mnist_cli.commands.help_pages import EXAMPLES, GROUPS
-from mnist_cli.config.keys import KEYS, flag
+from mnist_cli.config.keys import KEYS, flag, words
 
 
 def commands() -> dict[str, Any]:
@@ -333,6 +333,14 @@ def test_runs_complete_by_number_and_name() -> None:
         ("train --config = fast --optimizer = mu", ["muon"]),
         ("train --optimizer =", ["sgd", "adam", "adamw", "adadelta", "muon"]),
         ("plot --only = curves,fil", ["curves,filters"]),
+        ("train --set optimizer = a", ["adam", "adamw", "adadelta"]),
+        ("train -s optimizer = ad --set schedule =", ["constant", "step", "cosine", "onecycle"]),
+        ("train --set optimizer = adam --set = halves = t", ["true"]),
+        ("train --set lr = --set optimizer = mu", ["muon"]),
+        ("train --set optimizer = adam --epo", ["--epochs"]),
+        ("sweep --set optimizer = sgd,m", ["sgd,muon"]),
+        ("bench --set device = m", ["mps"]),
+        ("train --logger = mlflow,w", ["mlflow,wandb"]),
     ],
 )
 def test_a_value_after_an_equals_sign_completes_in_bash(words: str, found: list[str]) -> None:
@@ -340,6 +348,31 @@ def test_a_value_after_an_equals_sign_completes_in_bash(words: str, found: list[
     line = "\n".join(["mnist", *words.split()])
     script = f"_MNIST_COMPLETE=complete_bash COMP_WORDS={shlex.quote(line)}"
     assert shell(f"{script} COMP_CWORD={line.count(chr(10))} mnist").out.split() == found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("train --set w", ["workers=", "weight_decay=", "warmup="]),
+        ("train --set optim", [f"optimizer={word}" for word in words("optimizer")]),
+        ("train --set lr", ["lr="]),
+        ("train --set optimizer=a", ["optimizer=adam", "optimizer=adamw", "optimizer=adadelta"]),
+        ("train -s channels-last=", ["channels-last=true", "channels-last=false"]),
+        ("train --set dataset=fa", ["dataset=fashion-mnist"]),
+        ("train --set lr=", []),
+        ("train --set nothing=", []),
+        ("train --set start=1", ["start=12", "start=1"]),
+        ("sweep --set schedule=step,c", ["schedule=step,constant", "schedule=step,cosine"]),
+        ("bench --set precision=b", ["precision=bf16"]),
+        ("data show --augmented --set loader=d", ["loader=device", "loader=dataloader"]),
+    ],
+)
+def test_settings_complete_by_key_and_value(words: str, found: list[str]) -> None:
+    for name in ("0001-mnist-conv4", "0012-digits-conv2"):
+        Path("runs", name).mkdir(parents=True)
+    line = shlex.quote(f"mnist {words}")
+    done = shell(f"_MNIST_COMPLETE=complete_zsh _TYPER_COMPLETE_ARGS={line} mnist")
+    assert re.findall(r'"(.+?)"', done.out) == found
 
 
 COMPLETED = re.compile(r"RUN|CHECKPOINT|RECIPE|LIST|[a-z0-9]+\|[a-z0-9]+|\bNAME\b(?!=)")

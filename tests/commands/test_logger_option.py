@@ -53,6 +53,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> type[Heard]:
         (["wandb"], ["wandb"]),
         (["wandb", "MLflow", "wandb"], ["wandb", "mlflow"]),
         (["tensorboard"], ["tensorboard"]),
+        (["mlflow, wandb", "MLflow"], ["mlflow", "wandb"]),
         (None, []),
     ],
 )

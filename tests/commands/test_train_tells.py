@@ -44,6 +44,14 @@ def test_a_run_that_a_limit_stopped_is_a_run(run: Run) -> None:
     assert len(rows(Path("runs/0001-digits-conv2"))) == 2
     again = run("train", "--resume", 1).err
     assert "runs/0001-digits-conv2 has stopped early; only the test set is read again" in again
+    line = "mnist train --resume runs/0001-digits-conv2 --max-steps 0"
+    assert f"continue it with: {line}" in again
+    unnamed = run("train", "--resume")
+    assert unnamed.code == 4
+    assert "runs/0001-digits-conv2, has stopped early: 4 steps are done" in unnamed.err
+    assert unnamed.err.rstrip().endswith(line)
+    assert run(*line.split()[1:], "--quiet").code == 0
+    assert "has stopped early" not in run("train", "--resume").err
 
 
 def test_a_single_point_is_not_drawn(run: Run) -> None:

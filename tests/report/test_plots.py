@@ -298,3 +298,27 @@ def test_names_are_drawn_as_they_are_however_many_and_odd(tmp_path: Path) -> Non
     colours = figure_style.class_colours(30)
     assert len(set(colours)) == 30
     assert figure_style.class_colours(10) == list(themes.LIGHT.classes)
+
+
+def test_curves_of_single_epochs_explain_their_steps(kept: list[Figure]) -> None:
+    """Thin lines are named, accuracies stay within 0 to 100%, and the epoch has inner ticks."""
+    steps = [StepRow(1, n, n / 4, 3.0 / n, 2.0 / n, n / 4, 1.0, 0.1) for n in (1, 2, 3, 4)]
+    rates = [(one.done, one.lr) for one in steps]
+    ended = [replace(epoch(1, 0.5), accuracy=0.6, val=Score(0.5, 1.0, 9))]
+    figures.save_learning_curves(ended, Path("x.png"), rates=rates, title="a run", steps=steps)
+    run_figures.save_overlay({"a": ended}, {"a": rates}, Path("x.png"), steps={"a": steps})
+    for figure in kept:
+        assert "(thin lines: over a few steps)" in figure.get_supxlabel()
+        for axes in figure.axes:
+            assert {0.25, 0.5, 0.75} <= set(axes.get_xticks())
+        low, high = figure.axes[1].get_ylim()
+        assert (low > -0.05, high < 1.05) == (True, True)
+        assert figure.axes[1].get_xlim()[1] > 1.02
+    (legend,) = kept[1].legends
+    assert legend.get_texts()[-1].get_text() == "training, a few steps"
+    named = kept[0].axes[0].get_legend()
+    assert named is not None
+    assert [text.get_text() for text in named.get_texts()][:2] == [
+        "training, a few steps",
+        "training",
+    ]

@@ -228,3 +228,12 @@ def test_a_value_that_json_cannot_say_is_text(tmp_path: Path) -> None:
         file.write("day = 2026-01-02\nlr = nan\n")
     assert read_run(folder).config["day"] == "2026-01-02"
     assert read_run(folder).config["lr"] == "NaN"
+
+
+def test_the_command_that_continues_a_run_without_its_limits(tmp_path: Path) -> None:
+    limits = {"max_steps": 0, "max_time": 1.5, "early_stopping": 0, "target_accuracy": 0.9}
+    line = runlist.way_on(Path("runs/7"), {"model": "conv2", **limits})
+    assert line.endswith(" --max-time 0 --target-accuracy 0")
+    own = str(tmp_path / "net.py:Net")
+    assert " --model " in runlist.way_on(Path("runs/7"), {"model": own})
+    assert runlist.way_on(Path("7"), {}) == "mnist train --resume 7"
