@@ -50,13 +50,14 @@ def recipe_layer(config: str | None, runs: Path = RUNS, place: str = FLAG) -> La
         CheckpointError: several runs have that number.
     """
     from mnist_cli.config import schema as configs
+    from mnist_cli.runs.listing import read_run
 
     if config is None:
         return None
     found = recipe_run(config, runs, place)
     try:
         if found:
-            return configs.from_file(found / "config.toml", recorded=True)
+            return configs.from_file(found / "config.toml", environment=read_run(found).environment)
         return configs.from_file(configs.find_config(config, place))
     except UsageError as error:
         if config.isdecimal():

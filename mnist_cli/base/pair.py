@@ -15,10 +15,12 @@ class Pair:
 
     Args:
         parallel: False makes every call in this thread, one after the other: for a single core.
+        threads: how many threads both have together to compute with; the caller divides them.
     """
 
-    def __init__(self, *, parallel: bool = True) -> None:
+    def __init__(self, *, parallel: bool = True, threads: int = 2) -> None:
         self.parallel = parallel
+        self.threads = threads
         self._second: ThreadPoolExecutor | None = None
 
     def both(self, first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:

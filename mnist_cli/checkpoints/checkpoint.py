@@ -31,7 +31,7 @@ from mnist_cli.config.choices import PRECISIONS
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
-from mnist_cli.config.sources import OLDER
+from mnist_cli.config.sources import as_computed
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
@@ -224,7 +224,7 @@ def read_course(path: Path) -> Course | None:
         return None
     _check_format(path, document)
     with _garbled(path):
-        return Course(_config_of(document["config"]), _history_of(document["metrics"]))
+        return Course(_config_of(document), _history_of(document["metrics"]))
 
 
 def _says_a_format(document: object) -> bool:
@@ -262,7 +262,7 @@ def _garbled(path: Path) -> Iterator[None]:
 def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Checkpoint:
     _check_format(path, document)
     with _garbled(path):
-        config = _config_of(document["config"])
+        config = _config_of(document)
         recorded = name = ModelName(document["model"]["name"])
         if own := config.model.is_own or name.is_own:
             name = _named_anew(path, name, document["model"], model)
@@ -310,10 +310,11 @@ def _changes(source: object, model: str) -> tuple[str, ...]:
     return own_network.changes(model, source if isinstance(source, Mapping) else {})
 
 
-def _config_of(plain: object) -> TrainConfig:
+def _config_of(document: Mapping[str, Any]) -> TrainConfig:
+    plain = document["config"]
     if not isinstance(plain, dict):
         raise TypeError("the configuration is not a table")
-    return compose([Layer({**OLDER, **plain}, {})])
+    return compose([Layer(as_computed(plain, document.get("environment")), {})])
 
 
 def _history_of(lines: Any) -> tuple[EpochResult, ...]:

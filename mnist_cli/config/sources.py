@@ -16,7 +16,7 @@ from typing import Any
 
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.config.choices import plain_model, preset_names, presets_dir
+from mnist_cli.config.choices import plain_model, preset_names, presets_dir, width_of
 from mnist_cli.config.keys import KEYS, flag, words
 from mnist_cli.config.names import ModelName, absolute_checkpoint, absolute_dataset
 from mnist_cli.errors import UsageError
@@ -75,15 +75,27 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
     return Layer(placed(values, Path()), origin, typed=True)
 
 
-OLDER: Mapping[str, Any] = {"halves": False}
-"""What older programs computed with, whose runs and checkpoints do not name these keys."""
+def as_computed(values: Mapping[str, Any], environment: object) -> dict[str, Any]:
+    """A recorded configuration with the value of ``halves`` that computes what the run computed.
+
+    Older programs, which do not record in a run's ``environment`` whether it computed halves, did so
+    with conv2 and oriented alone; elsewhere ``halves = true`` had no effect.
+    """
+    recorded = isinstance(environment, Mapping) and "halves" in environment
+    asked = values.get("halves", False)
+    if recorded or not isinstance(asked, bool):
+        return {"halves": False, **values}
+    network = width_of(str(values.get("model", "")))
+    divided = asked and network is not None and network[0] in ("conv2", "oriented")
+    return {**values, "halves": "auto" if divided else False}
+
 
 MAX_BYTES = 1 << 20
 """The largest configuration file."""
 
 
-def from_file(path: Path, *, recorded: bool = False) -> Layer:
-    """A layer from a TOML file; ``recorded`` says that a run wrote it, perhaps an older program's.
+def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> Layer:
+    """A layer from a TOML file; ``environment`` is that of the run that wrote it, if one did.
 
     Raises:
         UsageError: the file cannot be read, is not TOML, or holds tables.
@@ -110,8 +122,8 @@ def from_file(path: Path, *, recorded: bool = False) -> Layer:
                 "A configuration is flat: one key = value per line.",
             )
     origin = {key: f"{path}, line {_line_of(key, text)}" for key in values}
-    older = OLDER if recorded else {}
-    return Layer({**older, **placed(values, path.parent)}, origin)
+    values = placed(values, path.parent)
+    return Layer(values if environment is None else as_computed(values, environment), origin)
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -56,18 +56,13 @@ def pair_of(config: TrainConfig, device: torch.device, ranks: int = 1) -> Pair |
         )
     if why_not:
         return None
-    return Pair(parallel=min(_threads(config), usable_cores()) > 1)
+    threads = config.threads or torch.get_num_threads()  # now: a run changes torch's figure
+    return Pair(parallel=min(threads, usable_cores()) > 1, threads=threads)
 
 
 def threads_of_each(config: TrainConfig, pair: Pair | None) -> int:
     """The threads that compute one operation; 0 is torch's choice."""
-    if pair is None:
-        return config.threads
-    return max(1, _threads(config) // 2)
-
-
-def _threads(config: TrainConfig) -> int:
-    return config.threads or torch.get_num_threads()
+    return config.threads if pair is None else max(1, pair.threads // 2)
 
 
 def threads_in_all(config: TrainConfig, pair: Pair | None) -> int:

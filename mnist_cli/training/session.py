@@ -242,7 +242,8 @@ class Session:
         if not self.data.spec.own:
             plain["dataset"] = self.data.spec.name
         if kind == "cpu":
-            plain["threads"] = self.config.threads or torch.get_num_threads()
+            chosen = self.config.threads or torch.get_num_threads()
+            plain["threads"] = chosen if compute.pair is None else compute.pair.threads
             plain["halves"] = compute.pair is not None
         elif self.config.halves == "auto":  # has no effect here
             del plain["halves"]

@@ -83,6 +83,7 @@ def environment(state: TrainState) -> dict[str, Any]:
         "deterministic": state.config.deterministic,
         "cuda_graph": state.captured,
         "ranks": state.ranks.size,
+        "halves": state.pair is not None,
     }
 
 
@@ -139,7 +140,8 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    then = document["environment"]
+    # Without "halves" the program was an older one, whose configuration computes as it did.
+    then = {"halves": state.pair is not None, **document["environment"]}
     changed = [
         f"{key}: {then.get(key)} then, {value} now"
         for key, value in environment(state).items()

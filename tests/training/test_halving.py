@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 import time
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +37,11 @@ from mnist_cli.config.schema import TrainConfig, compose
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.registry import REGISTRY, is_divisible
-from mnist_cli.training import halving, step
+from mnist_cli.training import halving, snapshot, step
 from mnist_cli.training.halving import pair_of, threads_in_all, threads_of_each
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict
+from mnist_cli.training.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -256,25 +260,82 @@ def test_the_second_call_ends_before_an_error_of_the_first_is_raised() -> None:
     assert ended == [1]
 
 
-def test_checkpoints_and_runs_of_older_programs_compute_whole_batches(tmp_path: Path) -> None:
-    """They do not know the key, and must go on to their bits."""
-    run = Run(config(model="conv4"))
+OLDER: list[tuple[dict[str, Any], bool | str]] = [
+    ({"model": "conv4"}, False),
+    ({"model": "conv4", "halves": True}, False),
+    ({"model": "notebook", "halves": True}, False),
+    ({"model": "oriented", "halves": True}, "auto"),
+    ({"model": "conv2x0.5", "halves": True, "accumulate": 2}, "auto"),
+    ({"model": "oriented", "halves": False}, False),
+]
+"""What older programs recorded, and what computes the same now."""
+
+
+@pytest.mark.parametrize(("recorded", "halves"), OLDER)
+def test_checkpoints_of_older_programs_go_on_to_their_bits(
+    recorded: dict[str, Any], halves: bool | str, tmp_path: Path
+) -> None:
+    run = Run(config(**{**recorded, "halves": "auto"}))
     list(run.events())
     document = run.document()
+    del document["environment"]["halves"]
     del document["config"]["halves"]
+    document["config"] |= recorded
     checkpoints.write(document, tmp_path / "last.pt")
     read = checkpoints.read(tmp_path / "last.pt")
     assert read.config is not None
-    assert read.config.halves is False
+    assert read.config.halves == halves
+    pair_of(read.config, CPU)
+    now = state_of(read.config)
+    assert snapshot.restore(read, now, torch.Generator()) == []
+
+
+@pytest.mark.parametrize(("recorded", "halves"), OLDER)
+def test_runs_of_older_programs_are_repeated_as_they_were(
+    recorded: dict[str, Any], halves: bool | str, tmp_path: Path
+) -> None:
+    """Not so the runs of this program, which record what they computed, and other files."""
     folder = tmp_path / "runs" / "001-mnist-conv4"
     folder.mkdir(parents=True)
-    (folder / "config.toml").write_text('model = "conv4"\n', encoding="utf-8")
-    (tmp_path / "own.toml").write_text('model = "conv4"\n', encoding="utf-8")
-    for given, halves in ((str(folder), False), (str(tmp_path / "own.toml"), "auto")):
-        layer = recipe_layer(given)
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in recorded.items())
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+
+    def composed(given: Path) -> TrainConfig:
+        layer = recipe_layer(str(given))
         assert layer is not None
-        assert compose([layer]).halves == halves
-    assert TrainConfig().halves == "auto"
+        return compose([layer])
+
+    assert composed(folder).halves == halves
+    (folder / "environment.json").write_text('{"threads": 1}', encoding="utf-8")
+    assert composed(folder).halves == halves
+    assert composed(tmp_path / "own.toml").halves == recorded.get("halves", "auto")
+    (folder / "environment.json").write_text('{"halves": true}', encoding="utf-8")
+    assert composed(folder).halves == recorded.get("halves", False)
+
+
+def test_a_run_records_the_threads_of_both_halves(
+    tmp_path: Path,
+) -> None:
+    """Also if torch chooses them: while a run computes, torch's own figure is that of one half."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        session = session_in(tmp_path, config(**{**RECIPE, "threads": 0}))
+        seen = {torch.get_num_threads() for _ in _inside(session)}
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {2}
+    recorded = tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
+    assert (recorded["threads"], recorded["halves"]) == (4, True)
+
+
+def _inside(session: Session) -> Iterator[None]:
+    """While a run computes, also where it asks for its settings again."""
+    for _ in session.events(StopRequest()):
+        yield
+        with session._settings():
+            yield
 
 
 def test_a_run_records_whether_it_computed_halves(tmp_path: Path) -> None:
