@@ -81,10 +81,11 @@ def as_computed(values: Mapping[str, Any], environment: object) -> dict[str, Any
     Older programs, which do not record in a run's ``environment`` whether it computed halves, did so
     with conv2 and oriented alone; elsewhere ``halves = true`` had no effect.
     """
-    recorded = isinstance(environment, Mapping) and "halves" in environment
     asked = values.get("halves", False)
-    if recorded or not isinstance(asked, bool):
-        return {"halves": False, **values}
+    if isinstance(environment, Mapping) and "halves" in environment:
+        return {"halves": "auto" if environment["halves"] is True else False, **values}
+    if not isinstance(asked, bool):
+        return dict(values)
     network = width_of(str(values.get("model", "")))
     divided = asked and network is not None and network[0] in ("conv2", "oriented")
     return {**values, "halves": "auto" if divided else False}

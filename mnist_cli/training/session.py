@@ -244,8 +244,7 @@ class Session:
         if kind == "cpu":
             chosen = self.config.threads or torch.get_num_threads()
             plain["threads"] = chosen if compute.pair is None else compute.pair.threads
-            plain["halves"] = compute.pair is not None
-        elif self.config.halves == "auto":  # has no effect here
+        if self.config.halves == "auto":  # what it chose is in the run's environment
             del plain["halves"]
         if kind == "cuda":
             plain["cuda_graph"] = compute.captured
