@@ -72,7 +72,8 @@ def draw(commands: list[list[str]], folder: Path, path: Path) -> None:
     for arguments in commands:
         console.print(Text("$ mnist " + " ".join(arguments), style="bold"))
         output = captured([sys.executable, "-m", "mnist_cli", *arguments], folder)
-        console.print(Text.from_ansi(output.strip("\n")))
+        here = output.replace(f"{DOCS.resolve().parent}{os.sep}", "")  # as in a clone
+        console.print(Text.from_ansi(here.strip("\n")))
     console.save_svg(str(path), title="mnist_cli")
 
 
