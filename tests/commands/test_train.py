@@ -98,7 +98,7 @@ def test_without_mnist_the_fast_preset_trains_on_all_bundled_digits(
     words = ["train", "--config", "fast", "--set", "threads=1", "--precision", "fp32", "--json"]
     with pytest.warns(Caution) as warned:
         outcome = run(*words)
-    assert "24,576 is more than the bundled digits have" in str(warned.list[-1].message)
+    assert "25,600 is more than the bundled digits have" in str(warned.list[-1].message)
     assert (outcome.code, outcome.document["steps"]) == (0, 5)
     assert "train_size = 0\n" in Path(outcome.document["run"], "config.toml").read_text()
     named = run(*words, "--dataset", "digits")
