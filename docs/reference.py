@@ -15,7 +15,8 @@ import typer
 
 from mnist_cli import cli
 from mnist_cli.commands.help_pages import EXAMPLES
-from mnist_cli.config.keys import KEYS, kinds, permitted, words
+from mnist_cli.config.keys import KEYS, kinds, words
+from mnist_cli.config.messages import permitted
 from mnist_cli.config.schema import CHOOSERS
 
 PAGE = Path(__file__).parent / "reference.md"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnist_cli.benchmark import FACTORS
-from mnist_cli.commands import options
+from mnist_cli.commands import completing, options
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
 
@@ -35,7 +35,7 @@ RecipesArgument = Annotated[
         help=f"Presets or TOML files, each with its number of runs. Default: {RUNS} runs "
         f"(--scaling: {SCALING_RUNS}) of {' '.join(RECIPES)} "
         f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {' '.join(SCALING_RECIPES)}).",
-        autocompletion=options.complete(choices.preset_names()),
+        autocompletion=completing.complete(choices.preset_names()),
         show_default=False,
     ),
 ]

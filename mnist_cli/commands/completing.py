@@ -1,8 +1,18 @@
-"""The command line that a shell completes, as shells hand it over to Typer."""
+"""Shell completion: the command line as shells hand it over to Typer, and what completes it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mnist_cli import catalogue
+from mnist_cli.api.places import RUNS
+from mnist_cli.config import choices, keys
 
 _KEY = "COMP_SETTING"
 """The variable that holds what a shell has split off before an equals sign."""
@@ -60,3 +70,93 @@ def _with_settings(words: list[str], last: int) -> tuple[list[str], int]:
 def key_typed() -> str:
     """The key of ``--set`` whose value is completed, if the shell has split it off; else empty."""
     return os.environ.get(_KEY, "")
+
+
+WORDS: Mapping[str, Sequence[str]] = {
+    "dataset": ("auto", *catalogue.names()),
+    "model": choices.MODELS,
+    "device": choices.DEVICES,
+}
+"""By key, words that complete its value, where :func:`mnist_cli.config.keys.words` names none."""
+
+
+def complete(words: Sequence[str]) -> Any:
+    """Shell completion among fixed words."""
+
+    def matching(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return matching
+
+
+def complete_list(words: Sequence[str]) -> Any:
+    """Shell completion of the last of several words between commas."""
+
+    def matching(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in words if word not in before.split(",")]
+        return [f"{before}{comma}{word}" for word in left if word.startswith(last)]
+
+    return matching
+
+
+def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
+
+    The runs are those under ``--runs``, if it comes before, or else of the default folder. A name
+    stands with its number; without it only once its first letters are typed.
+    """
+    from mnist_cli.runs.directory import run_name, run_number
+
+    with contextlib.suppress(OSError):
+        found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
+        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
+        runs = sorted(visible, key=run_number, reverse=True)
+        names = [word for path in runs for word in (str(run_number(path)), path.name)]
+        if incomplete:
+            names += dict.fromkeys(run_name(path) for path in runs)
+        return [name for name in names if name.startswith(incomplete)]
+    return []
+
+
+def complete_assignments(*, several: bool = False) -> Any:
+    """Shell completion of ``KEY=VALUE``: of the key, then among the words that its value may be.
+
+    Where one key is left that has words, they are offered with it, so that no shell ends the word
+    after the equals sign.
+
+    Args:
+        several: whether the value may be several ones between commas.
+    """
+
+    def matching(context: typer.Context, incomplete: str) -> list[str]:
+        if split_off := key_typed():
+            return _values(context, split_off, incomplete, several=several)
+        typed, equals, value = incomplete.partition("=")
+        if equals:
+            found = _values(context, typed, value, several=several)
+            return [f"{typed}={word}" for word in found]
+        names = [name for name in keys.KEYS if name.startswith(typed)]
+        if len(names) == 1 and names[0] != "start":
+            words = _words(names[0])
+            return [f"{names[0]}={word}" for word in words or ("",)]
+        return [f"{name}=" for name in names]
+
+    return matching
+
+
+def _values(context: typer.Context, typed: str, value: str, *, several: bool) -> list[str]:
+    """What completes the value of a key, as it was typed."""
+    name = typed.replace("-", "_")
+    if name not in keys.KEYS:
+        return []
+    if name == "start":
+        return complete_runs(context, value)
+    found: list[str] = (complete_list if several else complete)(_words(name))(value)
+    return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The words that a key's value may be."""
+    truths = ("true", "false") if keys.is_truth(name) else ()
+    return (*WORDS.get(name, keys.words(name)), *truths)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_cli.api import recipe_layers
-from mnist_cli.commands import options
+from mnist_cli.commands import completing, options
 from mnist_cli.config.choices import preset_names
 from mnist_cli.errors import UsageError
 
@@ -28,7 +28,7 @@ RecipeArgument = Annotated[
     typer.Argument(
         metavar="NAME|FILE|RUN",
         help=f"Preset ({', '.join(preset_names())}), TOML file, or run.",
-        autocompletion=options.complete(preset_names()),
+        autocompletion=completing.complete(preset_names()),
     ),
 ]
 

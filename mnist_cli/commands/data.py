@@ -10,7 +10,7 @@ import typer
 from mnist_cli import catalogue
 from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import completing, contradictions, options
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import OutputError, UsageError
 
@@ -28,7 +28,7 @@ NameArgument = Annotated[
     typer.Argument(
         metavar="NAME|PATH",
         help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
-        autocompletion=options.complete(catalogue.names()),
+        autocompletion=completing.complete(catalogue.names()),
     ),
 ]
 
@@ -38,7 +38,7 @@ KnownArgument = Annotated[
     typer.Argument(
         metavar="NAME",
         help=f"One of {', '.join(catalogue.names())}.",
-        autocompletion=options.complete(catalogue.names()),
+        autocompletion=completing.complete(catalogue.names()),
     ),
 ]
 
@@ -148,7 +148,7 @@ def show(
             metavar="NAME|PATH",
             help=f"auto (MNIST, else the bundled digits), {', '.join(catalogue.names())}; "
             "or a path to your own.",
-            autocompletion=options.complete(["auto", *catalogue.names()]),
+            autocompletion=completing.complete(["auto", *catalogue.names()]),
         ),
     ] = "auto",
     split: Annotated[
@@ -243,7 +243,7 @@ def convert(
             metavar="NAME|PATH",
             help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
             show_default=False,
-            autocompletion=options.complete(catalogue.names()),
+            autocompletion=completing.complete(catalogue.names()),
         ),
     ],
     out: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import contradictions, early, options
+from mnist_cli.commands import completing, contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.config.choices import DEVICES
 from mnist_cli.errors import DeviceError
@@ -26,7 +26,7 @@ def doctor(
         typer.Option(
             "--device",
             parser=str.lower,
-            autocompletion=options.complete(DEVICES),
+            autocompletion=completing.complete(DEVICES),
             metavar="auto|cpu|cuda|cuda:N|mps",
             help="Check this device and exit with code 2 if it is not usable. With --prove: the "
             "device to test (default: auto).",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import options
+from mnist_cli.commands import completing, options
 from mnist_cli.config.choices import LOGGERS
 from mnist_cli.errors import UsageError
 
@@ -24,7 +24,7 @@ LoggerOption = Annotated[
         help="Log the run with another program too: its configuration and metrics, no data and no "
         "code. One, or a comma-separated list; repeatable.",
         show_default=False,
-        autocompletion=options.complete_list(LOGGERS),
+        autocompletion=completing.complete_list(LOGGERS),
     ),
 ]
 

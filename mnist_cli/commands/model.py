@@ -9,7 +9,7 @@ import typer
 
 from mnist_cli.base.files import is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import early, options
+from mnist_cli.commands import completing, early, options
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
@@ -24,7 +24,7 @@ MAX_IMAGES = 4096  # activations are computed, and those of more may not fit int
 
 def _complete_networks(context: typer.Context, incomplete: str) -> list[str]:
     names = [name for name in choices.MODELS if name.startswith(incomplete)]
-    return [*names, *options.complete_runs(context, incomplete)]
+    return [*names, *completing.complete_runs(context, incomplete)]
 
 
 NetworkArgument = Annotated[

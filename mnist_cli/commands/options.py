@@ -5,7 +5,6 @@ Imports neither torch nor the configuration: it is read for every ``--help``.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -14,11 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mnist_cli import catalogue
 from mnist_cli.api.places import DATA_DIR as DATA_DIR
 from mnist_cli.api.places import RUNS as RUNS
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import completing
+from mnist_cli.commands.completing import WORDS, complete, complete_assignments, complete_runs
 from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.normalisations import MeanStd
@@ -28,15 +26,6 @@ from mnist_cli.report import themes
 Command = Callable[..., None]
 
 COMPUTE, DATA, OUTPUT = keys.COMPUTE, keys.DATA, "Output"
-
-
-def complete(words: Sequence[str]) -> Any:
-    """Shell completion among fixed words."""
-
-    def matching(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return matching
 
 
 def of_key(name: str, default: str, meaning: str = "") -> Any:
@@ -49,7 +38,7 @@ def of_key(name: str, default: str, meaning: str = "") -> Any:
     """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None
-    truth = _is_truth(name)
+    truth = keys.is_truth(name)
     by_type = {int: "N", float: "X"}.get(keys.kinds(name)[0], "")
     metavar = key.option.metavar or "|".join(words) or by_type
     spelled = [f"{flag}/--no-{flag[2:]}"] if truth else [flag, key.option.short]
@@ -58,9 +47,7 @@ def of_key(name: str, default: str, meaning: str = "") -> Any:
         metavar=None if truth else metavar,
         help=f"{meaning or key.help} \\[default: {default}]" if default else key.help,
         parser=_parser(name),
-        autocompletion=complete_runs
-        if name == "start"
-        else complete(_COMPLETIONS.get(name, words)),
+        autocompletion=complete_runs if name == "start" else complete(WORDS.get(name, words)),
         rich_help_panel=key.option.panel,
     )
 
@@ -69,91 +56,7 @@ def _parser(name: str) -> Callable[[str], Any] | None:
     """Reads a value that may be typed in upper case; None for numbers, truths and paths."""
     if name == "model":
         return lambda text: choices.plain_model(ModelName.typed(text))
-    return str.lower if name == "device" or (keys.words(name) and not _is_truth(name)) else None
-
-
-def _is_truth(name: str) -> bool:
-    return bool in keys.kinds(name)
-
-
-_COMPLETIONS: Mapping[str, Sequence[str]] = {
-    "dataset": ("auto", *catalogue.names()),
-    "model": choices.MODELS,
-    "device": choices.DEVICES,
-}
-
-
-def complete_list(words: Sequence[str]) -> Any:
-    """Shell completion of the last of several words between commas."""
-
-    def matching(incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
-        left = [word for word in words if word not in before.split(",")]
-        return [f"{before}{comma}{word}" for word in left if word.startswith(last)]
-
-    return matching
-
-
-def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Shell completion of runs by number or name, newest first; the shell itself completes paths.
-
-    The runs are those under ``--runs``, if it comes before, or else of the default folder. A name
-    stands with its number; without it only once its first letters are typed.
-    """
-    from mnist_cli.runs.directory import run_name, run_number
-
-    with contextlib.suppress(OSError):
-        found = (path for path in Path(context.params.get("runs") or RUNS).iterdir())
-        visible = [path for path in found if run_number(path) and not path.name.startswith(".")]
-        runs = sorted(visible, key=run_number, reverse=True)
-        names = [word for path in runs for word in (str(run_number(path)), path.name)]
-        if incomplete:
-            names += dict.fromkeys(run_name(path) for path in runs)
-        return [name for name in names if name.startswith(incomplete)]
-    return []
-
-
-def complete_assignments(*, several: bool = False) -> Any:
-    """Shell completion of ``KEY=VALUE``: of the key, then among the words that its value may be.
-
-    Where one key is left that has words, they are offered with it, so that no shell ends the word
-    after the equals sign.
-
-    Args:
-        several: whether the value may be several ones between commas.
-    """
-
-    def matching(context: typer.Context, incomplete: str) -> list[str]:
-        if split_off := completing.key_typed():
-            return _values(context, split_off, incomplete, several=several)
-        typed, equals, value = incomplete.partition("=")
-        if equals:
-            found = _values(context, typed, value, several=several)
-            return [f"{typed}={word}" for word in found]
-        names = [name for name in keys.KEYS if name.startswith(typed)]
-        if len(names) == 1 and names[0] != "start":
-            words = _words(names[0])
-            return [f"{names[0]}={word}" for word in words or ("",)]
-        return [f"{name}=" for name in names]
-
-    return matching
-
-
-def _values(context: typer.Context, typed: str, value: str, *, several: bool) -> list[str]:
-    """What completes the value of a key, as it was typed."""
-    name = typed.replace("-", "_")
-    if name not in keys.KEYS:
-        return []
-    if name == "start":
-        return complete_runs(context, value)
-    found: list[str] = (complete_list if several else complete)(_words(name))(value)
-    return found
-
-
-def _words(name: str) -> tuple[str, ...]:
-    """The words that a key's value may be."""
-    truths = ("true", "false") if _is_truth(name) else ()
-    return (*_COMPLETIONS.get(name, keys.words(name)), *truths)
+    return str.lower if name == "device" or (keys.words(name) and not keys.is_truth(name)) else None
 
 
 def default_of(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnist_cli.api.picture_names import PICTURES
-from mnist_cli.commands import browser, contradictions, early, options
+from mnist_cli.commands import browser, completing, contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
@@ -24,7 +24,7 @@ RunsArgument = Annotated[
         metavar="RUN",
         help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs. For several runs, their curves are drawn in one figure.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
         show_default=False,
     ),
 ]
@@ -35,7 +35,7 @@ OnlyOption = Annotated[
         metavar="NAME,…",
         help="Pictures to draw. Default: all but embedding. "
         + "; ".join(f"{name} ({what})" for name, what in PICTURES.items()),
-        autocompletion=options.complete_list(list(PICTURES)),
+        autocompletion=completing.complete_list(list(PICTURES)),
     ),
 ]
 AllOption = Annotated[
@@ -58,7 +58,7 @@ FormatOption = Annotated[
         "-f",
         metavar="|".join(FORMATS),
         help="Format, or a comma-separated list.",
-        autocompletion=options.complete_list(FORMATS),
+        autocompletion=completing.complete_list(FORMATS),
         rich_help_panel=options.OUTPUT,
     ),
 ]

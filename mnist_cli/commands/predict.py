@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.api.picture_names import refuse_others
-from mnist_cli.commands import contradictions, early, options
+from mnist_cli.commands import completing, contradictions, early, options
 from mnist_cli.commands.contradictions import Excludes
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import DataError, UsageError
@@ -38,7 +38,7 @@ CheckpointOption = Annotated[
         metavar="CHECKPOINT",
         help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
     ),
 ]
 SegmentFlag = Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mnist_cli.base.files import is_regular
-from mnist_cli.commands import contradictions, options
+from mnist_cli.commands import completing, contradictions, options
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ComparedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
         show_default=False,
     ),
 ]
@@ -41,7 +41,7 @@ ShownArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run: a folder, its name under --runs, or its number, such as 12.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
         show_default=False,
     ),
 ]
@@ -50,7 +50,7 @@ RemovedArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Runs to delete: folders, their names under --runs, or their numbers, such as 12.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_cli.api import recipe_layers
-from mnist_cli.commands import logging_options, options
+from mnist_cli.commands import completing, logging_options, options
 from mnist_cli.config import keys
 from mnist_cli.errors import Stopped, UsageError
 
@@ -28,7 +28,7 @@ SweptOption = Annotated[
         metavar="KEY=A,B,C",
         help="Values of a key of the configuration to try; repeatable, for every combination. "
         "A single value holds for all runs.",
-        autocompletion=options.complete_assignments(several=True),
+        autocompletion=completing.complete_assignments(several=True),
     ),
 ]
 SeedsOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli.commands import completing, options
 from mnist_cli.config import keys
 
 PROCESSES = "Several processes"
@@ -65,7 +65,7 @@ ResumeFlag = Annotated[
         help="Continue a run where it stopped, to the same bits. Without a value: the newest "
         "unfinished run. A run that a limit has stopped counts as finished: name it, and raise the "
         "limit.",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
     ),
 ]
 PrintConfigFlag = Annotated[

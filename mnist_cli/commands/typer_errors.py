@@ -106,8 +106,8 @@ def _bad_value(error: Exception) -> str:
     """
     from pydantic import ValidationError
 
-    from mnist_cli.config.keys import KEYS, number, permitted
-    from mnist_cli.config.messages import complaint
+    from mnist_cli.config.keys import KEYS
+    from mnist_cli.config.messages import complaint, number, permitted
 
     option, cause = getattr(error, "param", None), error.__cause__
     if option is None or not isinstance(cause, ValidationError):

@@ -263,15 +263,12 @@ class Keys:
         "CUDA: produce the same bits in each run, at lower speed. A CPU always does.",
         Option(COMPUTE),
     )
-    threads: int = key(
-        0, "CPU threads; 0 is torch's choice, one per core.", Option(COMPUTE), ge=0, le=1024
-    )
+    threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
     halves: Literal["auto"] | bool = key(
         "auto",
         "CPU: compute the two halves of each batch at the same time, each with half of the "
-        "threads; batch norm then normalises each half by itself. auto does so wherever possible: "
-        "with conv2, conv4, oriented and example-2018, in one process, without ensemble, "
-        "accumulate and compile.",
+        "threads; batch norm normalises each half by itself. auto does so where it is possible: "
+        "conv2, conv4, oriented, example-2018; one process; no ensemble, accumulate or compile.",
     )
     checkpoint_every: int = key(
         0,
@@ -307,47 +304,13 @@ def kinds(name: str) -> tuple[Any, ...]:
     return tuple(member for member in members if member is not type(None))
 
 
+def is_truth(name: str) -> bool:
+    """Whether a key's value may be true or false."""
+    return bool in kinds(name)
+
+
 def words(name: str) -> tuple[str, ...]:
     """The words that a key's value is one of; empty if it is something else."""
     return tuple(
         word for kind in kinds(name) if get_origin(kind) is Literal for word in get_args(kind)
     )
-
-
-def permitted(name: str) -> str:
-    """The value of a key in words: ``a whole number from 1 to 20``, or the words it may be."""
-    key = KEYS[name]
-    if {int, float} & set(kinds(name)):
-        return number(whole=int in kinds(name), ge=key.ge, gt=key.gt, le=key.le, lt=key.lt)
-    listed = words(name) or (key.option.metavar if key.option else "").split("|")
-    return ", ".join(listed)
-
-
-def number(
-    *,
-    whole: bool,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-) -> str:
-    """A number within bounds in words: ``a whole number from 1 to 20``.
-
-    Args:
-        whole: whether it is an integer.
-        ge: the least number; ``gt`` excludes the bound itself.
-        gt: see ``ge``.
-        le: the greatest number; ``lt`` excludes the bound itself.
-        lt: see ``le``.
-    """
-    kind = "a whole number" if whole else "a number"
-    if ge is not None and le is not None:
-        return f"{kind} from {_figure(ge)} to {_figure(le)}"
-    words = {"at least": ge, "above": gt, "at most": le, "below": lt}
-    bounds = [f"{word} {_figure(bound)}" for word, bound in words.items() if bound is not None]
-    within = " and ".join(bounds)
-    return f"{kind} of {within}" if within.startswith("at") else f"{kind} {within}".rstrip()
-
-
-def _figure(bound: float) -> str:
-    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import DEVICES
-from mnist_cli.config.keys import KEYS, permitted, words
+from mnist_cli.config.keys import KEYS, kinds, words
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,3 +85,42 @@ def _naming(key: str, origin: Mapping[str, str]) -> str:
 
 def _at(place: str) -> str:
     return f"{place}: " if place else ""
+
+
+def permitted(name: str) -> str:
+    """The value of a key in words: ``a whole number from 1 to 20``, or the words it may be."""
+    key = KEYS[name]
+    if {int, float} & set(kinds(name)):
+        return number(whole=int in kinds(name), ge=key.ge, gt=key.gt, le=key.le, lt=key.lt)
+    listed = words(name) or (key.option.metavar if key.option else "").split("|")
+    return ", ".join(listed)
+
+
+def number(
+    *,
+    whole: bool,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> str:
+    """A number within bounds in words: ``a whole number from 1 to 20``.
+
+    Args:
+        whole: whether it is an integer.
+        ge: the least number; ``gt`` excludes the bound itself.
+        gt: see ``ge``.
+        le: the greatest number; ``lt`` excludes the bound itself.
+        lt: see ``le``.
+    """
+    kind = "a whole number" if whole else "a number"
+    if ge is not None and le is not None:
+        return f"{kind} from {_figure(ge)} to {_figure(le)}"
+    words = {"at least": ge, "above": gt, "at most": le, "below": lt}
+    bounds = [f"{word} {_figure(bound)}" for word, bound in words.items() if bound is not None]
+    within = " and ".join(bounds)
+    return f"{kind} of {within}" if within.startswith("at") else f"{kind} {within}".rstrip()
+
+
+def _figure(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

@@ -7,27 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-class Drawn(NamedTuple):
-    """The changes of N images: affine maps (N, 2, 3), and draws (5, N, 1, 1, 1) from 0 to 1.
-
-    None stands for no change of that kind.
-    """
-
-    theta: Tensor | None
-    erased: Tensor | None
-
-    def of(self, part: slice) -> Drawn:
-        """The changes of a part of the images."""
-        theta = None if self.theta is None else self.theta[part]
-        erased = None if self.erased is None else self.erased[:, part]
-        return Drawn(theta, erased)
 
 
 @dataclass(frozen=True)
@@ -54,23 +37,31 @@ class Augmentation:
         """Whether images are moved at all."""
         return bool(self.shift or self.rotate or self.scale or self.shear)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images (N, 1, H, W), float with a background of 0."""
-        return self.apply(images, self.draw(len(images), images.shape[-1], generator))
+    def __call__(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        *,
+        batch: int | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """Change images (N, 1, H, W), float with a background of 0.
 
-    def draw(self, count: int, size: int, generator: torch.Generator) -> Drawn:
-        """Draw the changes of ``count`` images of ``size`` pixels in each direction."""
-        theta = self.matrices(count, size, generator) if self.moves else None
-        shape, device = (5, count, 1, 1, 1), generator.device
-        erased = torch.rand(shape, generator=generator, device=device) if self.erase else None
-        return Drawn(theta, erased)
-
-    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
-        """Change images (N, 1, H, W), float with a background of 0, as it was drawn for them."""
-        if drawn.theta is not None:
-            images = _move(images, drawn.theta)
-        if drawn.erased is not None:
-            images = _erase(images, self.erase, drawn.erased)
+        Args:
+            images: the images.
+            generator: the source of random numbers.
+            batch: the size of the larger batch that they are a part of. The random numbers are
+                drawn for all of it, so that an image's do not depend on the part.
+            first: the place of the first image in that batch.
+        """
+        count = len(images) if batch is None else batch
+        part = slice(first, first + len(images))
+        if self.moves:
+            theta = self.matrices(count, images.shape[-1], generator)
+            images = _move(images, theta[part])
+        if self.erase:
+            draw = torch.rand((5, count, 1, 1, 1), generator=generator, device=generator.device)
+            images = _erase(images, self.erase, draw[:, part])
         return images
 
     def matrices(self, count: int, size: int, generator: torch.Generator) -> Tensor:

@@ -181,12 +181,12 @@ class DeviceLoader(Loader):
         The random numbers of an image do not depend on the number of ranks: each rank draws for
         the whole batch. Reads nothing back, so a CUDA graph can capture it.
         """
-        part, augment = self.part.of(len(index)), self._batching.augmentation
+        part = self.part.of(len(index))
         mine = index[part]
         images = self._split.images.index_select(0, mine).float()
-        drawn = augment.draw(len(index), images.shape[-1], self.generator).of(part)
-        images = self._normalisation(augment.apply(images, drawn))
-        return images, self._split.labels.index_select(0, mine)
+        augment = self._batching.augmentation
+        images = augment(images, self.generator, batch=len(index), first=part.start)
+        return self._normalisation(images), self._split.labels.index_select(0, mine)
 
 
 class ConventionalLoader(Loader):

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -39,7 +38,7 @@ def settle_allocator() -> None:
 
 @lru_cache(maxsize=1)  # glibc keeps what it was told last
 def _settle(*, limited: bool) -> None:
-    if _configured(os.environ):
+    if _configured():
         return
     with contextlib.suppress(AttributeError, OSError):  # another C library
         set_to = ctypes.CDLL(None).mallopt
@@ -51,6 +50,6 @@ def _settle(*, limited: bool) -> None:
         set_to(_TOP_PAD, AHEAD)
 
 
-def _configured(environment: Mapping[str, str]) -> bool:
-    named = any(name.startswith("MALLOC_") and name.endswith("_") for name in environment)
-    return named or "glibc.malloc" in environment.get("GLIBC_TUNABLES", "")
+def _configured() -> bool:
+    named = any(name.startswith("MALLOC_") and name.endswith("_") for name in os.environ)
+    return named or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")

@@ -58,12 +58,12 @@ def line(one: Run, target: float) -> str:
 
 @line.register
 def _(one: Measurement, target: float) -> str:
-    seconds = one.seconds_to(target)
     if not target:
         return (
             f"{one.recipe} seed {one.seed}: {one.accuracy:.2%} after {one.train_seconds:.2f} s of "
             f"training, process {one.process_seconds:.1f} s"
         )
+    seconds = one.seconds_to(target)
     reached = "not reached" if seconds is None else f"after {seconds:.2f} s of training"
     return (
         f"{one.recipe} seed {one.seed}: {one.accuracy:.2%}, {target:.1%} {reached}, "

@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory, trained once for all tests: they only read it."""
+    """A run directory, trained once for all tests: they add at most ``grad`` and ``plots`` to it."""
     runs = tmp_path_factory.mktemp("trained")
     assert cli.run([*TINY, "--quiet", "--runs", str(runs)]) == 0
     return runs / "0001-digits-conv2"

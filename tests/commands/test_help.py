@@ -14,7 +14,7 @@ from program import Run, shell
 
 from mnist_cli import cli
 from mnist_cli.api import checkpoint_given
-from mnist_cli.commands import browser, draw, help_pages, options
+from mnist_cli.commands import browser, completing, draw, help_pages, options
 from mnist_cli.commands.help_pages import EXAMPLES, GROUPS
 from mnist_cli.config.keys import KEYS, flag, words
 
@@ -397,13 +397,13 @@ def test_whatever_takes_a_run_or_one_of_some_words_completes() -> None:
 
 def test_completion_of_runs_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     context = COMMANDS["mnist eval"].make_context("eval", [])
-    assert options.complete_runs(context, "") == []
+    assert completing.complete_runs(context, "") == []
     Path("runs").touch()
-    assert options.complete_runs(context, "") == []
+    assert completing.complete_runs(context, "") == []
 
 
 def test_lists_complete_at_their_end() -> None:
-    complete = options.complete_list(("png", "pdf", "svg"))
+    complete = completing.complete_list(("png", "pdf", "svg"))
     assert complete("p") == ["png", "pdf"]
     assert complete("png,") == ["png,pdf", "png,svg"]
     assert complete("png,s") == ["png,svg"]

@@ -13,8 +13,9 @@ from program import TINY, Run
 from mnist_cli.errors import Caution, DataError
 
 
-def test_a_run_ends_with_its_curves_and_no_leftovers(trained: Path) -> None:
-    names = {path.name for path in trained.iterdir()}
+def test_a_run_ends_with_its_curves_and_no_leftovers(run: Run) -> None:
+    assert run(*TINY).code == 0
+    names = {path.name for path in Path("runs/0001-digits-conv2").iterdir()}
     assert names == {
         *("config.toml", "environment.json", "metrics.jsonl", "last.pt", "best.pt"),
         *("summary.json", "curves.png", "run.lock"),

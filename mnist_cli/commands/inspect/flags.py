@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mnist_cli.autograd.folding import MANY
-from mnist_cli.commands import options
+from mnist_cli.commands import completing, options
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"
@@ -149,7 +149,7 @@ CompareFlag = Annotated[
     typer.Option(
         "--compare",
         metavar="A B",
-        autocompletion=options.complete_runs,
+        autocompletion=completing.complete_runs,
         help="Compare two dumps (.json), checkpoints or runs, node by node.",
         rich_help_panel=COMPARED,
     ),
@@ -160,7 +160,7 @@ AgainstFlag = Annotated[
     typer.Option(
         "--against",
         metavar="fp32|bf16|fp16|cpu|cuda|train|eval|FILE",
-        autocompletion=options.complete(OTHERS),
+        autocompletion=completing.complete(OTHERS),
         help="Compare with another precision, device or mode on the same batch, or with a dump.",
         rich_help_panel=COMPARED,
     ),
@@ -209,7 +209,7 @@ FormatsFlag = Annotated[
         "-f",
         metavar="LIST",
         help="Comma-separated list of text, json, dot, mermaid, svg and html.",
-        autocompletion=options.complete_list(("text", "json", "dot", "mermaid", "svg", "html")),
+        autocompletion=completing.complete_list(("text", "json", "dot", "mermaid", "svg", "html")),
         rich_help_panel=options.OUTPUT,
     ),
 ]
