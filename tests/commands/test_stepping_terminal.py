@@ -33,6 +33,8 @@ class Terminal:
     process: Popen[str]
     side: int
     program_side: int
+    before: list[object]
+    """Its settings before the program started."""
     seen: str = ""
 
     def type(self, keys: str) -> None:
@@ -71,8 +73,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     termios.tcsetwinsize(side, (12, 40))
     ends = {"stdin": program_side, "stdout": program_side, "stderr": program_side}
     asked = ("--model", "conv2", "--batch-size", "2", "--precision", "fp32", "--step")
+    before = settings(program_side)
     process = start("inspect-grad", *asked, **ends)
-    window = Terminal(process, side, program_side)
+    window = Terminal(process, side, program_side, before)
     try:
         yield window
     finally:
@@ -82,8 +85,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
         os.close(program_side)
 
 
-def settings(terminal: Terminal) -> list[object]:
-    return list(termios.tcgetattr(terminal.program_side))
+def settings(program_side: int) -> list[object]:
+    return list(termios.tcgetattr(program_side))
 
 
 def last_screen(text: str) -> list[str]:
@@ -91,9 +94,10 @@ def last_screen(text: str) -> list[str]:
 
 
 def test_keys_resizing_and_quitting(terminal: Terminal) -> None:
-    before = settings(terminal)
     terminal.wait_for(r"step 1 of \d+[\s\S]*quit")
-    assert settings(terminal) != before  # keys are read one by one, without echo
+    assert (
+        settings(terminal.program_side) != terminal.before
+    )  # keys are read one by one, without echo
     terminal.type("n")
     terminal.wait_for(r"step 2 of \d+[\s\S]*quit")
     terminal.type("gfc1.weight")
@@ -115,7 +119,7 @@ def test_keys_resizing_and_quitting(terminal: Terminal) -> None:
     assert found[1] == found[2]
     terminal.type("q")
     assert terminal.end() == 0
-    assert settings(terminal) == before
+    assert settings(terminal.program_side) == terminal.before
 
 
 @pytest.mark.parametrize(
@@ -129,11 +133,10 @@ def test_keys_resizing_and_quitting(terminal: Terminal) -> None:
 def test_an_interrupted_command_puts_the_terminal_back(
     terminal: Terminal, stop: Callable[[Terminal], None], code: int
 ) -> None:
-    before = settings(terminal)
     terminal.wait_for(r"step 1 of \d+[\s\S]*quit")
     stop(terminal)
     assert terminal.end() == code
-    assert settings(terminal) == before
+    assert settings(terminal.program_side) == terminal.before
 
 
 def test_any_signal_ends_the_wait_for_a_key() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,24 @@ STRACE = shutil.which("strace")
 CALL = re.compile(r"^\d+ +(\w+)\((.*)\) += (-?\d+)")
 NAMED = re.compile(r"<([^<>]+)>")
 QUOTED = re.compile(r'"([^"]*)"')
+UNFINISHED = " <unfinished ...>"
+RESUMED = re.compile(r"^<\.\.\. \w+ resumed>")
+
+
+def whole_calls(trace: str) -> Iterator[str]:
+    """The lines of a trace, with the two parts of a call that another thread interrupted joined.
+
+    Such a call is where it ended: a file is synced when fsync returns.
+    """
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        process, _, rest = line.partition(" ")
+        if line.endswith(UNFINISHED):
+            begun[process] = line.removesuffix(UNFINISHED)
+        elif resumed := RESUMED.match(rest.lstrip()):
+            yield begun.pop(process, "") + rest.lstrip()[resumed.end() :]
+        else:
+            yield line
 
 
 def judge(trace: str, folder: Path) -> dict[str, str]:
@@ -24,7 +43,7 @@ def judge(trace: str, folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     synced: dict[str, bool] = {}
     pending: dict[str, str] = {}
-    for line in trace.splitlines():
+    for line in whole_calls(trace):
         match = CALL.match(line)
         if not match or int(match[3]) < 0:
             continue
@@ -54,6 +73,15 @@ TRACE = """\
 7 rename("/r/.a.7.tmp", "/r/a") = 0
 7 fsync(3</r>) = 0
 """
+
+
+def test_a_call_that_another_thread_interrupts_is_read_whole() -> None:
+    between = '7 fsync(3</r/.a.7.tmp> <unfinished ...>\n8 write(4</r/b>, "x", 1) = 1\n'
+    resumed = f"{between}7 <... fsync resumed>)             = 0\n"
+    trace = TRACE.replace("7 fsync(3</r/.a.7.tmp>) = 0\n", resumed)
+    assert trace != TRACE
+    assert set(judge(trace, Path("/")).values()) == {""}
+    assert all(judge(trace.replace("= 0\n7 rename", "= -1 EIO\n7 rename"), Path("/")).values())
 
 
 @pytest.mark.parametrize("line", [1, 3])
