@@ -50,7 +50,7 @@ NAVIGATION["Use"] += unlisted()
 
 project = "mnist_cli"
 author = "The mnist_cli authors"
-release = re.findall(r'__version__ = "(.*)"', (ROOT / "mnist_cli/__init__.py").read_text())[0]
+release = re.findall(r'__version__ = "(.*)"', (ROOT / "mnist_cli/base/version.py").read_text())[0]
 
 extensions = ["myst_nb"]
 root_doc = "README"

@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mnist_cli.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mnist_cli import autograd as autograd
     from mnist_cli import errors as errors
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from mnist_cli.training.callback import Callback as Callback
     from mnist_cli.training.callback import ObservedRun as ObservedRun
     from mnist_cli.training.callback import Progress as Progress
-
-__version__ = "0.2.0"
 
 _HOME = {
     "api.loaded": ("Classifier",),

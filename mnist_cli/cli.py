@@ -24,9 +24,9 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 import typer.core
 
-from mnist_cli import __version__
 from mnist_cli.base.process import abandon_stdout, check_working_directory, end
 from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, ignore_signals
+from mnist_cli.base.version import __version__
 from mnist_cli.commands import help_pages, options
 from mnist_cli.commands.renamed import renamed, spelled_out
 from mnist_cli.commands.typer_errors import refuse_empty, translated

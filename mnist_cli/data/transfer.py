@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mnist_cli import __version__
+from mnist_cli.base.version import __version__
 
 if TYPE_CHECKING:
     import httpx

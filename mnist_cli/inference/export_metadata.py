@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mnist_cli import __version__
+from mnist_cli.base.version import __version__
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.names import dataset_label
 from mnist_cli.exporting.formats import Format, Input

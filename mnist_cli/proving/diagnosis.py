@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from mnist_cli import __version__, catalogue
+from mnist_cli import catalogue
 from mnist_cli.base import cores
 from mnist_cli.base.files import check_writable
 from mnist_cli.base.packages import CORE, OPTIONAL
+from mnist_cli.base.version import __version__
 from mnist_cli.data import store
 from mnist_cli.devices.device import cpu_features, cpu_name, resolve_precision
 from mnist_cli.errors import OutputError

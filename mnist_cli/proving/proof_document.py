@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from mnist_cli import __version__, catalogue
+from mnist_cli import catalogue
+from mnist_cli.base.version import __version__
 from mnist_cli.data import store
 from mnist_cli.data.load import load
 from mnist_cli.devices.device import describe, resolve_device

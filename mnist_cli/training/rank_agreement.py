@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mnist_cli import __version__
+from mnist_cli.base.version import __version__
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.schema import TrainConfig
