@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.api.checkpoint_given import network_name
-from mnist_cli.api.run_object import Run, target_of
+from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.keys import KEYS
 from mnist_cli.config.sources import Layer, placed
@@ -57,7 +57,7 @@ def recipe_text(recipe: object) -> str:
     Raises:
         UsageError: it is of another type.
     """
-    if isinstance(recipe, (Run, int)) and not isinstance(recipe, bool):
+    if isinstance(recipe, (RunFolder, int)) and not isinstance(recipe, bool):
         return str(target_of(recipe))
     if isinstance(recipe, (str, os.PathLike)) and str(recipe):
         return os.fspath(recipe)
@@ -69,5 +69,5 @@ def recipe_text(recipe: object) -> str:
 
 def named_network(*given: object) -> dict[str, Any]:
     """The caller's own network of the runs among some arguments, as a setting."""
-    found = [one.network for one in given if isinstance(one, Run) and one.network is not None]
+    found = [network for one in given if (network := network_of(one)) is not None]
     return {"model": found[0]} if found else {}

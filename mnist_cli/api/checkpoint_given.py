@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api.cautions import caution
-from mnist_cli.api.run_object import Run, folder, target_of
+from mnist_cli.api.places import named_path
+from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.config import choices, normalisations
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd
@@ -81,11 +82,11 @@ def check_given(what: Any, runs: str | os.PathLike[str]) -> None:
     from mnist_cli.runs.directory import find_checkpoint
 
     if "torch" not in sys.modules:
-        find_checkpoint(None if what is None else target_of(what), folder(runs))
+        find_checkpoint(None if what is None else target_of(what), named_path(runs))
 
 
 def open_given(
-    what: Run | str | os.PathLike[str] | int | None,
+    what: RunFolder | str | os.PathLike[str] | int | None,
     *,
     runs: str | os.PathLike[str],
     network: object = None,
@@ -109,7 +110,7 @@ def open_given(
         UsageError: an argument is not of its type, or names nothing.
         CheckpointError: as for :func:`open_target`.
     """
-    named: Any = network if network is not None or not isinstance(what, Run) else what.network
+    named: Any = network_of(what) if network is None else network
     if device is not None:
         choices.check_device(device := str(device).lower())
     if precision is not None:
@@ -117,7 +118,7 @@ def open_given(
     with naming_the_argument():
         opened = open_target(
             None if what is None else target_of(what),
-            folder(runs),
+            named_path(runs),
             network=None if named is None else network_name(named),
             device=device,
             precision=precision,

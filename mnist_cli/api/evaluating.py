@@ -16,7 +16,7 @@ from mnist_cli.api.checkpoint_given import (
 )
 from mnist_cli.api.evaluation_object import Evaluation
 from mnist_cli.api.places import RUNS, data_folder
-from mnist_cli.api.run_object import Run
+from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.errors import UsageError
@@ -34,7 +34,7 @@ SPLITS = ("test", "val", "train")
 
 @briefly
 def evaluate(
-    what: Run | nn.Module | str | os.PathLike[str] | int | None = None,
+    what: RunFolder | nn.Module | str | os.PathLike[str] | int | None = None,
     split: SplitName = "test",
     *,
     dataset: str | os.PathLike[str] | None = None,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mnist_cli.api.cautions import caution
 from mnist_cli.api.picture_names import refuse_others
-from mnist_cli.api.run_object import Run
+from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _together(failures: list[DataError], count: int) -> DataError:
 
 def _each(images: object) -> Iterator[Any]:
     """One after the other, whether there is one or several."""
-    if isinstance(images, Run):
+    if isinstance(images, RunFolder):
         raise UsageError(
             f"{images.path} is a run, not an image", "The images come first: predict(images, run)."
         )

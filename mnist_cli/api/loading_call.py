@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mnist_cli.api.loaded import Classifier
-    from mnist_cli.api.run_object import Run
+    from mnist_cli.api.run_folder import RunFolder
 
 
 @briefly
 def load(
-    what: Run | str | os.PathLike[str] | int | None = None,
+    what: RunFolder | str | os.PathLike[str] | int | None = None,
     *,
     network: str | type[nn.Module] | None = None,
     device: str = "cpu",

@@ -15,7 +15,7 @@ from mnist_cli.api import markup
 from mnist_cli.api.checkpoint_given import check_given, normalisation_given, open_given
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
-from mnist_cli.api.run_object import Run
+from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.certainty import UNSURE
@@ -179,7 +179,7 @@ def _picture(image: npt.NDArray[Any]) -> str:
 @briefly
 def predict(
     images: object,
-    model: Run | nn.Module | str | os.PathLike[str] | int | None = None,
+    model: RunFolder | nn.Module | str | os.PathLike[str] | int | None = None,
     *,
     segment: bool = False,
     network: str | type[nn.Module] | None = None,

@@ -4,65 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
 from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS, named_path
+from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.api.surroundings import briefly
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import listing
-from mnist_cli.runs.directory import RunDirectory, run_name, run_number
+from mnist_cli.runs.directory import RunDirectory, run_number
 from mnist_cli.runs.history import read_metrics
 from mnist_cli.runs.results import Score, metric_rows
 
 if TYPE_CHECKING:
-    from mnist_cli import Classifier
-    from mnist_cli.config.names import ModelName
+    from mnist_cli.api.loaded import Classifier
 
 
-@dataclass(frozen=True, repr=False)
-class Run:
+class Run(RunFolder):
     """A training run. Its properties read the run's folder, also while it is being trained.
 
     :func:`mnist_cli.train` returns one; :func:`mnist_cli.open_run` and
     :func:`mnist_cli.list_runs` find earlier ones.
-
-    Attributes:
-        path: the run's folder.
-        network: the network's name if it is a class in a Python file that the caller has named,
-            such as ``net.py:Net``; else None. No file that a checkpoint names is ever run.
     """
-
-    path: Path
-    network: ModelName | None = None
-
-    def __post_init__(self) -> None:
-        """Keep the whole path: a notebook may change its working directory."""
-        object.__setattr__(self, "path", Path(self.path).absolute())
-
-    @property
-    def shown(self) -> Path:
-        """The path as the commands show it: from the working directory, if the folder is below it."""
-        try:
-            here = Path.cwd()
-        except OSError:  # it is gone
-            return self.path
-        return self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
-
-    @property
-    def number(self) -> int:
-        """The run's number; 0 if the folder's name has none."""
-        return run_number(self.path)
-
-    @property
-    def name(self) -> str:
-        """What follows the number in the folder's name."""
-        return run_name(self.path)
 
     @property
     def record(self) -> listing.RunRecord:
@@ -136,12 +102,9 @@ class Run:
 
     def model(self) -> Classifier:
         """The trained network: :func:`mnist_cli.load` of this run."""
-        from mnist_cli import load
+        from mnist_cli.api.loading_call import load
 
         return load(self)
-
-    def __fspath__(self) -> str:
-        return str(self.path)
 
     def _lines(self) -> tuple[str, str, str]:
         record = self.record
@@ -226,34 +189,9 @@ def _result(record: listing.RunRecord) -> str:
     return "no result yet"
 
 
-def folder(path: str | os.PathLike[str]) -> Path:
-    """A path that the caller has named.
-
-    Raises:
-        UsageError: it is of another type, or empty.
-    """
-    return named_path(path)
-
-
-def target_of(run: Run | str | os.PathLike[str] | int) -> Path:
-    """What names a run or a checkpoint, as the commands take it: a path, a name or a number.
-
-    Raises:
-        UsageError: it is of another type.
-    """
-    if isinstance(run, Run):
-        return run.shown
-    if isinstance(run, bool) or not isinstance(run, (str, os.PathLike, Integral)) or run == "":
-        raise UsageError(
-            f"{run!r:.60} is not a run",
-            "Give a Run, a path, or the run's number or name.",
-        )
-    return named_path(str(run) if isinstance(run, Integral) else run)
-
-
 @briefly
 def open_run(
-    run: Run | str | os.PathLike[str] | int, *, runs: str | os.PathLike[str] = RUNS
+    run: RunFolder | str | os.PathLike[str] | int, *, runs: str | os.PathLike[str] = RUNS
 ) -> Run:
     """Open a run, finished or not.
 
@@ -265,8 +203,8 @@ def open_run(
         CheckpointError: there is no such run, or it cannot be read.
         UsageError: ``run`` is of another type.
     """
-    record = listing.open_run(target_of(run), folder(runs))
-    return Run(record.path, run.network if isinstance(run, Run) else None)
+    record = listing.open_run(target_of(run), named_path(runs))
+    return Run(record.path, network_of(run))
 
 
 @briefly
@@ -277,7 +215,7 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
         UsageError: ``runs`` is a file.
         CheckpointError: ``runs`` cannot be read.
     """
-    root = folder(runs)
+    root = named_path(runs)
     try:
         if not is_there(root):
             return Runs()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 from mnist_cli.api import recipe_layers
 from mnist_cli.api.arguments import named_network, recipe_text, settings_layer
 from mnist_cli.api.key_types import Settings
-from mnist_cli.api.places import RUNS, data_folder
-from mnist_cli.api.run_object import Run, folder, target_of
+from mnist_cli.api.places import RUNS, data_folder, named_path
+from mnist_cli.api.run_folder import target_of
+from mnist_cli.api.run_object import Run
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import Stopped, UsageError
 
@@ -119,7 +120,7 @@ def train(
         OutOfMemory: the device has too little memory.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
-    root, data = folder(runs), data_folder(data_dir)
+    root, data = named_path(runs), data_folder(data_dir)
     order = _order(recipe, root, name, resume, settings)
     with undisturbed():
         from mnist_cli.api.following import Companion, progress_shown

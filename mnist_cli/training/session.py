@@ -223,11 +223,7 @@ class Session:
             "fingerprint": self.data.fingerprint,
             "start_sha256": self.state.started_at("sha256"),
         }
-        return [
-            f"{key}: {environment[key]!s:.40} then, {value!s:.40} now"
-            for key, value in now.items()
-            if key in environment and environment[key] != value
-        ]
+        return snapshot.differences({**now, **environment}, now)
 
     def chosen(self) -> dict[str, Any]:
         """The configuration with what ``auto`` and torch chose: it repeats the run on this machine.

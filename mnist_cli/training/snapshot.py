@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnist_cli import __version__
 from mnist_cli.base.seeding import derive
+from mnist_cli.base.version import __version__
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.checkpoints.migrations import migrate
 from mnist_cli.checkpoints.weight_check import not_finite
@@ -25,6 +25,9 @@ from mnist_cli.networks import own_network
 from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
+
+_NAMES = {"threads": "threads per operation"}
+"""Entries of an environment whose names say too little: a run with halves has two such groups."""
 
 
 def capture(
@@ -101,7 +104,7 @@ def restore(
 
     Returns:
         Differences between the machine that wrote it and this one that can change the bits,
-        such as ``threads: 4 then, 2 now``.
+        as :func:`differences` words them.
 
     Raises:
         CheckpointError: a part of it does not fit the state.
@@ -142,12 +145,21 @@ def restore(
         ) from error
     # Without "halves" the program was an older one, whose configuration computes as it did.
     then = {"halves": state.pair is not None, **document["environment"]}
-    changed = [
-        f"{key}: {then.get(key)} then, {value} now"
-        for key, value in environment(state).items()
+    return differences(then, environment(state)) + moved
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two environments, such as ``threads per operation: 4 then, 2 now``.
+
+    Args:
+        then: the recorded environment.
+        now: this one; only its entries are compared.
+    """
+    return [
+        f"{_NAMES.get(key, key)}: {then.get(key)!s:.40} then, {value!s:.40} now"
+        for key, value in now.items()
         if then.get(key) != value
     ]
-    return changed + moved
 
 
 def _restore_sums(saved: Tensor, sums: Tensor) -> None:

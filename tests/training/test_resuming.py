@@ -99,8 +99,9 @@ def test_another_machine_is_noticed(tmp_path: Path) -> None:
     document = run.document()
     document["environment"] |= {"threads": 97, "torch": "1.0", "cpu_capability": "ABACUS"}
     noticed = run.restore(document, tmp_path)
-    assert [line.partition(":")[0] for line in noticed] == ["torch", "cpu_capability", "threads"]
-    assert f"threads: 97 then, {torch.get_num_threads()} now" in noticed
+    names = ["torch", "cpu_capability", "threads per operation"]
+    assert [line.partition(":")[0] for line in noticed] == names
+    assert f"threads per operation: 97 then, {torch.get_num_threads()} now" in noticed
 
 
 def elsewhere(document: dict[str, Any]) -> dict[str, Any]:
