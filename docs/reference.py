@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from mnist_cli import cli
-from mnist_cli.commands.help_pages import EXAMPLES
+from mnist_cli.cli.help_pages import EXAMPLES
 from mnist_cli.config.keys import KEYS, kinds, words
 from mnist_cli.config.messages import permitted
 from mnist_cli.config.schema import CHOOSERS

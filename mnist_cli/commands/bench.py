@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api import recipe_layers
 from mnist_cli.benchmark import FACTORS
-from mnist_cli.commands import bench_flags as flags
-from mnist_cli.commands import contradictions, options
-from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
+from mnist_cli.options import bench_options as flags
+from mnist_cli.options import contradictions
+from mnist_cli.options.contradictions import Excludes, Needs
 
 if TYPE_CHECKING:
     from mnist_cli.benchmark.measure import Recipe
     from mnist_cli.report.bench_tables import Benchmark
+
+WORKER = "mnist_cli.commands.bench_worker"
+"""The module that trains a recipe in a separate process."""
 
 RULES = (
     Excludes(("inference",), ("scaling",)),
@@ -111,7 +115,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
         config = recipe_layers.compose_config(name, assignments, flagged)
     except UsageError as error:  # a recipe is no option here
         raise UsageError(error.message.removeprefix("--config "), error.hint) from error
-    return Recipe(Path(name).stem, config.to_plain(), int(count), flags.WORKER)
+    return Recipe(Path(name).stem, config.to_plain(), int(count), WORKER)
 
 
 def _run(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import options
+from mnist_cli import options
 
 FEW = 3
 """Number of files that are opened one by one; of more, their folder is."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api import recipe_layers
-from mnist_cli.commands import completing, options
 from mnist_cli.config.choices import preset_names
 from mnist_cli.errors import UsageError
+from mnist_cli.options import completing
 
 if TYPE_CHECKING:
     from mnist_cli.config.sources import Layer

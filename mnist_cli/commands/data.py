@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_cli import catalogue
+from mnist_cli import catalogue, options
 from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
-from mnist_cli.commands import completing, contradictions, options
-from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.options import completing, contradictions
+from mnist_cli.options.contradictions import Excludes, Needs
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig

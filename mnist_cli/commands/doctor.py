@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import completing, contradictions, early, options
-from mnist_cli.commands.contradictions import Excludes, Needs
+from mnist_cli import options
+from mnist_cli.commands import early
 from mnist_cli.config.choices import DEVICES
 from mnist_cli.errors import DeviceError
+from mnist_cli.options import completing, contradictions
+from mnist_cli.options.contradictions import Excludes, Needs
 
 RULES = (
     Excludes(("prove",), ("runs",), "Omit --runs: no run is kept."),

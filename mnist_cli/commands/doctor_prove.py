@@ -9,7 +9,7 @@ from time import perf_counter
 import typer
 
 from mnist_cli.base.files import atomic_write, check_writable, is_folder
-from mnist_cli.commands.bench_flags import WORKER
+from mnist_cli.commands.bench import WORKER
 from mnist_cli.errors import NumericsError, OutputError
 from mnist_cli.proving import claims
 from mnist_cli.proving.proof_document import all_claims, choose_subject, document, facts

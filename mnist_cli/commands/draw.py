@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.process import command_line
-from mnist_cli.commands import browser, early, options
+from mnist_cli.commands import browser, early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import Terminated
 from mnist_cli.training.expected_errors import expected

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.packages import require
-from mnist_cli.commands import browser, contradictions, early, options
-from mnist_cli.commands.contradictions import Needs
+from mnist_cli.commands import browser, early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
+from mnist_cli.options import contradictions
+from mnist_cli.options.contradictions import Needs
 
 if TYPE_CHECKING:
     from mnist_cli.data.split import Split

@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.files import atomic_write, check_writable
-from mnist_cli.commands import contradictions, early, options
-from mnist_cli.commands.contradictions import Needs
+from mnist_cli.commands import early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.exporting import formats
+from mnist_cli.options import contradictions
+from mnist_cli.options.contradictions import Needs
 
 MOST_IMAGES = 4096  # the check computes as many, which takes up to 1 GB with the preset networks
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api import recipe_layers
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import browser, early, options
-from mnist_cli.commands.inspect import flags, rules
+from mnist_cli.commands import browser, early
 from mnist_cli.config.choices import is_known_model, unknown_model
 from mnist_cli.errors import UsageError
+from mnist_cli.options import inspect_options as flags
+from mnist_cli.options import inspect_rules as rules
 
 
 @options.with_figures

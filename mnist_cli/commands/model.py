@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.files import is_there
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import completing, early, options
+from mnist_cli.commands import early
 from mnist_cli.commands.opening import open_checkpoint
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.options import completing
 
 if TYPE_CHECKING:
     from mnist_cli.inference.shown import Shown

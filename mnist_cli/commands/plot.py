@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api.picture_names import PICTURES
-from mnist_cli.commands import browser, completing, contradictions, early, options
-from mnist_cli.commands.contradictions import Excludes
+from mnist_cli.commands import browser, early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import UsageError
+from mnist_cli.options import completing, contradictions
+from mnist_cli.options.contradictions import Excludes
 
 ON_REQUEST = ("embedding",)
 """Pictures that take longer than all others together: t-SNE."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api.picture_names import refuse_others
-from mnist_cli.commands import completing, contradictions, early, options
-from mnist_cli.commands.contradictions import Excludes
+from mnist_cli.commands import early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import DataError, UsageError
+from mnist_cli.options import completing, contradictions
+from mnist_cli.options.contradictions import Excludes
 
 if TYPE_CHECKING:
     from mnist_cli.inference.classified import Answer

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.files import is_regular
-from mnist_cli.commands import completing, contradictions, options
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
+from mnist_cli.options import completing, contradictions
 
 if TYPE_CHECKING:
     from mnist_cli.runs.listing import RunRecord

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api import recipe_layers
-from mnist_cli.commands import completing, logging_options, options
 from mnist_cli.config import keys
 from mnist_cli.errors import Stopped, UsageError
+from mnist_cli.options import completing, logging_options
 
 if TYPE_CHECKING:
     from mnist_cli.config.sources import Layer

@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.api import recipe_layers
-from mnist_cli.commands import (
-    config_show,
-    contradictions,
-    early,
-    logging_options,
-    options,
-)
-from mnist_cli.commands import train_flags as flags
-from mnist_cli.commands.contradictions import Excludes
+from mnist_cli.commands import config_show, early
 from mnist_cli.commands.opening import naming_the_flag
-from mnist_cli.commands.renamed import NEWEST
+from mnist_cli.options import contradictions, logging_options
+from mnist_cli.options import train_options as flags
+from mnist_cli.options.contradictions import Excludes
+from mnist_cli.options.renamed import NEWEST
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 """The keys of the configuration: name, type, default, bounds, meaning, and the option of ``mnist train``.
 
 One source for all of them: :class:`mnist_cli.config.schema.TrainConfig` validates what is declared
-here, :mod:`mnist_cli.commands.options` makes options of it, and docs/reference.md lists it. A new
+here, :mod:`mnist_cli.options` makes options of it, and docs/reference.md lists it. A new
 key is one declaration. Imports no pydantic, so that ``--help`` can read it.
 """
 

@@ -21,8 +21,8 @@ from mnist_cli.benchmark import recipes as summary
 from mnist_cli.benchmark.measure import Measurement, Recipe
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.benchmark.worker_process import Answer
-from mnist_cli.commands.bench_flags import WORKER
-from mnist_cli.commands.help_pages import EXAMPLES
+from mnist_cli.cli.help_pages import EXAMPLES
+from mnist_cli.commands.bench import WORKER
 from mnist_cli.report import bench_tables
 
 

@@ -18,7 +18,7 @@ from systems import needs_posix
 
 from mnist_cli import __version__, cli, errors
 from mnist_cli.__main__ import spin_briefly
-from mnist_cli.commands.renamed import RENAMED, renamed
+from mnist_cli.options.renamed import RENAMED, renamed
 
 HEAVY = (
     *("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL"),

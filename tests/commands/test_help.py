@@ -12,11 +12,13 @@ import pytest
 import typer
 from program import Run, shell
 
-from mnist_cli import cli
+from mnist_cli import cli, options
 from mnist_cli.api import checkpoint_given
-from mnist_cli.commands import browser, completing, draw, help_pages, options
-from mnist_cli.commands.help_pages import EXAMPLES, GROUPS
+from mnist_cli.cli import help_pages
+from mnist_cli.cli.help_pages import EXAMPLES, GROUPS
+from mnist_cli.commands import browser, draw
 from mnist_cli.config.keys import KEYS, flag, words
+from mnist_cli.options import completing
 
 
 def commands() -> dict[str, Any]:

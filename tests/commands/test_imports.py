@@ -15,8 +15,9 @@ import typer
 from program import TINY
 from systems import one_thread
 
+import mnist_cli
 from mnist_cli import cli
-from mnist_cli.commands import help_pages
+from mnist_cli.cli import help_pages
 
 PROGRAM = """
 import contextlib, io, json, sys
@@ -39,7 +40,7 @@ def imported(folder: Path, commands: Sequence[Sequence[str]], *watched: str) -> 
     """The exit code of each command, and which packages the process has imported by then."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(commands), json.dumps(watched)],
-        env=one_thread(PYTHONPATH=str(Path(cli.__file__).parent.parent)),
+        env=one_thread(PYTHONPATH=str(Path(mnist_cli.__file__).parent.parent)),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -146,7 +147,7 @@ def test_completion_imports_the_command_that_is_completed_alone(tmp_path: Path) 
         )
         words = line.split(" ")
         environment = one_thread(
-            PYTHONPATH=str(Path(cli.__file__).parent.parent),
+            PYTHONPATH=str(Path(mnist_cli.__file__).parent.parent),
             _MNIST_COMPLETE="complete_bash",
             COMP_WORDS=line,
             COMP_CWORD=str(len(words) - 1),

@@ -10,8 +10,9 @@ import pytest
 from program import TINY, Run
 
 from mnist_cli.base import packages
-from mnist_cli.commands import logging_options, sweep
+from mnist_cli.commands import sweep
 from mnist_cli.config.choices import LOGGERS
+from mnist_cli.options import logging_options
 from mnist_cli.training import loggers
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.run import RunRequest

@@ -65,9 +65,9 @@ def test_bench_warns_once(run: Run, monkeypatch: pytest.MonkeyPatch, more: list[
 def test_a_caution_is_shown_as_the_programs_own_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from mnist_cli import cli
+    from mnist_cli.cli import running
 
-    cli._show_warning(Caution("the GPU is not used"), Caution, "device.py", 7)
+    running._show_warning(Caution("the GPU is not used"), Caution, "device.py", 7)
     assert capsys.readouterr().err == "warning: the GPU is not used\n"
-    cli._show_warning(UserWarning("anything else"), UserWarning, "net.py", 7)
+    running._show_warning(UserWarning("anything else"), UserWarning, "net.py", 7)
     assert "net.py:7: UserWarning: anything else" in capsys.readouterr().err

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from injected import inject
 from torch import Tensor
 
-from mnist_cli.commands.bench_flags import WORKER
+from mnist_cli.commands.bench import WORKER
 from mnist_cli.data.load import LoadedData, load
 from mnist_cli.errors import Interrupted, NumericsError, UsageError
 from mnist_cli.networks import registry as models

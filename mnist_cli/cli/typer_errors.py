@@ -40,7 +40,7 @@ def translated(
 
 def _meant(error: Any, message: str, path: str, arguments: list[str]) -> tuple[str, str]:
     """The message without Typer's own guess, and a hint at what was probably meant."""
-    from mnist_cli.commands import hints
+    from mnist_cli.cli import hints
 
     command = getattr(getattr(error, "ctx", None), "command", None)
     if command is None:

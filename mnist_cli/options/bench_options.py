@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.benchmark import FACTORS
-from mnist_cli.commands import completing, options
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
+from mnist_cli.options import completing
 
 WHAT = "What to measure"
 
@@ -19,8 +20,6 @@ INFERENCE_RECIPES = ("fast:5", "default:5")
 SCALING_RECIPES = ("fast:1",)
 RUNS, SCALING_RUNS = 5, 1
 TARGET = 0.99
-WORKER = "mnist_cli.commands.bench_worker"
-"""The module that trains a recipe in a separate process."""
 
 
 def default_recipes(inference: bool, scaling: bool) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from mnist_cli.autograd.render import FORMATS
-from mnist_cli.commands import contradictions
-from mnist_cli.commands.contradictions import Excludes, Needs
 from mnist_cli.errors import UsageError
+from mnist_cli.options import contradictions
+from mnist_cli.options.contradictions import Excludes, Needs
 
 QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
 VIEW = ("module", "fold", "depth")

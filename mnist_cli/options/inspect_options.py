@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.autograd.folding import MANY
-from mnist_cli.commands import completing, options
+from mnist_cli.options import completing
 
 BATCH, SHOWN, COMPARED = "The batch", "What is shown", "Side by side"
 EXPERIMENT = "One node, called by hand"

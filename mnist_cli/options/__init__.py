@@ -16,11 +16,11 @@ import typer
 from mnist_cli.api.places import DATA_DIR as DATA_DIR
 from mnist_cli.api.places import RUNS as RUNS
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands.completing import WORDS, complete, complete_assignments, complete_runs
 from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
+from mnist_cli.options.completing import WORDS, complete, complete_assignments, complete_runs
 from mnist_cli.report import themes
 
 Command = Callable[..., None]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnist_cli import options
 from mnist_cli.base.suggest import did_you_mean
-from mnist_cli.commands import completing, options
 from mnist_cli.config.choices import LOGGERS
 from mnist_cli.errors import UsageError
+from mnist_cli.options import completing
 
 if TYPE_CHECKING:
     from mnist_cli.training.callback import Callback

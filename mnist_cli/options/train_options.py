@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mnist_cli.commands import completing, options
+from mnist_cli import options
 from mnist_cli.config import keys
+from mnist_cli.options import completing
 
 PROCESSES = "Several processes"
 
