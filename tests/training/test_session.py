@@ -272,7 +272,7 @@ def test_threads_of_the_configuration_are_no_difference(tmp_path: Path) -> None:
         run(session_in(tmp_path, settings), StopAfter(2))
     assert resumed(tmp_path, settings).differences == []
     changed = resumed(tmp_path, config()).differences
-    assert [line.partition(":")[0] for line in changed] == ["threads"]
+    assert [line.partition(":")[0] for line in changed] == ["threads per operation"]
 
 
 def test_resumed_elsewhere_the_best_so_far_comes_along(tmp_path: Path) -> None:
