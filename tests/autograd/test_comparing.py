@@ -130,3 +130,12 @@ def test_graphs_that_were_not_recorded_are_compared_by_shape() -> None:
     x = torch.ones(2, requires_grad=True)
     graph = walk(x.sin().sum(), {"x": x}).graph
     assert compare(graph, graph).same
+
+
+def test_nodes_that_one_side_did_not_record_are_not_judged() -> None:
+    """A walk knows no gradient of a node; with another walk's shapes it is still the same graph."""
+    recorded = graph_of(network())
+    bare = replace(recorded, nodes=tuple(replace(node, grad_in=()) for node in recorded.nodes))
+    for found in (compare(recorded, bare), compare(bare, recorded)):
+        assert {node.difference for node in found.nodes} == {0.0}
+        assert found.same

@@ -108,6 +108,13 @@ def test_nothing_asked_for_is_nothing_done() -> None:
     assert torch.equal(source.get_state(), before)
 
 
+@pytest.mark.parametrize("amount", ["shift", "rotate", "scale", "shear", "erase"])
+def test_each_amount_works_without_the_others(amount: str) -> None:
+    figure = 5.0 if amount in ("shift", "rotate", "shear") else 1.0
+    changed = Augmentation(**{amount: figure})(picture(), generator(1))
+    assert not torch.equal(changed, picture())
+
+
 def test_draws_come_from_its_own_generator_alone() -> None:
     everything = Augmentation(shift=2, rotate=10, scale=0.1, shear=5, erase=0.5)
     images = torch.rand(8, 1, 28, 28)
