@@ -109,7 +109,7 @@ class _State:
     waiting: list[int]
     queue: ReadyQueue
     strangers: list[Tensor]
-    copies: bool = False
+    copies: bool
     seed: Tensor | None = None
     buffers: dict[int, list[Tensor | None]] = field(default_factory=dict)
     gathered: dict[str, Tensor] = field(default_factory=dict)
