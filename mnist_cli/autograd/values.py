@@ -52,16 +52,9 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
             f"{what} is neither a number nor a list of numbers: {text.strip()[:60]!r}",
             "Write 2, or a matrix as JSON: [[1, 2], [3, 4]].",
         ) from error
-    try:
-        shape = _shape_of(data, what)
-    except RecursionError:
-        raise UsageError(
-            f"{what} is nested too deeply; at most {MAX_DIMENSIONS} dimensions are read"
-        ) from None
+    shape = _shape_of(data, what)
     if math.prod(shape) > MAX_ENTRIES:
         raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")
-    if len(shape) > MAX_DIMENSIONS:
-        raise UsageError(f"{what} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read")
     try:
         values = torch.tensor(data, dtype=torch.float32).reshape(shape)
     except (OverflowError, RuntimeError, ValueError) as error:
@@ -87,12 +80,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _shape_of(data: object, what: str) -> tuple[int, ...]:
+def _shape_of(data: object, what: str, depth: int = 0) -> tuple[int, ...]:
     if isinstance(data, (int, float)) and not isinstance(data, bool):
         return ()
     if not isinstance(data, list):
-        raise UsageError(f"{what} holds {json.dumps(data)[:40]}, which is not a number")
-    shapes = {_shape_of(item, what) for item in data}
+        shown = "an object" if isinstance(data, dict) else json.dumps(data)[:40]
+        raise UsageError(f"{what} holds {shown}, which is not a number")
+    if depth == MAX_DIMENSIONS:
+        raise UsageError(f"{what} has more than {MAX_DIMENSIONS} dimensions")
+    shapes = {_shape_of(item, what, depth + 1) for item in data}
     if len(shapes) > 1:
         raise UsageError(f"{what} has rows of unequal length", "Give all rows the same length.")
     return (len(data), *(shapes.pop() if shapes else ()))

@@ -142,5 +142,11 @@ def stdout_discarded() -> Iterator[None]:
 
 
 def abandon_stdout() -> None:
-    """Redirect stdout to the null device, so that the interpreter's last flush cannot fail."""
+    """Redirect stdout to the null device, so that the interpreter's last flush cannot fail.
+
+    Since Python 3.13 the stream would report its own last flush when it is collected: it is closed.
+    """
+    abandoned = sys.stdout
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    with contextlib.suppress(OSError):
+        abandoned.close()

@@ -332,8 +332,10 @@ def test_values_are_float32_leaves() -> None:
         ("x=" + "9" * 400, "too large for float32"),
         ("x=1e39", "too large for float32"),
         ("x=[1, -1e400]", "too large for float32"),
-        ("x=" + "[" * 100 + "1" + "]" * 100, "100 dimensions; at most 64"),
-        ("x=" + "[" * 800 + "1" + "]" * 800, "nested too deeply"),
+        ("x=" + "[" * 100 + "1" + "]" * 100, "more than 64 dimensions"),
+        ("x=" + "[" * 800 + "1" + "]" * 800, "more than 64 dimensions"),
+        ("x=" + "[" * 65 + "1" + "]" * 65, "more than 64 dimensions"),
+        ('x={"a": 1}', "x holds an object, which is not a number"),
     ],
 )
 def test_invalid_values_are_refused(text: str, message: str) -> None:
