@@ -175,7 +175,9 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{what} {doing}: {_explained(error, beside)}") from error
+        failure = OwnCodeError(f"{what} {doing}: {_explained(error, beside)}")
+        _release_hooks(error)
+        raise failure from error
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(beside)
@@ -194,8 +196,20 @@ def blamed(error: BaseException) -> UsageError | None:
             explained = _explained(error, str(path.parent))
             failure = OwnCodeError(f"the network in {path.name} failed: {explained}")
             failure.__cause__ = error  # for its traceback
+            _release_hooks(error)
             return failure
     return None
+
+
+def _release_hooks(error: BaseException) -> None:
+    """End the hooks of a checkpoint that failed.
+
+    Before torch 2.14 they stay in force as long as the frames of the error live, and every later
+    backward pass of the process, in a notebook for example, runs them.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):
+        traceback.clear_frames(error.__traceback__)
 
 
 def _last(names: list[str], name: str) -> int:

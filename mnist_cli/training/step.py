@@ -242,7 +242,8 @@ class Stepper:
         gradients = self._present_gradients()
         if self.members > 1:
             return ensemble.gradient_norms(gradients)
-        return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
+        with self._blaming("has gradients without a norm", self._trainable):
+            return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
     def gradients(self) -> list[Tensor | None]:
         """The tensors that hold each parameter's gradient after the last step taken or captured."""

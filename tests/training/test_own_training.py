@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,9 @@ def test_it_trains_with_everything(name: str) -> None:
 def test_sparse_gradients_are_refused_by_every_optimiser(optimizer: str) -> None:
     with pytest.raises(OwnCodeError) as caught:
         train(f"{ODD}:Sparse", optimizer=optimizer)
-    assert "Sparse cannot be trained with the optimizer" in caught.value.message
+    optimizers = "Sparse cannot be trained with the optimizer"
+    # torch 2.10 has no norm of a sparse gradient.
+    assert re.search(f"{optimizers}|Sparse has gradients without a norm", caught.value.message)
     assert "sparse=False" in caught.value.hint
 
 
@@ -139,6 +142,16 @@ def test_a_last_batch_of_one_is_tried_before(
     check_parts(
         config(model=f"{ODD}:Causal", val_size=0, **values), loaded(images), 1, resumed=False
     )
+
+
+def test_a_failed_checkpoint_leaves_no_hooks() -> None:
+    """Before torch 2.14 its hooks stay in force as long as the error is held."""
+    settings = config(model=f"{ODD}:Checkpointed", val_size=0)
+    with pytest.raises(OwnCodeError) as held:
+        check_parts(settings, loaded(33), 1, resumed=False)
+    x = torch.ones(3, requires_grad=True)
+    (x.sin() * x).sum().backward()
+    assert held.value.__cause__ is not None
 
 
 @pytest.mark.parametrize(("images", "dropped"), [(32, False), (34, False), (33, True)])
