@@ -358,7 +358,7 @@ def armed(condition: str, failure: str = BOOM) -> None:
     ("condition", "failure", "told"),
     [
         ("self.calls > 4", BOOM, 'raise ValueError("boom"): ValueError: boom'),
-        ("len(x) == 64", "self.fc(x)", "self.fc(x): RuntimeError: mat1"),
+        ("len(x) == 64", "self.fc(x)", "mat1 and mat2 shapes cannot be multiplied"),
         ("self.calls > 4", 'open("nothing.txt")', "No such file or directory: 'nothing.txt'"),
         ("self.calls > 4", 'raise OSError("no name")', "OSError: no name"),
         ("self.calls > 4", "raise SystemExit(0)", "SystemExit: 0"),
