@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunFolder:
-    """The folder of a run, and how to rebuild its network. :class:`mnist_cli.Run` is one.
-
-    Attributes:
-        path: the run's folder.
-        network: the network's name if it is a class in a Python file that the caller has named,
-            such as ``net.py:Net``; else None. No file that a checkpoint names is ever run.
-    """
+    """The folder of a run and the caller's own network: what :class:`mnist_cli.Run` is as an argument."""
 
     path: Path
     network: ModelName | None = None

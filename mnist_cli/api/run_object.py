@@ -28,6 +28,11 @@ class Run(RunFolder):
 
     :func:`mnist_cli.train` returns one; :func:`mnist_cli.open_run` and
     :func:`mnist_cli.list_runs` find earlier ones.
+
+    Attributes:
+        path: the run's folder.
+        network: the network's name if it is a class in a Python file that the caller has named,
+            such as ``net.py:Net``; else None. No file that a checkpoint names is ever run.
     """
 
     @property
