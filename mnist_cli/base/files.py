@@ -252,18 +252,18 @@ def _runs_on_windows(pid: int) -> bool:
 def check_writable(folder: Path) -> None:
     """Check that files can be written in ``folder``, or where it would be made; make no folder.
 
+    Where the system allows it, the file that is written for this has no name, so that nothing is
+    left if the process is killed.
+
     Raises:
         OutputError: they cannot.
     """
+    import tempfile  # takes longer than all else that a command without output imports
+
     try:
-        probe = temporary_for(_nearest(folder) / "probe")
-        try:
-            with probe.open("wb") as file:
-                file.write(b"\0" * 4096)
-                sync(file)
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+        with tempfile.TemporaryFile(dir=_nearest(folder)) as file:
+            file.write(b"\0" * 4096)
+            sync(file)
     except OSError as error:
         raise explain_os_error(error, folder, "write into") from error
 

@@ -8,8 +8,8 @@ import os
 import sys
 from functools import lru_cache
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of glibc's malloc.h."""
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
+"""M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD and M_ARENA_MAX of glibc's malloc.h."""
 KEPT, AHEAD, LARGE = 1 << 30, 1 << 26, 1 << 28
 """Bytes: free ones to keep, ones to take at once, and the block size from which none is kept."""
 _LARGE_ONCE = 1 << 25
@@ -25,7 +25,8 @@ def settle_allocator() -> None:
 
     Under a limit of address space, memory that the heap keeps is lost to libraries that map their
     own, as oneDNN does for its code: after running out, not even a batch of one image fitted
-    (10 of 95 tries), and torch could crash.
+    (10 of 95 tries), and torch could crash. So is the heap of 64 MiB that glibc reserves for each
+    further thread: all threads then share one.
 
     Does nothing if the environment configures it (``MALLOC_…_``, ``GLIBC_TUNABLES``), or with
     another C library.
@@ -44,6 +45,7 @@ def _settle(*, limited: bool) -> None:
         set_to = ctypes.CDLL(None).mallopt
         if limited:
             set_to(_MMAP_THRESHOLD, 1 << 20)
+            set_to(_ARENA_MAX, 1)
             return
         set_to(_MMAP_THRESHOLD, LARGE) or set_to(_MMAP_THRESHOLD, _LARGE_ONCE)
         set_to(_TRIM_THRESHOLD, KEPT)

@@ -41,6 +41,28 @@ print(size() - before, (faults() - so_far) / 256)
 """
 
 
+SECOND_THREAD = """
+import resource, sys, threading, torch
+from mnist_cli.devices.allocator import settle_allocator
+
+def size():
+    lines = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(lines["VmPeak"].split()[0]) / 1024
+
+if sys.argv[1] == "limited":
+    room = int(size() + 1000) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+settle_allocator()
+before = size()
+thread = threading.Thread(target=lambda: torch.ones(1000) + 1)
+thread.start()
+thread.join()
+print(size() - before - threading.stack_size() / 2**20)
+"""
+ARENA = 64
+"""MiB of the heap that glibc reserves for a further thread, on 64-bit systems."""
+
+
 def left_and_mapped(limit: str = "none", **environment: str) -> tuple[float, float]:
     """MiB that the process keeps after four rounds of 250 MiB each, and that they mapped."""
     chosen = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
@@ -66,6 +88,15 @@ def test_it_is_given_back_where_address_space_is_limited() -> None:
     left, mapped = left_and_mapped("limited")
     assert left < 5
     assert mapped > 4 * 200
+
+
+def test_a_further_thread_reserves_no_heap_where_address_space_is_limited() -> None:
+    grown = {
+        limit: float(subprocess.check_output([sys.executable, "-c", SECOND_THREAD, limit]))
+        for limit in ("none", "limited")
+    }
+    assert grown["none"] >= ARENA
+    assert grown["limited"] < ARENA
 
 
 def test_the_environment_has_the_last_word() -> None:

@@ -99,8 +99,11 @@ def struck(folder: Path, name: str) -> str:
     said = ended.err
     if ended.code not in codes or words not in said or "Traceback" in said:
         return f"exit code {ended.code}: {said}"
-    if words and (said.count("error:") != 1 or f"Resume with: {RESUME}" not in said):
-        return f"not one message with the command to resume: {said}"
+    # Being stopped by a signal is not an error.
+    if words and said.count("error:") + said.count("stopped in epoch") != 1:
+        return f"not one message: {said}"
+    if words and said.count(f"Resume with: {RESUME}\n") != 1:
+        return f"no command to resume: {said}"
     return ""
 
 

@@ -125,7 +125,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 SCORES = "mnist_cli.training.scoring:_scores"
 ELSEWHERE = (
     (["eval"], SCORES),
-    (["inspect-grad"], "mnist_cli.autograd.walking:walk"),
+    (["inspect-grad"], "mnist_cli.gradients.batch_loss:walk"),
     (["inspect-grad"], "mnist_cli.base.files:sync_folder"),
     (["predict", PICTURE], SCORES),
     (["plot", "--only", "confusion", "--format", "svg"], SCORES),

@@ -52,6 +52,8 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         seen.append(f"{event} {str(arguments)[:200]}")
     elif event in WRITES or (event == "open" and _writes(arguments)):
         path = arguments[0]
+        if event == "open" and isinstance(path, str) and Path(path).is_dir():
+            path = f"{path}/a file without a name"  # as tempfile opens one
         if isinstance(path, str | bytes | os.PathLike) and not _inside(os.fsdecode(path)):
             seen.append(f"{event} {str(arguments)[:200]}")
 
