@@ -81,8 +81,9 @@ def _keys() -> Iterator[str]:
     """Every key that a recipe's file and ``--set`` take."""
     yield "## Configuration keys"
     yield (
-        "The keys of a recipe's TOML file and of `--set KEY=VALUE`. If a default is empty, "
-        "that of the optimiser or the schedule applies."
+        "The keys of a recipe's TOML file and of `--set KEY=VALUE`. An empty default is that of the "
+        "optimiser or the schedule, in the tables below; `start` has none, and that of `val_size` "
+        "depends on the data set."
     )
     rows = []
     for name, key in KEYS.items():

@@ -153,7 +153,7 @@ def class_name(network: type) -> ModelName:
     """The name ``path/net.py:Net`` of a class: later processes build the network from its file.
 
     Raises:
-        UsageError: the class is no module, or was not defined at the top of a file.
+        UsageError: the class is not a module, or was not defined at the top of a file.
     """
     from torch import nn
 

@@ -120,7 +120,7 @@ def _batch_size(given: object) -> int | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
-        raise UsageError(f"batch_size: should be a whole number from 1 on, not {given!r:.60}")
+        raise UsageError(f"batch_size: should be a whole number of at least 1, not {given!r:.60}")
     return int(given)
 
 

@@ -33,7 +33,7 @@ class Given:
     Attributes:
         source: its path, or its place among the arguments, such as ``image 3``.
         form: (28, 28), uint8 or float32, 0 is black and 255 is white.
-        box: of the digit in its picture; None for an array, which is used whole.
+        box: of the digit in its picture; None for an array, which is not cropped.
         remarks: sentences on parts of the picture that were ignored or changed.
         left_out: ink that is not part of a digit.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mnist_cli.inference.opened import OpenCheckpoint
 
 LARGEST = 2.0
-"""Beyond this, values are no images from 0 to 1; an experiment may leave the range a little."""
+"""Beyond this, values are not images from 0 to 1; an experiment may leave the range a little."""
 
 
 class Classifier(nn.Module):
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         precision: ``fp32``, ``bf16`` or ``fp16``: what the network computes in.
         dataset: name of the data set of the training; ``auto`` if the file does not state it.
         path: the checkpoint's file.
-        whole_pictures: whether pictures are used whole, since the training images were.
+        whole_pictures: whether pictures are not cropped, since the training images were not.
         notes: sentences on how another program's file was read.
     """
 

@@ -234,7 +234,7 @@ def predict(
                 raise UsageError(
                     f"segment finds digits, but {opened.name} was trained on your own data, which "
                     "are not in MNIST's form",
-                    "Omit it: each picture is then used whole, as in training.",
+                    "Omit it: pictures are then not cropped, as in training.",
                 )
             given = prepared(images, segment=segment, whole=opened.whole)
             if not given:
@@ -250,7 +250,7 @@ def predict(
 
 @dataclass(frozen=True)
 class _Opened:
-    """What classifies: ``whole`` says whether pictures are used whole."""
+    """What classifies: ``whole`` says whether pictures are not cropped."""
 
     name: str
     classes: tuple[str, ...]

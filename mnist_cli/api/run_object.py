@@ -40,7 +40,7 @@ class Run(RunFolder):
         """All that is known without the checkpoints.
 
         Raises:
-            CheckpointError: the folder does not exist, or is no run.
+            CheckpointError: the folder does not exist, or is not a run.
         """
         return listing.open_run(self.shown, self.path.parent)
 

@@ -71,7 +71,9 @@ def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | 
     elif order.repeats is not None:
         environment = read_run(order.repeats).environment
         if changes := session.differences_from(environment):
-            request.note(f"the bits of {order.repeats} may not repeat: {'; '.join(changes)}")
+            request.note(
+                f"the results may differ from those of {order.repeats}: {'; '.join(changes)}"
+            )
     return drive(session, request)
 
 

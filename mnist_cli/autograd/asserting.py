@@ -39,5 +39,5 @@ def assert_gradients_finite(loss: Tensor, model: Names | Mapping[str, nn.Module]
     )
     if not bad and not inside:
         return
-    subject = which(bad) if bad else "the gradient of no parameter, but that of a node is"
+    subject = which(bad) if bad else "all parameters' gradients are finite, but that of a node is"
     raise AssertionError(" ".join([f"{subject} not finite.", *(one.message for one in found)]))

@@ -76,7 +76,7 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
         return []
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
-        held = [getattr(tensor, name) for name in names]  # a DTensor's mesh is no tensor
+        held = [getattr(tensor, name) for name in names]  # a DTensor's mesh is not a tensor
         return [one for one in held if isinstance(one, Tensor)]
     return [one for one in vars(tensor).values() if isinstance(one, Tensor)]
 

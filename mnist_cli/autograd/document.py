@@ -260,14 +260,14 @@ def _check_references(graph: GradGraph) -> None:
         if node.id != position:
             raise _wrong(f"nodes[{position}].id: is {node.id}, but ids count up from 0")
         if node.parameter is not None and any(edge is not None for edge in node.next):
-            raise _wrong(f"nodes[{position}].next: a parameter's gradient goes no further")
+            raise _wrong(f"nodes[{position}].next: a parameter's node cannot have next nodes")
     for node, position, edge in graph.edges():
         where = f"nodes[{node.id}].next[{position}]"
         if not 0 <= edge.node < count:
             raise _wrong(f"{where}.node: no such node: {edge.node}")
         inputs = len(graph.nodes[edge.node].outputs)
         if inputs and not 0 <= edge.input_nr < inputs:
-            what = f"node {edge.node} has {inputs} inputs, but this is {edge.input_nr}"
+            what = f"is {edge.input_nr}, but the inputs of node {edge.node} are 0 to {inputs - 1}"
             raise _wrong(f"{where}.input_nr: {what}")
     for position, parameter in enumerate(graph.parameters):
         if parameter.node is not None and not 0 <= parameter.node < count:
@@ -296,5 +296,7 @@ def _check_depths(graph: GradGraph) -> None:
     deepest = 0
     for position, call in enumerate(graph.modules):
         if call.depth > deepest:
-            raise _wrong(f"modules[{position}].depth: is {call.depth}, but at most {deepest} fits")
+            raise _wrong(
+                f"modules[{position}].depth: is {call.depth}, but may be at most {deepest}"
+            )
         deepest = call.depth + 1

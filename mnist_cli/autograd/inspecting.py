@@ -89,7 +89,7 @@ class Report:
 
         Raises:
             UsageError: no such parameter, or the loss does not reach it.
-            TypeError: ``parameter`` is no text.
+            TypeError: ``parameter`` is not text.
         """
         _check_text("path", parameter)
         return query.path_to(self.graph, parameter)
@@ -104,7 +104,7 @@ class Report:
             tolerance: relative difference up to which figures count as equal.
 
         Raises:
-            DataError: the file is no graph.
+            DataError: the file is not a graph.
             TypeError: ``other`` is something else.
         """
         if isinstance(other, (str, os.PathLike)):
@@ -136,7 +136,7 @@ class Report:
             The file, usable as a path. Its ``note`` says if a large graph was folded.
 
         Raises:
-            UsageError: the ending stands for no format.
+            UsageError: the suffix is not that of a format.
             OutputError: the file cannot be written.
         """
         return writing.save(

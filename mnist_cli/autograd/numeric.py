@@ -99,7 +99,7 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter has fewer bits than float64, the loss is no scalar, does not depend on any
+        UsageError: a parameter has fewer bits than float64, the loss is not a scalar, does not depend on any
             parameter, or is not the same when evaluated twice.
         NonFiniteError: the loss is not finite.
     """

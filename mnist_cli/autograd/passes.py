@@ -27,10 +27,10 @@ from mnist_cli.autograd.unwrapping import communicates
 from mnist_cli.autograd.walking import Walk, walk
 
 NOT_RUN = "The pass is not run again to find the cause: the model {}."
-FROM_LOSS = "The gradient that arrives at the output of the model is not: look at the loss."
+FROM_LOSS = "The gradient at the model's output is already not finite: check the loss."
 NOT_AGAIN = (
-    "Run again, the pass is finite: what it depends on has changed since, or another process sends "
-    "gradients that are not."
+    "A second run of the pass is finite: its inputs or state have changed, or another process sends "
+    "gradients that are not finite."
 )
 
 
@@ -192,8 +192,8 @@ def _sentences(made: Mapping[str, Made], walked: Walk, modules: ModuleTrace) -> 
         if number is not None:
             where = place_of(node := walked.graph.nodes[number])
             module = node.module
-        how = "makes it from finite values" if first.from_finite else "gets it, or infinity"
-        message = f"The first {kind} of the forward pass: {where}, {how}."
+        how = "its inputs are finite" if first.from_finite else "an input is not finite either"
+        message = f"The first {kind} of the forward pass is the result of {where}; {how}."
         yield Diagnosis("not-finite", module or first.operation, message, number)
 
 

@@ -255,7 +255,7 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
     Raises:
         UsageError: the gradient is missing, has another shape or device, or is complex for a real
             root or real for a complex one.
-        TypeError: it is no tensor.
+        TypeError: it is not a tensor.
     """
     if grad is None and root.numel() != 1:
         raise UsageError(

@@ -34,7 +34,7 @@ def call_node(
     Raises:
         UsageError: too many or too few gradients, one of the wrong shape (the right one is
             named), an AccumulateGrad, or a graph already freed.
-        TypeError: a gradient is no tensor.
+        TypeError: a gradient is not a tensor.
     """
     if adapter.variable(node) is not None:
         raise UsageError(

@@ -41,7 +41,7 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
 
     Raises:
         UsageError: it is an optimised or scripted program, of which no call can be seen.
-        TypeError: it is no module.
+        TypeError: it is not a module.
         Exception: the module's own, of its forward pass.
     """
     if not isinstance(module, nn.Module):

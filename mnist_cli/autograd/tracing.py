@@ -30,7 +30,7 @@ class ModuleTrace:
 
     A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
     by the place of the call, without the calls in it. Only the thread of the first call is seen: each
-    thread has its own counter. A segment that is recomputed in backward is no other call.
+    thread has its own counter. A segment that is recomputed in backward does not count as a call.
     """
 
     model: nn.Module | None = None

@@ -142,7 +142,7 @@ def _expanded(tensor: Tensor) -> bool:
 
 
 def modules_of(model: object) -> list[nn.Module]:
-    """A model's modules; none of what is no model."""
+    """A model's modules; none of what is not a model."""
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 

@@ -21,7 +21,7 @@ def check_watchable(model: nn.Module, **counts: int) -> None:
 
     Raises:
         UsageError: it is scripted, or compiled in place; or a count is below 1.
-        TypeError: it is no module, or a count is not whole.
+        TypeError: it is not a module, or a count is not whole.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be a module, not a {type(model).__name__}")
@@ -43,7 +43,7 @@ def together(model: Any) -> Any:
     """Several models by name as one module; anything else as it is.
 
     Raises:
-        UsageError: a name has a dot, or is no text.
+        UsageError: a name has a dot, or is not text.
     """
     if not isinstance(model, Mapping) or not model:
         return model

@@ -112,7 +112,7 @@ def walk(
 
     Raises:
         UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
-        TypeError: the root is neither a tensor nor a node, or the names are no names.
+        TypeError: the root is neither a tensor nor a node, or the names are not names.
 
     Only memory limits the walk. One node in 100 of a long path gets an entry in its ``metadata``,
     so that a graph of any length is freed without recursion (:mod:`mnist_cli.autograd.freeing`).

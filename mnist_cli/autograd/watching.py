@@ -71,11 +71,11 @@ def watch(
         on_problem: called with each problem; what it raises comes out of ``backward`` or of the
             call of the model.
         scaler: the ``GradScaler`` of the training, so that an overflow of the scaled loss, which
-            it answers itself, is no problem.
+            it answers itself, is not a problem.
 
     Raises:
         UsageError: the model cannot be watched, or a number is below 1.
-        TypeError: it is no module, or a number is not whole.
+        TypeError: it is not a module, or a number is not whole.
     """
     check_watchable(model, every=every, keep=keep)
     return Watch(model, every, keep, on_problem, scaler)
@@ -127,7 +127,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self._hooked:
-            raise UsageError("this watch is open already", "Make another with watch(model).")
+            raise UsageError("this watch is already active", "Make another with watch(model).")
         for module in (self._model, *entries_of(self._model)):
             hook = OwnHook(self._before)
             before = module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
@@ -313,7 +313,7 @@ class Watch:
             self._say(problem_of(one.step, (), evidence))
 
     def _again(self, passes: Sequence[Pass], scale: float = 1.0) -> list[Evidence]:
-        """What each pass shows when it is run again, which is no pass of the training."""
+        """What each pass shows when it is run again, which is not a pass of the training."""
         self._paused = True
         try:
             return [run_again(one, self._inner, scale) for one in passes]

@@ -72,7 +72,7 @@ def save(
         runs of nodes as one box each; ``note`` says so, and so does the picture.
 
     Raises:
-        UsageError: the ending stands for no format, or no such direction.
+        UsageError: the suffix is not that of a format, or there is no such direction.
         OutputError: the file cannot be written. No part of it is left.
     """
     file = Path(path)
@@ -101,7 +101,9 @@ def _format(file: Path) -> Format:
     name = ENDINGS.get(file.suffix.lower())
     if name is None:
         why = (
-            f"its ending {file.suffix} stands for no format" if file.suffix else "it has no ending"
+            f"its suffix {file.suffix} is not that of a format"
+            if file.suffix
+            else "it has no suffix"
         )
         raise UsageError(f"cannot save {file}: {why}", f"Use one of {', '.join(ENDINGS)}.")
     return FORMATS[name]

@@ -105,7 +105,7 @@ class PowerLaw:
 
 
 def _exp(power: float) -> float:
-    """The exponential; infinity if it is no float, as for a steep law of two near points."""
+    """The exponential; infinity if it is not a float, as for a steep law of two near points."""
     try:
         return exp(power)
     except OverflowError:

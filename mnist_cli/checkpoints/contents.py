@@ -28,7 +28,7 @@ class Unacceptable(Exception):
 
     Args:
         reason: completes "FILE is refused: …", as in "it is empty".
-        hint: the way out; empty for the general one.
+        hint: the suggested fix; empty for the general one.
     """
 
     def __init__(self, reason: str, hint: str = "") -> None:
@@ -116,7 +116,7 @@ def judge_contents(root: object, max_bytes: int) -> tuple[LeftOut, ...]:
         plain += 1 + (len(value) if isinstance(value, str | bytes) else 0)
         held += _bytes(value) if isinstance(value, Tensor) else 0
         if plain > MAX_PLAIN or len(place) >= MAX_DEPTH:
-            raise Unacceptable("its plain values are nested too deeply, or too many")
+            raise Unacceptable("it has too many plain values, or they are nested too deeply")
         if held > max_bytes:
             raise Unacceptable(f"its tensors claim more than {max_bytes:,} bytes")
         if isinstance(value, Unread) and len(left_out) < MAX_LEFT_OUT:

@@ -1,4 +1,4 @@
-"""Names the files that are no checkpoints, by their first bytes or entries, with a way out."""
+"""Names the files that are not checkpoints, by their first bytes or entries, and suggests what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kind:
     Attributes:
         name: completes "it is …".
         pattern: what its first bytes match; for a zip, what a line of its entries' names matches.
-        hint: the way out.
+        hint: the suggested fix.
     """
 
     name: str

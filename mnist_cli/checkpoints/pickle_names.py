@@ -98,7 +98,7 @@ def call(callee: object, arguments: object) -> object:
     """What calling a name, or making an object of it, stands for.
 
     Raises:
-        TypeError: it is no name, or its builder takes other arguments.
+        TypeError: it is not a name, or its builder takes other arguments.
     """
     if not isinstance(callee, Unread) or not isinstance(arguments, tuple):
         raise TypeError("a call of something else than a name")
@@ -138,7 +138,7 @@ def check_key(key: object) -> Any:
     """
     parts = key if isinstance(key, tuple) and len(key) < 10 else (key,)
     if not all(isinstance(part, _KEYS) for part in parts):
-        raise TypeError("a key that is no plain value")
+        raise TypeError("a key that is not a plain value")
     if any(isinstance(part, int) and abs(part) > MAX_KEY for part in parts):
         raise TypeError("a key that is too large")
     return key

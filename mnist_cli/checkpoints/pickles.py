@@ -104,7 +104,7 @@ class _Machine:
             if count > MAX_OPERATIONS:
                 raise Unacceptable(f"its pickle has more than {MAX_OPERATIONS:,} operations")
             if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
-                raise ValueError("an integer that takes long to print")
+                raise ValueError("an integer is too large")
             self.step(operation.name, argument)
 
     def step(self, name: str, argument: Any) -> None:

@@ -39,7 +39,7 @@ _DTYPES = {
 
 
 def looks_like(data: bytes) -> bool:
-    """Whether a file begins as safetensors do: a length, which is no text, and a brace."""
+    """Whether a file begins as safetensors do: a length, which is not text, and a brace."""
     return (
         min(data[:8], default=9) < 9
         and data[8:9] == b"{"

@@ -170,7 +170,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """See to it that a closed stream, or a character it cannot encode, is no crash."""
+    """See to it that a closed stream, or a character it cannot encode, is not a crash."""
     # A file opened while descriptor 1 is closed would become stdout, and be written into.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

@@ -53,13 +53,13 @@ def bench(
     Each run is a separate process. Recipes alternate after a warm-up, so a slowdown of the machine
     affects all of them. The test set is evaluated after each epoch, and this time does not count
     as training. Times are medians with the smallest and largest. Between machines, compare
-    ratios, not seconds. --target 0 trains all epochs and names the recipes that no other one
-    beats in both seconds and accuracy.
+    ratios, not seconds. --target 0 trains all epochs and names the Pareto-optimal recipes: no other
+    one is both faster and more accurate.
 
     --inference times evaluation instead, in batches of 1 to 10,000 images, after a warm-up.
-    --scaling trains on 1/60 to all of the images and on ten passes over them, and at several
-    batch sizes, widths and thread counts, each in a separate process. On two cores it takes a few
-    minutes.
+    --scaling varies the number of images, from 1/60 of them to ten passes over all, and the batch
+    size, the width and the number of threads, each in a separate process. On two cores it takes a
+    few minutes.
     """
     contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
@@ -113,7 +113,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
         )
     try:
         config = recipe_layers.compose_config(name, assignments, flagged)
-    except UsageError as error:  # a recipe is no option here
+    except UsageError as error:  # a recipe is not an option here
         raise UsageError(error.message.removeprefix("--config "), error.hint) from error
     return Recipe(Path(name).stem, config.to_plain(), int(count), WORKER)
 

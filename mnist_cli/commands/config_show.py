@@ -46,7 +46,7 @@ def show(
     """
     try:
         print_config(recipe, [], runs, as_json=as_json)
-    except UsageError as error:  # a recipe is no option here
+    except UsageError as error:  # a recipe is not an option here
         raise UsageError(error.message.removeprefix("--config "), error.hint) from error
 
 

@@ -188,7 +188,7 @@ def show(
 
     Without --indices the samples are spread evenly over the file. --augmented shows what a
     network is trained on: the first images of the first epoch with this --config, --set and
-    --seed, changed by the training's own code, as on the CPU.
+    --seed, augmented exactly as in training on the CPU.
     """
     contradictions.refuse(context, SHOW_RULES, **{"--split test": split == "test"})
     from mnist_cli.data.load import load_samples

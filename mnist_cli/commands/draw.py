@@ -51,7 +51,7 @@ def draw(
     The page shows what the network sees, the probabilities, the outputs of the first layers and
     the pixels that matter most. Draw with mouse, pen, finger or the arrow keys.
 
-    For a network that was trained on your own data, the drawing is used whole, and the paper is
+    For a network that was trained on your own data, the drawing is not cropped, and the paper is
     light or dark as in those images, unless they are in MNIST's form.
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
@@ -121,7 +121,9 @@ def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quie
         print_json(where | {"normalisation": opened.scale.to_plain()} | network)
     else:
         if not quiet:
-            paper = f"; drawings are used whole, on {opened.ground} paper" if opened.ground else ""
+            paper = (
+                f"; drawings are not cropped; the paper is {opened.ground}" if opened.ground else ""
+            )
             note(f"{opened.path}: {opened.label}{paper}")
             note_foreign(opened)
         stdout().print(server.url)
@@ -129,7 +131,7 @@ def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quie
     if not (as_json or quiet):
         note("Draw there; Ctrl-C stops the server.")
         if tunnel := _tunnel(server.port, os.environ.get("SSH_CONNECTION", "")):
-            note(f"To open it on the machine that you sit at, run this there: {tunnel}")
+            note(f"To open it on your local machine, run this command there: {tunnel}")
 
 
 def _tunnel(port: int, connection: str) -> str:

@@ -170,9 +170,7 @@ def _hinting(batch_size: int | None) -> Iterator[None]:
         ways = [f"--format {' or '.join(others)} can hold it"] if others else []
         if error.any_batch and batch_size is None:
             ways.append("--batch-size N exports it for N images at once")
-            ways.append(
-                "a loop over the images, or len(x) in place of x.shape[0], fixes their number"
-            )
+            ways.append("if forward loops over the images or calls len(x), use x.shape[0] instead")
         error.hint = "; ".join(ways) + "." if ways else "--debug shows the whole error."
         raise
 

@@ -81,8 +81,8 @@ def predict(
     Each picture is first converted to MNIST's form: grey, light on dark, the digit scaled to 20
     pixels and centred by mass in 28×28. It is printed as the network sees it.
 
-    For a network that was trained on your own data, pictures are used whole and unchanged, unless
-    those data are in MNIST's form, as Kaggle's train.csv is. The rows of a data file, such as
+    For a network that was trained on your own data, pictures are neither cropped nor inverted,
+    unless those data are in MNIST's form, as Kaggle's train.csv is. The rows of a data file, such as
     Kaggle's test.csv, are never changed.
 
     An answer with a probability below 60% is marked as unsure.
@@ -116,7 +116,7 @@ def predict(
         raise UsageError(
             f"--segment finds digits, but {opened.path} was trained on your own data, which are not "
             "in MNIST's form",
-            "Omit --segment: each picture is then used whole, as in training.",
+            "Omit --segment: pictures are then not cropped, as in training.",
         )
     for text in (*opened.warnings, *_ignored_folders(pictures)):
         warn(text)
@@ -124,7 +124,7 @@ def predict(
         _predict_rows(opened, pictures, segment, as_json=as_json, as_csv=as_csv, quiet=quiet)
         return
     if not (as_json or as_csv or quiet):
-        unchanged = "; pictures are used whole and unchanged" if opened.whole_pictures else ""
+        unchanged = "; pictures are not cropped or inverted" if opened.whole_pictures else ""
         note(f"{opened.path}: {opened.label}{unchanged}")
     if not quiet:
         note_foreign(opened)

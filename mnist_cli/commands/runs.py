@@ -70,9 +70,9 @@ def show(
 ) -> None:
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
-    If they differ in the preset, the seed or other keys, columns show that too. The accuracy is
-    that of the test set. Unfinished runs and folders that are not runs are listed
-    too, and marked. Every command that takes a run also takes its number.
+    Further columns show the configuration keys in which the runs differ, such as the preset or the
+    seed. The accuracy is that of the test set. Unfinished runs and folders that are not runs are
+    marked. Every command that takes a run also takes its number.
     """
     if context.invoked_subcommand is not None:
         _refuse_options_before(context)
@@ -236,7 +236,7 @@ def _removable(target: Path, root: Path) -> Path:
     """The run that may be deleted: a numbered folder with nothing else than a run in it.
 
     Raises:
-        CheckpointError: there is none, or it is no run.
+        CheckpointError: there is none, or it is not a run.
     """
     from mnist_cli.runs.directory import run_number
     from mnist_cli.runs.listing import is_run, run_folder

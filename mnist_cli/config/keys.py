@@ -114,10 +114,10 @@ class Keys:
     )
     seed: int = key(0, "Seed of every random choice.", Option(GENERAL), ge=0, lt=2**63)
     epochs: int = key(3, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
-    train_size: int = key(0, "Number of training images; 0 is all.", ge=0)
+    train_size: int = key(0, "Number of training images; 0 uses all.", ge=0)
     val_size: int | None = key(
         None,
-        "Number of images held out from the training set to choose best.pt; 0 is none. "
+        "Number of images held out from the training set to choose best.pt; 0 holds out none. "
         "Default: 5000, or a tenth of a set smaller than 50,000; the images in val/ of your own "
         "data.",
         ge=0,
@@ -172,7 +172,7 @@ class Keys:
         "sgd", "Optimiser. muon: Muon for matrices, AdamW for the rest.", Option(RECIPE)
     )
     lr: float = key(
-        0.15, "Learning rate; the highest of the schedule.", Option(RECIPE, metavar="RATE"), gt=0
+        0.15, "Learning rate; the peak of the schedule.", Option(RECIPE, metavar="RATE"), gt=0
     )
     weight_decay: float = key(5e-4, "L2 penalty (adamw, muon: decoupled).", ge=0)
     momentum: float | None = key(None, "sgd, muon: momentum.", ge=0, lt=1)
@@ -200,10 +200,10 @@ class Keys:
 
     # Loss and weights
     label_smoothing: float = key(0.1, "Share of the target spread over all classes.", ge=0, lt=1)
-    clip_norm: float = key(0.0, "Clip the gradient to this 2-norm; 0 is off.", ge=0)
+    clip_norm: float = key(0.0, "Clip the gradient to this 2-norm; 0 disables it.", ge=0)
     ema: float = key(
         0.0,
-        "Decay per step of an average of the weights, used in evaluation; 0 is off.",
+        "Decay per step of an average of the weights, used in evaluation; 0 disables it.",
         ge=0,
         lt=1,
     )
@@ -211,25 +211,25 @@ class Keys:
     # When to stop before the last epoch. Learning-rate schedules still plan for all epochs.
     max_steps: int = key(
         0,
-        "Stop after this number of steps, also within an epoch; 0 is off.",
+        "Stop after this number of steps, even within an epoch; 0 disables it.",
         Option(STOPPING),
         ge=0,
     )
     max_time: float = key(
         0.0,
-        "Stop after this number of seconds of training, also within an epoch; 0 is off.",
+        "Stop after this number of seconds of training, even within an epoch; 0 disables it.",
         Option(STOPPING, metavar="SECONDS"),
         ge=0,
     )
     early_stopping: int = key(
         0,
-        "Stop after this number of epochs without a better validation accuracy; 0 is off.",
+        "Stop after this number of epochs without a better validation accuracy; 0 disables it.",
         Option(STOPPING),
         ge=0,
     )
     target_accuracy: float = key(
         0.0,
-        "Stop when the validation accuracy reaches this, for example 0.99; 0 is off.",
+        "Stop when the validation accuracy reaches this, for example 0.99; 0 disables it.",
         Option(STOPPING, metavar="FRACTION"),
         ge=0,
         le=1,
@@ -238,13 +238,13 @@ class Keys:
     # Device and computation
     device: str = key(
         "auto",
-        "Device to compute on. auto chooses one; a named device is used, or the command fails.",
+        "Device to compute on. auto chooses one. If a named device is unavailable, the command fails.",
         Option(COMPUTE, metavar="auto|cpu|cuda|cuda:N|mps"),
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )
     precision: Precision = key(
         "auto",
-        "Precision. auto is bf16 if the hardware supports it, else fp32.",
+        "Precision. auto selects bf16 if the hardware supports it, else fp32.",
         Option(COMPUTE),
     )
     channels_last: bool = key(
@@ -260,19 +260,20 @@ class Keys:
     )
     deterministic: bool = key(
         False,
-        "CUDA: produce the same bits in each run, at lower speed. A CPU always does.",
+        "CUDA: produce bitwise identical runs, at lower speed. CPU runs always are, but for --compile.",
         Option(COMPUTE),
     )
-    threads: int = key(0, "CPU threads; 0 is torch's choice.", Option(COMPUTE), ge=0, le=1024)
+    threads: int = key(0, "CPU threads; 0 uses torch's default.", Option(COMPUTE), ge=0, le=1024)
     halves: Literal["auto"] | bool = key(
         "auto",
         "CPU: compute the two halves of each batch at the same time, each with half of the "
-        "threads; batch norm normalises each half by itself. auto does so where it is possible: "
-        "conv2, conv4, oriented, example-2018; one process; no ensemble, accumulate or compile.",
+        "threads; batch norm normalises each half separately. auto does so where it is possible: "
+        "conv2, conv4, oriented (any width), example-2018; one process; no ensemble, accumulate or "
+        "compile.",
     )
     checkpoint_every: int = key(
         0,
-        "Steps between checkpoints, in addition to one per epoch; 0 is off.",
+        "Steps between checkpoints, in addition to one per epoch; 0 disables them.",
         Option(STOPPING),
         ge=0,
     )

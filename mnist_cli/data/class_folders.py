@@ -2,7 +2,7 @@
 
 Classes have their folders' names, in alphabetical order, or in numerical order if all are numbers.
 Folders in a class's folder belong to it; links to folders in there are not followed. Folders that
-programs and systems make, such as the runs of this program, are no classes.
+programs and systems make, such as the runs of this program, are not classes.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _splits(place: Path, folders: Sequence[Path]) -> dict[SplitPart, Path]:
 
 
 def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
-    """The folder of that name, or the one that is no sample."""
+    """The folder of that name, or the one that is not a sample."""
     for good in (
         [one for one in paths if one.name.lower() in (split, f"{split}ing")],
         [one for one in paths if "sample" not in one.name.lower()],

@@ -76,7 +76,7 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
     Args:
         path: the file.
         limit: the most bytes that the decompressed file may have.
-        hint: the way out, for the error message.
+        hint: the suggested fix, for the error message.
 
     Raises:
         DataError: missing, unreadable, truncated, damaged, too big, or not IDX.
@@ -121,7 +121,7 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 class _BadFileError(Exception):
-    """What is wrong with a file, without its name and the way out."""
+    """What is wrong with a file, without its name and a hint."""
 
 
 def _md5(content: npt.NDArray[np.uint8]) -> str:

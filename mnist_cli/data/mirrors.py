@@ -52,7 +52,7 @@ class Mirrors:
             addresses: https addresses, or http addresses on this machine.
             timeouts: bounds of time.
             on_bytes: reports the progress.
-            hint: the way out if no mirror gives a file.
+            hint: the suggested fix if no mirror gives a file.
 
         Raises:
             UsageError: an address is neither.

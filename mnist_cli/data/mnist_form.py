@@ -14,7 +14,7 @@ from mnist_cli.vision.fitting import SIDE
 IN_WORDS = "MNIST's form, a digit 20 pixels high or wide with its centre of mass in the middle"
 
 _EDGE = 64
-"""Fainter pixels are no ink: JPEG leaves up to 40 around it."""
+"""Fainter pixels are not ink: JPEG leaves up to 40 around it."""
 _SIDES = (19, 20, 21)
 """Pixels of the longer side of the ink."""
 _OFF = 1.0

@@ -107,7 +107,7 @@ def _blocks(path: Path, size: int = BLOCK) -> Iterator[_Block]:
     """The lines, without empty ones at the end.
 
     Raises:
-        DataError: a line is too long, is no text, or the gzip is damaged.
+        DataError: a line is too long, is not text, or the gzip is damaged.
     """
     number, rest, ended, done, packed = 1, b"", False, 0, path.stat().st_size
     try:
@@ -172,7 +172,7 @@ def _fields(where: str, line: str, delimiter: str | None) -> list[str]:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    """Whether these are names: most are no numbers, or they count the columns, as pandas has it."""
+    """Whether these are names: most are not numbers, or they count the columns, as pandas has it."""
     numbers = [name for name in names if _is_number(name)]
     if len(numbers) < len(names) / 2:
         return True

@@ -86,7 +86,7 @@ class OwnData:
 
 
 def path_of(name: str) -> Path | None:
-    """The file or folder that a data set's name means, absolute; None for a name that is no path.
+    """The file or folder that a data set's name means, absolute; None for a name that is not a path.
 
     Raises:
         UsageError: the name is empty.
@@ -122,7 +122,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     mean, std = _figures(path, train.images)
     mnist_form = has_mnist_form(train.images)
     if mnist_form:
-        remarks.append(f"its images have {IN_WORDS}: pictures to classify are brought to it")
+        remarks.append(f"its images have {IN_WORDS}: pictures to classify are converted to it")
     spec = DatasetSpec(
         name=str(path),
         title=dataset_label(str(path)),

@@ -60,6 +60,6 @@ def remarks(values: npt.NDArray[Any]) -> Iterator[str]:
     """What became of labels whose sorted values (K,) are not 0, 1, 2 and so on."""
     if values[0] != 0 or values[-1] != len(values) - 1:
         yield (
-            f"its labels are {len(values)} of the numbers {values[0]} to {values[-1]}: they become "
-            "class names, and the classes are numbered from 0"
+            f"its labels, {len(values)} numbers from {values[0]} to {values[-1]}, become class "
+            f"names; the classes are numbered from 0 to {len(values) - 1}"
         )

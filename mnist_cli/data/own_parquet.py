@@ -30,7 +30,7 @@ ROOM = 1 << 30
 BATCH = 64
 """Rows at once: one large value can stand in all of them."""
 MAX_FOOTER = 8 << 20
-"""Bytes of the list of columns, in each row group: 784 columns and 60 groups have 5 MB."""
+"""Bytes of the footer, which lists the columns of each row group: 784 and 60 groups have 5 MB."""
 MOST_COLUMNS = 20_000
 """Each costs pyarrow some 10 KB."""
 _MAX_THRIFT = 1 << 24
@@ -86,7 +86,7 @@ def _pyarrow() -> Any:
 
 
 def _check_footer(path: Path) -> None:
-    """Refuse a long list of columns before pyarrow turns it into objects.
+    """Refuse a long footer before pyarrow turns it into objects.
 
     Raises:
         DataError: it is too long.
@@ -96,7 +96,10 @@ def _check_footer(path: Path) -> None:
         file.seek(max(0, size - 8))
         length = int.from_bytes(file.read(4), "little")
     if length > MAX_FOOTER:
-        raise DataError(f"{path}: its list of columns has {length:,} bytes, or the file is damaged")
+        raise DataError(
+            f"{path}: its footer claims {length:,} bytes, more than {MAX_FOOTER:,}; the file may be "
+            "damaged"
+        )
 
 
 def _opened(path: Path) -> Any:

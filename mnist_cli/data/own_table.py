@@ -133,7 +133,7 @@ class TableReader:
         """Add rows (N, columns) of any real type.
 
         Raises:
-            DataError: a number is no pixel or no label; or there are too many rows.
+            DataError: a number is neither a pixel nor a label; or there are too many rows.
         """
         check_count(self._path, self.count + len(table))
         if self._label == UNKNOWN:

@@ -143,7 +143,7 @@ def require_sound(spec: DatasetSpec, reports: Sequence[FileReport], hint: str) -
     """Refuse files that :func:`verify` found missing or bad.
 
     Raises:
-        DataError: names each of them; ``hint`` is the way out.
+        DataError: names each of them; ``hint`` says what to do.
     """
     bad = [report for report in reports if report.problem]
     if bad:

@@ -141,8 +141,8 @@ def pick_batch(split: Split, numbers: Sequence[int]) -> Split:
     missing = next((number for number in numbers if number not in rows), None)
     if missing is not None:
         last = max(rows)
-        which = f"0 to {last}" if len(rows) == last + 1 else f"{len(rows):,} of those up to {last}"
+        which = f"0 to {last}" if len(rows) == last + 1 else f"{len(rows):,} between 0 and {last}"
         raise UsageError(
-            f"image {missing} is not in the split", f"The split has the images {which}."
+            f"image {missing} is not in the split", f"The split has these images: {which}."
         )
     return split.take(torch.tensor([rows[number] for number in numbers]))

@@ -44,7 +44,7 @@ def classify(
     """Classify the digits of pictures, folders and ``-``, in that order; failures in their places.
 
     Args:
-        opened: the network. Pictures are used whole if it has ``whole_pictures``.
+        opened: the network. Pictures are not cropped if it has ``whole_pictures``.
         pictures: paths.
         segment: find several digits in each picture.
 

@@ -220,7 +220,7 @@ class OpenCheckpoint:
 
     @property
     def whole_pictures(self) -> bool:
-        """Whether pictures are used whole: own images of the training were not in MNIST's form."""
+        """Whether pictures are not cropped: own images of the training were not in MNIST's form."""
         data = self.checkpoint.data
         return data is not None and self.on_own_data and not data.mnist_form
 

@@ -21,7 +21,7 @@ ENDINGS = (
     *(".csv", ".tsv", ".gz", ".npz", ".npy", ".parquet", ".idx", "-ubyte", ".pkl", ".pickle"),
     *(".mat", ".h5", ".hdf5", ".arff", ".tfrecord", ".zip"),
 )
-"""Of files that are no pictures: what is wrong with them is said as of data files."""
+"""Of files that are not pictures: what is wrong with them is said as of data files."""
 _PART = 10_000
 
 

@@ -58,7 +58,7 @@ def settings_kept(who: str) -> Iterator[None]:
             now = _read(read)
             if now != value:
                 _write(write, value)
-                changed.append(f"{name} to {now} (it is {value} again)")
+                changed.append(f"{name} to {now} (restored to {value})")
     if changed:
         # From this line, so that Python shows it once, however often the code runs.
         warnings.warn(f"{who} changes {', and '.join(changed)}", Caution, stacklevel=1)
@@ -74,7 +74,7 @@ def _read(read: Callable[[], Any]) -> Any:
 def _write(write: Callable[[Any], object], value: Any) -> None:
     if value is None:
         return
-    # A default device of "cpu" would be a mode that sees every function; None is no mode.
+    # A default device of "cpu" would be a mode that sees every function; None is not a mode.
     write(None if value == torch.device("cpu") else value)
 
 

@@ -253,7 +253,7 @@ def parse_indices(text: str) -> list[int]:
     """The numbers that ``--indices 3,14,15`` names.
 
     Raises:
-        UsageError: something that is no number.
+        UsageError: something that is not a number.
     """
     try:
         return [int(word) for word in text.split(",")]

@@ -31,9 +31,9 @@ RecipesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE[:RUNS]",
-        help=f"Presets or TOML files, each with its number of runs. Default: {RUNS} runs "
-        f"(--scaling: {SCALING_RUNS}) of {' '.join(RECIPES)} "
-        f"(--inference: {' '.join(INFERENCE_RECIPES)}; --scaling: {' '.join(SCALING_RECIPES)}).",
+        help=f"Presets or TOML files, each with an optional number of runs ({RUNS}; {SCALING_RUNS} "
+        f"with --scaling). Default: {' '.join(RECIPES)} (--inference: "
+        f"{' '.join(INFERENCE_RECIPES)}; --scaling: {' '.join(SCALING_RECIPES)}).",
         autocompletion=completing.complete(choices.preset_names()),
         show_default=False,
     ),
@@ -46,8 +46,8 @@ TargetOption = Annotated[
         min=0.0,
         max=1.0,
         help="Test accuracy to reach; a run ends at the first epoch that reaches it. 0 trains all "
-        "epochs: the result then names the recipes that no other one beats in both seconds and "
-        "accuracy, and --out draws the line through them.",
+        "epochs: the result then names the Pareto-optimal recipes in seconds and accuracy, and --out "
+        "draws the Pareto front.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -39,7 +39,7 @@ ExprFlag = Annotated[
         "--expr",
         metavar="FORMULA",
         help='Use a formula instead of a network, such as "x * y" or "a @ b": describe its node '
-        "and call it.",
+        "and run its backward.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -95,7 +95,7 @@ OrdersFlag = Annotated[
         metavar="N",
         min=1,
         max=20,
-        help=f"Number of derivatives for --create-graph. Default: {ORDERS}.",
+        help=f"Highest order of the derivatives for --create-graph. Default: {ORDERS}.",
         rich_help_panel=EXPERIMENT,
     ),
 ]
@@ -175,7 +175,7 @@ ToleranceFlag = Annotated[
         "--tolerance",
         metavar="X",
         min=0.0,
-        help="Ignore relative differences up to this.",
+        help="Relative tolerance: smaller differences are ignored.",
         rich_help_panel=COMPARED,
     ),
 ]
@@ -259,7 +259,7 @@ SplitFlag = Annotated[
         "--split",
         metavar="train|val|test",
         case_sensitive=False,
-        help="Split of the images; train and val are the run's own.",
+        help="Split of the images; train and val are the splits that the run used.",
         rich_help_panel=BATCH,
     ),
 ]

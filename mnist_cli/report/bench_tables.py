@@ -111,9 +111,7 @@ def _(result: RecipeResult) -> None:
         )
     if not target and len(summaries) > 1:
         names = [f"[bold]{escape(name)}[/]" for name in pareto(summaries)]
-        stdout(wide=True).print(
-            f"no other recipe is both faster and more accurate: {', '.join(names)}"
-        )
+        stdout(wide=True).print(f"Pareto-optimal recipes (seconds, accuracy): {', '.join(names)}")
     _print_machine(result.machine)
 
 
@@ -191,7 +189,7 @@ def sentences(growth: Growth) -> Iterable[str]:
         return
     how = f"least squares over {len(points)} values"
     if len(points) == 2:  # any two points lie on such a law
-        how = "through two values only, so without an error"
+        how = "fitted to two values, so without a standard error"
     yield (
         f"{name}: seconds grow with the power {growth.law.exponent:.2f} of it "
         f"({how}; {MEANING[growth.factor]})"

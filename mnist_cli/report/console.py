@@ -113,7 +113,7 @@ def write_once(text: str, file: TextIO) -> None:
 def report_error(error: MnistError, *, as_json: bool) -> None:
     """Print an error's message and hint on stderr, and with ``--json`` a document too.
 
-    Being stopped by Ctrl-C or a signal is no error.
+    Being stopped by Ctrl-C or a signal is not an error.
     """
     with contextlib.suppress(OSError):
         if isinstance(error, Stopped):

@@ -171,7 +171,7 @@ def print_verified(
     """Print what ``mnist data verify`` found, a line per file.
 
     Raises:
-        DataError: a file is missing or bad; ``hint`` is the way out.
+        DataError: a file is missing or bad; ``hint`` says what to do.
     """
     from mnist_cli.data.store import require_sound
 

@@ -143,8 +143,8 @@ def save_norms(
             title="layer", ncols=-(-len(layers) // LEGEND_ROWS),
         )  # fmt: skip
         figure.supxlabel(
-            f"dotted: an update of {healthy:g} of the weights per step is a usual value; far above, "
-            "the learning rate is high for the layer, far below, low",
+            f"dotted line: a typical update per step, {healthy:g} of the weights; far above it, the "
+            "learning rate is too high for the layer, far below, too low",
             fontsize=7,
             color=colours().quiet,
         )

@@ -118,7 +118,7 @@ def run_warnings(session: Session, ranks: int = 1) -> Iterator[str]:
         )
     if session.differences:
         yield (
-            "the run began in another environment, so its bits may differ from here on: "
+            "the run began in another environment, so results may differ from here on: "
             + "; ".join(session.differences)
         )
 

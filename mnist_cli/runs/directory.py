@@ -218,7 +218,7 @@ def run_name(path: Path) -> str:
 
 
 def numbered(root: Path) -> list[RunDirectory]:
-    """The numbered folders under ``root``, newest first; none if it is no folder.
+    """The numbered folders under ``root``, newest first; none if it is not a folder.
 
     Raises:
         OSError: it cannot be read.

@@ -298,7 +298,7 @@ def open_sweep(root: Path, name: str, cells: tuple[Cell, ...]) -> Sweep:
         known = _stored(sweep.folder)
         if known and known.get("plan") != digest(cells):
             raise UsageError(
-                f"the sweep {name} is there already, with other runs or another network",
+                f"the sweep {name} already exists, with other runs or another network",
                 "Give the same options to continue it, or another --name.",
             )
         return _loaded(sweep, known)

@@ -61,7 +61,7 @@ def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]
     Args:
         what: the network, for messages.
         doing: what fails, such as "fails in the backward pass".
-        hint: gives the way out, once it is needed.
+        hint: gives the suggested fix, once it is needed.
 
     Raises:
         OwnCodeError: with the first line of torch's reason.

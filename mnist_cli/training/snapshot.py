@@ -200,7 +200,7 @@ def _restored_start(saved: object) -> dict[str, str] | None:
     if saved is None:
         return None
     if not isinstance(saved, Mapping):
-        raise TypeError("its start is no table")
+        raise TypeError("its start is not a table")
     return {key: str(saved[key]) for key in ("path", "sha256")}
 
 
@@ -242,7 +242,7 @@ def _restore_generators(
     else:
         augment.manual_seed(derive(*place, 1))
     rest = (
-        f"random numbers: {here} draws different ones from {then} for the rest of epoch "
+        f"random numbers: {here} draws other numbers than {then} does for the rest of epoch "
         f"{state.epoch + 1}"
     )
     return [rest] if state.batch else []

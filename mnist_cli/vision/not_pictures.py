@@ -1,4 +1,4 @@
-"""Names the kind of a file that is no picture, or one that cannot be read, by its content."""
+"""Names the kind of a file that is not a picture, or one that cannot be read, by its content."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def ruling(ink: Ink) -> tuple[list[Line], float]:
 
     With them comes the height of the digits, in pixels, or 0 if no line is found.
 
-    Straight runs are no lines where a digit's stroke could be as long: a line is longer than
+    Straight runs are not lines where a digit's stroke could be as long: a line is longer than
     1.8 digits, or ends at other lines on both sides, or is the side of a box.
     """
     seen = ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise))
@@ -81,7 +81,7 @@ def _piece_of(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) ->
 
 
 def _attached(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) -> bool:
-    """Whether the run's piece holds more than the run: a stroke by itself is no line yet."""
+    """Whether the run's piece holds more than the run: a stroke by itself is not a line yet."""
     piece = _piece_of(run, pieces, labels)
     if piece is None:
         return False

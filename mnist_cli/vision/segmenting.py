@@ -157,7 +157,7 @@ def _read(ink: Ink) -> Reading:
 
 
 def _objection(region: Region, reading: Reading) -> str | None:
-    """Why a region is no digit, given the digits' usual height; none if it may be one."""
+    """Why a region is not a digit, given the digits' usual height; none if it may be one."""
     height, shape = reading.height, reading.ink.mask.shape
     share = region.box.height / height
     if region.box.at_edge(shape) and not ALIKE[0] <= share <= ALIKE[1]:

@@ -189,11 +189,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _check_sender(self) -> None:
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.server.is_own(hosts[0].lower()):
-            raise _Refusal(HTTPStatus.FORBIDDEN, "this server does not have that name")
+            raise _Refusal(HTTPStatus.FORBIDDEN, "unknown Host header")
         for origin in self.headers.get_all("Origin") or []:
             scheme, _, host = origin.lower().partition("://")
             if scheme != "http" or not self.server.is_own(host):
-                raise _Refusal(HTTPStatus.FORBIDDEN, "only its own page may ask this server")
+                raise _Refusal(HTTPStatus.FORBIDDEN, "cross-origin requests are not allowed")
 
     def _file(self) -> tuple[str, bytes]:
         found = self.server.documents.get(self.path.partition("?")[0])
@@ -203,23 +203,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[str, bytes]:
         if self.path != "/ask":
-            raise _Refusal(HTTPStatus.NOT_FOUND, "questions go to /ask")
+            raise _Refusal(HTTPStatus.NOT_FOUND, "POST requests go to /ask")
         if self.headers.get("Content-Type") != BINARY:
-            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a question is {BINARY}")
+            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the Content-Type must be {BINARY}")
         return JSON, self.server.ask(self._question())
 
     def _question(self) -> bytes:
         lengths = self.headers.get_all("Content-Length") or []
         if len(lengths) != 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
-            raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a question needs one Content-Length")
+            raise _Refusal(
+                HTTPStatus.LENGTH_REQUIRED, "the request needs exactly one Content-Length"
+            )
         length, most = int(lengths[0]), self.server.question_size
         if length > most:
             raise _Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question has at most {most:,} bytes"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the request body may have at most {most:,} bytes",
             )
         question = self.rfile.read(length)
         if len(question) < length:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "the question broke off")
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "the request body is incomplete")
         return question
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

@@ -232,8 +232,8 @@ def test_batch_sizes_are_whole_numbers_of_any_library(size: Any, run: Run) -> No
         ({"split": "tset"}, errors.UsageError, "Did you mean 'test'?"),
         ({"split": 3}, errors.UsageError, "there is no split 3"),
         ({"batch_size": 0}, errors.UsageError, "batch_size"),
-        ({"batch_size": 1.5}, errors.UsageError, "whole number from 1 on, not 1.5"),
-        ({"batch_size": "8"}, errors.UsageError, "whole number from 1 on, not '8'"),
+        ({"batch_size": 1.5}, errors.UsageError, "whole number of at least 1, not 1.5"),
+        ({"batch_size": "8"}, errors.UsageError, "whole number of at least 1, not '8'"),
         ({"data_dir": 3}, errors.UsageError, "3 is not a path"),
         (
             {"what": nn.Linear(1, 1, device="meta"), "dataset": "digits"},

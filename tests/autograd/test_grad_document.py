@@ -183,7 +183,7 @@ DAMAGE = [
     (("nodes", 1, "id"), 5, "nodes[1].id: is 5"),
     (("nodes", 0, "next", 0, "node"), 9, "nodes[0].next[0].node: no such node: 9"),
     (("nodes", 0, "next", 0, "node"), -1, "no such node: -1"),
-    (("nodes", 0, "next", 0, "input_nr"), 3, "node 1 has 1 inputs, but this is 3"),
+    (("nodes", 0, "next", 0, "input_nr"), 3, "is 3, but the inputs of node 1 are 0 to 0"),
     (("nodes", 0, "outputs", 0, "shape"), [-2], "shape[0]: Input should be greater than"),
     (("nodes", 0, "grad_in", 0, "norm"), "big", "norm: Input should be a valid number"),
     (("nodes", 0, "grad_in", 0, "nan"), True, "nan: Input should be a valid integer"),

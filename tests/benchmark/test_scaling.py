@@ -183,7 +183,7 @@ def test_runs_are_gathered_by_factor_and_value() -> None:
 def test_the_sentences_say_it() -> None:
     images, threads, batch = ([*sentences(growth)] for growth in made())
     assert images[0].startswith(
-        "images: seconds grow with the power 1.00 of it (through two values only, "
+        "images: seconds grow with the power 1.00 of it (fitted to two values, "
     )
     assert images[1].startswith("the last is 10 passes over all images")
     assert "1.00 times" in images[2]

@@ -122,7 +122,7 @@ def test_without_a_target_the_table_names_the_recipes_that_none_beats(
     printed = capsys.readouterr().out
     assert "reached" not in printed
     assert "train s to it" not in printed
-    assert "no other recipe is both faster and more accurate: quick, slow" in printed
+    assert "Pareto-optimal recipes (seconds, accuracy): quick, slow" in printed
     assert bench_tables.line(runs[0], 0.0).startswith("quick seed 0: 99.20% after 1.00 s of")
 
 

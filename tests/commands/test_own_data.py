@@ -155,7 +155,7 @@ def test_it_predicts_pictures_as_it_was_trained_on_them(run: Run, own: Path, run
     rows = list(csv.DictReader(lines))
     assert [(row["digit"], row["class"]) for row in rows] == list(zip("012", SHAPES, strict=True))
     shown = run("predict", "disc.png", "--checkpoint", run_of)
-    assert "pictures are used whole and unchanged" in said(shown)
+    assert "pictures are not cropped or inverted" in said(shown)
     assert "disc" in shown.out
     refused = run("predict", "disc.png", "--checkpoint", run_of, "--segment")
     assert refused.code == 2
@@ -302,4 +302,4 @@ def test_drawing_says_how_drawings_are_taken(run_of: Path) -> None:
     with drawing(run_of) as there:
         there.process.send_signal(signal.SIGINT)
         told = finish(there.process).err
-    assert "drawings are used whole, on dark paper" in " ".join(told.split())
+    assert "drawings are not cropped; the paper is dark" in " ".join(told.split())

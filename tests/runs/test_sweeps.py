@@ -91,7 +91,7 @@ def test_a_named_sweep_stays_the_same(tmp_path: Path) -> None:
             ended(sweep, number, 0.9)
     sweep.table.touch()
     assert open_sweep(tmp_path, "rates", cells(0.1)).complete
-    with pytest.raises(UsageError, match="the sweep rates is there already, with other runs"):
+    with pytest.raises(UsageError, match="the sweep rates already exists, with other runs"):
         open_sweep(tmp_path, "rates", cells(0.2))
     with pytest.raises(UsageError, match="'a/b' cannot name a run"):
         open_sweep(tmp_path, "a/b", cells(0.1))

@@ -135,7 +135,9 @@ def test_a_run_that_moves_within_an_epoch_says_that_it_draws_other_numbers(tmp_p
         assert [line.partition(":")[0] for line in noticed] == [
             *("device", "device_name", "random numbers")
         ]
-        assert noticed[-1].endswith("cpu draws different ones from cuda for the rest of epoch 1")
+        assert noticed[-1].endswith(
+            "cpu draws other numbers than cuda does for the rest of epoch 1"
+        )
         for _ in resumed.events():
             pass
         ends.append(resumed.document())
