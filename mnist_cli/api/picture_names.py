@@ -21,11 +21,8 @@ PICTURES = {
     "mistakes": "the most confident mistakes",
     "embedding": "the test set as a map, by PCA and t-SNE",
 }
-"""What ``mnist plot`` draws."""
+"""What ``mnist plot`` draws; ``mnist eval --out`` draws some of it."""
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
-PLOTS = {*PICTURES, "confusion", "mistakes"}
-"""How ``mnist plot`` and ``mnist eval --out`` name their pictures."""
-
 
 Advice = Callable[[str, Path], str]
 """How to classify a picture with a run or a checkpoint, in the user's words."""
@@ -58,7 +55,7 @@ def _refuse(path: Path, picture: str, advice: Advice) -> None:
     pictures = [one for one in entries if one.suffix.lower() in ENDINGS]
     if not pictures and (inside := [one for one in entries if _is_run(one)]):
         raise refusal("a folder of runs", inside[-1])
-    if pictures and all(one.stem in PLOTS for one in pictures):
+    if pictures and all(one.stem in PICTURES for one in pictures):
         raise UsageError(
             f"{path} holds plots of a run, not pictures of digits", "Name the pictures themselves."
         )

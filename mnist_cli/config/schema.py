@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-import tomlkit
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mnist_cli.config.choices import is_known_model, unknown_model
@@ -138,18 +137,9 @@ class TrainConfig(Keys, BaseModel):
         defaults = {**OPTIMIZER_DEFAULTS[self.optimizer], **SCHEDULE_DEFAULTS[self.schedule]}
         return defaults.get(key)
 
-    def to_toml(self) -> str:
-        """The configuration as TOML, without keys that are not set."""
-        return to_toml(self.to_plain())
-
     def to_plain(self) -> dict[str, Any]:
         """The configuration as plain values, as in a checkpoint."""
         return self.model_dump(exclude_none=True)
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Plain values by key as the text of a TOML file."""
-    return tomlkit.dumps(values)
 
 
 def compose(layers: Iterable[Layer]) -> TrainConfig:

@@ -23,8 +23,6 @@ from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
 
 ENDINGS = (".csv", ".csv.gz", ".txt", ".tsv", ".npz", ".parquet")
 """What a file in a folder must end in to be looked into."""
-MANY = 5000
-"""With this many pictures in Parquet reading takes more than half a second."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 _LABELLED = (

@@ -40,19 +40,10 @@ class Samples:
         Raises:
             UsageError: there is no image with one of the numbers.
         """
-        check_numbers(numbers, len(self))
+        for number in numbers:
+            if not 0 <= number < len(self):
+                raise UsageError(f"image {number} does not exist; 0 to {len(self) - 1} do")
         return self._take(np.array(numbers))
 
     def _take(self, chosen: npt.NDArray[np.int64]) -> Samples:
         return Samples(self.name, self.images[chosen], self.labels[chosen], self.indices[chosen])
-
-
-def check_numbers(numbers: Sequence[int], count: int) -> None:
-    """Refuse numbers of images that a split of ``count`` does not have.
-
-    Raises:
-        UsageError: names the first of them.
-    """
-    for number in numbers:
-        if not 0 <= number < count:
-            raise UsageError(f"image {number} does not exist; 0 to {count - 1} do")

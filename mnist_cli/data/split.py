@@ -6,7 +6,6 @@ memory rather than work for a loader. Batches are normalised when they are made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from mnist_cli.base.seeding import derive
-from mnist_cli.data.samples import check_numbers
 from mnist_cli.errors import UsageError
 
 VALIDATION = 5000
@@ -71,20 +69,6 @@ class Split:
             self.labels.index_select(0, there),
             self.indices.index_select(0, indices),
         )
-
-    def spread(self, count: int) -> Split:
-        """``count`` images, or all if there are fewer, spread evenly over the file."""
-        count = min(count, len(self))
-        return self.take(torch.arange(count) * len(self) // count)
-
-    def pick(self, numbers: Sequence[int]) -> Split:
-        """The images with these numbers, in that order.
-
-        Raises:
-            UsageError: there is no image with one of the numbers.
-        """
-        check_numbers(numbers, len(self))
-        return self.take(torch.tensor(numbers))
 
 
 @dataclass(frozen=True)

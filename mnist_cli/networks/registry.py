@@ -167,9 +167,7 @@ class Conv4Wide(Conv4):
 
 MAX_CLASSES = 100_000
 
-Builder = Callable[[int], nn.Module]
-
-REGISTRY: Mapping[str, Builder] = {
+REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
     "notebook": Notebook,
     "example-2018": Example2018,
     "example-2019": Example2019,
@@ -179,19 +177,13 @@ REGISTRY: Mapping[str, Builder] = {
     "conv4": Conv4,
     "conv4-wide": Conv4Wide,
 }
+"""All take the number of classes; those of :data:`mnist_cli.config.choices.SCALABLE` also a width."""
 
 ALIKE: Mapping[str, str] = {"example": "example-2019"}
 """Networks with the weights' names and shapes of another one, which only their accuracy tells apart."""
 
 RECOGNISED = tuple(name for name in REGISTRY if name not in ALIKE.values())
 """The networks that weights alone can mean."""
-
-SCALED: Mapping[str, Callable[[int, float], nn.Module]] = {
-    "conv2": Conv2,
-    "oriented": Oriented,
-    "conv4": Conv4,
-}
-"""The networks of :data:`mnist_cli.config.choices.SCALABLE`, which also take a width."""
 
 
 def build(name: str, classes: int = 10) -> nn.Module:
@@ -212,7 +204,7 @@ def build(name: str, classes: int = 10) -> nn.Module:
     if name in REGISTRY:
         return REGISTRY[name](classes)
     base, width = known
-    return SCALED[base](classes, width)
+    return REGISTRY[base](classes, width)
 
 
 def is_divisible(name: str) -> bool:
@@ -220,7 +212,7 @@ def is_divisible(name: str) -> bool:
     known = None if ModelName(name).is_own else width_of(name)
     if known is None:
         return False
-    return bool(getattr(REGISTRY[name if name in REGISTRY else known[0]], "divisible", False))
+    return bool(getattr(REGISTRY[known[0]], "divisible", False))
 
 
 def recognise(

@@ -21,11 +21,6 @@ class Metrics:
     steps: tuple[StepRow, ...] = ()
 
 
-def read_history(run: RunDirectory) -> tuple[EpochResult, ...]:
-    """The epochs of :func:`read_metrics`."""
-    return read_metrics(run).epochs
-
-
 def read_metrics(run: RunDirectory) -> Metrics:
     """The rows of ``metrics.jsonl``.
 

@@ -31,7 +31,7 @@ from mnist_cli.config import keys
 from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import LOCK, RunDirectory, find_run, known_runs, run_number
-from mnist_cli.runs.history import read_history
+from mnist_cli.runs.history import read_metrics
 from mnist_cli.runs.results import EpochResult
 
 FINISHED, RUNNING, UNFINISHED = "finished", "running", "unfinished"
@@ -161,7 +161,7 @@ def read_run(path: Path) -> RunRecord:
             return RunRecord(path=path, state=FOREIGN, problem="it holds none of a run's files")
         config = _table(run.config, tomllib.loads)
         environment = _table(run.environment, json.loads)
-        epochs = read_history(run) if is_there(run.metrics) else ()
+        epochs = read_metrics(run).epochs if is_there(run.metrics) else ()
         summary = _table(run.summary, json.loads)
         record = _record(run, config, environment, epochs, summary)
         if summary and record.accuracy is None:

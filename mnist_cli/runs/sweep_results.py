@@ -75,15 +75,12 @@ class SweptRun:
             "seed": self.cell.seed,
             "run": None if record is None else str(record.path),
             "state": self.state,
-            "test": {key: self.figure(name) for key, name in FIGURES.items()},
+            "test": {name: self.figure(name) for name in ("loss", "accuracy", "count")},
             "val_accuracy": self.figure("val_accuracy"),
             "train_seconds": self.figure("seconds"),
             "error": self.failure and dict(self.failure),
         }
 
-
-FIGURES: Mapping[str, str] = {"loss": "loss", "accuracy": "accuracy", "count": "count"}
-"""What ``test`` holds, and the names in :class:`~mnist_cli.runs.listing.RunRecord`."""
 
 AVERAGED = ("accuracy", "loss", "val_accuracy", "seconds")
 

@@ -111,12 +111,8 @@ def plan(keys: Sequence[str], configs: Sequence[TrainConfig]) -> tuple[Cell, ...
     """The runs of a sweep over ``keys``, which may include the seed, in this order.
 
     Raises:
-        UsageError: it has one run only, too many, or two that are equal.
+        UsageError: two are equal.
     """
-    if len(configs) < 2:
-        raise UsageError(
-            "a sweep needs at least two runs", "Give several values, or several seeds."
-        )
     known: dict[str, int] = {}
     cells = []
     for number, config in enumerate(configs, start=1):

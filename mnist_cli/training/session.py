@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import tomlkit
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.base.signals import StoppedWaiting, StopRequest
 from mnist_cli.checkpoints import checkpoint as checkpoints
 from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
-from mnist_cli.config.schema import TrainConfig, to_toml
+from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation, cut_validation
@@ -196,7 +197,7 @@ class Session:
         """
         if not self.state.finished:
             self.run.summary.unlink(missing_ok=True)
-        atomic_write(self.run.config, to_toml(self.chosen()))
+        atomic_write(self.run.config, tomlkit.dumps(self.chosen()))
         environment = {
             **snapshot.environment(self.state),
             "device_name": describe(self.compute.device),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from mnist_cli.config.names import ModelName, absolute_dataset, dataset_label, dataset_slug
 from mnist_cli.config.schema import TrainConfig, compose, from_assignments, from_file, from_flags
@@ -62,7 +63,8 @@ def test_flags_and_set_are_seen_from_here_and_files_from_their_folder(tmp_path: 
 def test_the_written_configuration_means_the_same_from_anywhere(tmp_path: Path) -> None:
     config = compose([from_flags({"model": "net.py:Net", "dataset": "./pics"})])
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    written = tomlkit.dumps(config.to_plain())
+    (tmp_path / "deep" / "config.toml").write_text(written, encoding="utf-8")
     assert compose([from_file(tmp_path / "deep" / "config.toml")]) == config
 
 

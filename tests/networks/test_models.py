@@ -155,7 +155,6 @@ def test_every_network_maps_images_to_scores(name: str, classes: int) -> None:
 
 def test_the_registry_has_the_names_that_the_configuration_knows() -> None:
     assert tuple(REGISTRY) == choices.MODELS
-    assert tuple(models.SCALED) == choices.SCALABLE
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tomlkit
 
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.errors import NonFiniteError, OutOfMemory, OutputError, UsageError
@@ -29,7 +30,7 @@ def ended(sweep: Sweep, number: int, accuracy: float | None = None) -> Path:
     folder = sweep.root / f"{number:04d}-{sweep.run_name(cell)}"
     folder.mkdir(parents=True)
     (folder / "last.pt").touch()
-    (folder / "config.toml").write_text(cell.config.to_toml())
+    (folder / "config.toml").write_text(tomlkit.dumps(cell.config.to_plain()))
     if accuracy is not None:
         test = {"loss": 1.0, "accuracy": accuracy, "count": 100}
         (folder / "summary.json").write_text(json.dumps({"test": test}))
@@ -64,8 +65,6 @@ def test_what_makes_no_sweep() -> None:
         UsageError, match=r"runs 1 and 3 of the sweep are the same: lr 0\.1, seed 0"
     ):
         cells(0.1, 0.1)
-    with pytest.raises(UsageError, match="at least two runs"):
-        cells(0.1, seeds=1)
     with pytest.raises(UsageError, match="has 10,001 runs; at most 10,000"):
         sweeps.check_size(10_001)
 
@@ -114,7 +113,7 @@ def test_a_run_of_other_settings_is_not_the_sweeps(tmp_path: Path, other: dict[s
     assert run is not None
     assert run.path == theirs  # the newest one
     config = sweep.cells[0].config.model_copy(update=other)
-    (theirs / "config.toml").write_text(config.to_toml())
+    (theirs / "config.toml").write_text(tomlkit.dumps(config.to_plain()))
     run = sweep.run_of(sweep.cells[0])
     assert run is not None
     assert run.path == ours

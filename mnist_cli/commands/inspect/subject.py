@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.checkpoints.checkpoint import OtherNetworkError
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
-from mnist_cli.config.choices import is_known_model, unknown_model
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError
 from mnist_cli.gradients.dump import make_dump
 from mnist_cli.gradients.request import Request, open_batch
 from mnist_cli.report.console import note, warn
@@ -63,8 +62,6 @@ class Asked:
         newest run is tried first: a checkpoint of it cannot be read without naming it.
         """
         model, named = self.request.model, self.target is not None
-        if model is not None and not is_known_model(model):
-            raise UsageError(*unknown_model(model))
         if not named and model is not None and not model.is_own:
             return None
         try:
