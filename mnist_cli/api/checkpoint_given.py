@@ -115,7 +115,7 @@ def open_given(
         choices.check_device(device := str(device).lower())
     if precision is not None:
         choices.check_precision(precision := str(precision).lower())
-    with naming_the_argument():
+    with saying_how(f"network='{EXAMPLE}'"):
         opened = open_target(
             None if what is None else target_of(what),
             named_path(runs),
@@ -190,14 +190,12 @@ def normalisation_given(normalise: object) -> MeanStd | None:
 
 
 @contextlib.contextmanager
-def naming_the_argument(argument: str = "network") -> Iterator[None]:
-    """Name the argument in the hint of a checkpoint whose network the caller must name."""
+def saying_how(example: str) -> Iterator[None]:
+    """Say by an example how to name the network of a checkpoint, if the user must."""
     from mnist_cli.checkpoints.checkpoint import OwnNetworkError
 
     try:
         yield
     except OwnNetworkError as error:
-        error.hint = (
-            f"The program runs no file named by a checkpoint. Name it: {argument}='{EXAMPLE}'."
-        )
+        error.hint = f"The program runs no file named by a checkpoint. Name it: {example}."
         raise

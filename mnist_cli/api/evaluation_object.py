@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
-from mnist_cli.api.markup import percent
+from mnist_cli.report.console import percent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_cli.api import markup
 from mnist_cli.api.cautions import caution
 from mnist_cli.report import console
+from mnist_cli.report.console import percent
 from mnist_cli.report.training import TrainingReport, epoch_line, run_notes, run_warnings
 from mnist_cli.training.observer import Observer
 
@@ -97,7 +98,7 @@ class NotebookProgress(Observer):
         self._done = (step.epoch - 1 + step.batch / step.batches) / epochs
         self._now = (
             f"epoch {step.epoch}/{epochs}, loss {means['loss']:.3f}, "
-            f"accuracy {markup.percent(means['accuracy'])}"
+            f"accuracy {percent(means['accuracy'])}"
         )
         self._show()
 

@@ -152,14 +152,9 @@ def _of_digit(digit: Digit) -> Given:
 
 def _of_rows(path: str) -> list[Given]:
     """The rows of a data file, unchanged."""
-    from pathlib import Path
-
     from mnist_cli.data import own_files
 
-    try:
-        rows = own_files.read_images(Path(path))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    rows = own_files.read_images(path)
     for remark in rows.remarks:
         caution(f"{path}: {remark}")
     return [Given(f"{path}[{n}]", image) for n, image in enumerate(rows.images)]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnist_cli.checkpoints.weight_check import dtype_name
 from mnist_cli.config.normalisations import in_words
 from mnist_cli.devices.device import Precision
 from mnist_cli.errors import UsageError
@@ -81,7 +82,7 @@ class Classifier(nn.Module):
             return images.to(kind)
         if not images.is_floating_point():
             raise UsageError(
-                f"the images are {_word(images.dtype)}, neither uint8 nor floating point",
+                f"the images are {dtype_name(images)}, neither uint8 nor floating point",
                 "Give levels from 0 to 255 as uint8: images.to(torch.uint8).",
             )
         if not torch.compiler.is_compiling() and images.numel():
@@ -101,7 +102,3 @@ def _check_range(images: Tensor) -> None:
             f"the images have values from {low:.4g} to {high:.4g}, not from 0 to 1",
             "Divide levels of 0 to 255 by 255, and do not normalise: the network does.",
         )
-
-
-def _word(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -46,11 +46,6 @@ def lines_of(*lines: str) -> str:
     return "\n".join(visible(line.replace("\n", "\\n")) for line in lines)
 
 
-def percent(fraction: float) -> str:
-    """A fraction of 1 as a percentage with two decimals."""
-    return f"{100 * fraction:.2f}%"
-
-
 def _row(cells: Sequence[object], tag: str, textual: int) -> str:
     shown = (
         f"<{tag}{_LEFT if place < textual else _RIGHT}>{escaped(cell)}</{tag}>"

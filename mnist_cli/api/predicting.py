@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
 from mnist_cli.api.checkpoint_given import check_given, normalisation_given, open_given
-from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS
 from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.certainty import UNSURE
+from mnist_cli.report.console import percent
 
 if TYPE_CHECKING:
     import numpy as np

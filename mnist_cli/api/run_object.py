@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api import markup
-from mnist_cli.api.markup import percent
 from mnist_cli.api.places import RUNS, named_path
 from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.api.surroundings import briefly
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.report.console import percent
 from mnist_cli.runs import listing
 from mnist_cli.runs.directory import RunDirectory, run_number
 from mnist_cli.runs.history import read_metrics

@@ -187,12 +187,13 @@ def _listed(given: Callback | str | Sequence[Callback | str]) -> Sequence[Callba
 
 def _train(order: Order, request: RunRequest) -> Stopped | None:
     """Train, and free what the run leaves in memory; the signal's error if one came."""
-    from mnist_cli.api.checkpoint_given import naming_the_argument
+    from mnist_cli.api.checkpoint_given import saying_how
+    from mnist_cli.config.names import EXAMPLE
     from mnist_cli.training.sweeping import tidy_up
 
     config = order.settings
     try:
-        with naming_the_argument("model"), session_of(order, request) as session:
+        with saying_how(f"model='{EXAMPLE}'"), session_of(order, request) as session:
             config = session.config
             carry_out(session, order, request)
     except Stopped as stopped:

@@ -35,10 +35,10 @@ def cpu_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")
     """The number of cores that the control group allows, such as 1.5; None without a limit."""
     limits = []
     for folder in _folders("cpu", cgroups, proc):
-        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        quota, _, period = text_of(folder / "cpu.max").partition(" ")
         if not period:
-            quota = _text(folder / "cpu.cfs_quota_us")
-            period = _text(folder / "cpu.cfs_period_us")
+            quota = text_of(folder / "cpu.cfs_quota_us")
+            period = text_of(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
@@ -48,7 +48,7 @@ def memory_limit(cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/pro
     """The bytes of memory that the control group allows; None without a limit."""
     limits = []
     for folder in _folders("memory", cgroups, proc):
-        text = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
+        text = text_of(folder / "memory.max") or text_of(folder / "memory.limit_in_bytes")
         if text.isdecimal() and int(text) < UNLIMITED:
             limits.append(int(text))
     return min(limits, default=None)
@@ -93,7 +93,7 @@ def load_warning() -> str:
 
 def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
     """The process's control group and those above it, in the tree of either version."""
-    for line in _text(proc / "self/cgroup").splitlines():
+    for line in text_of(proc / "self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
@@ -104,7 +104,8 @@ def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
                 yield root / folder
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file of the system says; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -184,6 +184,6 @@ def handlers_put_back() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ignore signals from here on: the process has done its work."""
+    """Ignore signals from here on: the process has done its work, or another decides its end."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)

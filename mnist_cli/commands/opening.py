@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,16 +65,11 @@ def open_checkpoint(
     return opened
 
 
-@contextlib.contextmanager
-def naming_the_flag() -> Iterator[None]:
+def naming_the_flag() -> AbstractContextManager[None]:
     """Name the option in the hint of a checkpoint whose network the user must name."""
-    from mnist_cli.checkpoints.checkpoint import OwnNetworkError
+    from mnist_cli.api.checkpoint_given import saying_how
 
-    try:
-        yield
-    except OwnNetworkError as error:
-        error.hint = f"The program runs no file named by a checkpoint. Name it: --model {EXAMPLE}."
-        raise
+    return saying_how(f"--model {EXAMPLE}")
 
 
 def note_foreign(opened: OpenCheckpoint) -> None:

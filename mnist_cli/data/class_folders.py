@@ -17,7 +17,7 @@ from pathlib import Path
 from mnist_cli.data.records import MAX_IMAGES, check_count
 from mnist_cli.data.split_names import SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
-from mnist_cli.vision.image_files import ENDINGS
+from mnist_cli.vision.image_files import is_picture_name
 
 LISTED = 5
 """The most pictures that one message names."""
@@ -143,11 +143,7 @@ def _inmost(folder: Path) -> Path:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(_is_picture(one) for one in folder.iterdir())
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return any(map(is_picture_name, folder.iterdir()))
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -226,7 +222,7 @@ def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(place) / name
-                if _is_picture(path):
+                if is_picture_name(path):
                     found.append(path)
                 else:
                     other[path.suffix.lower()] += 1

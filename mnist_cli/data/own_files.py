@@ -82,17 +82,21 @@ def _listed(root: Path, paths: Sequence[Path]) -> str:
     return ", ".join([*names, "…"] if len(paths) > 5 else names)
 
 
-def read_images(path: Path) -> Rows:
+def read_images(name: str | Path) -> Rows:
     """The images of one file of rows, labelled or not, for classification.
 
     Of a file with several splits, the test images.
 
     Raises:
-        DataError: as :func:`read`.
+        DataError: as :func:`read`, or the file cannot be read.
     """
-    if kind_of(path) == "idx":
-        return _idx_images(path)
-    splits = _splits(path, None)
+    path = Path(name)
+    try:
+        if kind_of(path) == "idx":
+            return _idx_images(path)
+        splits = _splits(path, None)
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror}") from error
     chosen = "test" if "test" in splits else "train"
     rows = splits[chosen]
     if len(splits) == 1:

@@ -16,7 +16,7 @@ from multiprocessing.context import BaseContext
 import torch
 
 from mnist_cli.base.process import looks_here
-from mnist_cli.base.signals import NUMBERS
+from mnist_cli.base.signals import NUMBERS, ignore_signals
 from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import DataError
 
@@ -105,7 +105,12 @@ def signals_blocked() -> Iterator[None]:
 
 
 def begin(_worker: int) -> None:
-    """Prepare a worker process, which runs this first: it ignores signals and ends on errors."""
+    """Prepare a worker process, which runs this first: it ignores signals and ends on errors.
+
+    Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
+    its workers to finish the batch. They end when it tells them to, when it ends, or by
+    :func:`_end`.
+    """
     ignore_signals()
     queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
 
@@ -118,17 +123,6 @@ def _end_worker(error: BaseException, _batch: object) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"a worker cannot send a batch: {error}\n".encode(errors="replace"))
     os._exit(1)
-
-
-def ignore_signals() -> None:
-    """Ignore signals in a worker: the main process decides what they mean.
-
-    Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
-    its workers to finish the batch. They end when it tells them to, when it ends, or by
-    :func:`_end`.
-    """
-    for number in NUMBERS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _end() -> None:

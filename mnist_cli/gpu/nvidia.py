@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.base.cores import text_of
+
 TIMEOUT = 10.0
 """Seconds that nvidia-smi may take: it hangs on a card that has fallen off the bus."""
 
@@ -86,13 +88,13 @@ def read_driver(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> Driver:
 
 def in_wsl(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> bool:
     """Whether this is Windows Subsystem for Linux, or a container in it."""
-    release = _text(proc / "sys/kernel/osrelease")
+    release = text_of(proc / "sys/kernel/osrelease")
     return "microsoft" in release.lower() or (dev / "dxg").exists()
 
 
 def module_version(proc: Path = Path("/proc")) -> str:
     """The version of the kernel module that is loaded."""
-    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", _text(proc / "driver/nvidia/version"))
+    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text_of(proc / "driver/nvidia/version"))
     return found[1] if found else ""
 
 
@@ -110,18 +112,11 @@ def cards_on_pci(sys_bus: Path = Path("/sys/bus/pci/devices")) -> int | None:
     """Number of NVIDIA display or compute cards, whether or not a driver is loaded."""
     try:
         return sum(
-            _text(device / "vendor") == "0x10de" and _text(device / "class").startswith("0x03")
+            text_of(device / "vendor") == "0x10de" and text_of(device / "class").startswith("0x03")
             for device in sys_bus.iterdir()
         )
     except OSError:
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def newest_cuda() -> str:

@@ -71,10 +71,7 @@ def classify_rows(opened: OpenCheckpoint, path: str) -> RowAnswers:
         DataError: the file is damaged, or of a kind that is not read.
         MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
     """
-    try:
-        rows = own_files.read_images(Path(path))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    rows = own_files.read_images(path)
     parts = [
         opened.probabilities(rows.images[start : start + _PART]).float().numpy()
         for start in range(0, len(rows), _PART)

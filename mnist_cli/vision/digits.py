@@ -15,7 +15,7 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
-from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, read_picture
+from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, is_picture_name, read_picture
 from mnist_cli.vision.ink import Ink, find_ink
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
@@ -104,11 +104,6 @@ def expand(path: str) -> list[str]:
             else f"Pictures end in {', '.join(sorted(ENDINGS))}.",
         )
     return [str(one) for one in sorted(names, key=_natural)]
-
-
-def is_picture_name(path: Path) -> bool:
-    """Whether a file in a folder counts as a picture: by its ending, if it is not hidden."""
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -64,6 +64,11 @@ class Picture:
     remarks: tuple[str, ...] = ()
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file in a folder counts as a picture: by its ending, if it is not hidden."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
 def read_picture(path: str) -> Picture:
     """Read a picture from a file, or from standard input if ``path`` is ``-``.
 
