@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from mnist_cli.base.seeding import derive
 from mnist_cli.base.version import __version__
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
-from mnist_cli.checkpoints.migrations import migrate
 from mnist_cli.checkpoints.weight_check import not_finite
 from mnist_cli.config.names import ModelName
 from mnist_cli.devices.device import hardware_name
@@ -110,7 +109,10 @@ def restore(
         CheckpointError: a part of it does not fit the state.
     """
     try:
-        document = migrate(checkpoint.document)
+        document = checkpoint.document
+        # A program that records none of these has no graphs and ranks, and halves as configured.
+        older = {"cuda_graph": False, "ranks": 1, "halves": state.pair is not None}
+        then = {**older, **document["environment"]}
         fresh = {name: tensor.cpu().clone() for name, tensor in state.model.state_dict().items()}
         state.model.load_state_dict(document["model"]["weights"])
         if name := not_finite(state.model.state_dict(), fresh):  # reading checks averages alone
@@ -129,8 +131,9 @@ def restore(
             raise ValueError("its position does not fit its metrics")
         _restore_sums(running["sums"], state.running.sums)
         state.running.images, state.running.steps = int(running["images"]), int(running["steps"])
-        state.running.norms = _restored_norms(running["norms"], state)
-        state.log.restore(document["steps"], state.running.sums)
+        state.running.norms = _restored_norms(running.get("norms"), state)
+        if "steps" in document:
+            state.log.restore(document["steps"], state.running.sums)
         state.clock.seconds = float(document["seconds"])
         limit = state.config.max_time
         state.out_of_time = bool(limit) and state.clock.seconds >= limit
@@ -143,8 +146,6 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    # Without "halves" the program was an older one, whose configuration computes as it did.
-    then = {"halves": state.pair is not None, **document["environment"]}
     return differences(then, environment(state)) + moved
 
 
