@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,24 +23,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-NameArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|PATH",
-        help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
-        autocompletion=completing.complete(catalogue.names()),
-    ),
-]
+NAMES = ", ".join(catalogue.names())
 
 
-KnownArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help=f"One of {', '.join(catalogue.names())}.",
-        autocompletion=completing.complete(catalogue.names()),
-    ),
-]
+def _data_set(metavar: str, meaning: str, *more: str) -> Any:
+    """The argument that names a data set, or one of ``more``; ``meaning`` is its help."""
+    names = (*more, *catalogue.names())
+    return typer.Argument(metavar=metavar, help=meaning, autocompletion=completing.complete(names))
+
+
+NameArgument = Annotated[str, _data_set("NAME|PATH", f"One of {NAMES}; or a path to your own.")]
+KnownArgument = Annotated[str, _data_set("NAME", f"One of {NAMES}.")]
 
 
 @app.command()
@@ -144,11 +137,10 @@ def show(
     context: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME|PATH",
-            help=f"auto (MNIST, else the bundled digits), {', '.join(catalogue.names())}; "
-            "or a path to your own.",
-            autocompletion=completing.complete(["auto", *catalogue.names()]),
+        _data_set(
+            "NAME|PATH",
+            f"auto (MNIST, else the bundled digits), {NAMES}; or a path to your own.",
+            "auto",
         ),
     ] = "auto",
     split: Annotated[
@@ -237,15 +229,7 @@ def _check_folder(file: Path) -> None:
 
 @app.command()
 def convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|PATH",
-            help=f"One of {', '.join(catalogue.names())}; or a path to your own.",
-            show_default=False,
-            autocompletion=completing.complete(catalogue.names()),
-        ),
-    ],
+    source: NameArgument,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="New folder to write.", show_default=False),

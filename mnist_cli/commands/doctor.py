@@ -45,13 +45,7 @@ def doctor(
     runs: options.RunsOption = options.RUNS,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="With --prove: also write the table to this file, as Markdown.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.out("FILE", "With --prove: also write the table to this file, as Markdown."),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:

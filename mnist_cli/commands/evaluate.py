@@ -42,13 +42,7 @@ BatchSizeFlag = Annotated[
 ]
 PlotsFlag = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="DIR",
-        rich_help_panel=options.OUTPUT,
-        help="Write confusion.png and mistakes.png to this folder.",
-    ),
+    options.out("DIR", "Write confusion.png and mistakes.png to this folder."),
 ]
 
 

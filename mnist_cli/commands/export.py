@@ -54,13 +54,7 @@ BatchSizeOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="File to write. Default: beside the checkpoint, under its name.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    options.out("FILE", "File to write. Default: beside the checkpoint, under its name."),
 ]
 ForceFlag = Annotated[
     bool,

@@ -66,12 +66,8 @@ FormatOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="DIR",
-        help="Folder to write to. Default: plots/ in the run, ./plots/ for several runs.",
-        rich_help_panel=options.OUTPUT,
+    options.out(
+        "DIR", "Folder to write to. Default: plots/ in the run, ./plots/ for several runs."
     ),
 ]
 

@@ -154,6 +154,13 @@ QuietOption = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=OUTPUT),
 ]
+
+
+def out(metavar: str, meaning: str) -> Any:
+    """The option ``--out`` of a command; ``meaning`` is its help."""
+    return typer.Option("--out", "-o", metavar=metavar, help=meaning, rich_help_panel=OUTPUT)
+
+
 CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(

@@ -81,11 +81,5 @@ ModelOption = Annotated[ModelName | None, options.of_key("model", "the recipe's"
 DatasetOption = Annotated[str | None, options.of_key("dataset", "the recipe's", options.DATA_SET)]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="Draw the result to this file; the suffix chooses the format.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    options.out("FILE", "Draw the result to this file; the suffix chooses the format."),
 ]

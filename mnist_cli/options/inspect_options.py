@@ -225,13 +225,7 @@ DeterministicFlag = Annotated[
 ]
 OutFlag = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="DIR",
-        help="Folder for the files. Default: grad/ in the run.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    options.out("DIR", "Folder for the files. Default: grad/ in the run."),
 ]
 BatchFlag = Annotated[
     int | None,
