@@ -38,7 +38,7 @@ from mnist_cli.devices.device import resolve_device
 from mnist_cli.errors import DataError
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.runs.directory import find_checkpoint
-from mnist_cli.vision.digits import digits_apart
+from mnist_cli.vision.digits import digits_in
 from mnist_cli.vision.image_files import decode
 
 
@@ -301,7 +301,7 @@ def picture(page: Page, light: Light, digits: Digits) -> tuple[bytes, str]:
 def read(opened: OpenCheckpoint, file: bytes, name: str) -> str:
     """The digits that are read, as text."""
     try:
-        found = digits_apart(decode(file, name), name)
+        found = digits_in(decode(file, name), name, segment=True)
     except DataError:
         return ""
     said = opened.probabilities(np.stack([one.form for one in found])).argmax(1)

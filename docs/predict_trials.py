@@ -26,9 +26,8 @@ from mnist_cli.devices.device import resolve_device
 from mnist_cli.errors import DataError
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.runs.directory import find_checkpoint
-from mnist_cli.vision.digits import digits_of
+from mnist_cli.vision.digits import digits_in
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.one_digit import cut_whole
 
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator
@@ -239,7 +238,7 @@ def accuracy(opened: OpenCheckpoint, samples: list[Sample]) -> float:
     forms, digits = [], []
     for number, sample in enumerate(samples):
         try:
-            (found,) = digits_of(decode(sample.file, str(number)), str(number), cut_whole)
+            (found,) = digits_in(decode(sample.file, str(number)), str(number))
         except DataError:
             continue
         forms.append(found.form)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, is_picture_name, read_picture
-from mnist_cli.vision.ink import Ink, find_ink
+from mnist_cli.vision.ink import find_ink
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
-from mnist_cli.vision.segmenting import Cut, LeftOut, cut_apart
+from mnist_cli.vision.segmenting import LeftOut, Page, cut_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,29 @@ def prepare(
     return results
 
 
-def digits_in(picture: Picture, path: str, *, segment: bool, as_it_is: bool) -> list[Digit]:
-    """The digits of one picture; ``path`` is for messages. Other arguments as for :func:`prepare`.
+def digits_in(
+    picture: Picture, path: str, *, segment: bool = False, as_it_is: bool = False
+) -> list[Digit]:
+    """The digits of one picture, in reading order; ``path`` is for messages.
+
+    Other arguments as for :func:`prepare`.
 
     Raises:
-        DataError: as :func:`digits_of` and :func:`digits_apart`.
+        DataError: the picture is blank, or has no digits, or too many pieces of ink.
     """
     if as_it_is:
         return [_whole(picture, path)]
-    return digits_apart(picture, path) if segment else digits_of(picture, path, cut_whole)
+    try:
+        levels = with_colour(picture.grey, picture.colour)
+        page = cut_apart(levels) if segment else Page(cut_whole(find_ink(levels)), [])
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    digits = [
+        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
+        for one in page.cuts
+    ]
+    left_out = tuple(replace(one, box=_own_pixels(one.box, picture.scale)) for one in page.left_out)
+    return [replace(digits[0], left_out=left_out), *digits[1:]]
 
 
 def expand(path: str) -> list[str]:
@@ -117,40 +131,6 @@ def _whole(picture: Picture, path: str) -> Digit:
     height, width = picture.grey.shape
     box = _own_pixels(Box(0, 0, height, width), picture.scale)
     return Digit(path, fit(picture.grey), box, picture.remarks)
-
-
-def digits_of(picture: Picture, path: str, cut: Callable[[Ink], list[Cut]]) -> list[Digit]:
-    """The digits that ``cut`` finds in a picture's ink; ``path`` is for messages.
-
-    Raises:
-        DataError: the picture is blank, or has too many pieces of ink.
-    """
-    try:
-        cuts = cut(find_ink(with_colour(picture.grey, picture.colour)))
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", error.hint) from error
-    return [
-        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
-        for one in cuts
-    ]
-
-
-def digits_apart(picture: Picture, path: str) -> list[Digit]:
-    """The digits on a page, in reading order; the first one names what was left out.
-
-    Raises:
-        DataError: the picture is blank, or has no digits, or too many pieces of ink.
-    """
-    try:
-        page = cut_apart(with_colour(picture.grey, picture.colour))
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", error.hint) from error
-    left_out = tuple(replace(one, box=_own_pixels(one.box, picture.scale)) for one in page.left_out)
-    digits = [
-        Digit(path, to_form(one.levels), _own_pixels(one.box, picture.scale), picture.remarks)
-        for one in page.cuts
-    ]
-    return [replace(digits[0], left_out=left_out), *digits[1:]]
 
 
 def _own_pixels(box: Box, scale: float) -> Box:

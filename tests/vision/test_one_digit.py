@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from mnist_cli.errors import DataError
 from mnist_cli.vision.colour import with_colour
-from mnist_cli.vision.digits import digits_of
+from mnist_cli.vision.digits import digits_in
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.ink import Ink, find_ink, otsu
@@ -236,7 +236,7 @@ def in_colour(ink: tuple[int, ...], paper: tuple[int, ...]) -> Image.Image:
 @pytest.mark.parametrize(("ink", "paper"), INKS.values(), ids=INKS)
 def test_coloured_ink_beside_dark_ink_is_seen(ink: tuple[int, ...], paper: tuple[int, ...]) -> None:
     for kind in ("PNG", "JPEG"):
-        (digit,) = digits_of(decode(encoded(in_colour(ink, paper), kind), "it"), "it", cut_whole)
+        (digit,) = digits_in(decode(encoded(in_colour(ink, paper), kind), "it"), "it")
         assert digit.box.left < 100
         assert digit.box.right > 350
 

@@ -13,9 +13,8 @@ import pytest
 from pictures import seven
 from PIL import Image
 
-from mnist_cli.vision.digits import digits_apart, digits_of
+from mnist_cli.vision.digits import digits_in
 from mnist_cli.vision.image_files import decode
-from mnist_cli.vision.one_digit import cut_whole
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -54,7 +53,7 @@ def test_each_kind_still_shows_the_digit(trials: ModuleType) -> None:
     forms = {}
     for name, scene in trials.SCENES.items():
         samples = trials.scene_samples(scene, np.stack([image] * 7), np.full(7, 7))
-        found = [digits_of(decode(one.file, name), name, cut_whole) for one in samples]
+        found = [digits_in(decode(one.file, name), name) for one in samples]
         forms[name] = [digit.form.ravel() for (digit,) in found]
     plain = forms["dark on light, ten times as large"][0]
     for name, pictures in forms.items():
@@ -79,4 +78,4 @@ def test_the_pages_of_the_second_table_are_drawn(trials: ModuleType) -> None:
     digits = pages.Digits(images, np.array([1]), np.random.default_rng(0))
     draw, light = pages.PAGES["ruled paper, dark lines"]
     file, text = pages.picture(draw, light, digits)
-    assert len(digits_apart(decode(file, "page"), "page")) == len(text) == 32
+    assert len(digits_in(decode(file, "page"), "page", segment=True)) == len(text) == 32
