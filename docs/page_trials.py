@@ -304,7 +304,7 @@ def read(opened: OpenCheckpoint, file: bytes, name: str) -> str:
         found = digits_in(decode(file, name), name, segment=True)
     except DataError:
         return ""
-    said = opened.probabilities(np.stack([one.form for one in found])).argmax(1)
+    said = opened.scorer.probabilities(np.stack([one.form for one in found])).argmax(1)
     return "".join(str(int(one)) for one in said)
 
 

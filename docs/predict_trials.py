@@ -243,7 +243,7 @@ def accuracy(opened: OpenCheckpoint, samples: list[Sample]) -> float:
             continue
         forms.append(found.form)
         digits.append(sample.digit)
-    said = opened.probabilities(np.stack(forms)).argmax(1).numpy()
+    said = opened.scorer.probabilities(np.stack(forms)).argmax(1).numpy()
     return float((said == np.array(digits)).sum()) / len(samples)
 
 
@@ -261,7 +261,7 @@ def main() -> None:
     test = store.read(catalogue.get("mnist"), "test", given.data_dir)
     chosen = np.linspace(0, len(test.labels) - 1, given.count).astype(int)
     print("| pictures | number | correct |\n| --- | --- | --- |")
-    said = opened.probabilities(test.images[chosen]).argmax(1).numpy()
+    said = opened.scorer.probabilities(test.images[chosen]).argmax(1).numpy()
     right = float((said == test.labels[chosen]).mean())
     print(f"| the test images themselves, by `mnist eval` | {given.count:,} | {right:.1%} |")
     for name, scene in SCENES.items():

@@ -193,11 +193,11 @@ def evaluated(
         option: how the user sets it.
 
     Raises:
-        MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
+        MnistError: as :meth:`Scorer.log_probabilities`.
     """
     from mnist_cli.inference.misfit import find_misfit
 
-    figures = opened.evaluate(images, batch_size=batch_size, option=option)
+    figures = opened.scorer.evaluate(images, opened.classes, batch_size=batch_size, option=option)
     misfit = find_misfit(opened, figures.score.accuracy, batch_size=batch_size)
     origin = {
         "checkpoint": str(opened.path),

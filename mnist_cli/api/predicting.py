@@ -279,7 +279,12 @@ def _opened(
             precision=precision,
             normalise=normalise,
         )
-        yield _Opened(str(opened.path), opened.classes, opened.whole_pictures, opened.probabilities)
+        yield _Opened(
+            str(opened.path),
+            opened.classes,
+            opened.whole_pictures,
+            lambda forms: opened.scorer.probabilities(forms),  # builds the network: images first
+        )
         return
     from mnist_cli.api.evaluating import refuse_for_modules
     from mnist_cli.api.guest import classifier_in, visiting, width_of

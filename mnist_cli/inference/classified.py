@@ -49,11 +49,11 @@ def classify(
         segment: find several digits in each picture.
 
     Raises:
-        MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
+        MnistError: as :meth:`Scorer.log_probabilities`.
     """
     results = prepare(pictures, segment=segment, as_it_is=opened.whole_pictures)
     forms = [one.form for one in results if isinstance(one, Digit)]
-    rows = iter(opened.probabilities(np.stack(forms)).tolist() if forms else [])
+    rows = iter(opened.scorer.probabilities(np.stack(forms)).tolist() if forms else [])
     return [Answer(one, tuple(next(rows))) if isinstance(one, Digit) else one for one in results]
 
 

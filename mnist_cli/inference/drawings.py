@@ -67,7 +67,7 @@ def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
         return {"blank": True}
     form = _form(opened, levels)
     image = torch.from_numpy(form)[None].to(opened.device)
-    probabilities = opened.probabilities(form[None])[0].tolist()
+    probabilities = opened.scorer.probabilities(form[None])[0].tolist()
     left_out: list[str] = []
     return {
         "blank": False,

@@ -134,4 +134,4 @@ def _random_images() -> Split:
 
 def _reference(source: OpenCheckpoint, images: Split) -> torch.Tensor:
     """The network's own probabilities (N, classes) as ``mnist eval`` computes them in fp32."""
-    return vote(source.log_probabilities(images)).exp()
+    return vote(source.scorer.log_probabilities(images)).exp()

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnist_cli import catalogue
 from mnist_cli.checkpoints.checkpoint import Checkpoint
@@ -30,10 +30,9 @@ from mnist_cli.inference.run_data import (
     data_warnings,
     trained_on,
 )
-from mnist_cli.inference.scorer import Forms, Scorer
+from mnist_cli.inference.scorer import Scorer
 from mnist_cli.networks.ensemble import first_member
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.training import scoring
 
 LIGHT, DARK = "light", "dark"
 
@@ -243,22 +242,6 @@ class OpenCheckpoint:
             self.batch_size,
             str(self.path),
         )
-
-    def log_probabilities(
-        self, split: Split, *, batch_size: int | None = None, option: str = ""
-    ) -> Tensor:
-        """Log-probabilities (M, N, classes) of each of M networks: the scorer's."""
-        return self.scorer.log_probabilities(split, batch_size=batch_size, option=option)
-
-    def probabilities(self, forms: Forms) -> Tensor:
-        """Probabilities (N, classes) of images (N, 28, 28): the scorer's."""
-        return self.scorer.probabilities(forms)
-
-    def evaluate(
-        self, split: Split, *, batch_size: int | None = None, option: str = ""
-    ) -> scoring.Evaluation:
-        """All results on a split. Arguments and errors are those of :meth:`log_probabilities`."""
-        return self.scorer.evaluate(split, self.classes, batch_size=batch_size, option=option)
 
 
 def title_name(path: Path) -> str:

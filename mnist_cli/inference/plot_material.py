@@ -236,7 +236,7 @@ class NetworkViews:
         Raises:
             NonFiniteError: the network's outputs are not finite.
         """
-        return self.opened.evaluate(self.opened.split("test"))
+        return self.opened.scorer.evaluate(self.opened.split("test"), self.opened.classes)
 
     @cached_property
     def features(self) -> Tensor:

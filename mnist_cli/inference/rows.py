@@ -69,11 +69,11 @@ def classify_rows(opened: OpenCheckpoint, path: str) -> RowAnswers:
 
     Raises:
         DataError: the file is damaged, or of a kind that is not read.
-        MnistError: as :meth:`OpenCheckpoint.log_probabilities`.
+        MnistError: as :meth:`Scorer.log_probabilities`.
     """
     rows = own_files.read_images(path)
     parts = [
-        opened.probabilities(rows.images[start : start + _PART]).float().numpy()
+        opened.scorer.probabilities(rows.images[start : start + _PART]).float().numpy()
         for start in range(0, len(rows), _PART)
     ]
     return RowAnswers(

@@ -44,7 +44,7 @@ def test_log_probabilities_are_those_of_the_evaluation(trained: Run) -> None:
 
     reference = opened(trained)
     split = reference.split("test")
-    expected = vote(reference.log_probabilities(split))
+    expected = vote(reference.scorer.log_probabilities(split))
     model = mnist.load(trained)
     assert not any(part.training for part in model.modules())
     batches = [model(part) for part in split.images.split(reference.batch_size)]

@@ -107,7 +107,7 @@ def test_what_a_network_was_trained_on_is_found(
     tmp_path: Path, images: Tensor, labels: Tensor, kind: str | None, normalise: str | None
 ) -> None:
     network = opened(tmp_path, fitted(images, labels))
-    accuracy = network.evaluate(network.split("test")).score.accuracy
+    accuracy = network.scorer.evaluate(network.split("test"), network.classes).score.accuracy
     found = find_misfit(network, accuracy)
     if kind is None:
         assert found is None
