@@ -6,7 +6,7 @@ import contextlib
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import UsageError
 from mnist_cli.networks.global_state import settings_kept
-from mnist_cli.runs.results import EPOCH, STEP, EpochResult, StepRow
+from mnist_cli.runs.results import EPOCH, EpochResult, StepRow
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
@@ -102,7 +102,7 @@ class _Pace:
         speed = (images - self.images) / max(seconds - self.seconds, 1e-9)
         rows = rows_between(self.before, marks, state.epoch, batches)
         self.before, self.images, self.seconds = marks[-1], images, seconds
-        return [_of_steps(row, speed) for row in rows]
+        return [_progress(row, images_per_second=speed) for row in rows]
 
     @staticmethod
     def _mark(session: Session) -> Mark:
@@ -184,7 +184,8 @@ class Calls(Observer):
         if self._hears_epochs:
             with session.state.clock.paused():
                 done = session.state.epoch + session.state.batch / session.loader.batches
-                self._ask(self._callbacks, "on_epoch", _of_epoch(result, done))
+                progress = _progress(result, kind=EPOCH, epochs_done=done)
+                self._ask(self._callbacks, "on_epoch", progress)
         for pace in self._paces:
             pace.begin(session)
         return False
@@ -284,24 +285,7 @@ def _observed(session: Session, group: str, note: Callable[[str], None]) -> Obse
     )
 
 
-def _of_steps(row: StepRow, speed: float) -> Progress:
-    figures = row.loss, row.plain_loss, row.accuracy, row.grad_norm, row.lr, speed
-    return Progress(STEP, row.epoch, row.step, row.done, *figures)
-
-
-def _of_epoch(result: EpochResult, done: float) -> Progress:
-    return Progress(
-        kind=EPOCH,
-        epoch=result.epoch,
-        step=result.step,
-        epochs_done=done,
-        train_loss=result.loss,
-        train_plain_loss=result.plain_loss,
-        train_accuracy=result.accuracy,
-        grad_norm=result.grad_norm,
-        lr=result.lr,
-        images_per_second=result.images_per_second,
-        val_loss=result.val.loss if result.val else None,
-        val_accuracy=result.val.accuracy if result.val else None,
-        norms={name: dict(vars(norms)) for name, norms in result.norms.items()},
-    )
+def _progress(row: EpochResult | StepRow, **more: Any) -> Progress:
+    """What a callback sees of a row of ``metrics.jsonl``, and of ``more`` under its names."""
+    plain = row.to_plain() | more
+    return Progress(**{one.name: plain[one.name] for one in fields(Progress)})
