@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.batches import Batching, build_loader, epoch_order
 from mnist_cli.data.samples import Samples
-from mnist_cli.data.split import Normalisation, cut_validation
+from mnist_cli.data.split import Normalisation
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
@@ -36,13 +36,7 @@ def first_images(config: TrainConfig, data: LoadedData, count: int) -> FirstImag
     Raises:
         UsageError: the configuration asks for more images than there are.
     """
-    train = cut_validation(
-        data.train,
-        val_size=config.val_size,
-        train_size=config.train_size,
-        seed=config.seed,
-        own_val=data.val,
-    ).train
+    train = data.cut(config).train
     chosen = train.take(epoch_order(config.seed, 0, len(train))[:count])
     loader = build_loader(Batching.of(config), train, AS_BYTES)
     parts: list[npt.NDArray[np.float32]] = []

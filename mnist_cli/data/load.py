@@ -22,8 +22,9 @@ from mnist_cli.data.own_data import OwnData, path_of, read_own
 from mnist_cli.errors import DataError, OutputError
 
 if TYPE_CHECKING:
+    from mnist_cli.config.schema import TrainConfig
     from mnist_cli.data.samples import Samples
-    from mnist_cli.data.split import Normalisation, Split
+    from mnist_cli.data.split import Normalisation, Split, TrainVal
 
 Progress = Callable[[str], None]
 Make = Callable[[str, "npt.NDArray[np.uint8]", "npt.NDArray[np.int64]"], Any]
@@ -61,6 +62,22 @@ class LoadedData:
             DataError: they are damaged; only at the first use.
         """
         return self.read_train()
+
+    def cut(self, config: TrainConfig) -> TrainVal:
+        """The images that a run of this configuration trains on, and those it validates on.
+
+        Raises:
+            UsageError: the configuration asks for more images than there are.
+        """
+        from mnist_cli.data.split import cut_validation
+
+        return cut_validation(
+            self.train,
+            val_size=config.val_size,
+            train_size=config.train_size,
+            seed=config.seed,
+            own_val=self.val,
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -9,7 +9,6 @@ from mnist_cli.base.files import atomic_write
 from mnist_cli.config.names import dataset_label
 from mnist_cli.gradients.batch_loss import BatchLoss, choose_batch
 from mnist_cli.gradients.dump import make_dump
-from mnist_cli.inference.run_data import cut
 from mnist_cli.networks.ensemble import first_member
 from mnist_cli.training.session import Session
 
@@ -22,7 +21,7 @@ def write_epoch_dump(session: Session, epoch: int) -> Path:
     does not change the run's bits.
     """
     state, config, data, compute = session.state, session.config, session.data, session.compute
-    batch = choose_batch(cut(config, data).train, None, config.seed)
+    batch = choose_batch(data.cut(config).train, None, config.seed)
     subject = BatchLoss(
         model=first_member(state.model).train(),
         name=config.model.label,

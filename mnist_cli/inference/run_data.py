@@ -9,7 +9,7 @@ from mnist_cli.checkpoints.checkpoint import Checkpoint
 from mnist_cli.config.names import is_own_data
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.split import Split, TrainVal, cut_validation
+from mnist_cli.data.split import Split
 from mnist_cli.errors import CheckpointError, UsageError
 
 SplitOfRun = Literal["test", "val", "train"]
@@ -46,7 +46,7 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
         if data.val is not None:
             return data.val
         raise _no_validation("no run records its validation images")
-    parts = cut(config, data)
+    parts = data.cut(config)
     if name == "train":
         return parts.train
     if parts.val is None:
@@ -57,17 +57,6 @@ def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None)
 def _no_validation(reason: str) -> UsageError:
     return UsageError(
         f"validation images are not available: {reason}", "Use the test or the train split."
-    )
-
-
-def cut(config: TrainConfig, data: LoadedData) -> TrainVal:
-    """The images that a run of this configuration trains on, and those it validates on."""
-    return cut_validation(
-        data.train,
-        val_size=config.val_size,
-        train_size=config.train_size,
-        seed=config.seed,
-        own_val=data.val,
     )
 
 

@@ -26,7 +26,7 @@ from mnist_cli.checkpoints.checkpoint import Checkpoint, DataInfo
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import Batching, build_loader
 from mnist_cli.data.load import LoadedData
-from mnist_cli.data.split import Normalisation, cut_validation
+from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import ask_for_room, explain_out_of_memory
 from mnist_cli.errors import CheckpointError
@@ -91,13 +91,7 @@ class Session:
         self.start_notes: list[str] = []
         if start is not None:
             self.start_notes = start.notes(len(data.spec.classes), self.normalisation)
-        parts = cut_validation(
-            data.train,
-            val_size=config.val_size,
-            train_size=config.train_size,
-            seed=config.seed,
-            own_val=data.val,
-        )
+        parts = data.cut(config)
         self.val = parts.val.to(compute.device) if parts.val else None
         self.train_images = len(parts.train)
         train = parts.train.to(compute.device)
