@@ -127,12 +127,3 @@ def compose_on(
             f"If you trust that file, name it yourself: {naming.format(composed.model)}",
         )
     return composed
-
-
-def check_values(**flags: object) -> None:
-    """Refuse what the configuration does not allow for keys of the same names; None is not given.
-
-    Raises:
-        UsageError: names the flag, the value and what is allowed.
-    """
-    compose_config(None, None, flags)

@@ -170,10 +170,6 @@ def _same(data: object, *_more: object) -> object:
     raise TypeError("a parameter of something else than a tensor")
 
 
-def _rebuilt_from(function: object, _kind: object, arguments: object, *_state: object) -> object:
-    return call(function, arguments)
-
-
 def _reconstructed(kind: object, _base: object = None, state: object = None) -> object:
     """An object as protocols before 2 write it; of a subclass of dict, with its items."""
     made = call(kind, ())
@@ -186,19 +182,6 @@ def _ordered(pairs: Iterable[Any] = ()) -> object:
 
 def _counter(counts: object = None) -> object:
     return dict(counts) if isinstance(counts, dict) else {}
-
-
-def _empty_dict(*_factory: object) -> object:
-    """A defaultdict without its factory."""
-    return {}
-
-
-def _set(values: list[Any] | tuple[Any, ...] = ()) -> object:
-    return set(map(check_key, values))
-
-
-def _frozenset(values: list[Any] | tuple[Any, ...] = ()) -> object:
-    return frozenset(map(check_key, values))
 
 
 def _bytes(text: object = "", encoding: str = "latin-1") -> object:
@@ -216,10 +199,6 @@ def _posix_path(*parts: str) -> object:
 
 def _windows_path(*parts: str) -> object:
     return str(PureWindowsPath(*parts))
-
-
-def _complex(real: float, imaginary: float) -> object:
-    return complex(real, imaginary)
 
 
 def _size(values: object = ()) -> object:
@@ -259,7 +238,7 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     f"{_REBUILD}_device_tensor_from_numpy": _same,
     f"{_REBUILD}_device_tensor_from_cpu_tensor": _same,
     "torch.storage._load_from_bytes": lambda *_: Unread(INNER_FILE),
-    "torch._tensor._rebuild_from_type_v2": _rebuilt_from,
+    "torch._tensor._rebuild_from_type_v2": lambda made, _kind, given, *_: call(made, given),
     "torch.nn.parameter.Parameter": _same,
     "torch.nn.parameter.Buffer": _same,
     "torch.autograd.variable.Variable": _same,
@@ -267,15 +246,15 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     "torch.device": _device,
     "torch.serialization._get_layout": lambda name, *_: str(name),
     "collections.OrderedDict": _ordered,
-    "collections.defaultdict": _empty_dict,
+    "collections.defaultdict": lambda *_factory: {},
     "collections.Counter": _counter,
     "collections.deque": _list,
     "copyreg._reconstructor": _reconstructed,
     "builtins.dict": _counter,
     "builtins.list": _list,
-    "builtins.set": _set,
-    "builtins.frozenset": _frozenset,
-    "builtins.complex": _complex,
+    "builtins.set": lambda values=(): set(map(check_key, values)),
+    "builtins.frozenset": lambda values=(): frozenset(map(check_key, values)),
+    "builtins.complex": lambda real, imaginary: complex(real, imaginary),
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
     "_codecs.encode": _bytes,

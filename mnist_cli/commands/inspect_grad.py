@@ -67,7 +67,7 @@ def inspect_grad(
     names = tuple(options.parse_words("--format", formats, list(FORMATS)))
     rules.check(context, names)
     page = next((name for name in rules.PAGES if name in names), "")
-    recipe_layers.check_values(seed=seed)
+    recipe_layers.compose_config(None, None, {"seed": seed})  # refuses what is no seed
     chosen = None if indices is None else tuple(options.parse_indices(indices))
     if expr is None:
         early.check_choices(device)
