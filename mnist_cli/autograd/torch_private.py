@@ -1,8 +1,8 @@
 """Every private attribute of torch that autograd inspection reads, each in its own function.
 
 torch may change or drop them with any release. Where one is missing, a function answers without
-it if it can, and otherwise raises an error that names it and what it was for. Knows single nodes
-and tensors, not graphs, names or modules.
+it if it can, and otherwise raises a DependencyError that names it and what it was for. Knows
+single nodes and tensors, not graphs, names or modules.
 """
 
 from __future__ import annotations
@@ -64,11 +64,7 @@ def is_function_class(kind: type[Node]) -> bool:
 
 
 def function_of(node: Node) -> type[torch.autograd.Function]:
-    """The class that made a Function's node.
-
-    Raises:
-        DependencyError: this torch does not keep it.
-    """
+    """The class that made a Function's node."""
     kept: type[torch.autograd.Function] = _required(
         node, "_forward_cls", "a custom Function's node"
     )
@@ -76,38 +72,22 @@ def function_of(node: Node) -> type[torch.autograd.Function]:
 
 
 def sequence_number(node: Node) -> int:
-    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """The thread's counter when the node was made; 2**64 - 1 for AccumulateGrad."""
     return int(_required(node, "_sequence_nr", "the order of the nodes")())
 
 
 def next_sequence_number() -> int:
-    """The number of the next node that this thread makes.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """The number of the next node that this thread makes."""
     return int(_required(torch, "_C._autograd._get_sequence_nr", "finding a node's module")())
 
 
 def backward_id() -> int:
-    """The number of the engine's current run in this thread; -1 outside of any.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """The number of the engine's current run in this thread; -1 outside of any."""
     return int(backward_counter()())
 
 
 def backward_counter() -> Callable[[], int]:
-    """The function behind :func:`backward_id`, for many calls.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """The function behind :func:`backward_id`, for many calls."""
     purpose = "telling two backward passes apart"
     return cast("Callable[[], int]", _required(torch, "_C._current_graph_task_id", purpose))
 
@@ -116,9 +96,6 @@ def at_end_of_backward(call: Callable[[], None]) -> None:
     """Have the engine make a call when its current run in this thread has ended.
 
     An error that it raises comes out of ``backward``.
-
-    Raises:
-        DependencyError: this torch does not have it.
     """
     path = "autograd.Variable._execution_engine.queue_callback"
     _required(torch, path, "seeing the end of a backward pass")(call)
@@ -158,11 +135,7 @@ class _WithoutCompiler:
 
 
 def dispatch_mode_of(counter: FlopCounterMode) -> Any:
-    """The dispatch mode that counts for a counter of torch's, without its import of the compiler.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """The dispatch mode that counts for torch's counter, without its import of the compiler."""
     from torch.utils import flop_counter
 
     theirs = _required(flop_counter, "_FlopCounterMode", "counting multiply-adds")
@@ -175,11 +148,7 @@ def dispatch_mode_of(counter: FlopCounterMode) -> Any:
 
 @contextmanager
 def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None]:
-    """Have each operation that runs in the block looked at: its name, inputs and outputs.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """Have each operation that runs in the block looked at: its name, inputs and outputs."""
     module = _required(torch, "utils._python_dispatch", "finding the first NaN")
 
     class Looking(_WithoutCompiler, module.TorchDispatchMode):  # type: ignore[misc, name-defined]
@@ -203,11 +172,7 @@ def without_modes() -> AbstractContextManager[Any]:
 
 
 def input_metadata(node: Node) -> Sequence[Any]:
-    """What the node expects of each incoming gradient: objects with shape, dtype and device.
-
-    Raises:
-        DependencyError: this torch does not have it.
-    """
+    """What the node expects of each incoming gradient: objects with shape, dtype and device."""
     metadata: Sequence[Any] = _required(node, "_input_metadata", "the shape of a gradient")
     return metadata
 
@@ -321,22 +286,14 @@ def kinds_of_caches() -> list[type]:
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
-    """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient.
-
-    Raises:
-        DependencyError: this torch does not have them.
-    """
+    """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient."""
     hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
     return list((hooks or {}).values())
 
 
 @contextmanager
 def without_hooks_after_accumulation(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Remove the hooks that act after accumulation while the block runs, as an optimiser's do.
-
-    Raises:
-        DependencyError: this torch does not have them.
-    """
+    """Remove the hooks that act after accumulation while the block runs, as an optimiser's do."""
     purpose = "keeping optimisers from stepping during an inspection"
     found = [_required(leaf, "_post_accumulate_grad_hooks", purpose) for leaf in leaves]
     held = [(hooks, dict(hooks)) for hooks in found if hooks is not None]
