@@ -6,23 +6,19 @@ text tree does not wait for a layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render.picture import check_direction
 
-if TYPE_CHECKING:
-    from mnist_cli.autograd.diagnosing import Diagnosis
-    from mnist_cli.autograd.render.picture import Direction, Layout
-
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a graph; ``options`` of :meth:`render` have an effect on it."""
+    """One way to write a graph; ``options`` of its renderer can be set."""
 
     name: str
     extension: str
@@ -30,26 +26,9 @@ class Format:
     options: frozenset[str] = frozenset()
     _function: str = "render"
 
-    def render(
-        self,
-        graph: GradGraph,
-        *,
-        direction: Direction = "down",
-        order: Sequence[int] | None = None,
-        plan: Layout | None = None,
-        findings: Sequence[Diagnosis] | None = None,
-    ) -> str:
-        """The graph in this format; see :func:`draw`.
-
-        Args:
-            graph: the graph.
-            direction: of the forward pass, "down" or "right".
-            order: ids in the order of a replay's calls.
-            plan: the layout, if it exists.
-            findings: what is wrong with the network.
-        """
-        given = {"direction": direction, "order": order, "plan": plan, "findings": findings}
-        return self.renderer(graph, **{name: given[name] for name in self.options})
+    def render(self, graph: GradGraph, **given: Any) -> str:
+        """The graph in this format, with those of the given options that have an effect on it."""
+        return self.renderer(graph, **{n: v for n, v in given.items() if n in self.options})
 
     @property
     def renderer(self) -> Callable[..., str]:
