@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from mnist_cli.autograd.render.columns import counted
 from mnist_cli.autograd.render.labels import size
 from mnist_cli.report.console import print_fitting, stdout
 
@@ -59,10 +60,10 @@ def _row(step: Step, batch: int) -> dict[str, str]:
         "operation": step.operation + _sources(step),
         "input": ", ".join(dict.fromkeys(_shape(shape, batch) for shape in step.inputs)),
         "output": ", ".join(_shape(shape, batch) for shape in step.outputs),
-        "trained": _count(weights.trained),
-        "fixed": _count(weights.fixed),
-        "statistics": _count(weights.statistics),
-        "multiply-adds": _count(step.multiply_adds),
+        "trained": counted(weights.trained),
+        "fixed": counted(weights.fixed),
+        "statistics": counted(weights.statistics),
+        "multiply-adds": counted(step.multiply_adds),
         "memory": size(step.bytes) if step.bytes else "",
     }
 
@@ -80,10 +81,6 @@ def _shape(shape: Shape, batch: int) -> str:
     if len(shape) > 1 and shape[0] == batch:
         return "×".join(map(str, shape[1:]))
     return f"({', '.join(map(str, shape))})"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else ""
 
 
 def _totals(flow: Flow, shown: Shown) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from mnist_cli.autograd.render.labels import counted
 from mnist_cli.base.cores import excess_threads, usable_cores
 from mnist_cli.base.packages import import_failure
 from mnist_cli.config.normalisations import in_words
@@ -293,10 +294,6 @@ def _bar(console: Console, epochs: int) -> Progress:
     return bar
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
-
-
 def print_summary(summary: Summary, *, kept: bool = True) -> None:
     """Print the result on the test set, and the paths of the run if it was ``kept``."""
     out = stdout(wide=True)
@@ -308,9 +305,9 @@ def print_summary(summary: Summary, *, kept: bool = True) -> None:
         f"[bold green]test accuracy {percent(test.accuracy)}[/] "
         f"({right:,} of {test.count:,}), loss {test.loss:.4f}"
     )
-    epochs = _counted(summary.epochs, "epoch")
+    epochs = counted(summary.epochs, "epoch")
     if summary.rest:
-        rest = _counted(summary.rest, "step")
+        rest = counted(summary.rest, "step")
         epochs = f"{epochs} and {rest}" if summary.epochs else rest
     networks = f"{summary.ensemble} networks for " if summary.ensemble > 1 else ""
     out.print(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from mnist_cli.autograd.graph import Node, Saved
 from mnist_cli.autograd.render import labels
 from mnist_cli.autograd.render.condensing import Group
+from mnist_cli.autograd.render.labels import LONGEST, shortened
 
 _PAD = 12.0
 _CHIP_HEIGHT = 15.0
 _CHIPS_SHOWN = 4
-_LONGEST = 34
 
 # Advance widths in ems, in classes, of DejaVu Sans, the widest of the faces that the style sheet
 # may find; Arial is a seventh narrower. Han and other wide scripts count as square.
@@ -86,14 +86,6 @@ def text_width(string: str, size: float, *, bold: bool = False) -> float:
         else:
             total += 0.625
     return total * size * (_BOLDER if bold else 1.0)
-
-
-def shortened(string: str, longest: int = _LONGEST) -> str:
-    """A long string without its middle: names differ at their ends."""
-    if len(string) <= longest:
-        return string
-    head = (longest - 1) // 2
-    return f"{string[:head]}…{string[-(longest - 1 - head) :]}"
 
 
 def operation(node: Node, norm: float | None, *, caption: str = "") -> Card:
@@ -187,7 +179,7 @@ def _chips(saved: tuple[Saved, ...], width: float, top: float) -> tuple[Chip, ..
     """Chips in rows as wide as the card."""
     shown = saved[:_CHIPS_SHOWN]
     strings = [
-        shortened(f"{labels.visible(s.slot)} {labels.shape(s.shape)}", _LONGEST - 4) for s in shown
+        shortened(f"{labels.visible(s.slot)} {labels.shape(s.shape)}", LONGEST - 4) for s in shown
     ]
     if len(saved) > len(shown):
         strings.append(f"+{len(saved) - len(shown)}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from mnist_cli.autograd.brief import Brief
+from mnist_cli.autograd.brief import Brief, shortened
 from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow, advised
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import labels, svg, tree
@@ -72,8 +72,8 @@ def _finding_lines(findings: Sequence[Diagnosis]) -> list[str]:
         return ["gradients look healthy"]
     lines = []
     for one, advice in advised(findings[:FINDINGS]):
-        lines.append(_short(f"{one.kind}: {one.message}"))
-        lines += [f"  {_short(advice)}"] if advice else []
+        lines.append(shortened(f"{one.kind}: {one.message}", LONGEST))
+        lines += [f"  {shortened(advice, LONGEST)}"] if advice else []
     return [*lines, *_more(len(findings) - FINDINGS, "finding")]
 
 
@@ -108,7 +108,7 @@ def html(
         f'<div style="{_SCROLL}"><img alt="the backward graph" style="max-width:none;display:block" '
         f'src="data:image/svg+xml;base64,{data}"/></div>'
         f"{_findings_html(findings)}"
-        f"{''.join(f'<p>{escape(_short(note))}</p>' for note in notes)}"
+        f"{''.join(f'<p>{escape(shortened(note, LONGEST))}</p>' for note in notes)}"
         f"<details><summary>{labels.counted(len(rows), 'parameter')}</summary>"
         f"{_table(rows)}</details></div>"
     )
@@ -125,8 +125,8 @@ def _findings_html(findings: Sequence[Diagnosis]) -> str:
     if not findings:
         return "<p>Gradients look healthy.</p>"
     rows = [
-        f"<li><b>{escape(one.kind)}</b> {escape(_short(one.message))} "
-        f"<i>{escape(_short(advice))}</i></li>"
+        f"<li><b>{escape(one.kind)}</b> {escape(shortened(one.message, LONGEST))} "
+        f"<i>{escape(shortened(advice, LONGEST))}</i></li>"
         for one, advice in advised(findings[:FINDINGS])
     ]
     rows += [f"<li>{line}</li>" for line in _more(len(findings) - FINDINGS, "finding")]
@@ -151,13 +151,8 @@ def _cells(row: ParameterRow) -> tuple[str, ...]:
     norms = ["-" if n is None else labels.number(n) for n in (row.grad_norm, row.weight_norm)]
     ratio = "-" if row.ratio is None else labels.number(row.ratio)
     zeros = "-" if row.dead is None else f"{row.dead:.1%}"
-    return _short(row.name, 60), labels.shape(row.shape), *norms, ratio, zeros
+    return shortened(row.name, 60), labels.shape(row.shape), *norms, ratio, zeros
 
 
 def _more(count: int, noun: str) -> list[str]:
     return [f"and {labels.counted(count, f'more {noun}')}"] if count > 0 else []
-
-
-def _short(sentence: str, most: int = LONGEST) -> str:
-    line = labels.visible(sentence)
-    return line if len(line) <= most else f"{line[: most - 1]}…"

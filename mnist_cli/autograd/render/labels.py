@@ -5,7 +5,6 @@ The text has no control characters; each renderer escapes it for its own syntax.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -15,11 +14,22 @@ from mnist_cli.autograd.graph import GradGraph, Node, TensorMeta, Totals
 _NODE_NAME = re.compile(r"(?P<operation>.+?)(?P<suffix>Backward\d*)", re.DOTALL)
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
+LONGEST = 34
+"""Characters of a name in a picture."""
+
 
 def split_name(name: str) -> tuple[str, str]:
     """``"ConvolutionBackward0"`` as ``("Convolution", "Backward0")``."""
     match = _NODE_NAME.fullmatch(name)
     return (match["operation"], match["suffix"]) if match else (name, "")
+
+
+def shortened(string: str, longest: int = LONGEST) -> str:
+    """A long string without its middle: names differ at their ends."""
+    if len(string) <= longest:
+        return string
+    head = (longest - 1) // 2
+    return f"{string[:head]}…{string[-(longest - 1 - head) :]}"
 
 
 def is_leaf(node: Node) -> bool:
@@ -43,11 +53,7 @@ def outputs(metas: Sequence[TensorMeta], *, times: str = "×") -> str:
 
 def number(value: float) -> str:
     """Three significant digits."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return f"{value:.3g}"
+    return f"{value:.3g}".replace("nan", "NaN")
 
 
 def size(count: int) -> str:
