@@ -153,19 +153,9 @@ def _rows(
     """A row for each call, followed by the modules in it that are never called."""
     unused = _never_called(module, modules, calls)
     for place, call in enumerate(calls):
-        fresh = modules.fresh_parameters(place)
+        trainable = _trainable(modules.fresh_parameters(place))
         yield SummaryRow(
-            module=call.module,
-            kind=call.kind,
-            call=call.call,
-            depth=call.depth,
-            inputs=call.inputs,
-            outputs=call.outputs,
-            parameters=_entries(fresh),
-            trainable=_trainable(fresh),
-            multiply_adds=modules.metered.get(place, 0),
-            saved_bytes=call.saved_bytes,
-            activation=call.activation,
+            **vars(call), trainable=trainable, multiply_adds=modules.metered.get(place, 0)
         )
         if call.call == 0:
             yield from (_unused(*one, call.depth + 1) for one in unused.get(call.module, []))
@@ -193,16 +183,5 @@ def _never_called(
 
 
 def _unused(path: str, module: nn.Module, own: list[nn.Parameter], depth: int) -> SummaryRow:
-    return SummaryRow(
-        module=path,
-        kind=type(module).__name__,
-        call=None,
-        depth=depth,
-        inputs=(),
-        outputs=(),
-        parameters=_entries(own),
-        trainable=_trainable(own),
-        multiply_adds=0,
-        saved_bytes=None,
-        activation=None,
-    )
+    kind, parameters, trainable = type(module).__name__, _entries(own), _trainable(own)
+    return SummaryRow(path, kind, None, depth, parameters=parameters, trainable=trainable)

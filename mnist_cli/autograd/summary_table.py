@@ -50,13 +50,13 @@ class SummaryRow:
     kind: str
     call: int | None
     depth: int
-    inputs: tuple[TensorMeta, ...]
-    outputs: tuple[TensorMeta, ...]
-    parameters: int
-    trainable: int
-    multiply_adds: int
-    saved_bytes: int | None
-    activation: Stats | None
+    inputs: tuple[TensorMeta, ...] = ()
+    outputs: tuple[TensorMeta, ...] = ()
+    parameters: int = 0
+    trainable: int = 0
+    multiply_adds: int = 0
+    saved_bytes: int | None = None
+    activation: Stats | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of :data:`HEADER`."""
