@@ -14,13 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.autograd.bits import finite, tensors_in
+from mnist_cli.autograd.bits import entries, finite, tensors_in, without_values
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
-from mnist_cli.autograd.origins import Made, first_made
 from mnist_cli.autograd.problems import Evidence, not_finite_only
 from mnist_cli.autograd.recording import record
-from mnist_cli.autograd.torch_private import sequence_number, times_changed
+from mnist_cli.autograd.torch_private import (
+    each_operation,
+    next_sequence_number,
+    sequence_number,
+    times_changed,
+)
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, same_buffers
 from mnist_cli.autograd.unwrapping import communicates
@@ -148,7 +152,7 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
         stack.enter_context(_as_then(one))
         stack.enter_context(same_buffers(model.modules()))
         modules = stack.enter_context(trace_modules(model))
-        made = stack.enter_context(first_made())
+        made = stack.enter_context(_first_made())
         outputs = outputs_in(one.module(*one.args, **one.kwargs))
     from_outside = not all(map(finite, one.grads.values()))
     grads = {} if from_outside else one.grads
@@ -166,6 +170,54 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     return Evidence(graph, (*backward, *forward) if backward else (), "" if backward else NOT_AGAIN)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """The operation that makes the first NaN or infinity.
+
+    Attributes:
+        operation: its name, as ``aten.log``.
+        sequence: the sequence number of its node.
+        has_node: whether it has a node: an input requires a gradient.
+        from_finite: whether all its inputs are finite.
+    """
+
+    operation: str
+    sequence: int
+    has_node: bool
+    from_finite: bool
+
+
+@contextmanager
+def _first_made() -> Iterator[dict[str, _Made]]:
+    """Look at each operation while the block runs; fills in ``NaN`` and ``infinity``."""
+    found: dict[str, _Made] = {}
+
+    def look(operation: str, given: object, result: object) -> None:
+        if "empty" in operation or len(found) == 2:  # memory that nobody has written yet
+            return
+        for kind in _kinds(result) - found.keys():
+            inputs = list(tensors_in(given))
+            needs = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+            # The node is made before the operation runs.
+            last = next_sequence_number() - 1
+            found[kind] = _Made(operation, last, needs, not _kinds(inputs))
+
+    with each_operation(look):
+        yield found
+
+
+def _kinds(value: object) -> set[str]:
+    """Which of NaN and infinity the tensors in a value have."""
+    kinds: set[str] = set()
+    for one in tensors_in(value):
+        if not (one.is_floating_point() or one.is_complex()) or without_values(one):
+            continue
+        values = entries(one)
+        checks: dict[str, Any] = {"NaN": torch.isnan, "infinity": torch.isinf}
+        kinds |= {kind for kind, check in checks.items() if bool(check(values).any())}
+    return kinds
+
+
 def _walked(
     outputs: list[Tensor],
     grads: Mapping[int, Tensor],
@@ -180,7 +232,9 @@ def _walked(
     return walk(root, names=model, modules=modules)
 
 
-def _sentences(made: Mapping[str, Made], walked: Walk, modules: ModuleTrace) -> Iterator[Diagnosis]:
+def _sentences(
+    made: Mapping[str, _Made], walked: Walk, modules: ModuleTrace
+) -> Iterator[Diagnosis]:
     """What made the first NaN and the first infinity of a forward pass."""
     numbers = {sequence_number(node): number for number, node in enumerate(walked.nodes)}
     for kind in ("NaN", "infinity"):

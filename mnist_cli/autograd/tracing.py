@@ -1,6 +1,6 @@
 """Which module's forward made a node: found from the sequence counter around each forward.
 
-Knows modules and the counter, not graphs.
+Knows modules, their hooks and the counter, not graphs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.graph import ModuleCall
-from mnist_cli.autograd.hooking import OwnHook
 from mnist_cli.autograd.module_calls import CallLog
 
 
@@ -157,6 +156,27 @@ def _watched(model: nn.Module) -> dict[str, list[nn.Module]]:
             owner.append(module)
             owners[path] = owner
     return found
+
+
+class OwnHook:
+    """A hook that does nothing in a deep copy of its module, or in a pickle of it.
+
+    Trainings copy and save models while they are watched, as for averaged weights. The copy would
+    otherwise report its calls too, and neither closures nor locks can be copied or pickled.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the hook; what it returns is the hook's."""
+        return self._run(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It takes any arguments and returns None, and loads where this package is not installed.
+        return getattr, (nullcontext(), "__exit__")
 
 
 @dataclass(frozen=True, eq=False)

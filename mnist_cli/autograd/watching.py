@@ -23,7 +23,6 @@ from mnist_cli.autograd.bits import finite, tensors_in
 from mnist_cli.autograd.diagnosing import diagnose, parameter_table
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.finiteness import Sums, all_finite, fetched, has_nan, sums_of
-from mnist_cli.autograd.hooking import OwnHook
 from mnist_cli.autograd.observing import Observer
 from mnist_cli.autograd.passes import NOT_RUN, Here, Pass, outputs_in, run_again, why_not_again
 from mnist_cli.autograd.problems import (
@@ -37,7 +36,7 @@ from mnist_cli.autograd.problems import (
     problem_of,
 )
 from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id, is_transformed
-from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
+from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, trace_modules
 from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
 
 READ_AFTER = 1000
