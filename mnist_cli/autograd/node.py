@@ -19,8 +19,8 @@ from torch.autograd.graph import GradientEdge, Node
 from mnist_cli.autograd import torch_private
 from mnist_cli.autograd.bits import shape_of
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.function_code import codes
 from mnist_cli.autograd.graph import TensorMeta
+from mnist_cli.autograd.recomputing import codes
 from mnist_cli.autograd.torch_errors import explain
 
 Grads = tuple[Tensor | None, ...]

@@ -1,7 +1,8 @@
 """What a backward pass runs again: the modules and contexts that its checkpoints hold.
 
 A node does not name them. They are searched from the functions that unpack its saved tensors, and
-from what a Function keeps.
+from what a Function keeps. Also finds the code that a Function runs, to see which methods it may
+call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from mnist_cli.autograd import torch_private
 
 MAX_OBJECTS = 20_000
 """Objects that are searched in all: a closure may hold a whole program."""
+
+MAX_FUNCTIONS = 100
+"""Functions whose code is searched."""
 
 Enter = Callable[[], Any]
 
@@ -119,6 +123,34 @@ def _held_by(function: FunctionType) -> list[object]:
         names = function.__code__.co_names
         held += [function.__globals__[name] for name in names if name in function.__globals__]
     return held
+
+
+def codes(functions: list[Any]) -> Iterator[CodeType]:
+    """The code of functions, of what decorates them, and of what they call by a global name."""
+    seen: set[int] = set()
+    for function in functions:
+        function = _plain_function(function)
+        code = getattr(function, "__code__", None)
+        if code is None or id(code) in seen or len(seen) > MAX_FUNCTIONS:
+            continue
+        seen.add(id(code))
+        inner = [one for one in code.co_consts if isinstance(one, CodeType)]
+        yield from (code, *inner)
+        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        names = {name for one in (code, *inner) for name in one.co_names}
+        called = [function.__globals__.get(name) for name in names]
+        methods = [vars(one).get(name) for one in called if isinstance(one, type) for name in names]
+        functions += [getattr(function, "__wrapped__", None), *cells, *called, *methods]
+
+
+def _plain_function(function: Any) -> Any:
+    """The function behind a method, a ``functools.partial`` or an object that can be called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if hasattr(function, "__code__") or isinstance(function, type):
+        return function
+    return type(function).__call__ if callable(function) else None
 
 
 def _is_filled(cell: Any) -> bool:
