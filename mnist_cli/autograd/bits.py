@@ -1,11 +1,12 @@
-"""The entries of tensors of every kind, and their bits: signed zeros and NaN patterns count.
+"""The entries of tensors of every kind, their bits, and whether they are finite.
 
-Knows tensors only.
+Of bits, signed zeros and NaN patterns count. Knows tensors only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -187,3 +188,51 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
 def finite(tensor: Tensor) -> bool:
     """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
     return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    """The sum, a scalar. NaN or infinity in an entry makes it so; half precision overflows."""
+    small = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.sum(dtype=torch.float32) if small else tensor.sum()
+
+
+def all_finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether all ``.grad``, of any shape, are finite: one sum each, and a closer look where it is not."""
+    grads = [one.grad.detach() for one in parameters if one.grad is not None]
+    total = 0.0
+    for grad in grads:
+        if is_plain(grad):
+            total += float(_sum(grad))
+        else:
+            total += 0.0 if finite(grad) else math.nan
+    return math.isfinite(total) or all(map(finite, grads))
+
+
+def has_nan(output: Tensor) -> bool:
+    """Whether an output of any shape has a NaN; infinity is an ordinary value of a mask."""
+    values = output.detach()
+    if not is_plain(values):
+        return False
+    total = float(_sum(values))
+    return total != total and bool(values.isnan().any())
+
+
+Sums = dict[torch.device, tuple[list[str], Tensor]]
+"""By device, names and the sum of each one's gradient (N,)."""
+
+
+def sums_of(named: Mapping[str, Tensor]) -> Sums:
+    """The sum of each ``.grad``, of any shape, by device, left there."""
+    groups: dict[torch.device, tuple[list[str], list[Tensor]]] = {}
+    for name, one in named.items():
+        if (grad := one.grad) is not None and is_plain(grad):
+            names, sums = groups.setdefault(grad.device, ([], []))
+            names.append(name)
+            sums.append(_sum(grad.detach()).float())
+    return {device: (names, torch.stack(sums)) for device, (names, sums) in groups.items()}
+
+
+def fetched(sums: Sums) -> Iterator[tuple[str, float]]:
+    """Names and sums; waits for the devices."""
+    for names, values in sums.values():
+        yield from zip(names, values.tolist(), strict=True)

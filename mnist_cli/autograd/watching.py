@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mnist_cli.autograd.bits import finite, tensors_in
+from mnist_cli.autograd import bits
 from mnist_cli.autograd.diagnosing import diagnose, parameter_table
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.finiteness import Sums, all_finite, fetched, has_nan, sums_of
 from mnist_cli.autograd.observing import Observer
 from mnist_cli.autograd.passes import NOT_RUN, Here, Pass, outputs_in, run_again, why_not_again
 from mnist_cli.autograd.problems import (
@@ -112,7 +111,7 @@ class Watch:
         self._tracing = ExitStack()
         self._trace: ModuleTrace | None = None
         self._observers: dict[int, Observer] = {}
-        self._sums: list[tuple[int, Sums]] = []
+        self._sums: list[tuple[int, bits.Sums]] = []
         self._bad = self._paused = False
 
     def __repr__(self) -> str:
@@ -183,7 +182,7 @@ class Watch:
         if here.depth:
             return
         one, here.current = here.current, None
-        every_output = list(tensors_in(output))
+        every_output = list(bits.tensors_in(output))
         if any(map(is_transformed, every_output)):  # torch.func fills no .grad
             one = None
         outputs = outputs_in(every_output) if one is not None else []
@@ -207,7 +206,7 @@ class Watch:
         if self._later:
             if len(self._sums) >= min(self._every, READ_AFTER):
                 self._read_sums()
-        elif any(map(has_nan, every_output)):
+        elif any(map(bits.has_nan, every_output)):
             self._output_problem(one)
 
     def _arm(self) -> None:
@@ -262,8 +261,8 @@ class Watch:
             records = list(self._finished(passes))
             self.records.extend(records)
             if self._later:
-                self._sums.append((passes[0].step, sums_of(self._names)))
-            elif all_finite(self._names.values()):
+                self._sums.append((passes[0].step, bits.sums_of(self._names)))
+            elif bits.all_finite(self._names.values()):
                 self._bad = False
             else:
                 self._problem_in(passes, records)
@@ -290,7 +289,9 @@ class Watch:
         """A problem of a backward: of the first of its passes in which it is seen."""
         if self._bad:
             return
-        bad = tuple(n for n, p in self._names.items() if p.grad is not None and not finite(p.grad))
+        bad = tuple(
+            n for n, p in self._names.items() if p.grad is not None and not bits.finite(p.grad)
+        )
         why = self._cannot_run_again(passes)
         scale = self._scale()
         if scale > 1 and (why or not any(one.findings for one in self._again(passes, scale))):
@@ -342,7 +343,7 @@ class Watch:
         """Look for the first backward whose gradients were not finite."""
         waiting, self._sums = self._sums, []
         for step, sums in waiting:
-            bad = tuple(name for name, total in fetched(sums) if not math.isfinite(total))
+            bad = tuple(name for name, total in bits.fetched(sums) if not math.isfinite(total))
             if not bad:
                 self._bad = False
             elif not self._bad and self._scaler is None:
