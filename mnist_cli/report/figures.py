@@ -62,32 +62,19 @@ def save_learning_curves(
     """
     with new_figure(paths, (10, 3.2), title) as figure:
         loss, accuracy, rate = figure.subplots(1, 3)
-        places, plain = _places(history, steps), _without_smoothing(history)
-        for axes, train, val, of_step in (
-            (
-                loss,
-                [plain_loss(r) for r in history],
-                [r.val.loss if r.val else np.nan for r in history],
-                [plain_loss(s) for s in steps],
-            ),
-            (
-                accuracy,
-                [r.accuracy for r in history],
-                [r.val.accuracy if r.val else np.nan for r in history],
-                [s.accuracy for s in steps],
-            ),
-        ):
+        places, labels = _places(history, steps), smoothing(history)
+        for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
             if steps:
                 axes.plot(
                     [s.done for s in steps],
-                    of_step,
+                    training(steps, name),
                     lw=0.8,
                     color=colours().train,
                     alpha=0.5,
                     label="training, a few steps",
                 )
-            _curve(axes, places, train, val)
-        if plain and _smoothed(history):
+            _curve(axes, places, training(history, name), validation(history, name))
+        if labels["plain"] and labels["smoothed"]:
             trained = [r.loss for r in history]
             size = marker_size(3, len(places))
             loss.plot(
@@ -103,26 +90,27 @@ def save_learning_curves(
             axes.legend()
         rate.plot(*zip(*rates, strict=True), color=colours().quiet)
         finish_curves(loss, accuracy, rate, len(history), steps=bool(steps))
-        note = measured_in_training(
-            augmented=augmented,
-            plain=plain,
-            smoothed=not plain or _smoothed(history),
-            steps=bool(steps),
-        )
+        note = measured_in_training(augmented=augmented, **labels, steps=bool(steps))
         figure.supxlabel(note, fontsize=7, color=colours().quiet)
 
 
-def plain_loss(result: EpochResult | StepRow) -> float:
-    """The training loss to compare with the validation loss: without label smoothing if known."""
-    return result.loss if result.plain_loss is None else result.plain_loss
+def training(results: Sequence[EpochResult | StepRow], name: str) -> list[float]:
+    """The training's "loss" or "accuracy"; the loss is without label smoothing if that is known."""
+    if name == "loss":
+        return [one.loss if one.plain_loss is None else one.plain_loss for one in results]
+    return [getattr(one, name) for one in results]
 
 
-def _without_smoothing(history: Sequence[EpochResult]) -> bool:
-    return all(one.plain_loss is not None for one in history)
+def validation(history: Sequence[EpochResult], name: str) -> list[float]:
+    """The "loss" or "accuracy" on the validation set, NaN without one."""
+    return [getattr(one.val, name) if one.val else np.nan for one in history]
 
 
-def _smoothed(history: Sequence[EpochResult]) -> bool:
-    return any(one.plain_loss != one.loss for one in history)
+def smoothing(results: Sequence[EpochResult]) -> dict[str, bool]:
+    """Whether all training losses leave label smoothing out, and whether some recipe smooths."""
+    plain = all(one.plain_loss is not None for one in results)
+    smoothed = any(one.plain_loss != one.loss for one in results)
+    return {"plain": plain, "smoothed": smoothed}
 
 
 def _places(history: Sequence[EpochResult], steps: Sequence[StepRow]) -> list[float]:

@@ -171,7 +171,7 @@ def save_evaluation(
 
 
 def _curve(name: str, history: Sequence[EpochResult]) -> Preview:
-    curves = {"training loss": [figures.plain_loss(one) for one in history]}
+    curves = {"training loss": figures.training(history, "loss")}
     judged = [one.val for one in history if one.val]
     if judged:
         curves["validation loss"] = [val.loss for val in judged]

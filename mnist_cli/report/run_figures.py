@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +18,7 @@ from mnist_cli.report.figure_style import (
     new_figure,
     ordered_colours,
 )
-from mnist_cli.report.figures import finish_curves, over_epochs, plain_loss
+from mnist_cli.report.figures import finish_curves, over_epochs, smoothing, training, validation
 from mnist_cli.report.themes import colours
 from mnist_cli.runs.results import EpochResult, Norms, StepRow
 
@@ -55,38 +54,24 @@ def save_overlay(
                 "ms": marker_size(3.5, len(history)),
                 "lw": 1.3,
             }
-            training = style | {"ls": "--", "mfc": colours().paper}
-            if of_steps := steps.get(name):
-                _thin(loss, of_steps, [plain_loss(one) for one in of_steps], style)
-                _thin(accuracy, of_steps, [one.accuracy for one in of_steps], style)
+            hollow = style | {"ls": "--", "mfc": colours().paper}
             epochs = [one.epoch for one in history]
-            loss.plot(epochs, [plain_loss(one) for one in history], **training)
-            loss.plot(epochs, [one.val.loss if one.val else np.nan for one in history], **style)
-            accuracy.plot(epochs, [one.accuracy for one in history], **training)
-            judged = [one.val.accuracy if one.val else np.nan for one in history]
-            accuracy.plot(epochs, judged, **style)
+            for axes, measure in ((loss, "loss"), (accuracy, "accuracy")):
+                if of_steps := steps.get(name):
+                    done = [one.done for one in of_steps]
+                    thin = {"lw": 0.7, "alpha": 0.4, "color": style["color"]}
+                    axes.plot(done, training(of_steps, measure), **thin)
+                axes.plot(epochs, training(history, measure), **hollow)
+                axes.plot(epochs, validation(history, measure), **style)
             rate.plot(*zip(*rates[name], strict=True), **(style | {"marker": ""}))
         longest = max((len(history) for history in runs.values()), default=1)
         by_step = any(steps.values())
         finish_curves(loss, accuracy, rate, longest, steps=by_step)
-        note = measured_in_training(augmented=augmented, **_smoothing(runs), steps=by_step)
+        labels = smoothing([one for history in runs.values() for one in history])
+        note = measured_in_training(augmented=augmented, **labels, steps=by_step)
         figure.supxlabel(note, fontsize=7, color=colours().quiet)
         handles = _legend(runs, steps=by_step)
         figure.legend(handles=handles, loc="outside right upper", fontsize=8, ncols=columns)
-
-
-def _thin(
-    axes: Axes, steps: Sequence[StepRow], values: Sequence[float], style: Mapping[str, Any]
-) -> None:
-    axes.plot([one.done for one in steps], values, lw=0.7, alpha=0.4, color=style["color"])
-
-
-def _smoothing(runs: Mapping[str, Sequence[EpochResult]]) -> dict[str, bool]:
-    """Whether all training losses leave label smoothing out, and whether some recipe smooths."""
-    results = [one for history in runs.values() for one in history]
-    plain = all(one.plain_loss is not None for one in results)
-    smoothed = any(one.plain_loss != one.loss for one in results)
-    return {"plain": plain, "smoothed": smoothed}
 
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]], *, steps: bool) -> list[Line2D]:
