@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ def rows(graph: GradGraph, scale: style.Scale) -> list[dict[str, Any]]:
 
 def _row(
     call: ModuleCall,
-    total: tuple[int, int | None],
+    total: tuple[int, int],
     back: _Backward | None,
     scale: style.Scale,
     *,
@@ -86,39 +86,36 @@ def _norm(parts: Sequence[Stats | None], scale: style.Scale) -> list[str] | None
     return None if norm is None else [labels.number(norm), scale.level(norm)]
 
 
-def _totals(calls: Sequence[ModuleCall]) -> list[tuple[int, int | None]]:
+def _totals(calls: Sequence[ModuleCall]) -> list[tuple[int, int]]:
     """Parameters and saved bytes of each call with the calls inside it."""
-    result = [(call.parameters, call.saved_bytes) for call in calls]
+    result = [(call.parameters, call.saved_bytes or 0) for call in calls]
     stack: list[int] = []
     for i, call in [*enumerate(calls), (len(calls), None)]:
         depth = -1 if call is None else call.depth
         while stack and calls[stack[-1]].depth >= depth:
             inner = stack.pop()
             if stack:
-                result[stack[-1]] = _added(result[stack[-1]], result[inner])
+                (parameters, kept), (more, also) = result[stack[-1]], result[inner]
+                result[stack[-1]] = parameters + more, kept + also
         stack.append(i)
     return result
 
 
-def _added(one: tuple[int, int | None], other: tuple[int, int | None]) -> tuple[int, int | None]:
-    kept = None if one[1] is None and other[1] is None else (one[1] or 0) + (other[1] or 0)
-    return one[0] + other[0], kept
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    """``"a.b"`` as "a.b" and "a", and the model itself, "", last."""
+def _prefixes(path: str) -> list[str]:
+    """``"a.b"`` as "", the model itself, "a" and "a.b"."""
+    found = []
     while path:
-        yield path
+        found.append(path)
         path = path.rpartition(".")[0]
-    yield ""
+    return ["", *reversed(found)]
 
 
 def _from_paths(graph: GradGraph) -> list[ModuleCall]:
     """Calls without figures of the forward pass, for a graph that has none: one of each module."""
-    found: dict[str, None] = {}
+    found: dict[str, int] = {}
     for node in operations(graph):
-        for path in reversed(list(_prefixes(node.module))):
-            found.setdefault(path)
+        for path in _prefixes(node.module):
+            found.setdefault(path, len(found))
     if len(found) < 2:
         return []
     own: Counter[str] = Counter()
@@ -126,21 +123,9 @@ def _from_paths(graph: GradGraph) -> list[ModuleCall]:
         own[one.name.rpartition(".")[0]] += math.prod(one.shape)
     return [
         ModuleCall(path, "", 0, path.count(".") + 1 if path else 0, parameters=own[path])
-        for path in _nested(found)
+        # Each module's children right behind it, otherwise in the order found.
+        for path in sorted(found, key=lambda path: [found[one] for one in _prefixes(path)])
     ]
-
-
-def _nested(paths: Iterable[str]) -> Iterator[str]:
-    """Paths with each module's children right behind it, otherwise in the order given."""
-    children: dict[str, list[str]] = {}
-    for path in paths:
-        if path:
-            children.setdefault(path.rpartition(".")[0], []).append(path)
-    stack = [""]
-    while stack:
-        path = stack.pop()
-        yield path
-        stack += reversed(children.get(path, []))
 
 
 def _backward(graph: GradGraph) -> Mapping[str, _Backward]:
