@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from mnist_cli.autograd import torch_private
+from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.node import name
 from mnist_cli.autograd.torch_errors import freed
 
@@ -134,7 +135,7 @@ def _take(node: Node, slot: str, raw: Any, read: Callable[[], Any], found: Kept)
         packed = _public(node, read)
         if packed is None:
             return
-    tensors = list(_tensors_in(packed))
+    tensors = list(tensors_in(packed))
     for position, tensor in enumerate(tensors):
         found.tensors.append((slot if len(tensors) == 1 else f"{slot}.{position}", tensor))
     if not tensors:
@@ -146,14 +147,6 @@ def _kind(packed: Any) -> str:
         return "overwritten in place"
     module = type(packed).__module__
     return "recomputed by its checkpoint" if "checkpoint" in module else type(packed).__name__
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors_in(item)
 
 
 def _read_custom(node: Any, found: Kept) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.module_tracker import ModuleTracker
 
+from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.costs import ProductCounter
 from mnist_cli.insight.called_operations import watch_forward
 from mnist_cli.insight.operations import describe
@@ -167,7 +168,7 @@ class _Tracer:
         """Record one operation; called after it."""
         products = self.counter.multiply_adds
         spent, self._products = products - self._products, products
-        taken, made = list(_tensors([*args, *kwargs.values()])), list(_tensors(result))
+        taken, made = list(tensors_in((args, kwargs))), list(tensors_in(result))
         if not made:
             return
         self._kept += made
@@ -210,17 +211,6 @@ class _Tracer:
 
 def _path(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    """Every tensor in nested lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _tensors(inner)
-    elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
 
 
 def _new_bytes(data: list[Tensor], made: list[Tensor]) -> int:
