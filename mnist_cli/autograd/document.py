@@ -185,13 +185,8 @@ def loads(text: str) -> GradGraph:
         first = error.errors(include_url=False)[0]
         raise _wrong(f"{_place(first['loc'])}: {first['msg']}") from None
     graph = GradGraph(
-        nodes=read.nodes,
-        parameters=read.parameters,
-        root=read.root,
+        **vars(read),
         context={key: value for key, value in data.items() if key not in RESERVED},
-        replay=read.replay,
-        unreadable=read.unreadable,
-        modules=read.modules,
     )
     _check_references(graph)
     return graph
