@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,14 +24,6 @@ COPIED_ENTRIES = 65_536
 
 _TOGETHER = 250_000
 """Entries that are computed together: 2 MiB as float64, which stay in the processor's cache."""
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """Tensors of one size, dtype and device, which become the rows of one matrix."""
-
-    places: list[int]
-    rows: list[Tensor]
 
 
 class StatsCollector:
@@ -51,7 +43,10 @@ class StatsCollector:
         self.hidden: dict[int, str] = {}
         self._shapes: list[tuple[int, ...]] = []
         self._sizes: list[int] = []
-        self._waiting: dict[tuple[int, torch.dtype, torch.device], _Waiting] = {}
+        # By size, dtype and device: places, and tensors that become the rows of one matrix.
+        self._waiting: dict[
+            tuple[int, torch.dtype, torch.device], tuple[list[int], list[Tensor]]
+        ] = {}
         self._pending = 0
         self._done: list[tuple[list[int], Tensor]] = []
         # By identity, with the tensors themselves: of one that only its view held, AccumulateGrad
@@ -99,12 +94,10 @@ class StatsCollector:
         return place
 
     def _wait(self, place: int, values: Tensor, size: int) -> None:
-        key = (size, values.dtype, values.device)
-        group = self._waiting.get(key)
-        if group is None:
-            group = self._waiting[key] = _Waiting([], [])
-        group.places.append(place)
-        group.rows.append(values)
+        kind = (size, values.dtype, values.device)
+        places, rows = self._waiting.setdefault(kind, ([], []))
+        places.append(place)
+        rows.append(values)
         self._hold(size)
 
     def _hold(self, size: int) -> None:
@@ -114,13 +107,13 @@ class StatsCollector:
 
     def _compute(self) -> None:
         with torch.no_grad():
-            for group in self._waiting.values():
-                step = max(1, _TOGETHER // group.rows[0].numel())
+            for places, rows in self._waiting.values():
+                step = max(1, _TOGETHER // rows[0].numel())
                 parts = [
-                    _figures(_matrix(group.rows[start : start + step]))
-                    for start in range(0, len(group.rows), step)
+                    _figures(_matrix(rows[start : start + step]))
+                    for start in range(0, len(rows), step)
                 ]
-                self._done.append((group.places, torch.cat(parts)))
+                self._done.append((places, torch.cat(parts)))
         self._waiting.clear()
         # Only the latest few stay, so that gradients are freed as the engine goes on.
         self._known = dict(list(self._known.items())[-8:])

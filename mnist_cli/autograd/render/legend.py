@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import cards, labels, style
@@ -11,26 +10,20 @@ from mnist_cli.autograd.render.condensing import Group
 from mnist_cli.autograd.render.pen import coord, escape
 from mnist_cli.autograd.render.picture import Layout
 
-
-@dataclass(frozen=True)
-class _Entry:
-    """One entry of the legend: the width of its sign, the sign, and the text."""
-
-    width: float
-    sign: str
-    words: str
+_Entry = tuple[float, str, str]
+"""One entry of the legend: the width of its sign, the sign, and the text."""
 
 
 def key(plan: Layout, scale: style.Scale, width: float) -> tuple[str, float]:
     """The legend, wrapped to a width, and its height."""
     parts, x, y = [], 0.0, 0.0
-    for entry in _entries(plan.drawn.graph, plan, scale):
-        wide = entry.width + 7 + cards.text_width(entry.words, 11)
+    for across, sign, words in _entries(plan.drawn.graph, plan, scale):
+        wide = across + 7 + cards.text_width(words, 11)
         if x and x + wide > width:
             x, y = 0.0, y + 24
         parts.append(
-            f'<g transform="translate({coord(x)} {coord(y)})">{entry.sign}'
-            f'<text x="{coord(entry.width + 7)}" y="14">{escape(entry.words)}</text></g>'
+            f'<g transform="translate({coord(x)} {coord(y)})">{sign}'
+            f'<text x="{coord(across + 7)}" y="14">{escape(words)}</text></g>'
         )
         x += wide + 20
     return "".join(parts), y + 24
@@ -44,22 +37,22 @@ def _entries(graph: GradGraph, plan: Layout, scale: style.Scale) -> Iterator[_En
         )
 
     stripe = '<rect class="stripe" x=".5" y="6" width="3" height="8" rx="1.5"/>'
-    yield _Entry(27, card("operation", 5, stripe), "operation")
+    yield 27, card("operation", 5, stripe), "operation"
     if any(isinstance(node, Group) for node in graph.nodes):
-        yield _Entry(27, card("group", 5), "several operations")
+        yield 27, card("group", 5), "several operations"
     if any(map(labels.is_leaf, graph.nodes)):
-        yield _Entry(27, card("parameter", 7), "parameter")
+        yield 27, card("parameter", 7), "parameter"
     if plan.frames:
         ground = '<rect class="ground" x=".5" y="1.5" width="26" height="17" rx="5"/>'
-        yield _Entry(27, f'<g class="frame">{ground}</g>', "module")
+        yield 27, f'<g class="frame">{ground}</g>', "module"
     if any(node.saved for node in graph.nodes):
         chip = '<g class="chip"><rect x=".5" y="4" width="26" height="12" rx="6"/></g>'
-        yield _Entry(27, chip, "kept for backward")
+        yield 27, chip, "kept for backward"
     if any(None in node.next for node in graph.nodes if not labels.is_leaf(node)):
         ring = '<g class="box"><circle class="stub" cx="5" cy="10" r="3.2"/></g>'
-        yield _Entry(10, ring, "input without gradient")
+        yield 10, ring, "input without gradient"
     if any(b.card.kind == "reference" for b in plan.boxes):
-        yield _Entry(27, card("reference", 7), "drawn elsewhere")
+        yield 27, card("reference", 7), "drawn elsewhere"
     yield from _norm_entries(graph, scale)
 
 
@@ -76,9 +69,9 @@ def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
         f"{str(power).replace('-', '−')}</tspan></text>"
         for x, anchor, power in ((31, "end", scale.low), (ends + 5, "start", scale.high))
     )
-    yield _Entry(ends + 30, low + steps + high, "gradient norm")
+    yield ends + 30, low + steps + high, "gradient norm"
     arrow = '<g class="wire g3"><path d="M7 10h20"/><path class="tip" d="M0 10l9-4.5v9Z"/></g>'
-    yield _Entry(27, arrow, "direction of the gradient")
+    yield 27, arrow, "direction of the gradient"
     norms = {
         scale.level(labels.edge_norm(node, i))
         for node in graph.nodes
@@ -87,4 +80,4 @@ def _norm_entries(graph: GradGraph, scale: style.Scale) -> Iterator[_Entry]:
     for level, words in (("zero", "zero"), ("bad", "NaN or infinite")):
         if level in norms:
             sign = f'<g class="wire {level}"><path d="M0 10h26"/></g>'
-            yield _Entry(27, sign, words)
+            yield 27, sign, words
