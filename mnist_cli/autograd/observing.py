@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -18,21 +16,9 @@ from mnist_cli.autograd.graph import GradGraph, Stats
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_private import backward_id
 from mnist_cli.autograd.tracing import ModuleTrace
-from mnist_cli.autograd.walking import Names, walk
+from mnist_cli.autograd.walking import Names, joint, walk
 
 _Figures = tuple[int | None, ...]
-
-
-class _Joint(torch.autograd.Function):
-    """One root for several outputs; nothing runs through it."""
-
-    @staticmethod
-    def forward(ctx: Any, *outputs: Tensor) -> Tensor:
-        return torch.zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise NotImplementedError
 
 
 class Observer:
@@ -45,7 +31,7 @@ class Observer:
     def __init__(
         self, outputs: Sequence[Tensor], names: Names, modules: ModuleTrace | None
     ) -> None:
-        root = outputs[0] if len(outputs) == 1 else _Joint.apply(*outputs)
+        root = outputs[0] if len(outputs) == 1 else joint(outputs)
         walked = walk(root, names, modules, saved=False)
         self._graph = walked.graph
         self._leaves = walked.leaves

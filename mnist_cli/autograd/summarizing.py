@@ -24,7 +24,7 @@ from mnist_cli.autograd.graph import ModuleCall
 from mnist_cli.autograd.summary_table import Summary, SummaryRow
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, same_buffers
-from mnist_cli.autograd.walking import walk
+from mnist_cli.autograd.walking import joint, walk
 
 
 def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
@@ -102,18 +102,6 @@ def _as_it_was(module: nn.Module, taken: object) -> Iterator[None]:
                 one.training = training
 
 
-class _Joined(torch.autograd.Function):
-    """One tensor that depends on many of any shape and layout, and keeps none of them."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
-        return torch.empty(())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        raise NotImplementedError
-
-
 def _with_memory(modules: ModuleTrace, result: object) -> tuple[ModuleCall, ...]:
     """The calls with what their nodes keep, of the graph that leads to all results."""
     outputs = [one for one in tensors_in(result) if one.requires_grad]
@@ -121,7 +109,7 @@ def _with_memory(modules: ModuleTrace, result: object) -> tuple[ModuleCall, ...]
         return modules.calls
     with torch.enable_grad():  # a Function takes no nested tensor
         parts = [part for one in outputs for part in (one.unbind() if one.is_nested else (one,))]
-        root = _Joined.apply(*parts)
+        root = joint(parts)
     return walk(root, modules.model, modules).graph.modules
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,6 +196,20 @@ def leaves_of(names: Names) -> dict[str, Tensor]:
         if tensor.is_leaf and not is_lazy(tensor):
             leaves.setdefault(id(tensor), (name, tensor))
     return dict(leaves.values())
+
+
+class _Joint(torch.autograd.Function):
+    """One root for several tensors of any layout; it keeps none of them and has no backward."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        return torch.zeros(())
+
+
+def joint(tensors: Iterable[Tensor]) -> Tensor:
+    """A scalar that depends on all tensors, of any shape, to walk from."""
+    root: Tensor = _Joint.apply(*tensors)
+    return root
 
 
 def _start(root: object) -> tuple[LiveNode, int]:
