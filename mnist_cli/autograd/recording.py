@@ -64,9 +64,10 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What the hooks collect: places in the collector, and with ``keep`` the tensors.
 
+    They see the pass of the number ``backward``: None becomes the first one's, and -1 is none.
     With ``copies`` they collect copies: what they saw may change or be freed while the pass runs.
     """
 
@@ -81,12 +82,12 @@ class _Seen:
 
     def before(self, number: int, arrived: Grads) -> None:
         """A hook before a Function's node, which may change in place what arrives."""
-        if self._is_own_pass():
+        if self.is_own_pass():
             self.early[number] = copied(arrived)
 
     def take(self, number: int, left: Grads, arrived: Grads) -> None:
         """A node's hook: torch calls what arrived `grad_outputs`, and what left `grad_inputs`."""
-        if not self._is_own_pass():
+        if not self.is_own_pass():
             return
         if self.copies:
             arrived, left = self.early.pop(number, ()) or copied(arrived), copied(left)
@@ -99,7 +100,7 @@ class _Seen:
             # Not detached copies: the engine may reuse the memory of a tensor nobody holds.
             self.grads[number] = tuple(arrived), tuple(left)
 
-    def _is_own_pass(self) -> bool:
+    def is_own_pass(self) -> bool:
         """Whether the pass is the recorded one.
 
         A reentrant checkpoint runs a backward within it, which may pass through an AccumulateGrad
@@ -130,7 +131,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)
-    seen = _Seen(keep, copies=changing(walked))
+    seen = Seen(keep, copies=changing(walked))
     leaves = walked.leaves.values()
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
@@ -154,7 +155,7 @@ def _remove(handles: list[RemovableHandle]) -> None:
         handle.remove()
 
 
-def _handles(walked: Walk, seen: _Seen) -> Iterator[RemovableHandle]:
+def _handles(walked: Walk, seen: Seen) -> Iterator[RemovableHandle]:
     """The hooks on all nodes."""
     reshaped = _reshaped(walked)
     for number, node in enumerate(walked.nodes):
@@ -285,36 +286,44 @@ def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
     return grad.detach().clone()  # a Function may change in place what arrives
 
 
-def _recording(walked: Walk, seen: _Seen, gradients: Mapping[str, Tensor]) -> Recording:
-    collector = seen.collector
-    grad_places = {name: collector.add(grad) for name, grad in gradients.items()}
-    weight_places = {name: collector.add(leaf) for name, leaf in walked.leaves.items()}
-    figures = collector.results()
+def with_figures(
+    graph: GradGraph, leaves: Mapping[str, Tensor], seen: Seen, own: Mapping[str, int | None]
+) -> GradGraph:
+    """The graph with the figures of what was seen and of its parameters; waits for the device.
+
+    Args:
+        graph: the graph.
+        leaves: its parameters by name, of any shape.
+        seen: what the hooks of its nodes collected.
+        own: the places there of the parameters' own gradients, by name.
+    """
+    weights = {name: seen.collector.add(leaf) for name, leaf in leaves.items()}
+    figures = seen.collector.results()
 
     def pick(places: _Places) -> tuple[Stats | None, ...]:
         return tuple([None if place is None else figures[place] for place in places])
 
     nodes = tuple(
         with_grads(node, pick(came), pick(left))
-        for node in walked.graph.nodes
+        for node in graph.nodes
         for came, left in [seen.places.get(node.id, ((), ()))]
     )
     parameters = tuple(
         replace(one, grad=grad, weight=weight)
-        for one in walked.graph.parameters
-        for grad, weight in [pick((grad_places.get(one.name), weight_places[one.name]))]
+        for one in graph.parameters
+        for grad, weight in [pick((own.get(one.name), weights[one.name]))]
     )
+    return replace(graph, nodes=nodes, parameters=parameters)
+
+
+def _recording(walked: Walk, seen: Seen, gradients: Mapping[str, Tensor]) -> Recording:
+    own = {name: seen.collector.add(grad) for name, grad in gradients.items()}
+    graph = with_figures(walked.graph, walked.leaves, seen, own)
     kept = [seen.grads.get(i, ((), ())) for i in range(len(walked.nodes))] if seen.keep else []
-    hidden = Counter(collector.hidden.values())
+    hidden = Counter(seen.collector.hidden.values())
     unreadable = [f"{count} gradients or parameters: {why}" for why, count in hidden.items()]
-    graph = replace(
-        walked.graph,
-        nodes=nodes,
-        parameters=parameters,
-        unreadable=(*walked.graph.unreadable, *unreadable),
-    )
     return Recording(
-        graph=graph,
+        graph=replace(graph, unreadable=(*graph.unreadable, *unreadable)),
         gradients=gradients,
         grad_in=tuple(came for came, _ in kept),
         grad_out=tuple(left for _, left in kept),
