@@ -341,27 +341,3 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_run(
     outcome = run("bench", "smoke:1", "--out", picture)
     assert outcome.code == code
     assert "warm-up" not in outcome.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["fast:0"], "number of runs"),
-        (["fast:x"], "number of runs"),
-        (["fast:1", "fast:2"], "named twice"),
-        (["fsat:1"], "fast"),
-        (["smoke:1", "--target", "2"], "--target"),
-        (["--inference", "--scaling"], "--inference and --scaling contradict"),
-        (["--target", "0.9", "--scaling"], "--target and --scaling contradict"),
-        (["--target", "0.9", "--inference"], "--target and --inference contradict"),
-        (["--factors", "images"], "--factors has no effect without --scaling"),
-        (["--scaling", "--factors", "images,depth"], "--factors: unknown value 'depth'"),
-        (["--scaling", "--factors", ","], "--factors: unknown value ''"),
-        (["--scaling", "fast:1", "smoke:1"], "--scaling takes one recipe"),
-        (["--scaling", "notebook:1"], "other factors: images, batch, threads"),
-    ],
-)
-def test_bad_input_is_one_message(run: Run, arguments: list[str], word: str) -> None:
-    outcome = run("bench", *arguments)
-    assert (outcome.code, outcome.out) == (2, "")
-    assert word in outcome.err

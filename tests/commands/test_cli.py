@@ -1,4 +1,4 @@
-"""The program as a whole: help, usage errors, exit codes, and what may be imported when."""
+"""The program as a whole: help, exit codes, and what may be imported when."""
 
 from __future__ import annotations
 
@@ -65,25 +65,6 @@ def test_help_and_version_import_nothing_heavy() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["train", "--dataset", ""], "--dataset"),
-        (["train", "--runs="], "--runs"),
-        (["train", "-s", ""], "-s"),
-        (["eval", ""], "argument 1"),
-        (["predict", "a.png", ""], "argument 2"),
-        (["predict", "--", ""], "argument 2"),
-        (["data", "path", "--data-dir", ""], "--data-dir"),
-        (["export", "--out", ""], "--out"),
-    ],
-)
-def test_an_empty_value_is_not_the_current_folder(run: Run, words: list[str], named: str) -> None:
-    outcome = run(*words)
-    assert outcome.code == 2
-    assert f"error: {named}: the value is empty" in outcome.err
-
-
 @needs_posix
 def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
@@ -112,37 +93,6 @@ def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
     text = run(*words, "--help").out
     assert "--help" in text
     assert not re.search(r"<(bool|path|str|list\[\w+\])>", text, re.IGNORECASE)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["trian"], "Did you mean `mnist train`?"),
-        (["--nope"], "No such option: --nope"),
-        (["train", "--nope"], "No such option: --nope"),
-        (["train", "extra"], "extra"),
-        (["train", "--epochs"], "--epochs"),
-        (["train", "--epochs", "0"], "--epochs: should be a whole number from 1 to 100,000, not 0"),
-        (["eval", "--batch-size", str(2**63)], "--batch-size: should be a whole number from 1"),
-        (["inspect-grad", "--seed", "-1"], "--seed: should be a whole number of at least 0"),
-        (["inspect-grad", "--orders", "21"], "--orders: should be a whole number from 1 to 20"),
-        (["train", "--dry-run", "--resume", "x"], "contradict"),
-        (["train", "--config", "smoke", "--resume", "x"], "contradict"),
-        (["eval", "--split", "all"], "test, val, train"),
-        (["eval", "--batch-size", "0"], "--batch-size"),
-        (["data", "fetch", "cifar"], "cifar"),
-        (["data", "show", "--split", "val"], "--split: should be one of train, test, not 'val'"),
-        (["data", "show", "digits", "--indices", "1,x"], "--indices 1,x"),
-        (["data", "show", "digits", "--count", "0"], "--count"),
-    ],
-)
-def test_usage_errors(run: Run, arguments: list[str], said: str) -> None:
-    outcome = run(*arguments)
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert outcome.err.startswith("error: ")
-    assert said in outcome.err
-    assert "Traceback" not in outcome.err
 
 
 def numeric_options() -> Iterator[tuple[list[str], str]]:

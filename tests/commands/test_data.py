@@ -124,20 +124,6 @@ def test_show_as_json(run: Run) -> None:
     assert all(sample["class"] == str(sample["label"]) for sample in document["samples"])
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--indices", "0,1415"], "image 1415 does not exist; 0 to 1414 do"),
-        (["--indices", "-1"], "image -1 does not exist"),
-        (["--indices", "0", "--count", "3"], "--count and --indices contradict each other"),
-    ],
-)
-def test_show_refuses_what_does_not_exist(run: Run, words: list[str], message: str) -> None:
-    outcome = run("data", "show", "digits", *words)
-    assert outcome.code == 2
-    assert message in outcome.err
-
-
 def test_show_as_a_picture(run: Run) -> None:
     assert run("data", "show", "digits", "--count", 12, "--out", "grid.png").code == 0
     height, width, _channels = imread("grid.png").shape
@@ -200,21 +186,6 @@ def test_augmented_images_are_shown_below_the_others(run: Run) -> None:
     assert still.out.splitlines()[:14] == still.out.splitlines()[15:29]
     assert run(*words, "--out", "pairs.png", "--dark").code == 0
     assert imread("pairs.png")[0, 0, :3].mean() < 0.2
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--augmented", "--split", "test"], "Only training images are augmented"),
-        (["--augmented", "--indices", "1"], "--augmented and --indices contradict each other"),
-        (["--seed", "1"], "--seed has no effect without --augmented"),
-        (["--augmented", "--set", "rotate=900"], "rotate"),
-    ],
-)
-def test_what_augmented_refuses(run: Run, words: list[str], message: str) -> None:
-    outcome = run("data", "show", "digits", *words)
-    assert outcome.code == 2
-    assert message in outcome.err
 
 
 @pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])

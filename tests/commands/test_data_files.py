@@ -155,24 +155,6 @@ def test_val_beside_train_is_the_validation_set(run: Run) -> None:
     assert rows(Path("runs/0002-pics-conv2"))[0]["val_count"] is None
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["train", "--dataset", ""],
-        ["train", "--set", "dataset="],
-        ["data", "verify", ""],
-        ["data", "show", ""],
-        ["data", "convert", "", "--out", "x"],
-        ["data", "verify", "--data-dir", ""],
-        ["train", "--data-dir", ""],
-    ],
-)
-def test_empty_names_are_usage_errors(run: Run, words: list[str]) -> None:
-    outcome = run(*words)
-    assert outcome.code == 2
-    assert "empty" in outcome.err
-
-
 # --- mnist data convert
 
 

@@ -49,20 +49,6 @@ def test_a_claim_that_fails_is_exit_code_6(run: Run, claim: Callable[[Claims], N
     assert [row["passed"] for row in document["rows"]] == [True, None, False]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--out", "table.md"], "--out has no effect without --prove"),
-        (["--prove", "--runs", "elsewhere"], "--prove and --runs contradict each other"),
-        (["--prove", "--device", "cuda:99"], "device cuda:99"),
-    ],
-)
-def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
-    ended = run("doctor", *words)
-    assert ended.code == 2
-    assert said in ended.err
-
-
 @pytest.mark.parametrize("name", [".", "folder"])
 def test_a_folder_for_the_table_is_refused_before_the_first_row(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str

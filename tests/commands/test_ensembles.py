@@ -66,16 +66,6 @@ def test_a_resumed_run_keeps_its_number_of_members(run: Run, voting: Path) -> No
     assert "--ensemble: a resumed run keeps ensemble = 3" in outcome.err
 
 
-@pytest.mark.parametrize(
-    "words", [["--ensemble", 0], ["--ensemble", 101], ["--set", "ensemble=two"]]
-)
-def test_a_number_of_members_that_makes_no_sense_is_refused(run: Run, words: list[object]) -> None:
-    outcome = run("train", *words)
-    assert outcome.code == 2
-    assert str(words[0]) in outcome.err
-    assert "should be a whole number from 1 to 100" in outcome.err
-
-
 def test_outputs_of_any_member_that_are_not_finite_are_an_error(run: Run, voting: Path) -> None:
     document = torch.load(voting / "last.pt", weights_only=True)
     document["model"]["weights"]["members.fc2.bias"][2] = 3e38

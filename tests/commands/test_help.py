@@ -439,20 +439,6 @@ def test_without_a_browser_the_file_is_named(
     assert "open none.png in yours" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ("eval --open", "--open has no effect without --out"),
-        ("inspect-grad --open --format text,json", "--open has no effect on --format text,json"),
-        ("inspect-grad --open --path conv1.weight", "contradict"),
-    ],
-)
-def test_open_needs_something_to_show(run: Run, typed: str, said: str) -> None:
-    outcome = run(*typed.split())
-    assert outcome.code == 2
-    assert said in outcome.err
-
-
 def test_the_graph_is_opened(run: Run, opened: list[str], trained: Path, tmp_path: Path) -> None:
     words = ("--open", "--quiet", "--format", "svg,html", "--out", tmp_path / "it")
     assert run("inspect-grad", trained, *words).code == 0

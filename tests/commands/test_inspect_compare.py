@@ -212,12 +212,3 @@ def test_invalid_sides_of_a_comparison(run: Run, tmp_path: Path) -> None:
     both = run("inspect-grad", weights, "--compare", weights, weights)
     assert both.code == 2
     assert "CHECKPOINT" in both.err
-
-
-@pytest.mark.parametrize(
-    "option", ["--no-deterministic", "--eval", "--device cpu", "--batch-size 4", "--seed 3"]
-)
-def test_options_without_an_effect_on_two_dumps_are_refused(run: Run, option: str) -> None:
-    outcome = run("inspect-grad", "--compare", "a.json", "b.json", *option.split())
-    assert outcome.code == 2
-    assert f"--compare of two dumps and {option.split()[0]} contradict each other" in outcome.err

@@ -64,19 +64,6 @@ def test_each_logger_once(heard: type[Heard], typed: list[str] | None, built: li
     assert sorted(with_tensorboard) == sorted({*built, "tensorboard"})
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [("wandp", "Did you mean 'wandb'?"), ("neptune", "Loggers: tensorboard, wandb, mlflow.")],
-)
-@pytest.mark.parametrize("command", [["train"], ["sweep", "--seeds", "2"]])
-def test_an_unknown_one_is_refused(run: Run, command: list[str], name: str, hint: str) -> None:
-    outcome = run(*command, "--logger", name)
-    assert outcome.code == 2
-    assert f"--logger {name}: no such logger" in outcome.err
-    assert hint in outcome.err
-    assert not Path("runs").exists()
-
-
 @pytest.mark.parametrize("name", LOGGERS)
 def test_a_missing_package_is_named_before_anything_else(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str
@@ -87,13 +74,6 @@ def test_a_missing_package_is_named_before_anything_else(
     assert f"--logger {name} needs the package {name}" in outcome.err
     assert f"pip install {name}" in outcome.err
     assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize("other", ["--verify-resume", "--find-lr"])
-def test_what_keeps_no_run_is_not_logged(run: Run, other: str) -> None:
-    outcome = run("train", other, "--logger", "mlflow")
-    assert outcome.code == 2
-    assert f"{other} and --logger contradict each other" in outcome.err
 
 
 def test_a_dry_run_is_not_logged_and_says_so(run: Run, heard: type[Heard]) -> None:

@@ -179,20 +179,6 @@ def test_a_run_of_this_program_knows_its_own(run: Run, trained: Path) -> None:
     assert "instead of" not in same.err
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["eval", "--normalise", "imagenet"], "--normalise: 'imagenet' is not a normalisation"),
-        (["predict", "a.png", "--normalise", "0,0"], "mean 0 and deviation 0"),
-        (["inspect-grad", "--expr", "x * y", "--normalise", "none"], "contradict each other"),
-    ],
-)
-def test_what_is_refused(run: Run, options: list[str], reason: str) -> None:
-    outcome = run(*options)
-    assert outcome.code == 2
-    assert reason in outcome.err
-
-
 def test_plots_of_weights_alone_need_no_normalisation(run: Run, foreign: str) -> None:
     """Nor a data set, which may not be on disk."""
     options = ["--only", "filters", "-f", "svg", "--data-dir", "nowhere", "--dataset", "mnist"]

@@ -157,20 +157,6 @@ def test_standard_input(run: Run, trained: Path) -> None:
     assert outcome.document[0]["path"] == "-"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ([], 2, "IMAGE"),
-        (["a.png", "--json", "--csv"], 2, "contradict"),
-        (["a.png", "--device", "abacus"], 2, "unknown device 'abacus'"),
-    ],
-)
-def test_what_is_refused(run: Run, arguments: list[str], code: int, said: str) -> None:
-    outcome = run("predict", *arguments)
-    assert outcome.code == code
-    assert said in outcome.err
-
-
 def test_an_answer_below_60_percent_is_unsure(run: Run, trained: Path) -> None:
     for index in range(20):
         save(index, f"pictures/{index}.png")

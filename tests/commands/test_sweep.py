@@ -109,37 +109,6 @@ def test_ctrl_c_saves_the_run_and_says_how_to_go_on(
     assert results() == whole
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["sweep"], 2, "the sweep has one run only\nGive several values, as in --set lr=0.01,0.03"),
-        (["sweep", "--set", "lr=1,2", "--lr", "3"], 2, "--lr and --set lr contradict each other"),
-        (["sweep", "--lr", "1,-2"], 2, "--set lr=-2: should be a number above 0"),
-        (["sweep", "-b=8,0", "--model=conv2,conv4"], 2, "--set batch_size=0: should be a whole"),
-        (["sweep", "--optimizer", "sgd,adamm"], 2, "--set optimizer=adamm"),
-        (["sweep", "--set", "lr=1,-2"], 2, "--set lr=-2: should be a number above 0"),
-        (["sweep", "--set", "rl=1,2"], 2, "rl"),
-        (["sweep", "--set", "seed=1,2", "--seeds", "2"], 2, "--seeds and --set seed contradict"),
-        (["sweep", "--seeds", "2", "--name", "a/b"], 2, "'a/b' cannot name a run"),
-        (["sweep", "--seeds", "2", "--device", "cuda:99"], 2, "device cuda:99 is not available"),
-        (["train", "--name", "12"], 2, "'12' cannot name a run"),
-        (["train", "--seeds", "2", "--resume", "1"], 2, "--seeds and --resume contradict"),
-        (["train", "--name", "x", "--dry-run"], 2, "--name and --dry-run contradict each other"),
-        (["train", "--resume"], 4, "no unfinished run under runs/\nTrain one with `mnist train`."),
-        (["train", "--resume", "7"], 4, "no checkpoint or run 7\nruns/ holds no runs."),
-        (["train", "--config", "7"], 2, "--config 7: no preset of that name and no such file"),
-        (["train", "--config", "7"], 2, "runs/ holds no runs."),
-    ],
-)
-def test_what_is_refused_leaves_nothing_behind(
-    run: Run, words: list[str], code: int, said: str
-) -> None:
-    outcome = run(*words)
-    assert (outcome.code, outcome.out) == (code, "")
-    assert said in outcome.err
-    assert not [path for path in Path().rglob("*") if path.is_file()]
-
-
 def test_seeds_of_one_recipe(run: Run) -> None:
     outcome = run(*TINY, "--seeds", 2, "--seed", 5, "--name", "base")
     assert outcome.code == 0

@@ -166,22 +166,6 @@ def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None
     assert environment["start"] == str(trained / "best.pt")
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["--from", "1", "--resume", "1"], 2, "--from and --resume contradict each other"),
-        (["--from", ""], 2, "--from: the value is empty"),
-        (["--from", "nothing"], 4, "no checkpoint or run nothing"),
-        (["--from", "9", "--dataset", "digits"], 4, "no checkpoint or run 9"),
-    ],
-)
-def test_a_start_that_is_none_is_refused(
-    run: Run, words: list[str], code: int, message: str
-) -> None:
-    outcome = run("train", *words)
-    assert (outcome.code, outcome.err.splitlines()[0]) == (code, f"error: {message}")
-
-
 def test_more_workers_than_cores_are_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one core and on 64."""
     words = (*TINY, "--epochs", 1, "--loader", "dataloader", "--workers", 2)

@@ -70,16 +70,6 @@ def test_a_resumed_run_that_fails_says_what_it_said(
     assert "the resumed run ended with exit code 1" in outcome.err
 
 
-@pytest.mark.parametrize(
-    "other",
-    [["--dry-run"], ["--resume", "x"], ["--tensorboard"], ["--logger", "x"], ["--dump-grad", "1"]],
-)
-def test_what_contradicts_it_is_refused(run: Run, other: list[str]) -> None:
-    outcome = run("train", "--verify-resume", *other)
-    assert outcome.code == 2
-    assert f"--verify-resume and {other[0]} contradict each other" in outcome.err
-
-
 def test_it_is_short_by_default() -> None:
     config = TrainConfig(epochs=9, batch_size=100, target_accuracy=0.9)
     short = resume_proof.shorten(config, frozenset())
