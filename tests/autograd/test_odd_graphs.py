@@ -293,7 +293,7 @@ def sparse_gradient() -> Made:
 
 def wrapped() -> Made:
     x = TwoTensor(torch.randn(3), torch.randn(3)).requires_grad_()
-    return (x * 2).sum(), {"x": x}
+    return (x.sin() * x).sum(), {"x": x}
 
 
 class Declined(Function):

@@ -211,8 +211,10 @@ def test_a_tensor_without_a_graph() -> None:
 
 def test_a_leaf_is_its_own_graph() -> None:
     x = leaf(2)
-    graph = walk(x, {"x": x}).graph
-    assert [(n.name, n.parameter) for n in graph.nodes] == [("AccumulateGrad", "x")]
+    walked = walk(x, {"x": x})
+    assert [(n.name, n.parameter) for n in walked.graph.nodes] == [("AccumulateGrad", "x")]
+    for act in (record, replay):
+        assert torch.equal(act(walked, torch.ones(2)).gradients["x"], torch.ones(2))
 
 
 def test_a_freed_graph_still_has_a_shape() -> None:

@@ -1,4 +1,4 @@
-"""FFT, linear algebra, complex networks, torch.func and higher orders."""
+"""Complex networks, torch.func and higher orders."""
 
 from __future__ import annotations
 
@@ -13,67 +13,12 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 
 from zoo.registry import ZOO, Graph, Made, graph, leaf, run, total
 
-FOURIER, LINEAR = "FFT and complex networks", "linear algebra"
+FOURIER = "FFT and complex networks"
 
 
 def _of(function: Callable[..., Any], *shapes: tuple[int, ...], **options: Any) -> Made:
     leaves = [leaf(*shape, **options) for shape in shapes]
     return total(function(*leaves)), {f"x{n}": one for n, one in enumerate(leaves)}
-
-
-SQUARE: dict[str, Callable[..., Any]] = {
-    "inv": torch.linalg.inv,
-    "pinv": torch.linalg.pinv,
-    "svd": lambda x: [x.abs() for x in torch.linalg.svd(x)[1:2]],
-    "svdvals": torch.linalg.svdvals,
-    "qr": lambda x: torch.linalg.qr(x),
-    "eigvals": lambda x: torch.linalg.eigvals(x),
-    "eigh": lambda x: torch.linalg.eigvalsh(x + x.mT.conj()),
-    "cholesky": lambda x: torch.linalg.cholesky(x @ x.mT.conj() + torch.eye(4)),
-    "lu": lambda x: torch.linalg.lu(x),
-    "det": torch.linalg.det,
-    "slogdet": lambda x: torch.linalg.slogdet(x)[1],
-    "matrix_exp": torch.linalg.matrix_exp,
-    "matrix_power": lambda x: torch.linalg.matrix_power(x, 3),
-    "norms": lambda x: [torch.linalg.matrix_norm(x, p) for p in ("fro", "nuc", 2, 1)],
-    "solve": lambda x: torch.linalg.solve(x, x.cos()),
-    "lstsq": lambda x: torch.linalg.lstsq(x, x.sin(), driver="gels").solution,
-    "triangular": lambda x: torch.linalg.solve_triangular(x.tril(), x, upper=False),
-    "ldl": lambda x: torch.linalg.ldl_factor(x + x.mT)[0],
-    "householder": lambda x: torch.linalg.householder_product(x, x[0]),
-    "einsum": lambda x: torch.einsum("ij,jk,kl->il", x, x.sin(), x),
-}
-SPECTRAL: dict[str, Callable[..., Any]] = {
-    "fft": torch.fft.fft,
-    "rfft": torch.fft.rfft,
-    "irfft2": lambda x: torch.fft.irfft2(torch.fft.rfft2(x)),
-    "hfft": lambda x: torch.fft.hfft(torch.complex(x, x.sin())),
-    "fftn": lambda x: torch.fft.fftshift(torch.fft.fftn(x, norm="ortho")),
-    "stft": lambda x: torch.istft(
-        torch.stft(
-            x.flatten(), 8, window=torch.hann_window(8), return_complex=True, pad_mode="constant"
-        ),
-        8,
-        window=torch.hann_window(8),
-    ),
-    "polar": lambda x: torch.polar(x.exp(), x),
-    "view_as_real": lambda x: torch.view_as_real(torch.complex(x, x).conj() * 1j),
-    "real and imag": lambda x: [torch.complex(x, -x).exp().real, torch.complex(x, x).sin().imag],
-}
-
-
-def _add_functions() -> None:
-    for name, function in SQUARE.items():
-        for dtype in (torch.float32, torch.complex128):
-            if name in {"ldl"} or (dtype.is_complex and name in {"cholesky", "norms"}):
-                continue
-            label = f"linalg {name}, {str(dtype).removeprefix('torch.')}"
-            ZOO[label] = Graph(LINEAR, partial(_of, function, (4, 4), dtype=dtype))
-    for name, function in SPECTRAL.items():
-        ZOO[f"spectral {name}"] = Graph(FOURIER, partial(_of, function, (6, 8)))
-
-
-_add_functions()
 
 
 @graph(FOURIER)
@@ -142,22 +87,21 @@ def _add_orders() -> None:
     }
     for name, function in found.items():
         ZOO[f"of func, {name}"] = Graph(FUNCTIONAL, partial(_of, function, (3,)))
-    for order in (2, 3, 4):
-        ZOO[f"order {order}"] = Graph(FUNCTIONAL, partial(_order, order))
 
 
-def _order(order: int) -> Made:
+_add_orders()
+
+
+@graph(FUNCTIONAL)
+def order_4() -> Made:
     model, x = _network(), leaf(5, 3)
     value = model(x).sum()
-    for _ in range(order - 1):
+    for _ in range(3):
         found = torch.autograd.grad(
             value, [x, *model.parameters()], create_graph=True, allow_unused=True
         )
         value = sum(one.square().sum() for one in found if one is not None and one.requires_grad)
     return value, {**dict(model.named_parameters()), "x": x}
-
-
-_add_orders()
 
 
 @graph(FUNCTIONAL)

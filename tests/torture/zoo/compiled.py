@@ -131,12 +131,6 @@ def traced_module() -> Made:
 
 
 @graph(SCRIPTED)
-def a_scripted_part() -> tuple[Any, ...]:
-    model = nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.Linear(4, 4)), nn.Linear(4, 2))
-    return run(model, torch.randn(5, 3))
-
-
-@graph(SCRIPTED)
 def an_fx_module() -> tuple[Any, ...]:
     model = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2)))
     return run(model, torch.randn(5, 3))

@@ -297,20 +297,6 @@ def saved_on_cpu() -> tuple[Any, ...]:
 
 
 @graph(HOOKED)
-def packed_by_number() -> Made:
-    kept: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> int:
-        kept[len(kept)] = tensor.clone()
-        return len(kept) - 1
-
-    x, w = leaf(4, 4), leaf(4, 4)
-    with saved_tensors_hooks(pack, lambda number: kept[number]):
-        y = (x @ w).softmax(1) * x.sin()
-    return y.square().sum(), {"x": x, "w": w}
-
-
-@graph(HOOKED)
 def packed_with_loss() -> Made:
     """Kept in bfloat16: the gradient is another than without hooks, but always the same."""
     x, w = leaf(4, 4), leaf(4, 4)

@@ -41,13 +41,6 @@ for _layout in ("sparse_csc", "sparse_bsr", "sparse_bsc"):  # torch's own backwa
 
 
 @graph(LAYOUTS)
-def masked_sampling() -> Made:
-    mask = (torch.rand(4, 4) > 0.5).float().to_sparse_csr()
-    a, b = leaf(4, 3), leaf(3, 4)
-    return torch.sparse.sampled_addmm(mask, a, b).to_dense().square().sum(), {"a": a, "b": b}
-
-
-@graph(LAYOUTS)
 def nested_padded() -> Made:
     a, b = leaf(2, 4), leaf(3, 4)
     linear = nn.Linear(4, 4)
@@ -86,21 +79,6 @@ def masked() -> Made:
         return (y * y).sum().get_data(), {"y": y}
 
 
-@graph(LAYOUTS)
-def masked_operators() -> Made:
-    x, mask = leaf(3, 4), torch.rand(3, 4) > 0.4
-    out = torch.masked.softmax(x, 1, mask=mask) + torch.masked.mean(x, 1, keepdim=True, mask=mask)
-    return out.nan_to_num().square().sum(), {"x": x}
-
-
-@graph(LAYOUTS)
-def two_tensors_in_one() -> Made:
-    from torch.testing._internal.two_tensor import TwoTensor
-
-    x = TwoTensor(torch.randn(3), torch.randn(3)).requires_grad_()
-    return (x.sin() * x).sum(), {"x": x}
-
-
 class Tagged(Tensor):
     """A subclass that only has a name."""
 
@@ -109,11 +87,6 @@ class Tagged(Tensor):
 def a_plain_subclass() -> Made:
     x = torch.randn(4).as_subclass(Tagged).requires_grad_()
     return (x.sin() * x.cumsum(0)).sum(), {"x": x}
-
-
-@graph(LAYOUTS, expects="declined: the gradient of weight has no values")
-def on_the_meta_device() -> tuple[Any, ...]:
-    return run(nn.Linear(3, 2, device="meta"), torch.randn(4, 3, device="meta"))
 
 
 @graph(LAYOUTS)

@@ -114,18 +114,6 @@ def a_dispatch_mode_in_forward() -> tuple[Any, ...]:
 
 
 @graph(SHAPES)
-def a_leaf_as_root() -> Made:
-    x = leaf(3)
-    return x, {"x": x}
-
-
-@graph(SHAPES)
-def a_scalar_leaf_as_root() -> Made:
-    x = torch.tensor(2.0, requires_grad=True)
-    return x, {"x": x}
-
-
-@graph(SHAPES)
 def a_root_of_many_entries() -> Made:
     x = leaf(3, 4)
     return x.sin().t(), {"x": x}
@@ -191,15 +179,6 @@ def a_frozen_backbone() -> Made:
     model = _layers()
     model[0].requires_grad_(False)
     return model(torch.randn(6, 4)).sum(), model
-
-
-@graph(SHAPES, by_backward=True)
-def frozen_and_thawed() -> Made:
-    model = _layers()
-    loss = model(torch.randn(6, 4)).sum()
-    model[0].requires_grad_(False)
-    model[3].requires_grad_(False)
-    return loss, model
 
 
 @graph(SHAPES)
