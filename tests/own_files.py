@@ -1,8 +1,11 @@
-"""Networks and data as a user has them: Python files, folders of pictures, IDX files."""
+"""Networks and data as a user has them: Python files, folders of pictures, IDX files; hostile parts."""
 
 from __future__ import annotations
 
 import gzip
+import os
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,3 +134,31 @@ def both_splits(root: Path, **options: Any) -> Path:
             "t10k-labels-idx1-ubyte.gz": tests[1],
         },
     )
+
+
+class Proof:
+    """Makes a folder when it is unpickled: what could do that could do anything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def png_bomb() -> bytes:
+    """A PNG of 100 bytes that says it has 10^10 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def npy_header(shape: str, dtype: str = "'|u1'", fortran: bool = False) -> bytes:
+    """How a .npy file begins, by hand."""
+    text = f"{{'descr': {dtype}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text

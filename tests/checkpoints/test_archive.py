@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from own_files import Proof
 
 from mnist_cli.checkpoints import archive, zips
 from mnist_cli.checkpoints.archive import load_archive
@@ -304,16 +305,6 @@ def test_memory_that_runs_out_is_not_blamed_on_the_file(
 # --- code
 
 
-class Evil:
-    """Makes a folder when it is unpickled: what could do that could do anything."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("unsafe_switch", [False, True])
 @pytest.mark.parametrize("format", ["zip", "legacy", "pickle"])
 def test_code_is_never_run(
@@ -322,7 +313,7 @@ def test_code_is_never_run(
     proof = tmp_path / "proof"
     if unsafe_switch:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    document = {"state_dict": {"a": torch.ones(2)}, "more": Evil(proof)}
+    document = {"state_dict": {"a": torch.ones(2)}, "more": Proof(proof)}
     data = {
         "zip": lambda: saved(document),
         "legacy": lambda: saved(document, _use_new_zipfile_serialization=False),
@@ -340,7 +331,7 @@ def test_with_the_unsafe_switch_torch_would_have_run_it(
 ) -> None:
     """That the file above is a real attack, where a caller does not say ``weights_only``."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    torch.load(io.BytesIO(saved({"more": Evil(tmp_path / "proof")})))
+    torch.load(io.BytesIO(saved({"more": Proof(tmp_path / "proof")})))
     assert (tmp_path / "proof").is_dir()
 
 

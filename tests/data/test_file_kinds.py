@@ -12,28 +12,17 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from own_files import idx_arrays, idx_folder, refusal
+from own_files import Proof, idx_arrays, idx_folder, refusal
 from PIL import Image
 from scipy.io import savemat
 
 from mnist_cli.data.file_kinds import kind_of
 
 X, Y = idx_arrays(size=(28, 28))
-
-
-class Proof:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return open, (str(self.path), "w")
 
 
 def buffered(write: Callable[[io.BytesIO], object]) -> bytes:

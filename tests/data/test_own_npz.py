@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_files import idx_arrays, refusal
+from own_files import Proof, idx_arrays, npy_header, refusal
 
 from mnist_cli.data import own_data, own_files, own_npz
 from mnist_cli.errors import DataError
@@ -100,51 +100,36 @@ def test_bool_and_other_sizes(tmp_path: Path) -> None:
     ]
 
 
-class Proof:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return open, (str(self.path), "w")
-
-
 def with_entry(path: Path, name: str, content: bytes) -> Path:
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
     return path
 
 
-def header(shape: str, dtype: str = "'|u1'", order: bool = False) -> bytes:
-    text = f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text
-
-
 BAD = {
     "a claim of 10^12": (
-        header("(1000000, 1000, 1000)"),
+        npy_header("(1000000, 1000, 1000)"),
         "more than the 1,000,000 images|announces",
     ),
-    "a claim": (header("(1000, 28, 28)"), "announces 784,000 bytes"),
-    "negative": (header("(-5, 28, 28)"), "its shape is"),
-    "no tuple": (header("__import__('os')"), "is not a NumPy array"),
-    "deep": (header("(" * 3000 + ")" * 3000), "is not a NumPy array"),
+    "a claim": (npy_header("(1000, 28, 28)"), "announces 784,000 bytes"),
+    "negative": (npy_header("(-5, 28, 28)"), "its shape is"),
+    "no tuple": (npy_header("__import__('os')"), "is not a NumPy array"),
+    "deep": (npy_header("(" * 3000 + ")" * 3000), "is not a NumPy array"),
     "long header": (
         b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"(" * 1000,
         "is not a NumPy array",
     ),
     "version 9": (b"\x93NUMPY\x09\0" + bytes(100), "is not a NumPy array"),
-    "cut off": (header("(30, 28, 28)") + bytes(100), "announces 23,520 bytes"),
-    "trailing": (header("(30, 28, 28)") + bytes(23_521), "has more bytes"),
+    "cut off": (npy_header("(30, 28, 28)") + bytes(100), "announces 23,520 bytes"),
+    "trailing": (npy_header("(30, 28, 28)") + bytes(23_521), "has more bytes"),
     "no array": (b"hello", "is not a NumPy array"),
     "empty": (b"", "is not a NumPy array"),
-    "structured": (header("(30,)", "[('a', '<i4')]"), "shape"),
-    "colour": (header("(30, 28, 28, 3)") + bytes(70_560), "grey images have"),
-    "tiny": (header("(30, 2, 2)") + bytes(120), "2×2 pixels"),
-    "text": (header("(30, 28, 28)", "'<U4'") + bytes(30 * 784 * 16), "holds <U4, not numbers"),
-    "complex": (header("(30, 28, 28)", "'<c8'") + bytes(30 * 784 * 8), "not numbers"),
-    "nan": (header("(1, 28, 28)", "'<f4'") + b"\xff" * 784 * 4, "image 0: a pixel is nan"),
+    "structured": (npy_header("(30,)", "[('a', '<i4')]"), "shape"),
+    "colour": (npy_header("(30, 28, 28, 3)") + bytes(70_560), "grey images have"),
+    "tiny": (npy_header("(30, 2, 2)") + bytes(120), "2×2 pixels"),
+    "text": (npy_header("(30, 28, 28)", "'<U4'") + bytes(30 * 784 * 16), "holds <U4, not numbers"),
+    "complex": (npy_header("(30, 28, 28)", "'<c8'") + bytes(30 * 784 * 8), "not numbers"),
+    "nan": (npy_header("(1, 28, 28)", "'<f4'") + b"\xff" * 784 * 4, "image 0: a pixel is nan"),
 }
 
 

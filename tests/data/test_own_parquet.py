@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from own_files import idx_arrays, refusal
+from own_files import idx_arrays, png_bomb, refusal
 from PIL import Image
 
 from mnist_cli.data import own_data, own_files, own_parquet
@@ -95,25 +93,13 @@ def test_rows_without_labels(tmp_path: Path) -> None:
     assert "has no labels" in refusal(path)
 
 
-def wide_png() -> bytes:
-    """A PNG of 100 bytes that says it has 10^10 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    start = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 FIVE = list(range(5))
 BAD = {
     "no picture": (
         {"image": structs([b"text"] * 5), "label": FIVE},
         "row 0 is a text file, and not a picture",
     ),
-    "a PNG bomb": ({"image": structs([wide_png()] * 5), "label": FIVE}, "row 0 would unpack"),
+    "a PNG bomb": ({"image": structs([png_bomb()] * 5), "label": FIVE}, "row 0 would unpack"),
     "no bytes": ({"image": structs([None] * 5), "label": FIVE}, "row 0 has no picture"),
     "text": ({"image": ["a"] * 5, "label": FIVE}, "the column image holds string, not pictures"),
     "names": ({"image": structs([png(X[0])] * 5), "label": ["a"] * 5}, "has string where"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from own_files import picture_folder, refusal
+from own_files import picture_folder, png_bomb, refusal
 from PIL import Image
 from systems import needs_posix
 
@@ -119,23 +117,11 @@ def test_paths_that_are_no_folder(tmp_path: Path) -> None:
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
 
-def bomb() -> bytes:
-    """A PNG of 100 bytes that says it has 10^10 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 def test_pictures_that_cannot_be_used_are_counted_and_named(tmp_path: Path) -> None:
     picture_folder(tmp_path, 2)
     whole = (tmp_path / "bar" / "000.png").read_bytes()
     broken = {
-        "bomb.png": bomb(),
+        "bomb.png": png_bomb(),
         "cut.png": whole[: len(whole) // 2],
         "empty.png": b"",
         "text.png": b"no picture at all",

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from readers import lay_picture
+from small_world import start
 from tally import Tally
 from victim import Victim
 from warm import WORKERS, Warm, Whole, train_whole
@@ -73,6 +74,12 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     program = Victim(tmp_path_factory.mktemp("victim"), MNIST_DATA_DIR="")
     lay_picture(program.folder)
     return program
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    """The program with small made-up data sets in a folder of its own."""
+    return start(tmp_path_factory.mktemp("world"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,15 +6,13 @@ import gzip
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
 from functools import cache
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import Made, idx_bytes, lay
 from readers import fuzz
-from small_world import BY_NAME, MADE, UNKNOWN, start
+from small_world import BY_NAME, MADE, UNKNOWN
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
@@ -27,13 +25,6 @@ FLAT = 64 * MEGABYTE
 """Above the warm program: a thousandth of what the bombs would hold."""
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    program = start(tmp_path_factory.mktemp("world"))
-    yield program
-    program.close()
 
 
 def header(code: int, *sizes: int) -> bytes:

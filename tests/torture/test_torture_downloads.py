@@ -15,19 +15,12 @@ import pytest
 from bad_mirrors import BAD, drip
 from fetching import expected, files_in
 from servers import Server
-from small_world import MADE, preparation, start
+from small_world import MADE, preparation
 from tally import Tally
 from victim import End, Victim
 
 PATIENT = 60.0
 TRUE = expected(MADE)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    program = start(tmp_path_factory.mktemp("downloads"))
-    yield program
-    program.close()
 
 
 @pytest.fixture(scope="module")

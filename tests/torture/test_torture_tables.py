@@ -9,7 +9,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from own_files import Proof, npy_header
 from readers import fuzz, good
-from small_world import start
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 
 BOUND = 320 * MEGABYTE
 """Above the warm program: a line of 32 MiB and the values in it; a fraction of what bombs hold."""
 ROW = b"7" + b",0" * 784 + b"\n"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    program = start(tmp_path_factory.mktemp("world"))
-    yield program
-    program.close()
 
 
 def commands(file: Path, checkpoint: Path) -> list[list[object]]:
@@ -88,16 +81,6 @@ def texts(size: int) -> dict[str, bytes]:
 # --- npz
 
 
-class Proof:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return open, (str(self.path), "w")
-
-
 def saved(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -112,18 +95,13 @@ def zipped(level: int = 9, **entries: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def header(shape: str, kind: str = "'|u1'", fortran: bool = False) -> bytes:
-    text = f"{{'descr': {kind}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text
-
-
 def archives(folder: Path, size: int) -> dict[str, bytes]:
     """npz files with code, false headers and far more than their size; ``size`` in megabytes."""
     labels = np.arange(30) % 3
     proof = Proof(folder / "proof")
     zeros = bytes(size * MEGABYTE)
     count = len(zeros) // 784
-    y = header("(30,)") + labels.astype(np.uint8).tobytes()
+    y = npy_header("(30,)") + labels.astype(np.uint8).tobytes()
     many = zipped(**{f"a{number}": b"" for number in range(3000)})
     whole = saved(x=np.zeros((30, 28, 28), np.uint8), y=labels)
     return {
@@ -132,21 +110,23 @@ def archives(folder: Path, size: int) -> dict[str, bytes]:
         "a pickle in an array's place": zipped(x=pickle.dumps(proof), y=y),
         "a bare pickle": pickle.dumps(proof),
         "a gzipped pickle": gzip.compress(pickle.dumps((proof, proof))),
-        "10^12 images": zipped(x=header("(1000000000000, 28, 28)"), y=y),
-        "10^12 labels": zipped(x=header("(30, 28, 28)") + bytes(23_520), y=header("(10**12,)")),
+        "10^12 images": zipped(x=npy_header("(1000000000000, 28, 28)"), y=y),
+        "10^12 labels": zipped(
+            x=npy_header("(30, 28, 28)") + bytes(23_520), y=npy_header("(10**12,)")
+        ),
         "labels of 8 TB": zipped(
-            x=header("(30, 28, 28)") + bytes(23_520), y=header("(1000000000000,)", "'<f8'")
+            x=npy_header("(30, 28, 28)") + bytes(23_520), y=npy_header("(1000000000000,)", "'<f8'")
         ),
-        "a bomb": zipped(x=header(f"({count}, 28, 28)") + zeros[: count * 784], y=y),
+        "a bomb": zipped(x=npy_header(f"({count}, 28, 28)") + zeros[: count * 784], y=y),
         "a bomb in Fortran's order": zipped(
-            x=header(f"({count}, 28, 28)", fortran=True) + zeros[: count * 784], y=y
+            x=npy_header(f"({count}, 28, 28)", fortran=True) + zeros[: count * 784], y=y
         ),
-        "a bomb behind a small array": zipped(x=header("(30, 28, 28)") + zeros, y=y),
+        "a bomb behind a small array": zipped(x=npy_header("(30, 28, 28)") + zeros, y=y),
         "a bomb as a header": zipped(
             x=b"\x93NUMPY\2\0" + struct.pack("<I", len(zeros)) + zeros, y=y
         ),
-        "nested brackets": zipped(x=header("(" * 5000), y=y),
-        "a call in the header": zipped(x=header("__import__('os').mkdir('proof')"), y=y),
+        "nested brackets": zipped(x=npy_header("(" * 5000), y=y),
+        "a call in the header": zipped(x=npy_header("__import__('os').mkdir('proof')"), y=y),
         "a directory of 1 GB": whole[:-10] + struct.pack("<I", 1 << 30) + whole[-6:],
         "3,000 entries": many,
         "cut": whole[:-50],

@@ -87,6 +87,3 @@ class Victim:
             if len(ends) < len(commands):
                 ends.append(End(process.returncode, "", "", ["it died"], 0, 0.0))
         return ends
-
-    def close(self) -> None:
-        """Nothing to do: each fork has ended with its commands."""
