@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_tree import commands
 from links import without_blocks
 
 from mnist_cli import cli, errors
@@ -26,24 +27,11 @@ def guide() -> str:
     return GUIDE.read_text(encoding="utf-8")
 
 
-def all_commands() -> dict[str, Any]:
-    """Every command and group of commands, as it is typed."""
-    found: dict[str, Any] = {}
-
-    def visit(command: Any, name: str) -> None:
-        found[name] = command
-        for word, child in getattr(command, "commands", {}).items():
-            visit(child, f"{name} {word}")
-
-    visit(typer.main.get_command(cli.build()), "mnist")
-    return found
-
-
 def command_names() -> list[str]:
     """Every command that does something."""
     return [
         name
-        for name, command in all_commands().items()
+        for name, command in commands().items()
         if not getattr(command, "commands", {}) or command.invoke_without_command
     ]
 
@@ -148,7 +136,7 @@ def all_options() -> dict[str, set[str]]:
             for parameter in command.params
             for option in (*parameter.opts, *parameter.secondary_opts)
         }
-        for name, command in all_commands().items()
+        for name, command in commands().items()
     }
 
 

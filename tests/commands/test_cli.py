@@ -1,68 +1,22 @@
-"""The program as a whole: help, exit codes, and what may be imported when."""
+"""The program as a whole: help and exit codes."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
 from typing import get_args
 
 import pytest
-import typer
+from command_tree import commands
 from program import Run, shell
 from systems import needs_posix
 
-from mnist_cli import __version__, cli, errors
+from mnist_cli import __version__, errors
 from mnist_cli.__main__ import spin_briefly
 from mnist_cli.options.renamed import RENAMED, renamed
-
-HEAVY = (
-    *("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL"),
-    "mnist_cli.config.schema",
-)
-
-ASK_EVERYTHING = f"""
-import contextlib, io, sys
-from mnist_cli import cli
-with contextlib.redirect_stdout(io.StringIO()):
-    assert cli.run(["--help"]) == 0
-assert "pydantic" not in sys.modules
-for path in {{paths!r}}:
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert cli.run([*path, "--help"]) == 0, path
-    assert "Usage: mnist" in out.getvalue(), path
-with contextlib.redirect_stdout(io.StringIO()):
-    assert cli.run(["--version"]) == 0
-print(*[name for name in {HEAVY!r} if name in sys.modules])
-"""
-
-
-def command_paths() -> list[list[str]]:
-    """Every command of the program, the groups too."""
-    found: list[list[str]] = []
-
-    def visit(command: object, path: list[str]) -> None:
-        found.append(path)
-        for name, child in getattr(command, "commands", {}).items():
-            visit(child, [*path, name])
-
-    visit(typer.main.get_command(cli.build()), [])
-    return found
-
-
-def test_help_and_version_import_nothing_heavy() -> None:
-    paths = command_paths()
-    assert ["data", "fetch"] in paths
-    script = ASK_EVERYTHING.format(paths=paths)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
 
 
 @needs_posix
@@ -97,18 +51,13 @@ def test_help_names_no_type_of_python(run: Run, words: list[str]) -> None:
 
 def numeric_options() -> Iterator[tuple[list[str], str]]:
     """Every option of every command that takes a number: the command's words, and its flag."""
-    todo = [([], typer.main.get_command(cli.build()))]
-    while todo:
-        words, command = todo.pop()
-        todo += [
-            ([*words, name], child) for name, child in getattr(command, "commands", {}).items()
-        ]
+    for path, command in commands().items():
         hints = signature(command.callback).parameters if command.callback else {}
         for option in command.params:
             kind = getattr(hints.get(option.name), "annotation", None)
             kinds = {*get_args(kind), *(inner for one in get_args(kind) for inner in get_args(one))}
             if kinds & {int, float}:
-                yield words, max(option.opts, key=len)
+                yield path.split()[1:], max(option.opts, key=len)
 
 
 @pytest.mark.parametrize("value", ["many", "1e", "0x10"])

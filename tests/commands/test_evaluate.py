@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,29 +58,6 @@ def test_it_repeats_the_results_of_the_training_run(run: Run, trained: Path) -> 
     summary = json.loads((trained / "summary.json").read_text())
     document = run("eval", trained, "--json").document
     assert {key: document[key] for key in ("loss", "accuracy", "count")} == summary["test"]
-
-
-EVALUATE = """
-import sys, torch
-before = set(sys.modules)
-from mnist_cli import cli
-assert cli.run(["eval", sys.argv[1], "--json"]) == 0
-print(*set(sys.modules) - before, file=sys.stderr)
-"""
-
-
-def test_it_imports_nothing_slow_that_it_does_not_use(trained: Path) -> None:
-    """A second each: more than evaluating 10,000 images may take."""
-    done = subprocess.run(
-        [sys.executable, "-c", EVALUATE, trained],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    imported = set(done.stderr.split())
-    assert "mnist_cli.training" in imported
-    assert not imported & {"torch._dynamo", "torch._inductor", "torchvision", "matplotlib"}
 
 
 def test_a_network_at_another_width_is_read_from_its_checkpoint(run: Run) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-import typer
+from command_tree import commands
 from program import Run, shell
 
 from mnist_cli import cli, options
@@ -19,20 +19,6 @@ from mnist_cli.cli.help_pages import EXAMPLES, GROUPS
 from mnist_cli.commands import browser, draw
 from mnist_cli.config.keys import KEYS, flag, words
 from mnist_cli.options import completing
-
-
-def commands() -> dict[str, Any]:
-    """Every command of the program by its path, the groups too."""
-    found: dict[str, Any] = {}
-
-    def visit(command: Any, path: str) -> None:
-        found[path] = command
-        for name, child in getattr(command, "commands", {}).items():
-            visit(child, f"{path} {name}")
-
-    visit(typer.main.get_command(cli.build()), "mnist")
-    return found
-
 
 COMMANDS = commands()
 
@@ -132,6 +118,7 @@ def test_no_word_is_broken(run: Run, path: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", "80")
     text = run(*path.split()[1:], "--help").out
     assert max(map(len, text.splitlines())) <= 80
+    assert f"Usage: {path}" in text
     for parameter in COMMANDS[path].params:
         if parameter.param_type_name == "argument" or parameter.hidden:
             continue

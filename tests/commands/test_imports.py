@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from command_tree import commands
 from program import TINY
 from systems import one_thread
 
@@ -52,11 +53,25 @@ def imported(folder: Path, commands: Sequence[Sequence[str]], *watched: str) -> 
     return ends
 
 
-def test_answers_import_nothing_that_they_do_not_need(tmp_path: Path) -> None:
-    needless = ("torch._dynamo", "sklearn", "scipy", "networkx", "pandas", "torchvision")
+def test_answers_import_nothing_that_they_do_not_need(tmp_path: Path, trained: Path) -> None:
+    needless = (
+        "torch._dynamo",
+        "torch._inductor",
+        "sklearn",
+        "scipy",
+        "networkx",
+        "pandas",
+        "torchvision",
+    )
     if not version("torch").startswith("2.10."):  # which imports SymPy for any meta tensor
         needless = (*needless, "sympy")
-    light = [["model", "conv4"], *FORMULAS, [*TINY, "--dry-run"], ["doctor"]]
+    light = [
+        ["model", "conv4"],
+        *FORMULAS,
+        [*TINY, "--dry-run"],
+        ["doctor"],
+        ["eval", str(trained)],
+    ]
     later = [
         [*TINY, "--quiet"],
         ["eval"],
@@ -131,13 +146,26 @@ def test_mistakes_that_need_no_torch_are_reported_before_it_is_imported(tmp_path
             ["train", "--help"],
             ("torch", "filelock", "mnist_cli.runs.listing", "mnist_cli.commands.predict"),
         ),
-        (["runs"], ("torch", "numpy", "filelock", "mnist_cli.commands.train")),
+        (
+            ["runs", "--runs", "RUNS"],
+            ("torch", "numpy", "matplotlib", "filelock", "mnist_cli.commands.train"),
+        ),
+        (["runs", "compare", "1", "1", "--runs", "RUNS"], ("torch", "numpy", "matplotlib")),
     ],
 )
 def test_small_commands_import_little(
-    words: list[str], needless: tuple[str, ...], tmp_path: Path
+    words: list[str], needless: tuple[str, ...], tmp_path: Path, trained: Path
 ) -> None:
+    words = [str(trained.parent) if word == "RUNS" else word for word in words]
     assert imported(tmp_path, [words], *needless) == [[0, []]]
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "networkx", "PIL")
+    asked = [[*path.split()[1:], "--help"] for path in commands()]
+    assert ["data", "fetch", "--help"] in asked
+    ends = imported(tmp_path, asked, *heavy, "mnist_cli.config.schema")
+    assert ends == [[0, []]] * len(asked)
 
 
 def test_completion_imports_the_command_that_is_completed_alone(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
@@ -211,18 +209,6 @@ def test_a_runs_number_will_do_wherever_a_checkpoint_is_asked_for(run: Run, fold
     assert "runs/0001-digits-conv2 is already complete" in outcome.err
     outcome = run("eval", "9")
     assert (outcome.code, outcome.err.splitlines()[0]) == (*(4, "error: no checkpoint or run 9"),)
-
-
-def test_listing_imports_nothing_slow(folder: Path) -> None:
-    script = (
-        "import sys; from mnist_cli import cli; assert cli.run(['runs']) == 0; "
-        "assert cli.run(['runs', 'compare', '1', '2']) == 0; "
-        "print(*[n for n in ('torch', 'numpy', 'matplotlib') if n in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stderr.splitlines()[-1] == ""
 
 
 def test_a_run_compared_with_itself_is_said(run: Run, folder: Path) -> None:

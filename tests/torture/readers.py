@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import io
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import typer
+from command_tree import commands
 from hypothesis import HealthCheck, Phase, settings
 from program import TINY
 from victim import End, Victim
-
-from mnist_cli.cli import build
 
 TRAIN = [*TINY, "--quiet"]
 PLAIN = ["--set", "model=notebook", "--set", "optimizer=sgd", "--set", "momentum=0.9"]
@@ -66,17 +64,12 @@ def taken_in(name: str, end: End) -> bool:
     return end.code == 5 and "is in use" in end.message and own
 
 
-def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The words of every command, and its function."""
-    for command in group.registered_commands:
-        assert command.callback is not None
-        yield prefix + (command.name or command.callback.__name__), command.callback
-    for inner in group.registered_groups:
-        assert inner.typer_instance is not None
-        yield from commands(inner.typer_instance, f"{prefix}{inner.name} ")
-
-
-COMMANDS = dict(commands(build()))
+COMMANDS: dict[str, Callable[..., Any]] = {
+    path.removeprefix("mnist "): command.callback
+    for path, command in commands().items()
+    if not hasattr(command, "commands")
+}
+"""The words of every command, and its function."""
 
 
 def lay_picture(folder: Path) -> None:

@@ -8,11 +8,9 @@ import typing
 from pathlib import Path
 
 import pytest
-import typer
+from command_tree import commands
 from readers import COMMANDS, READERS, WAYS_IN, good, taken_in
 from victim import Victim
-
-from mnist_cli.cli import build
 
 READ_NONE = {
     "bench",
@@ -61,11 +59,10 @@ def ways_in(command: str) -> set[tuple[str, str]]:
 
 def tried() -> set[tuple[str, str]]:
     """The parameters that get the file in :data:`readers.WAYS_IN`, as Typer parses its words."""
-    parsers = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
     found = set()
     for make in WAYS_IN.values():
         command, *words = map(str, make(PLACE))
-        values = parsers[command].make_context(command, words).params
+        values = commands()[f"mnist {command}"].make_context(command, words).params
         found |= {(command, name) for name, value in values.items() if holds_the_place(value)}
     return found
 
