@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from autograd_zoo import same_bits
+from odd_graphs import Made, boxed, frozen_since, jagged_relu, lazy, nested, sparse_gradient
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -144,7 +145,7 @@ def test_modules_without_a_parameter_between_two_get_the_module_around_both() ->
     assert attributed(graph) is graph
 
 
-def not_finite() -> tuple[Tensor, nn.Module | None]:
+def not_finite() -> Made:
     model = nn.Linear(3, 3)
     with torch.no_grad():
         model.weight.zero_()
@@ -152,89 +153,39 @@ def not_finite() -> tuple[Tensor, nn.Module | None]:
     return model(torch.randn(2, 3)).sqrt().sum(), model
 
 
-def frozen() -> tuple[Tensor, nn.Module | None]:
-    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
-    loss = model(torch.randn(2, 3)).sum()
-    model[0].requires_grad_(False)
-    return loss, model
-
-
-def meta() -> tuple[Tensor, nn.Module | None]:
+def meta() -> Made:
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)).to("meta")
     return model(torch.empty(2, 3, device="meta")).sum(), model
 
 
-def nested() -> tuple[Tensor, nn.Module | None]:
-    parts = [torch.randn(2, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)]
-    return torch.nested.as_nested_tensor(parts).to_padded_tensor(0.0).relu().sum(), None
-
-
-def jagged() -> tuple[Tensor, nn.Module | None]:
-    values = torch.randn(6, 3, requires_grad=True)
-    ragged = torch.nested.nested_tensor_from_jagged(values, torch.tensor([0, 2, 6]))
-    return ragged.relu().values().sum(), None
-
-
-def sparse() -> tuple[Tensor, nn.Module | None]:
-    model = nn.Embedding(5, 3, sparse=True)
-    return model(torch.tensor([1, 1, 4])).relu().sum(), model
-
-
-def sparse_relu() -> tuple[Tensor, nn.Module | None]:
+def sparse_relu() -> Made:
     matrix = torch.eye(3).to_sparse().requires_grad_()
     return torch.sparse.sum(torch.relu(matrix)), None
 
 
-def compiled() -> tuple[Tensor, nn.Module | None]:
-    if not hasattr(torch.autograd.function.BackwardCFunction, "apply_boxed"):
-        pytest.skip("this torch has no boxed gradients")
-
-    class Boxed(torch.autograd.Function):
-        boxed_grads_call = True
-
-        @staticmethod
-        def forward(ctx, a):  # type: ignore[no-untyped-def]
-            return a * 2, a * 3
-
-        @staticmethod
-        def backward(ctx, grads):  # type: ignore[no-untyped-def]
-            first, second = grads
-            return first * 2 + (0 if second is None else second * 3)
-
-    model = nn.Linear(3, 3)
-    return Boxed.apply(model(torch.randn(2, 3)))[0].sum(), model
-
-
-def a_leaf() -> tuple[Tensor, nn.Module | None]:
+def a_leaf() -> Made:
     return torch.tensor(2.0, requires_grad=True), None
 
 
-def complex_numbers() -> tuple[Tensor, nn.Module | None]:
+def complex_numbers() -> Made:
     x = torch.randn(3, dtype=torch.complex64, requires_grad=True)
     return (x * x).abs().sum(), None
 
 
-def recomputed() -> tuple[Tensor, nn.Module | None]:
+def recomputed() -> Made:
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
     return checkpoint(model, torch.randn(4, 3), use_reentrant=False).sum(), model
 
 
-def never_run() -> tuple[Tensor, nn.Module | None]:
-    model = nn.ModuleDict({"used": nn.Linear(2, 2), "lazy": nn.LazyLinear(2)})
-    return model["used"](torch.randn(3, 2)).sum(), model
-
-
 ODD = (
-    not_finite, frozen, meta, nested, jagged, sparse, sparse_relu, compiled, a_leaf,
-    complex_numbers, recomputed, never_run,
+    not_finite, frozen_since, meta, nested, jagged_relu, sparse_gradient, sparse_relu, boxed,
+    a_leaf, complex_numbers, recomputed, lazy,
 )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("build", ODD)
-def test_odd_graphs_are_inspected_and_shown(
-    build: Callable[[], tuple[Tensor, nn.Module | None]], tmp_path: Path
-) -> None:
+def test_odd_graphs_are_inspected_and_shown(build: Callable[[], Made], tmp_path: Path) -> None:
     torch.manual_seed(0)
     loss, model = build()
     found = inspect(loss, model, replay=build is not meta)

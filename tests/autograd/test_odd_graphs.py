@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from autograd_zoo import leaf
+from odd_graphs import Made, boxed, frozen_since, jagged_relu, lazy, nested, sparse_gradient
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.masked import as_masked_tensor
@@ -44,21 +46,6 @@ from mnist_cli.autograd import (
 )
 from mnist_cli.autograd.walking import Walk
 from mnist_cli.errors import UsageError
-
-Made = tuple[Tensor, Any]
-"""A root, and names of its leaves."""
-
-
-def leaf(*shape: int, **options: Any) -> Tensor:
-    return torch.randn(*shape, requires_grad=True, **options)
-
-
-def frozen_since() -> Made:
-    """As in a GAN's loop: the engine adds nothing to a leaf that no longer requires a gradient."""
-    model = nn.Linear(3, 2)
-    loss = model(torch.randn(4, 3)).sum()
-    model.weight.requires_grad_(False)
-    return loss, model
 
 
 def two_names() -> Made:
@@ -213,26 +200,10 @@ def masked() -> Made:
     return (made * made).to_tensor(0.0).sum(), {"x": x}
 
 
-def nested() -> Made:
-    a, b = leaf(2, 3), leaf(4, 3)
-    return torch.nested.as_nested_tensor([a, b]).to_padded_tensor(0.0).sum(), {"a": a, "b": b}
-
-
 def jagged() -> Made:
     x = leaf(6, 3)
     made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
     return (made * made).values().sum(), {"x": x}
-
-
-class Lazy(nn.Module):
-    """Holds a lazy layer that never ran."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.never, self.full = nn.LazyLinear(5), nn.Linear(3, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.full(x)
 
 
 def unwritten_zeros() -> Made:
@@ -240,39 +211,6 @@ def unwritten_zeros() -> Made:
     x = torch.tensor(-0.5363, requires_grad=True)
     (slope,) = torch.autograd.grad(F.normalize(x, dim=0).abs(), x, create_graph=True)
     return slope.abs().sum(), {"x": x}
-
-
-def jagged_relu() -> Made:
-    x = leaf(6, 3)
-    made = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 2, 6]))
-    return made.relu().values().sum(), {"x": x}
-
-
-def lazy() -> Made:
-    model = Lazy()
-    return model(torch.randn(2, 3)).sum(), model
-
-
-class Boxed(Function):
-    """Takes its gradients in one list, as the node of a compiled function does."""
-
-    boxed_grads_call = True
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
-        return a * 2, a * 3
-
-    @staticmethod
-    def backward(ctx: Any, grads: list[Tensor | None]) -> Tensor:
-        first, second = grads
-        return (0 if first is None else first * 2) + (0 if second is None else second * 3)
-
-
-def boxed() -> Made:
-    if not hasattr(torch.autograd.function.BackwardCFunction, "apply_boxed"):
-        pytest.skip("this torch has no boxed gradients")
-    x = leaf(3)
-    return Boxed.apply(x)[0].sum(), {"x": x}
 
 
 def compiled() -> Made:
@@ -284,11 +222,6 @@ def compiled() -> Made:
 def sparse_saved() -> Made:
     x = leaf(3, 3)
     return torch.sparse.mm(torch.eye(3).to_sparse_csr(), x).sum(), {"x": x}
-
-
-def sparse_gradient() -> Made:
-    model = nn.Embedding(5, 3, sparse=True)
-    return model(torch.tensor([1, 2, 1])).sum(), model
 
 
 def wrapped() -> Made:
