@@ -10,10 +10,10 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from checkpoint_files import load, refused, saved, saved_long_ago, zip_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from own_files import Proof
@@ -22,26 +22,9 @@ from mnist_cli.checkpoints import archive, zips
 from mnist_cli.checkpoints.archive import load_archive
 from mnist_cli.errors import CheckpointError
 
-
-def saved(document: Any, **how: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(document, buffer, **how)
-    return buffer.getvalue()
-
-
 WEIGHT = torch.arange(300.0)
 DOCUMENT = {"weights": {"a": WEIGHT, "b": torch.ones(3, 2)}, "epoch": 3, "name": "x"}
 GOOD = saved(DOCUMENT)
-
-
-def refused(tmp_path: Path, data: bytes) -> CheckpointError:
-    path = tmp_path / "a.pt"
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError) as caught:
-        load_archive(path)
-    assert str(path) in caught.value.message
-    assert "weights_only" not in str(caught.value)  # torch's own advice is to load it unsafely
-    return caught.value
 
 
 def rezip(
@@ -179,21 +162,11 @@ def test_any_pickle_inside_is_refused_or_a_mapping(tmp_path: Path, program: byte
 # --- shapes of files
 
 
-def _torchscript() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as new:
-        new.writestr("m/data.pkl", pickle.dumps({}))
-        new.writestr("m/constants.pkl", pickle.dumps(()))
-        new.writestr("m/code/__torch__.py", "def forward(self): pass")
-    return buffer.getvalue()
-
-
-def _zip(**entries: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as new:
-        for name, content in entries.items():
-            new.writestr(name, content)
-    return buffer.getvalue()
+SCRIPT = {
+    "m/data.pkl": pickle.dumps({}),
+    "m/constants.pkl": pickle.dumps(()),
+    "m/code/__torch__.py": b"def forward(self): pass",
+}
 
 
 def _claiming() -> bytes:
@@ -223,9 +196,12 @@ def _stretched() -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "TorchScript": (_torchscript, "a TorchScript archive"),
-    "a zip of something else": (lambda: _zip(readme=b"hello"), "not one that torch.save wrote"),
-    "an empty zip": (lambda: _zip(), "an empty zip"),
+    "TorchScript": (lambda: zip_of(SCRIPT), "a TorchScript archive"),
+    "a zip of something else": (
+        lambda: zip_of({"readme": b"hello"}),
+        "not one that torch.save wrote",
+    ),
+    "an empty zip": (lambda: zip_of({}), "an empty zip"),
     "compressed": (
         lambda: rezip(GOOD, compression=zipfile.ZIP_DEFLATED),
         "entries are not compressed",
@@ -299,7 +275,8 @@ def test_memory_that_runs_out_is_not_blamed_on_the_file(
         raise error
 
     monkeypatch.setattr(place, fail)
-    assert refused(tmp_path, GOOD).message.endswith("needs more memory than is available")
+    with pytest.raises(CheckpointError, match=r"needs more memory than is available$"):
+        load(tmp_path, GOOD)
 
 
 # --- code
@@ -316,7 +293,7 @@ def test_code_is_never_run(
     document = {"state_dict": {"a": torch.ones(2)}, "more": Proof(proof)}
     data = {
         "zip": lambda: saved(document),
-        "legacy": lambda: saved(document, _use_new_zipfile_serialization=False),
+        "legacy": lambda: saved_long_ago(document),
         "pickle": lambda: pickle.dumps(document),
     }[format]()
     error = refused(tmp_path, data)

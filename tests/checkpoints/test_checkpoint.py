@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from bits import differences
+from checkpoint_files import replaced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_runs import DATA, NORMALISATION, config, loader_of, split, state_of
@@ -49,17 +50,6 @@ def refused(tmp_path: Path, document: Any, model: str | None = None) -> Checkpoi
         read(tmp_path, document, model)
     assert "a.pt" in caught.value.message
     return caught.value
-
-
-def spoilt(path: str, value: Any) -> dict[str, Any]:
-    """The good document with one leaf replaced; ``path`` by slashes."""
-    document = copy.deepcopy(DOCUMENT)
-    *parents, last = path.split("/")
-    inner: Any = document
-    for key in parents:
-        inner = inner[int(key)] if isinstance(inner, list) else inner[key]
-    inner[last] = value
-    return document
 
 
 # --- our own
@@ -178,7 +168,7 @@ def test_a_difference_is_listed(tmp_path: Path, case: str) -> None:
 
 def test_many_differences_are_counted(tmp_path: Path) -> None:
     weights = models.build("conv4").state_dict()
-    message = refused(tmp_path, spoilt("model/weights", weights)).message
+    message = refused(tmp_path, replaced(DOCUMENT, "model/weights", weights)).message
     assert message.count(";") == LISTED
     assert "more" in message
 
@@ -214,7 +204,7 @@ GARBLED: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("case", GARBLED)
 def test_a_garbled_part_is_a_checkpoint_error(tmp_path: Path, case: str) -> None:
-    error = refused(tmp_path, spoilt(*GARBLED[case]))
+    error = refused(tmp_path, replaced(DOCUMENT, *GARBLED[case]))
     if "version" in case:
         assert "Use the version of mnist_cli that wrote it" in error.hint
 
@@ -257,7 +247,7 @@ def test_any_value_anywhere_is_read_or_a_checkpoint_error(
     tmp_path: Path, path: str, value: Any
 ) -> None:
     try:
-        checkpoint = read(tmp_path, spoilt(path, value))
+        checkpoint = read(tmp_path, replaced(DOCUMENT, path, value))
         checkpoint.build_model()
         snapshot.restore(checkpoint, state_of(STATE.config), torch.Generator())
     except CheckpointError as error:

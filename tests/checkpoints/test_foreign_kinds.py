@@ -9,7 +9,6 @@ import json
 import lzma
 import pickle
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,34 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoint_files import refused, saved, tar_of, zip_of
 from PIL import Image
 
 from mnist_cli.checkpoints.archive import load_archive
 from mnist_cli.checkpoints.checkpoint import read
 from mnist_cli.errors import CheckpointError
 
-
-def refused(tmp_path: Path, data: bytes) -> CheckpointError:
-    path = tmp_path / "a.pt"
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError) as caught:
-        load_archive(path)
-    assert caught.value.hint
-    return caught.value
+SAVED = saved({"a": torch.ones(2)})
 
 
-def saved() -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"a": torch.ones(2)}, buffer)
-    return buffer.getvalue()
-
-
-def zipped(*names: str, compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name in names:
-            archive.writestr(name, b"\x80\x02}." if name.endswith("pkl") else b"x" * 100)
-    return buffer.getvalue()
+def named(*names: str, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of entries with these names."""
+    content = {name: b"\x80\x02}." if name.endswith("pkl") else b"x" * 100 for name in names}
+    return zip_of(content, compression)
 
 
 SCRIPTED = ("m/data/0", "m/data.pkl", "m/code/__torch__/net.py", "m/constants.pkl", "m/version")
@@ -57,13 +42,6 @@ EXPORTED = ("m/data/weights/weight_0", "m/models/model.json", "m/data/sample_inp
 def arrays(save: Callable[..., None], *values: np.ndarray) -> bytes:  # type: ignore[type-arg]
     buffer = io.BytesIO()
     save(buffer, *values)
-    return buffer.getvalue()
-
-
-def tarred() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("model.pt"))
     return buffer.getvalue()
 
 
@@ -119,23 +97,23 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "torch.save(model.state_dict()",
     ),
     "TorchScript": (
-        lambda: zipped(*SCRIPTED),
+        lambda: named(*SCRIPTED),
         "a TorchScript archive",
         "torch.jit.load",
     ),
     "TorchScript, compressed": (
-        lambda: zipped(*SCRIPTED, compression=zipfile.ZIP_DEFLATED),
+        lambda: named(*SCRIPTED, compression=zipfile.ZIP_DEFLATED),
         "a TorchScript archive",
         "torch.jit.load",
     ),
-    "torch.export": (lambda: zipped(*EXPORTED), "a torch.export program", "torch.export.load"),
+    "torch.export": (lambda: named(*EXPORTED), "a torch.export program", "torch.export.load"),
     "torch.export, older": (
-        lambda: zipped("serialized_exported_program.json", "version"),
+        lambda: named("serialized_exported_program.json", "version"),
         "a torch.export program",
         "torch.export.load",
     ),
     "Keras, HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(9), "a Keras or HDF5 file", LOST),
-    "Keras": (lambda: zipped("metadata.json", "model.weights.h5"), "a Keras model", LOST),
+    "Keras": (lambda: named("metadata.json", "model.weights.h5"), "a Keras model", LOST),
     "TensorFlow": (lambda: b"\x08\x01\x12\x90\x05\n", "a TensorFlow model", LOST),
     "TensorFlow's graph": (
         lambda: b"\n\x1b\n\x05input\x12\x0bPlaceholder*\x0b",
@@ -158,19 +136,19 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "joblib": (lambda: joblib_like(False), "an object of joblib", LOST),
     "joblib, compressed": (lambda: joblib_like(True), "an object of joblib", LOST),
     "GGUF": (lambda: b"GGUF\x03\0\0\0" + bytes(20), "a GGUF file", LOST),
-    "gzip": (lambda: gzip.compress(saved()), "a gzip archive", "Unpack"),
-    "bzip2": (lambda: bz2.compress(saved()), "a bzip2 archive", "Unpack"),
-    "xz": (lambda: lzma.compress(saved()), "an xz archive", "Unpack"),
-    "lzma": (lambda: lzma.compress(saved(), lzma.FORMAT_ALONE), "an lzma archive", "Unpack"),
-    "a tar": (tarred, "a tar archive", "Unpack"),
-    "a zip": (lambda: zipped("run/model.pt"), "a zip around a checkpoint", "Unpack"),
+    "gzip": (lambda: gzip.compress(SAVED), "a gzip archive", "Unpack"),
+    "bzip2": (lambda: bz2.compress(SAVED), "a bzip2 archive", "Unpack"),
+    "xz": (lambda: lzma.compress(SAVED), "an xz archive", "Unpack"),
+    "lzma": (lambda: lzma.compress(SAVED, lzma.FORMAT_ALONE), "an lzma archive", "Unpack"),
+    "a tar": (lambda: tar_of({"model.pt": b""}), "a tar archive", "Unpack"),
+    "a zip": (lambda: named("run/model.pt"), "a zip around a checkpoint", "Unpack"),
     "a zip, compressed": (
-        lambda: zipped("model.safetensors", compression=zipfile.ZIP_DEFLATED),
+        lambda: named("model.safetensors", compression=zipfile.ZIP_DEFLATED),
         "a zip around a checkpoint",
         "Unpack",
     ),
-    "a zip of something else": (lambda: zipped("a.txt"), "not one that torch.save wrote", ""),
-    "an empty zip": (zipped, "an empty zip", ""),
+    "a zip of something else": (lambda: named("a.txt"), "not one that torch.save wrote", ""),
+    "an empty zip": (named, "an empty zip", ""),
     "PNG": (lambda: picture("PNG"), "a PNG picture", "predict"),
     "JPEG": (lambda: picture("JPEG"), "a JPEG picture", "predict"),
     "MNIST's own files": (lambda: struct.pack(">4i", 2051, 1, 28, 28), "an IDX file", ""),
@@ -197,8 +175,8 @@ def test_each_kind_is_named_with_a_way_out(tmp_path: Path, case: str) -> None:
 
 
 def test_a_damaged_checkpoint_is_not_named_as_something_else(tmp_path: Path) -> None:
-    for length in (100, len(saved()) // 2, len(saved()) - 10):
-        assert "damaged or cut short" in refused(tmp_path, saved()[:length]).message
+    for length in (100, len(SAVED) // 2, len(SAVED) - 10):
+        assert "damaged or cut short" in refused(tmp_path, SAVED[:length]).message
 
 
 def test_a_text_cannot_control_the_terminal(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import io
 import os
 import pickle
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from readers import document, replaced, saved
+from checkpoint_files import replaced, saved, saved_long_ago, tar_of, zip_of
+from readers import document
 from victim import Victim
 
 from mnist_cli.checkpoints.archive import MAX_BYTES
@@ -55,21 +55,12 @@ def as_own(payload: Evil) -> bytes:
 
 
 def as_legacy(payload: Evil) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"more": payload}, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
+    return saved_long_ago({"more": payload})
 
 
 def as_tar(payload: Evil) -> bytes:
     """The format of torch 0.1: pickles in a tar."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in ("storages", "tensors", "pickle"):
-            entry = tarfile.TarInfo(name)
-            content = pickle.dumps(payload)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    return tar_of(dict.fromkeys(("storages", "tensors", "pickle"), pickle.dumps(payload)))
 
 
 def as_torchscript(payload: Evil) -> bytes:
@@ -81,13 +72,8 @@ def as_torchscript(payload: Evil) -> bytes:
 def zipped(**entries: bytes) -> bytes:
     """A zip as torch.save lays it out: ``data`` is data.pkl, ``code`` a script's source."""
     names = {"data": "data.pkl", "constants": "constants.pkl", "code": "code/__torch__.py"}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/byteorder", "little")
-        for name, content in entries.items():
-            archive.writestr(f"archive/{names.get(name, name)}", content)
-    return buffer.getvalue()
+    laid = {f"archive/{names.get(name, name)}": content for name, content in entries.items()}
+    return zip_of({"archive/version": b"3\n", "archive/byteorder": b"little"} | laid)
 
 
 CONTAINERS = {

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import struct
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from checkpoint_files import saved_long_ago, tar_of
 from hostile import pickled
 
 from mnist_cli.checkpoints.archive import MAX_BYTES
@@ -81,17 +80,8 @@ AROUND: dict[str, Callable[[bytes], bytes]] = {
 def tar(contents: bytes, storages: bytes = b"", tensors: bytes = b"") -> bytes:
     """The layout of torch 0.1."""
     none = pickle.dumps(0, 2)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in (
-            ("storages", storages or none + NO_KEYS),
-            ("tensors", tensors or none),
-            ("pickle", contents),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
+    storages, tensors = storages or none + NO_KEYS, tensors or none
+    return tar_of({"storages": storages, "tensors": tensors, "pickle": contents})
 
 
 # --- memory
@@ -128,13 +118,6 @@ def entry(shape: list[int], begin: int, end: int) -> dict[str, Any]:
     return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
 
 
-def old(document: Any) -> bytes:
-    """As torch.save wrote it before 1.6."""
-    buffer = io.BytesIO()
-    torch.save(document, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
-
-
 def container_bombs(full: bool) -> Iterator[tuple[str, bytes]]:
     """Small files that claim to be huge, and files as large as may be, by name."""
     keys = pickle.dumps(["0"], 2)
@@ -162,7 +145,7 @@ def container_bombs(full: bool) -> Iterator[tuple[str, bytes]]:
         "safetensors as large as may be",
         safetensors({"a": entry([size // 4], 0, size)}, bytes(size)),
     )
-    yield "an old file as large as may be", old({"a": torch.zeros(size // 4)})
+    yield "an old file as large as may be", saved_long_ago({"a": torch.zeros(size // 4)})
     yield (
         "a tar as large as may be",
         tar(b"B" + struct.pack("<I", 1 << 24), bytes(min(size, MAX_TAR))),

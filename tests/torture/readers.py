@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import socket
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -90,24 +88,6 @@ def document(victim: Victim) -> dict[str, Any]:
     """What the good checkpoint holds."""
     loaded: dict[str, Any] = torch.load(good(victim), weights_only=True)
     return loaded
-
-
-def saved(contents: Any) -> bytes:
-    """As torch.save writes it."""
-    buffer = io.BytesIO()
-    torch.save(contents, buffer)
-    return buffer.getvalue()
-
-
-def replaced(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with the value at ``path`` (keys by slashes) replaced."""
-    changed = copy.deepcopy(original)
-    *parents, last = path.split("/")
-    inner: Any = changed
-    for key in parents:
-        inner = inner[int(key)] if isinstance(inner, list) else inner[key]
-    inner[int(last) if isinstance(inner, list) else last] = value
-    return changed
 
 
 def feed(

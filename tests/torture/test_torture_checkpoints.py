@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from checkpoint_files import replaced, saved
 from hostile import CONTAINERS, bombs, payloads
 from hostile_containers import AROUND, container_bombs, pickles_of_code
 from hypothesis import given
 from hypothesis import strategies as st
-from readers import READERS, WAYS_IN, document, feed, fuzz, good, replaced, saved, taken_in
+from readers import READERS, WAYS_IN, document, feed, fuzz, good, taken_in
 from tally import Tally
 from victim import ALLOWED, MEGABYTE, End, Victim
 

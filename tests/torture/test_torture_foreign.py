@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import torch
-from readers import READERS, document, feed, replaced, saved
+from checkpoint_files import replaced, saved
+from readers import READERS, document, feed
 from tally import Tally
 from victim import Victim
 

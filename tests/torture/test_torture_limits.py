@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from readers import COMMANDS, PICTURE, READERS, TRAIN, good, saved
+from checkpoint_files import saved
+from readers import COMMANDS, PICTURE, READERS, TRAIN, good
 from tally import Tally
 from victim import MEGABYTE, End, Victim
 

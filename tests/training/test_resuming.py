@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from bits import SECONDS, differences
+from checkpoint_files import replaced
 from small_runs import (
     MOVED,
     Run,
@@ -164,14 +165,6 @@ def test_a_run_that_moves_between_epochs_loses_no_random_numbers(tmp_path: Path)
 # --- documents that do not fit
 
 
-def _set(document: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split("/")
-    inner: Any = document
-    for key in parents:
-        inner = inner[int(key)] if isinstance(inner, list) else inner[key]
-    inner[last] = value
-
-
 MISFITS: dict[str, tuple[str, Any]] = {
     "no optimiser": ("optimizers", []),
     "two optimisers": ("optimizers", [{}, {}]),
@@ -205,8 +198,7 @@ MISFITS: dict[str, tuple[str, Any]] = {
 @pytest.mark.parametrize("case", MISFITS)
 def test_what_does_not_fit_is_a_checkpoint_error(case: str, tmp_path: Path) -> None:
     run = Run(config())
-    document = run.document()
-    _set(document, *MISFITS[case])
+    document = replaced(run.document(), *MISFITS[case])
     with pytest.raises(CheckpointError, match="cannot be resumed"):
         run.restore(document, tmp_path)
 
