@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from epochs import epoch
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -24,33 +25,11 @@ from mnist_cli.report import (
 from mnist_cli.report.map_figures import Panel, save_map
 from mnist_cli.report.plots import sparkline
 from mnist_cli.report.previews import Preview
-from mnist_cli.runs.results import EpochResult, Norms, Score, StepRow
+from mnist_cli.runs.results import Norms, Score, StepRow
 from mnist_cli.training.scoring import Evaluation, Mistake
 
 LONG = ("Trouser", "Ankle boot")
 LONG_TITLE = "Trouser,\npredicted\nAnkle boot"
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would be written."""
-    found: list[Figure] = []
-    monkeypatch.setattr(figure_style, "save", lambda figure, *_paths: found.append(figure))
-    return found
-
-
-def epoch(number: int, loss: float) -> EpochResult:
-    return EpochResult(
-        epoch=number,
-        step=number,
-        loss=loss,
-        accuracy=1 - loss,
-        val=Score(loss / 2, 1 - loss / 2, 9),
-        lr=0.1 / number,
-        grad_norm=1.0,
-        images_per_second=1.0,
-        seconds=1.0,
-    )
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:

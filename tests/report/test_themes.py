@@ -57,9 +57,7 @@ def test_neighbours_in_order_are_told_apart() -> None:
     assert np.linalg.norm(np.diff(values, axis=0), axis=1).min() > 0.2
 
 
-def test_no_figure_keeps_light_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(figure_style, "save", lambda figure, *_paths: kept.append(figure))
+def test_no_figure_keeps_light_colours(kept: list[Figure]) -> None:
     evaluation = Evaluation(Score(0.1, 0.9, 4), (), ((2, 1), (0, 1)), 0.0, ())
     point = FlowPoint("a", 1, 1.0, 1.0, 0.0)
     draw: list[Callable[[], None]] = [
@@ -91,14 +89,6 @@ def test_every_command_that_draws_has_the_option() -> None:
         if command.callback is not None and "dark" in signature(command.callback).parameters
     }
     assert having == drawing
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would be written."""
-    found: list[Figure] = []
-    monkeypatch.setattr(figure_style, "save", lambda figure, *_paths: found.append(figure))
-    return found
 
 
 NAN, INF = float("nan"), float("inf")
