@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,25 @@ def _few_threads() -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
+
+
+@pytest.fixture
+def import_path() -> Iterator[None]:
+    """Folders of users' own files, which stay on the path of imports, leave it with the test."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+
+
+@pytest.fixture
+def one_thread_of_torch() -> Iterator[None]:
+    """Another number changes the last bits: runs and ranks that a test starts have one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from autograd_zoo import same_bits
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -244,11 +245,6 @@ def assert_same(ours: Trained, theirs: Trained) -> None:
     assert all(same_bits(ours_now[name], theirs_now[name]) for name in theirs_now)
     assert torch.equal(ours.random, theirs.random)
     assert hooks(ours.model) == hooks(theirs.model)
-
-
-def same_bits(one: Tensor, two: Tensor) -> bool:
-    bytes_of = [each.detach().contiguous().reshape(-1).view(torch.uint8) for each in (one, two)]
-    return one.dtype == two.dtype and torch.equal(*bytes_of)
 
 
 def hooks(model: nn.Module) -> list[int]:

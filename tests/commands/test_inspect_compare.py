@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,16 +46,7 @@ def test_a_run_that_dumps_ends_with_the_same_bits(dumped: Path, trained: Path) -
     assert all(torch.equal(with_dumps[key], without[key]) for key in without)
 
 
-@pytest.fixture
-def _as_many_threads_as_the_run() -> Iterator[None]:
-    """One, as ``TINY`` says: another number changes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_as_many_threads_as_the_run")
+@pytest.mark.usefixtures("one_thread_of_torch")
 def test_the_last_epochs_dump_is_what_its_checkpoint_gives(run: Run, dumped: Path) -> None:
     outcome = run("inspect-grad", "--compare", epochs(dumped)[-1], dumped / "last.pt", "--json")
     assert outcome.code == 0

@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,10 @@ from systems import needs_posix
 
 from mnist_cli.networks import source as own_source
 
+pytestmark = pytest.mark.usefixtures("import_path")
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "net.py"
 OWN = (*TINY, "--quiet", "--model", "net.py:Net")
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    """What is imported is seen from the files' folders, which stay on the path."""
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,7 @@ from mnist_cli.networks import ensemble, own_network
 from mnist_cli.networks import registry as models
 from mnist_cli.networks import source as own_source
 
-
-@pytest.fixture(autouse=True)
-def _path() -> Iterator[None]:
-    """What is imported is seen from the files' folders, which stay on the path."""
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
+pytestmark = pytest.mark.usefixtures("import_path")
 
 
 def named(folder: Path, source: str = NET, name: str = "Net") -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,9 @@ from mnist_cli.errors import Caution, UsageError
 from mnist_cli.networks import own_network
 from mnist_cli.networks import registry as models
 
+pytestmark = pytest.mark.usefixtures("import_path")
+
 ODD = Path(odd_networks.__file__).resolve()
-
-
-@pytest.fixture(autouse=True)
-def _path() -> Iterator[None]:
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
 
 
 def named(folder: Path, forward: str, init: str = "", above: str = "") -> str:

@@ -50,21 +50,15 @@ from mnist_cli.training.distributed.rank_environment import (
 from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone"),
+    pytest.mark.usefixtures("one_thread_of_torch"),
+]
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
 LOOPBACK = "0100007F"
 """127.0.0.1, as /proc/net/tcp writes it."""
-
-
-@pytest.fixture(autouse=True)
-def _as_many_threads_as_the_ranks() -> Iterator[None]:
-    """One: where the same bits are promised, they are by the same number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def free_port() -> int:
