@@ -148,6 +148,7 @@ LEFT_OUT: dict[str, tuple[Callable[[], Any], str]] = {
     "a network": (lambda: torch.nn.Dropout(), "torch.nn.modules.dropout.Dropout"),
     "an array of objects": (lambda: np.array([None, {}]), "numpy.ndarray"),
     "an array of texts": (lambda: np.array(["a", "bc"]), "numpy.ndarray"),
+    "a storage": (lambda: torch.ones(2).untyped_storage(), "tensor in a file of its own"),
     "a masked array": (lambda: np.ma.masked_array([1.0], [True]), "numpy.ma.core._mareconstruct"),
 }
 """An object that is left out, and its name."""
@@ -180,6 +181,13 @@ HOSTILE = {
     "dotted from a harmless one": b"\x80\x04\x8c\x08builtins\x8c\x0cset.__class__\x93.",
     "codes of a registry": b"\x80\x02\x82\x01.",
     "codes of two bytes": b"\x80\x02\x83\x01\x00.",
+    "codes of four bytes": b"\x80\x02\x84\x01\x00\x00\x00.",
+    "a callback of a partial": b"cfunctools\npartial\ncos\nsystem\nS'ls'\n\x86R)R.",
+    "a factory of a default dict": b"ccollections\ndefaultdict\ncos\nsystem\n\x85R.",
+    "a type of a tensor": b"ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nNS'ls'\n\x85}tR.",
+    "a class of a namespace": b"cargparse\nNamespace\n)\x81}S'__class__'\ncos\nsystem\nsb.",
+    "a state of a namespace": b"cargparse\nNamespace\n)\x81}S'__setstate__'\ncos\nsystem\nsbS'ls'\nb.",
+    "a persistent identity": b"(S'storage'\ncos\nsystem\nS'0'\nNK\x01NtQ.",
     "a buffer": b"\x80\x05\x97.",
 }
 """Pickles that Python would run, or look up in this process."""

@@ -1,58 +1,23 @@
-"""Checkpoints as a stranger might send them in other containers: old files, tars, safetensors."""
+"""Small checkpoints that are huge in use in other containers: old files, tars, safetensors."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from checkpoint_files import saved_long_ago, tar_of
-from hostile import pickled
 
 from mnist_cli.checkpoints.archive import MAX_BYTES
 from mnist_cli.checkpoints.old_files import MAGIC, MAX_TAR
 from mnist_cli.checkpoints.pickles import MAX_CALLS, MAX_PICKLE
 
-# --- code
-
 
 def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def pickles_of_code(proof: Path) -> dict[str, bytes]:
-    """Programs without their first and last operation, by how they make the folder ``proof``."""
-    place = text(str(proof))
-    make = text("posix") + text("mkdir")
-    namespace = b"cargparse\nNamespace\n)\x81}"
-    return {
-        "STACK_GLOBAL": make + b"\x93" + place + b"\x85R",
-        "names from the memo": text("mkdir") + b"q\0" + text("posix") + b"q\x0100h\x01h\0\x93"
-        + place + b"\x85R",
-        "INST": b"(" + place + b"iposix\nmkdir\n",
-        "OBJ": b"(cposix\nmkdir\n" + place + b"o",
-        "NEWOBJ": b"cposix\nmkdir\n" + place + b"\x85\x81",
-        "NEWOBJ_EX": b"cposix\nmkdir\n" + place + b"\x85}\x92",
-        "a dotted name": text("torch.serialization") + text("os.mkdir") + b"\x93" + place + b"\x85R",
-        "an old name": b"c__builtin__\neval\n" + text(f"__import__('os').mkdir({str(proof)!r})")
-        + b"\x85R",
-        "EXT1": b"\x82\x01",
-        "EXT4": b"\x84\x01\0\0\0",
-        "__class__ of a namespace": namespace + text("__class__") + b"cposix\nmkdir\nsb",
-        "__setstate__ of a namespace": namespace
-        + text("__setstate__") + b"cposix\nmkdir\nsb" + place + b"b",
-        "__reduce__ of a default dict": b"ccollections\ndefaultdict\ncposix\nmkdir\n\x85R",
-        "a callback of a partial": b"cfunctools\npartial\ncposix\nmkdir\n" + place + b"\x86R)R",
-        "_load_from_bytes": b"ctorch.storage\n_load_from_bytes\nC\x01.\x85R",
-        "_rebuild_from_type_v2": b"ctorch._tensor\n_rebuild_from_type_v2\n(cposix\nmkdir\nN"
-        + place + b"\x85}tR",
-        "runstring of numpy": b"cnumpy.testing._private.utils\nrunstring\n" + text("1") + b"}\x86R",
-        "a persistent id": b"(" + text("storage") + b"cposix\nmkdir\n" + place + b"NK\x01NtQ",
-    }  # fmt: skip
 
 
 def stream(*pickles: bytes, rest: bytes = b"") -> bytes:
@@ -66,15 +31,6 @@ def inside(program: bytes) -> bytes:
 
 
 EMPTY, NO_KEYS = pickle.dumps({}, 2), pickle.dumps([], 2)
-AROUND: dict[str, Callable[[bytes], bytes]] = {
-    "a zip": lambda program: pickled(b"}" + text("a") + program + b"s"),
-    "the contents of an old file": lambda program: stream(EMPTY, inside(program), NO_KEYS),
-    "the machine of an old file": lambda program: stream(inside(program), EMPTY, NO_KEYS),
-    "the storages of an old file": lambda program: stream(EMPTY, EMPTY, inside(program)),
-    "a pickle": inside,
-    "a tar": lambda program: tar(inside(program)),
-    "a storage of a tar": lambda program: tar(EMPTY, storages=inside(program)),
-}
 
 
 def tar(contents: bytes, storages: bytes = b"", tensors: bytes = b"") -> bytes:
@@ -82,9 +38,6 @@ def tar(contents: bytes, storages: bytes = b"", tensors: bytes = b"") -> bytes:
     none = pickle.dumps(0, 2)
     storages, tensors = storages or none + NO_KEYS, tensors or none
     return tar_of({"storages": storages, "tensors": tensors, "pickle": contents})
-
-
-# --- memory
 
 
 HUGE = b"\x8a\x05" + (10**10).to_bytes(5, "little")  # LONG1
