@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bad_mirrors import BAD, drip
+from bad_mirrors import drip
 from fetching import expected, files_in
 from servers import Server
 from small_world import MADE, preparation
@@ -40,24 +40,6 @@ def fetch(world: Victim, folder: str, *mirrors: str) -> tuple[End, dict[str, byt
     left = files_in(where)
     shutil.rmtree(where, ignore_errors=True)
     return end, left
-
-
-SLOW = {"silent", "stalls", "a byte now and then", "endless headers"}
-
-
-def test_bad_mirrors(tally: Tally, world: Victim, good: Server) -> None:
-    """Mirrors that stall, trickle, cut off, send wrong data or refuse: the next is tried."""
-    seconds = [0.0]
-    chosen = [name for name in BAD if tally.full or name not in SLOW][:: tally.times(3, 1)]
-    for name in chosen:
-        server = Server()
-        for file, content in MADE.archives.items():
-            server.routes[f"/{file}"] = BAD[name][0](content)
-        end, left = fetch(world, "next", server.url, good.url)
-        tally.check(end.code == 0 and left == TRUE, f"{name}, then good: {end.code} {end.message}")
-        seconds.append(end.seconds)
-        server.close()
-    tally.note(f"{max(seconds):.1f} s")
 
 
 def test_no_plain_http(tally: Tally, world: Victim) -> None:
