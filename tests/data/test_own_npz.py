@@ -115,6 +115,7 @@ BAD = {
     "negative": (npy_header("(-5, 28, 28)"), "its shape is"),
     "no tuple": (npy_header("__import__('os')"), "is not a NumPy array"),
     "deep": (npy_header("(" * 3000 + ")" * 3000), "is not a NumPy array"),
+    "unclosed": (npy_header("(" * 5000), "is not a NumPy array"),
     "long header": (
         b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"(" * 1000,
         "is not a NumPy array",

@@ -70,11 +70,6 @@ def texts(size: int) -> dict[str, bytes]:
         "rows without end in a gzip": stream(ROW, ROW, size),
         "empty lines in a gzip": stream(ROW, b"\n", size),
         "a quote that never closes": b'7,"' + b"0," * 783 + b"\n" + ROW * 2000,
-        "a quote that never closes in line 3": ROW * 2 + b'"' + ROW * 2000,
-        "NUL bytes": ROW + bytes(9) + ROW,
-        "numbers too large": ROW + b"9" * 400 + b",0" * 784 + b"\n",
-        "a cut gzip": gzip.compress(ROW * 20)[:-9],
-        "names only": b"label" + b",x" * 784 + b"\n",
     }
 
 
@@ -106,10 +101,7 @@ def archives(folder: Path, size: int) -> dict[str, bytes]:
     whole = saved(x=np.zeros((30, 28, 28), np.uint8), y=labels)
     return {
         "objects as images": saved(x=np.array([proof] * 30, dtype=object), y=labels),
-        "objects as labels": saved(x=np.zeros((30, 28, 28)), y=np.array([proof] * 30)),
         "a pickle in an array's place": zipped(x=pickle.dumps(proof), y=y),
-        "a bare pickle": pickle.dumps(proof),
-        "a gzipped pickle": gzip.compress(pickle.dumps((proof, proof))),
         "10^12 images": zipped(x=npy_header("(1000000000000, 28, 28)"), y=y),
         "10^12 labels": zipped(
             x=npy_header("(30, 28, 28)") + bytes(23_520), y=npy_header("(10**12,)")
@@ -125,11 +117,9 @@ def archives(folder: Path, size: int) -> dict[str, bytes]:
         "a bomb as a header": zipped(
             x=b"\x93NUMPY\2\0" + struct.pack("<I", len(zeros)) + zeros, y=y
         ),
-        "nested brackets": zipped(x=npy_header("(" * 5000), y=y),
         "a call in the header": zipped(x=npy_header("__import__('os').mkdir('proof')"), y=y),
         "a directory of 1 GB": whole[:-10] + struct.pack("<I", 1 << 30) + whole[-6:],
         "3,000 entries": many,
-        "cut": whole[:-50],
     }
 
 
@@ -159,11 +149,8 @@ def tables(size: int) -> dict[str, bytes]:
             image=pa.nulls(1_000_000, pa.binary()), label=[0] * 1_000_000
         ),
         "30,000 columns": written(**{f"p{number}": [0] for number in range(30_000)}),
-        "no picture": plain,
         "a footer of 2 GB": plain[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1",
         "a footer of noise": plain[:-208] + bytes(range(200)) + plain[-8:],
-        "cut": plain[:-100],
-        "the first bytes only": plain[:4],
     }
 
 
@@ -184,7 +171,7 @@ def check(tally: Tally, world: Victim, cases: dict[str, bytes], name: str, bound
 
 
 def test_hostile_csv(tally: Tally, world: Victim) -> None:
-    """CSV files with lines or rows without end, in a gzip or not, or that are no text."""
+    """CSV files with lines, numbers or rows without end, in a gzip or not."""
     check(tally, world, texts(tally.times(128, 1024)), "train.csv", BOUND)
 
 
