@@ -302,16 +302,6 @@ def test_code_is_never_run(
     assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == ("1" if unsafe_switch else None)
 
 
-@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE")
-def test_with_the_unsafe_switch_torch_would_have_run_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That the file above is a real attack, where a caller does not say ``weights_only``."""
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    torch.load(io.BytesIO(saved({"more": Proof(tmp_path / "proof")})))
-    assert (tmp_path / "proof").is_dir()
-
-
 # --- paths
 
 

@@ -219,17 +219,6 @@ def test_the_fixed_filters_are_no_parameters_but_let_the_images_gradient_through
     assert images.grad[:, :, :2].abs().sum() == 0  # the border is left out
 
 
-def test_pooling_before_the_norm_gives_what_pooling_after_the_relu_does() -> None:
-    """The claim of Conv4's docstring, for batch norms with positive scale."""
-    torch.manual_seed(0)
-    images = torch.randn(4, 32, 24, 24)
-    norm = nn.BatchNorm2d(32).eval()
-    norm.weight.data.uniform_(0.1, 2)
-    norm.running_mean.normal_()
-    usual = F.max_pool2d(F.relu(norm(images)), 2)
-    assert torch.equal(F.relu(norm(F.max_pool2d(images, 2))), usual)
-
-
 STRANGE = ("resnet", "conv2x0", "conv2x9", "conv2x0.1", "conv2x", "conv2xx2", "examplex2", "x2")
 
 
