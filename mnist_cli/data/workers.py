@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from multiprocessing import queues
 from multiprocessing.context import BaseContext
@@ -27,6 +28,9 @@ SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
 SOCKET_NAME = 107 if sys.platform == "linux" else 103
 """The most bytes that the path of a socket may have."""
 SAFE_PATH = "PYTHONSAFEPATH"
+
+_PATIENCE = 1.0
+"""Seconds to wait for the news that a worker has died."""
 
 
 def start_method(device: torch.device) -> str:
@@ -138,6 +142,20 @@ def _end() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in left:
         child.kill()
+
+
+@contextlib.contextmanager
+def death_reported_first() -> Iterator[None]:
+    """If the connection to a worker breaks inside, wait for torch to report that it has died.
+
+    torch does so from its handler of SIGCHLD, a moment later: in the middle of whatever deals with
+    the broken connection by then.
+    """
+    try:
+        yield
+    except (OSError, EOFError):
+        time.sleep(_PATIENCE)  # the signal ends it
+        raise
 
 
 @contextlib.contextmanager

@@ -193,7 +193,7 @@ DAMAGE = [
     (("nodes", 0, "next", 0, "node"), 0, "nodes[0]: its gradient leads back to itself"),
     (("nodes", 0, "sequence"), 10**400, "sequence: Input should be"),
     (("nodes", 0, "saved", 0, "bytes"), 2**64, "bytes: Input should be less than or equal"),
-    (("nodes", 0, "parameter"), "fc.bias", "nodes[0].next: a parameter's gradient goes no"),
+    (("nodes", 0, "parameter"), "fc.bias", "nodes[0].next: a parameter's node cannot"),
     (("nodes", 0, "grad_in", 0, "norm"), -1, "norm: Value error, a norm is not below 0"),
     (("nodes", 0, "grad_in", 0, "norm"), "-Infinity", "a norm is not below 0"),
     (("nodes", 0, "saved", 0, "storage"), -1, "storage: Input should be greater than"),

@@ -351,7 +351,7 @@ def test_many_bad_passes_are_one_problem_until_a_sound_one() -> None:
 
 def test_a_loss_that_is_not_finite_is_not_laid_on_the_model() -> None:
     model = Net()
-    with pytest.warns(GradientWarning, match="look at the loss"), watch(model) as watched:
+    with pytest.warns(GradientWarning, match="check the loss"), watch(model) as watched:
         (model(torch.randn(6, 5)) * 0).sqrt().sum().backward()
     assert watched.first_problem is not None
     assert watched.first_problem.module == ""

@@ -45,7 +45,7 @@ def test_labels_are_counted_from_0_and_named_as_they_were(tmp_path: Path) -> Non
     data = own_data.read_own(folder)
     assert data.spec.classes == ("3", "7", "200")
     assert set(data.train.labels.tolist()) == {0, 1, 2}
-    assert any("3 of the numbers 3 to 200" in remark for remark in data.remarks)
+    assert any("3 numbers from 3 to 200" in remark for remark in data.remarks)
 
 
 @pytest.mark.parametrize("inner", ["raw", "MNIST/raw"])

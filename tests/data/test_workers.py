@@ -90,6 +90,27 @@ def test_more_workers_than_cores_are_no_warning_of_torchs(monkeypatch: pytest.Mo
     assert not [str(warning.message) for warning in caught if "DataLoader" in str(warning.message)]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="torch hears of it by SIGCHLD")
+@pytest.mark.parametrize("kind", [ConnectionResetError, EOFError])
+def test_a_connection_that_breaks_before_its_worker_is_known_to_be_dead(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """The death is what is reported, and not in the middle of dealing with the connection."""
+    made = loader(workers=1)
+    begin_epoch = made._begin
+
+    def broken() -> Iterator[Any]:
+        yield next(begin_epoch())
+        (worker,) = alive()
+        assert worker is not None
+        threading.Timer(0.1, os.kill, (worker, signal.SIGKILL)).start()
+        raise kind
+
+    monkeypatch.setattr(made, "_begin", broken)
+    with pytest.raises(DataError, match="a worker process of the DataLoader died"):
+        list(made.epoch(0))
+
+
 @pytest.fixture
 def root() -> Iterator[str]:
     """A short path, whatever the folder for temporary files is."""

@@ -164,7 +164,11 @@ def test_a_forward_that_changes_the_state_dict(
         ),
         ("torch.manual_seed(1)", "0", "seeds torch's generator when it is built"),
         ("", "(torch.manual_seed(1) and 0)", "seeds torch's generator in forward"),
-        ("torch.set_default_dtype(torch.float64)", "0", "default dtype to torch.float64 (it is"),
+        (
+            "torch.set_default_dtype(torch.float64)",
+            "0",
+            "default dtype to torch.float64 (restored to",
+        ),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),
         ("os.chdir('/')", "0", f"the working directory to {Path('/').resolve()}"),
         ("", "(torch.autograd.set_detect_anomaly(True) and 0)", "anomaly detection to True"),
