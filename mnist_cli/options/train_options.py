@@ -63,7 +63,7 @@ ResumeFlag = Annotated[
         "--resume",
         metavar="[RUN|FILE]",
         rich_help_panel=keys.STOPPING,
-        help="Continue a run where it stopped, to the same bits. Without a value: the newest "
+        help="Continue a run where it stopped, bit for bit. Without a value: the newest "
         "unfinished run. A run that a limit has stopped counts as finished: name it, and raise the "
         "limit.",
         autocompletion=completing.complete_runs,
