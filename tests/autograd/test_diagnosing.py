@@ -262,6 +262,13 @@ def test_saturation(layer: nn.Module, scale: float, found: bool) -> None:
     assert len(saturated) == found
 
 
+@pytest.mark.parametrize(("flat", "found"), [(3, False), (4, True)])
+def test_saturation_is_half_of_the_entries(flat: int, found: bool) -> None:
+    x = torch.cat([torch.full((flat,), 1000.0), torch.zeros(8 - flat)]).requires_grad_()
+    model = nn.Identity()
+    assert ("saturated" in kinds_of(model(x).tanh().sum(), model)) == found
+
+
 @pytest.mark.parametrize("place", ["0.weight", "2.bias", "data"])
 def test_the_source_of_a_nan_is_named(place: str) -> None:
     model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(5, 4)

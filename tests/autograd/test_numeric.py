@@ -72,6 +72,12 @@ def test_kinks_are_not_judged() -> None:
     assert check.kinks == 3
 
 
+def test_where_no_entry_can_be_judged_there_is_no_error() -> None:
+    x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    (check,) = gradcheck(lambda: x.relu().sum(), {"x": x})
+    assert (check.kinks, check.worst, check.worst_error) == (3, None, 0.0)
+
+
 def test_strong_curvature_is_no_kink() -> None:
     x = torch.tensor([0.3, -2.0, 1.5], dtype=torch.float64, requires_grad=True)
     (check,) = gradcheck(lambda: (50 * x).sin().exp().sum(), {"x": x})
