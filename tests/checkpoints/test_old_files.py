@@ -243,6 +243,7 @@ TAR = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")  # torch's reader
 def test_a_tar_of_torch_0_1_is_what_torch_reads(tmp_path: Path) -> None:
     contents = load(tmp_path, tar_of(TAR))
     assert contents.container == "tar"
