@@ -49,7 +49,7 @@ class Pass:
         random: the generators' states when it began.
         autocast: the precision of autocast then; None if it was off.
         grads: the gradients that arrived at its outputs, by place.
-        step: its number among the passes of a training, from 0.
+        step: its number among the passes of a training run, from 0.
     """
 
     module: nn.Module

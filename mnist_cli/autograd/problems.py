@@ -21,7 +21,7 @@ LISTED = 3
 
 
 class GradientWarning(UserWarning):
-    """What :func:`watch` has to say of a training."""
+    """What :func:`watch` reports of a training run."""
 
 
 class Scaler(Protocol):

@@ -70,7 +70,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def entries_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules that a training may call instead of the model: its parts that learn."""
+    """The modules that training may call instead of the model: its parts that learn."""
     for one in model.children():
         if type(one) in (nn.ModuleList, nn.ModuleDict):
             yield from entries_of(one)

@@ -36,12 +36,12 @@ SUMMARIES: Mapping[str, str] = {
 Example = tuple[str, str]
 EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "mnist": (
-        ("mnist train --config fast", "99% on MNIST in a second of training"),
+        ("mnist train --config fast", "99% on MNIST in under a second of training"),
         ("mnist eval", "metrics per class of the newest run"),
-        ("mnist inspect-grad --open", "its gradient graph, in the browser"),
+        ("mnist inspect-grad --open", "its backward graph, in the browser"),
     ),
     "mnist train": (
-        ("mnist train --config fast", "99% in a second of training"),
+        ("mnist train --config fast", "99% in under a second"),
         ("mnist train --epochs 3 --lr 0.1 --set ema=0.9", "your own recipe"),
         ("mnist train --config smoke --print-config", "what would run, as TOML"),
     ),

@@ -59,10 +59,10 @@ def inspect_grad(
 ) -> None:
     """Show the backward graph of one batch's loss, with the real gradient at every node.
 
-    Prints the graph as a tree and writes graph.json, graph.svg and graph.html (an interactive
-    page). With --replay, calls every grad_fn by hand and compares the result with autograd's, bit
-    for bit. Without a checkpoint and without a run, inspects a fresh network on the bundled
-    digits.
+    Prints the graph as a tree and writes graph.json, graph.svg, flow.png and graph.html (an
+    interactive page). With --replay, calls every grad_fn by hand and compares the result with
+    autograd's, bit for bit. If no checkpoint is given and there is no run, inspects an untrained
+    network on the bundled digits.
     """
     names = tuple(options.parse_words("--format", formats, list(FORMATS)))
     rules.check(context, names)

@@ -69,7 +69,7 @@ def sweep(
     quiet: options.QuietOption = False,
     **chosen: Any,
 ) -> None:
-    """Train every combination of some settings, each with several seeds, and compare them.
+    """Train every combination of some settings, each with --seeds N seeds, and compare them.
 
     Each run is an ordinary run under --runs. The table shows the mean over the seeds with its
     standard error; it is also drawn, and written as CSV. If the sweep is interrupted or killed,

@@ -260,7 +260,8 @@ class Keys:
     )
     deterministic: bool = key(
         False,
-        "CUDA: produce bitwise identical runs, at lower speed. CPU runs always are, but for --compile.",
+        "CUDA: use deterministic algorithms, at lower speed. With --no-cuda-graph, runs are then "
+        "bitwise identical. CPU runs always are, except with --compile.",
         Option(COMPUTE),
     )
     threads: int = key(0, "CPU threads; 0 uses torch's default.", Option(COMPUTE), ge=0, le=1024)

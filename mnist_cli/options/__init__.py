@@ -75,7 +75,7 @@ NETWORK = "Network, or your own: path/to/net.py:Net. `mnist train --help` lists 
 DATA_SET = "Data set, or a path to your own data. `mnist train --help` lists them."
 ModelOption = Annotated[ModelName | None, of_key("model", THE_RUNS, NETWORK)]
 DatasetOption = Annotated[str | None, of_key("dataset", THE_RUNS, DATA_SET)]
-ThreadsOption = Annotated[int | None, of_key("threads", default_of("threads"))]
+ThreadsOption = Annotated[int | None, of_key("threads", "the recipe's")]
 SeedOption = Annotated[int | None, of_key("seed", f"{THE_RUNS}, or 0")]
 DataDirOption = Annotated[
     Path,

@@ -82,7 +82,8 @@ CreateGraphFlag = Annotated[
     bool,
     typer.Option(
         "--create-graph",
-        help="Keep grad mode on, so that results have a grad_fn; --expr continues into it.",
+        help="Keep grad mode on, so that results have a grad_fn. With --expr, also inspect that "
+        "graph, for higher derivatives.",
         rich_help_panel=EXPERIMENT,
     ),
 ]

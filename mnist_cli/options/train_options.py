@@ -98,7 +98,7 @@ FindLrFlag = Annotated[
     typer.Option(
         "--find-lr",
         rich_help_panel=keys.RECIPE,
-        help="Try learning rates from 1e-6 to 10 in one short training, draw the losses "
+        help="Try learning rates from 1e-6 to 10 in one short run, draw the losses "
         "(find-lr.png under --runs) and propose a rate. No run is kept.",
     ),
 ]
