@@ -252,20 +252,44 @@ def _runs_on_windows(pid: int) -> bool:
 def check_writable(folder: Path) -> None:
     """Check that files can be written in ``folder``, or where it would be made; make no folder.
 
-    Where the system allows it, the file that is written for this has no name, so that nothing is
-    left if the process is killed.
-
     Raises:
         OutputError: they cannot.
     """
-    import tempfile  # takes longer than all else that a command without output imports
-
     try:
-        with tempfile.TemporaryFile(dir=_nearest(folder)) as file:
+        with _probe(_nearest(folder)) as file:
             file.write(b"\0" * 4096)
             sync(file)
     except OSError as error:
         raise explain_os_error(error, folder, "write into") from error
+
+
+@contextlib.contextmanager
+def _probe(folder: Path) -> Iterator[IO[bytes]]:
+    """A file to write in ``folder``, gone afterwards.
+
+    It has no name where the system and the file system allow that: it is then gone even if the
+    process is killed. :mod:`tempfile` does so too, but waits for ever on Windows if it may not
+    write, and unlinks an open file, which some file systems refuse.
+    """
+    if (descriptor := _open_nameless(folder)) is not None:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+        return
+    path = temporary_for(folder / "probe")
+    try:
+        with path.open("wb") as file:
+            yield file
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _open_nameless(folder: Path) -> int | None:
+    """The descriptor of a new file without a name; None where there is none, or none may be made."""
+    nameless = getattr(os, "O_TMPFILE", 0)  # Linux
+    with contextlib.suppress(OSError):
+        return os.open(folder, os.O_RDWR | nameless, 0o600) if nameless else None
+    return None
 
 
 def _nearest(folder: Path) -> Path:

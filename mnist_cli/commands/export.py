@@ -164,7 +164,9 @@ def _hinting(batch_size: int | None) -> Iterator[None]:
         ways = [f"--format {' or '.join(others)} can hold it"] if others else []
         if error.any_batch and batch_size is None:
             ways.append("--batch-size N exports it for N images at once")
-            ways.append("if forward loops over the images or calls len(x), use x.shape[0] instead")
+            ways.append(
+                "write x.shape[0] for len(x), and batched operations for a loop over the images"
+            )
         error.hint = "; ".join(ways) + "." if ways else "--debug shows the whole error."
         raise
 

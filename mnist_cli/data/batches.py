@@ -223,7 +223,7 @@ class ConventionalLoader(Loader):
 
     def _received(self, batches: Iterator[Any]) -> Iterator[Any]:
         while True:
-            with self.waiting(), workers.death_reported_first():
+            with self.waiting(), workers.explain_broken_connection():
                 batch = next(batches, None)
             if batch is None:
                 return

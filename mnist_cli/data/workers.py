@@ -145,17 +145,22 @@ def _end() -> None:
 
 
 @contextlib.contextmanager
-def death_reported_first() -> Iterator[None]:
-    """If the connection to a worker breaks inside, wait for torch to report that it has died.
+def explain_broken_connection() -> Iterator[None]:
+    """Report the death of a worker if the connection to it breaks inside.
 
-    torch does so from its handler of SIGCHLD, a moment later: in the middle of whatever deals with
-    the broken connection by then.
+    torch reports it too, from its handler of SIGCHLD and a moment later: in the middle of whatever
+    deals with the broken connection by then. So this waits for it. torch has no such handler in
+    other threads than the main one, and on Windows.
+
+    Raises:
+        DataError: the connection broke.
+        RuntimeError: torch's report.
     """
     try:
         yield
-    except (OSError, EOFError):
+    except (ConnectionError, EOFError) as error:
         time.sleep(_PATIENCE)  # the signal ends it
-        raise
+        raise _death(str(error) or "the connection to it ended") from error
 
 
 @contextlib.contextmanager
@@ -178,8 +183,12 @@ def explain_dead_worker() -> Iterator[None]:
                 f"a worker process of the DataLoader failed: {lines[-1]}",
                 "Use fewer workers, or loader = device.",
             ) from error
-        raise DataError(
-            f"a worker process of the DataLoader died: {lines[0]}",
-            "If no cause is shown above, it may have run out of memory. Use fewer workers, or "
-            "loader = device.",
-        ) from error
+        raise _death(lines[0]) from error
+
+
+def _death(how: str) -> DataError:
+    return DataError(
+        f"a worker process of the DataLoader died: {how}",
+        "If no cause is shown above, it may have run out of memory. Use fewer workers, or "
+        "loader = device.",
+    )

@@ -326,7 +326,7 @@ def test_the_hint_of_a_failed_export_works(run: Run) -> None:
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 4)
     assert "'net.py:Net' cannot be exported as torch.export: it computes differently" in outcome.err
     hint = "--format safetensors can hold it; --batch-size N exports it for N images at once; "
-    hint += "if forward loops over the images or calls len(x), use x.shape[0] instead."
+    hint += "write x.shape[0] for len(x), and batched operations for a loop over the images."
     assert hint in " ".join(outcome.err.split())
     assert not Path("net.pt2").exists()
     assert run(*words, "--format", "safetensors").code == 0
