@@ -64,4 +64,4 @@ def test_a_worker_that_is_killed(
         )
         wrong = wrong or ends_alike(warm, whole_with_workers, folder, *WORKERS)
         tally.check(not wrong, f"{fault}: exit code {done.code}: {wrong}")
-    tally.note(f"told after {slowest:.1f} s at the latest, start and training included")
+    tally.note(f"reported after {slowest:.1f} s at the latest, start and training included")

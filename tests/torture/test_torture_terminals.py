@@ -173,7 +173,7 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
 
 
 def test_a_terminal_that_is_closed(warm: Warm, whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """The terminal closed in a run: exit code 143, and the run resumes to the same bits."""
+    """The terminal closed in a run: exit code 143, and the run resumes bit for bit."""
     ours, theirs = open_terminal()
     marker = tmp_path / "waits"
     held = ["linger", STEP, 5, str(marker)]
