@@ -135,7 +135,7 @@ def in_a_corner(ink: Floats, random: Random) -> Floats:
 
 
 def photograph(image: npt.NDArray[np.uint8], random: Random, *, hand: bool = False) -> Floats:
-    """All together: rotated, another pen, grey paper, falling light, out of focus, grain."""
+    """All together: rotated, another pen, grey paper, uneven light, out of focus, grain."""
     ink = turned(pen(enlarged(image), random.uniform(-1.2, 1.5)), random.uniform(-12, 12))
     grey = on_paper(tilted(ink, random), random.uniform(150, 240), random.uniform(20, 90))
     grey = soft_shadow(grey, random)
@@ -169,13 +169,13 @@ SCENES: Mapping[str, Scene] = {
         turned(enlarged(image), r.choice([-20, 20]))
     ),
     "seen at an angle": lambda image, r: on_paper(tilted(enlarged(image), r)),
-    "tight cut": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
+    "tight crop": lambda image, _: on_paper(closely(enlarged(image, margin=0))),
     "small, anywhere on a large page": lambda image, r: grain(
         on_paper(in_a_corner(enlarged(image, 6), r)), r, 5
     ),
     "22 pixels high, dark on light": lambda image, _: on_paper(enlarged(image, 1.1)),
     "squared paper": lambda image, r: grain(ruled(on_paper(enlarged(image))), r, 4),
-    "photograph: rotated, any pen, grey paper, falling light, blur, noise": photograph,
+    "photograph: rotated, any pen, grey paper, uneven light, blur, noise": photograph,
     "the same, and a hand's shadow across the digit": lambda image, r: photograph(
         image, r, hand=True
     ),

@@ -17,7 +17,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 SUMMARIES: Mapping[str, str] = {
     "train": "Train a network and measure its accuracy on the test set.",
-    "sweep": "Train every combination of some settings, each with several seeds, and compare them.",
+    "sweep": "Train every combination of some settings, each with --seeds N seeds, and compare them.",
     "eval": "Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, mistakes.",
     "predict": "Classify pictures: the digit, and the three most likely classes with their probabilities.",
     "draw": "Serve a page to draw digits on, and classify them stroke by stroke.",

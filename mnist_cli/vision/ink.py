@@ -28,7 +28,7 @@ FAINTEST = 0.08
 NOISE_FACTOR = 5.0
 """The smallest difference of ink from its paper, in standard deviations of the noise."""
 TIGHT = 0.1
-"""The largest gap between the ink and an edge of a tight cut, as a share of the picture's side."""
+"""The largest gap between the ink and an edge of a tight crop, as a share of the picture's side."""
 TOUCH = 0.05
 """The largest gap of what reaches the edge, as a share of the picture's shorter side."""
 
@@ -114,7 +114,7 @@ def _lies_inside(mask: Mask) -> bool:
 
 
 def spans(mask: Mask) -> bool:
-    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight cut."""
+    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight crop."""
     for axis in (0, 1):
         places, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
         if places[0] <= TIGHT * side and places[-1] + 1 >= (1 - TIGHT) * side:
@@ -135,7 +135,7 @@ def is_light_on_dark(grey: Grey, widest: float = WIDEST) -> bool:
     """Whether the ink on grey levels (H, W), 0 to 255, is lighter than the paper.
 
     Chooses the polarity that leaves smoother paper with less ink: with the wrong one, the digit
-    remains as a blot on the paper. Shadows and tight cuts mislead the border and the majority of
+    remains as a blot on the paper. Shadows and tight crops mislead the border and the majority of
     pixels: of 800 pictures in 8 kinds, fitting the border was right for 85%, this for 97%.
     """
     small = scaled(grey, 200) if max(grey.shape) > 200 else grey

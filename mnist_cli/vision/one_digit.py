@@ -49,7 +49,7 @@ BEYOND = 0.06
 TALL = 0.2
 """The least height of a digit beside which all that reaches in from the edge is ignored."""
 CLOSE = 0.15
-"""The largest gap between the edge and the inner part of a broken digit in a tight cut."""
+"""The largest gap between the edge and the inner part of a broken digit in a tight crop."""
 SLIM = 1.8
 """Height and width of a picture that is cut to a 1, and has no frame."""
 GAP = 0.2
@@ -104,7 +104,7 @@ def cut_whole(ink: Ink) -> list[Cut]:
 def _without_lines(ink: Ink) -> Ink:
     """The ink without the lines of a frame or of ruled paper, which pass the digit on both sides.
 
-    A stroke as long as a line, such as the bar of a 7 in a tight cut, ends where the digit does.
+    A stroke as long as a line, such as the bar of a 7 in a tight crop, ends where the digit does.
     """
     runs = straight_runs(ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise)))
     lines = _crossing(runs, ink.mask.shape)
@@ -161,7 +161,7 @@ def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
 
 
 def _is_base(line: Line, lines: list[Line], digit: Box, shape: tuple[int, ...]) -> bool:
-    """Whether a line is a stroke of a tight cut, such as the base of a 2.
+    """Whether a line is a stroke of a tight crop, such as the base of a 2.
 
     The rest of the digit reaches from there to the opposite edge, where a frame has a line too.
     """
