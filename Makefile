@@ -40,8 +40,8 @@ train: $(VENV)/.run ## train on MNIST (or the bundled digits), evaluate, dump th
 	$(BIN)/mnist inspect-grad --replay --format json,svg,html
 	$(if $(QUIET),$(BIN)/mnist eval,@scores=$$($(BIN)/mnist eval) && printf '%s\n' "$$scores" | head -n 1)
 	$(if $(QUIET),,@printf '%s\n' \
-	  'Open grad/graph.html in the run directory above: the gradient graph. curves.png: the training.' \
-	  'Next: $(BIN)/mnist eval          per-class figures and mistakes' \
+	  'Open grad/graph.html in the run directory above: the backward graph. curves.png: the learning curves.' \
+	  'Next: $(BIN)/mnist eval          metrics per class and mistakes' \
 	  '      $(BIN)/mnist draw --open   draw a digit and watch the network read it' \
 	  '      $(BIN)/mnist --help        plot, predict, inspect-grad and all other commands')
 
