@@ -105,7 +105,7 @@ def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
 
 
 def text_of(path: Path) -> str:
-    """What a file of the system says; empty if it cannot be read."""
+    """The stripped text of a system file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

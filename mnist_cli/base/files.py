@@ -285,7 +285,7 @@ def _probe(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _open_nameless(folder: Path) -> int | None:
-    """The descriptor of a new file without a name; None where there is none, or none may be made."""
+    """The descriptor of a new file without a name; None if system or folder do not allow one."""
     nameless = getattr(os, "O_TMPFILE", 0)  # Linux
     with contextlib.suppress(OSError):
         return os.open(folder, os.O_RDWR | nameless, 0o600) if nameless else None

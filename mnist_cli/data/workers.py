@@ -30,7 +30,7 @@ SOCKET_NAME = 107 if sys.platform == "linux" else 103
 SAFE_PATH = "PYTHONSAFEPATH"
 
 _PATIENCE = 1.0
-"""Seconds to wait for the news that a worker has died."""
+"""Seconds to wait for torch to report that a worker has died."""
 
 
 def start_method(device: torch.device) -> str:

@@ -129,7 +129,7 @@ def save_norms(
         )  # fmt: skip
         figure.supxlabel(
             f"dotted line: a typical update per step, {healthy:g} of the weights; far above it, the "
-            "learning rate is too high for the layer, far below, too low",
+            "learning rate may be too high for the layer, far below, too low",
             fontsize=7,
             color=colours().quiet,
         )

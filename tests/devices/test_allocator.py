@@ -57,7 +57,7 @@ before = size()
 thread = threading.Thread(target=lambda: torch.ones(1000) + 1)
 thread.start()
 thread.join()
-print(size() - before - threading.stack_size() / 2**20)
+print(size() - before)
 """
 ARENA = 64
 """MiB of the heap that glibc reserves for a further thread, on 64-bit systems."""

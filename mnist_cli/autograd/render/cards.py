@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mnist_cli.autograd.graph import Node, Saved
 from mnist_cli.autograd.render import labels
 from mnist_cli.autograd.render.condensing import Group
-from mnist_cli.autograd.render.labels import LONGEST, shortened
+from mnist_cli.autograd.render.labels import LONGEST, without_middle
 
 _PAD = 12.0
 _CHIP_HEIGHT = 15.0
@@ -97,7 +97,7 @@ def operation(node: Node, norm: float | None, *, caption: str = "") -> Card:
         caption: the module to name above it; empty if a frame around it names the module.
     """
     name, suffix = labels.split_name(labels.visible(node.name))
-    name, caption = shortened(name), shortened(labels.visible(caption))
+    name, caption = without_middle(name), without_middle(labels.visible(caption))
     shape, figure = labels.outputs(node.outputs), _figure(norm)
     ident = f"#{node.id}"
     first = text_width(name, 13, bold=True) + text_width(suffix, 9.5) + 18 + text_width(ident, 10)
@@ -129,7 +129,7 @@ def parameter(node: Node, norm: float | None, *, within: str = "") -> Card:
     """The card of a leaf: the parameter's name, shortened by the path of the frame around it."""
     name = labels.visible(node.parameter or "leaf")
     prefix = labels.visible(within) + "."
-    name = shortened(name.removeprefix(prefix))
+    name = without_middle(name.removeprefix(prefix))
     shape, figure = labels.outputs(node.outputs), _figure(norm)
     ident = f"#{node.id}"
     first = text_width(name, 12, bold=True) + 14 + text_width(ident, 10)
@@ -149,7 +149,7 @@ def parameter(node: Node, norm: float | None, *, within: str = "") -> Card:
 
 def group(node: Group, norm: float | None) -> Card:
     """The card of several nodes: the call's or the run's name, and how many it holds."""
-    name, figure, summary = shortened(labels.visible(node.name)), _figure(norm), node.summary
+    name, figure, summary = without_middle(labels.visible(node.name)), _figure(norm), node.summary
     second = text_width(summary, 10.5) + (26 + text_width(figure, 11) if figure else 0)
     width = max(132.0, text_width(name, 12.5, bold=True), second) + 2 * _PAD
     texts = [Text(_PAD, 20, name, "name"), Text(_PAD, 37, summary, "shape small")]
@@ -164,7 +164,7 @@ def reference(node: Node) -> Card:
     """The card that refers to a node, or to several in one box, drawn elsewhere."""
     single = not isinstance(node, Group)
     name = node.parameter or (labels.split_name(node.name)[0] if single else node.name)
-    string = f"↺ {shortened(labels.visible(name))}"
+    string = f"↺ {without_middle(labels.visible(name))}"
     ident = f"#{node.id}" if single else ""
     width = text_width(string, 11) + 8 + text_width(ident, 10) + 2 * 10
     texts = (Text(10, 16, string, "again"), Text(width - 10, 16, ident, "ident", "end"))
@@ -179,7 +179,8 @@ def _chips(saved: tuple[Saved, ...], width: float, top: float) -> tuple[Chip, ..
     """Chips in rows as wide as the card."""
     shown = saved[:_CHIPS_SHOWN]
     strings = [
-        shortened(f"{labels.visible(s.slot)} {labels.shape(s.shape)}", LONGEST - 4) for s in shown
+        without_middle(f"{labels.visible(s.slot)} {labels.shape(s.shape)}", LONGEST - 4)
+        for s in shown
     ]
     if len(saved) > len(shown):
         strings.append(f"+{len(saved) - len(shown)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnist_cli.autograd.graph import Stats, TensorMeta
-from mnist_cli.autograd.render.labels import number, shortened
+from mnist_cli.autograd.render.labels import number, without_middle
 
 MAX_WIDTH = 48
 """Characters of a cell; longer ones are cut in the middle."""
@@ -15,7 +15,7 @@ _ASCII = str.maketrans({"─": "-", "±": "+-", "…": "~", "×": "x"})
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], textual: int) -> list[str]:
     """The header, a rule and the rows, of which the first ``textual`` cells hold words."""
-    table = [header, *([shortened(cell, MAX_WIDTH) for cell in row] for row in rows)]
+    table = [header, *([without_middle(cell, MAX_WIDTH) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [_line(row, widths, textual) for row in table]
     return [lines[0], "─" * max(map(len, lines)), *lines[1:]]

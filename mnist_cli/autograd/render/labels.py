@@ -24,7 +24,7 @@ def split_name(name: str) -> tuple[str, str]:
     return (match["operation"], match["suffix"]) if match else (name, "")
 
 
-def shortened(string: str, longest: int = LONGEST) -> str:
+def without_middle(string: str, longest: int = LONGEST) -> str:
     """A long string without its middle: names differ at their ends."""
     if len(string) <= longest:
         return string

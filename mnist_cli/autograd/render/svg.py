@@ -65,7 +65,7 @@ def _heading(graph: GradGraph, plan: Layout, width: float) -> tuple[str, float]:
     """Title and totals, and the height that they take."""
     phrases = [*labels.origin(graph), *labels.counts(graph.totals()), labels.verdict(graph)]
     phrases += [plan.drawn.note]
-    title = labels.shortened(heading_text(graph), 60)
+    title = labels.without_middle(heading_text(graph), 60)
     rows = [f'<text class="title" y="14">{escape(title)}</text>']
     y = 36.0
     for line in _wrapped([p for p in phrases if p], width):
