@@ -52,7 +52,7 @@ def progress_shown(wanted: bool) -> Observer:
 
 
 def in_notebook() -> bool:
-    """Whether this process is a kernel, whose cells can show HTML."""
+    """Whether this process is a notebook kernel, which can show HTML."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None

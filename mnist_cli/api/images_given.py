@@ -201,7 +201,7 @@ def forms_of(given: Any, source: str) -> Forms:
     array = _array(given, source)
     if array.shape[-2:] != (28, 28) or array.ndim not in (2, 3, 4):
         raise UsageError(
-            f"{source} has the shape {array.shape}, which is not that of MNIST's images",
+            f"{source} has the shape {array.shape}, not the shape of MNIST's images",
             f"{FORMS}. A picture of another size can be given as a path or a PIL picture.",
         )
     if array.ndim == 4 and array.shape[1] != 1:

@@ -27,7 +27,7 @@ class Classifier(nn.Module):
     It maps images (N, 1, 28, 28) to log-probabilities (N, classes), float32. The images are light
     on dark: uint8 from 0 to 255, or floating point from 0 to 1, as torchvision's ``ToTensor``
     gives them, without ``Normalize``. On the same device and with the same batches, the
-    log-probabilities are those of ``mnist eval`` and ``mnist predict``, to the bit.
+    log-probabilities equal those of ``mnist eval`` and ``mnist predict`` bit for bit.
 
     Its ``state_dict`` holds the network's weights alone. It can be copied and pickled, trained
     further, moved to another device, and given to :func:`mnist_cli.evaluate`,

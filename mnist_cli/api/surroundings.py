@@ -88,7 +88,7 @@ _calls = 0
 
 @contextlib.contextmanager
 def _outermost() -> Iterator[bool]:
-    """Whether no other call is going on, such as that of a run whose callback calls this one."""
+    """Whether no other call is in progress, such as a run with a callback that makes this one."""
     global _calls
     _calls += 1
     try:

@@ -71,9 +71,7 @@ def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | 
     elif order.repeats is not None:
         environment = read_run(order.repeats).environment
         if changes := session.differences_from(environment):
-            request.note(
-                f"the results may differ from those of {order.repeats}: {'; '.join(changes)}"
-            )
+            request.note(f"the results may differ from {order.repeats}: {'; '.join(changes)}")
     return drive(session, request)
 
 
@@ -173,7 +171,7 @@ def _order(recipe: object, runs: Path, name: str, resume: object, settings: Sett
 
 
 def _callbacks(given: Callback | str | Sequence[Callback | str]) -> tuple[Callback, ...]:
-    """The callbacks, with those of the loggers that are named."""
+    """The callbacks, and one for each named logger."""
     from mnist_cli.training.loggers import logger
 
     return tuple(logger(one.lower()) if isinstance(one, str) else one for one in _listed(given))

@@ -21,7 +21,7 @@ def assert_gradients_finite(loss: Tensor, model: Names | Mapping[str, nn.Module]
     state, and ``loss.backward()`` still works.
 
     Args:
-        loss: a tensor with one entry, whose graph has not been freed.
+        loss: a tensor with one entry; its graph has not been freed.
         model: names the parameters: a model, several models by name, or tensors by name.
 
     Raises:
@@ -39,5 +39,5 @@ def assert_gradients_finite(loss: Tensor, model: Names | Mapping[str, nn.Module]
     )
     if not bad and not inside:
         return
-    subject = which(bad) if bad else "all parameters' gradients are finite, but that of a node is"
+    subject = which(bad) if bad else "all parameters' gradients are finite, but a node's is"
     raise AssertionError(" ".join([f"{subject} not finite.", *(one.message for one in found)]))

@@ -19,7 +19,7 @@ DEAD_UNITS = 0.1
 If units fire at rates spread evenly from 0 to 1, one of N + 1 is silent for N examples by chance:
 1.5% for 64."""
 FEW_PLACES = 64
-"""Examples, or places of all images, below which so many units must be dead: ``DEAD_UNITS_OF_FEW``."""
+"""Number of examples, or of places in all images, below which ``DEAD_UNITS_OF_FEW`` applies."""
 DEAD_UNITS_OF_FEW = 0.75
 """Half of the units are silent in a layer that computes nearly the same for the few examples, as
 deep in an untrained network."""
@@ -39,7 +39,7 @@ Half of them for inputs symmetric about zero; nearly all means units that never 
 class DeadUnits:
     """Units of a ReLU that received a gradient and passed none on, over the whole batch.
 
-    ``places`` is the number of examples, times that of the places in each.
+    ``places`` is the number of examples times the number of places in each.
     """
 
     dead: int
@@ -48,7 +48,7 @@ class DeadUnits:
 
     @property
     def many(self) -> bool:
-        """Whether so many are dead that it is not by chance."""
+        """Whether more are dead than chance explains."""
         limit = DEAD_UNITS if self.places >= FEW_PLACES else DEAD_UNITS_OF_FEW
         return self.total > 0 and self.dead >= limit * self.total
 

@@ -49,7 +49,7 @@ class ParameterDifference:
 
 @dataclass(frozen=True)
 class ActivationDifference:
-    """One call of a module whose output differs; ``figure`` is the figure that differs most."""
+    """A call whose output differs between the graphs; ``figure`` differs most."""
 
     module: str
     call: int
@@ -67,8 +67,8 @@ class GraphComparison:
         structure: a sentence for each part that has no counterpart.
         first: the first pair in the backward pass that differs by more than ``tolerance``.
         tolerance: relative differences up to this are ignored.
-        activation: the first call to end, of those that both graphs have, whose output differs by
-            more than ``tolerance``.
+        activation: the first call, by its end, whose output differs by more than ``tolerance``;
+            None if no call that both graphs have differs.
     """
 
     nodes: tuple[NodeDifference, ...]
@@ -131,7 +131,7 @@ Pairs = list[tuple[Node, Node]]
 
 
 def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
-    """Leaves by name and place: one whose dtype changed has a node for each of its dtypes."""
+    """Leaves by name and place; a leaf whose dtype changed has a node for each dtype."""
     found: dict[tuple[str, int], Node] = {}
     counts: Counter[str] = Counter()
     for node in graph.nodes:

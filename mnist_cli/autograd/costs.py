@@ -44,7 +44,7 @@ class ProductCounter(FlopCounterMode):
 
     @property
     def multiply_adds(self) -> int:
-        """Pairs of a multiplication and an addition, of which torch counts both."""
+        """Multiply-adds; torch counts the multiplication and the addition separately."""
         return int(self.get_total_flops()) // 2
 
 

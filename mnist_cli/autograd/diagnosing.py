@@ -185,7 +185,7 @@ def _of_leaves_only(graph: GradGraph, node: Node) -> bool:
 
 
 def _source(graph: GradGraph, node: Node) -> Node:
-    """The node whose result comes to a node through those that keep nothing: views and casts."""
+    """The node that feeds a node, past views and casts, which save nothing."""
     edges = [edge for edge in node.next if edge is not None]
     while len(edges) == 1 and not node.saved and node.name.partition("Backward")[0] in _PASSING:
         node = graph.nodes[edges[0].node]

@@ -1,4 +1,4 @@
-"""The notebook's experiments: build an expression, call its node, then those of its results.
+"""The notebook's experiments: build an expression, call its node, then its results' nodes.
 
 Returns data and prints nothing. :mod:`mnist_cli.autograd.expression` reads the expression.
 """
@@ -186,7 +186,7 @@ def _down_to_leaves(
 
 
 class _Start(torch.autograd.Function):
-    """A scalar whose backward pass hands a tensor the gradient that it was given with.
+    """A scalar that passes a given gradient to a tensor in the backward pass.
 
     To check a gradient that is given to ``grad`` itself, torch imports sympy (0.5 s).
     """

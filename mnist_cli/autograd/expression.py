@@ -68,7 +68,7 @@ def _product(left: Tensor, right: Tensor) -> int:
 
 
 def _broadcast(*shapes: Sequence[int]) -> int:
-    """The entries of the common shape, of which one number is stored."""
+    """The number of entries of the common shape."""
     views = [torch.zeros(()).expand(tuple(shape)) for shape in shapes]
     return int(torch.broadcast_tensors(*views)[0].numel())
 
@@ -181,7 +181,7 @@ class _Reader:
         self.entries = 0
 
     def refuse(self, what: str, node: ast.expr, hint: str = "") -> NoReturn:
-        """Fail at a node; columns of a parsed node count bytes, those of a terminal characters."""
+        """Fail at a node; a parsed node counts columns in bytes, a terminal in characters."""
         start, end = (
             len(self.text.encode()[:offset].decode(errors="ignore"))
             for offset in (node.col_offset, node.end_col_offset or node.col_offset + 1)
@@ -286,7 +286,7 @@ class _Reader:
         values: Sequence[Value],
         grown: Callable[..., int] | None = None,
     ) -> Value:
-        """Run one operation; one whose result may be larger than its operands is measured before."""
+        """Run one operation; if its result may outgrow its operands, check the size before."""
         try:
             if not any(isinstance(value, Tensor) for value in values):
                 return _numbers(call, [v for v in values if not isinstance(v, Tensor)])

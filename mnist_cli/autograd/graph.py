@@ -226,7 +226,7 @@ class ModuleCall:
         call: number of earlier calls of the same module.
         inputs: every tensor in the arguments.
         outputs: every tensor in the result; empty if the module raised an error.
-        parameters: entries of the module's own parameters, without those of its children. A
+        parameters: entries of the module's own parameters, without its children's. A
             parameter counts at the first call that has it, so that the calls add up.
         activation: figures of the first output at the end of the call, before any later
             operation in place; None without an output whose values can be read.

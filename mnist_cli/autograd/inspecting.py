@@ -136,7 +136,7 @@ class Report:
             The file, usable as a path. Its ``note`` says if a large graph was folded.
 
         Raises:
-            UsageError: the suffix is not that of a format.
+            UsageError: no format has this suffix.
             OutputError: the file cannot be written.
         """
         return writing.save(

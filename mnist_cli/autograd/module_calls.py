@@ -30,8 +30,8 @@ class CallLog:
     """The calls so far, in the order in which they began.
 
     Holds copies of activations only until their figures are computed; see
-    :class:`StatsCollector`. ``fresh`` has, by the call's place, the parameters that no earlier call
-    had.
+    :class:`StatsCollector`. ``fresh`` maps a call's place to the parameters that it is the first to
+    use.
     """
 
     fresh: dict[int, list[nn.Parameter]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class CallLog:
 
         Args:
             place: of the call.
-            group: the module, and those in it of which no call is seen.
+            group: the module, and the submodules whose calls are not seen.
             given: the result; None if it raised an error.
         """
         outputs = list(tensors_in(given))
@@ -85,7 +85,7 @@ class CallLog:
             return
 
     def _fresh(self, group: Sequence[nn.Module]) -> list[nn.Parameter]:
-        """The parameters of these modules that no earlier call had."""
+        """The parameters of these modules that no earlier call used."""
         every = nn.Module.named_parameters  # a subclass may have another method of that name
         own = {id(one): one for module in group for _, one in every(module, recurse=False)}
         fresh = [one for one in own.values() if not is_lazy(one) and id(one) not in self._counted]

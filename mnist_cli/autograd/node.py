@@ -150,7 +150,7 @@ def _dtype_handed_over(
 
 
 def _mentions(node: Node, method: str) -> bool:
-    """Whether a Function's forward may call a method of ``ctx`` whose effect cannot be read back.
+    """Whether a Function's forward may call a method of ``ctx`` with an effect that cannot be read.
 
     Looks into decorators, base classes and the functions that it calls by name.
     """

@@ -40,7 +40,7 @@ class Observer:
             self._handles.append(node.register_hook(partial(take, one.id)))
 
     def begin(self, backward: int) -> None:
-        """Take what comes in this backward, the number of which :func:`backward_id` gives."""
+        """Collect gradients of one backward, identified by :func:`backward_id`."""
         self._seen.backward = backward
 
     def _take_of_leaf(self, number: int, left: Grads, arrived: Grads) -> None:

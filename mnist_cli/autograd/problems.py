@@ -97,8 +97,8 @@ def problem_of(step: int, parameters: tuple[str, ...], evidence: Evidence) -> Pr
 
     Args:
         step: the number of the pass, from 0.
-        parameters: names of those whose gradient is not finite; none if the model's output
-            already is not.
+        parameters: names of the parameters whose gradient is not finite; none if the model's
+            output is already not finite.
         evidence: what running the pass again showed.
     """
     node = evidence.node

@@ -34,7 +34,7 @@ class Recomputed:
 
     Attributes:
         modules: every module, with its children.
-        leaves: the modules' parameters, other leaves, and those of graphs that are held.
+        leaves: the modules' parameters, other leaves, and the leaves of graphs that are held.
         contexts: contexts that can be entered once, as a debugged checkpoint's.
     """
 

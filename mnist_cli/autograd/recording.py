@@ -175,8 +175,8 @@ def changing(walked: Walk) -> bool:
     """Whether a gradient may change after a node saw it.
 
     A Function may change in place or free what it gets; a reentrant checkpoint adds to leaves, as
-    does a leaf whose dtype changed, which has several nodes. A model sharded over processes, of
-    which the leaves are wrappers, frees each gradient once it is summed.
+    does a leaf whose dtype changed, which has several nodes. A model sharded over processes
+    has wrappers as leaves, and frees each gradient once it is summed.
     """
     named = [node for node in walked.graph.nodes if node.parameter is not None]
     once = len({node.parameter for node in named}) == len(named)
@@ -185,7 +185,7 @@ def changing(walked: Walk) -> bool:
 
 
 def _reshaped(walked: Walk) -> dict[int, str]:
-    """The AccumulateGrad nodes, and names, of leaves whose data got another shape since.
+    """AccumulateGrad nodes, by id, and names of leaves whose shape has changed since the forward.
 
     The engine can only make a gradient that nobody else holds the ``.grad`` of such a leaf.
     """

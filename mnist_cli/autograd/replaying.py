@@ -87,7 +87,7 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
     - sums are made out of place, the earlier first;
     - a Function written in Python gets zeros for missing gradients, unless it declined.
 
-    Hooks do not fire, except those of leaf tensors, which are visible and applied.
+    Hooks do not fire, except hooks of leaf tensors, which are visible and applied.
 
     Args:
         walked: a walk whose root is a tensor.

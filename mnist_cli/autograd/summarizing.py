@@ -40,7 +40,7 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
         kwargs: its keyword arguments.
 
     Raises:
-        UsageError: it is an optimised or scripted program, of which no call can be seen.
+        UsageError: it is an optimised or scripted program, so its calls cannot be seen.
         TypeError: it is not a module.
         Exception: the module's own, of its forward pass.
     """

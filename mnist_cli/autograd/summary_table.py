@@ -28,8 +28,8 @@ TEXTUAL = 4
 class SummaryRow:
     """One call of a module, or a module with parameters that is never called.
 
-    Numbers are those of the module itself, without its children, so that the rows add up. What
-    a module shares with an earlier row counts there.
+    Numbers exclude the module's children, so that the rows add up. A shared parameter counts in
+    the first row that has it.
 
     Attributes:
         module: the path; empty for the whole.

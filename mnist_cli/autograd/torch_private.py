@@ -55,9 +55,9 @@ def is_function(node: Node) -> bool:
 
 
 def is_function_class(kind: type[Node]) -> bool:
-    """Whether nodes of a class are those of a Function.
+    """Whether a class of nodes belongs to a Function.
 
-    Without the base class of such nodes, the Function that they keep decides.
+    If torch does not have the base class of such nodes, the Function that they keep decides.
     """
     base = getattr(torch.autograd.function, "BackwardCFunction", None)
     return issubclass(kind, base) if base is not None else hasattr(kind, "_forward_cls")

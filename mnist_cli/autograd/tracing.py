@@ -50,7 +50,7 @@ class ModuleTrace:
         return self.log.calls() if self.log is not None else ()
 
     def fresh_parameters(self, place: int) -> list[nn.Parameter]:
-        """The parameters of a call's module that no earlier call had."""
+        """The parameters that this call is the first to use."""
         return self.log.fresh.get(place, []) if self.log is not None else []
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ from mnist_cli.autograd.torch_private import (
 
 @dataclass(eq=False)
 class RandomState:
-    """The states of the CPU's generator and of those of CUDA devices, by index."""
+    """States of the random generators: the CPU's, and each CUDA device's by index."""
 
     cpu: Tensor
     cuda: dict[int, Tensor]

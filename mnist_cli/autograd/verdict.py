@@ -85,7 +85,7 @@ def require_exact(verdict: Verdict) -> None:
 def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Comparison:
     """Compare two tensors of any shape bit for bit; None is a missing gradient.
 
-    Their dtype is a floating-point or a complex one, as that of every gradient.
+    Their dtype is floating-point or complex, as every gradient's is.
 
     Returns:
         The largest difference, and the largest distance in ULPs. A ULP is one step to the next
@@ -114,7 +114,7 @@ def compare_tensors(name: str, ours: Tensor | None, theirs: Tensor | None) -> Co
 
 
 def _gaps(ours: Tensor, theirs: Tensor) -> tuple[float, int]:
-    """Largest difference and largest distance in ULPs of entries (N,) whose bits differ."""
+    """The largest difference and the largest distance in ULPs of entries (N,) that differ."""
     if bool((ours.isnan() != theirs.isnan()).any()):
         return math.inf, FARTHEST
     number = ~ours.isnan()

@@ -39,7 +39,7 @@ from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, trace_modules
 from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
 
 READ_AFTER = 1000
-"""Passes whose sums may wait on an accelerator before they are read."""
+"""Number of passes after which sums are read from an accelerator."""
 
 
 def watch(
@@ -64,8 +64,8 @@ def watch(
 
     Args:
         model: any module; also a compiled one, and one that DistributedDataParallel wraps.
-        every: record one pass of so many, beginning with the first.
-        keep: hold so many records, the newest, and so many problems, the first.
+        every: record every ``every``-th pass, beginning with the first.
+        keep: number of records to hold, the newest ones, and of problems, the first ones.
         on_problem: called with each problem; what it raises comes out of ``backward`` or of the
             call of the model.
         scaler: the ``GradScaler`` of the training, so that an overflow of the scaled loss, which
@@ -212,8 +212,8 @@ class Watch:
     def _arm(self) -> None:
         """Trace the modules of the next pass.
 
-        Our hooks come after those of the trace, which ends in ours: torch does not allow that a
-        hook is removed before its turn.
+        Our hooks run after the trace's, which our hook removes: torch does not allow a hook to be
+        removed before it has run.
         """
         self._tracing.close()
         self._trace = None
@@ -340,7 +340,7 @@ class Watch:
     # Accelerators: nothing waits for the device until the sums are read.
 
     def _read_sums(self) -> None:
-        """Look for the first backward whose gradients were not finite."""
+        """Find the first backward with gradients that are not finite."""
         waiting, self._sums = self._sums, []
         for step, sums in waiting:
             bad = tuple(name for name, total in bits.fetched(sums) if not math.isfinite(total))

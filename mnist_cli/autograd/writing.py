@@ -72,7 +72,7 @@ def save(
         runs of nodes as one box each; ``note`` says so, and so does the picture.
 
     Raises:
-        UsageError: the suffix is not that of a format, or there is no such direction.
+        UsageError: no format has this suffix, or there is no such direction.
         OutputError: the file cannot be written. No part of it is left.
     """
     file = Path(path)
@@ -100,11 +100,7 @@ def _lines(graph: GradGraph, chosen: Format, direction: Direction) -> tuple[str,
 def _format(file: Path) -> Format:
     name = ENDINGS.get(file.suffix.lower())
     if name is None:
-        why = (
-            f"its suffix {file.suffix} is not that of a format"
-            if file.suffix
-            else "it has no suffix"
-        )
+        why = f"no format has the suffix {file.suffix}" if file.suffix else "it has no suffix"
         raise UsageError(f"cannot save {file}: {why}", f"Use one of {', '.join(ENDINGS)}.")
     return FORMATS[name]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mnist_cli.inference.shown import Shown
 
 CLASSES = 10
-MAX_IMAGES = 4096  # activations are computed, and those of more may not fit into memory
+MAX_IMAGES = 4096  # activations are computed, and more images may not fit into memory
 
 
 def _complete_networks(context: typer.Context, incomplete: str) -> list[str]:

@@ -66,7 +66,7 @@ def open_checkpoint(
 
 
 def naming_the_flag() -> AbstractContextManager[None]:
-    """Name the option in the hint of a checkpoint whose network the user must name."""
+    """Name the option in the hint if the user must name a checkpoint's network."""
     from mnist_cli.api.checkpoint_given import saying_how
 
     return saying_how(f"--model {EXAMPLE}")

@@ -46,12 +46,12 @@ class Step:
         module: the path of its weight's module, or of the weight itself. Without a weight, the
             path of the module that calls it; empty for the network.
         operation: its description in words.
-        sources: the numbers of the steps whose results it takes; 0 stands for the images.
+        sources: the numbers of the steps that it takes results from; 0 stands for the images.
         inputs: shapes of its inputs, without weights.
         outputs: shapes of its outputs.
         weights: those that it uses and no earlier step uses.
         multiply_adds: pairs of a multiplication and an addition, without biases.
-        bytes: memory of its outputs; 0 if they share that of its inputs.
+        bytes: memory of its outputs; 0 if they share their inputs' memory.
     """
 
     number: int

@@ -25,7 +25,7 @@ FOLLOWING = {
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish", "softplus"),
     *("hardtanh", "hardswish", "tanh", "sigmoid", "log_softmax"),
 }
-"""Operations that belong to the layer whose output they take. ``maximum`` takes slices of it."""
+"""Operations that belong to the layer before them. ``maximum`` takes slices of its output."""
 
 
 @dataclass(frozen=True)

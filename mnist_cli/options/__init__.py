@@ -34,7 +34,7 @@ def of_key(name: str, default: str, meaning: str = "") -> Any:
     Args:
         name: the key's.
         default: what applies if it is not given, as ``--help`` says it; empty says nothing.
-        meaning: its help; default, that of the key.
+        meaning: its help; the key's by default.
     """
     key, words, flag = keys.KEYS[name], keys.words(name), keys.flag(name)
     assert key.option is not None

@@ -68,7 +68,7 @@ def _with_settings(words: list[str], last: int) -> tuple[list[str], int]:
 
 
 def key_typed() -> str:
-    """The key of ``--set`` whose value is completed, if the shell has split it off; else empty."""
+    """The key of ``--set`` before the value, if the shell has split it off; else empty."""
     return os.environ.get(_KEY, "")
 
 

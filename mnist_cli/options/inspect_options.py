@@ -168,7 +168,7 @@ AgainstFlag = Annotated[
     ),
 ]
 TOLERANCE = 1e-9
-"""Figures are computed in float64; those of one gradient differ by up to 1e-16 between dumps."""
+"""Figures are computed in float64; between dumps, one gradient's differ by up to 1e-16."""
 
 ToleranceFlag = Annotated[
     float,

@@ -56,7 +56,7 @@ def _train(data: LoadedData, device: torch.device, runs: Path, batch: int, image
     """Train one epoch on ``images`` images; return their number."""
     settings = {
         "model": "conv4-wide",
-        "halves": False,  # whose peaks of memory meet or miss each other by chance
+        "halves": False,  # the peaks of two threads coincide only by chance
         "epochs": 1,
         "batch_size": batch,
         "train_size": images,

@@ -81,7 +81,7 @@ def _difference(agreement: Agreement) -> str:
 def export_document(
     exported: Exported, path: Path, verified: Agreement | None, data: DatasetSpec | None
 ) -> dict[str, Any]:
-    """What ``--json`` prints; arguments as those of :func:`print_export`."""
+    """What ``--json`` prints; arguments as for :func:`print_export`."""
     check = exported.check
     document: dict[str, Any] = {
         "checkpoint": str(exported.source.path),

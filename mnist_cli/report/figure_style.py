@@ -54,7 +54,7 @@ _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate":
 def measured_in_training(
     *, augmented: bool | None, plain: bool, smoothed: bool, steps: bool = False
 ) -> str:
-    """A note under curves: why training figures may look worse than those of validation.
+    """A note under curves: why training figures may look worse than validation figures.
 
     Args:
         augmented: whether the recipe augments images; None if some of the runs do.

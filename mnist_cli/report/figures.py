@@ -126,8 +126,8 @@ def finish_curves(
 
     Args:
         loss: the axes of the loss.
-        accuracy: those of the accuracy.
-        rate: those of the learning rate.
+        accuracy: the accuracy's.
+        rate: the learning rate's.
         epochs: of the longest run.
         steps: whether loss and accuracy are drawn by steps too.
     """

@@ -55,7 +55,7 @@ def print_dump(
     Args:
         graph: the part that is shown.
         findings: each names its node by its id in the whole graph.
-        renumbered: the ids of ``graph`` are not those of the whole graph.
+        renumbered: the ids of ``graph`` differ from the whole graph's.
         forward: show the calls of modules in place of the tree.
     """
     if forward:
@@ -139,7 +139,7 @@ def print_diagnoses(findings: Sequence[Diagnosis], *, renumbered: bool = False) 
 
     Args:
         findings: each names its node by its id in the whole graph.
-        renumbered: say that the ids shown are not those of the whole graph.
+        renumbered: say that the ids shown differ from the whole graph's.
     """
     console = stdout(wide=True)
     console.print()

@@ -36,7 +36,7 @@ class TrainingReport(Observer):
     Args:
         silent: whether to show warnings alone.
         ranks: number of processes on this machine that share the run.
-        out: the console for the bar and the lines; None is that of stdout.
+        out: the console for the bar and the lines; None writes to stdout.
     """
 
     def __init__(self, *, silent: bool, ranks: int = 1, out: Console | None = None) -> None:
@@ -233,7 +233,7 @@ def _figure(session: Session) -> dict[str, Any]:
 
 
 def _drawn(session: Session) -> str:
-    """What the training figures of ``curves.png`` hold that those of validation do not."""
+    """What training figures in ``curves.png`` include and validation figures do not."""
     config = session.config
     losses = "loss and accuracy"
     if config.label_smoothing:

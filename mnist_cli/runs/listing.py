@@ -332,7 +332,7 @@ def distinctions(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def differences(tables: Sequence[Figures], leave_out: Iterable[str] = ()) -> dict[str, list[Any]]:
-    """The keys whose values differ between tables, each with its value in every table.
+    """The keys with values that differ between tables, each with its value in every table.
 
     A key that a table lacks counts as None; an empty table counts as no difference. The keys keep
     the order of the tables.

@@ -168,7 +168,7 @@ class SweepResult:
 
     @property
     def code(self) -> int:
-        """The exit code: 0, or that of the first run that failed."""
+        """The exit code: 0, or the first failed run's."""
         return next((int(run.failure["code"]) for run in self.failed if run.failure), 0)
 
     def to_plain(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_an_infinity_that_reaches_no_parameter_counts_too() -> None:
     """The slope of sqrt at 0 is infinite; ReLU's mask stops it."""
     weight = torch.tensor([-1.0, 2.0], requires_grad=True)
     loss = torch.sqrt(torch.relu(weight)).sum()
-    with pytest.raises(AssertionError, match=r"but that of a node .* SqrtBackward0"):
+    with pytest.raises(AssertionError, match=r"but a node's is .* SqrtBackward0"):
         assert_gradients_finite(loss, {"weight": weight})
 
 

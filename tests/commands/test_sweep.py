@@ -132,10 +132,7 @@ def test_a_run_is_repeated_to_the_same_bits(run: Run) -> None:
     recipes = [one["recipe"] for one in run("runs", "--json").document["runs"]]
     assert recipes == ["smoke", "smoke"]  # the repeated run is of the same recipe
     said = run("train", "--config", "first", "--threads", 4, "--dry-run").err
-    assert (
-        "results may differ from those of runs/0001-first: threads per operation: 1 then, 2 now"
-        in said
-    )
+    assert "results may differ from runs/0001-first: threads per operation: 1 then, 2 now" in said
     refused = run("train", "--config", "runs/0001-first/best.pt")
     assert (refused.code, "Name its run: --config runs/0001-first" in refused.err) == (2, True)
 

@@ -27,7 +27,7 @@ class Format:
     _function: str = "render"
 
     def render(self, graph: GradGraph, **given: Any) -> str:
-        """The graph in this format, with those of the given options that have an effect on it."""
+        """The graph in this format; options without an effect on it are dropped."""
         return self.renderer(graph, **{n: v for n, v in given.items() if n in self.options})
 
     @property
@@ -59,7 +59,7 @@ def draw(graph: GradGraph, name: str = "html", **options: Any) -> str:
     Args:
         graph: the graph.
         name: text, json, dot, mermaid, svg or html.
-        options: those of the format's renderer. ``direction`` of the forward pass, "down" or
+        options: the renderer's. ``direction`` of the forward pass, "down" or
             "right" (all but text and json); ``order`` of a replay's calls and ``findings`` (html).
 
     Raises:

@@ -14,7 +14,7 @@ _ASCII = str.maketrans({"─": "-", "±": "+-", "…": "~", "×": "x"})
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], textual: int) -> list[str]:
-    """The header, a rule and the rows, of which the first ``textual`` cells hold words."""
+    """The header, a rule and the rows; the first ``textual`` columns hold words."""
     table = [header, *([without_middle(cell, MAX_WIDTH) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [_line(row, widths, textual) for row in table]

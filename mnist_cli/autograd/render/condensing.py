@@ -140,7 +140,7 @@ class _Tree:
             self.opened.update(level)
 
     def crowded(self, area: _Area) -> bool:
-        """Whether an area has so many items that runs of them are drawn."""
+        """Whether an area has too many items to draw each one."""
         return self.size[area] > min(_CROWD, self.most)
 
     @property

@@ -36,8 +36,8 @@ class Link:
 class Layers:
     """Items and placeholders on layers, in order.
 
-    ``rows[0]`` is the first layer. Vertices from ``items`` on are placeholders; ``chains[l]`` are
-    those of link ``l``, and ``segments`` what lies between two neighbouring layers.
+    ``rows[0]`` is the first layer. Vertices from ``items`` on are placeholders: ``chains[l]`` has
+    the ones of link ``l``. ``segments`` are the pieces of links between neighbouring layers.
     """
 
     items: int

@@ -20,7 +20,7 @@ MAX_CALLS = 1000
 
 
 def lines(graph: GradGraph, *, ascii_only: bool = False) -> list[str]:
-    """The table, line by line; ``gradient`` is the norm of that of the module's own parameters.
+    """The table, line by line; ``gradient`` is the norm over the module's own parameters.
 
     Raises:
         UsageError: the graph has no calls of modules.

@@ -58,7 +58,7 @@ class Scene:
         return area in self.ancestors[self.call_of[box]]
 
     def route(self, edge: Edge) -> list[int | None]:
-        """The areas that an edge passes, from the innermost of its source to that of its target."""
+        """The areas that an edge passes, from its source's innermost area to its target's."""
         up = self.ancestors[self.call_of[edge.source]]
         down = self.ancestors[self.call_of[edge.target]]
         common = next(area for area in up if area in down)
@@ -98,7 +98,7 @@ class Scene:
         return self._with_spine(edges)
 
     def _make_room(self) -> None:
-        """Widen each card whose side has too little room for its links."""
+        """Widen each card with too little room for its links on one side."""
         for ends in ([e.source for e in self.edges], [e.target for e in self.edges]):
             for box, links in Counter(ends).items():
                 need = (links - 1) * stacking.LANE + 2 * stacking.ATTACH
