@@ -18,7 +18,7 @@ def average(
     first: bool,
     copied: Collection[int] = frozenset(),
 ) -> None:
-    """Update the average with the model's weights; the ``first`` ones are copied.
+    """Update the average with the model's weights; in the first step, copy them.
 
     Does what :meth:`AveragedModel.update_parameters` does to the weights. That method also reads
     ``n_averaged``, which waits for the GPU at every step and cannot be captured; here the caller
@@ -28,16 +28,16 @@ def average(
         averaged: the average.
         model: the network that trains.
         first: whether this is the first step.
-        copied: places of tensors that are always copied, as :func:`unaveraged` gives them.
+        copied: indices of tensors that are always copied, from :func:`unaveraged`.
     """
     pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
-    for place, (mean, value) in enumerate(pairs):
-        if first or place in copied:
+    for index, (mean, value) in enumerate(pairs):
+        if first or index in copied:
             mean.copy_(value)
     if first:
         return
     assert averaged.multi_avg_fn is not None
-    rest = [pair for place, pair in enumerate(pairs) if place not in copied]
+    rest = [pair for index, pair in enumerate(pairs) if index not in copied]
     for alike in (Tensor.is_floating_point, Tensor.is_complex, _counts):
         chosen = [pair for pair in rest if alike(pair[0])]
         if chosen:
@@ -45,14 +45,14 @@ def average(
 
 
 def unaveraged(model: nn.Module) -> frozenset[int]:
-    """Places, among parameters and buffers, of what no average makes sense of; waits for the device.
+    """Indices of the parameters and buffers that must not be averaged; waits for the device.
 
-    An average of equal integers may round to another one, as those of a table of indices; that of
-    two equal infinities, as in a mask, is NaN.
+    The average of equal integers, as in a table of indices, may round to another integer. The
+    average of two equal infinities, as in a mask, is NaN.
     """
     return frozenset(
-        place
-        for place, one in enumerate(_tensors(model))
+        index
+        for index, one in enumerate(_tensors(model))
         if _counts(one) or not bool(one.isfinite().all())
     )
 

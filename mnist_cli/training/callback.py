@@ -83,10 +83,10 @@ class Progress:
         epoch: the epoch that these steps belong to, from 1.
         step: number of steps in the run so far.
         epochs_done: number of epochs so far, with the fraction of the running one.
-        train_loss: mean over the training images since the last call; of an epoch, over the epoch.
+        train_loss: mean over the training images since the last call; for an epoch, over all of it.
         train_plain_loss: the same without label smoothing.
         train_accuracy: a fraction of 1.
-        grad_norm: mean over the steps of the whole gradient's 2-norm before clipping.
+        grad_norm: 2-norm of the whole gradient before clipping; mean over the steps.
         lr: learning rate of the last step.
         images_per_second: training images of all processes over the seconds of the steps alone.
         val_loss, val_accuracy: on the validation set; None for steps and without a validation set.
@@ -116,7 +116,7 @@ class Progress:
 
 
 class Callback:
-    """Follows a run. Override the methods you need; those of this class do nothing.
+    """Follows a run. Override the methods you need; by default, they do nothing.
 
     If several processes train a run, only the leading one calls them. A callback does not change
     the run's bits: after each call, the random generators and torch's settings are restored, with
@@ -128,9 +128,9 @@ class Callback:
     :meth:`on_error` is called once.
 
     Attributes:
-        every: number of steps between two calls of :meth:`on_step`, counted within each epoch and
-            at most an epoch; read after :meth:`on_start`. 0 is as often as the run logs
-            (``log_every``: by default about 100 times per run). Each call waits for the device.
+        every: number of steps between two calls of :meth:`on_step`, counted within each epoch; at
+            most one epoch. It is read after :meth:`on_start`. 0 follows the run's ``log_every``: by
+            default about 100 calls per run. Each call waits for the device.
     """
 
     every: int = 0

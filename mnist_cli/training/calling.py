@@ -33,11 +33,11 @@ ELSEWHERE = {
     "on_end": "on_train_end on_fit_end on_test_end on_finish",
     "on_error": "on_exception on_failure on_interrupt on_keyboard_interrupt",
 }
-"""What Keras, Lightning and others call methods that are called at about these moments."""
+"""The names of similar methods in Keras, Lightning and other libraries."""
 
 
 def check_callbacks(callbacks: Sequence[object]) -> None:
-    """Refuse what is not a callback, or has methods that nothing calls, before a run begins.
+    """Before a run begins, refuse objects that are no callbacks or have methods that nothing calls.
 
     Raises:
         UsageError: names the object.
@@ -78,7 +78,7 @@ class _Pace:
     batch: int = 0
 
     def begin(self, session: Session) -> None:
-        """Measure from here on: the run begins, goes on within an epoch, or begins an epoch."""
+        """Start measuring: at the start of the run or of an epoch, or within a resumed epoch."""
         state = session.state
         self.batch, self.images = state.batch, state.running.images
         self.seconds, self.before = state.clock.seconds, None
@@ -87,7 +87,7 @@ class _Pace:
             self.before = self._mark(session) if self.every else logged
 
     def marks(self, session: Session) -> list[Mark]:
-        """The sums at the steps that a call is due for, since the last event."""
+        """The sums at each step since the last event after which a call is due."""
         state = session.state
         before, self.batch = self.batch, state.batch
         if not self.every:
@@ -114,7 +114,7 @@ class _Pace:
 
 
 class Calls(Observer):
-    """Calls callbacks on behalf of one run; :meth:`of` is a context that begins and ends them."""
+    """Calls the callbacks of one run; :meth:`of` is a context manager that begins and ends them."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Calls(Observer):
         self._run = _observed(session, group, note)
         self._note = note
         self._paces: list[_Pace] = []
-        self._hears_epochs = any(_listens(one, "on_epoch") for one in callbacks)
+        self._follows_epochs = any(_listens(one, "on_epoch") for one in callbacks)
 
     @classmethod
     @contextlib.contextmanager
@@ -140,11 +140,11 @@ class Calls(Observer):
         group: str,
         note: Callable[[str], None],
     ) -> Iterator[Calls]:
-        """Start the callbacks; if the block raises, tell those that were started.
+        """Start the callbacks; if the block raises, call ``on_error`` of those that were started.
 
         Args:
             session: the run, before its first step.
-            callbacks: what to call; nothing is called on a rank that does not lead.
+            callbacks: the callbacks; only the leading rank calls them.
             group: the sweep that the run belongs to, if any.
             note: shows a message to the user.
         """
@@ -153,7 +153,7 @@ class Calls(Observer):
             calls._start()
             yield calls
         except BaseException as error:
-            calls._tell(error)
+            calls._call_on_error(error)
             raise
         finally:
             calls._run.let_go()
@@ -162,7 +162,7 @@ class Calls(Observer):
         for one in self._callbacks:
             self._started.append(one)
             self._call(one, "on_start")
-        check_callbacks(self._callbacks)  # one may have chosen its steps only now
+        check_callbacks(self._callbacks)  # on_start may have set ``every``
         paces: dict[int, _Pace] = {}
         for one in self._callbacks:
             if _listens(one, "on_step"):
@@ -172,26 +172,26 @@ class Calls(Observer):
             pace.begin(self._session)
 
     def step(self, session: Session, step: StepResult) -> None:
-        """Call those that are due after this step."""
+        """Call the callbacks that are due after this step."""
         for pace in self._paces:
             if marks := pace.marks(session):
                 with session.state.clock.paused():
                     for progress in pace.rows(session, marks):
-                        self._ask(pace.callbacks, "on_step", progress)
+                        self._call_each(pace.callbacks, "on_step", progress)
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
-        """Call all of them after an epoch."""
-        if self._hears_epochs:
+        """Call every callback after an epoch."""
+        if self._follows_epochs:
             with session.state.clock.paused():
                 done = session.state.epoch + session.state.batch / session.loader.batches
                 progress = _progress(result, kind=EPOCH, epochs_done=done)
-                self._ask(self._callbacks, "on_epoch", progress)
+                self._call_each(self._callbacks, "on_epoch", progress)
         for pace in self._paces:
             pace.begin(session)
         return False
 
     def end(self, summary: Summary) -> None:
-        """Tell all of them how the run ended, then raise the first error of one, if any."""
+        """Call ``on_end`` of every callback, then raise the first of their errors, if any."""
         failures = []
         while self._started:
             one = self._started.pop(0)
@@ -202,8 +202,8 @@ class Calls(Observer):
         if failures:
             raise failures[0]
 
-    def _ask(self, callbacks: Sequence[Callback], method: str, progress: Progress) -> None:
-        """Call one method of each; stop the run if one asks for it, after all were called."""
+    def _call_each(self, callbacks: Sequence[Callback], method: str, progress: Progress) -> None:
+        """Call one method of each callback; then stop the run if a callback asks for it."""
         for one in callbacks:
             try:
                 answer = self._call(one, method, progress)
@@ -213,7 +213,7 @@ class Calls(Observer):
                 self._session.keep()
                 raise
 
-    def _tell(self, error: BaseException) -> None:
+    def _call_on_error(self, error: BaseException) -> None:
         for one in self._started:
             try:
                 self._call(one, "on_error", error)
@@ -244,7 +244,7 @@ def generators_kept(device: torch.device) -> Iterator[None]:
 
 
 def _listens(callback: Callback, method: str) -> bool:
-    """Whether a callback has its own method; for others no device is waited for."""
+    """Whether a callback overrides the method; if not, the run need not wait for the device."""
     own = getattr(callback, method)
     return getattr(own, "__func__", own) is not getattr(Callback, method)
 
@@ -286,6 +286,6 @@ def _observed(session: Session, group: str, note: Callable[[str], None]) -> Obse
 
 
 def _progress(row: EpochResult | StepRow, **more: Any) -> Progress:
-    """What a callback sees of a row of ``metrics.jsonl``, and of ``more`` under its names."""
+    """The :class:`Progress` of a row of ``metrics.jsonl``; ``more`` adds values by name."""
     plain = row.to_plain() | more
     return Progress(**{one.name: plain[one.name] for one in fields(Progress)})

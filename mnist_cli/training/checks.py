@@ -1,4 +1,4 @@
-"""Signs in a run that it does not learn, in words: for warnings. Changes nothing of the run."""
+"""Warnings that a run does not learn. Changes nothing in the run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.session import Session
 
 NAMED = 6
-"""Up to this number of parameters, a warning names all of them."""
+"""Maximum number of parameters that a warning names."""
 
 
 ENOUGH = 100
-"""Number of images whose accuracy says whether a network learns."""
+"""Minimum number of images from which the accuracy shows whether a network learns."""
 
 
 def before_training(session: Session) -> Iterator[str]:
-    """What the configuration alone shows."""
+    """Warnings that follow from the configuration and the number of images."""
     images, size = session.train_images, session.config.images_per_step
     if images < size:
         keys, either = "batch_size", "batch_size"
@@ -32,7 +32,7 @@ def before_training(session: Session) -> Iterator[str]:
 
 
 def after_epoch(session: Session, result: EpochResult) -> Iterator[str]:
-    """What the first epoch that this process trained shows; waits for the device."""
+    """Warnings after the first epoch that this process trained; waits for the device."""
     cut_off = without_gradient(result)
     if cut_off:
         names = ", ".join(cut_off[:NAMED])
@@ -50,17 +50,17 @@ def after_epoch(session: Session, result: EpochResult) -> Iterator[str]:
 def without_gradient(result: EpochResult) -> list[str]:
     """The parameters whose gradient was missing or all zero in the epoch's measured step.
 
-    None of them if it was so for all, but not in other steps: fp16's scaler has skipped that one.
+    Empty if this holds for all parameters but not in other steps: fp16's scaler skipped the step.
     """
     still = [name for name, norms in result.norms.items() if norms.gradient == 0]
     return [] if len(still) == len(result.norms) and result.grad_norm > 0 else still
 
 
 def at_chance(session: Session, result: EpochResult) -> str:
-    """Says so if the accuracy is no better than always answering with the most frequent class.
+    """A warning if the accuracy is no better than always answering with the most frequent class.
 
-    It must lie two standard errors above that class's share. Of the validation set, or of the
-    training set if that is small. Empty if it is better, or too few images show it.
+    A better accuracy is more than two standard errors above that class's share. Uses the validation
+    set, or the training set if that is small. Empty if it is better, or if there are few images.
     """
     labels, which = session.data.train.labels, "training"
     accuracy, count = result.accuracy, session.train_images

@@ -19,9 +19,9 @@ def expected(error: BaseException) -> MnistError | None:
     """The expected error that any exception stands for.
 
     Returns:
-        An :class:`MnistError` as it is. An error with a code and a hint for memory that ran out,
-        a failure in the user's own file, a missing optional package and a failure of the system.
-        None for a bug.
+        An :class:`MnistError` unchanged. An error with a code and a hint if memory ran out, the
+        user's own file failed, an optional package is missing or the system failed. None for a
+        bug.
     """
     if isinstance(error, MnistError):
         return error
@@ -54,9 +54,9 @@ def _shortage(error: BaseException) -> MnistError | None:
 
 @contextlib.contextmanager
 def attributed(what: str, doing: str, hint: Callable[[], str]) -> Iterator[None]:
-    """Report an error that torch raises inside as the user's network's: it has passed its trial.
+    """Attribute an error of torch in the block to the user's network, which has passed its trial.
 
-    Errors of the user's own lines and of the system, and a lack of memory, pass as they are.
+    Errors of the user's own lines and of the system, and a lack of memory, pass unchanged.
 
     Args:
         what: the network, for messages.

@@ -35,7 +35,7 @@ from mnist_cli.runs.results import MEANS
 from mnist_cli.training.step import Stepper
 
 STEPS = 8
-"""Steps of the larger of two graphs; the other holds one, for the remainder."""
+"""Number of steps in the larger of two graphs; the other holds one step, for the remainder."""
 
 SKIPS_BAD_STEPS = ("sgd", "adam", "adamw", "muon")
 """Optimisers that skip a step by a flag on the device, and read their learning rate there."""
@@ -47,7 +47,7 @@ class Capturer(Protocol):
     """Turns the kernels that a function launches into something that can be replayed."""
 
     def rehearse(self, function: Callable[[], None]) -> None:
-        """Run ``function`` where it will be captured, so that libraries initialise before."""
+        """Run ``function`` where it will be captured, so that libraries initialise first."""
         ...
 
     def capture(self, function: Callable[[], None], generator: torch.Generator) -> Replay:
@@ -127,7 +127,7 @@ def captures(
 ) -> bool:
     """Whether this run's steps are captured; ``auto`` means wherever that is possible.
 
-    Not of the user's own network by ``auto``: a graph would freeze what it decides in Python.
+    ``auto`` excludes the user's own network: a graph would freeze its decisions in Python.
 
     Raises:
         UsageError: ``cuda_graph = true``, and they cannot be captured; with the reason.
@@ -156,7 +156,7 @@ class Graphed:
         self._gave_up = False
 
     def epoch(self) -> Iterator[None]:
-        """Take the batches that are left of the state's epoch, yielding as the state is whole."""
+        """Take the remaining batches of the state's epoch; yield whenever the state is complete."""
         state, program = self._stepper.state, self._program
         if program.full and not self._rehearsed:
             with state.clock.paused():
@@ -174,14 +174,14 @@ class Graphed:
             yield
 
     def sums_after(self, batch: int) -> Tensor:
-        """The epoch's sums (M,) after ``batch`` of its steps, one of those taken last."""
+        """The epoch's sums (M,) after step ``batch``, one of the steps taken last."""
         return self._program.sums[batch - 1]
 
     def _fitting(self) -> int:
-        """How many steps to replay at once; 0 where the next one cannot be replayed.
+        """The number of steps to replay at once; 0 if the next step cannot be replayed.
 
-        No replay goes beyond a step after which a checkpoint is due or the run ends, and none of several steps
-        includes the one that is measured.
+        No replay goes beyond a step after which a checkpoint is due or the run ends. A replay of
+        several steps excludes the measured step.
         """
         state, every = self._stepper.state, self._stepper.state.config.checkpoint_every
         if self._gave_up or state.step == 0:
@@ -213,12 +213,12 @@ class Graphed:
     def _capture(self, steps: int) -> Replay:
         program = self._program
         replay = self._capturer.capture(lambda: program.run(steps), program.generator)
-        # In the graph's own memory, which stays its own as long as they are held.
+        # They lie in the graph's memory, which is not reused while they are referenced.
         self._gradients[steps] = self._stepper.gradients()
         return replay
 
     def _rehearse(self) -> None:
-        """Take steps with copies, by hand and as captured; the random generators stay as they are."""
+        """Take steps with copies, by hand and as captured; the random generators do not change."""
         twin = Program(self._stepper.twin(), self._program.loader)
         generator, device = self._program.generator, self._stepper.state.device
         drawn = generator.get_state()
@@ -231,9 +231,9 @@ class Graphed:
 class Program:
     """Steps whose inputs all lie on the device.
 
-    ``order`` (batches, B), int64, and ``rates`` (batches,) are the epoch's. ``batch`` (1,) and
+    ``order`` (batches, B), int64, and ``rates`` (batches,) belong to the epoch. ``batch`` (1,) and
     ``step`` (1,), int64, count the steps done in the epoch and in the run. ``sums`` (batches, M)
-    are the epoch's after each of its steps.
+    are the epoch's sums after each step.
     """
 
     def __init__(self, stepper: Stepper, loader: DeviceLoader) -> None:
@@ -309,15 +309,15 @@ class Program:
 def _for_capture(optimizers: Sequence[Optimizer], rate: Tensor) -> Iterator[None]:
     """Let the optimisers read their learning rate from the device, and allow their capture.
 
-    Their settings go back at the end: a checkpoint holds the same ones as without graphs.
+    Their settings are restored at the end: a checkpoint holds the same settings as without graphs.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    meanwhile: dict[str, object] = {"lr": rate, "capturable": True}
-    kept = [{key: group[key] for key in meanwhile if key in group} for group in groups]
+    settings: dict[str, object] = {"lr": rate, "capturable": True}
+    saved = [{key: group[key] for key in settings if key in group} for group in groups]
     try:
-        for group, before in zip(groups, kept, strict=True):
-            group.update({key: meanwhile[key] for key in before})
+        for group, before in zip(groups, saved, strict=True):
+            group.update({key: settings[key] for key in before})
         yield
     finally:
-        for group, before in zip(groups, kept, strict=True):
+        for group, before in zip(groups, saved, strict=True):
             group.update(before)

@@ -113,7 +113,7 @@ def _non_finite(step: int, loss: float, grad_norm: float) -> NonFiniteError:
 
 
 def where_it_began(model: nn.Module, images: Tensor, ranks: Ranks = ALONE) -> str:
-    """Describe the first module with an output that is not finite, else with such a gradient.
+    """Describe the first module whose output is not finite, or else the first such gradient.
 
     Args:
         model: with the weights and the gradients of the bad step.
@@ -148,15 +148,15 @@ def first_bad_module(model: nn.Module, images: Tensor) -> str:
 @torch.no_grad()
 def _first_bad_module(model: nn.Module, images: Tensor) -> str:
     names = {module: name for name, module in model.named_modules() if name}
-    found: list[str] = []
-    if len(images) == 1:  # a rank's part, perhaps: a batch norm asks for more than one
+    bad: list[str] = []
+    if len(images) == 1:  # perhaps a rank's part; batch norm needs more than one
         images = images.expand(2, *images.shape[1:])
 
     def look(module: nn.Module, _inputs: object, output: object) -> None:
         finite = not isinstance(output, Tensor) or bool(output.isfinite().all())
         if module in names and not finite:
-            found.append(names[module])
+            bad.append(names[module])
 
     with register_module_forward_hook(look):
         model(images)
-    return next(iter(found), "")
+    return next(iter(bad), "")

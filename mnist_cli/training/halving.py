@@ -1,8 +1,8 @@
-"""Computing the two halves of each batch at the same time, each in a thread of its own.
+"""Computes the two halves of each batch at the same time, each in its own thread.
 
 Two threads that meet once per step wait less for each other than two that share each operation.
 Gradients are those of the whole batch. Batch norm normalises each half by its own mean and variance,
-as it does on each device of several; its running figures get the mean of both.
+as on each of several devices. Its running statistics get the mean of both.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def pair_of(config: TrainConfig, device: torch.device, ranks: int = 1) -> Pair |
         )
     if why_not:
         return None
-    threads = config.threads or torch.get_num_threads()  # now: a run changes torch's figure
+    threads = config.threads or torch.get_num_threads()  # read now: a run changes it
     return Pair(parallel=min(threads, usable_cores()) > 1, threads=threads)
 
 
 def threads_of_each(config: TrainConfig, pair: Pair | None) -> int:
-    """The threads that compute one operation; 0 is torch's choice."""
+    """Number of threads that compute one operation; 0 leaves the choice to torch."""
     return config.threads if pair is None else max(1, pair.threads // 2)
 
 
 def threads_in_all(config: TrainConfig, pair: Pair | None) -> int:
-    """The threads that compute at the same time; 0 is torch's choice."""
+    """Number of threads that compute at the same time; 0 leaves the choice to torch."""
     each = threads_of_each(config, pair)
     return 2 * each if pair is not None and pair.parallel else each
 
@@ -74,7 +74,7 @@ def threads_in_all(config: TrainConfig, pair: Pair | None) -> int:
 class Halves:
     """Computes with a network on both halves of a batch.
 
-    The second thread has a network of its own, with the same parameters and other buffers.
+    The second thread has its own network, which shares the parameters but not the buffers.
 
     Args:
         pair: the two threads.
@@ -91,21 +91,21 @@ class Halves:
     def both(self, count: int, compute: Callable[[nn.Module, slice], T]) -> tuple[T, T]:
         """Compute with a network on each half of ``count`` images, given as a slice.
 
-        Both add their gradients to the same parameters. Either may be first: the sum of two has
-        the same bits.
+        Both add their gradients to the same parameters. Either may be first: the sum of two
+        numbers has the same bits in both orders.
         """
         cut = (count + 1) // 2
         with torch.no_grad():
             for original, other in self._running:
                 other.copy_(original)
-        found = self._pair.both(
+        results = self._pair.both(
             lambda: compute(self._model, slice(0, cut)),
             lambda: compute(self._second, slice(cut, count)),
         )
         with torch.no_grad():
             for original, other in self._running:
                 original.lerp_(other, 0.5)
-        return found
+        return results
 
 
 def _running(model: nn.Module) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """The training loop: one for every network, optimiser, precision and device.
 
-:func:`fit` is a generator: it trains and yields, and neither prints nor saves. Whoever drives it
-does, between two yields, and may stop driving at any step.
+:func:`fit` is a generator: it trains and yields, and neither prints nor saves. Its caller does so
+between two yields, and may stop at any step.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def fit(
     stepper = Stepper(state, LearningRate(state.config, loader.batches))
     graphed = None
     if capturer is not None:
-        assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses the other one
+        assert isinstance(loader, DeviceLoader)  # graphed.obstacle() refuses other loaders
         graphed = Graphed(stepper, loader, capturer)
     every = interval(state.config, loader.batches)
-    if state.partial and not state.limit:  # a higher limit: the epoch goes on
+    if state.partial and not state.limit:  # the limit was raised: continue the epoch
         state.history.pop()
     while not state.finished:
         if state.batch == 0:
@@ -91,9 +91,9 @@ def fit(
 
 
 def _mark(stepper: Stepper, batch: int, graphed: Graphed | None) -> Mark:
-    """The sums after ``batch`` steps of the epoch, of which the last may be a few steps ago.
+    """The sums after ``batch`` steps of the epoch; later steps may have been taken already.
 
-    A replayed graph takes several steps at once, and leaves each one's sums on the device.
+    A replayed graph takes several steps at once, and leaves the sums of each step on the device.
     """
     state, running = stepper.state, stepper.state.running
     ago = state.batch - batch
@@ -112,8 +112,8 @@ def report(state: TrainState, loader: Loader) -> None:
     """Report a step that the guard has skipped, if any; waits for the device.
 
     Raises:
-        NonFiniteError: a step of this epoch was skipped, and all after it. The weights have not
-            changed since, so the step's batch shows the module where it began.
+        NonFiniteError: a step of this epoch and all later steps were skipped. The weights have
+            not changed since, so the step's batch shows the module where it began.
     """
     try:
         state.guard.report()
@@ -125,7 +125,7 @@ def report(state: TrainState, loader: Loader) -> None:
 
 
 def validate(state: TrainState, val: Split | None, normalisation: Normalisation) -> Score | None:
-    """The score on the validation split, of all ranks together; None without one."""
+    """The score of all ranks together on the validation split; None without a split."""
     if val is None:
         return None
     log_probabilities = predict(
@@ -145,7 +145,7 @@ def validate(state: TrainState, val: Split | None, normalisation: Normalisation)
 def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
     """Turn the sums into the epoch's result, and move the state to the start of the next epoch.
 
-    Within an epoch, where a limit has stopped it, the state stays.
+    If a limit stops the run within an epoch, the state does not move.
     """
     seconds = state.clock.seconds - sum(result.seconds for result in state.history)
     means = state.running.means()

@@ -1,7 +1,7 @@
 """Muon: momentum made orthogonal, for the matrices of a network.
 
-Captured steps and ensembles cannot use torch's: it reads its learning rate on the host, cannot
-skip a step, and takes one matrix at a time.
+Captured steps and ensembles cannot use torch's Muon. It reads its learning rate on the host,
+cannot skip a step, and takes one matrix at a time.
 
 Sources: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; Liu et al.
 2025, "Muon is Scalable for LLM Training", for the size of a step.
@@ -30,7 +30,7 @@ class Muon(Optimizer):
 
     Parameters are matrices (rows, columns), or stacks (N, rows, columns) whose matrices are made
     orthogonal one by one. The learning rate may be a tensor () on the device. If the attribute
-    ``found_inf`` () is not 0, nothing changes, as with torch's fused optimisers.
+    ``found_inf`` () is not 0, a step changes nothing, as with torch's fused optimisers.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly, in bfloat16: Newton-Schulz iterations.
 
     Args:
-        matrices: (rows, columns) or (N, rows, columns); their singular values come out between
-            about 0.7 and 1.2 after the usual five iterations, the small ones lower after fewer.
-        iterations: how many; each is three matrix products.
+        matrices: (rows, columns) or (N, rows, columns). After the usual five iterations their
+            singular values are between about 0.7 and 1.2; after fewer, small ones are lower.
+        iterations: number of iterations; each is three matrix products.
     """
     a, b, c = NEWTON_SCHULZ
     product = torch.addmm if matrices.ndim == 2 else torch.baddbmm

@@ -1,7 +1,7 @@
 """2-norms of weights, of gradients and of the update of one step.
 
-The ratio of update to weight shows by layer whether the learning rate fits. About 1e-3 is the usual
-advice: at much less a layer hardly learns, at much more its weights jump.
+The ratio of update to weight shows for each layer whether the learning rate fits. The usual advice
+is about 1e-3: far below, a layer hardly learns; far above, its weights jump.
 
 Source: Karpathy, CS231n, "Neural Networks Part 3", ratio of weights to updates.
 """
@@ -23,7 +23,7 @@ RULE_OF_THUMB = 1e-3
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name; an ensemble's by their name in a member."""
+    """The parameters that training changes, by name; in an ensemble, by their name in a member."""
     network = model.members if isinstance(model, Ensemble) else model
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
@@ -39,11 +39,11 @@ def measure(
     """The norms (P, 3) of P parameters in a step, on their device: gradient, weight, update.
 
     Does not wait for the device. Norms that are not finite count as 0: fp16's scaler has skipped
-    that step. For an ensemble, with parameters (N, …), they are the members' means.
+    that step. For an ensemble, with parameters (N, …), each is the mean over the members.
 
     Args:
         before: the parameters before the step.
-        gradients: what the optimiser was given; None counts as 0.
+        gradients: the gradients that the optimiser used; None counts as 0.
         after: the parameters after the step.
         members: number of networks in the ensemble.
     """

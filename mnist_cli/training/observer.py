@@ -1,7 +1,7 @@
-"""What the program's own reports follow a run with: they see the session itself.
+"""Observers: the program's own reports follow a run with them, and see the session itself.
 
-What users write is a :class:`mnist_cli.training.callback.Callback`, which gets plain values; one
-observer, :class:`mnist_cli.training.calling.Calls`, calls all callbacks of a run.
+Users write a :class:`mnist_cli.training.callback.Callback`, which gets plain values. One observer,
+:class:`mnist_cli.training.calling.Calls`, calls all callbacks of a run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Observer:
     """Follows a run, for example to show it. Training itself prints nothing."""
 
     def note(self, message: str) -> None:
-        """Receive a message; what the user must not miss is a :class:`~mnist_cli.errors.Caution`."""
+        """Receive a message; those not to be missed are :class:`~mnist_cli.errors.Caution`."""
 
     def warn(self, message: str) -> None:
         """Receive a sign that the run does not learn."""
@@ -32,7 +32,7 @@ class Observer:
         """Called after each step, or after the steps of one replayed graph."""
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
-        """Called after each epoch, once it is saved; True ends the run here."""
+        """Called after each epoch, once it is saved; to end the run here, return True."""
         return False
 
     def finished(self, session: Session) -> None:

@@ -71,9 +71,9 @@ def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimi
 def _without_compiler(kind: type[Optimizer]) -> Any:
     """The same optimiser with methods that do not import torch's compiler.
 
-    torch wraps them so that torch.compile leaves them alone, and each wrapper imports the
-    compiler, with SymPy: 1.2 s of start-up, for a compiler that never sees our optimisers.
-    What is wrapped is public (``__wrapped__``); a torch that wraps nothing changes nothing.
+    torch wraps them to exclude them from torch.compile. Each wrapper imports the compiler and
+    SymPy, which takes 1.2 s, and our optimisers are never compiled. The wrapped methods are
+    public (``__wrapped__``); if torch wraps nothing, nothing changes.
     """
     methods = inspect.getmembers(kind, inspect.isfunction)
     plain = {name: inspect.unwrap(m) for name, m in methods if hasattr(m, "__wrapped__")}
@@ -83,7 +83,7 @@ def _without_compiler(kind: type[Optimizer]) -> Any:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The learning rate at each step, as a factor of the configured one: no state to save.
+    """The learning rate at each step, as a factor of the configured ``lr``: no state to save.
 
     Attributes:
         config: the run's configuration.
@@ -107,9 +107,9 @@ class LearningRate:
         return shapes[self.config.schedule](step - warmup, total - warmup)
 
     def course(self, epochs: int, points: int = 200) -> list[tuple[float, float]]:
-        """Pairs of epochs done, from 0, and the rate of the next step, over ``epochs`` epochs.
+        """Pairs of the epochs done so far and the rate of the next step, over ``epochs`` epochs.
 
-        About ``points`` of them, evenly spread, and the last step's.
+        There are about ``points`` pairs, evenly spread, and one for the last step.
         """
         steps = epochs * self.steps_per_epoch
         every = max(1, steps // points)
@@ -117,7 +117,7 @@ class LearningRate:
         return [(step / self.steps_per_epoch, self.rate(step)) for step in chosen]
 
     def _step(self, step: int, total: int) -> float:
-        """As torch's StepLR: times ``gamma`` every ``step_epochs`` epochs."""
+        """As torch's StepLR: multiplied by ``gamma`` every ``step_epochs`` epochs."""
         drops = step // (self.steps_per_epoch * int(self.config.setting("step_epochs")))
         return float(self.config.setting("gamma")) ** drops
 
@@ -163,9 +163,9 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 def learning_rates(
     config: TrainConfig, history: Sequence[EpochResult], steps: Sequence[StepRow] = ()
 ) -> list[tuple[float, float]]:
-    """The learning rate over these epochs: as its steps recorded it, or :meth:`LearningRate.course`.
+    """The learning rate over these epochs, as ``steps`` or :meth:`LearningRate.course` has it.
 
-    Empty if the epochs' numbers are inconsistent.
+    Empty if the numbers of the epochs are inconsistent.
     """
     if len(steps) > 1:
         return [(row.done, row.lr) for row in steps]

@@ -1,4 +1,4 @@
-"""What ranks agree on before they share a run: configuration, checkpoint, directory.
+"""Makes ranks agree before they share a run: on configuration, checkpoint and directory.
 
 A single process passes every check and shares nothing.
 """
@@ -34,10 +34,10 @@ OWN = frozenset({"device", "threads", "workers", "start"})
 
 
 def joined(place: RankPlace | None, patience: float) -> AbstractContextManager[Ranks]:
-    """The ranks that share the run; without a place among several, this process alone.
+    """The ranks that share the run; if ``place`` is None, this process alone.
 
     Raises:
-        RankError: the others do not come within ``patience`` seconds, or one is lost.
+        RankError: the others do not connect within ``patience`` seconds, or one is lost.
     """
     if place is None:
         return nullcontext(ALONE)
@@ -83,7 +83,7 @@ def check_ranks(config: TrainConfig, place: RankPlace | None) -> None:
 def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bool) -> None:
     """Refuse a network of the user's own that fails on an epoch's last batch.
 
-    That batch may hold one image, too few for a batch norm, or leave a rank with none.
+    That batch may hold one image, too few for a batch norm, or leave a rank without images.
 
     Args:
         config: the run's configuration.
@@ -92,11 +92,11 @@ def check_parts(config: TrainConfig, data: LoadedData, size: int, *, resumed: bo
         resumed: whether the run is resumed, so that its batches cannot change.
 
     Raises:
-        UsageError: with the network's own failure.
+        UsageError: the network fails; with its own error.
     """
     images = training_size(config.train_size, config.val_size, len(data.train), data.val)
     left = Batching.of(config).last_batch(images)
-    left = (left - 1) % config.batch_size + 1 if left else 0  # of a step's batches, the last one
+    left = (left - 1) % config.batch_size + 1 if left else 0  # the last batch of a step
     if not config.model.is_own or left >= max(size, 2):
         return
     shared = f" for {size} ranks, so at least one rank has none" if left < size else ""
@@ -124,7 +124,7 @@ def _ways_out(left: int, size: int, *, droppable: bool, resumed: bool) -> str:
 
 
 def shared_checkpoint(find: Callable[[], Path], model: str | None, ranks: Ranks) -> Checkpoint:
-    """The checkpoint that the leading rank finds, on every rank, wherever it runs.
+    """The checkpoint that the leading rank finds, on every rank of any machine.
 
     Args:
         find: finds the file; called by the leading rank alone.

@@ -1,6 +1,6 @@
-"""What training asks of the processes that share a run, with the answers of a single process.
+"""The interface of the processes that share a run, implemented for a single process.
 
-:class:`mnist_cli.training.distributed.group.Group` has the answers of several.
+:class:`mnist_cli.training.distributed.group.Group` implements it for several.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Ranks:
     def forward(self, model: nn.Module, *, own: bool = False) -> Forward:
         """The network to train: its gradients become the mean over the ranks.
 
-        ``own`` marks a network of the user's, whose steps may leave parameters without a gradient.
+        ``own`` marks the user's own network: its steps may leave parameters without a gradient.
         """
         return model
 
     def unite(self, model: nn.Module) -> None:
-        """Give buffers that each rank computes by itself the leading rank's values."""
+        """Copy the leading rank's values to buffers that each rank computes by itself."""
 
     def seed(self, seed: int, step: int) -> None:
         """Seed dropout differently on each rank."""
 
     def weigh(self, loss: Tensor, scores: Tensor, total: int) -> Tensor:
-        """The loss () to differentiate, for the mean loss () over this part of a batch of ``total``.
+        """The loss () to differentiate, from the mean loss () over this part of ``total`` images.
 
-        Its mean over the ranks is the whole batch's mean loss. ``scores`` (B, classes) are this
-        part's.
+        Its mean over the ranks is the whole batch's mean loss. ``scores`` (B, classes) belong to
+        this part.
         """
         return loss
 
     def pool(self, loss: Tensor, correct: Tensor, images: int, total: int) -> tuple[Tensor, Tensor]:
-        """The whole batch's mean loss () and correct answers (), from those of ``images`` here."""
+        """The whole batch's mean loss () and correct answers (), from ``images`` on this rank."""
         return loss, correct
 
     def add(self, tensor: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Ranks:
         return signal
 
     def earliest(self, name: str, names: Sequence[str]) -> str:
-        """The one of the ranks' ``name`` that comes first in ``names``; empty if all are."""
+        """Of the ``name`` of each rank, the first in order of ``names``; empty if all are empty."""
         return name
 
     def share(self, payload: bytes = b"") -> bytes:
@@ -75,7 +75,7 @@ class Ranks:
 
 
 HALT = 1000
-"""Ranks agree on it as on a signal, and it is larger than any: the leading rank ends the run."""
+"""Ranks agree on it as on a signal; it exceeds every signal. The leading rank ends the run."""
 
 ALONE = Ranks()
 """The usual case: a single process."""

@@ -3,9 +3,9 @@
 The proposal is the rate at which the loss falls most steeply. Weights, augmentation, loss and
 optimiser are the recipe's; its schedule is not used.
 
-Sources: the range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
-section 3.3; exponential rise, smoothed loss and the end at four times the lowest loss are those of
-Gugger, "How Do You Find A Good Learning Rate", 2018.
+Sources: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3, for
+the range test. Gugger, "How Do You Find A Good Learning Rate", 2018, for the exponential rise, the
+smoothed loss and the end at four times the lowest loss.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ MEMORY = 0.9
 """Share of the smoothed loss that each step keeps."""
 
 UNSETTLED = round(1 / (1 - MEMORY))
-"""First steps that are not judged: their smoothed loss is the mean of a few batches, whose chance
-differences are steeper than a fall."""
+"""Number of first steps that are ignored: their smoothed loss is the mean of a few batches, and
+chance differences between these are steeper than a fall."""
 
 BEYOND = 4.0
 """The trial ends when the smoothed loss exceeds its lowest value this many times."""
 
 FALLS = 0.95
-"""The smoothed loss must fall below this share of the first one, or nothing is proposed."""
+"""A rate is proposed only if the smoothed loss falls below this share of its first value."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,15 @@ def _steps(session: Session) -> Iterator[tuple[float, float]]:
 
 def smooth(losses: Sequence[float]) -> tuple[float, ...]:
     """The exponential moving average of losses, divided by the weights so far (Kingma & Ba 2015)."""
-    mean, found = 0.0, []
+    mean, smoothed = 0.0, []
     for number, loss in enumerate(losses, 1):
         mean = MEMORY * mean + (1 - MEMORY) * loss
-        found.append(mean / (1 - MEMORY**number))
-    return tuple(found)
+        smoothed.append(mean / (1 - MEMORY**number))
+    return tuple(smoothed)
 
 
 def propose(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """The rate at which the loss falls most steeply over the rate's logarithm, up to its minimum.
+    """The rate of the steepest fall of the loss over log(rate), up to the lowest loss.
 
     The first :data:`UNSETTLED` steps do not count.
     """

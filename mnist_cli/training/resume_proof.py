@@ -1,7 +1,7 @@
 """Proves on this machine that resuming loses no bit.
 
-One run is trained to its end; the same run is stopped after a batch drawn at random, and resumed
-from its file by a separate process, which shares no memory with the first. Then hashes are
+One run is trained to its end. The same run is stopped after a batch drawn at random, and a
+separate process, which shares no memory with the first, resumes it from its file. Then hashes are
 compared.
 """
 
@@ -32,7 +32,7 @@ EPOCHS, BATCHES = 2, 8
 
 @dataclass(frozen=True)
 class ResumeProof:
-    """Two runs that must be one: SHA-256 of each part, uninterrupted and resumed."""
+    """Two runs that must be equal: SHA-256 of each part, uninterrupted and resumed."""
 
     stopped_after: int
     steps: int
@@ -80,7 +80,7 @@ def prove(config: TrainConfig, request: RunRequest) -> ResumeProof:
                     "Train more epochs or images, or smaller batches.",
                 )
             _train_until(whole, steps + 1)
-        chosen = random.SystemRandom().randint(1, steps - 1)  # something is left to do
+        chosen = random.SystemRandom().randint(1, steps - 1)  # at least one step is left
         with begin(config, request) as stopped:
             _train_until(stopped, chosen)
         model = whole.config.model
@@ -110,8 +110,8 @@ def _resume(run: Path, data_dir: Path, model: ModelName) -> None:
         command += ["--model", model]
     done = process.run(*command)
     if done.returncode:
-        said = done.stderr.strip() or "it said nothing"
-        raise MnistError(f"the resumed run ended with exit code {done.returncode}: {said}")
+        output = done.stderr.strip() or "it said nothing"
+        raise MnistError(f"the resumed run ended with exit code {done.returncode}: {output}")
 
 
 def _mismatch(proof: ResumeProof) -> ResumeMismatch:

@@ -35,7 +35,7 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
 
     Args:
         target: a run, its number, or a checkpoint; None is the newest unfinished run.
-        layers: what was typed for this run; it may change the keys of :data:`FREE_ON_RESUME`.
+        layers: the options of this run; they may change the keys of :data:`FREE_ON_RESUME`.
         request: what to do with the run.
 
     Raises:
@@ -47,7 +47,7 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
 
         def find_file() -> Path:
             path = _file_of(target, request.runs)
-            if run := _run_of(path):  # before it is read: nobody else writes it from now on
+            if run := _run_of(path):  # lock it before reading, against other writers
                 held.enter_context(run.locked())
             return path
 
@@ -76,7 +76,7 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
 
 
 def _file_of(target: Path | None, runs: Path) -> Path:
-    """The file to resume from: of a run, ``last.pt``."""
+    """The file to resume from; for a run, its ``last.pt``."""
     if target is None:
         return _newest_unfinished(runs).last
     folder = directory.find_run(target, runs)
@@ -94,7 +94,7 @@ def _newest_unfinished(runs: Path) -> RunDirectory:
     """The newest run that is not finished.
 
     Raises:
-        CheckpointError: there is none; if the newest run has stopped early, how to continue it.
+        CheckpointError: there is none; if the newest run stopped early, the hint continues it.
     """
     try:
         return directory.newest_unfinished(runs)

@@ -1,6 +1,6 @@
 """A training run from its configuration to its summary: :func:`begin`, then :func:`drive`.
 
-Prints nothing: whoever asks for the run hands in observers.
+Prints nothing: the caller passes observers.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class RunRequest:
         dry_run: train on one batch, and keep nothing.
         place: this process's rank among those that share the run; None trains alone.
         patience: seconds that ranks wait for each other.
-        last: whether the process only reports the result afterwards: a signal that comes once the
-            run is done then changes nothing.
+        last: whether the process only reports the result afterwards: then a signal after the end of
+            the run changes nothing.
         model_named: whether the user has named the network, so that a checkpoint to start from
             must hold it.
-        name: of the new run, for its folder; empty is by data set and network.
-        recipe: what the configuration comes from, in the user's words, for the run's records.
-        insist: what a second Ctrl-C does.
+        name: of the new run, for its folder; if empty, the data set and the network name it.
+        recipe: where the configuration comes from, in the user's words, for the run's records.
+        insist: called on a second Ctrl-C.
     """
 
     data_dir: Path
@@ -78,10 +78,10 @@ class RunRequest:
     group: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is not a callback.
+        """Refuse objects that are not callbacks.
 
         Raises:
-            UsageError: names it.
+            UsageError: names the object.
         """
         check_callbacks(self.callbacks)
 
@@ -108,7 +108,7 @@ def begin(config: TrainConfig, request: RunRequest) -> Iterator[Session]:
         if start is not None:
             config = start.configured(config)
         compute = compute_for(config, ranks, request.place)
-        if config.model.is_own:  # its file runs and has the class, before data are read
+        if config.model.is_own:  # check its file and class before data are read
             own_network.network_class(config.model)
         folder = held.enter_context(_runs_folder(request, ranks))
         data = load_data(config.dataset, request)
@@ -164,14 +164,14 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
     """Train to the end, followed by the observers, and read the test set.
 
     Returns:
-        How the run ended; None if another rank leads.
+        The summary of the run; None if another rank leads.
 
     Raises:
         Stopped: a signal came, in training or before the test set was read.
     """
     ranks = session.compute.ranks
-    told = Calls.of(session, request.callbacks, request.group, request.note)
-    with stop_on_signals(request.insist) as stop, told as calls:
+    callbacks = Calls.of(session, request.callbacks, request.group, request.note)
+    with stop_on_signals(request.insist) as stop, callbacks as calls:
         _follow(session, stop, (*request.observers, calls), warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)
         if stop:
@@ -234,7 +234,7 @@ def compute_for(
         config: the run's configuration.
         ranks: the processes that share the run.
         place: this process's rank among them; None trains alone.
-        precision: replaces ``auto`` in the configuration: a resumed run keeps its own.
+        precision: replaces ``auto`` in the configuration: a resumed run keeps its precision.
 
     Raises:
         UsageError: the device, the precision, a CUDA graph or ``halves`` is not available.
@@ -265,7 +265,7 @@ def load_data(dataset: str, request: RunRequest) -> LoadedData:
 
 
 def _within(config: TrainConfig, data: LoadedData) -> TrainConfig:
-    """The configuration for a data set that replaces MNIST, which may have fewer images."""
+    """The configuration, adapted if the data set replaces MNIST and has fewer images."""
     left = len(data.train) - validation_size(config.val_size, len(data.train))
     if not data.fallback or config.train_size <= left:
         return config

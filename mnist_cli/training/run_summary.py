@@ -1,4 +1,4 @@
-"""How a run ended, as its folder and ``--json`` tell it."""
+"""The summary of a finished run, for its folder and ``--json``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Summary:
 
     Attributes:
         train_seconds: seconds of the steps alone.
-        test: score on the test set; of an ensemble, its vote's.
+        test: score on the test set; for an ensemble, the score of its vote.
         epochs: number of whole epochs.
         steps: number of steps in the run.
-        rest: those of them after the last whole epoch, if a limit has stopped the run.
+        rest: number of those steps after the last whole epoch, if a limit has stopped the run.
         start: the checkpoint that the run started from, if any, and its SHA-256.
     """
 

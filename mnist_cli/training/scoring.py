@@ -45,9 +45,9 @@ class Mistake:
 class Evaluation:
     """All figures of a network on a split.
 
-    ``confusion[true][predicted]`` counts images; ``calibration_error`` is the expected one
-    (Guo et al. 2017) over 15 equal bins of confidence; ``mistakes`` come surest first.
-    Of an ensemble all this is of the vote, and ``members`` are its members' own scores.
+    ``confusion[true][predicted]`` counts images. ``calibration_error`` is the expected calibration
+    error (Guo et al. 2017) over 15 equal bins of confidence. ``mistakes`` begin with the most
+    confident. For an ensemble, they describe the vote; ``members`` are its members' own scores.
     """
 
     score: Score
@@ -59,7 +59,7 @@ class Evaluation:
 
     @property
     def mean_member_accuracy(self) -> float:
-        """The mean of the members' accuracies; of a single network, its own."""
+        """The mean of the members' accuracies; for a single network, its accuracy."""
         scores = self.members or (self.score,)
         return sum(member.accuracy for member in scores) / len(scores)
 
@@ -79,25 +79,25 @@ def predict(
 ) -> Tensor:
     """Log-probabilities (N, classes), float32 on the CPU, of every image of the split.
 
-    The network is put into evaluation mode and back into the mode it was in.
+    The network is put into evaluation mode, and its mode is restored afterwards.
 
     Args:
         model: the network; an ensemble votes.
         split: the images, on the network's device.
         normalisation: of the training set.
-        batch_size: images at once.
+        batch_size: number of images in a batch.
         precision: of the network.
         option: the key or option that sets the batch size; empty if none does.
-        ranks: they take the batches in turn, and all of them get the whole.
-        pair: two threads that take half of the batches each; None takes all in this one.
-        by_member: return those of each of M members (M, N, classes); of one network M is 1.
+        ranks: they take the batches in turn, and each gets the whole result.
+        pair: two threads that take half of the batches each; None takes all in this thread.
+        by_member: return those of each of M members (M, N, classes); M is 1 for a single network.
 
     Raises:
-        OutOfMemory: the device has too little for such a batch; names one that fits.
+        OutOfMemory: the device has too little memory for a batch; names a size that fits.
     """
 
     def scores_of(batches: Sequence[Tensor]) -> list[Tensor]:
-        with torch.no_grad():  # each thread has its own switch
+        with torch.no_grad():  # each thread has its own grad mode
             return [_scores(model, images, normalisation, precision) for images in batches]
 
     def first(count: int) -> Tensor:
@@ -109,18 +109,18 @@ def predict(
     try:
         with explain_out_of_memory(min(batch_size, len(split)), option, first):
             scores = pair.divide(scores_of, batches) if pair else scores_of(batches)
-            if not scores:  # more ranks than batches; a network may not bear 0 images
+            if not scores:  # more ranks than batches; a network may fail on 0 images
                 scores = [first(1)[:, :0]]
     finally:
         model.train(was_training)
-    found = torch.cat(scores, dim=1).cpu()
+    result = torch.cat(scores, dim=1).cpu()
     if ranks.size > 1:
-        found = _joined(found, len(split), batch_size, ranks)
-    return found if by_member else vote(found)
+        result = _joined(result, len(split), batch_size, ranks)
+    return result if by_member else vote(result)
 
 
 def _joined(mine: Tensor, count: int, batch_size: int, ranks: Ranks) -> Tensor:
-    """Every rank's batches (M, n, classes) in their places among all (M, count, classes)."""
+    """Put every rank's batches (M, n, classes) in their places among all (M, count, classes)."""
     numbers = torch.arange(count).split(batch_size)[ranks.rank :: ranks.size]
     whole = mine.new_zeros(mine.shape[0], count, mine.shape[2])
     if numbers:
@@ -152,7 +152,7 @@ def score(log_probabilities: Tensor, labels: Tensor) -> Score:
 def evaluate(log_probabilities: Tensor, split: Split, classes: tuple[str, ...]) -> Evaluation:
     """All figures of log-probabilities for a split of N images.
 
-    These are (N, classes), or (M, N, classes) of M members that vote.
+    Log-probabilities are (N, classes), or (M, N, classes) of M members that vote.
     """
     labels = split.labels.cpu()
     members: tuple[Score, ...] = ()
@@ -183,7 +183,7 @@ def _per_class(confusion: Tensor, names: tuple[str, ...]) -> tuple[ClassFigures,
 
 
 def _calibration_error(log_probabilities: Tensor, labels: Tensor) -> float:
-    """Mean gap between confidence and accuracy, weighted by how many images are in each bin."""
+    """Mean gap between confidence and accuracy, weighted by the number of images in each bin."""
     log_confidence, predicted = log_probabilities.double().max(1)
     confidence = log_confidence.exp().clamp(max=1.0)
     bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(0, CALIBRATION_BINS - 1)

@@ -1,7 +1,7 @@
 """A whole training run: the loop, and everything that a run directory holds.
 
-:class:`Session` drives :func:`mnist_cli.training.loop.fit`, writes between its yields and passes
-its events on, so that the caller can show them. It prints nothing.
+:class:`Session` iterates over :func:`mnist_cli.training.loop.fit`, writes between its yields and
+passes its events to the caller, which can show them. It prints nothing.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class Session:
     Args:
         config: the run's configuration.
         data: the data set, on the CPU.
-        compute: device, precision and ranks. Of several ranks only the leading one writes; the
-            others call the same methods, and know the run's path.
+        compute: device, precision and ranks. Only the leading rank writes; the others call the
+            same methods, and know the run's path.
         run: the directory to write, locked by the caller.
         resume: the checkpoint to continue from; None begins a run.
         start: the weights to begin with; None draws fresh ones.
 
     Attributes:
-        normalisation: of every image: the network's own if its class states one, else the data
-            set's; of a resumed run what it began with.
+        normalisation: of every image: the one that the network's class states, else the data
+            set's; for a resumed run, the one that it began with.
         start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
-        recipe: what the configuration comes from, in the user's words.
+        recipe: where the configuration comes from, in the user's words.
 
     Raises:
         UsageError: the configuration asks for more images than there are.
@@ -102,7 +102,7 @@ class Session:
         ask_for_room()  # a refusal here leaves no run directory behind
         if resume is not None:
             self._check_data(resume)
-            with self._settings():  # compares the threads that will compute
+            with self._settings():  # its number of threads is compared
                 self.differences = snapshot.restore(resume, self.state, self.loader.generator)
 
     def _settings(self) -> AbstractContextManager[None]:
@@ -133,7 +133,7 @@ class Session:
         """
         ranks, capturer = self.compute.ranks, None
         self.loader.waiting = stop.waiting
-        # A step by one of several ranks alone would wait for the others.
+        # With several ranks, a step by one rank alone would wait for the others.
         schedule = LearningRate(self.config, self.loader.batches)
         rehearse = partial(rehearse_step, self.state, schedule) if ranks.size == 1 else None
         if self.compute.captured:
@@ -187,7 +187,7 @@ class Session:
     def _write_beginning(self) -> None:
         """Write everything that is known, so that a full or read-only disk fails here.
 
-        A run that goes on after a limit or a callback has stopped it has no result until its end.
+        A run that continues after a limit or a callback stopped it has no result until its end.
         """
         if not self.state.finished:
             self.run.summary.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ class Session:
         self.save()
 
     def differences_from(self, environment: Mapping[str, Any]) -> list[str]:
-        """What differs from another run's ``environment.json`` and can change the bits, in words."""
+        """Differences from another run's ``environment.json`` that can change bits, in words."""
         with self._settings():
             now = snapshot.environment(self.state)
         now |= {
@@ -221,10 +221,10 @@ class Session:
         return snapshot.differences({**now, **environment}, now)
 
     def chosen(self) -> dict[str, Any]:
-        """The configuration with what ``auto`` and torch chose: it repeats the run on this machine.
+        """The configuration with the choices of ``auto`` and torch: it repeats the run here.
 
-        A checkpoint holds the configuration as it was asked for, so that a run can be resumed
-        elsewhere.
+        A checkpoint holds the configuration as requested, so that a run can be resumed on another
+        machine.
         """
         compute, plain = self.compute, self.config.to_plain()
         kind = compute.device.type
@@ -235,7 +235,7 @@ class Session:
         if kind == "cpu":
             chosen = self.config.threads or torch.get_num_threads()
             plain["threads"] = chosen if compute.pair is None else compute.pair.threads
-        if self.config.halves == "auto":  # what it chose is in the run's environment
+        if self.config.halves == "auto":  # its choice is in the run's environment
             del plain["halves"]
         if kind == "cuda":
             plain["cuda_graph"] = compute.captured
@@ -257,7 +257,7 @@ class Session:
         return state.log.rows + state.log.pending(state.epoch, self.loader.batches)
 
     def save(self) -> None:
-        """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock stands still.
+        """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock is paused.
 
         Raises:
             NonFiniteError: a step was skipped since the loss was no longer finite.
@@ -294,9 +294,9 @@ class Session:
             return validate(self.state, self.val, self.normalisation)
 
     def score_test(self, model: nn.Module | None = None) -> Score:
-        """Loss and accuracy on the test set, by default of the network as it stands.
+        """Loss and accuracy on the test set, by default of the network in its present state.
 
-        For :meth:`finish` and for benchmarks; nothing is ever chosen by it.
+        For :meth:`finish` and for benchmarks; never used to choose anything.
         """
         with self._settings():
             log_probabilities = predict(
@@ -310,7 +310,7 @@ class Session:
         return score(log_probabilities, self.data.test.labels)
 
     def finish(self) -> Summary:
-        """Read the test set, once, with the run's chosen checkpoint; write the summary."""
+        """Evaluate the run's chosen checkpoint on the test set, once; write the summary."""
         path = self.run.checkpoint()
         best = checkpoints.read(path, self.config.model)
         test = self.score_test(best.build_model().to(self.compute.device))

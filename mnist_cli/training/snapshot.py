@@ -1,4 +1,4 @@
-"""Turns a run in progress into a checkpoint's document, and back, so that it resumes to the same bits.
+"""Turns a run in progress into a checkpoint's document and back, so that resuming keeps its bits.
 
 :mod:`mnist_cli.checkpoints.checkpoint` reads and writes the files.
 """
@@ -26,7 +26,7 @@ from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
 
 _NAMES = {"threads": "threads per operation"}
-"""Entries of an environment whose names say too little: a run with halves has two such groups."""
+"""Clearer names for entries of an environment: a run with halves has two groups of threads."""
 
 
 def capture(
@@ -67,12 +67,12 @@ def capture(
 
 
 def _source(model: ModelName) -> dict[str, Any]:
-    """Where a network of the user's own came from: for information, never followed."""
+    """The source of the user's own network: for information only, never loaded."""
     return {"source": own_network.provenance(model)} if model.is_own else {}
 
 
 def environment(state: TrainState) -> dict[str, Any]:
-    """What can change the bits of a result, apart from the configuration."""
+    """Everything that can change the bits of a result, apart from the configuration."""
     device = state.device
     return {
         "mnist_cli": __version__,
@@ -102,15 +102,15 @@ def restore(
     """Bring a fresh state to the position of the checkpoint; generators last.
 
     Returns:
-        Differences between the machine that wrote it and this one that can change the bits,
-        as :func:`differences` words them.
+        Differences that can change the bits between this machine and the one that wrote the
+        checkpoint, in the words of :func:`differences`.
 
     Raises:
-        CheckpointError: a part of it does not fit the state.
+        CheckpointError: a part of the checkpoint does not fit the state.
     """
     try:
         document = checkpoint.document
-        # A program that records none of these has no graphs and ranks, and halves as configured.
+        # Older programs record none of these: no graphs, no ranks, and halves as configured.
         older = {"cuda_graph": False, "ranks": 1, "halves": state.pair is not None}
         then = {**older, **document["environment"]}
         fresh = {name: tensor.cpu().clone() for name, tensor in state.model.state_dict().items()}
@@ -150,11 +150,11 @@ def restore(
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two environments, such as ``threads per operation: 4 then, 2 now``.
+    """Differences between environments, such as ``threads per operation: 4 then, 2 now``.
 
     Args:
         then: the recorded environment.
-        now: this one; only its entries are compared.
+        now: the present environment; only its entries are compared.
     """
     return [
         f"{_NAMES.get(key, key)}: {then.get(key)!s:.40} then, {value!s:.40} now"
@@ -164,9 +164,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _restore_sums(saved: Tensor, sums: Tensor) -> None:
-    """Copy sums (M,); a program that knew fewer means has saved fewer, and the rest begin at 0.
+    """Copy sums (M,); if an older program saved fewer, the rest begin at 0.
 
-    Within an epoch, the loss without label smoothing is then unknown: NaN.
+    Within an epoch, the missing loss without label smoothing is NaN: it is unknown.
     """
     if saved.ndim != 1 or len(saved) > len(sums):
         raise ValueError(f"its sums are {tuple(saved.shape)}, not {tuple(sums.shape)}")
@@ -179,14 +179,14 @@ def _restore_sums(saved: Tensor, sums: Tensor) -> None:
 def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Load the optimiser's state of each parameter; torch checks neither shapes nor settings.
 
-    Settings stay those of the configuration, apart from the learning rate of the last step.
+    Settings come from the configuration, apart from the learning rate of the last step.
     """
     settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, fresh in zip(optimizer.param_groups, settings, strict=True):
         group.update(fresh, lr=float(group["lr"]))
-    for parameter, gathered in optimizer.state.items():
-        for name, value in gathered.items():
+    for parameter, buffers in optimizer.state.items():
+        for name, value in buffers.items():
             if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
                 raise ValueError(
                     f"the optimiser's {name} has {tuple(value.shape)} for a weight of "
@@ -206,7 +206,7 @@ def _restored_start(saved: object) -> dict[str, str] | None:
 
 
 def _restored_norms(saved: Tensor | None, state: TrainState) -> Tensor | None:
-    """Norms (P, 3) of an epoch whose middle step is done; None before it."""
+    """Norms (P, 3) of an epoch's middle step; None before that step."""
     if saved is None:
         return None
     expected = (len(norms.trained(state.model)), 3)
@@ -223,8 +223,8 @@ def _restore_generators(
 ) -> list[str]:
     """Set every generator to its saved state; on another kind of device, reseed it.
 
-    The new seed comes from the run's seed and position, so that it repeats. The difference is
-    reported within an epoch only: each epoch seeds its generators.
+    The new seed is derived from the run's seed and position, so it repeats. The difference is
+    reported only within an epoch, because each epoch seeds its generators.
     """
     torch.set_rng_state(states["torch"])
     augmentation = states["augment"]
@@ -238,7 +238,7 @@ def _restore_generators(
         return []
     place = (state.config.seed, "moved", state.epoch, state.batch)
     torch.manual_seed(derive(*place))
-    if augmentation.shape == augment.get_state().shape:  # of loader = dataloader: on the CPU
+    if augmentation.shape == augment.get_state().shape:  # a CPU generator, of loader = dataloader
         augment.set_state(augmentation)
     else:
         augment.manual_seed(derive(*place, 1))

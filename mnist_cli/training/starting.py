@@ -1,7 +1,7 @@
-"""Starts a run from a checkpoint's weights: fine-tuning, training longer, somebody else's file.
+"""Starts a run from a checkpoint's weights: fine-tuning, training longer, another program's file.
 
-Only the weights come from there, and which network they are of. Optimiser, schedule, seed and data
-are the new run's.
+The checkpoint determines only the network and its weights. Optimiser, schedule, seed and data
+belong to the new run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Start:
     """A checkpoint whose weights a run begins with.
 
     Attributes:
-        checkpoint: what was read; on other ranks than the leading one, of a copy.
+        checkpoint: the checkpoint; ranks that do not lead read it from a copy.
         record: ``path`` and ``sha256`` of the file, for the run's records.
     """
 
@@ -41,7 +41,7 @@ class Start:
         """The configuration with this checkpoint's network and absolute path.
 
         Raises:
-            UsageError: another number of networks is trained than the checkpoint holds.
+            UsageError: the run trains another number of networks than the checkpoint holds.
         """
         self._check_members(config.ensemble)
         update = {"model": self.checkpoint.model, "start": self.record["path"]}
@@ -63,13 +63,13 @@ class Start:
         )
 
     def load_into(self, model: nn.Module, classes: int) -> None:
-        """Replace a network's fresh weights, but not :meth:`made_anew`."""
+        """Replace a network's fresh weights, except those that :meth:`made_anew` names."""
         fresh = model.state_dict()
         kept = {name: fresh[name] for name in self.made_anew(classes)}
         model.load_state_dict({**self.checkpoint.weights, **kept})
 
     def made_anew(self, classes: int) -> list[str]:
-        """The weights that depend on the number of classes, if the checkpoint has another one."""
+        """The weights that depend on the number of classes, if the checkpoint's number differs."""
         one = self.checkpoint
         if one.classes == classes:
             return []
@@ -77,7 +77,7 @@ class Start:
         return [name for name, new in here.items() if new.shape != one.weights[name].shape]
 
     def notes(self, classes: int, used: Normalisation) -> list[str]:
-        """In words: what the run starts from, what of it is not used, and what else differs.
+        """In words: what the run starts from, which weights it does not use, and what else differs.
 
         Args:
             classes: number of classes of the run.
@@ -124,7 +124,7 @@ def find_start(
         ranks: the processes that share the run; the leading one finds the file.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of another network than ``named``.
+        CheckpointError: the file is missing or damaged, or holds another network than ``named``.
         UsageError: the user's own network cannot be built.
     """
     if config.start is None:

@@ -1,4 +1,4 @@
-"""Everything that training changes from step to step, and a checkpoint must hold."""
+"""Everything that training changes from step to step, so that a checkpoint must hold it."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Clock:
 class TrainState:
     """A run in progress. ``epoch`` and ``batch``, both from 0, are the next to train on.
 
-    A run that a limit has stopped within an epoch keeps its place there, so that it can go on.
-    ``halted`` is why an observer or a callback stops it; a checkpoint does not hold that, so that a
-    resumed run goes on.
+    If a limit stops a run within an epoch, the run keeps its position, so that it can continue.
+    ``halted`` is the reason why an observer or a callback stops it. A checkpoint does not hold this
+    reason, so that a resumed run continues.
     """
 
     config: TrainConfig
@@ -105,21 +105,21 @@ class TrainState:
         return self.ema.module if self.ema is not None else self.model
 
     def started_at(self, part: str) -> str:
-        """``path`` or ``sha256`` of the checkpoint that the run started from; empty if there is none."""
+        """``path`` or ``sha256`` of the checkpoint that the run started from; empty without one."""
         return (self.start or {}).get(part, "")
 
     @property
     def at_best(self) -> bool:
         """Whether this is the end of the epoch with the best validation accuracy.
 
-        Of equal ones, the lower loss is better, then the later epoch.
+        If accuracies are equal, the lower loss is better; then the later epoch.
         """
         judged = [(r.val.accuracy, -r.val.loss, r.epoch) for r in self.history if r.val]
         return bool(judged) and not self.batch and max(judged)[2] == self.epoch
 
     @property
     def partial(self) -> bool:
-        """Whether the last result is of an epoch that a limit has stopped in the middle."""
+        """Whether the last result belongs to an epoch that a limit has stopped in the middle."""
         return len(self.history) > self.epoch
 
     @property
@@ -130,7 +130,7 @@ class TrainState:
 
     @property
     def limit(self) -> str:
-        """Why no further step is taken: a limit of steps or of time, or who stops the run."""
+        """Why no further step is taken: a limit of steps or time, or ``halted``; else empty."""
         if self.halted:
             return self.halted
         most = self.config.max_steps
@@ -141,7 +141,7 @@ class TrainState:
         return ""
 
     def watch_time(self) -> None:
-        """Note whether ``max_time`` is over, for all ranks alike; the clock goes on."""
+        """Record whether ``max_time`` is over, the same on all ranks; the clock keeps running."""
         most = self.config.max_time
         if most:
             self.out_of_time = bool(self.ranks.agree(int(self.clock.elapsed >= most)))
@@ -162,7 +162,7 @@ class TrainState:
         return ""
 
     def _first_best_epoch(self) -> int:
-        """The first epoch with the highest validation accuracy: an equal one is no better."""
+        """The first epoch with the highest validation accuracy: an equal accuracy is no better."""
         judged = [(result.val.accuracy, -result.epoch) for result in self.history if result.val]
         return -max(judged)[1]
 
@@ -172,7 +172,7 @@ def fresh_state(
 ) -> TrainState:
     """A run that has not begun: weights drawn from ``config.seed``, the same on every device.
 
-    Those of ``start`` take their places.
+    The weights of ``start`` replace them.
     """
     device, precision = compute.device, compute.precision
     model = fresh_model(config, classes)
@@ -214,10 +214,10 @@ def fresh_model(config: TrainConfig, classes: int) -> nn.Module:
 
 
 def normalisation_of(model: ModelName, data: LoadedData) -> Normalisation:
-    """The normalisation that a fresh network gets: its class's own, or else the data set's.
+    """The normalisation of a fresh network: the one that its class states, or else the data set's.
 
     Raises:
-        UsageError: a user's own network cannot be read, or states something else.
+        UsageError: a user's own network cannot be read, or its normalisation is invalid.
     """
     stated = stated_normalisation(model)
     return data.normalisation if stated is None else Normalisation(*stated)

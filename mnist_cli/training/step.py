@@ -1,6 +1,6 @@
 """One optimisation step, the same for every network, optimiser, precision and device.
 
-:mod:`mnist_cli.training.loop` takes steps one by one, :mod:`mnist_cli.training.graphed` captures
+:mod:`mnist_cli.training.loop` takes steps one by one; :mod:`mnist_cli.training.graphed` captures
 them in a CUDA graph.
 """
 
@@ -41,13 +41,13 @@ class Stepper:
     guard and the sums get the whole batch's figures.
 
     Attributes:
-        careful: whether a forward pass asks for the memory of the backward pass.
+        careful: whether a forward pass first checks that the backward pass has enough memory.
     """
 
     def __init__(self, state: TrainState, schedule: LearningRate) -> None:
         self.state = state
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
-        # An epoch reports the last step's, even if the run was resumed after the last batch.
+        # An epoch reports the rate of its last step, even in a run resumed after that step.
         self.lr = schedule.rate(state.step - 1) if state.step else 0.0
         self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
@@ -73,17 +73,17 @@ class Stepper:
         return Stepper(state, self.schedule)
 
     def epoch(self, loader: Loader) -> Iterator[None]:
-        """Take the batches that are left of the state's epoch, yielding after each."""
+        """Take the remaining batches of the state's epoch, and yield after each."""
         for images, labels in loader.epoch(self.state.epoch, self.state.batch):
             self(images, labels, loader.count(self.state.batch))
             yield
 
     def __call__(self, images: Tensor, labels: Tensor, total: int) -> None:
-        """Train on images (B, 1, H, W), normalised, and labels (B,): this rank's of ``total``."""
+        """Train on this rank's normalised images (B, 1, H, W) and labels (B,), of ``total``."""
         state = self.state
         self.lr = self.schedule.apply(state.optimizers, state.step)
         self.ranks.seed(state.config.seed, state.step)
-        if self.own:  # its forward may draw from them, and a run must repeat
+        if self.own:  # its forward may use them, and a run must be repeatable
             seed_others(derive(state.config.seed, "others", state.step))
         with self.measured():
             self.compute(images, labels, state.step, total)
@@ -91,7 +91,7 @@ class Stepper:
 
     @contextmanager
     def measured(self, gradients: Sequence[Tensor | None] | None = None) -> Iterator[None]:
-        """Measure the step taken inside if it is the epoch's middle one; does not wait.
+        """Measure the step in the block if it is the epoch's middle step; does not wait.
 
         ``gradients`` hold that step's gradients; by default, the parameters' ``grad`` do.
         """
@@ -100,8 +100,8 @@ class Stepper:
             return
         before = [p.detach().clone() for p in self.parameters]
         yield
-        given = self.gradients() if gradients is None else gradients
-        self.state.running.norms = measure(before, given, self.parameters, members=self.members)
+        used = self.gradients() if gradients is None else gradients
+        self.state.running.norms = measure(before, used, self.parameters, members=self.members)
 
     def compute(self, images: Tensor, labels: Tensor, step: int | Tensor, total: int) -> None:
         """Do a step on the device; nothing on the host changes.
@@ -113,13 +113,13 @@ class Stepper:
             total: number of images in the batch on all ranks.
 
         Raises:
-            NonFiniteError: the loss or the gradient is not finite, and the guard reads them.
+            NonFiniteError: the loss or the gradient is not finite, and the guard reads it now.
         """
         state, ranks = self.state, self.ranks
-        count, found = len(labels), list[tuple[Tensor, Tensor, Tensor]]()
+        count, results = len(labels), list[tuple[Tensor, Tensor, Tensor]]()
         if self.halves is not None and count > 1:
             self._forget_gradients()
-            found += self.halves.both(
+            results += self.halves.both(
                 count,
                 lambda model, half: self._learn(
                     images[half], labels[half], count, total, first=False, forward=model
@@ -127,10 +127,10 @@ class Stepper:
             )
         else:
             parts = self._parts(images, labels)
-            found += (self._learn(*part, count, total, first=part is parts[0]) for part in parts)
-        loss, plain, correct = found[0]
-        if len(found) > 1:
-            loss, plain, correct = (torch.stack(of).sum(0) for of in zip(*found, strict=True))
+            results += (self._learn(*part, count, total, first=part is parts[0]) for part in parts)
+        loss, plain, correct = results[0]
+        if len(results) > 1:
+            loss, plain, correct = (torch.stack(x).sum(0) for x in zip(*results, strict=True))
         with self._blaming("fails in the backward pass", self._alone):
             norms = self._gradient_norms()
         if self.own:
@@ -153,7 +153,7 @@ class Stepper:
             )
 
     def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """A step's batches, each as large as ``batch_size`` but for the last."""
+        """A step's batches, each of ``batch_size`` images except the last."""
         config = self.state.config
         if config.accumulate == 1:
             return [(images, labels)]
@@ -170,19 +170,19 @@ class Stepper:
         first: bool,
         forward: Forward | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the gradients of some of a step's images to the parameters'.
+        """Add the gradients of some of a step's images to the gradients of the parameters.
 
         Args:
             images: (B, 1, H, W), normalised.
             labels: (B,), int64.
-            count: number of the step's images on this rank; the gradients are of their mean loss.
+            count: number of the step's images on this rank: gradients are those of their mean loss.
             total: number of the step's images on all ranks.
-            first: whether they are the first of the step: earlier gradients are cleared.
-            forward: the network to compute with; None is the one that trains.
+            first: whether these images are the step's first: earlier gradients are cleared.
+            forward: the network to compute with; None is the network that trains.
 
         Returns:
-            The loss, the loss without label smoothing (the same tensor if there is none), each
-            weighted by the share B / count, and the number of correct answers; each ().
+            Three tensors (): the loss, the loss without label smoothing (the same tensor if there
+            is none), and the number of correct answers. Losses are weighted by B / count.
         """
         state, forward = self.state, forward or self.forward
         if self.careful:
@@ -208,11 +208,11 @@ class Stepper:
         )
 
     def _mean(self, figures: Tensor) -> Tensor:
-        """The mean () over the members of their sum (), or of one figure (N,) for each."""
+        """The mean () over the members, from their sum () or from one figure for each (N,)."""
         return figures if self.members == 1 else figures.sum() / self.members
 
     def count(self, steps: int, images: int) -> None:
-        """Count steps that the device has done or will do, and the images of all of them together."""
+        """Count steps that the device has done or will do, and the total number of their images."""
         state = self.state
         state.batch += steps
         state.step += steps
@@ -231,9 +231,9 @@ class Stepper:
             optimizer.zero_grad(set_to_none=True)
 
     def _gradient_norms(self) -> Tensor:
-        """The gradient's 2-norm () or, of an ensemble, its members' (N,).
+        """The gradient's 2-norm (); for an ensemble, one for each member (N,).
 
-        Without the scale of fp16's scaler, which the gradients lose.
+        First removes the scale of fp16's scaler from the gradients.
         """
         state = self.state
         if state.scaler.is_enabled():
@@ -246,7 +246,7 @@ class Stepper:
             return torch.nn.utils.get_total_norm(gradients, foreach=self.foreach)
 
     def gradients(self) -> list[Tensor | None]:
-        """The tensors that hold each parameter's gradient after the last step taken or captured."""
+        """Each parameter's gradient after the last step taken or captured; None if it has none."""
         return [p.grad for p in self.parameters]
 
     def _present_gradients(self) -> list[Tensor]:
@@ -286,18 +286,18 @@ class Stepper:
                 average(state.ema, state.model, first=state.step == 0, copied=self.copied)
 
     def _blaming(self, doing: str, hint: Callable[[], str]) -> AbstractContextManager[None]:
-        """Report torch's errors inside as those of a network of the user's own."""
+        """Attribute torch's errors in the block to the user's own network."""
         if not self.own:
             return nullcontext()
         return attributed(self.state.config.model.label, doing, hint)
 
     def _alone(self) -> str:
-        return "Train it without the others (ensemble = 1)." if self.members > 1 else ""
+        return "Train a single network (ensemble = 1)." if self.members > 1 else ""
 
     def _trainable(self) -> str:
         if any(gradient.layout != torch.strided for gradient in self._present_gradients()):
             return "Its gradients are sparse: build its embedding with sparse=False."
-        return "Choose another one (optimizer), or give all weights one real dtype."
+        return "Choose another optimizer, or give all weights the same real dtype."
 
 
 def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None:
@@ -306,8 +306,8 @@ def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None
     Runs the forward pass again on these images.
 
     Args:
-        error: the error whose message grows.
-        state: the run, with the weights that met the batch.
+        error: the error, whose message is extended.
+        state: the run, with the weights before the failed step.
         images: the batch (B, 1, H, W), normalised.
     """
     with state.precision.autocast():
@@ -315,7 +315,7 @@ def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None
 
 
 def rehearse_step(state: TrainState, schedule: LearningRate, size: int) -> None:
-    """Use the memory of a step on ``size`` images, with a copy of all that a step changes."""
+    """Use the memory of a step on ``size`` images, with a copy of everything that it changes."""
     device = state.device
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)

@@ -1,6 +1,6 @@
 """Training figures of the epoch and of every few steps, on the device so that no step waits for it.
 
-At every ``every``-th step of an epoch the sums so far are copied on the device; the rows are the
+At every ``every``-th step of an epoch, the sums so far are copied on the device. Rows are the
 differences between copies, computed when they are read.
 """
 
@@ -19,7 +19,7 @@ from mnist_cli.devices.kinds import sum_dtype
 from mnist_cli.runs.results import MEANS, StepRow
 
 POINTS = 100
-"""About how many rows a run has if ``log_every`` is 0."""
+"""Approximate number of rows of a run if ``log_every`` is 0."""
 
 ROW_FIELDS, MARK_FIELDS = 8, 5 + len(MEANS)
 
@@ -43,25 +43,25 @@ class Running:
 
     @classmethod
     def on(cls, device: torch.device) -> Running:
-        """Nothing summed yet."""
+        """Sums of 0, on ``device``."""
         return cls(torch.zeros(len(MEANS), dtype=sum_dtype(device), device=device))
 
     def add(self, **terms: Tensor) -> None:
         """Add one step's terms () to the sums, by the names of ``MEANS``.
 
-        A term that is not finite counts as 0: fp16's scaler has skipped that step. The host counts
-        by :meth:`count`, since a captured step runs on the device alone.
+        A term that is not finite counts as 0: fp16's scaler has skipped that step. The host calls
+        :meth:`count` separately, since a captured step runs on the device alone.
         """
         stacked = torch.stack([terms[name] for name in MEANS])
         self.sums += torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
 
     def count(self, steps: int, images: int) -> None:
-        """Count steps, and the images of all of them together."""
+        """Count steps and the total number of their images."""
         self.images += images
         self.steps += steps
 
     def reset(self) -> None:
-        """Start the next epoch, in the same memory: a captured step adds to it."""
+        """Start the next epoch, in the same memory: a captured step adds to that memory."""
         self.sums.zero_()
         self.images = self.steps = 0
         self.norms = None
@@ -110,10 +110,10 @@ class StepLog:
         return {"rows": _table(rows, ROW_FIELDS), "marks": _table(marks, MARK_FIELDS)}
 
     def restore(self, document: Mapping[str, Any], sums: Tensor) -> None:
-        """The inverse of :meth:`to_document`; ``sums``, of shape (4,), has the dtype and device of marks.
+        """The inverse of :meth:`to_document`; marks get the dtype and device of ``sums`` (M,).
 
         Raises:
-            ValueError, TypeError, LookupError: it is garbled.
+            ValueError, TypeError, LookupError: ``document`` is garbled.
         """
         self.rows[:] = rows_of(document)
         self.marks[:] = [
@@ -128,7 +128,7 @@ def rows_between(
     """The means between each mark and the one before it; waits for the device.
 
     Args:
-        start: the mark before the first one; None is the beginning of the epoch.
+        start: the mark before ``marks``; None is the beginning of the epoch.
         marks: of one epoch, in order.
         epoch: that epoch, counted from 0.
         batches: number of steps of an epoch.
@@ -168,9 +168,9 @@ def rows_of(document: Mapping[str, Any]) -> list[StepRow]:
 
 
 def interval(config: TrainConfig, batches: int) -> int:
-    """Steps between two rows: ``log_every``, or so many that a run has about :data:`POINTS` rows.
+    """Number of steps between two rows: ``log_every``, or for about :data:`POINTS` rows per run.
 
-    An epoch has one row at least.
+    An epoch has at least one row.
     """
     steps = config.epochs * batches
     if config.max_steps:
@@ -196,5 +196,5 @@ def _checked(saved: Any, width: int) -> list[list[float]]:
     plain = isinstance(saved, Tensor) and saved.dtype == torch.float64
     if not plain or saved.ndim != 2 or saved.shape[1] != width or bool(saved.isinf().any()):
         raise ValueError("its rows of steps are garbled")
-    listed: list[list[float]] = saved.tolist()
-    return listed
+    rows: list[list[float]] = saved.tolist()
+    return rows

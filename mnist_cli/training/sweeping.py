@@ -26,7 +26,7 @@ from mnist_cli.training.run import RunRequest, begin, drive
 from mnist_cli.training.session import Session
 
 SHARED = (DataError, DependencyError, DeviceError)
-"""Failures that every run of a sweep shares, unless the sweep is over where and on what it runs."""
+"""Failures that all runs of a sweep share, unless the sweep varies a key of :data:`PLACES`."""
 PLACES = frozenset({"dataset", "device", "precision", "compile", "cuda_graph", "loader"})
 
 
@@ -34,7 +34,7 @@ def train_cell(sweep: Sweep, cell: Cell, request: RunRequest) -> MnistError | No
     """Train one run of a sweep to its end, from where it stopped if it has begun.
 
     Returns:
-        The error that ended this run alone, which is recorded; None if it has its result.
+        The error of this run alone, which is recorded; None if the run has its result.
 
     Raises:
         Stopped: a signal came; the run is saved.
@@ -59,18 +59,18 @@ def train_cell(sweep: Sweep, cell: Cell, request: RunRequest) -> MnistError | No
 
 
 def _session(sweep: Sweep, cell: Cell, request: RunRequest) -> AbstractContextManager[Session]:
-    """The session of a run that begins, or goes on."""
-    found = sweep.run_of(cell)
-    if found is not None and is_regular(found.last):
+    """The session of a run that begins or continues."""
+    run = sweep.run_of(cell)
+    if run is not None and is_regular(run.last):
         own = cell.config.model if cell.config.model.is_own else None
-        return resume(found.path, [from_flags({"model": own})], request)
-    if found is not None:  # killed before its first checkpoint: it holds nothing
-        remove(found)
+        return resume(run.path, [from_flags({"model": own})], request)
+    if run is not None:  # killed before its first checkpoint: it holds nothing
+        remove(run)
     return begin(cell.config, replace(request, name=sweep.run_name(cell)))
 
 
 def tidy_up(config: TrainConfig) -> None:
-    """Free what a run leaves in the process, so that the next one begins as in a fresh one."""
+    """Free what a run leaves in the process, so that the next run begins as in a fresh process."""
     gc.collect()
     if config.compile:
         torch.compiler.reset()  # else torch stops compiling after a number of networks

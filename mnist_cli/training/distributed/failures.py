@@ -1,8 +1,8 @@
 """How the failure of a rank reaches the launcher: torchrun's error files. Imports no torch.
 
 torchrun names a file for each rank in ``TORCHELASTIC_ERROR_FILE`` and shows its content.
-:mod:`mnist_cli.training.distributed.launch` names ``RANK.json`` there, and raises the error that it
-finds.
+:mod:`mnist_cli.training.distributed.launch` sets it to ``RANK.json``, and raises the error in that
+file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Failure:
 
     @property
     def consequence(self) -> bool:
-        """Whether it only reports that another rank, or the launcher, ended before."""
+        """Whether it only reports that another rank, or the launcher, ended first."""
         return issubclass(error_class(self.kind), RankError | Stopped)
 
     def as_error(self) -> MnistError:
@@ -43,7 +43,7 @@ class Failure:
 
 
 def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> bool:
-    """Leave a failure in the launcher's file; False if there is no launcher that reads one."""
+    """Write a failure to the launcher's file; False if no launcher reads one."""
     path = environment.get(ERROR_FILE)
     if not path:
         return False
@@ -60,8 +60,8 @@ def write(error: BaseException, environment: Mapping[str, str] = os.environ) -> 
 
 def read(folder: Path) -> list[Failure]:
     """The failures of this launcher's ranks, the earliest first."""
-    found = [_parse(path) for path in folder.glob("*.json")]
-    return sorted(found, key=lambda failure: (failure.time, failure.rank))
+    failures = [_parse(path) for path in folder.glob("*.json")]
+    return sorted(failures, key=lambda failure: (failure.time, failure.rank))
 
 
 def _parse(path: Path) -> Failure:

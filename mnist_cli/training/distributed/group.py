@@ -28,8 +28,8 @@ from mnist_cli.training.distributed.norm import own_buffers, synchronised
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.ranks import Forward, Ranks
 
-# Each rank computes the same buffers of batch norm, and unite() sends the others: DDP need not.
-# torch renamed the setting in 2.14.
+# DDP need not send buffers: each rank computes the same ones for batch norm, and unite() sends the
+# rest. torch renamed the setting in 2.14.
 _SETTINGS = signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _SETTINGS): False
@@ -63,7 +63,7 @@ class Group(Ranks):
         torch.manual_seed(derive(seed, "rank", step, self.rank))
 
     def weigh(self, loss: Tensor, scores: Tensor, total: int) -> Tensor:
-        """See :meth:`Ranks.weigh`: of a batch that is cut unevenly, larger parts weigh more."""
+        """See :meth:`Ranks.weigh`: if a batch is divided unevenly, larger parts weigh more."""
         images = len(scores)
         if not images:  # the mean of none is NaN
             return scores.sum()
@@ -100,8 +100,8 @@ class Group(Ranks):
         """
         size = torch.tensor([len(payload)])
         dist.broadcast(size, 0)
-        given = payload if self.leads else bytes(int(size))
-        content = torch.frombuffer(bytearray(given), dtype=torch.uint8) if given else size[:0]
+        data = payload if self.leads else bytes(int(size))
+        content = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else size[:0]
         if len(content):
             dist.broadcast(content, 0)
         return content.numpy().tobytes()
@@ -148,7 +148,7 @@ def joined(place: RankPlace, seconds: float) -> Iterator[Group]:
 
     Args:
         place: which rank this one is.
-        seconds: how long to wait for another rank, when they connect and at any time later.
+        seconds: how long to wait for another rank, when connecting and at any later time.
 
     Raises:
         RankError: the others do not connect, or one is lost.
@@ -158,7 +158,7 @@ def joined(place: RankPlace, seconds: float) -> Iterator[Group]:
         choose_network(place)
         _meet(place, timedelta(seconds=seconds))
         yield Group(place.rank, place.size, place.parent)
-        if torch.cuda.is_initialized():  # another rank may still wait for what was sent last
+        if torch.cuda.is_initialized():  # another rank may still wait for the last data
             torch.cuda.synchronize()
         dist.destroy_process_group()
 
@@ -184,7 +184,7 @@ def _meet(place: RankPlace, patience: timedelta) -> None:
 
 
 def _store(place: RankPlace, patience: timedelta) -> Any:
-    """Where the ranks find each other: our launcher's file, or what torchrun names."""
+    """Where the ranks find each other: our launcher's file, or the address from torchrun."""
     if place.folder:
         return dist.FileStore(place.address, place.size)  # type: ignore[attr-defined]
     return next(rendezvous("env://", timeout=patience))[0]

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from mnist_cli.training.distributed.rank_environment import RankPlace
 
 GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
-"""The variables that name it; a value that the user has set is kept."""
+"""The variables that name the interface; a value set by the user is kept."""
 
 _SIOCGIFADDR = 0x8915
 """Linux's request for an interface's address, netdevice(7)."""
@@ -21,9 +21,9 @@ _SIOCGIFADDR = 0x8915
 def choose_network(place: RankPlace) -> None:
     """Name loopback if all ranks run here, else the interface that gloo would not find.
 
-    gloo gives the others the address that this machine's host name resolves to. On many machines
-    that is 127.0.1.1 or another loopback address, which no other machine reaches. The interface
-    towards MASTER_ADDR is named then. NCCL never chooses loopback.
+    gloo gives the others the address to which this machine's host name resolves. On many machines
+    this is 127.0.1.1 or another loopback address, which no other machine reaches. In that case,
+    this names the interface towards MASTER_ADDR. NCCL never chooses loopback.
     """
     if place.on_one_machine:
         names = {name for _, name in socket.if_nameindex()}
@@ -38,10 +38,10 @@ def choose_network(place: RankPlace) -> None:
 
 def _name_is_loopback() -> bool:
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None)
-    except (OSError, UnicodeError):  # UnicodeError: longer than a name may be
+        addresses = socket.getaddrinfo(socket.gethostname(), None)
+    except (OSError, UnicodeError):  # UnicodeError: the name is too long
         return True  # the name does not resolve: gloo takes loopback
-    return ip_address(str(found[0][4][0]).partition("%")[0]).is_loopback
+    return ip_address(str(addresses[0][4][0]).partition("%")[0]).is_loopback
 
 
 def _interface_towards(host: str, port: int) -> str:

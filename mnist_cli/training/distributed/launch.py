@@ -22,10 +22,10 @@ from mnist_cli.training.distributed import failures
 from mnist_cli.training.distributed.rank_environment import FOLDER, LAUNCHER, resume_file
 
 GRACE = 30.0
-"""Seconds that ranks have to end by themselves, once one has ended or a signal has come."""
+"""Seconds that ranks have to end by themselves, after a rank has ended or a signal has come."""
 POLL = 0.1
 ASKED = (-signal.SIGTERM, Terminated.code)
-"""How a rank ends that the launcher has asked to stop before it could save."""
+"""Exit codes of a rank that the launcher stopped before the rank could save."""
 
 
 def launch(arguments: Sequence[str], ranks: int) -> None:
@@ -62,9 +62,9 @@ def _interrupt() -> None:
 def _started(
     arguments: Sequence[str], ranks: int, folder: Path
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The ranks' processes; whichever still runs at the end is killed.
+    """The ranks' processes; those still running at the end are killed.
 
-    Each has a session of its own: a Ctrl-C at the terminal reaches the launcher alone.
+    Each has its own session: a Ctrl-C at the terminal reaches only the launcher.
     """
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -79,7 +79,7 @@ def _started(
 
 
 def _environment(rank: int, ranks: int, folder: Path) -> dict[str, str]:
-    """What torchrun would set for this rank, and our own variables."""
+    """The variables that torchrun would set for this rank, and our own."""
     return {
         "OMP_NUM_THREADS": str(max(cores() // ranks, 1)),
         **os.environ,
@@ -129,14 +129,14 @@ def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _stopped(folder: Path, stop: StopRequest) -> MnistError:
     """The message of a rank that has saved, if there is one."""
-    words = [failure.as_error() for failure in failures.read(folder)]
-    saved = next((one for one in words if isinstance(one, Stopped) and one.hint), None)
+    errors = [failure.as_error() for failure in failures.read(folder)]
+    saved = next((one for one in errors if isinstance(one, Stopped) and one.hint), None)
     name = "interrupted" if stop.signal == signal.SIGINT else "terminated"
     return stop.error(saved.message, saved.hint) if saved else stop.error(name)
 
 
 def _failed(folder: Path, ended: Mapping[int, int]) -> MnistError:
-    """The failure that came first, by what the ranks have left and by how they ended."""
+    """The failure that came first, judging by the ranks' error files and exit codes."""
     ranks, found = len(ended), failures.read(folder)
     resume = resume_file(folder)
     go_on = f"Resume with: {resume.read_text(encoding='utf-8')}" if resume.is_file() else ""

@@ -1,7 +1,7 @@
 """Batch norm over the batches of all ranks, on any device.
 
-torch's SyncBatchNorm has kernels for CUDA only. It also exchanges figures of the images' dtype on
-ranks that have images, and of another dtype on a rank that has none.
+torch's SyncBatchNorm has kernels for CUDA only. Also, the dtype of the figures that it exchanges
+differs between ranks with images and ranks without images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def synchronised(model: nn.Module) -> nn.Module:
     """A copy of the network that shares its tensors, with batch norms over all ranks' images.
 
-    The network itself stays as it is: saving, evaluating and inspecting it asks no other rank.
+    The network itself does not change: saving, evaluating and inspecting it needs no other rank.
     A buffer that the copy replaces is replaced in the network too.
     """
     tensors = chain(model.parameters(), model.buffers())
@@ -52,7 +52,7 @@ class RankBatchNorm(_BatchNorm):
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise by the batch's mean and variance in training, by the running ones in evaluation."""
+        """Normalise by mean and variance: of the batch in training, running ones in evaluation."""
         if not self.training:
             return super().forward(images)
         self._check_input_dim(images)  # type: ignore[no-untyped-call]
@@ -79,8 +79,8 @@ class RankBatchNorm(_BatchNorm):
 def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (C,), variance (C,) and count () of all ranks' pixels; float32, or float64 for float64.
 
-    Combined by the parallel formula of Chan, Golub and LeVeque 1979: sums of squares would lose
-    the digits of a small variance beside a large mean.
+    Combined by the parallel formula of Chan, Golub and LeVeque 1979: with sums of squares, a
+    large mean would cancel the digits of a small variance.
 
     Raises:
         ValueError: all ranks together have one value per channel; torch's batch norm raises it too.
@@ -97,7 +97,7 @@ def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     means, variances = figures[:, :channels], figures[:, channels:-1]
     counts = figures[:, -1:]
     total = counts.sum()
-    if here < 2 and int(total) < 2:  # a rank that has two need not wait for the device
+    if here < 2 and int(total) < 2:  # a rank with two values need not wait for the device
         raise ValueError(
             "Expected more than 1 value per channel when training, got "
             f"{int(total)} on all {len(figures)} ranks"
@@ -108,7 +108,7 @@ def _of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm by given figures, whose gradient includes their dependence on the images."""
+    """Batch norm by given mean and variance; its gradient includes their dependence on images."""
 
     @staticmethod
     def forward(
@@ -131,8 +131,8 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """As published by Ioffe and Szegedy 2015, with both sums taken over all ranks.
 
-        With y = w·x̂ + b and x̂ = (x - μ)·s: dx = w·s·(dy - mean(dy) - x̂·mean(dy·x̂)). The weight's
-        and the bias' gradients are this rank's; DDP averages them with all others.
+        With y = w·x̂ + b and x̂ = (x - μ)·s: dx = w·s·(dy - mean(dy) - x̂·mean(dy·x̂)). Gradients of
+        weight and bias are those of this rank; DDP averages them over the ranks.
         """
         images, weight, bias, mean, var, count = ctx.saved_tensors
         (gradient,) = gradients

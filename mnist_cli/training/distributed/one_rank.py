@@ -1,4 +1,4 @@
-"""This process as one of several ranks: silent unless it leads, and its end. Imports no torch."""
+"""Runs this process as one of several ranks: silent unless it leads. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mnist_cli.training.expected_errors import expected
 
 @contextlib.contextmanager
 def as_rank(place: RankPlace) -> Iterator[None]:
-    """Be silent if another rank reports, and leave a failure for the launcher.
+    """Silence this rank unless it leads, and leave a failure for the launcher.
 
-    The process ends here, unless the caller is to report what failed.
+    The process ends here, unless the caller must report the failure.
     """
     # torch is imported inside: its own warnings about ranks repeat our messages
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

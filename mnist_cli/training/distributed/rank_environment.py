@@ -22,7 +22,7 @@ class RankPlace:
     """Rank ``rank`` of ``size``, and the ``local_rank``-th of ``local_size`` on this machine.
 
     The ranks meet at ``address``: a file of ``folder`` if our own launcher started them; otherwise
-    ``folder`` is empty. ``parent`` is the process whose end ends the ranks; 0 if the
+    ``folder`` is empty. When the process ``parent`` ends, the ranks end too; it is 0 if the
     process that started them may end before them.
     """
 
@@ -40,7 +40,7 @@ class RankPlace:
         return self.size == self.local_size
 
     def write_resume(self, command: str) -> None:
-        """Leave the command that resumes the run to our launcher, if that started the ranks."""
+        """Leave the command that resumes the run to our launcher, if it started the ranks."""
         if self.folder and self.rank == 0:
             with contextlib.suppress(OutputError):  # the launcher is gone
                 atomic_write(resume_file(Path(self.folder)), command)

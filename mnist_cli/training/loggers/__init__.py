@@ -41,7 +41,7 @@ def logger(name: str) -> Callback:
 
 
 class Guarded(Callback):
-    """Keeps the failures of a logger from the run once it trains.
+    """Isolates a run from the failures of a logger once the run trains.
 
     Args:
         name: the logger's name, for messages.
@@ -121,7 +121,7 @@ def _id_file(run: ObservedRun, name: str) -> Path:
 
 
 def kept_id(run: ObservedRun, name: str) -> str:
-    """The id of the run in another program, with which a resumed run continues; empty if none is kept."""
+    """The id of the run in another program, kept for a resumed run; empty if there is none."""
     path = _id_file(run, name)
     if not is_regular(path):
         return ""

@@ -35,9 +35,9 @@ class MlflowLogger(Callback):
         self._client, self._logged = MlflowClient(), {}
         self._id = kept_id(run, "mlflow")
         if self._id:
-            self._ask("update_run", self._id, status="RUNNING")
+            self._call("update_run", self._id, status="RUNNING")
             for kind in (STEP, EPOCH):
-                history = self._ask("get_metric_history", self._id, f"{kind}/lr")
+                history = self._call("get_metric_history", self._id, f"{kind}/lr")
                 self._logged[kind] = max((metric.step for metric in history), default=0)
         else:
             self._id = keep_id(run, "mlflow", self._new_run(run))
@@ -47,16 +47,16 @@ class MlflowLogger(Callback):
         from mlflow.entities import Param
 
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist")
-        found = self._ask("get_experiment_by_name", name)
-        number = found.experiment_id if found else self._ask("create_experiment", name)
+        known = self._call("get_experiment_by_name", name)
+        number = known.experiment_id if known else self._call("create_experiment", name)
         tags = {"group": run.group, "dataset": run.dataset, "device": run.device}
-        made = self._ask("create_run", number, tags=tags, run_name=run.name)
+        made = self._call("create_run", number, tags=tags, run_name=run.name)
         params = [Param(key, str(value)) for key, value in run.config.items()]
-        self._ask("log_batch", made.info.run_id, params=params)
+        self._call("log_batch", made.info.run_id, params=params)
         return str(made.info.run_id)
 
-    def _ask(self, method: str, *values: Any, **named: Any) -> Any:
-        """Call MLflow; it tries again for 6 seconds, not for its default of 4 minutes."""
+    def _call(self, method: str, *values: Any, **named: Any) -> Any:
+        """Call MLflow, which then retries for 6 seconds instead of its default of 4 minutes."""
         chosen = RETRIES in os.environ
         os.environ.setdefault(RETRIES, "2")
         try:
@@ -70,10 +70,10 @@ class MlflowLogger(Callback):
 
         now = int(1000 * time.time())
         metrics = [Metric(name, value, now, step) for name, value in figures.items()]
-        self._ask("log_batch", self._id, metrics=metrics)
+        self._call("log_batch", self._id, metrics=metrics)
 
     def on_step(self, run: ObservedRun, progress: Progress) -> None:
-        """Log figures that are not logged yet: a killed run may have come further than its checkpoint."""
+        """Log figures that are not logged yet: a killed run may have passed its checkpoint."""
         if progress.step > self._logged.get(progress.kind, 0):
             self._log(progress.figures(), progress.step)
 
@@ -82,9 +82,9 @@ class MlflowLogger(Callback):
     def on_end(self, run: ObservedRun, summary: Summary) -> None:
         """Log the result on the test set."""
         self._log(summary.figures(), summary.steps)
-        self._ask("set_terminated", self._id, "FINISHED")
+        self._call("set_terminated", self._id, "FINISHED")
 
     def on_error(self, run: ObservedRun, error: BaseException) -> None:
         """Mark the run as failed, or as killed if it was interrupted."""
         status = "KILLED" if isinstance(error, Stopped) else "FAILED"
-        self._ask("set_terminated", self._id, status)
+        self._call("set_terminated", self._id, status)

@@ -30,7 +30,7 @@ STEP_TAGS = {
     "steps/learning_rate": "lr",
     "steps/gradient_norm": "grad_norm",
 }
-"""Figures of rows of steps: charts of their own, since an epoch's are means over the epoch."""
+"""Figures of rows of steps, in separate charts: figures of an epoch are means over the epoch."""
 
 
 class TensorboardLogger(Callback):
