@@ -1,7 +1,7 @@
-"""Grey levels in which coloured ink stands out from its paper as dark ink does.
+"""Converts coloured ink to grey levels that stand out from the paper as dark ink does.
 
-Yellow is nearly as light as white paper, but has no blue, and red may be as light as green paper:
-the channel that differs most from the paper shows the ink.
+The channel that differs most from the paper shows the ink. Yellow is nearly as light as white
+paper, but has no blue; red may be as light as green paper.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy.typing as npt
 from mnist_cli.vision.ink import Grey, Mask, is_light_on_dark, otsu
 
 LEAST = 0.15
-"""The part of a colour's difference that does not count, as a share of the paper's light.
+"""The part of a colour's difference that is ignored, as a share of the paper's light.
 
 Pale ruled lines, coloured light and the colour noise of JPEG remain below it.
 """
 
 
 def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
-    """Grey levels (H, W), 0 to 255, with coloured ink as dark, or as light, as it differs.
+    """Grey levels (H, W), 0 to 255, in which coloured ink differs from its paper in lightness.
 
     Args:
-        grey: the lightness of the picture, float32; the result where no colour stands out.
-        colour: the picture (H, W, 3), or none.
+        grey: the lightness of the picture, float32; unchanged where no colour stands out.
+        colour: the picture (H, W, 3), or None.
     """
     if colour is None or not _is_colourful(colour):
         return grey
@@ -43,15 +43,15 @@ def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
 
 
 def _difference(levels: Grey, white: Mask) -> Grey:
-    """The difference of each pixel and the paper, dark or light, as a share of the largest."""
+    """The difference of each pixel from the paper, as a share of the largest in its direction."""
     paper = float(np.median(levels[white]))
-    # Of white paper nothing is lighter, so that a little more light would count as much.
+    # Nothing is much lighter than white paper: without a minimum, a little more light would count.
     darker, lighter = max(paper, 32.0), max(255 - paper, 128.0)
     rest = levels - np.float32(paper)
     return np.where(rest < 0, -rest / darker, rest / lighter).astype(np.float32)
 
 
 def _is_colourful(colour: npt.NDArray[Any]) -> bool:
-    """Whether the channels of some pixel differ by enough to count."""
+    """Whether the channels of any pixel differ enough to count."""
     spread = colour.max(axis=2).astype(np.int16) - colour.min(axis=2)
     return bool(spread.max() > 255 * LEAST / 2)

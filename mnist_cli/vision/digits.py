@@ -1,4 +1,4 @@
-"""From names of pictures and folders to digits in MNIST's form."""
+"""Reads digits from pictures and folders, and brings them to MNIST's form."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Failure:
 def prepare(
     paths: Sequence[str], *, segment: bool = False, as_it_is: bool = False
 ) -> list[Digit | Failure]:
-    """The digits of pictures, folders of pictures and ``-``, with a :class:`Failure` for others.
+    """The digits of pictures, folders of pictures and ``-``; a :class:`Failure` for any other path.
 
     Args:
         paths: names of pictures and folders.
         segment: find several digits in each picture; by default all its ink is one digit.
-        as_it_is: find no digit, but bring the whole picture to 28×28 by
-            :func:`mnist_cli.vision.fitting.fit`.
+        as_it_is: scale the whole picture to 28×28 with :func:`mnist_cli.vision.fitting.fit`,
+            without looking for a digit.
     """
     results: list[Digit | Failure] = []
     for path in paths:
@@ -110,11 +110,11 @@ def expand(path: str) -> list[str]:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     names = [one for one in entries if is_picture_name(one)]
     if not names:
-        within = next((one for one in entries if one.is_dir()), None)
+        subfolder = next((one for one in entries if one.is_dir()), None)
         raise DataError(
             f"no picture in the folder {path}",
-            f"Subfolders are not read: name them, such as {within}."
-            if within
+            f"Subfolders are not read: name them, such as {subfolder}."
+            if subfolder
             else f"Pictures end in {', '.join(sorted(ENDINGS))}.",
         )
     return [str(one) for one in sorted(names, key=_natural)]

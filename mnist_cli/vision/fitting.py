@@ -14,7 +14,7 @@ SIDE = 28
 SMALLEST = 4
 """The smallest width and height of a picture, in pixels."""
 LARGEST = 1024
-"""The most pixels per side of an image that comes as numbers."""
+"""The largest number of pixels per side of an image given as numbers."""
 
 IN_WORDS = (
     "the longer side is scaled to 28 pixels (area means, or bicubic if it is smaller), "
@@ -27,7 +27,7 @@ def fit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
     The longer side becomes 28 pixels and the aspect ratio stays. The margins have the median of
     the picture's border. Pillow resamples 8 bits in integers, so every machine gets the same
-    pixels. A picture of 28×28 stays as it is, and needs no Pillow.
+    pixels. A picture of 28×28 does not change, and needs no Pillow.
     """
     levels: npt.NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
     if levels.shape == (SIDE, SIDE):
@@ -44,11 +44,11 @@ def fit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def scaled(levels: npt.NDArray[Any], longest: int) -> npt.NDArray[Any]:
     """Scale (H, W), uint8 or float32, to ``longest`` pixels on the longer side.
 
-    Area means if it becomes smaller, else bicubic, which can overshoot.
+    Uses area means if the picture becomes smaller, else bicubic, which can overshoot.
     """
     from PIL import Image
 
     factor = longest / max(levels.shape)
     height, width = (max(1, round(factor * side)) for side in levels.shape)
-    way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
-    return np.array(Image.fromarray(levels).resize((width, height), way))
+    method = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(levels).resize((width, height), method))

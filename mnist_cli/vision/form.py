@@ -1,12 +1,12 @@
-"""MNIST's form, as its authors made it: a box of 20 pixels, centred by mass in 28.
+"""MNIST's form, as its authors define it: a box of 20 pixels, centred by mass in 28.
 
 "The original black and white (bilevel) images from NIST were size normalized to fit in a 20x20
 pixel box while preserving their aspect ratio. The resulting images contain grey levels as a result
 of the anti-aliasing technique used by the normalization algorithm. The images were centered in a
 28x28 image by computing the center of mass of the pixels, and translating the image so as to
 position this point at the center of the 28x28 field." (LeCun, Cortes, Burges,
-yann.lecun.com/exdb/mnist.) By whole pixels: in the test set every centre of mass lies between
-13.5 and 14.5, counted in pixels from 0.
+yann.lecun.com/exdb/mnist.) They translate by whole pixels: in the test set, every centre of mass
+lies between 13.5 and 14.5, counted in pixels from 0.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _widened(levels: Grey, by: float) -> Grey:
 
 
 def _thinned(levels: Grey, by: float) -> Grey:
-    """Thin strokes by this number of pixels on each side, but keep something of the thickest."""
+    """Thin strokes by this number of pixels on each side, but never remove the thickest stroke."""
     inside = ndimage.distance_transform_edt(np.pad(levels > 0.5, 1))[1:-1, 1:-1]
     by = min(by, float(inside.max()) - 1)
     return np.asarray(levels * np.clip(inside - by, 0, 1), dtype=np.float32)

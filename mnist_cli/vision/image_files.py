@@ -1,9 +1,9 @@
 """Reads an untrusted picture file as grey levels.
 
-Only the listed decoders of Pillow are used: others start programs, such as Ghostscript for EPS. A
-picture with more than Pillow's limit of 89 million pixels is refused by its header, before
-anything is unpacked. A JPEG may have :data:`MOST_JPEG` pixels, since its decoder reduces it row by
-row. HEIF needs the package pillow-heif.
+Only the listed decoders of Pillow are used: others start programs, such as Ghostscript for EPS. If
+the header claims more pixels than Pillow's limit of 89 million, the picture is refused before it
+is unpacked. A JPEG may have :data:`MOST_JPEG` pixels, since its decoder reduces it row by row.
+HEIF needs the package pillow-heif.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ ENDINGS = {
 STDIN = "-"
 MAX_BYTES = 1 << 28  # 256 MiB: twice the size of the largest uncompressed photographs
 WORKING_SIDE = 1600
-"""Longest side to work at, in pixels: a line of 30 digits still has 50 pixels for each."""
+"""Longest side after reduction, in pixels: a line of 30 digits still has 50 pixels for each."""
 MOST_JPEG = 250_000_000
-"""The most pixels of a JPEG; phones take photographs of 200 million."""
+"""The largest number of pixels of a JPEG; phones take photographs of 200 million."""
 DEPTHS = (255, 4095, 65535)
-"""White in a file with 16 bits per pixel: its values may have 8, 12 or 16 bits."""
+"""Possible values of white in a file with 16 bits per pixel: its values have 8, 12 or 16 bits."""
 LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
-"""How Pillow unpacks the upper byte of colours with 16 bits, and how the lower one."""
+"""Pillow's mode that unpacks the upper byte of 16-bit colours: the mode for the lower byte."""
 
 FAINT = 0.25
-"""White paper is for ink that stands out from it by this share of its contrast on black."""
+"""White paper is used if ink stands out from it by this share of its contrast on black."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Picture:
     Attributes:
         grey: (H, W), float32, from 0 for black to 255 for white.
         scale: the width of one of these pixels in pixels of the file.
-        colour: (H, W, 3), uint8, red, green and blue; none in a grey file.
+        colour: (H, W, 3), uint8, red, green and blue; None for a grey file.
         remarks: sentences on parts of the file that are ignored or changed.
     """
 
@@ -72,18 +72,18 @@ def is_picture_name(path: Path) -> bool:
 def read_picture(path: str) -> Picture:
     """Read a picture from a file, or from standard input if ``path`` is ``-``.
 
-    It is turned upright by its EXIF data. Transparent pictures get a white background, or a black
-    one if white would hide the ink. Larger pictures are reduced to :data:`WORKING_SIDE` pixels. Of
-    several pages or frames the first is read.
+    EXIF data turn it upright. Transparent pictures get a white background, or a black one if white
+    would hide the ink. Larger pictures are reduced to :data:`WORKING_SIDE` pixels. Only the first
+    of several pages or frames is read.
 
     Raises:
-        DataError: missing, unreadable, not a picture, damaged, or too large.
+        DataError: the file is missing, unreadable, not a picture, damaged, or too large.
     """
     return decode(_read_bytes(path), "standard input" if path == STDIN else path)
 
 
 def is_missing(path: str) -> bool:
-    """Whether nothing of this name exists; what cannot be looked at is not missing."""
+    """Whether nothing of this name exists; False if that cannot be determined."""
     try:
         return path != STDIN and not is_there(Path(path))
     except OSError:
@@ -103,7 +103,7 @@ def _read_bytes(path: str) -> bytes:
                     "To read a picture from a program, pipe it to standard input and name it -.",
                 )
             with Path(path).open("rb") as file:
-                # read() reserves memory for the number of bytes that it is asked for.
+                # read() reserves memory for the requested number of bytes.
                 size = os.fstat(file.fileno()).st_size
                 data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
@@ -117,7 +117,7 @@ def decode(data: bytes, name: str) -> Picture:
     """As :func:`read_picture`, from the bytes of a file; ``name`` is for messages.
 
     Raises:
-        DataError: not a picture, damaged, or too large.
+        DataError: the bytes are not a picture, damaged, or too large.
     """
     if not data:
         raise DataError(f"{name} is empty")
@@ -182,7 +182,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         if not data.startswith(b"\xff\xd8\xff"):
             raise
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-        # A progressive JPEG is held in memory as a whole, whatever it is reduced to.
+        # A progressive JPEG is held in memory as a whole, even if it is reduced.
         if image.width * image.height > MOST_JPEG or image.info.get("progressive"):
             raise
     with image:
@@ -213,7 +213,7 @@ def _reduced(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
-    """One band of grey, 0 to 255 (mode L, or F if the file has more than 8 bits); RGB; a remark."""
+    """Grey levels, 0 to 255 (mode L, or F for more than 8 bits); the RGB picture; a remark."""
     if image.mode.startswith("I;16"):
         return _sixteen_bits(image)
     if image.mode in ("I", "F"):
@@ -228,22 +228,22 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
 
 
 def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, None, str]:
-    """Grey by the depth that the values have: programs save 8 or 12 bits in 16."""
+    """Grey levels by the actual depth of the values: programs save 8 or 12 bits in 16."""
     white, remark = _depth(int(np.asarray(image).max()))
     return _rescaled(image, 0, white), None, remark
 
 
 def _depth(most: int) -> tuple[int, str]:
-    """White, by the largest value of 16 bits; a remark if it has fewer bits."""
+    """The value of white, from the largest 16-bit value; a remark if it has fewer bits."""
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
     return white, f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
 
 
 def _with_lower_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, str]:
-    """A PNG with 16 bits per colour that holds 8 or 12, as 8 bits; any other file as it is.
+    """Reduce a PNG with 8- or 12-bit values in 16 bits to 8 bits; return other files unchanged.
 
-    Pillow keeps the upper byte of each value, where such a file has nothing or little.
+    Pillow keeps only the upper byte of each value, which holds little or nothing in such a file.
     """
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
         return image, ""

@@ -1,6 +1,6 @@
-"""Finds the ink on each pixel of a picture, whatever the paper, the light and the pen.
+"""Finds the ink on each pixel of a picture, for any paper, light and pen.
 
-Works at one scale only: strokes are narrower than :data:`WIDEST` of the picture's shorter side,
+Works at one scale only: strokes are narrower than :data:`WIDEST` of the picture's shorter side;
 shadows are wider, or soft. Anything as narrow and as dark as a stroke counts as ink.
 """
 
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 WIDEST = 0.4
 """The widest stroke, as a share of the shorter side; MNIST's reach 0.25."""
 DESK = 0.42
-"""What has less than this share of the paper's light may be a desk beside it."""
+"""Pixels with less than this share of the paper's light may be a desk beside the paper."""
 FAINTEST = 0.08
 """The smallest difference of ink from its paper, as a share of white."""
 NOISE_FACTOR = 5.0
@@ -30,10 +30,10 @@ NOISE_FACTOR = 5.0
 TIGHT = 0.1
 """The largest gap between the ink and an edge of a tight crop, as a share of the picture's side."""
 TOUCH = 0.05
-"""The largest gap of what reaches the edge, as a share of the picture's shorter side."""
+"""The largest gap between the edge and ink that reaches it, as a share of the shorter side."""
 
 RIM = 2
-"""The most pixels that a smudge at the edge loses to the paper, which continues beyond it."""
+"""The largest number of pixels that a smudge at the edge loses to paper that continues beyond."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Ink:
         levels: (H, W), float32, from 0 for paper to 1 for full ink.
         mask: (H, W), true for pixels with ink.
         desk: (H, W), true beside the paper.
-        noise: its standard deviation, as a share of full ink.
+        noise: standard deviation of the noise, as a share of full ink.
     """
 
     levels: Grey
@@ -73,7 +73,7 @@ def find_ink(grey: Grey, widest: float = WIDEST) -> Ink:
 
 
 def _ink_above(light: Grey, widest: float, *, edge_is_paper: bool) -> Ink:
-    """The ink on the paper that is found with one width of stroke.
+    """The ink on paper that is found with strokes up to ``widest``.
 
     Raises:
         DataError: no pixel differs by more than the noise.
@@ -86,13 +86,13 @@ def _ink_above(light: Grey, widest: float, *, edge_is_paper: bool) -> Ink:
 
 
 def _ink_on(raw: Grey, desk: Mask) -> Ink:
-    """The ink, from the difference (H, W) of each pixel and its paper; none on the desk.
+    """The ink, from the difference (H, W) of each pixel from its paper; none on the desk.
 
     Raises:
         DataError: no pixel differs by more than the noise.
     """
-    # Of a normal distribution the quartile lies 0.67 deviations below the middle, the 5th
-    # percentile 1.64; three quarters of a closely cut picture may be ink.
+    # In a normal distribution, the quartile lies 0.67 deviations below the median, and the 5th
+    # percentile 1.64. Three quarters of a closely cut picture may be ink.
     lowest, quartile = np.percentile(raw[~desk], (5, 25))
     noise = float(quartile - lowest) / 0.97
     floor = float(quartile) + 0.67 * noise
@@ -104,7 +104,7 @@ def _ink_on(raw: Grey, desk: Mask) -> Ink:
 
 
 def _lies_inside(mask: Mask) -> bool:
-    """Whether the largest piece of ink does not reach the edge, nor the ink two edges."""
+    """Whether the largest piece of ink reaches no edge, and the ink no two opposite edges."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return False
@@ -114,7 +114,7 @@ def _lies_inside(mask: Mask) -> bool:
 
 
 def spans(mask: Mask) -> bool:
-    """Whether the ink (H, W) reaches two opposite edges, or nearly, as in a tight crop."""
+    """Whether the ink (H, W) reaches two opposite edges or nearly does, as in a tight crop."""
     for axis in (0, 1):
         places, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
         if places[0] <= TIGHT * side and places[-1] + 1 >= (1 - TIGHT) * side:
@@ -123,9 +123,9 @@ def spans(mask: Mask) -> bool:
 
 
 def _smooth(grey: Grey, widest: float) -> Grey:
-    """Blur by a 400th of the longer side, against grain; small pictures stay as they are.
+    """Blur by a 400th of the longer side, against grain; small pictures do not change.
 
-    Less if strokes are narrower.
+    Narrower strokes are blurred less.
     """
     sigma = max(grey.shape) / 400 * (widest / WIDEST) ** 0.5
     return np.asarray(ndimage.gaussian_filter(grey, sigma)) if sigma > 0.4 else grey
@@ -134,16 +134,16 @@ def _smooth(grey: Grey, widest: float) -> Grey:
 def is_light_on_dark(grey: Grey, widest: float = WIDEST) -> bool:
     """Whether the ink on grey levels (H, W), 0 to 255, is lighter than the paper.
 
-    Chooses the polarity that leaves smoother paper with less ink: with the wrong one, the digit
-    remains as a blot on the paper. Shadows and tight crops mislead the border and the majority of
-    pixels: of 800 pictures in 8 kinds, fitting the border was right for 85%, this for 97%.
+    Chooses the polarity that leaves smoother paper with less ink: with the wrong polarity, the
+    digit remains as a blot on the paper. Shadows and tight crops mislead the border and the
+    majority of pixels. Of 800 pictures of 8 kinds, fitting the border was right for 85%, this 97%.
     """
     small = scaled(grey, 200) if max(grey.shape) > 200 else grey
-    return _unrest(small, widest) < _unrest(255 - small, widest)
+    return _variation(small, widest) < _variation(255 - small, widest)
 
 
-def _unrest(light: Grey, widest: float) -> float:
-    """The paper's total variation, plus the ink's estimated from its area, in levels × pixels."""
+def _variation(light: Grey, widest: float) -> float:
+    """Total variation of paper and ink, the ink's estimated from its area; in levels × pixels."""
     size = _window(light, widest)
     paper = _paper(light, size, edge_is_paper=False)
     variation = sum(float(abs(np.diff(paper, axis=axis)).sum()) for axis in (0, 1))
@@ -157,10 +157,10 @@ def _window(light: Grey, widest: float) -> int:
 
 
 def _desk(white: Grey) -> Mask:
-    """What lies beside the paper, by the light (H, W) of both.
+    """The pixels beside the paper, from the light (H, W) of both.
 
-    It is much darker, from one pixel to the next: light falls off slowly, and a hand's shadow
-    leaves half of it.
+    The desk is much darker from one pixel to the next. Light falls off slowly, and a hand's shadow
+    leaves half of the light.
     """
     dark = white < DESK * np.percentile(white, 90)
     reach = 2 * (max(white.shape) // 200) + 5
@@ -176,9 +176,9 @@ def _paper(light: Grey, size: int, *, edge_is_paper: bool) -> Grey:
     """The paper under light ink: the grey opening by a square of ``size`` pixels.
 
     The opening removes everything too narrow to hold the square, and keeps shadows with their
-    edges. With ``edge_is_paper``, the pixels at the picture's edge continue beyond it, so that a
-    shadow that reaches the edge at an angle leaves no wedge of ink. Without, the paper beyond is
-    the darkest nearby and follows the fall of the light, so that ink at the edge is not paper.
+    edges. With ``edge_is_paper``, the pixels at the picture's edge continue beyond it: a shadow
+    that reaches the edge at an angle leaves no wedge of ink. Without it, the paper beyond is the
+    darkest nearby and follows the fall of the light, so that ink at the edge is not paper.
     """
     if edge_is_paper:
         around = np.pad(light, size, mode="edge")
@@ -197,7 +197,7 @@ def _inner(padded: Grey, size: int) -> Grey:
 def _light_fall(light: Grey, beyond: int) -> Grey:
     """A plane fitted to the paper, extended by ``beyond`` pixels at each edge.
 
-    Fitted three times, each time to the darker 60%: the rest may be ink.
+    The plane is fitted three times, each time to the darker 60%: the rest may be ink.
     """
     y, x = np.ix_(*(np.arange(-beyond, side + beyond, dtype=np.float32) for side in light.shape))
     terms = np.stack(np.broadcast_arrays(np.float32(1), x, y), axis=-1)
@@ -213,7 +213,7 @@ def _light_fall(light: Grey, beyond: int) -> Grey:
 
 
 def _full_ink(ink: Grey, least: float) -> float:
-    """The level of full ink: the median of the upper group that Otsu's method finds.
+    """The level of full ink: the median of the upper group of Otsu's method.
 
     Raises:
         DataError: no pixel reaches ``least``.
@@ -227,7 +227,7 @@ def _full_ink(ink: Grey, least: float) -> float:
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
     """The threshold that splits values (N,) into two groups of least variance (Otsu 1979)."""
-    # Values that differ by little have fewer than 128 bins in 32 bits.
+    # In 32 bits, values that differ by little have fewer than 128 bins.
     counts, edges = np.histogram(values.astype(np.float64), bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]

@@ -1,8 +1,7 @@
 """Takes the lines of ruled paper, tables and boxes out of a picture's ink.
 
-A line is straight, thin, and longer than a stroke: it slopes by :data:`STEEPEST` at most, and
-may bend slowly, as on a photographed sheet. Lines of the other direction are found in the
-transposed picture.
+A line is straight, thin, and longer than a stroke. It slopes by at most :data:`STEEPEST`, and
+may bend slowly, as on a photographed sheet. Upright lines are found in the transposed picture.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BOLDEST = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A line from column ``start`` to ``stop`` (excluded); from row to row if it is upright.
+    """A line from column ``start`` to ``stop`` (excluded); if it is upright, these are rows.
 
     Attributes:
         start: the first column.
@@ -82,10 +81,10 @@ def straight_runs(mask: Mask) -> list[Line]:
 def without(ink: Ink, lines: list[Line], height: float = 0, *, along: bool = False) -> Ink:
     """The ink without the lines; strokes that cross a line are mended.
 
-    Where a line is paler than the pen, the pen's ink on it stays. Between the cells of a table
-    nothing is mended, so that digits of two cells do not become one; ``height`` is that of the
-    digits, which tells a table from squared paper. With ``along``, strokes that lie on a line stay
-    too.
+    Where a line is paler than the pen, the pen's ink on it stays. Strokes between the cells of a
+    table are not mended, so that digits of two cells do not become one. ``height``, the height of
+    the digits, distinguishes a table from squared paper. With ``along``, strokes that lie on a line
+    stay too.
     """
     if not lines:
         return ink
@@ -93,7 +92,7 @@ def without(ink: Ink, lines: list[Line], height: float = 0, *, along: bool = Fal
     table = _is_table(lines, height)
     gone = np.zeros(ink.mask.shape, dtype=bool)
     for line in lines:
-        # Where other lines cross this one, it is not thicker.
+        # Where other lines cross this line, it is not thicker.
         seen = ink.mask & ~bands[not line.upright]
         erased, seen, levels = (
             (gone.T, seen.T, ink.levels.T) if line.upright else (gone, seen, ink.levels)
@@ -135,7 +134,7 @@ def _mended(mask: Mask, half: int) -> Mask:
 
 
 def _is_table(lines: list[Line], height: float) -> bool:
-    """Whether the lines cross, and leave room for a digit between them."""
+    """Whether the lines cross and leave room for a digit between them."""
     if not height:
         return False
     for upright in (False, True):
@@ -165,13 +164,13 @@ def _runs_of(mask: Mask, shortest: int, *, upright: bool) -> list[Line]:
     kept = ndimage.minimum_filter1d(closed, shortest, axis=1, mode="constant")
     opened = ndimage.maximum_filter1d(kept, shortest, axis=1)
     labels, _ = ndimage.label(mask & (opened > 0), structure=CONNECTED)
-    found = []
+    lines = []
     for number, part in enumerate(ndimage.find_objects(labels), start=1):
         if part[1].stop - part[1].start >= shortest:
             line = _line(labels[part] == number, part[0].start, part[1].start, upright=upright)
             if line is not None:
-                found.append(line)
-    return found
+                lines.append(line)
+    return lines
 
 
 def _line(run: Mask, top: int, left: int, *, upright: bool) -> Line | None:
@@ -183,7 +182,7 @@ def _line(run: Mask, top: int, left: int, *, upright: bool) -> Line | None:
     if thickness > BOLDEST * length + 1 or len(inked) < 0.7 * length:
         return None
     rows = np.arange(run.shape[0]) @ run / np.maximum(depth, 1)
-    # Where a stroke lies on the line or crosses it, its middle is not the line's.
+    # Where a stroke lies on the line or crosses it, the ink's middle is not the line's middle.
     pure = inked[depth[inked] <= 1.5 * thickness + 1]
     centres = np.interp(np.arange(length), pure, rows[pure])
     smooth = ndimage.median_filter(centres, size=max(3, length // 8) | 1, mode="reflect")
@@ -213,14 +212,14 @@ def _pixels(
 
 
 def _darker(levels: npt.NDArray[np.float32]) -> Mask:
-    """Pixels (thickness, length) of a line that are much darker than the line is."""
+    """Pixels (thickness, length) of a line that are much darker than the line itself."""
     darkest = levels.max(axis=0)
     low, usual = np.percentile(_of_line(darkest), (20, 50))
     return np.asarray(levels > usual + max(0.3, 3 * (usual - low)))
 
 
 def _of_line(darkest: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The columns (length,) of a line without those where a pen lies on it at length.
+    """The columns (length,) of a line, except those where a pen stroke lies along the line.
 
     A pale line and a pen make two groups of levels; a line that fades has levels between them.
     """

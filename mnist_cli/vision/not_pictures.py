@@ -1,4 +1,4 @@
-"""Names the kind of a file that is not a picture, or one that cannot be read, by its content."""
+"""Names the kind of a file by its content, if it is not a picture or cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CONVERT = "Convert it to PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF or PNM."
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is, with its article, and the way to a picture."""
+    """The kind of a file in words, with its article, and how to get a picture instead."""
 
     what: str
     way_out: str
@@ -51,7 +51,7 @@ _AVIF = {b"avif", b"avis"}
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file is HEIF, which HEIC is: what phones write."""
+    """Whether a file is HEIF; phones write HEIC, a kind of HEIF."""
     return bool(_HEIF & _brands(data)) and not is_avif(data)
 
 
@@ -69,7 +69,7 @@ def _brands(data: bytes) -> set[bytes]:
 
 
 def kind_of(data: bytes) -> Kind | None:
-    """The kind of a file by its first bytes, or none if it is not known."""
+    """The kind of a file by its first bytes; None if it is unknown."""
     for start, what, way_out in _STARTS:
         if data.startswith(start):
             return Kind(what, way_out)

@@ -1,4 +1,4 @@
-"""Decides which ink of a picture is its one digit: not dirt, and not the rest of a frame.
+"""Decides which ink of a picture is its only digit: not dirt, and not the rest of a frame.
 
 All distances are shares of the picture's shorter side, so that they mean the same at every size.
 """
@@ -22,13 +22,13 @@ from mnist_cli.vision.segmenting import Cut
 SPECK = 0.03
 """Pieces with a smaller share of the largest piece's area are dirt."""
 DOT = 0.06
-"""A compact piece with a smaller extent is a dot, as no digit is."""
+"""A compact piece with a smaller extent is a dot, and no digit."""
 COMPACT = 1.6
 """The largest extent of a dot, as a multiple of its thickness."""
 SMALLEST = 6
-"""The smallest height of a digit, in pixels, unless the picture has few more."""
+"""The smallest height of a digit, in pixels, unless the picture is tiny."""
 BAND = 0.25
-"""The depth of the margin in which the rest of a frame lies."""
+"""The depth of the margin that can hold the rest of a frame."""
 MARGIN = 0.12
 """The largest distance of the rest of a frame from the edge of the picture."""
 FLUSH = 0.8
@@ -36,22 +36,22 @@ FLUSH = 0.8
 THICK = 0.125
 """The largest thickness of the rest of a frame; the segments of a display are thicker."""
 LONG, IN_SMALL = 0.4, 0.2
-"""The shortest line away from the edge that is the rest of a frame; and in a small picture."""
+"""The shortest line of a frame's rest away from the edge: in general, and in a small picture."""
 SMALL = 64
-"""Side of a small picture, in pixels: a digit of :data:`IN_SMALL` of it could not be read."""
+"""Side of a small picture, in pixels: a digit of :data:`IN_SMALL` of this would be illegible."""
 CONTACT = 0.5
-"""The share of a smudge's length that touches the edge; a digit touches it with less."""
+"""The share of a smudge's length that touches the edge; a digit touches it with a smaller share."""
 
 CROSSING = 0.7
-"""The shortest line of a frame or of ruled paper that is taken out of the digit."""
+"""The shortest line of a frame or of ruled paper that is removed from the digit."""
 BEYOND = 0.06
-"""The least length by which a line passes the digit."""
+"""The smallest length by which a line passes the digit."""
 TALL = 0.2
-"""The least height of a digit beside which all that reaches in from the edge is ignored."""
+"""The smallest height of a digit beside which all ink that reaches in from the edge is ignored."""
 CLOSE = 0.15
 """The largest gap between the edge and the inner part of a broken digit in a tight crop."""
 SLIM = 1.8
-"""Height and width of a picture that is cut to a 1, and has no frame."""
+"""Height divided by width from which a picture is a closely cut 1, without a frame."""
 GAP = 0.2
 """The largest gap in a broken stroke."""
 THICKER = 1.8
@@ -64,15 +64,15 @@ NOTHING = "nothing is written on it"
 
 @dataclass(frozen=True)
 class Piece:
-    """Connected ink, and how it lies to the edge of the picture.
+    """Connected ink, and its position relative to the edge of the picture.
 
     Attributes:
         number: its label.
         area: number of its pixels.
         box: around it.
-        touches: whether it reaches the edge, or nearly.
+        touches: whether it reaches the edge or nearly does.
         frame: whether it looks like the rest of a frame: in the margin, straight, along an edge.
-        smudge: whether it looks like dirt at the edge: in the margin, touching it at length.
+        smudge: whether it looks like dirt: in the margin, much of its length touching the edge.
     """
 
     number: int
@@ -87,14 +87,14 @@ def cut_whole(ink: Ink) -> list[Cut]:
     """All the ink as one digit, without dirt, and without the rest of a frame at the edge.
 
     Raises:
-        DataError: there is no other ink: nothing is written.
+        DataError: there is no other ink, so nothing is written.
     """
     ink = _without_lines(ink)
     labels, count = ndimage.label(ink.mask, structure=np.ones((3, 3)))
     pieces = _pieces(labels, count)
-    kept = _without_specks(_digit(pieces, labels))
-    mask = np.isin(labels, [one.number for one in kept])
-    if not kept or _only_dots(ink.levels, mask):
+    digit = _without_specks(_digit(pieces, labels))
+    mask = np.isin(labels, [one.number for one in digit])
+    if not digit or _only_dots(ink.levels, mask):
         raise DataError(NOTHING, "The digit must stand out from its paper.")
     box = _box(mask)
     part = np.s_[box.top : box.bottom, box.left : box.right]
@@ -104,7 +104,7 @@ def cut_whole(ink: Ink) -> list[Cut]:
 def _without_lines(ink: Ink) -> Ink:
     """The ink without the lines of a frame or of ruled paper, which pass the digit on both sides.
 
-    A stroke as long as a line, such as the bar of a 7 in a tight crop, ends where the digit does.
+    A stroke as long as a line, such as the bar of a 7 in a tight crop, ends where the digit ends.
     """
     runs = straight_runs(ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise)))
     lines = _crossing(runs, ink.mask.shape)
@@ -132,7 +132,7 @@ def _crossing(lines: list[Line], shape: tuple[int, ...]) -> list[Line]:
     rim = [one for one in long if _gap(one, shape) <= BAND]
     if len(rim) < 3:
         rim = [one for one in through if _gap(one, shape) <= MARGIN]
-    if min(shape) <= SMALL:  # there a bar of a 7 is as long as a line
+    if min(shape) <= SMALL:  # here the bar of a 7 is as long as a line
         return rim
     several = sum(one.upright for one in through) > 1
     return [one for one in long if one in rim or (one in through and (several or not one.upright))]
@@ -154,7 +154,7 @@ def _gap(line: Line, shape: tuple[int, ...]) -> float:
 
 
 def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
-    """Whether a line goes on beyond the digit on both sides."""
+    """Whether a line continues beyond the digit on both sides."""
     start, stop = (digit.top, digit.bottom) if line.upright else (digit.left, digit.right)
     beyond = min(start - line.start, line.stop - stop)
     return beyond >= BEYOND * _side(line, shape)
@@ -163,7 +163,7 @@ def _passes(line: Line, digit: Box, shape: tuple[int, ...]) -> bool:
 def _is_base(line: Line, lines: list[Line], digit: Box, shape: tuple[int, ...]) -> bool:
     """Whether a line is a stroke of a tight crop, such as the base of a 2.
 
-    The rest of the digit reaches from there to the opposite edge, where a frame has a line too.
+    The rest of the digit reaches from there to the opposite edge, where a frame would have a line.
     """
     before, after = (digit.left, digit.right) if line.upright else (digit.top, digit.bottom)
     across = shape[1] if line.upright else shape[0]
@@ -178,11 +178,11 @@ def _box(mask: Mask) -> Box:
 
 
 def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
-    """The pieces of the digit; none if all lie in the margin as a frame or a smudge does.
+    """The pieces of the digit; none if all are parts of a frame or smudges in the margin.
 
-    A digit in a frame keeps away from the edge, and other things reach into a picture from the
-    edge. But if the ink fills the picture, it is cut tightly: then straight pieces at the edge are
-    strokes of a broken digit, and so are others that end close to the pieces inside.
+    A digit in a frame does not reach the edge, and other things reach into a picture from the
+    edge. But if the ink fills the picture, the picture is a tight crop. Then straight pieces at the
+    edge, and others that end close to the pieces inside, are strokes of a broken digit.
     """
     if all(one.frame or one.smudge for one in pieces):
         return []
@@ -204,9 +204,9 @@ def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]
 
 
 def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[Piece]:
-    """The pieces that small gaps part from the largest piece inside, directly or in a chain.
+    """The largest piece inside and the pieces that small gaps connect to it, directly or in a chain.
 
-    The strokes of a digit are about equally thick: a thick thing at the edge is none.
+    The strokes of a digit are about equally thick: a much thicker piece at the edge is no stroke.
     """
     away = ndimage.distance_transform_edt(labels == 0)
     clusters, _ = ndimage.label(away <= GAP * min(labels.shape) / 2)
@@ -254,7 +254,7 @@ def _piece(labels: Labels, number: int, rows: slice, columns: slice, area: int) 
 
 
 def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether all the piece's ink, but for a 20th, lies in the margin."""
+    """Whether at least 95% of the piece's ink lies in the margin."""
     height, width = shape
     y, x = np.arange(box.top, box.bottom) + 0.5, np.arange(box.left, box.right) + 0.5
     depth = np.minimum.outer(np.minimum(y, height - y), np.minimum(x, width - x))[mask]
@@ -262,7 +262,7 @@ def _in_margin(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def _flush(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether the side of the piece towards an edge near it is straight.
+    """Whether the side of the piece that faces a nearby edge is straight.
 
     A short line counts only at the very edge: elsewhere it may be a small 1 on a large page.
     """
@@ -287,15 +287,15 @@ def _contact(mask: Mask, box: Box, shape: tuple[int, ...]) -> bool:
 def _sides(
     mask: Mask, box: Box, shape: tuple[int, ...]
 ) -> Iterator[tuple[float, npt.NDArray[np.intp]]]:
-    """For each edge: the piece's gap to it, and how far each row or column of it lies back."""
+    """For each edge: the piece's gap to it, and the additional gap of each row or column."""
     starts = mask.argmax(0), mask[::-1].argmax(0), mask.argmax(1), mask[:, ::-1].argmax(1)
     yield from zip(_gaps(box, shape), starts, strict=True)
 
 
 def _only_dots(levels: Grey, mask: Mask) -> bool:
-    """Whether the ink has only pieces that are too small or too compact for a digit.
+    """Whether all pieces of ink are too small or too compact for a digit.
 
-    Pieces with small gaps count as one, since a stroke may be broken into dots.
+    Pieces with small gaps count as one piece, since a stroke may be broken into dots.
     """
     side = min(mask.shape)
     reach = max(1, round(0.02 * side))

@@ -14,7 +14,7 @@ from mnist_cli.vision.ink import Mask
 CONNECTED = np.ones((3, 3))
 MOST_PIECES = 20_000
 ALIKE = (0.6, 1.5)
-"""Heights of the digits on one picture, as shares of the usual one."""
+"""Range of the heights of digits on one picture, as shares of the usual height."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Region:
-    """The pieces of ink, by number, of a digit, and the box around them."""
+    """The pieces of ink of a digit, by number, and the box around them."""
 
     box: Box
     pieces: tuple[int, ...]
@@ -64,7 +64,7 @@ class Region:
 
     @property
     def is_blot(self) -> bool:
-        """Whether it is filled and compact, as a dot; of a stroke it is only a short end."""
+        """Whether it is filled and compact, as a dot is; only a very short stroke is so too."""
         box = self.box
         return self.area > 0.7 * box.height * box.width and box.height < 1.8 * box.width
 
@@ -90,9 +90,9 @@ def pieces_of(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Region]]:
 def usual_height(pieces: list[Region], shape: tuple[int, ...]) -> float:
     """The height of most digits, in pixels; 0 if there is no piece.
 
-    A median would follow many specks, or a single large mark. Of the groups of pieces with heights
-    that are :data:`ALIKE`, this takes the one with the greatest count^1.5 × height: three digits
-    count more than a mark five times as high, and eight more than 30 specks of a tenth.
+    A median would follow many specks, or a single large mark. Pieces with :data:`ALIKE` heights
+    form groups; the group with the greatest count^1.5 × height wins. Three digits count more than a
+    mark five times as high; eight count more than 30 specks of a tenth of their height.
     """
     inside = [one for one in pieces if not one.box.at_edge(shape)]
     compact = [one for one in inside if one.box.width <= 3 * one.box.height and not one.is_blot]

@@ -1,4 +1,4 @@
-"""Tells the lines of ruled paper, tables and boxes from the straight strokes of digits."""
+"""Distinguishes lines of ruled paper, tables and boxes from the straight strokes of digits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mnist_cli.vision.pieces import Box, Region, pieces_of, usual_height
 FAINT = 0.15
 """The least ink of a line, as a share of full ink."""
 MOST_RUNS = 1500
-"""Of more straight runs, the longest are looked at."""
+"""Maximum number of straight runs to examine, the longest first."""
 
 
 def ruling(ink: Ink) -> tuple[list[Line], float]:
-    """The lines of ruled paper, tables and boxes that touch what is written, or could.
+    """The lines of ruled paper, tables and boxes that touch or could touch the digits.
 
-    With them comes the height of the digits, in pixels, or 0 if no line is found.
+    Also returns the height of the digits, in pixels, or 0 if no line is found.
 
-    Straight runs are not lines where a digit's stroke could be as long: a line is longer than
-    1.8 digits, or ends at other lines on both sides, or is the side of a box.
+    A straight run that could be a stroke of a digit is no line. A line is longer than 1.8 digits,
+    or ends at other lines on both sides, or is the side of a box.
     """
     seen = ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise))
     try:
@@ -47,7 +47,7 @@ def ruling(ink: Ink) -> tuple[list[Line], float]:
 
 
 def _continues(line: Line, run: Line, farthest: float) -> bool:
-    """Whether a run lies in the direction of a line, not too far from its end."""
+    """Whether a run continues a line in its direction, not too far from its end."""
     if line.upright != run.upright or run.thickness > 1.6 * line.thickness + 1:
         return False
     gap = max(run.start - line.stop, line.start - run.stop)
@@ -81,7 +81,7 @@ def _piece_of(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) ->
 
 
 def _attached(run: Line, pieces: list[Region], labels: npt.NDArray[np.int32]) -> bool:
-    """Whether the run's piece holds more than the run: a stroke by itself is not a line yet."""
+    """Whether the run's piece holds more than the run: a single stroke is no line."""
     piece = _piece_of(run, pieces, labels)
     if piece is None:
         return False
@@ -96,25 +96,25 @@ def _frames(runs: list[Line], pieces: list[Region], labels: npt.NDArray[np.int32
         piece = _piece_of(run, pieces, labels)
         if piece is not None:
             of_piece.setdefault(piece.pieces[0], []).append(run)
-    found: list[tuple[Box, list[Line], bool]] = []
+    boxes: list[tuple[Box, list[Line], bool]] = []
     for number, own in of_piece.items():
         box = pieces[number - 1].box
         sides = [
             _side(own, box, upright, far) for upright in (False, True) for far in (False, True)
         ]
         if all(sides):
-            found.append((box, [one for side in sides for one in side], _is_filled(labels, box)))
-    filled = [box for box, _, full in found if full]
+            boxes.append((box, [one for side in sides for one in side], _is_filled(labels, box)))
+    filled = [box for box, _, full in boxes if full]
     return [
         line
-        for box, sides, full in found
+        for box, sides, full in boxes
         if full or any(_equal(box, other) for other in filled)
         for line in sides
     ]
 
 
 def _side(runs: list[Line], box: Box, upright: bool, far: bool) -> list[Line]:
-    """The runs that make a side of the box, or none if they leave a fifth of it open."""
+    """The runs that form a side of the box; none if they leave more than a fifth of it open."""
     start, stop = (box.top, box.bottom) if upright else (box.left, box.right)
     low, high = (box.left, box.right) if upright else (box.top, box.bottom)
     edge = high - 1 if far else low
@@ -152,7 +152,7 @@ def _rungs(runs: list[Line], frames: list[Line], lines: list[Line]) -> list[Line
 
     On ruled paper, a stroke can reach from line to line. A row of cells ends where its lines end.
     """
-    found: list[Line] = []
+    kept: list[Line] = []
     for upright in (False, True):
         across = [line for line in lines if line.upright != upright]
         bold = float(np.median([line.thickness for line in across])) if across else 0.0
@@ -172,8 +172,8 @@ def _rungs(runs: list[Line], frames: list[Line], lines: list[Line]) -> list[Line
             for line in across
             for end in (line.start, line.stop)
         ]
-        found += rungs if sum(ends) > 1 else []
-    return found
+        kept += rungs if sum(ends) > 1 else []
+    return kept
 
 
 def _spans(run: Line, across: list[Line]) -> bool:

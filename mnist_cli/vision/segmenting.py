@@ -21,10 +21,10 @@ from mnist_cli.vision.pieces import ALIKE, Box, Region, pieces_of, usual_height
 from mnist_cli.vision.ruling import ruling
 
 LOWEST, HIGHEST = 0.4, 2.5
-"""Heights of what can be a digit, as shares of the digits' usual height."""
+"""The lowest and the highest digit, as shares of the digits' usual height."""
 SMALLEST_ZERO = 0.25
 DUST = 0.1
-"""What is lower is a speck, as a share of the digits' usual height."""
+"""Lower pieces are specks, as a share of the digits' usual height."""
 NARROW = 0.08
 """The widest stroke of small digits on a page, as a share of the shorter side."""
 SMALLEST_WINDOW = 5
@@ -41,7 +41,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Ink that is taken for no digit: the box around it, the reason, and how many pieces it has."""
+    """Ink that is not a digit: the box around it, the reason, and its number of pieces."""
 
     box: Box
     why: str
@@ -58,13 +58,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a search with one width of stroke finds.
+    """The result of a search with one width of stroke.
 
     Attributes:
         ink: without lines.
         labels: (H, W), the number of the piece at each pixel.
         height: the digits' usual height, in pixels.
-        digits: in no order.
+        digits: in no particular order.
         left_out: everything else.
     """
 
@@ -88,10 +88,10 @@ def cut_apart(grey: Grey) -> Page:
 
 
 def read_page(grey: Grey) -> Reading:
-    """Find the digits on grey levels (H, W), with wide strokes; if they are small, with narrow ones.
+    """Find the digits on grey levels (H, W), with wide strokes; small digits with narrow strokes.
 
-    Shadows, what shows through and the desk beside the paper are wider than the strokes of small
-    digits.
+    Shadows, print that shows through and the desk beside the paper are wider than the strokes of
+    small digits.
 
     Raises:
         DataError: the picture is blank, or has too many pieces of ink.
@@ -113,9 +113,9 @@ def _try(grey: Grey, widest: float) -> tuple[Reading | None, DataError | None]:
 
 
 def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
-    """Whether the wide search finds digits whose strokes are too wide for the narrow one.
+    """Whether to prefer the wide search: its digits have strokes too wide for the narrow search.
 
-    Or as many large digits: it is better against grain.
+    Also if both find the same number of large digits: the wide search is better against grain.
     """
     if len(wide.digits) == len(narrow.digits) and narrow.height > 3 * window:
         return True
@@ -157,7 +157,7 @@ def _read(ink: Ink) -> Reading:
 
 
 def _objection(region: Region, reading: Reading) -> str | None:
-    """Why a region is not a digit, given the digits' usual height; none if it may be one."""
+    """Why a region is not a digit, given the digits' usual height; None if it may be a digit."""
     height, shape = reading.height, reading.ink.mask.shape
     share = region.box.height / height
     if region.box.at_edge(shape) and not ALIKE[0] <= share <= ALIKE[1]:
@@ -174,7 +174,7 @@ def _objection(region: Region, reading: Reading) -> str | None:
 
 
 def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:
-    """Whether it is round and hollow, as the zeros that some write smaller than other digits."""
+    """Whether it is round and hollow, as a zero is: some people write zeros smaller."""
     box = region.box
     ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
     hollow = int(ndimage.binary_fill_holes(ink).sum()) - int(ink.sum())
@@ -182,7 +182,7 @@ def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:
 
 
 def grouped(pieces: list[Region], height: float) -> list[Region]:
-    """Join the pieces of a digit: close, above each other, and together no taller than a digit."""
+    """Join the pieces of a digit: close, one above the other, together no taller than a digit."""
     order = sorted(pieces, key=lambda one: -one.area)
     digits: list[Region] = []
     boxes = np.zeros((len(order), 4), dtype=np.int64)
@@ -225,10 +225,10 @@ def _page(reading: Reading) -> Page:
 
 
 def in_reading_order(boxes: Sequence[Box]) -> list[int]:
-    """The places of boxes, line by line from the top, within a line from the left.
+    """The indices of boxes, line by line from the top, within a line from the left.
 
-    The page may be turned by up to 5 degrees, and a line may bend: a box belongs to a line if its
-    middle lies within the height of the line's last boxes, once the page is straight.
+    The page may be rotated by up to 5 degrees, and a line may bend. The page is straightened. Then
+    a box belongs to a line if its middle lies within the height of the line's last boxes.
     """
     x, y = (
         np.array([(one.left + one.right) / 2 for one in boxes]),
@@ -249,7 +249,7 @@ def in_reading_order(boxes: Sequence[Box]) -> list[int]:
 
 
 def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], height: float) -> float:
-    """The slope of the lines of writing, from -0.09 to 0.09: at which the middles gather most."""
+    """The slope of the lines of writing, from -0.09 to 0.09: the middles concentrate most there."""
     slopes = np.linspace(-0.09, 0.09, 37)
     gathered = [_gathered(y - slope * x, height / 3) for slope in slopes]
     best = int(np.argmax(gathered))
