@@ -1,1 +1,1 @@
-"""What a trained network is used for: answers to images and drawings, plots, exported files."""
+"""Uses of a trained network: answers to images and drawings, plots, exported files."""

@@ -1,6 +1,6 @@
-"""When an answer is unsure. Imports nothing."""
+"""The limit below which an answer is unsure. Imports nothing."""
 
 from __future__ import annotations
 
 UNSURE = 0.6
-"""An answer with a smaller probability is unsure: most wrong answers are, and few right ones."""
+"""Answers with a smaller probability are unsure: so are most wrong answers, and few right ones."""

@@ -41,7 +41,7 @@ class Answer:
 def classify(
     opened: OpenCheckpoint, pictures: Sequence[str], *, segment: bool
 ) -> list[Answer | Failure]:
-    """Classify the digits of pictures, folders and ``-``, in that order; failures in their places.
+    """Classify the digits of pictures, folders and ``-`` in their order, failures included.
 
     Args:
         opened: the network. Pictures are not cropped if it has ``whole_pictures``.
@@ -58,7 +58,7 @@ def classify(
 
 
 def reasons_missing(pictures: Sequence[str]) -> list[MnistError]:
-    """Why none of the pictures can be read, if none exists; empty if one does. Needs no network."""
+    """An error for each picture if none of them exists; else empty. Needs no network."""
     if not all(map(is_missing, pictures)):
         return []
     return [one.error for one in prepare(pictures) if isinstance(one, Failure)]

@@ -1,6 +1,6 @@
-"""What the page of ``mnist draw`` shows about a drawing: from its bytes to plain values.
+"""Computes what the page of ``mnist draw`` shows about a drawing: from its bytes to plain values.
 
-Pictures are sent as base64: unsigned bytes for grey levels, signed bytes for values around zero,
+Pictures are sent as base64: unsigned bytes for grey levels; signed bytes for values around zero,
 scaled to the largest.
 """
 
@@ -27,7 +27,7 @@ FIRST_LAYERS, MOST_MAPS, MOST_UNITS = 3, 64, 1024
 
 
 def about(opened: OpenCheckpoint) -> dict[str, Any]:
-    """What the page gets at its start."""
+    """The values that the page gets when it opens."""
     return {
         "model": opened.label,
         "checkpoint": str(opened.path),
@@ -41,7 +41,7 @@ def rehearse(opened: OpenCheckpoint) -> list[str]:
     """Answer a made-up drawing, so that errors occur now and the first answer comes fast.
 
     Returns:
-        What the page cannot show of this network, and why.
+        What the page cannot show for this network, and why.
 
     Raises:
         MnistError: as :func:`answer`.
@@ -53,10 +53,10 @@ def rehearse(opened: OpenCheckpoint) -> list[str]:
 
 
 def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
-    """The answer to a drawing: :data:`SIDE` rows of as many bytes, 0 is paper and 255 ink.
+    """The answer to a drawing of :data:`SIDE` × :data:`SIDE` bytes: 0 is paper, 255 is ink.
 
     Raises:
-        DataError: another number of bytes.
+        DataError: the drawing has another number of bytes.
         NonFiniteError: the network's outputs are not finite.
     """
     if len(drawing) != SIDE**2:
@@ -81,30 +81,30 @@ def answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
 
 
 def _form(opened: OpenCheckpoint, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """A drawing (H, W), ink 1 on paper 0, as ``mnist predict`` prepares pictures (28, 28)."""
+    """Prepare a drawing (H, W), ink 1 on paper 0, as ``mnist predict`` does: (28, 28)."""
     if opened.ground is None:
         return to_form(levels)
     return fit(255 * (1 - levels if opened.ground == LIGHT else levels))
 
 
 def _saliency(opened: OpenCheckpoint, image: Tensor, left_out: list[str]) -> dict[str, Any] | None:
-    """How more ink at each pixel would change the score, and its lead over the second."""
+    """How more ink at each pixel would change the best score, and its lead over the second."""
     try:
-        found = saliency(opened.network, image, opened.normalisation)
+        result = saliency(opened.network, image, opened.normalisation)
     except NoPixelGradient as error:
         left_out.append(f"saliency: {error.message}")
         return None
-    sign = -1 if opened.ground == LIGHT else 1  # ink on light paper takes brightness away
+    sign = -1 if opened.ground == LIGHT else 1  # on light paper, ink reduces brightness
     return {
-        "predicted": found.predicted,
-        "rival": found.rival,
-        "gradient": _signed(sign * found.gradient),
-        "difference": _signed(sign * found.difference),
+        "predicted": result.predicted,
+        "rival": result.rival,
+        "gradient": _signed(sign * result.gradient),
+        "difference": _signed(sign * result.difference),
     }
 
 
 def _layers(opened: OpenCheckpoint, image: Tensor, left_out: list[str]) -> list[dict[str, Any]]:
-    """The first layers with maps, or else the hidden layers, each unit as a map of one pixel."""
+    """The first layers with maps; or else the hidden layers, with one-pixel maps of their units."""
     layers = trace_layers(opened.network, opened.normalisation(image[None].float()))
     chosen = [one for one in layers if one.output.ndim == 4] or layers[:-1]
     finite = [one for one in chosen if bool(one.output.isfinite().all())]
@@ -131,7 +131,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def _signed(values: Tensor) -> dict[str, Any]:
-    """Finite values scaled to the largest, -127 to 127, and the largest."""
+    """Finite values, scaled so that the largest is ±127; and the largest."""
     largest = float(values.abs().max())
     scaled = (127 / (largest or 1.0) * values.float()).round().to(torch.int8)
     return {"values": _packed(scaled.cpu().numpy()), "largest": largest}

@@ -31,7 +31,7 @@ VOTING = (
 def describe(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, str]:
     """Model, data, classes, normalisation, accuracy and how to use the file.
 
-    What another program's checkpoint does not say is absent.
+    For another program's checkpoint, only the facts that it states.
     """
     normalisation = opened.normalisation
     facts: dict[str, object] = {
@@ -48,7 +48,7 @@ def describe(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, 
 
 
 def _interface(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str, object]:
-    """Input and output of the program; for weights alone, of their network."""
+    """Input and output of the exported program; for weights alone, of their network."""
     whole, checkpoint = opened.whole_pictures, opened.checkpoint
     if chosen.program:
         levels = OWN_LEVELS if whole else MNISTS_LEVELS
@@ -62,14 +62,14 @@ def _interface(opened: OpenCheckpoint, chosen: Format, taken: Input) -> dict[str
     if checkpoint.members > 1:
         output += VOTING
     prepared = f"; grey levels {OWN_LEVELS}" if whole else ""
-    found: dict[str, object] = {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
+    facts: dict[str, object] = {"format": "pt", "input": OWN_INPUT + prepared, "output": output}
     if shared := second_names(opened.model):
-        found["shared"] = json.dumps(shared)
-    return found
+        facts["shared"] = json.dumps(shared)
+    return facts
 
 
 def _training(checkpoint: Checkpoint) -> dict[str, object]:
-    """Data, duration and accuracy, as far as the checkpoint and its folder say."""
+    """Data, duration and accuracy, as far as the checkpoint and its folder state them."""
     if checkpoint.data is None or checkpoint.config is None:
         return {}
     facts: dict[str, object] = {
@@ -91,7 +91,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def _tested(checkpoint: Checkpoint) -> RunRecord | None:
-    """The checkpoint's run, if its test accuracy is that of this file."""
+    """The checkpoint's run, if its test accuracy was measured on this file."""
     run = read_run(checkpoint.path.parent)
     tested = run.state == FINISHED and run.checkpoint == checkpoint.path.name
     return run if tested and run.accuracy is not None else None

@@ -1,4 +1,4 @@
-"""A checkpoint's network as a file for other programs, compared with the network before use."""
+"""Exports a checkpoint's network as a file, and compares the file with the network before use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Exported:
         format: of the file.
         taken: the images that its program takes.
         data: the file's bytes.
-        metadata: what the file says about itself.
+        metadata: the metadata in the file.
         answer: the program in the file, loaded.
         check: comparison with the network on random images.
     """
@@ -56,12 +56,12 @@ def make(
     Args:
         source: the network.
         chosen: the format.
-        taken: the images that the exported program takes; None is uint8, any number.
+        taken: the images that the exported program takes; None is uint8, of any number.
 
     Raises:
         NotExportable: the exporter, or the reader that checks its result, does not support the
             network.
-        ExportMismatch: the result computes something else.
+        ExportMismatch: the result computes other probabilities.
         NonFiniteError: the network's outputs are not finite.
         OutOfMemory: too little memory.
     """
@@ -72,8 +72,8 @@ def make(
     with _explaining(source, chosen):
         data = formats.writer(chosen).encode(classifier, metadata)
         answer = formats.writer(chosen).load(data, classifier)
-        found = answers(answer, images.images, taken, batch_size=source.batch_size)
-    check = compare(found, _reference(source, images))
+        predictions = answers(answer, images.images, taken, batch_size=source.batch_size)
+    check = compare(predictions, _reference(source, images))
     if not check.close:
         raise ExportMismatch(
             f"the {chosen.title} file of {source.path} does not predict as the network does: a "
@@ -85,7 +85,7 @@ def make(
 
 @contextlib.contextmanager
 def _explaining(source: OpenCheckpoint, chosen: formats.Format) -> Iterator[None]:
-    """Turn whatever stops an exporter into an error with its cause."""
+    """Turn any failure of an exporter into an error with its cause."""
     try:
         yield
     except MnistError:
@@ -111,8 +111,8 @@ def verify(exported: Exported, images: Split) -> Agreement:
     source = exported.source
     taken, size = exported.taken, source.batch_size
     with _explaining(source, exported.format):
-        found = answers(exported.answer, images.images, taken, batch_size=size)
-    agreement = compare(found, _reference(source, images), images.labels)
+        predictions = answers(exported.answer, images.images, taken, batch_size=size)
+    agreement = compare(predictions, _reference(source, images), images.labels)
     if agreement.differing or not agreement.close:
         raise ExportMismatch(
             f"the {exported.format.title} file of {exported.source.path} predicts another class "
@@ -124,7 +124,7 @@ def verify(exported: Exported, images: Split) -> Agreement:
 
 
 def _random_images() -> Split:
-    """Grey noise: what it shows does not matter to whether two programs compute the same."""
+    """Grey noise: any images show whether two programs compute the same."""
     generator = torch.Generator().manual_seed(derive(0, "export"))
     shape = (RANDOM_IMAGES, *IMAGE)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)

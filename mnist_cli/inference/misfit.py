@@ -1,7 +1,7 @@
-"""Whether another program's network expects other images than it gets.
+"""Finds out whether another program's network expects other images than it gets.
 
-Such a file states neither its normalisation nor its data. Both show on training images, never on
-the test set: the same images are classified as they are used, and under other assumptions.
+Its file states neither its normalisation nor its data. Training images, never the test set, show
+both: the same images are classified as they are used, and under other assumptions.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from mnist_cli.networks.ensemble import vote
 from mnist_cli.training import scoring
 
 FEW, MANY = 500, 3000
-"""Images of the first look, and of the second if the first does not decide.
+"""Number of images of the first look, and of the second if the first does not decide.
 
-A difference of 0.3 points is 1.5 of 500 images, but 9 of 3,000: two standard errors or more if
-the answers change between right and wrong for at most 0.7% of the images.
+A difference of 0.3 points is 1.5 of 500 images, but 9 of 3,000. That is at least two standard
+errors if the answers change between right and wrong for at most 0.7% of the images.
 """
 EVIDENT, SURE = 4.0, 2.0
 """Standard errors of the paired difference that the first look, and the second, must show."""
 LEAST = 0.003
-"""The smallest difference that is worth a word."""
+"""The smallest difference that is reported."""
 USABLE = 0.9
-"""Accuracy below which more than the normalisation may be wrong, so more is tried."""
+"""Below this accuracy, more than the normalisation may be wrong, so more is tried."""
 LITTLE, ENOUGH = 0.25, 0.55
-"""Shares of the way from chance to 1: a network knows nothing of the images below the first.
+"""Shares of the way from chance to 1: below the first, a network knows nothing of the images.
 
-An assumption must reach the second; of ten classes they are accuracies of 32.5% and 59.5%.
+An assumption must reach the second. For ten classes, the accuracies are 32.5% and 59.5%.
 """
 SWAPPED = 0.1
-"""Accuracy that another order of the classes must gain: of ten, two swapped ones have 20%."""
+"""Accuracy that another order of the classes must gain: two swapped classes of ten lose 20%."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Misfit:
     """What a network seems to expect.
 
     Attributes:
-        kind: the normalisation; another network, with weights of the same names and shapes; images
-            that are inverted or transposed; labels in another order; or another data set.
+        kind: another normalisation; another network, with the same names and shapes of weights;
+            inverted or transposed images; labels in another order; or another data set.
         accuracy: on the training images, as the network is used.
-        better: the same as expected; None for another data set.
+        better: accuracy on them if used as expected; None for another data set.
         images: number of these images.
-        normalise: the normalisation as expected, as text; None if it is the one in use.
+        normalise: the expected normalisation, as text; None if it is in use.
         order: for ``labels``, the class that each output stands for.
         network: for ``network``, its name.
     """
@@ -91,14 +91,14 @@ class _View:
 def find_misfit(
     opened: OpenCheckpoint, accuracy: float, *, batch_size: int | None = None
 ) -> Misfit | None:
-    """What another program's network seems to expect, if it does better with that.
+    """What another program's network seems to expect, if this improves its accuracy.
 
-    Nothing is tried if the normalisation is known or was asked for, unless the accuracy is at
-    chance, nor on data that replace MNIST.
+    Nothing is tried on data that replace MNIST. Nor is anything tried if the normalisation is known
+    or was requested, unless the accuracy is near chance.
 
     Args:
         opened: the network with its data.
-        accuracy: what it has just reached, on any split.
+        accuracy: its accuracy, just measured on any split.
         batch_size: images per batch; None is the network's.
     """
     unsure = opened.scale.guessed or accuracy < _level(LITTLE, opened.checkpoint.classes)
@@ -117,27 +117,27 @@ def _examine(opened: OpenCheckpoint, look: Look) -> Misfit | None:
     tried = [used, *_usual(used)]
     if _twin(opened):
         tried += [replace(view, kind="network") for view in tried]
-    found = {view: look(view, few) for view in tried}
-    best = _best(found, used)
-    if found[best].accuracy < USABLE:
-        found |= {view: look(view, few) for view in _unusual(used)}
-        best = _best(found, used)
-        if misfit := _relabelled(used, best, found):
+    results = {view: look(view, few) for view in tried}
+    best = _best(results, used)
+    if results[best].accuracy < USABLE:
+        results |= {view: look(view, few) for view in _unusual(used)}
+        best = _best(results, used)
+        if misfit := _relabelled(used, best, results):
             return misfit
-    if not found[best].knows(LITTLE):
-        return Misfit("other data", found[used].accuracy, None, len(few))
-    if best == used or not found[best].knows(ENOUGH):
+    if not results[best].knows(LITTLE):
+        return Misfit("other data", results[used].accuracy, None, len(few))
+    if best == used or not results[best].knows(ENOUGH):
         return None
-    if not _is_better(found[used], found[best], EVIDENT):
+    if not _is_better(results[used], results[best], EVIDENT):
         many = _some(opened, MANY)
-        found |= {view: look(view, many) for view in (used, best)}
-        if not _is_better(found[used], found[best], SURE):
+        results |= {view: look(view, many) for view in (used, best)}
+        if not _is_better(results[used], results[best], SURE):
             return None
-    return _misfit(opened, used, best, found)
+    return _misfit(opened, used, best, results)
 
 
 def _some(opened: OpenCheckpoint, count: int) -> Split:
-    """Training images in no order, the same ones each time: a file may repeat its classes in turn."""
+    """Training images in a fixed random order: a file may repeat its classes in turn."""
     generator = torch.Generator().manual_seed(derive(0, "misfit"))
     train = opened.data.train
     return train.take(torch.randperm(len(train), generator=generator)[:count])
@@ -160,7 +160,7 @@ def _unusual(used: _View) -> Iterator[_View]:
 
 @dataclass(frozen=True)
 class _Result:
-    """What the network says of images: log-probabilities (N, classes), and the labels (N,)."""
+    """The network's log-probabilities (N, classes) for images, and their labels (N,)."""
 
     scores: Tensor
     labels: Tensor
@@ -186,7 +186,7 @@ class _Result:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The class that each output is mostly given to."""
+        """For each output, the most frequent label of the images that get it."""
         return tuple(self.counts.argmax(1).tolist())
 
     @property
@@ -200,7 +200,7 @@ class _Result:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """More right answers first; of as many, the smaller loss."""
+        """Accuracy; if equal, the smaller loss."""
         return self.accuracy, -functional.nll_loss(self.scores, self.labels).item()
 
 
@@ -232,11 +232,11 @@ def _network(opened: OpenCheckpoint, view: _View) -> nn.Module:
     return other.build_model().to(opened.device)
 
 
-def _best(found: Mapping[_View, _Result], used: _View) -> _View:
-    """The best view; the normalisation in use if another one is hardly better."""
-    best = max(found, key=lambda view: found[view].rank)
+def _best(results: Mapping[_View, _Result], used: _View) -> _View:
+    """The best view, but with the normalisation in use if another one is hardly better."""
+    best = max(results, key=lambda view: results[view].rank)
     plain = replace(used, kind=best.kind)
-    doubt = best.kind != "normalisation" and not _is_better(found[plain], found[best], SURE)
+    doubt = best.kind != "normalisation" and not _is_better(results[plain], results[best], SURE)
     return plain if doubt else best
 
 
@@ -245,9 +245,9 @@ def _level(share: float, classes: int) -> float:
 
 
 def _misfit(
-    opened: OpenCheckpoint, used: _View, best: _View, found: Mapping[_View, _Result]
+    opened: OpenCheckpoint, used: _View, best: _View, results: Mapping[_View, _Result]
 ) -> Misfit:
-    figures = found[used].accuracy, found[best].accuracy, len(found[best].labels)
+    figures = results[used].accuracy, results[best].accuracy, len(results[best].labels)
     twin = _twin(opened) if best.kind == "network" else None
     return Misfit(best.kind, *figures, _spelled(best, used), network=twin)
 
@@ -255,8 +255,8 @@ def _misfit(
 def _is_better(before: _Result, after: _Result, errors: float) -> bool:
     """Whether paired answers to the same images are better by ``errors`` standard errors.
 
-    With b images that only the second gets right, and c that only the first does, the difference
-    b - c has a standard error of sqrt(b + c) if both are equally good (McNemar 1947).
+    Let b images be right only after, and c only before. If both are equally good, the difference
+    b - c has a standard error of sqrt(b + c) (McNemar 1947).
     """
     gained = int((after.right & ~before.right).sum())
     lost = int((before.right & ~after.right).sum())
@@ -271,13 +271,13 @@ def _spelled(view: _View, used: _View) -> str | None:
     return normalisations.spelled(values.mean, values.std)
 
 
-def _relabelled(used: _View, best: _View, found: Mapping[_View, _Result]) -> Misfit | None:
+def _relabelled(used: _View, best: _View, results: Mapping[_View, _Result]) -> Misfit | None:
     """Another order of the classes, if that explains far more answers than the labels do."""
-    view = max(found, key=lambda one: found[one].explained)
-    result, known = found[view], found[best].accuracy
+    view = max(results, key=lambda one: results[one].explained)
+    result, known = results[view], results[best].accuracy
     classes = result.scores.shape[1]
     enough = max(_level(ENOUGH, classes), known + SWAPPED)
     if result.explained < enough or len(set(result.order)) < classes:
         return None
-    values = found[used].accuracy, result.explained, len(result.labels)
+    values = results[used].accuracy, result.explained, len(result.labels)
     return Misfit("labels", *values, _spelled(view, used), result.order)

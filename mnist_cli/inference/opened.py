@@ -1,8 +1,8 @@
 """A checkpoint opened for use: its network, its data, and how it computes.
 
 Every command that uses a trained network begins here. Each part is made when it is first read, so
-a command pays only for what it uses. This module prints nothing: what the user should know is in
-:attr:`OpenCheckpoint.warnings`.
+a command pays only for the parts that it uses. This module prints nothing: messages for the user
+are in :attr:`OpenCheckpoint.warnings`.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class OpenCheckpoint:
     """A checkpoint on a device, with its network and its data.
 
     Attributes:
-        checkpoint: what was read from the file.
+        checkpoint: the contents of the file.
         device: where the network computes.
         precision_name: None is the precision that the network was trained in, or fp32 for another
             program's weights.
         source: of the images; None if no data set is used.
-        normalised: the normalisation that was asked for; None is the one that is known.
+        normalised: the requested normalisation; None is the known one.
     """
 
     checkpoint: Checkpoint
@@ -86,23 +86,23 @@ class OpenCheckpoint:
 
     @property
     def name(self) -> str:
-        """The name in titles of pictures: the run's, or the file's if it is in no run."""
+        """The name in titles of pictures: the run's, or the file's if it belongs to no run."""
         return title_name(self.path)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know: about the network's source, and about data once loaded."""
-        found = []
+        """Messages for the user about the network's source, and about data once they are loaded."""
+        messages = []
         if self.checkpoint.changes:
             changes = "; ".join(self.checkpoint.changes)
-            found.append(
+            messages.append(
                 f"the code of {self.path} has changed, but its weights still fit: {changes}"
             )
         if self.normalised is not None and (text := self.scale.contradiction(self.path)):
-            found.append(text)
+            messages.append(text)
         if "data" in vars(self):
-            found += data_warnings(self.checkpoint, self.data)
-        return tuple(found)
+            messages += data_warnings(self.checkpoint, self.data)
+        return tuple(messages)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -111,18 +111,18 @@ class OpenCheckpoint:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network to look into, on the device: an ensemble's first member."""
+        """The network to inspect, on the device; for an ensemble, its first member."""
         return first_member(self.model).eval()
 
     @cached_property
     def precision(self) -> Precision:
-        """The precision that was asked for, or else the run's, for the same results to the bit.
+        """The requested precision, or else the run's, so that results have the same bits.
 
-        Another program's weights are computed in fp32, which is what other programs do by default.
-        A run in fp16, which is for GPUs, is evaluated on a CPU in the best precision of that CPU.
+        Another program's weights are computed in fp32, the default of other programs. A run in
+        fp16, which is for GPUs, is evaluated on a CPU in the best precision of that CPU.
 
         Raises:
-            DeviceError: the precision that was asked for is not available.
+            DeviceError: the requested precision is not available.
         """
         name = self.precision_name or self.checkpoint.precision or "fp32"
         if self.precision_name is None and name == "fp16" and self.device.type == "cpu":
@@ -131,7 +131,7 @@ class OpenCheckpoint:
 
     @property
     def batch_size(self) -> int:
-        """Images per batch in evaluation, as the run had it."""
+        """Images per batch in evaluation, as in the run."""
         return (self.checkpoint.config or TrainConfig()).eval_batch_size
 
     @cached_property
@@ -139,7 +139,7 @@ class OpenCheckpoint:
         """The data set, on the CPU.
 
         Raises:
-            DataError: it is not available, or is damaged.
+            DataError: the data set is not available, or is damaged.
             CheckpointError: it has another number of classes than the network.
         """
         assert self.source is not None, "opened without a data set"
@@ -155,9 +155,9 @@ class OpenCheckpoint:
         return data
 
     def split(self, name: SplitOfRun) -> Split:
-        """The images of ``test``, ``val`` or ``train``, the last two as the run cut them.
+        """The images of ``test``, ``val`` or ``train``; the last two as the run divided them.
 
-        Without such a run on this data set, ``train`` is the whole training set.
+        Without a run on this data set, ``train`` is the whole training set.
 
         Raises:
             UsageError: ``val``, but there is no validation set.
@@ -176,13 +176,13 @@ class OpenCheckpoint:
 
     @cached_property
     def scale(self) -> PixelScale:
-        """The normalisation of every image, and why it is that one.
+        """The normalisation of every image, and its origin.
 
-        What was asked for; else what is known of the training; else, for another program's
-        weights, the data set's, or MNIST's without one.
+        It is the requested one; else the known one of the training; else, for another program's
+        weights, the data set's, or MNIST's without a data set.
 
         Raises:
-            UsageError: the class of a user's own network states something else.
+            UsageError: the normalisation in the class of a user's own network is invalid.
             DataError, CheckpointError: as for :attr:`data`.
         """
         known = known_scale(self.checkpoint)
@@ -200,12 +200,12 @@ class OpenCheckpoint:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The normalisation of every image: that of :attr:`scale`."""
+        """The normalisation of every image, from :attr:`scale`."""
         return self.scale.values
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; for another program's weights the data set's, or numbers."""
+        """Names of the classes; for another program's weights, the data set's names, or numbers."""
         if self.checkpoint.data is not None:
             return self.checkpoint.data.classes
         if self.source is not None:
@@ -219,13 +219,13 @@ class OpenCheckpoint:
 
     @property
     def whole_pictures(self) -> bool:
-        """Whether pictures are not cropped: own images of the training were not in MNIST's form."""
+        """Whether pictures are not cropped: the user's training images were not in MNIST's form."""
         data = self.checkpoint.data
         return data is not None and self.on_own_data and not data.mnist_form
 
     @property
     def ground(self) -> str | None:
-        """Whether the images of the training are mostly light or dark; None in MNIST's form."""
+        """Whether the training images are mostly light or dark; None if in MNIST's form."""
         if self.checkpoint.data is None or not self.whole_pictures:
             return None
         data = self.checkpoint.data
@@ -245,6 +245,6 @@ class OpenCheckpoint:
 
 
 def title_name(path: Path) -> str:
-    """A checkpoint's name in titles of pictures: its run's, or the file's if it is in no run."""
+    """A checkpoint's name in titles of pictures: its run's, or the file's if it has no run."""
     parent = path.resolve().parent
     return parent.name if RunDirectory(parent).metrics.is_file() else path.name

@@ -1,4 +1,4 @@
-"""The normalisation that a network's images get, and where it is known from."""
+"""The normalisation of a network's images, and its origin."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class PixelScale:
     Attributes:
         values: mean and standard deviation.
         origin: ``asked`` for; from this program's ``training``; stated by the ``file``'s metadata
-            or by the network's ``class``; or that of the ``dataset``, since nothing states one.
+            or by the network's ``class``; or the ``dataset``'s, since nothing states one.
         name: of the class or the data set.
-        known: what is known of the training, if another one was asked for.
+        known: the known normalisation of the training, if another one was requested.
     """
 
     values: Normalisation
@@ -33,7 +33,7 @@ class PixelScale:
 
     @property
     def guessed(self) -> bool:
-        """Whether nothing says that the network was trained with it."""
+        """Whether no source states that the network was trained with it."""
         return self.origin == "dataset"
 
     @property
@@ -48,7 +48,7 @@ class PixelScale:
 
     @property
     def reason(self) -> str:
-        """Why it is this one."""
+        """The origin in words."""
         return {
             "asked": "as asked",
             "training": "as in training",
@@ -58,7 +58,7 @@ class PixelScale:
         }[self.origin]
 
     def contradiction(self, path: Path) -> str:
-        """A warning if training is known to have used another one; else empty."""
+        """A warning if training is known to have used another normalisation; else empty."""
         if self.known is None or self.known.values == self.values:
             return ""
         return (
@@ -75,7 +75,7 @@ def known_scale(checkpoint: Checkpoint) -> PixelScale | None:
     """The normalisation of a checkpoint's training; None if nothing states it.
 
     Raises:
-        UsageError: the class of a user's own network states something else.
+        UsageError: the normalisation in the class of a user's own network is invalid.
     """
     data, stated = checkpoint.data, checkpoint.stated
     if data is not None:

@@ -1,4 +1,4 @@
-"""What plots show: a run's epochs, and what its network computes. Each part is made when read."""
+"""The contents of plots: a run's epochs and its network's results. Each part is made when read."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from mnist_cli.training.scoring import Evaluation, Mistake
 
 
 class CannotDraw(UsageError):
-    """A plot that this run cannot give, and why."""
+    """This run has no such plot; the message says why."""
 
 
 @dataclass(frozen=True)
 class RunCurves:
-    """A run's epochs. Its network is not built, so a user's own need not be named.
+    """A run's epochs. Its network is not built, so the user need not name an own network.
 
     Attributes:
         path: the run's checkpoint.
@@ -49,7 +49,7 @@ class RunCurves:
         """The curves of a run, or of a checkpoint's file up to that checkpoint.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: there is no run or file.
         """
         path = find_checkpoint(target, runs)
         return cls(path, target is None or target.resolve() != path.resolve())
@@ -61,21 +61,21 @@ class RunCurves:
 
     @property
     def folder(self) -> Path:
-        """Where plots go by default: in the run directory, or beside the checkpoint."""
+        """The default folder of plots: in the run directory, or beside the checkpoint."""
         return RunDirectory(self.path.parent).plots
 
     @cached_property
     def course(self) -> Course | None:
-        """What the checkpoint says about its training; None for another program's weights.
+        """The checkpoint's record of its training; None for another program's weights.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: the checkpoint is damaged.
         """
         return read_course(self.path)
 
     @cached_property
     def metrics(self) -> Metrics:
-        """The epochs so far and, if they are a run's, its steps.
+        """The epochs so far and, for a whole run, its steps.
 
         Raises:
             CheckpointError: ``metrics.jsonl`` is garbled.
@@ -92,15 +92,15 @@ class RunCurves:
             CannotDraw: no epoch has ended, or another program trained the network.
             CheckpointError: ``metrics.jsonl`` is garbled.
         """
-        if found := self.metrics.epochs:
-            return found
+        if epochs := self.metrics.epochs:
+            return epochs
         if self.course is None:
             raise CannotDraw("another program's weights have no training history")
         raise CannotDraw("the run has not finished an epoch yet")
 
     @property
     def rates(self) -> list[tuple[float, float]]:
-        """Learning rates over those epochs: epochs done, and the rate then."""
+        """Learning rates over those epochs: pairs of epochs done and rate."""
         config = self.course.config if self.course else TrainConfig()
         return learning_rates(config, self.history, self.metrics.steps)
 
@@ -114,7 +114,7 @@ class RunCurves:
         """For each layer, its norms in the middle step of each epoch that has them.
 
         Raises:
-            CannotDraw: no epoch has: an older version trained the run, or another program.
+            CannotDraw: no epoch has norms: an older version or another program trained the run.
         """
         layers: dict[str, list[tuple[int, Norms]]] = {}
         for result in self.history:
@@ -130,7 +130,7 @@ class RunCurves:
 
 @dataclass(frozen=True)
 class NetworkViews:
-    """What a network computes for one image, for the test set, and by itself.
+    """What a network computes for one image and for the test set, and what it shows by itself.
 
     Attributes:
         opened: the network, with a data set.
@@ -142,7 +142,7 @@ class NetworkViews:
 
     @property
     def network_name(self) -> str:
-        """The name in titles of the network that is looked into."""
+        """The name, in titles, of the network that is inspected."""
         first = ", first member" if self.opened.checkpoint.members > 1 else ""
         return f"{self.opened.name}{first}"
 
@@ -156,13 +156,13 @@ class NetworkViews:
         """The layers for a black image, which is enough for their weights.
 
         Raises:
-            CannotDraw: a network of the user's own has none.
+            CannotDraw: the user's own network has no such layer.
         """
         black = torch.zeros(1, 1, 28, 28, device=self.opened.device)
-        found = trace_layers(self.opened.network, black)
-        if not found:
+        layers = trace_layers(self.opened.network, black)
+        if not layers:
             raise CannotDraw("the network has no convolution or linear layer of whole images")
-        return found
+        return layers
 
     @cached_property
     def followed(self) -> Tensor:
@@ -216,7 +216,7 @@ class NetworkViews:
 
     @cached_property
     def maximised(self) -> pixels.Maximised:
-        """For each class an image that maximises its score.
+        """For each class, an image that maximises its score.
 
         Raises:
             CannotDraw: the network has no gradient by the pixels.

@@ -1,4 +1,4 @@
-"""The classes that a network gives to the rows of a data file, which are in MNIST's form already."""
+"""Classifies the rows of a data file, which are in MNIST's form already."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDINGS = (
     *(".csv", ".tsv", ".gz", ".npz", ".npy", ".parquet", ".idx", "-ubyte", ".pkl", ".pickle"),
     *(".mat", ".h5", ".hdf5", ".arff", ".tfrecord", ".zip"),
 )
-"""Of files that are not pictures: what is wrong with them is said as of data files."""
+"""Of files that are not pictures: messages describe their faults as those of data files."""
 _PART = 10_000
 
 
@@ -34,7 +34,7 @@ class RowAnswers:
         images: (N, 28, 28), uint8, as the network got them.
         probabilities: (N, classes), float32.
         labelled: whether the file has labels, which are not used.
-        remarks: what was guessed or changed, a sentence each.
+        remarks: one sentence for each guess or change.
     """
 
     path: str
@@ -68,7 +68,7 @@ def classify_rows(opened: OpenCheckpoint, path: str) -> RowAnswers:
     """Classify the rows of a CSV, npz, Parquet or IDX file, unchanged.
 
     Raises:
-        DataError: the file is damaged, or of a kind that is not read.
+        DataError: the file is damaged, or of a kind that is not supported.
         MnistError: as :meth:`Scorer.log_probabilities`.
     """
     rows = own_files.read_images(path)

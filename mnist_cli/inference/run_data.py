@@ -1,4 +1,4 @@
-"""How a checkpoint's run and a data set belong together: its splits, and what to warn about."""
+"""Relates a checkpoint's run to a data set: its splits, and warnings if they do not match."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SplitOfRun = Literal["test", "val", "train"]
 def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
     """Whether the checkpoint's run trained on this data set.
 
-    The user's own data are recognised by their images, wherever they are now.
+    The user's own data are recognised by their images, even if they have been moved.
     """
     if checkpoint.data is None:
         return False
@@ -28,7 +28,7 @@ def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
 
 
 def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None) -> Split:
-    """The images of ``test``, ``val`` or ``train``, the last two as a run cut them.
+    """The images of ``test``, ``val`` or ``train``; the last two as a run divided them.
 
     Args:
         name: one of the three.
@@ -64,7 +64,7 @@ def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
     """Refuse a data set with another number of classes than the network.
 
     Raises:
-        CheckpointError: it has.
+        CheckpointError: the numbers differ.
     """
     if checkpoint.classes != len(data.spec.classes):
         raise CheckpointError(
@@ -75,15 +75,15 @@ def check_classes(checkpoint: Checkpoint, data: LoadedData) -> None:
 
 
 def data_warnings(checkpoint: Checkpoint, data: LoadedData) -> list[str]:
-    """What the user should know about a checkpoint used with a data set."""
-    found = []
+    """Messages for the user about a checkpoint used with a data set."""
+    messages = []
     if data.fallback:
-        found.append(
+        messages.append(
             f"MNIST is not available; using scikit-learn's bundled digits ({data.fallback})"
         )
     if checkpoint.data is not None and not trained_on(checkpoint, data):
-        found.append(_elsewhere(checkpoint.path, checkpoint.data.name, data))
-    return found
+        messages.append(_elsewhere(checkpoint.path, checkpoint.data.name, data))
+    return messages
 
 
 def _elsewhere(path: Path, then: str, data: LoadedData) -> str:

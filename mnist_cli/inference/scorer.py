@@ -28,7 +28,7 @@ class Scorer:
         device: where it is.
         normalisation: of every image.
         precision: of the network.
-        batch_size: images per batch, unless a call names another number.
+        batch_size: images per batch, unless a call sets another number.
         name: of the network, for messages.
     """
 
@@ -47,14 +47,14 @@ class Scorer:
         Args:
             split: N images.
             batch_size: images per batch; None is :attr:`batch_size`.
-            option: how the user sets the batch size, if so, for the message about memory.
+            option: the user's option for the batch size, if any, for the message about memory.
 
         Raises:
             NonFiniteError: the network's outputs are not finite.
             OutOfMemory: the device has too little memory.
         """
         with compute_settings(self.device):
-            found = scoring.predict(
+            scores = scoring.predict(
                 self.model,
                 split.to(self.device),
                 self.normalisation,
@@ -63,7 +63,7 @@ class Scorer:
                 option=option,
                 by_member=True,
             )
-        wrong = int((~found.isfinite().all(dim=2).all(dim=0)).sum())
+        wrong = int((~scores.isfinite().all(dim=2).all(dim=0)).sum())
         if wrong:
             other = "" if self.precision.name == "fp32" else "Try precision fp32; "
             raise NonFiniteError(
@@ -71,10 +71,10 @@ class Scorer:
                 "not finite",
                 f"{other}`mnist inspect-grad` shows where it begins.",
             )
-        return found
+        return scores
 
     def probabilities(self, forms: Forms) -> Tensor:
-        """Probabilities (N, classes), float64 on the CPU, of images (N, 28, 28); of the vote.
+        """Probabilities (N, classes), float64 on the CPU, of the vote on images (N, 28, 28).
 
         Raises:
             MnistError: as :meth:`log_probabilities`.
@@ -91,5 +91,5 @@ class Scorer:
         option: str = "",
     ) -> scoring.Evaluation:
         """All results on a split. Arguments and errors are those of :meth:`log_probabilities`."""
-        found = self.log_probabilities(split, batch_size=batch_size, option=option)
-        return scoring.evaluate(found, split, classes)
+        scores = self.log_probabilities(split, batch_size=batch_size, option=option)
+        return scoring.evaluate(scores, split, classes)

@@ -21,10 +21,10 @@ class Shown:
         network: an ensemble's first member.
         name: of the network.
         classes: number of classes.
-        origin: one line that says where the network comes from.
+        origin: the source of the network, in one line.
         members: number of networks that vote.
-        checkpoint: None for fresh weights.
-        warnings: what the user should know.
+        checkpoint: its file; None for fresh weights.
+        warnings: messages for the user.
         notes: how another program's file was read.
     """
 

@@ -1,4 +1,4 @@
-"""Networks of one kind, trained together in one pass over the data, which then vote.
+"""Several networks of one kind, trained together in one pass over the data. They then vote.
 
 Members share only the batches. Each has the gradient of its own mean loss, its own batch norm
 statistics and its own dropout.
@@ -28,8 +28,8 @@ class Ensemble(nn.Module):
     Elementwise optimisers, averages of the weights and checkpoints work unchanged.
 
     Attributes:
-        batched: compute all members at once. None does so on a GPU; False never, for modules that
-            :func:`torch.func.vmap` does not support.
+        batched: compute all members at once. None does so on a GPU only; False never does, for
+            modules that :func:`torch.func.vmap` does not support.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -60,8 +60,8 @@ class Ensemble(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         """Every member's scores (N, B, classes) for images (B, 1, 28, 28).
 
-        A GPU computes all members in one batched operation, a CPU one member after the other:
-        batched, a step of four networks took 1.5 to 2.8 times as long there, on one thread
+        A GPU computes all members in one batched operation; a CPU computes one member after the
+        other. On one CPU thread, a batched step of four networks took 1.5 to 2.8 times as long
         (docs/speed.md).
         """
         launch_bound = kind_of(images.device).launch_bound
@@ -83,7 +83,7 @@ class Ensemble(nn.Module):
         return dict(self.members.named_parameters()) | dict(self.members.named_buffers())
 
     def member(self, number: int) -> nn.Module:
-        """A copy of member ``number``, counted from 0, as a network of its own."""
+        """A copy of member ``number``, counted from 0, as a separate network."""
         alone = copy.deepcopy(self.members)
         for module in alone.modules():
             for name, parameter in module.named_parameters(recurse=False):
@@ -95,7 +95,7 @@ class Ensemble(nn.Module):
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape as (N, …); each keeps its strides, such as channels-last."""
+    """Stack N tensors of one shape as (N, …); each keeps its strides, such as channels-last."""
     first = tensors[0].detach()
     stacked = first.new_empty(0).new_empty_strided(
         (len(tensors), *first.shape), (first.numel(), *first.stride())
@@ -106,11 +106,11 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def join(networks: Sequence[nn.Module], *, batched: bool | None = None) -> nn.Module:
-    """The only network, or the ensemble of several; ``batched`` as in :class:`Ensemble`.
+    """A single network unchanged, or the ensemble of several; ``batched`` as in :class:`Ensemble`.
 
     Raises:
-        UsageError: several networks whose layers share a weight, which stacking would separate, or
-            with a part that TorchScript has compiled.
+        UsageError: there are several networks, and their layers share a weight, which stacking
+            would separate, or TorchScript has compiled a part of them.
     """
     if len(networks) == 1:
         return networks[0]
@@ -140,7 +140,7 @@ def first_member(model: nn.Module) -> nn.Module:
 
 
 def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tensor]:
-    """Names, shapes and dtypes of the weights of ``members`` networks; of a user's own, values too.
+    """Names, shapes and dtypes of weights of ``members`` networks; for a user's own, also values.
 
     Raises:
         UsageError: no network has that name.
@@ -157,17 +157,17 @@ def expected_weights(name: str, classes: int, members: int) -> Mapping[str, Tens
 
 
 def vote(log_probabilities: Tensor) -> Tensor:
-    """Log (B, classes) of the mean probabilities of N members, from their log-probabilities (N, B, classes)."""
+    """Log (B, classes) of the mean probabilities, from members' log-probabilities (N, B, classes)."""
     return torch.logsumexp(log_probabilities, 0) - math.log(len(log_probabilities))
 
 
-# --- training: operations that would couple the members, done for each of them
+# --- training: operations that would couple the members, done for each member
 
 
 def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: float) -> Tensor:
     """Sum () of the members' mean losses, each computed by :func:`mnist_cli.networks.registry.loss`.
 
-    So each member gets the gradient that it would get alone.
+    Each member gets the same gradient as if trained alone.
 
     Args:
         scores: (N, B, classes), of every member.
@@ -175,13 +175,13 @@ def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: 
         log_probabilities: whether the scores are log-probabilities.
         smoothing: share of the target spread over all classes.
     """
-    everyones = models.loss(
+    mean = models.loss(
         scores.flatten(0, 1),
         labels.repeat(len(scores)),
         log_probabilities=log_probabilities,
         smoothing=smoothing,
     )
-    return everyones * len(scores)
+    return mean * len(scores)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The networks of the PyTorch MNIST example over the years, and of the notebook series.
+"""The networks of the PyTorch MNIST example since 2017, and of the notebook series.
 
 Their weights have the names of the originals, so that checkpoints of those programs load.
 Source: github.com/pytorch/examples (mnist), github.com/motus/pytorch-annotated.
@@ -70,7 +70,7 @@ class Example(nn.Module):
     """The network of the PyTorch MNIST example since March 2020, weight names included.
 
     3×3 convolution to 32 channels, ReLU; 3×3 to 64, ReLU, pool, dropout ¼; 9216 to 128, ReLU,
-    dropout ½; 10. 1.2 million parameters, nearly all in the first linear layer.
+    dropout ½; 10. There are 1.2 million parameters, nearly all in the first linear layer.
 
     Source: github.com/pytorch/examples, mnist/main.py.
     """
@@ -98,8 +98,8 @@ class Example(nn.Module):
 class Example2019(Example):
     """The network of the PyTorch MNIST example from November 2019 to March 2020.
 
-    That of today without the ReLU after the second convolution, and with Dropout2d in place of the
-    first dropout. Its weights have the same names and shapes, so a file cannot tell them apart.
+    Unlike :class:`Example`, it has no ReLU after the second convolution, and Dropout2d in place of
+    the first dropout. Weights have the same names and shapes, so files do not distinguish the two.
 
     Source: github.com/pytorch/examples, mnist/main.py, commits 0634306 to 6c51ca5.
     """

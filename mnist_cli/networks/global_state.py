@@ -1,6 +1,6 @@
-"""What a user's code may change in the whole process: generators and settings of Python and torch.
+"""Restores generators and settings of Python, NumPy and torch after a user's code has run.
 
-They are put back after the code has run, so that it changes no other computation, and a run repeats.
+Then the code changes no other computation of the process, and a run repeats.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
     ),
     ("the working directory", os.getcwd, os.chdir),
 )
-"""Each setting's name, how it is read, and how it is set."""
+"""Each setting: its name, the function that reads it, and the function that sets it."""
 
 
 @contextlib.contextmanager
 def settings_kept(who: str) -> Iterator[None]:
-    """Put back the settings that the code inside changes, and warn about each.
+    """Restore the settings that the code in the block changes, and warn about each.
 
     Args:
         who: the file or the network, for the warning.
@@ -60,14 +60,14 @@ def settings_kept(who: str) -> Iterator[None]:
                 _write(write, value)
                 changed.append(f"{name} to {now} (restored to {value})")
     if changed:
-        # From this line, so that Python shows it once, however often the code runs.
+        # Warn from this line: then Python shows it once, even if the code runs many times.
         warnings.warn(f"{who} changes {', and '.join(changed)}", Caution, stacklevel=1)
 
 
 def _read(read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except OSError:  # a working directory that has been deleted
+    except OSError:  # the working directory was deleted
         return None
 
 
@@ -80,7 +80,7 @@ def _write(write: Callable[[Any], object], value: Any) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of torch for the CPU, of Python and of NumPy; put their states back."""
+    """Seed the generators of Python, NumPy and torch for the CPU; then restore their states."""
     with torch.random.fork_rng(devices=[]), others_seeded(seed):
         torch.default_generator.manual_seed(seed)
         yield
@@ -88,7 +88,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def others_seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python and NumPy; put their states back."""
+    """Seed the global generators of Python and NumPy; then restore their states."""
     python, numpy = random.getstate(), np.random.get_state()
     seed_others(seed)
     try:

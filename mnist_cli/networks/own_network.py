@@ -1,14 +1,14 @@
-"""A network of the user's own: a class in a Python file, run, checked and built.
+"""Builds a network of the user's own, from a class in a Python file that it runs and checks.
 
 The class subclasses :class:`torch.nn.Module` and maps images (N, 1, 28, 28), float and normalised,
 to scores (N, classes). It is built as ``Net(classes=K)`` if its ``__init__`` takes ``classes`` or
 ``num_classes``, else as ``Net()``. If its scores are log-probabilities, a class attribute
-``log_probabilities = True`` says so. Its first weights come from the generators of torch, Python and
-NumPy, which are seeded: random numbers from elsewhere do not repeat.
+``log_probabilities = True`` states this. Its first weights come from the generators of torch,
+Python and NumPy, which are seeded; random numbers from other generators do not repeat.
 
 The file is executed and may do anything. Its name must come from the user, never from a checkpoint;
-:mod:`mnist_cli.checkpoints.checkpoint` ensures that. A file runs once a process, so that a run keeps
-the code it began with.
+:mod:`mnist_cli.checkpoints.checkpoint` ensures that. A file runs once per process, so that a run
+keeps the code with which it began.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ from mnist_cli.networks.trial import Subject, Trial
 from mnist_cli.networks.unregistered import arrays, listed
 
 CLASSES = ("classes", "num_classes")
-"""Names of the argument for the number of classes."""
+"""Possible names of the argument for the number of classes."""
 
 USUAL_CLASSES = 10
 TRIED = 8
-"""Numbers of classes that are tried for weights without a checkpoint."""
+"""How many numbers of classes are tried for weights of another program."""
 
 
 def build(model: str, classes: int) -> nn.Module:
     """The network ``path/net.py:Net`` with fresh weights, on the CPU, in training mode.
 
     Raises:
-        UsageError: the file cannot be run, or the class is not such a network.
+        UsageError: the file cannot be run, or the class is not a suitable network.
     """
     check(model, classes)
     return _construct(ModelName(model), classes)
@@ -80,7 +80,7 @@ def check(model: str, classes: int | None) -> int:
 
     Args:
         model: as in ``path/net.py:Net``.
-        classes: the number that it must have; None accepts the class's default.
+        classes: the required number of classes; None accepts the class's default.
 
     Raises:
         UsageError: as :func:`build`.
@@ -105,9 +105,9 @@ def _tried(model_name: ModelName, classes: int | None) -> Trial:
 
 
 def renew() -> None:
-    """Run files that have changed again, for a process that stays alive while its user edits them.
+    """Run changed files again, for a process that stays alive while its user edits them.
 
-    What a file imports from beside it stays as Python has imported it.
+    Python does not import the files again that such a file imports from its folder.
     """
     if beside := changed_beside():
         warnings.warn(
@@ -125,7 +125,7 @@ def require_finite(model: str, classes: int) -> None:
     """Refuse to train a network whose scores are not finite before its first step.
 
     Raises:
-        UsageError: it is one, or as :func:`build`.
+        UsageError: the scores are not finite, or as :func:`build`.
     """
     error = _tried(ModelName(model), classes).not_finite
     if error is not None:
@@ -133,10 +133,10 @@ def require_finite(model: str, classes: int) -> None:
 
 
 def try_on(model: str, classes: int, count: int) -> None:
-    """Train a throw-away network on a batch of ``count`` images, such as an epoch's last one.
+    """Train a throw-away network on a batch of ``count`` images, such as an epoch's last batch.
 
     Raises:
-        UsageError: it fails, or a buffer or gradient is then not finite.
+        UsageError: training fails, or leaves a buffer or gradient that is not finite.
     """
     model_name = ModelName(model)
     subject = _subject(model_name, classes)
@@ -195,7 +195,7 @@ def count_classes(model: str, weights: Mapping[str, Tensor]) -> int:
 
 
 def provenance(model: str) -> dict[str, Any]:
-    """What a checkpoint says about the source, as plain values; no program runs it from there."""
+    """A checkpoint's record of the source, as plain values; no program runs the recorded path."""
     model_name = ModelName(model)
     return {
         "path": str(model_name.path),
@@ -206,24 +206,24 @@ def provenance(model: str) -> dict[str, Any]:
 
 
 def changes(model: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
-    """In words, how the source differs from the one that a checkpoint recorded.
+    """Differences, in words, between the source and a checkpoint's record of it.
 
     Raises:
         UsageError: as :func:`build`.
     """
-    now, model_name, found = provenance(model), ModelName(model), []
+    now, model_name, words = provenance(model), ModelName(model), []
     if recorded.get("class") != now["class"]:
-        found.append(f"{model_name.label} is a different class from {recorded.get('class')!s:.60}")
+        words.append(f"{model_name.label} is a different class from {recorded.get('class')!s:.60}")
     if recorded.get("sha256") != now["sha256"]:
         then = str(recorded.get("sha256"))
-        found.append(
+        words.append(
             f"{model_name.path.name} has changed (SHA-256 {then:.12}… then, {now['sha256']:.12}… now)"
         )
     before = recorded.get("siblings")
     for name, sha256 in now["siblings"].items():
         if not isinstance(before, Mapping) or before.get(name) != sha256:
-            found.append(f"{name}, which it imports, has changed")
-    return tuple(found)
+            words.append(f"{name}, which it imports, has changed")
+    return tuple(words)
 
 
 def network_class(model_name: ModelName, module: ModuleType | None = None) -> type[nn.Module]:
@@ -233,18 +233,18 @@ def network_class(model_name: ModelName, module: ModuleType | None = None) -> ty
         UsageError: the file cannot be run, or has no such class; the hint lists its classes.
     """
     module = module or _loaded(model_name.path).module
-    found = getattr(module, model_name.class_name, None)
-    if isinstance(found, type) and issubclass(found, nn.Module):
-        return found
+    value = getattr(module, model_name.class_name, None)
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        return value
     listed = ", ".join(_classes_of(module)) or "none that subclasses torch.nn.Module"
-    if found is None:
+    if value is None:
         raise UsageError(
             f"{model_name.path} has no class {model_name.class_name}", f"It has: {listed}."
         )
-    what = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+    what = "a class" if isinstance(value, type) else f"a {type(value).__name__}"
     raise UsageError(
         f"{model_name.label} is {what} that does not subclass torch.nn.Module"
-        if isinstance(found, type)
+        if isinstance(value, type)
         else f"{model_name.label} is {what}, not a class that subclasses torch.nn.Module",
         f"The classes there: {listed}.",
     )
@@ -259,7 +259,7 @@ def _loaded(path: Path) -> Source:
 def _as_elsewhere(path: Path) -> ModuleType:
     """The file as another process might run it, with other random numbers.
 
-    Without tensors among its globals it is not run again: nothing there could differ.
+    Without tensors among its globals, the file is not run again: no global could differ.
     """
     module = _loaded(path).module
     if not arrays(own_globals(module)):
@@ -318,6 +318,6 @@ def _without_shape(network: nn.Module) -> list[str]:
 
 
 def _takes_classes(kind: type[nn.Module]) -> str | None:
-    """The name of its argument for the number of classes, if it has one."""
+    """The name of the class's argument for the number of classes, if it has one."""
     parameters = inspect.signature(kind).parameters
     return next((name for name in CLASSES if name in parameters), None)

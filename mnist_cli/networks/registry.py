@@ -6,8 +6,8 @@ negative log-likelihood. The loss of the others is the cross-entropy. Networks w
 ``divisible = True`` draw no random numbers in training, so that two threads can compute the halves
 of a batch.
 
-This module knows nothing about data or training. :mod:`mnist_cli.networks.own_network` has the
-networks in files of the user's own.
+This module knows nothing about data or training. :mod:`mnist_cli.networks.own_network` builds
+networks from the user's own files.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Oriented(nn.Module):
 
     Crops a border of 2 pixels; 5×5 to 16 channels by :func:`oriented_bank`, pool, ReLU;
     3×3 to 32, pool, ReLU; 512 to 128, ReLU; 10. The first layer is fixed, so the backward pass
-    skips the largest activations, which would be more than half of the work of a step. ``width``
-    multiplies the channels and units between the filters and the classes.
+    skips the largest activations: more than half of the work of a step. ``width`` multiplies the
+    channels and units between the filters and the classes.
     """
 
     log_probabilities = False
@@ -91,12 +91,12 @@ class Oriented(nn.Module):
 def oriented_bank(size: int = 5) -> Tensor:
     """Edge and line detectors (16, 1, size, size), float32, each with mean 0 and 2-norm 0.6.
 
-    In this order: eight edges, 45° apart, the first derivative of a round Gaussian of σ = 1.6
-    pixels; four light lines and four dark lines, 45° apart, the second derivative of a Gaussian of
-    σ = 1 across and 1.6 along, negated for the dark ones. Channels-last in memory.
+    First, eight edges, 45° apart: first derivatives of a round Gaussian of σ = 1.6 pixels. Then
+    four light and four dark lines, 45° apart: second derivatives of a Gaussian of σ = 1 across and
+    1.6 along, negated for dark lines. Channels-last in memory.
 
     Source: derivatives of Gaussians as models of the early visual system, Koenderink and van
-    Doorn 1987; turned to several angles, Freeman and Adelson 1991.
+    Doorn 1987; rotated to several angles, Freeman and Adelson 1991.
     """
     edges = [_derivative(size, turn / 8, across=1.6, along=1.6, order=1) for turn in range(8)]
     lines = [_derivative(size, turn / 8, across=1.0, along=1.6, order=2) for turn in range(4)]
@@ -110,7 +110,7 @@ def oriented_bank(size: int = 5) -> Tensor:
 def _derivative(size: int, turn: float, *, across: float, along: float, order: int) -> Tensor:
     """A Gaussian's first or second derivative (size, size), unscaled, rotated by ``turn`` full turns.
 
-    ``across`` and ``along`` are the σ in pixels in the derivative's direction and at right angles.
+    ``across`` and ``along`` are the σ in pixels, along the derivative and at right angles to it.
     """
     # Always on the CPU: on the meta device these operations import SymPy.
     centred = torch.arange(size, device="cpu") - (size - 1) / 2
@@ -127,9 +127,9 @@ class Conv4(nn.Module):
     """Our default network: four convolutions with batch norm and one linear layer.
 
     5×5 to 32 channels, pool; 3×3 to 64, padded; 3×3 to 64, pool; 3×3 to 96; each with batch
-    norm and ReLU; 864 to 10. Pooling comes before the norm and the ReLU: the same result as after
-    them, on a quarter of the pixels. 120,000 parameters. ``width`` multiplies the channels between
-    the image and the classes.
+    norm and ReLU; 864 to 10. Pooling precedes the norm and the ReLU, which then work on a quarter
+    of the pixels, with the same result. 120,000 parameters. ``width`` multiplies the channels
+    between the image and the classes.
     """
 
     log_probabilities = False
@@ -177,13 +177,13 @@ REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
     "conv4": Conv4,
     "conv4-wide": Conv4Wide,
 }
-"""All take the number of classes; those of :data:`mnist_cli.config.choices.SCALABLE` also a width."""
+"""All take the number of classes; :data:`mnist_cli.config.choices.SCALABLE` also take a width."""
 
 ALIKE: Mapping[str, str] = {"example": "example-2019"}
-"""Networks with the weights' names and shapes of another one, which only their accuracy tells apart."""
+"""Pairs of networks with the same names and shapes of weights: only accuracy distinguishes them."""
 
 RECOGNISED = tuple(name for name in REGISTRY if name not in ALIKE.values())
-"""The networks that weights alone can mean."""
+"""The networks that are recognised by their weights alone."""
 
 
 def build(name: str, classes: int = 10) -> nn.Module:
@@ -208,7 +208,7 @@ def build(name: str, classes: int = 10) -> nn.Module:
 
 
 def is_divisible(name: str) -> bool:
-    """Whether two threads can compute the halves of a batch; not known of a user's own network."""
+    """Whether two threads can compute the halves of a batch; False for a user's own network."""
     known = None if ModelName(name).is_own else width_of(name)
     if known is None:
         return False
@@ -218,9 +218,9 @@ def is_divisible(name: str) -> bool:
 def recognise(
     weights: Mapping[str, Tensor], among: Iterable[str] = RECOGNISED
 ) -> tuple[str, int] | None:
-    """Find the network, ``among`` these, whose weights have exactly these names and shapes.
+    """Find the network in ``among`` whose weights have exactly these names and shapes.
 
-    Their order does not matter, since some programs sort them.
+    The order of the weights does not matter, since some programs sort them.
 
     Returns:
         Its name and number of classes.
@@ -254,13 +254,13 @@ def expected_weights(name: str, classes: int) -> Mapping[str, Tensor]:
 
 @lru_cache(maxsize=64)
 def _registered_weights(name: str, classes: int) -> Mapping[str, Tensor]:
-    """Kept, since a file of many state_dicts compares them many times: 4 ms each."""
+    """Cached: a file of many state_dicts needs them many times, and each build takes 4 ms."""
     with torch.device("meta"):
         return build(name, classes).state_dict()
 
 
 def count_classes(name: str, weights: Mapping[str, Tensor]) -> int | None:
-    """The number of classes of weights of the network ``name``; None if they are of another.
+    """The number of classes of weights of the network ``name``; None for another network's weights.
 
     It is the length of the last layer's bias, the last entry of every registered network.
     """
@@ -278,7 +278,7 @@ def loss(scores: Tensor, labels: Tensor, *, log_probabilities: bool, smoothing: 
     """Mean loss () of scores (N, classes) for labels (N,), int64.
 
     It is the negative log-likelihood of log-probabilities, or else the cross-entropy. With label
-    smoothing it is the cross-entropy of both, since log-softmax does not change log-probabilities.
+    smoothing it is always the cross-entropy: log-softmax does not change log-probabilities.
     Scores in half precision are converted to float32 first.
     """
     if scores.itemsize < 4:

@@ -1,4 +1,4 @@
-"""A Python file of the user's own: run once, beside its own files; errors name its own lines.
+"""Runs a Python file of the user's own once, beside its own files; errors name its own lines.
 
 Its output goes to stderr, since stdout may hold one JSON document.
 """
@@ -20,9 +20,9 @@ from typing import Any
 from mnist_cli.base.files import is_regular
 from mnist_cli.errors import OwnCodeError, UsageError
 
-MAX_BYTES = 1 << 24  # no network's source is as large
+MAX_BYTES = 1 << 24  # more than the source of any network
 _RUN: dict[Path, str] = {}
-"""The files that have been run, with the SHA-256 of what was run."""
+"""The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
 
 
@@ -36,10 +36,10 @@ class Source:
 
 @cache
 def load(path: Path) -> Source:
-    """Run a Python file as a module of its own; it can import the files beside it.
+    """Run a Python file as a separate module; it can import the files beside it.
 
     Raises:
-        UsageError: missing, not Python, or it raised; the message has the user's own line.
+        UsageError: the file is missing, not Python, or raised; the message has the user's own line.
     """
     if path in _RUNNING:
         raise UsageError(
@@ -68,7 +68,7 @@ def changed() -> list[Path]:
 
 
 def changed_beside() -> list[Path]:
-    """The files that those files import and that have changed since."""
+    """The files imported by those files that have changed since."""
     return [
         path.parent / name
         for path in _RUN
@@ -92,7 +92,7 @@ def _execute(module: ModuleType, source: bytes, path: Path) -> None:
 
 
 def own_globals(module: ModuleType) -> dict[str, object]:
-    """What a file that has been run defines or imports by name, apart from modules."""
+    """The names that a file defines or imports when run, with their values, apart from modules."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -101,9 +101,9 @@ def own_globals(module: ModuleType) -> dict[str, object]:
 
 
 def run_again(path: Path, module: ModuleType) -> ModuleType:
-    """A file that has been run as ``module``, run once more, its prints suppressed.
+    """Run a file that has been run as ``module`` once more, with its prints suppressed.
 
-    If it fails the second time, the module of the first.
+    Returns the first module if the second run fails.
     """
     other = ModuleType(f"{module.__name__} again")
     other.__file__ = str(path)
@@ -149,15 +149,15 @@ def _print_aside(*values: object, file: Any = None, **options: Any) -> None:
     write(*values, file=sys.stderr if file is None else file, **options)
 
 
-# --- what may be raised in the user's own code
+# --- errors of the user's own code
 
 
 @contextlib.contextmanager
 def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     """Run the user's code: beside its own files, its output on stderr, its errors as UsageErrors.
 
-    Meanwhile its folder is first in ``sys.path``, as for a script; afterwards it is last, so that
-    no file there replaces a module that this program imports later.
+    In the block, its folder is first in ``sys.path``, as for a script. Afterwards it is last, so
+    that no file there replaces a module that this program imports later.
 
     Args:
         what: the network or the file, for messages.
@@ -204,7 +204,7 @@ def blamed(error: BaseException) -> UsageError | None:
 def _release_hooks(error: BaseException) -> None:
     """End the hooks of a checkpoint that failed.
 
-    Before torch 2.14 they stay in force as long as the frames of the error live, and every later
+    Before torch 2.14 the hooks stay in force as long as the error's frames live. Every later
     backward pass of the process, in a notebook for example, runs them.
     """
     torch = sys.modules.get("torch")
@@ -226,7 +226,7 @@ def own_line(error: BaseException) -> str:
 
 
 def _explained(error: BaseException, folder: str) -> str:
-    """The error, and the last line of the user's own that led to it."""
+    """The error, with the last line of the user's code that led to it."""
     line = _last_own_line(error, folder)
     return f"{line}: {reason(error)}" if line else reason(error)
 
@@ -245,12 +245,12 @@ def _last_own_line(error: BaseException, folder: str) -> str:
 
 def reason(error: BaseException) -> str:
     """An error's type and the first line of its message."""
-    said = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {said:.300}" if said else type(error).__name__
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line:.300}" if line else type(error).__name__
 
 
 def _is_beside(filename: str, folder: str) -> bool:
-    """Whether a file is the user's: in that folder, and neither installed nor of this program."""
+    """Whether a file is the user's: in that folder, not installed, and not part of this program."""
     path = Path(filename)
     others = (Path(sys.prefix), Path(sys.base_prefix))
     return (
@@ -273,10 +273,10 @@ def siblings(path: Path) -> tuple[tuple[str, str], ...]:
 
 def _beside(path: Path) -> dict[Path, ModuleType]:
     """The modules that have been imported from the file's folder, by their files."""
-    found = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
+    files = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
     return {
         Path(file): module
-        for file, module in found.items()
+        for file, module in files.items()
         if isinstance(file, str) and file.endswith(".py") and file != str(path)
         if _is_beside(file, str(path.parent))
     }

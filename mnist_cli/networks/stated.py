@@ -1,4 +1,4 @@
-"""The normalisation that the class of a user's own network states.
+"""The normalisation stated by the class of a user's own network.
 
 The class attribute ``normalisation`` (or ``normalization``) is a mean and a standard deviation as
 fractions of 255, ``(0.5, 0.5)``, or a name, ``"none"``. Training and every later command use it.
@@ -14,11 +14,11 @@ from mnist_cli.networks.own_network import network_class
 
 ATTRIBUTES = ("normalisation", "normalization")
 PLAIN = (str, int, float, tuple, list, dict, set)
-"""Types of a value that is meant as a statement. A layer's class, a method or a flag is not."""
+"""Types of a value that is meant as a normalisation; a layer's class, a method or a flag is not."""
 
 
 def stated_normalisation(model: str) -> MeanStd | None:
-    """Mean and deviation that the network's class states; None for a network of this program's.
+    """Mean and deviation that the network's class states; None for a network of this program.
 
     Raises:
         UsageError: the user's file cannot be run, or the attribute has another form.

@@ -1,8 +1,8 @@
-"""The trial of a network of the user's own: one step on noise and an evaluation, before any image.
+"""Tries a network of the user's own: one step on noise and an evaluation, before any image.
 
-A throw-away network takes a training step and is evaluated, in the order of a run. A second one,
-with other first weights, then gets its state_dict: what still differs between their scores lies
-outside the state_dict, and no checkpoint would hold it.
+A throw-away network takes a training step and is evaluated, in the order of a run. A second
+network, with other first weights, then gets its state_dict. If their scores still differ, the cause
+lies outside the state_dict, and no checkpoint would hold it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from mnist_cli.networks.global_state import seeded
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
-"""Images per batch: in training mode, batch norms need more than one."""
+"""Number of images per batch: in training mode, batch norms need more than one."""
 
 ROUNDING = 1e-4
 """Share of the largest score by which another order of sums may change a score in float32."""
 
 STEP = 1e-3
-"""By how much the trial's training step moves each weight."""
+"""Distance by which the trial's training step moves each weight."""
 
 REGISTER = (
     "Hold layers in nn.ModuleList or nn.ModuleDict, and learned tensors in nn.Parameter; "
@@ -46,8 +46,8 @@ class Subject:
     Attributes:
         label: its name, for messages.
         build: builds a network; True builds it as another process would, from the file run again.
-        shared: what a network shares with others, by name: the file's globals.
-        running: runs the user's code, and says what fails.
+        shared: the values that a network shares with others, by name: the file's globals.
+        running: runs the user's code; its errors name the failed action.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Subject:
         warnings.warn(f"{self.label} {message}", Caution, stacklevel=2)
 
     def outside(self, network: nn.Module) -> dict[str, Any]:
-        """Values that the network can reach and its state_dict does not hold, by path."""
+        """Values that the network can reach but its state_dict does not hold, by path."""
         with self.running("cannot give its state_dict"):
             return outside(network, {"self": network, **self.shared(network)})
 
@@ -76,7 +76,7 @@ class NotFiniteError(UsageError):
 
 @dataclass(frozen=True)
 class Trial:
-    """How a trial ended: the number of outputs, and the error if the scores are not finite."""
+    """The result of a trial: the number of outputs, and an error if the scores are not finite."""
 
     width: int
     not_finite: NotFiniteError | None = None
@@ -88,7 +88,7 @@ def try_out(subject: Subject) -> Trial:
     Scores that are not finite end the trial.
 
     Raises:
-        UsageError: it fails, or its weights cannot be trained, saved and restored.
+        UsageError: the network fails, or its weights cannot be trained, saved and restored.
     """
     try:
         return Trial(_try_out(subject))
@@ -122,7 +122,7 @@ def train(subject: Subject, network: nn.Module, count: int) -> int:
     """Take a step on a batch of noise; return the number of outputs.
 
     Raises:
-        UsageError: it fails.
+        UsageError: the network fails.
     """
     scores = _scores(subject, network, count, training=True)
     if not scores.requires_grad:
@@ -148,9 +148,9 @@ def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
 
 @contextlib.contextmanager
 def _naming_the_form() -> Iterator[None]:
-    """Say what images come as, to a network whose layers expect another shape.
+    """Name the shape of images if the layers of a network expect another shape.
 
-    Torch has no class for such errors; these words are in those of layers and of matrix products.
+    torch has no class for such errors; errors of layers and of matrix products have these words.
     """
     try:
         yield
@@ -164,7 +164,7 @@ def _naming_the_form() -> Iterator[None]:
 
 
 def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool) -> Tensor:
-    """Its scores (count, classes) for images of noise; refuses anything else."""
+    """The network's scores (count, classes) for images of noise; refuse anything else."""
     label, mode = subject.label, "training" if training else "evaluation"
     noise = torch.Generator().manual_seed(count)
     batch = torch.randn(count, 1, 28, 28, generator=noise, dtype=torch.float32, device="cpu")
@@ -199,11 +199,11 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
     return scores
 
 
-# --- what a checkpoint must hold
+# --- values that a checkpoint must hold
 
 
 def _require_plain_weights(subject: Subject, network: nn.Module) -> None:
-    """Refuse what checkpoints cannot hold, and what averages and ensembles cannot copy."""
+    """Refuse values that checkpoints cannot hold, or that averages and ensembles cannot copy."""
     with subject.running("cannot be copied"):
         copy.deepcopy(network)
     for name, value in network.state_dict().items():
@@ -216,21 +216,21 @@ def _require_plain_weights(subject: Subject, network: nn.Module) -> None:
 
 
 def _loose(subject: Subject, network: nn.Module) -> dict[str, Tensor]:
-    """Tensors that could be trained, and that no optimiser is given; without a gradient."""
+    """Tensors that could be trained but that no optimiser gets; their gradients are cleared."""
     trained = {id(parameter) for parameter in network.parameters()}
-    found = {
+    loose = {
         name: one
         for name, one in subject.outside(network).items()
         if isinstance(one, Tensor) and one.is_leaf and one.requires_grad
         if id(one) not in trained
     }
-    for one in found.values():  # of a global, another network's may be left
+    for one in loose.values():  # a global may have the gradient of another network
         one.grad = None
-    return found
+    return loose
 
 
 def _require_parameters(subject: Subject, loose: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that got a gradient and that no optimiser is given."""
+    """Refuse tensors that got a gradient but that no optimiser gets."""
     forgotten = [name for name, one in loose.items() if one.grad is not None]
     if forgotten:
         raise UsageError(
@@ -242,7 +242,7 @@ def _require_parameters(subject: Subject, loose: Mapping[str, Tensor]) -> None:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a state_dict: the parameter that it is, its shape and type."""
+    """An entry of a state_dict: the id of its parameter, or 0; its shape and type."""
 
     parameter: int
     shape: torch.Size
@@ -259,7 +259,7 @@ def _registered(network: nn.Module) -> dict[str, _Entry]:
 def _require_same_entries(
     subject: Subject, before: Mapping[str, _Entry], after: Mapping[str, _Entry]
 ) -> None:
-    """Refuse a forward that adds, removes, replaces or reshapes what the state_dict holds."""
+    """Refuse a forward that adds, removes, replaces or reshapes entries of the state_dict."""
     for name in [*after, *before]:
         if before.get(name) == after.get(name):
             continue
@@ -278,7 +278,7 @@ def _require_same_entries(
 def _require_same_scores(
     subject: Subject, network: nn.Module, other: nn.Module, scores: Tensor
 ) -> None:
-    """Refuse a network whose scores, as given, its state_dict does not determine."""
+    """Refuse a network if its state_dict does not determine its ``scores``."""
     with subject.running("cannot load its own state_dict"):
         other.load_state_dict(copy.deepcopy(network.state_dict()))
     theirs = _evaluate(subject, other, FEW)
@@ -296,9 +296,9 @@ def _require_same_scores(
 
 
 def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]:
-    """Where the two differ beside their state_dict, as far as their scores depend on it.
+    """Paths of values outside the state_dict that differ and on which the scores depend.
 
-    Gives ``other`` the values of ``network`` one by one, and sees whether its scores change.
+    Gives ``other`` the values of ``network`` one by one, and checks whether its scores change.
     """
     right, wrong = subject.outside(network), subject.outside(other)
     causes, numbers = [], []
@@ -316,7 +316,7 @@ def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]
 
 
 def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
-    """Whether its state decides its scores in evaluation mode; warns of randomness there.
+    """Whether the network's state determines its scores in evaluation mode; warns of randomness.
 
     ``first`` are its scores with the seed 0, for the images of :func:`_evaluate`.
     """

@@ -1,7 +1,7 @@
-"""Finds values that a network uses and that no checkpoint holds: what lies outside its state_dict.
+"""Finds values that a network uses but no checkpoint holds: they lie outside its state_dict.
 
 These are layers in a plain list, tensors that are neither parameters nor persistent buffers, and
-values in closures, classes and globals. They are found by following attributes, as copying does.
+values in closures, classes and globals. They are values by following attributes, as copying does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 MOST = 20_000
-"""The most objects that one search looks at."""
+"""Maximum number of objects in one search."""
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _LIBRARIES = frozenset({"torch", "torchvision", "numpy", "builtins"})
@@ -26,12 +26,12 @@ _PLAIN = bool | int | float | complex
 
 
 def held(roots: Mapping[str, object]) -> dict[str, Any]:
-    """Every tensor, array and number that can be reached, by the shortest path in Python's notation.
+    """Every reachable tensor, array and number, by the shortest path in Python's notation.
 
     Args:
-        roots: where to begin, by name: such as ``{"self": network}``.
+        roots: where to begin, by name, such as ``{"self": network}``.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     seen: set[int] = set()
     waiting = deque(roots.items())
     for _ in range(MOST):
@@ -39,14 +39,14 @@ def held(roots: Mapping[str, object]) -> dict[str, Any]:
             break
         path, value = waiting.popleft()
         if isinstance(value, _PLAIN):
-            found[path] = value
+            values[path] = value
         elif id(value) not in seen:
             seen.add(id(value))
             if isinstance(value, Tensor | np.ndarray):
-                found[path] = value
+                values[path] = value
             else:
                 waiting.extend(islice(_parts(path, value), MOST))
-    return found
+    return values
 
 
 def arrays(roots: Mapping[str, object]) -> dict[str, Any]:
@@ -101,13 +101,13 @@ def _of_object(path: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def outside(network: nn.Module, roots: Mapping[str, object]) -> dict[str, Any]:
-    """What :func:`held` finds, without the tensors of the network's state_dict."""
-    kept = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
-    return {path: value for path, value in held(roots).items() if id(value) not in kept}
+    """The values of :func:`held`, without the tensors of the network's state_dict."""
+    saved = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
+    return {path: value for path, value in held(roots).items() if id(value) not in saved}
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The paths at which both have a value, and not the same; tensors and arrays come first."""
+    """The paths at which both have values, but different ones; tensors and arrays come first."""
     paths = [path for path in one if path in other and not _equal(one[path], other[path])]
     return sorted(paths, key=lambda path: isinstance(one[path], _PLAIN))
 
@@ -126,7 +126,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def overwrite(old: Any, new: Any) -> bool:
-    """Copy a tensor or an array into another one of its shape; False for anything else."""
+    """Copy ``new`` into ``old`` if both are tensors or arrays of one shape; else return False."""
     if isinstance(old, np.ndarray) and isinstance(new, np.ndarray) and old.shape == new.shape:
         np.copyto(old, new)
         return True
